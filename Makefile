@@ -1,0 +1,43 @@
+# Every target sets itself up: a machine with Python 3.11+ and make is enough.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+RUN ?= quickstart
+SEED ?= 0
+
+.DEFAULT_GOAL := help
+.PHONY: help setup quickstart test test-slow lint format clean
+
+help:  ## list the targets
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
+
+$(VENV)/.installed: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Rethink needs Python 3.11 or newer; this is " + sys.version)'
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install -q --disable-pip-version-check -e '.[dev]' -c constraints.txt
+	touch $@
+
+setup: $(VENV)/.installed  ## create .venv and install the project with its pinned dependencies
+
+quickstart: setup  ## train the small model on both tasks, evaluate, write the report (15 minutes on 2 cores)
+	$(BIN)/accelerate launch --cpu --num_processes 1 -m train --config configs/quickstart.yaml --name $(RUN) --seed $(SEED)
+	$(BIN)/python scripts/evaluate.py --run runs/$(RUN)
+	$(BIN)/python scripts/report.py runs/$(RUN)
+
+test: setup  ## the test suite (under 10 minutes on 2 cores)
+	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -m "not slow and not gpu"
+
+test-slow: setup  ## the long checks as well
+	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest
+
+lint: setup  ## ruff and mypy
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: setup  ## rewrite the code in the house format
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean:  ## remove the environment and the caches, never runs/
+	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

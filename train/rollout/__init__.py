@@ -1,0 +1,1 @@
+"""Rollouts: sampling completions from the model in training, behind one interface."""
