@@ -1,0 +1,43 @@
+"""`Problem`, what is asked, and `Verdict`, what the verifier says of an answer."""
+
+import json
+from dataclasses import asdict, dataclass
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One question whose answer can be checked.
+
+    `canonical` names the content whatever its wording or order ("countdown 2 6 8 = 14"): two problems with the same
+    canonical text are the same problem, and train, validation and test never share one. `facts` is what the task's
+    verifier needs, plain JSON values only.
+    """
+
+    task: str
+    prompt: str
+    canonical: str
+    facts: dict[str, Any]
+
+    def to_json(self) -> str:
+        """The problem as one line of JSON, the form in which data sets and run folders carry it."""
+        return json.dumps(asdict(self), sort_keys=True)
+
+    @classmethod
+    def from_json(cls, line: str) -> "Problem":
+        """The inverse of `to_json`."""
+        return cls(**json.loads(line))
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What the verifier says of one response.
+
+    `correct` implies `format`. `reason` tells a reader why, in a few words. `error` is set where the verifier itself
+    failed: such a verdict is never correct, and is counted apart.
+    """
+
+    correct: bool
+    format: bool
+    reason: str
+    error: str | None = None

@@ -1,0 +1,242 @@
+"""Arithmetic that no step of thought does at once: long multiplication, and chains of mixed operations.
+
+A thinking text decomposes: `for 47 + 15 : 47 + 10 = 57 ok 57 + 5 = 62 ok`. A long multiplication goes digit by digit
+with its carries, `for 4736 * 7 : 6 * 7 = 42 ok 3 * 7 = 21 ok 21 + 4 = 25 ok ... so 33152`. After each step stands
+the model's own check, `ok` or `no`; after `no` the step is redone. One slip that is not put right costs the answer.
+"""
+
+import random
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from data.problem import Problem, Verdict
+from data.trace import STEP, Attempt, Step, Trace, calculate
+
+NAME = "arithmetic"
+WORDS = ("compute", "for", "so", "ok", "no")
+
+INSTRUCTIONS = (
+    "Compute the value. Think between <think> and </think> in small steps, check each with ok or no, redo a step "
+    "after no, then write the number alone. Example: <think> for 36 * 4 : 6 * 4 = 24 ok 3 * 4 = 13 no 3 * 4 = 12 ok "
+    "12 + 2 = 14 ok so 144</think> 144"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Difficulty of the problems, and the habits of the demonstrated calculation (each a probability)."""
+
+    products: float = 0.5  # share of long multiplications; the rest are mixed chains
+    digits: int = 3  # of the first factor, at most
+    factor_digits: int = 1  # of the second factor, at most
+    terms: int = 4  # of a mixed chain, at most; at least 3
+    largest: int = 99  # value within a mixed chain
+    slip: float = 0.15  # a step states a wrong value
+    notice: float = 0.4  # a slip is judged `no` and redone
+    false_alarm: float = 0.01  # a right step is judged `no` and redone
+
+    def __post_init__(self) -> None:
+        """Raise ValueError naming the first setting out of its range."""
+        for name, low, high in (("digits", 2, 6), ("factor_digits", 1, 4), ("terms", 3, 8), ("largest", 20, 99)):
+            if not low <= getattr(self, name) <= high:
+                raise ValueError(f"arithmetic.{name} is {getattr(self, name)}; expected {low} to {high}.")
+        for name in ("products", "slip", "notice", "false_alarm"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"arithmetic.{name} is {getattr(self, name)}; expected a probability, 0 to 1.")
+
+
+def generate(rng: random.Random, settings: Settings) -> Problem:
+    """Draw a long multiplication or a mixed chain."""
+    if rng.random() < settings.products:
+        left = _number(rng, rng.randint(2, settings.digits))
+        right = _number(rng, rng.randint(1, settings.factor_digits))
+        return _problem(f"{left} * {right}", left * right)
+    while True:
+        text, value = _chain(rng, settings)
+        if 0 <= value <= settings.largest:
+            return _problem(text, value)
+
+
+def verify(problem: Problem, answer: str) -> Verdict:
+    """Judge a whole number, written in ASCII digits and nothing else."""
+    if not re.fullmatch(r"-?(0|[1-9][0-9]{0,17})", answer):
+        return Verdict(correct=False, format=False, reason="no whole number")
+    if int(answer) != problem.facts["target"]:
+        return Verdict(correct=False, format=True, reason=f"{answer}, not {problem.facts['target']}")
+    return Verdict(correct=True, format=True, reason="correct")
+
+
+def demonstrate(problem: Problem, rng: random.Random, settings: Settings) -> str:
+    """Write one imperfect calculation as a completion. A slip that goes unnoticed is carried to the answer."""
+    scribe = _Scribe(rng, settings)
+    value = scribe.evaluate(problem.facts["expression"].split())
+    return f"<think> {' '.join(scribe.words)}</think> {value}"
+
+
+def parse_trace(problem: Problem, thinking: str) -> Trace:
+    """Take a calculation apart.
+
+    The first attempt is every step as it was first written: correct where no step slipped and the last one leads to
+    the target. Each redone step makes a further attempt of what stands after it.
+    """
+    trace = Trace(subgoals=len(re.findall(r"\bfor \d+ [-+*/] \d+ :", thinking)))
+    matches = list(STEP.finditer(thinking))
+    for i, match in enumerate(matches):
+        until = matches[i + 1].start() if i + 1 < len(matches) else len(thinking)
+        judged = re.match(r" ?(ok|no)\b", thinking[match.end() : until])
+        left, operator, right, value = int(match[1]), match[2], int(match[3]), int(match[4])
+        before = trace.steps[-1] if trace.steps else None
+        redoes = (
+            before is not None
+            and before.judged_wrong is True
+            and (before.left, before.operator, before.right) == (left, operator, right)
+        )
+        wrong = None if judged is None else judged[1] == "no"
+        trace.steps.append(Step(left, operator, right, value, match.start(), match.end(), redoes, wrong))
+    if not trace.steps:
+        return trace
+    result = _concluded(thinking, trace.steps[-1])
+    for number, step in enumerate(trace.steps):
+        if number and not step.redoes:
+            continue
+        standing = _standing(trace.steps, first_redo_allowed=number)
+        right = all(step.correct for step in standing) and result == problem.facts["target"]
+        start = trace.steps[number].start
+        trace.attempts.append(Attempt(right, start, len(thinking)))
+    return trace
+
+
+def _standing(steps: list[Step], first_redo_allowed: int) -> list[Step]:
+    """The steps that count when every redo up to step `first_redo_allowed` replaces what it redoes, later ones not."""
+    standing: list[Step] = []
+    for number, step in enumerate(steps):
+        if step.redoes:
+            if number > first_redo_allowed:
+                continue
+            standing.pop()
+        standing.append(step)
+    return standing
+
+
+def _concluded(thinking: str, last: Step) -> int:
+    """The value that the thinking ends on: what stands after a closing `so`, else the last step's."""
+    so = re.search(r"\bso (\d{1,18})\s*$", thinking)
+    return int(so[1]) if so else last.value
+
+
+def _number(rng: random.Random, digits: int) -> int:
+    return rng.randint(max(2, 10 ** (digits - 1)), 10**digits - 1)
+
+
+def _problem(expression: str, value: int) -> Problem:
+    numbers = " ".join(sorted(re.findall(r"\d+", expression), key=int))
+    return Problem(
+        task=NAME,
+        prompt=f"compute {expression}",
+        canonical=f"{NAME} {numbers} = {value}",
+        facts={"expression": expression, "target": value},
+    )
+
+
+def _chain(rng: random.Random, settings: Settings) -> tuple[str, int]:
+    """A sum of products and numbers whose value, and each partial sum's, is checked by the caller and here."""
+    words: list[str] = []
+    total = 0
+    for position in range(rng.randint(3, settings.terms)):
+        sign = rng.choice("+-") if position else "+"
+        if rng.random() < 0.5:
+            left, right = rng.randint(2, 9), rng.randint(2, 9)
+            term, text = left * right, f"{left} * {right}"
+        else:
+            term = rng.randint(2, settings.largest // 2)
+            text = str(term)
+        total = total + term if sign == "+" else total - term
+        if not 0 <= total <= settings.largest:
+            return "", -1
+        words += [sign, text] if position else [text]
+    return " ".join(words), total
+
+
+class _Scribe:
+    """Writes a calculation down step by step, slipping, noticing and redoing as the settings say."""
+
+    def __init__(self, rng: random.Random, settings: Settings) -> None:
+        self.rng = rng
+        self.settings = settings
+        self.words: list[str] = []
+
+    def evaluate(self, tokens: list[str]) -> int:
+        """Products first, then the sum from left to right."""
+        if len(tokens) == 3 and tokens[1] == "*":
+            return self.multiply(int(tokens[0]), int(tokens[2]))
+        total = None
+        sign = "+"
+        position = 0
+        while position < len(tokens):
+            value = int(tokens[position])
+            position += 1
+            if position < len(tokens) and tokens[position] == "*":
+                value = self.step(value, "*", int(tokens[position + 1]))
+                position += 2
+            total = value if total is None else self.add(total, sign, value)
+            if position < len(tokens):
+                sign = tokens[position]
+                position += 1
+        assert total is not None
+        return total
+
+    def step(self, left: int, operator: str, right: int) -> int:
+        """Write `left operator right = value check` and return the value that stands in the end."""
+        exact = calculate(left, operator, right)
+        assert exact is not None
+        for _ in range(3):  # a redo may slip again
+            slipped = self.rng.random() < self.settings.slip
+            value = self.slip(int(exact), operator, right) if slipped else int(exact)
+            judged_wrong = self.rng.random() < (self.settings.notice if slipped else self.settings.false_alarm)
+            self.words.append(f"{left} {operator} {right} = {value} {'no' if judged_wrong else 'ok'}")
+            if not judged_wrong:
+                break
+        return value
+
+    def slip(self, exact: int, operator: str, right: int) -> int:
+        """A wrong value of the kind people write: one off, ten off, or the neighbour in the table."""
+        near = (1, 10, right) if operator == "*" else (1, 2, 10)
+        return self.rng.choice([value for n in near for value in (exact - n, exact + n) if value >= 0])
+
+    def add(self, left: int, sign: str, right: int) -> int:
+        """Add or subtract, tens and ones apart where both are needed."""
+        if right < 10 or right % 10 == 0 or left < 10:
+            return self.step(left, sign, right)
+        self.words.append(f"for {left} {sign} {right} :")
+        return self.step(self.step(left, sign, right - right % 10), sign, right % 10)
+
+    def multiply(self, left: int, right: int) -> int:
+        """Long multiplication: a row for each digit of `right`, then the rows added column by column."""
+        total = None
+        for place, digit in enumerate(reversed(str(right))):
+            row = self.multiply_by_digit(left, int(digit)) * 10**place
+            total = row if total is None else self.add_columns(total, row)
+        assert total is not None
+        return total
+
+    def multiply_by_digit(self, left: int, digit: int) -> int:
+        self.words.append(f"for {left} * {digit} :")
+        return self.columns(self.step(int(of_left), "*", digit) for of_left in reversed(str(left)))
+
+    def add_columns(self, left: int, right: int) -> int:
+        self.words.append(f"for {left} + {right} :")
+        width = max(len(str(left)), len(str(right)))
+        pairs = zip(reversed(str(left).zfill(width)), reversed(str(right).zfill(width)), strict=True)
+        return self.columns(self.step(int(upper), "+", int(lower)) for upper, lower in pairs)
+
+    def columns(self, results: Iterator[int]) -> int:
+        """Add the carry into each column's result, read the digits off, and write `so` the whole."""
+        digits, carry = [], 0
+        for result in results:
+            total = self.step(result, "+", carry) if carry else result
+            digits.append(total % 10)
+            carry = total // 10
+        value = int(f"{carry}{''.join(map(str, reversed(digits)))}")
+        self.words.append(f"so {value}")
+        return value

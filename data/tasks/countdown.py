@@ -1,0 +1,251 @@
+"""Countdown: combine every given number once, with + - * /, to make the target.
+
+A thinking text is a search: `try 2 + 6 = 8 , 8 - 6 = 2 vs 14 no or 8 + 6 = 14 vs 14 yes`. `try` begins afresh, `or`
+keeps every step of the attempt but the last, `wait` redoes a step that slipped, `vs` holds the result against the
+target. The answer is the expression: `( 2 + 6 ) + 6`.
+"""
+
+import random
+import re
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+
+from data.expression import ExpressionError, parse_expression
+from data.problem import Problem, Verdict
+from data.trace import STEP, Attempt, Step, Trace
+
+NAME = "countdown"
+WORDS = ("numbers", "target", "try", "or", "wait", "vs", "yes", "no", "none")
+
+INSTRUCTIONS = (
+    "Make the target from the numbers, each used exactly once, with + - * / and parentheses. Think between <think> "
+    "and </think>, then write the expression alone. Example: <think> try 2 + 6 = 8 , 8 - 6 = 2 vs 14 no or "
+    "8 + 6 = 14 vs 14 yes</think> ( 2 + 6 ) + 6"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Difficulty of the problems, and the habits of the demonstrated search (each a probability but the counts)."""
+
+    numbers: int = 3
+    smallest: int = 1
+    largest: int = 10
+    largest_target: int = 40
+    attempts: int = 10  # at most this many in a demonstration
+    guided: float = 0.15  # a fresh try heads for a solution
+    keep: float = 0.5  # after a failure, keep all steps but the last
+    slip: float = 0.05  # a step states a wrong value
+    notice: float = 0.5  # a slip is redone at once
+    misjudge: float = 0.02  # the verdict on an attempt is the wrong one
+    give_up: float = 0.1  # after a failure, stop without an answer
+
+    def __post_init__(self) -> None:
+        """Raise ValueError naming the first setting out of its range."""
+        if not 2 <= self.numbers <= 6:
+            raise ValueError(f"countdown.numbers is {self.numbers}; expected 2 to 6.")
+        if not 1 <= self.smallest <= self.largest <= 99:
+            raise ValueError(
+                f"countdown.smallest and .largest are {self.smallest} and {self.largest}; expected 1 <= smallest <= "
+                "largest <= 99."
+            )
+        if not 1 <= self.largest_target <= 999:
+            raise ValueError(f"countdown.largest_target is {self.largest_target}; expected 1 to 999.")
+        if self.attempts < 1:
+            raise ValueError(f"countdown.attempts is {self.attempts}; expected at least 1.")
+        for name in ("guided", "keep", "slip", "notice", "misjudge", "give_up"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"countdown.{name} is {getattr(self, name)}; expected a probability, 0 to 1.")
+
+
+@dataclass(frozen=True, slots=True)
+class Term:
+    """A number in play during a search, and the expression that made it. `value` may carry an earlier slip."""
+
+    value: int
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Move:
+    """Combining two terms: what the search writes down as one step."""
+
+    left: Term
+    operator: str
+    right: Term
+
+    @property
+    def value(self) -> int:
+        """The exact result; moves are only made where it is a whole number."""
+        left, right = self.left.value, self.right.value
+        if self.operator == "+":
+            return left + right
+        if self.operator == "-":
+            return left - right
+        return left * right if self.operator == "*" else left // right
+
+
+def generate(rng: random.Random, settings: Settings) -> Problem:
+    """Draw numbers, walk random moves over them to a whole-number target that is none of them."""
+    while True:
+        numbers = sorted(rng.randint(settings.smallest, settings.largest) for _ in range(settings.numbers))
+        terms = [Term(number, str(number)) for number in numbers]
+        while len(terms) > 1 and (moves := _moves(terms, settings.largest_target)):
+            terms = _after(terms, rng.choice(moves))
+        target = terms[0].value
+        if len(terms) == 1 and 0 < target <= settings.largest_target and target not in numbers:
+            shown = " ".join(map(str, numbers))
+            return Problem(
+                task=NAME,
+                prompt=f"numbers {shown} target {target}",
+                canonical=f"{NAME} {shown} = {target}",
+                facts={"numbers": numbers, "target": target},
+            )
+
+
+def verify(problem: Problem, answer: str) -> Verdict:
+    """Judge an expression exactly: every number used once, nothing else, and the value is the target."""
+    if answer == "none":
+        return Verdict(correct=False, format=True, reason="gave up")
+    try:
+        expression = parse_expression(answer)
+    except ExpressionError as error:
+        return Verdict(correct=False, format=False, reason=f"no expression: {error}")
+    if Counter(expression.numbers) != Counter(problem.facts["numbers"]):
+        return Verdict(correct=False, format=True, reason="does not use each number exactly once")
+    if expression.value != problem.facts["target"]:
+        return Verdict(correct=False, format=True, reason=f"makes {expression.value}, not {problem.facts['target']}")
+    return Verdict(correct=True, format=True, reason="correct")
+
+
+def demonstrate(problem: Problem, rng: random.Random, settings: Settings) -> str:
+    """Write one imperfect, randomised search as a completion: thinking, then the answer or `none`."""
+    numbers, target = problem.facts["numbers"], problem.facts["target"]
+    start = [Term(number, str(number)) for number in numbers]
+    tried: set[str] = set()
+    words: list[str] = []
+    answer = "none"
+    kept: tuple[list[Term], list[str]] | None = None  # the terms before the last move of the last attempt
+    for _ in range(settings.attempts):
+        terms, steps = start, list[str]()
+        lead = "try"
+        if kept is not None and rng.random() < settings.keep and _untried(kept[0], tried, settings.largest_target):
+            lead, terms = "or", kept[0]
+        guided = lead == "try" and rng.random() < settings.guided
+        while len(terms) > 1:
+            move = _choose(terms, target, tried, rng, settings, guided)
+            if move is None:
+                break
+            if len(terms) == 2:
+                kept = (terms, steps)
+            value, stated = _state(move, rng, settings)
+            steps.append(stated)
+            terms = [*_without(terms, move), Term(value, f"( {move.left.text} {move.operator} {move.right.text} )")]
+        if len(terms) > 1:  # every way on from here was tried already, or leaves the range
+            continue
+        tried.add(terms[0].text)
+        words += [lead, " , ".join(steps), "vs", str(target)]
+        succeeded = (terms[0].value == target) != (rng.random() < settings.misjudge)
+        words.append("yes" if succeeded else "no")
+        if succeeded:
+            answer = terms[0].text[2:-2]  # without the outermost parentheses
+            break
+        if rng.random() < settings.give_up:
+            break
+    return f"<think> {' '.join(words)}</think> {answer}"
+
+
+def parse_trace(problem: Problem, thinking: str) -> Trace:
+    """Take a search apart. An attempt is correct where its steps are, use each number once, and make the target."""
+    numbers, target = problem.facts["numbers"], problem.facts["target"]
+    trace = Trace()
+    chain: list[Step] = []
+    for match in re.finditer(r"(try|or)\b(.*?)(?=\btry\b|\bor\b|$)", thinking, re.DOTALL):
+        kept = chain[:-1] if match[1] == "or" else []
+        found = _steps(match[2], match.start(2))
+        trace.steps += found
+        chain = kept + [step for step, after in zip(found, [*found[1:], None], strict=True) if not (after and after.redoes)]
+        judged = re.search(rf"vs {target} (yes|no)\b", match[2])
+        if judged:
+            correct = _reaches(chain, numbers, target)
+            trace.attempts.append(Attempt(correct, match.start(), match.start(2) + judged.end(), judged[1] == "yes"))
+    return trace
+
+
+def _moves(terms: Sequence[Term], largest: int) -> list[Move]:
+    """Every whole-number, non-negative combination of two of the terms that stays within `largest`."""
+    moves = []
+    for i, first in enumerate(terms):
+        for second in terms[i + 1 :]:
+            left, right = (first, second) if first.value >= second.value else (second, first)
+            moves += [Move(left, "+", right), Move(left, "*", right), Move(left, "-", right)]
+            if right.value and left.value % right.value == 0:
+                moves.append(Move(left, "/", right))
+    return [move for move in moves if 0 <= move.value <= largest]
+
+
+def _without(terms: Sequence[Term], move: Move) -> list[Term]:
+    rest = list(terms)
+    rest.remove(move.left)
+    rest.remove(move.right)
+    return rest
+
+
+def _after(terms: Sequence[Term], move: Move) -> list[Term]:
+    return [*_without(terms, move), Term(move.value, f"( {move.left.text} {move.operator} {move.right.text} )")]
+
+
+def _untried(terms: Sequence[Term], tried: set[str], largest: int) -> list[Move]:
+    """The last moves from two terms that were not made before."""
+    return [move for move in _moves(terms, largest) if _after(terms, move)[0].text not in tried]
+
+
+def _choose(
+    terms: Sequence[Term], target: int, tried: set[str], rng: random.Random, settings: Settings, guided: bool
+) -> Move | None:
+    """The next move of a search: towards a solution where it is guided, any untried one where it is not."""
+    moves = _untried(terms, tried, settings.largest_target) if len(terms) == 2 else _moves(terms, settings.largest_target)
+    if guided and (leading := [move for move in moves if _solvable(_after(terms, move), target)]):
+        return rng.choice(leading)
+    return rng.choice(moves) if moves else None
+
+
+def _solvable(terms: Sequence[Term], target: int) -> bool:
+    if len(terms) == 1:
+        return terms[0].value == target
+    return any(_solvable(_after(terms, move), target) for move in _moves(terms, 999))
+
+
+def _state(move: Move, rng: random.Random, settings: Settings) -> tuple[int, str]:
+    """The value that the search goes on with, and the step as written: right, slipped, or slipped and redone."""
+    left_side = f"{move.left.value} {move.operator} {move.right.value}"
+    right = f"{left_side} = {move.value}"
+    if rng.random() >= settings.slip:
+        return move.value, right
+    wrong = rng.choice([value for near in (1, 2, 10) for value in (move.value - near, move.value + near) if value >= 0])
+    if rng.random() < settings.notice:
+        return move.value, f"{left_side} = {wrong} wait {right}"
+    return wrong, f"{left_side} = {wrong}"
+
+
+def _steps(text: str, offset: int) -> list[Step]:
+    """The steps stated in one attempt; one that follows `wait` redoes the step before it."""
+    steps = []
+    for match in STEP.finditer(text):
+        redoes = text[: match.start()].rstrip().endswith("wait")
+        left, operator, right, value = int(match[1]), match[2], int(match[3]), int(match[4])
+        steps.append(Step(left, operator, right, value, offset + match.start(), offset + match.end(), redoes))
+    return steps
+
+
+def _reaches(chain: Sequence[Step], numbers: Sequence[int], target: int) -> bool:
+    """Whether right steps lead from the numbers, each used once, to the target."""
+    available = Counter(map(Fraction, numbers))
+    for step in chain:
+        operands = Counter([Fraction(step.left), Fraction(step.right)])
+        if not step.correct or operands - available:
+            return False
+        available = available - operands + Counter([Fraction(step.value)])
+    return available == Counter([Fraction(target)])

@@ -1,0 +1,85 @@
+"""A thinking text taken apart into steps and attempts, each marked right or wrong by exact arithmetic.
+
+Tasks parse their own grammar into these; the evaluation and the report read nothing else.
+"""
+
+import re
+from dataclasses import dataclass, field
+from fractions import Fraction
+
+MAX_DIGITS = 18
+STEP = re.compile(rf"(\d{{1,{MAX_DIGITS}}}) ?([-+*/]) ?(\d{{1,{MAX_DIGITS}}}) ?= ?(-?\d{{1,{MAX_DIGITS}}})(?!\d)", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One stated calculation, `left operator right = value`, at characters `start` to `end` of the thinking.
+
+    `redoes` says that the step repeats the one before it because that was judged wrong. `judged_wrong` is the
+    model's own judgement where it gives one.
+    """
+
+    left: int
+    operator: str
+    right: int
+    value: int
+    start: int
+    end: int
+    redoes: bool = False
+    judged_wrong: bool | None = None
+
+    @property
+    def correct(self) -> bool:
+        """Whether the stated value is what the calculation gives."""
+        return calculate(self.left, self.operator, self.right) == self.value
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One complete try at the problem, at characters `start` to `end` of the thinking.
+
+    `judged_correct` is the model's own verdict on it, or None where it gives none.
+    """
+
+    correct: bool
+    start: int
+    end: int
+    judged_correct: bool | None = None
+
+
+@dataclass(slots=True)
+class Trace:
+    """What a thinking text did. `subgoals` counts the parts that it set itself to solve apart."""
+
+    attempts: list[Attempt] = field(default_factory=list)
+    steps: list[Step] = field(default_factory=list)
+    subgoals: int = 0
+
+    @property
+    def first_correct(self) -> bool | None:
+        """Whether the first attempt was right; None where the thinking holds no attempt."""
+        return self.attempts[0].correct if self.attempts else None
+
+    @property
+    def slips(self) -> int:
+        """How many steps state a wrong value."""
+        return sum(not step.correct for step in self.steps)
+
+    @property
+    def repairs(self) -> int:
+        """How many slips were noticed at once and put right: the next step redoes the slip and is correct."""
+        return sum(
+            not slip.correct and redo.redoes and redo.correct
+            for slip, redo in zip(self.steps, self.steps[1:], strict=False)
+        )
+
+
+def calculate(left: int, operator: str, right: int) -> Fraction | None:
+    """The exact value of `left operator right`, or None where it divides by zero."""
+    if operator == "+":
+        return Fraction(left + right)
+    if operator == "-":
+        return Fraction(left - right)
+    if operator == "*":
+        return Fraction(left * right)
+    return Fraction(left, right) if right else None

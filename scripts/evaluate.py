@@ -1,0 +1,71 @@
+"""Evaluate checkpoints on held-out problems: accuracy with intervals, self-correction, step accuracy, thinking length.
+
+    python scripts/evaluate.py --run runs/quickstart
+    python scripts/evaluate.py --checkpoint runs/a/checkpoints/checkpoint-50 --checkpoint runs/b/checkpoints/checkpoint-50
+    python scripts/evaluate.py --checkpoint Qwen/Qwen3-0.6B --config configs/quickstart.yaml
+
+Every checkpoint answers the same problems under the same decoding; each later one is compared with the first, paired
+by problem. Writes results.json and the samples as parquet.
+"""
+
+import argparse
+import os
+import sys
+from pathlib import Path
+
+os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+
+from transformers.utils import logging
+
+from eval.evaluate import Settings, checkpoints_of, config_of, evaluate, read_source
+from eval.table import render
+
+
+def parse() -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument("--run", type=Path, help="a run folder: its model before RL and its last checkpoint")
+    what.add_argument("--checkpoint", action="append", help="path, hub id or smollm2-135m; repeat to compare")
+    parser.add_argument("--config", type=Path, help="whose problems (default: the config of the run that a checkpoint is in)")
+    parser.add_argument("--problems", type=int, default=Settings.problems, help="held-out problems (default: %(default)s)")
+    parser.add_argument("--samples", type=int, default=Settings.samples, help="samples of each (default: %(default)s)")
+    parser.add_argument("--temperature", type=float, default=Settings.temperature, help="(default: %(default)s)")
+    parser.add_argument("--max-new-tokens", type=int, help="longest completion (default: the config's)")
+    parser.add_argument("--seed", type=int, default=Settings.seed, help="of the sampling (default: %(default)s)")
+    parser.add_argument("--split", choices=["test", "validation"], default="test", help="(default: %(default)s)")
+    parser.add_argument("--output", type=Path, help="folder for results (default: RUN/evaluation, or ./evaluation)")
+    return parser.parse_args()
+
+
+def main() -> int:
+    """Run the command line; returns the exit code."""
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    given = parse()
+    try:
+        checkpoints = checkpoints_of(given.run) if given.run else given.checkpoint
+        config = given.config or config_of(Path(checkpoints[-1]).absolute())
+        if config is None:
+            raise ValueError(f"{checkpoints[-1]} lies in no run folder; say whose problems to ask with --config FILE.")
+        source = read_source(config)
+        settings = Settings(
+            given.problems,
+            given.samples,
+            given.temperature,
+            given.max_new_tokens or source.max_new_tokens,
+            given.seed,
+            given.split,
+        )
+        output = given.output or (given.run / "evaluation" if given.run else Path("evaluation"))
+        results = evaluate(checkpoints, source, settings, output)
+    except ValueError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    print(render(results))
+    print(f"\nWritten to {output}/results.json and samples-N.parquet beside it.")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,119 @@
+"""What watches a run: the metrics file, the progress bar, and the guard that stops a collapse."""
+
+import json
+import sys
+import time
+from collections import deque
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+
+WINDOW = 8  # steps whose mean reward the guard compares
+
+
+class MetricsFile(TrainerCallback):
+    """Appends each logged step to `metrics.jsonl`."""
+
+    def __init__(self, path: Path, phase: str) -> None:
+        self.path = path
+        self.phase = phase
+        self.began = time.monotonic()
+
+    def on_log(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, logs: dict[str, Any], **_: Any
+    ) -> None:
+        """Write one line of JSON."""
+        if state.is_world_process_zero:
+            row = {"phase": self.phase, "step": state.global_step, "seconds": round(time.monotonic() - self.began, 2)}
+            with self.path.open("a") as file:
+                file.write(json.dumps(row | logs) + "\n")
+
+
+class ProgressBar(TrainerCallback):
+    """One bar for the phase, with the figures that tell how it goes."""
+
+    def __init__(self, label: str) -> None:
+        self.label = label
+        self.bar: tqdm | None = None
+        self.tokens = 0.0
+        self.began = time.monotonic()
+
+    def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        """Open the bar where the run stands."""
+        if state.is_world_process_zero:
+            self.bar = tqdm(
+                total=state.max_steps, initial=state.global_step, desc=self.label, unit="step", dynamic_ncols=True
+            )
+
+    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        """Advance the bar."""
+        if self.bar is not None:
+            self.bar.update(state.global_step - self.bar.n)
+
+    def on_log(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, logs: dict[str, Any], **_: Any
+    ) -> None:
+        """Show reward, accuracy, thinking length and speed in RL; the loss in the cold start."""
+        if self.bar is None:
+            return
+        if "reward" in logs:
+            now, tokens = time.monotonic(), float(logs["num_tokens"])
+            shown = {"reward": f"{logs['reward']:.2f}", "accuracy": f"{logs['accuracy']:.2f}"}
+            shown["thinking"] = f"{logs['thinking_tokens']:.0f}"
+            shown["tok/s"] = f"{(tokens - self.tokens) / (now - self.began):,.0f}"
+            self.tokens, self.began = tokens, now
+            self.bar.set_postfix(shown)
+        elif "loss" in logs:
+            self.bar.set_postfix({"loss": f"{float(logs['loss']):.3f}"})
+
+    def on_train_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        """Close the bar."""
+        if self.bar is not None:
+            self.bar.close()
+
+
+class CollapseGuard(TrainerCallback):
+    """Stops the run when the mean reward of the last steps has fallen far below the best it was.
+
+    `message` then says what happened and which checkpoint to go back to.
+    """
+
+    def __init__(self, fraction: float, checkpoints: Path) -> None:
+        self.fraction = fraction
+        self.checkpoints = checkpoints
+        self.recent: deque[float] = deque(maxlen=WINDOW)
+        self.best = 0.0
+        self.best_step = 0
+        self.message: str | None = None
+
+    def on_log(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, logs: dict[str, Any], **_: Any
+    ) -> None:
+        """Compare the window's mean with the best. The logged reward is the same on every rank, so all stop alike."""
+        if "reward" not in logs:
+            return
+        self.recent.append(float(logs["reward"]))
+        if len(self.recent) < WINDOW:
+            return
+        mean = sum(self.recent) / WINDOW
+        if mean > self.best:
+            self.best, self.best_step = mean, state.global_step
+        elif mean < self.fraction * self.best:
+            self.message = (
+                f"Stopped at step {state.global_step}: the mean reward of the last {WINDOW} steps is {mean:.3f}, and was "
+                f"{self.best:.3f} at step {self.best_step}. {self._advice()}"
+            )
+            control.should_training_stop = True
+
+    def _advice(self) -> str:
+        steps = [int(path.name.split("-")[1]) for path in self.checkpoints.glob("checkpoint-*")]
+        good = max((step for step in steps if step <= self.best_step), default=None)
+        path = self.checkpoints / (f"checkpoint-{good}" if good is not None else "cold-start")
+        return f"Go back to {path} (--model {path} --cold_start_steps 0) with a lower learning rate."
+
+
+def say(line: str) -> None:
+    """A line for the person at the terminal, beside the bars."""
+    print(line, file=sys.stderr, flush=True)

@@ -1,0 +1,182 @@
+"""A run's configuration: one YAML file and the command line, every option of TRL's GRPOConfig included."""
+
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from trl import GRPOConfig, TrlParser
+
+from data.mixture import Part, load_mixture
+from train.scratch import check_scratch
+
+BACKENDS = ("generate",)
+
+# Where our defaults differ from TRL's. One update a batch, centred advantages, a fixed length normaliser and no
+# reference model: the settings under which the small recipes learnt and did not collapse.
+RL_DEFAULTS: dict[str, Any] = {
+    "loss_type": "dr_grpo",
+    "scale_rewards": "none",
+    "beta": 0.0,
+    "temperature": 1.0,
+    "mask_truncated_completions": True,
+    "num_generations": 16,
+    "num_generations_eval": 1,
+    "max_completion_length": 512,
+    "learning_rate": 1e-6,
+    "lr_scheduler_type": "constant_with_warmup",
+    "logging_steps": 1,
+    "save_strategy": "steps",
+    "bf16": torch.cuda.is_available() and torch.cuda.is_bf16_supported(),
+    "report_to": "none",
+    "remove_unused_columns": False,
+    "disable_tqdm": True,  # our own bar shows what matters in RL
+}
+
+
+@dataclass
+class RunConfig:
+    """What a run is, beside TRL's own options."""
+
+    name: str = field(default="", metadata={"help": "Name of the run; its folder is RUNS_DIR/NAME."})
+    runs_dir: str = field(default="runs", metadata={"help": "Folder that holds the run folders."})
+    resume: bool = field(default=False, metadata={"help": "Go on with the run of this name from its last checkpoint."})
+    overwrite: bool = field(default=False, metadata={"help": "Delete the run of this name, if any, and start anew."})
+
+    model: str = field(
+        default="scratch",
+        metadata={"help": "`scratch`, `smollm2-135m` (a real model, no hub needed), a hub id, or a local path."},
+    )
+    model_dtype: str = field(default="float32", metadata={"help": "Weights are loaded as float32 or bfloat16."})
+    scratch: dict | str | None = field(
+        default=None, metadata={"help": "Architecture and sizes of a scratch model, as a mapping (JSON on the command line)."}
+    )
+    lora_rank: int = field(default=0, metadata={"help": "Rank of LoRA adapters on every linear layer; 0 trains all weights."})
+    lora_alpha: int = field(default=32, metadata={"help": "LoRA scaling numerator: updates count alpha / rank."})
+
+    tasks: dict | str | None = field(
+        default=None,
+        metadata={"help": "Mapping of task to its settings and `weight` (JSON on the command line)."},
+    )
+    split_seed: int = field(default=0, metadata={"help": "Decides which problems are train, validation and test."})
+    train_problems: int = field(default=8_000, metadata={"help": "Problems drawn for RL; passed over again when used up."})
+    validation_problems: int = field(default=64, metadata={"help": "Held-out problems for the curve during training."})
+    system_prompt: str = field(
+        default="", metadata={"help": "System message before each problem; `task` takes the task's own instructions."}
+    )
+
+    cold_start_steps: int = field(
+        default=0, metadata={"help": "Steps of supervised training on demonstrations before RL; 0 goes straight to RL."}
+    )
+    cold_start_batch_size: int = field(default=16, metadata={"help": "Demonstrations in one cold-start step, per process."})
+    cold_start_learning_rate: float = field(default=2e-3, metadata={"help": "Peak of the cold start's cosine schedule."})
+
+    backend: str = field(default="generate", metadata={"help": "What samples the rollouts: generate."})
+    guard_fraction: float = field(
+        default=0.5,
+        metadata={"help": "Stop when the mean reward of 8 steps falls below this share of its best; 0 never stops."},
+    )
+
+    def __post_init__(self) -> None:
+        """Raise ValueError naming the first value that cannot be, before any work starts."""
+        self.tasks = _mapping("tasks", self.tasks)
+        self.scratch = _mapping("scratch", self.scratch)
+        if not self.name or self.name in (".", "..") or "/" in self.name or "\\" in self.name:
+            raise ValueError(f"name is {self.name!r}; expected a folder name, such as --name my-run.")
+        if self.resume and self.overwrite:
+            raise ValueError("--resume and --overwrite exclude each other; give one.")
+        if self.backend not in BACKENDS:
+            raise ValueError(f"backend is {self.backend!r}; expected one of: {', '.join(BACKENDS)}.")
+        if self.model_dtype not in ("float32", "bfloat16"):
+            raise ValueError(f"model_dtype is {self.model_dtype!r}; expected float32 or bfloat16.")
+        if self.model == "scratch":
+            check_scratch(self.scratch)
+        elif self.scratch:
+            raise ValueError(f"scratch is set, but model is {self.model!r}; leave one out.")
+        for name in ("cold_start_steps", "lora_rank", "validation_problems"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name} is {getattr(self, name)}; expected 0 or more.")
+        for name in ("cold_start_batch_size", "cold_start_learning_rate", "train_problems"):
+            if getattr(self, name) <= 0:
+                raise ValueError(f"{name} is {getattr(self, name)}; expected more than 0.")
+        if not 0 <= self.guard_fraction < 1:
+            raise ValueError(f"guard_fraction is {self.guard_fraction}; expected 0 (off) to below 1.")
+        self.parts  # noqa: B018 - reads the tasks, so that a wrong one is refused here
+
+    @property
+    def parts(self) -> list[Part]:
+        """The mixture of tasks."""
+        return load_mixture(self.tasks)  # type: ignore[arg-type]
+
+    @property
+    def folder(self) -> Path:
+        """The run folder."""
+        return Path(self.runs_dir) / self.name
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The type that weights are loaded as."""
+        return torch.bfloat16 if self.model_dtype == "bfloat16" else torch.float32
+
+
+def parse_config(arguments: Sequence[str] | None = None) -> tuple[RunConfig, GRPOConfig]:
+    """Read `--config FILE` and the command line, which overrides the file.
+
+    Raises ValueError with one clear line for an unknown key, a value out of range, or groups that would span ranks.
+    """
+    parser = TrlParser([RunConfig, GRPOConfig], prog="accelerate launch -m train")
+    parser.set_defaults_with_config(**RL_DEFAULTS)
+    given = list(arguments) if arguments is not None else None
+    try:
+        run, training = parser.parse_args_and_config(given)
+    except FileNotFoundError as error:
+        raise ValueError(f"Config file {error.filename} does not exist; --config takes the path of a YAML file.") from None
+    except yaml.YAMLError as error:
+        raise ValueError(f"The config file is not valid YAML: {' '.join(str(error).split())}") from None
+    training.output_dir = str(run.folder / "checkpoints")
+    check_groups(training)
+    return run, training
+
+
+def check_groups(training: GRPOConfig) -> None:
+    """Refuse a batch whose groups would be split between processes: its advantages would be wrong or late."""
+    local = training.per_device_train_batch_size * training.steps_per_generation
+    if local % training.num_generations:
+        raise ValueError(
+            f"num_generations is {training.num_generations}, but each process samples {local} rollouts a step "
+            "(per_device_train_batch_size * gradient_accumulation_steps): a group would span processes. Make the batch "
+            "a multiple of num_generations."
+        )
+
+
+def save_config(run: RunConfig, training: GRPOConfig, path: Path) -> None:
+    """Write the resolved configuration as YAML that `--config` reads back: ours whole, TRL's where it is not default."""
+    resolved = {key: value for key, value in vars(run).items() if key not in ("resume", "overwrite")}
+    default = GRPOConfig(output_dir=training.output_dir, bf16=False, use_cpu=training.use_cpu)
+    derived = {"output_dir", "generation_batch_size", "steps_per_generation"}
+    for key, value in training.to_dict().items():
+        if key not in derived and key in GRPOConfig.__dataclass_fields__ and value != default.to_dict().get(key):
+            resolved[key] = value
+    path.write_text(yaml.safe_dump(resolved, sort_keys=False, allow_unicode=True))
+
+
+def world_size() -> int:
+    """Processes in this launch, from the launcher's environment."""
+    return int(os.environ.get("WORLD_SIZE", "1"))
+
+
+def _mapping(name: str, value: Any) -> dict[str, Any]:
+    if value is None:
+        return {}
+    if isinstance(value, str):
+        try:
+            value = json.loads(value)
+        except json.JSONDecodeError as error:
+            raise ValueError(f"{name} is {value!r}; expected a mapping (JSON on the command line): {error}") from None
+    if not isinstance(value, dict):
+        raise ValueError(f"{name} is {value!r}; expected a mapping.")
+    return value

@@ -1,0 +1,71 @@
+"""From problems to token ids: the one place where the chat template is applied."""
+
+from bisect import bisect_left, bisect_right
+from collections.abc import Sequence
+
+import torch
+from transformers import PreTrainedTokenizerBase
+
+from data.problem import Problem
+from data.response import CLOSE, OPEN
+from data.tasks import get_task
+
+
+def messages(problem: Problem, system_prompt: str = "") -> list[dict[str, str]]:
+    """The conversation that asks the problem. The system prompt `task` stands for the task's own instructions."""
+    system = get_task(problem.task).INSTRUCTIONS if system_prompt == "task" else system_prompt
+    asked = {"role": "user", "content": problem.prompt}
+    return [{"role": "system", "content": system}, asked] if system else [asked]
+
+
+def prompt_ids(tokenizer: PreTrainedTokenizerBase, conversation: list[dict[str, str]]) -> list[int]:
+    """The prompt's token ids, ready for the assistant to speak."""
+    return list(tokenizer.apply_chat_template(conversation, add_generation_prompt=True, return_dict=False))
+
+
+def opens_thinking(tokenizer: PreTrainedTokenizerBase) -> bool:
+    """Whether the chat template itself writes `<think>` at the end of the prompt."""
+    text = tokenizer.apply_chat_template(
+        [{"role": "user", "content": "?"}], add_generation_prompt=True, tokenize=False
+    )
+    return text.rstrip().endswith(OPEN)
+
+
+def stop_ids(model: torch.nn.Module, tokenizer: PreTrainedTokenizerBase) -> tuple[int, ...]:
+    """Every id that ends a completion, as TRL counts them: the tokenizer's, and those that the model declares."""
+    declared = model.generation_config.eos_token_id
+    extra = [] if declared is None else [declared] if isinstance(declared, int) else declared
+    return tuple(dict.fromkeys([tokenizer.eos_token_id, *extra]))
+
+
+def token_counts(tokenizer: PreTrainedTokenizerBase, completion_ids: Sequence[int], opened: bool) -> tuple[int, int]:
+    """How many tokens of a completion are thinking, and how many are answer; tags and special tokens are neither.
+
+    Counted on the sampled ids, never on text encoded anew. `opened` says that the prompt ended with `<think>`. A
+    completion that does not think is all answer, one that never closes its thinking all thinking.
+    """
+    ids = [token for token in completion_ids if token not in tokenizer.all_special_ids]
+    begin = (0, 0) if opened else _place(tokenizer, ids, OPEN)
+    if begin is None:
+        return 0, len(ids)
+    end = _place(tokenizer, ids, CLOSE) or (len(ids), len(ids))
+    return max(0, end[0] - begin[1]), len(ids) - end[1]
+
+
+def _place(tokenizer: PreTrainedTokenizerBase, ids: list[int], tag: str) -> tuple[int, int] | None:
+    """How many ids stand wholly before `tag`, and how many it takes until it is written; None where it never is."""
+    if tag in tokenizer.get_added_vocab():
+        tag_id = tokenizer.convert_tokens_to_ids(tag)
+        return (ids.index(tag_id), ids.index(tag_id) + 1) if tag_id in ids else None
+    text = tokenizer.decode(ids)
+    if tag not in text:
+        return None
+    start = text.index(tag)
+
+    def written(count: int) -> int:
+        return len(tokenizer.decode(ids[:count]))
+
+    # The decoded text only grows with the prefix, so halving finds both places.
+    before = bisect_right(range(1, len(ids) + 1), start, key=written)
+    through = bisect_left(range(1, len(ids) + 1), start + len(tag), key=written) + 1
+    return before, through

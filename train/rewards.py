@@ -1,0 +1,121 @@
+"""The reward: 1 where the answer is correct, gated on format, else 0. And the record of every rollout behind it."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from transformers import PreTrainedTokenizerBase, TrainerState
+
+from data.mixture import judge
+from data.problem import Problem
+from train.prompts import opens_thinking, token_counts
+
+COLUMNS = pa.schema(
+    [
+        ("step", pa.int64()),
+        ("split", pa.string()),
+        ("task", pa.string()),
+        ("problem", pa.string()),
+        ("prompt", pa.string()),
+        ("completion", pa.string()),
+        ("completion_ids", pa.list_(pa.int32())),
+        ("reward", pa.float32()),
+        ("correct", pa.bool_()),
+        ("format", pa.bool_()),
+        ("reason", pa.string()),
+        ("error", pa.string()),
+        ("truncated", pa.bool_()),
+        ("thinking_tokens", pa.int32()),
+    ]
+)
+
+
+class RolloutLog:
+    """Writes each batch of rollouts as one part of `rollouts.parquet`, whole or not at all."""
+
+    def __init__(self, folder: Path, rank: int = 0) -> None:
+        self.folder = folder
+        self.rank = rank
+        folder.mkdir(parents=True, exist_ok=True)
+
+    def write(self, rows: list[dict[str, Any]], step: int, split: str) -> None:
+        """Write the rows of one step; a part of the same step and split is replaced, as when a step is run again."""
+        batch = 0
+        while split != "train" and (self.folder / self._name(step, split, batch)).exists():
+            batch += 1  # an evaluation comes in several batches
+        path = self.folder / self._name(step, split, batch)
+        partial = path.with_suffix(".partial")
+        pq.write_table(pa.Table.from_pylist(rows, schema=COLUMNS), partial)
+        partial.replace(path)
+
+    def forget_after(self, step: int) -> None:
+        """Remove the parts of steps later than `step`: a resumed run will make them anew."""
+        for path in self.folder.glob("*.parquet"):
+            if int(path.name.split("-")[1]) > step:
+                path.unlink()
+
+    def _name(self, step: int, split: str, batch: int) -> str:
+        return f"{split}-{step:06d}-rank{self.rank}-{batch:03d}.parquet"
+
+
+class CorrectnessReward:
+    """A reward function as TRL calls it. Nothing but the task's exact verifier decides."""
+
+    __name__ = "correct"
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, stop_ids: tuple[int, ...], log: RolloutLog) -> None:
+        self.tokenizer = tokenizer
+        self.stop_ids = stop_ids
+        self.log = log
+        self.opened = opens_thinking(tokenizer)
+
+    def __call__(
+        self,
+        *,
+        completion_ids: list[list[int]],
+        problem: list[str],
+        split: list[str],
+        trainer_state: TrainerState,
+        log_metric: Callable[[str, float], None],
+        **_: Any,
+    ) -> list[float]:
+        """Rewards of a batch, one for each completion; its rollouts are written down and its rates logged."""
+        rows = [self._row(ids, Problem.from_json(line)) for ids, line in zip(completion_ids, problem, strict=True)]
+        step = trainer_state.global_step + (split[0] == "train")  # rewards are asked for before the step is counted
+        for row in rows:
+            row |= {"step": step, "split": split[0]}
+        self.log.write(rows, step, split[0])
+        tasks = sorted({row["task"] for row in rows})
+        for name, column in (("accuracy", "correct"), ("format", "format"), ("truncated", "truncated")):
+            log_metric(name, _mean(rows, column))
+        log_metric("thinking_tokens", _mean(rows, "thinking_tokens"))
+        log_metric("verifier_errors", float(sum(row["error"] is not None for row in rows)))
+        if len(tasks) > 1:
+            for task in tasks:
+                log_metric(f"accuracy/{task}", _mean([row for row in rows if row["task"] == task], "correct"))
+        return [row["reward"] for row in rows]
+
+    def _row(self, ids: list[int], problem: Problem) -> dict[str, Any]:
+        completion = self.tokenizer.decode(ids, skip_special_tokens=True)
+        truncated = ids[-1] not in self.stop_ids
+        _, verdict = judge(problem, completion, thinking_opened=self.opened)
+        return {
+            "task": problem.task,
+            "problem": problem.to_json(),
+            "prompt": problem.prompt,
+            "completion": completion,
+            "completion_ids": ids,
+            "reward": float(verdict.correct and not truncated),
+            "correct": verdict.correct and not truncated,
+            "format": verdict.format,
+            "reason": "cut off" if truncated else verdict.reason,
+            "error": verdict.error,
+            "truncated": truncated,
+            "thinking_tokens": token_counts(self.tokenizer, ids, self.opened)[0],
+        }
+
+
+def _mean(rows: list[dict[str, Any]], column: str) -> float:
+    return sum(float(row[column]) for row in rows) / len(rows)

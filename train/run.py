@@ -1,0 +1,112 @@
+"""One run from beginning to end: checks, cold start, reinforcement."""
+
+from pathlib import Path
+from typing import Any
+
+from datasets import Dataset
+from peft import LoraConfig
+from transformers import PreTrainedModel, PreTrainedTokenizerBase, PrinterCallback, set_seed
+from trl import GRPOConfig
+
+from data.mixture import Split, draw_problems
+from train import scratch
+from train.callbacks import CollapseGuard, MetricsFile, ProgressBar, say
+from train.cold_start import cold_start
+from train.config import RunConfig, save_config
+from train.models import load_model, load_tokenizer
+from train.prompts import messages, stop_ids
+from train.rewards import CorrectnessReward, RolloutLog
+from train.run_folder import (
+    COLD_START,
+    check_disk,
+    checkpoint_bytes,
+    last_checkpoint,
+    make_folder,
+    refuse_existing,
+    truncate_metrics,
+    write_environment,
+)
+from train.trainer import ReasoningTrainer
+
+
+def prepare(run: RunConfig, training: GRPOConfig) -> None:
+    """Check all that can go wrong before any work, then make the run folder. Raises ValueError with one clear line."""
+    refuse_existing(run)
+    draw_problems(run.parts, "validation", run.validation_problems, run.split_seed)
+    model, _ = start_model(run, training.seed)
+    lora_share = 0.1 if run.lora_rank else 1.0  # adapters are a small part of the weights; this is on the safe side
+    check_disk(Path(run.runs_dir), int(checkpoint_bytes(model) * lora_share))
+    make_folder(run)
+    if not run.resume:
+        save_config(run, training, run.folder / "config.yaml")
+        write_environment(run.folder / "environment.json", training.seed)
+
+
+def start_model(run: RunConfig, seed: int) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """The model and tokenizer that the run starts from."""
+    if run.model == "scratch":
+        set_seed(seed)
+        tokenizer = scratch.build_tokenizer()
+        return scratch.build_model(run.scratch, tokenizer), tokenizer  # type: ignore[arg-type]
+    return load_model(run.model, dtype=run.dtype, is_trainable=True), load_tokenizer(run.model)
+
+
+def train(run: RunConfig, training: GRPOConfig) -> str | None:
+    """Train the run to its end. Returns None, or what the collapse guard has to say."""
+    set_seed(training.seed)
+    checkpoints = run.folder / "checkpoints"
+    model, tokenizer = start_model(run, training.seed)
+    peft_config = None
+    if run.lora_rank and not hasattr(model, "peft_config"):
+        peft_config = LoraConfig(
+            r=run.lora_rank, lora_alpha=run.lora_alpha, target_modules="all-linear", task_type="CAUSAL_LM"
+        )
+    if run.cold_start_steps:
+        path = checkpoints / COLD_START
+        if not (path / "training_args.bin").is_file():
+            path = cold_start(model, tokenizer, run, training, peft_config)
+        model, peft_config = load_model(str(path), dtype=run.dtype, is_trainable=True), None
+    return reinforce(model, tokenizer, run, training, peft_config)
+
+
+def reinforce(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    run: RunConfig,
+    training: GRPOConfig,
+    peft_config: LoraConfig | None,
+) -> str | None:
+    """Reinforcement learning from `model`; returns what the collapse guard has to say, if it stopped the run."""
+    rank = training.process_index
+    rollouts = RolloutLog(run.folder / "rollouts.parquet", rank)
+    guard = CollapseGuard(run.guard_fraction, run.folder / "checkpoints")
+    metrics = run.folder / "metrics.jsonl"
+    resumed = last_checkpoint(run.folder) if run.resume else None
+    if resumed is not None and rank == 0:
+        step = int(resumed.name.split("-")[1])
+        rollouts.forget_after(step)
+        truncate_metrics(metrics, step)
+        say(f"Resuming from {resumed}.")
+    trainer = ReasoningTrainer(
+        model=model,
+        reward_funcs=CorrectnessReward(tokenizer, stop_ids(model, tokenizer), rollouts),
+        args=training,
+        train_dataset=problem_dataset(run, "train", run.train_problems, training.seed),
+        eval_dataset=problem_dataset(run, "validation", run.validation_problems, 0) if run.validation_problems else None,
+        processing_class=tokenizer,
+        peft_config=peft_config,
+        callbacks=[MetricsFile(metrics, "rl"), ProgressBar("reinforcement"), guard],
+    )
+    trainer.remove_callback(PrinterCallback)
+    trainer.train(resume_from_checkpoint=str(resumed) if resumed else None)
+    return guard.message
+
+
+def problem_dataset(run: RunConfig, split: Split, count: int, order: int) -> Dataset:
+    """Problems as TRL wants them: a conversational `prompt`, and what the reward needs to judge."""
+    problems = draw_problems(run.parts, split, count, run.split_seed, order=order)
+    rows: list[dict[str, Any]] = [
+        {"prompt": messages(problem, run.system_prompt), "problem": problem.to_json(), "split": split}
+        for problem in problems
+    ]
+    return Dataset.from_list(rows)

@@ -1,0 +1,129 @@
+"""The run folder: what it holds, when it may be written, and what it records of the machine.
+
+    runs/NAME/config.yaml        the resolved configuration; `--config` reads it back
+    runs/NAME/environment.json   versions, git commit, hardware, seed
+    runs/NAME/metrics.jsonl      one line a logged step
+    runs/NAME/rollouts.parquet/  one part a step and process; read the folder as one table
+    runs/NAME/checkpoints/       cold-start, checkpoint-10, checkpoint-20, ...
+"""
+
+import json
+import os
+import platform
+import shutil
+import subprocess
+import sys
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import torch
+
+from train.config import RunConfig
+
+PACKAGES = ("rethink", "torch", "transformers", "trl", "accelerate", "peft", "datasets", "numpy")
+COLD_START = "cold-start"
+
+
+def refuse_existing(run: RunConfig) -> None:
+    """Raise ValueError where the run's folder and its flags do not go together; changes nothing."""
+    folder = run.folder
+    is_run = (folder / "config.yaml").is_file()
+    if run.resume and not is_run:
+        raise ValueError(f"There is no run to resume at {folder}; leave out --resume to start it.")
+    if run.resume or not folder.exists() or not any(folder.iterdir()):
+        return
+    if not run.overwrite:
+        raise ValueError(
+            f"The run folder {folder} exists already. Give --resume to go on with it, --overwrite to delete it and "
+            "start anew, or another --name."
+        )
+    if not is_run:
+        raise ValueError(f"{folder} holds files but no config.yaml, so it is no run; it is not overwritten.")
+
+
+def make_folder(run: RunConfig) -> None:
+    """Make the run folder, empty unless the run is resumed. Raises ValueError where it cannot be written."""
+    try:
+        if run.overwrite and run.folder.exists():
+            shutil.rmtree(run.folder)
+        (run.folder / "checkpoints").mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ValueError(f"The run folder {run.folder} cannot be made: {error.strerror}.") from None
+
+
+def check_disk(folder: Path, checkpoint_bytes: int) -> None:
+    """Refuse to start where not even two checkpoints fit, since one is written before another is removed."""
+    existing = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
+    free = shutil.disk_usage(existing).free
+    if free < 2 * checkpoint_bytes:
+        raise ValueError(
+            f"Only {free / 2**20:,.0f} MiB are free at {folder}, and one checkpoint takes about "
+            f"{checkpoint_bytes / 2**20:,.0f} MiB; free space for two, or set --runs_dir to a larger disk."
+        )
+
+
+def checkpoint_bytes(model: torch.nn.Module) -> int:
+    """Bytes of one checkpoint: what is saved of the weights, and AdamW's two moments of what is trained."""
+    trained = sum(p.numel() * p.element_size() for p in model.parameters() if p.requires_grad)
+    return 3 * trained
+
+
+def last_checkpoint(folder: Path) -> Path | None:
+    """The run's newest `checkpoint-N`, or None."""
+    found = [path for path in (folder / "checkpoints").glob("checkpoint-*") if path.name.split("-")[1].isdigit()]
+    complete = [path for path in found if (path / "trainer_state.json").is_file()]
+    return max(complete, key=lambda path: int(path.name.split("-")[1]), default=None)
+
+
+def truncate_metrics(path: Path, step: int) -> None:
+    """Drop the lines of RL steps later than `step`: a resumed run will write them anew."""
+    if path.is_file():
+        rows = [line for line in path.read_text().splitlines(keepends=True) if line.endswith("\n")]
+        kept = [line for line in rows if (row := json.loads(line))["phase"] != "rl" or row["step"] <= step]
+        path.write_text("".join(kept))
+
+
+def write_environment(path: Path, seed: int) -> None:
+    """Record what a reader needs to tell this run from another: versions, commit, hardware, seed, time."""
+    record = {
+        "started": datetime.now(UTC).isoformat(timespec="seconds"),
+        "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
+        "seed": seed,
+        "python": platform.python_version(),
+        "packages": {name: _version(name) for name in PACKAGES},
+        "git_commit": _git("rev-parse", "HEAD"),
+        "git_changes": bool(_git("status", "--porcelain")),
+        "system": platform.platform(),
+        "processor": _processor(),
+        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "processes": int(os.environ.get("WORLD_SIZE", "1")),
+        "gpus": [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())],
+    }
+    path.write_text(json.dumps(record, indent=2) + "\n")
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def _git(*arguments: str) -> str | None:
+    try:
+        done = subprocess.run(
+            ["git", *arguments], cwd=Path(__file__).parent, capture_output=True, text=True, timeout=10, check=True
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip()
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor()
+    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.machine())

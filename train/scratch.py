@@ -1,0 +1,85 @@
+"""A small model from nothing: its tokenizer and its architecture, both plain transformers.
+
+The tokenizer has a token for each number to 99 and each word of the tasks; longer numbers are spelled digit by digit.
+A space belongs to the token that it precedes, so decoding is concatenation and gives back the text exactly.
+"""
+
+from typing import Any
+
+from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers
+from transformers import AutoModelForCausalLM, LlamaConfig, PreTrainedModel, PreTrainedTokenizerFast, Qwen3Config
+
+from data.response import CLOSE, OPEN
+from data.tasks import TASKS
+
+SPECIAL = ("<|pad|>", "<|unknown|>", "<|end|>", "<|system|>", "<|user|>", "<|assistant|>")
+SIGNS = ("+", "-", "*", "/", "=", "(", ")", ",", ":")
+CHAT_TEMPLATE = (
+    "{% for message in messages %}{{ '<|' + message['role'] + '|>' + message['content'] }}"
+    "{% if message['role'] == 'assistant' %}{{ '<|end|>' }}{% endif %}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|assistant|>' }}{% endif %}"
+)
+ARCHITECTURES = {"llama": LlamaConfig, "qwen3": Qwen3Config}
+DEFAULTS: dict[str, Any] = {
+    "architecture": "llama",
+    "hidden_size": 128,
+    "num_hidden_layers": 3,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "intermediate_size": 384,
+    "max_position_embeddings": 1024,
+    "initializer_range": 0.06,
+}
+
+
+def check_scratch(settings: dict[str, Any]) -> dict[str, Any]:
+    """The settings with their defaults. Raises ValueError naming an unknown key or a size that cannot be."""
+    if unknown := set(settings) - set(DEFAULTS):
+        raise ValueError(f"Unknown scratch setting {sorted(unknown)[0]!r}; expected one of: {', '.join(DEFAULTS)}.")
+    full = DEFAULTS | settings
+    if full["architecture"] not in ARCHITECTURES:
+        raise ValueError(f"scratch.architecture is {full['architecture']!r}; expected one of: {', '.join(ARCHITECTURES)}.")
+    for name, value in full.items():
+        if name != "architecture" and (isinstance(value, bool) or not isinstance(value, int | float) or value <= 0):
+            raise ValueError(f"scratch.{name} is {value!r}; expected a positive number.")
+    for many, few in (("hidden_size", "num_attention_heads"), ("num_attention_heads", "num_key_value_heads")):
+        if full[many] % full[few]:
+            raise ValueError(f"scratch.{many} is {full[many]}; expected a multiple of scratch.{few}, {full[few]}.")
+    return full
+
+
+def build_tokenizer() -> PreTrainedTokenizerFast:
+    """The tokenizer over the words of every task, with its chat template."""
+    words = sorted({word for task in TASKS.values() for word in task.WORDS})
+    pieces = [str(digit) for digit in range(10)] + [f" {number}" for number in range(100)]
+    pieces += [space + word for word in (*SIGNS, *words) for space in ("", " ")]
+    vocabulary = {token: number for number, token in enumerate([*SPECIAL, OPEN, CLOSE, *pieces])}
+    tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="<|unknown|>"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(r" [1-9]\d(?!\d)| ?\d| ?[a-z]+| ?[^\sa-z\d]"), "isolated")
+    tokenizer.decoder = decoders.Fuse()
+    tokenizer.add_special_tokens([AddedToken(token, special=True) for token in SPECIAL])
+    tokenizer.add_tokens([AddedToken(token, special=False) for token in (OPEN, CLOSE)])
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        pad_token="<|pad|>",
+        unk_token="<|unknown|>",
+        eos_token="<|end|>",
+        chat_template=CHAT_TEMPLATE,
+        clean_up_tokenization_spaces=False,
+        padding_side="left",
+    )
+
+
+def build_model(settings: dict[str, Any], tokenizer: PreTrainedTokenizerFast) -> PreTrainedModel:
+    """A randomly initialised model in fp32. The caller seeds torch."""
+    full = check_scratch(settings)
+    config = ARCHITECTURES[full.pop("architecture")](
+        vocab_size=len(tokenizer),
+        pad_token_id=tokenizer.pad_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+        bos_token_id=None,
+        head_dim=full["hidden_size"] // full["num_attention_heads"],
+        tie_word_embeddings=True,
+        **full,
+    )
+    return AutoModelForCausalLM.from_config(config)
