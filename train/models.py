@@ -1,0 +1,177 @@
+"""Loading a model and its tokenizer by name: `smollm2-135m`, a local checkpoint, a PEFT adapter, or a hub id.
+
+Weights come from safetensors only, so nothing is unpickled, and no code from a checkpoint is run.
+"""
+
+import json
+from pathlib import Path
+
+import httpx
+import torch
+from huggingface_hub import HfApi, try_to_load_from_cache
+from huggingface_hub.errors import HFValidationError
+from peft import PeftModel
+from safetensors import SafetensorError
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+
+from train import smollm2
+
+ADAPTER = "adapter_config.json"
+TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "spiece.model", "vocab.json", "vocab.txt", "tekken.json")
+
+
+class ModelError(ValueError):
+    """A model or tokenizer could not be loaded; the message is one line with the name and what to do."""
+
+
+def resolve(name: str, *, revision: str | None = None) -> str:
+    """The local folder or hub id that `name` stands for; `smollm2-135m` is fetched and converted if need be.
+
+    Raises ModelError where a local path is no complete checkpoint, or the hub has no such model.
+    """
+    if name == smollm2.NAME:
+        try:
+            return str(smollm2.smollm2_path())
+        except smollm2.SmolLM2Error as error:
+            raise ModelError(str(error)) from error
+    path = Path(name).expanduser()
+    if name and path.exists():  # the empty path is the current folder, which nobody means
+        _check_checkpoint(path)
+        return str(path)
+    return _on_hub(name, revision)
+
+
+def is_complete_checkpoint(path: str | Path) -> bool:
+    """Whether `path` is a folder with a model, or a PEFT adapter, and all of its safetensors files."""
+    try:
+        _check_checkpoint(Path(path))
+    except ModelError:
+        return False
+    return True
+
+
+def load_model(
+    name: str, *, dtype: torch.dtype = torch.float32, revision: str | None = None, is_trainable: bool = False
+) -> PreTrainedModel | PeftModel:
+    """The causal language model called `name`, in `dtype`, on the CPU, in evaluation mode.
+
+    A folder with a PEFT adapter gives its base model with the adapter on it, frozen unless `is_trainable`. `revision`
+    is a branch, tag or commit of a hub id. Raises ModelError.
+    """
+    source = resolve(name, revision=revision)
+    if (Path(source) / ADAPTER).is_file():
+        return _load_adapter(Path(source), dtype, is_trainable)
+    try:
+        model, info = AutoModelForCausalLM.from_pretrained(
+            source,
+            dtype=dtype,
+            revision=revision,
+            trust_remote_code=False,
+            use_safetensors=True,
+            output_loading_info=True,
+        )
+    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
+        raise ModelError(f"the model of {name} could not be loaded ({_reason(error)}).") from error
+    if missing := sorted(info["missing_keys"]):  # transformers would leave these at random values, with a warning
+        raise ModelError(
+            f"{name}: {len(missing)} weights of the model are not in its files, the first is {missing[0]}."
+        )
+    return model
+
+
+def load_tokenizer(name: str, *, revision: str | None = None) -> PreTrainedTokenizerBase:
+    """The tokenizer called `name`, which is sure to have a chat template and an end-of-sequence token.
+
+    One without a padding token pads with its end-of-sequence token, as TRL does: so take masks from lengths, never
+    from ids. Raises ModelError.
+    """
+    source = resolve(name, revision=revision)
+    folder = Path(source)
+    if folder.is_dir() and not any((folder / file).is_file() for file in TOKENIZER_FILES):
+        raise ModelError(f"{name} has no tokenizer ({_contents(folder)}); save the tokenizer beside the model.")
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(source, revision=revision, trust_remote_code=False)
+    except Exception as error:  # tokenizers raises bare Exception on a file that it cannot read
+        raise ModelError(f"the tokenizer of {name} could not be loaded ({_reason(error)}).") from error
+    if tokenizer.eos_token_id is None:
+        raise ModelError(f"the tokenizer of {name} has no end-of-sequence token; set eos_token in its config.")
+    if not tokenizer.chat_template:
+        raise ModelError(f"the tokenizer of {name} has no chat template; take an instruct model, or set chat_template.")
+    if tokenizer.pad_token_id is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    return tokenizer
+
+
+def _load_adapter(folder: Path, dtype: torch.dtype, is_trainable: bool) -> PeftModel:
+    """The base model that the adapter in `folder` names, with the adapter applied."""
+    try:
+        config = json.loads((folder / ADAPTER).read_text())
+        base_name, revision = config["base_model_name_or_path"], config.get("revision")
+        base = Path(base_name)
+        if base.name == smollm2.NAME and base.is_absolute() and not base.exists():  # in another machine's cache
+            base_name = smollm2.NAME
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ModelError(f"{folder / ADAPTER} does not name a base model; is the file damaged?") from error
+    try:
+        model = load_model(base_name, dtype=dtype, revision=revision)
+    except ModelError as error:
+        raise ModelError(f"the base model of the adapter {folder} could not be loaded: {error}") from error
+    try:
+        return PeftModel.from_pretrained(model, folder, is_trainable=is_trainable)
+    except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
+        raise ModelError(f"the adapter of {folder} could not be loaded ({_reason(error)}).") from error
+
+
+def _check_checkpoint(path: Path) -> None:
+    """Raise ModelError unless `path` is a folder with a model or an adapter and all of its safetensors files."""
+    if not path.is_dir():
+        raise ModelError(f"{path} is no checkpoint: expected a folder with a model in it.")
+    if (path / ADAPTER).is_file():
+        stem = "adapter_model"
+    elif (path / "config.json").is_file():
+        stem = "model"
+    else:
+        raise ModelError(f"{path} is no checkpoint: no config.json nor {ADAPTER} in it ({_contents(path)}).")
+    index = path / f"{stem}.safetensors.index.json"
+    try:
+        files = (
+            set(json.loads(index.read_text())["weight_map"].values()) if index.is_file() else {f"{stem}.safetensors"}
+        )
+    except (OSError, ValueError, KeyError, AttributeError) as error:
+        raise ModelError(f"{index} is damaged: {error}.") from error
+    if missing := sorted(file for file in files if not (path / file).is_file()):
+        raise ModelError(
+            f"{path} is no complete checkpoint: {missing[0]} is missing ({_contents(path)}). Only safetensors are "
+            f"read, never pickled weights."
+        )
+
+
+def _contents(folder: Path) -> str:
+    """The first few names in a folder, for an error message."""
+    names = sorted(entry.name + "/" * entry.is_dir() for entry in folder.iterdir())
+    return "it holds " + ", ".join(names[:8]) + ", ..." * (len(names) > 8) if names else "it is empty"
+
+
+def _on_hub(name: str, revision: str | None) -> str:
+    """`name` if the hub has it, or the folder of the copy in the hub's cache where the hub does not answer.
+
+    One request and no retries: without network transformers takes more than a minute to say that a name is unknown.
+    """
+    try:
+        HfApi().model_info(name, revision=revision, timeout=10)
+    except HFValidationError:
+        raise ModelError(f"no such model: the path {name!r} does not exist, and no hub id looks like it.") from None
+    except (httpx.HTTPError, OSError) as error:
+        cached = try_to_load_from_cache(name, "config.json", revision=revision)
+        if isinstance(cached, str):
+            return str(Path(cached).parent)
+        raise ModelError(
+            f"no such model: {name!r} is no folder here, and the model hub did not give it ({_reason(error)}). Check "
+            f"the spelling and the network."
+        ) from error
+    return name
+
+
+def _reason(error: Exception) -> str:
+    """The class and the first line of an error."""
+    return f"{type(error).__name__}: {(str(error).strip().splitlines() or ['no reason given'])[0]}"
