@@ -6,7 +6,10 @@ Weights come from safetensors only, so nothing is unpickled, and no code from a 
 import json
 from pathlib import Path
 
+import httpx
 import torch
+from huggingface_hub import HfApi, try_to_load_from_cache
+from huggingface_hub.errors import HFValidationError
 from peft import PeftModel
 from safetensors import SafetensorError
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
@@ -21,10 +24,10 @@ class ModelError(ValueError):
     """A model or tokenizer could not be loaded; the message is one line with the name and what to do."""
 
 
-def resolve(name: str) -> str:
+def resolve(name: str, *, revision: str | None = None) -> str:
     """The local folder or hub id that `name` stands for; `smollm2-135m` is fetched and converted if need be.
 
-    Raises ModelError where a local path is no complete checkpoint, or nothing of that name can be.
+    Raises ModelError where a local path is no complete checkpoint, or the hub has no such model.
     """
     if name == smollm2.NAME:
         try:
@@ -32,12 +35,10 @@ def resolve(name: str) -> str:
         except smollm2.SmolLM2Error as error:
             raise ModelError(str(error)) from error
     path = Path(name).expanduser()
-    if path.exists():
+    if name and path.exists():  # the empty path is the current folder, which nobody means
         _check_checkpoint(path)
         return str(path)
-    if not _could_be_hub_id(name):
-        raise ModelError(f"no such model: the path {name!r} does not exist.")
-    return name
+    return _on_hub(name, revision)
 
 
 def is_complete_checkpoint(path: str | Path) -> bool:
@@ -57,7 +58,7 @@ def load_model(
     A folder with a PEFT adapter gives its base model with the adapter on it, frozen unless `is_trainable`. `revision`
     is a branch, tag or commit of a hub id. Raises ModelError.
     """
-    source = resolve(name)
+    source = resolve(name, revision=revision)
     if (Path(source) / ADAPTER).is_file():
         return _load_adapter(Path(source), dtype, is_trainable)
     try:
@@ -70,7 +71,7 @@ def load_model(
             output_loading_info=True,
         )
     except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
-        raise ModelError(_failure("model", name, source, error)) from error
+        raise ModelError(f"the model of {name} could not be loaded ({_reason(error)}).") from error
     if missing := sorted(info["missing_keys"]):  # transformers would leave these at random values, with a warning
         raise ModelError(
             f"{name}: {len(missing)} weights of the model are not in its files, the first is {missing[0]}."
@@ -84,14 +85,14 @@ def load_tokenizer(name: str, *, revision: str | None = None) -> PreTrainedToken
     One without a padding token pads with its end-of-sequence token, as TRL does: so take masks from lengths, never
     from ids. Raises ModelError.
     """
-    source = resolve(name)
+    source = resolve(name, revision=revision)
     folder = Path(source)
     if folder.is_dir() and not any((folder / file).is_file() for file in TOKENIZER_FILES):
         raise ModelError(f"{name} has no tokenizer ({_contents(folder)}); save the tokenizer beside the model.")
     try:
         tokenizer = AutoTokenizer.from_pretrained(source, revision=revision, trust_remote_code=False)
     except Exception as error:  # tokenizers raises bare Exception on a file that it cannot read
-        raise ModelError(_failure("tokenizer", name, source, error)) from error
+        raise ModelError(f"the tokenizer of {name} could not be loaded ({_reason(error)}).") from error
     if tokenizer.eos_token_id is None:
         raise ModelError(f"the tokenizer of {name} has no end-of-sequence token; set eos_token in its config.")
     if not tokenizer.chat_template:
@@ -106,18 +107,19 @@ def _load_adapter(folder: Path, dtype: torch.dtype, is_trainable: bool) -> PeftM
     try:
         config = json.loads((folder / ADAPTER).read_text())
         base_name, revision = config["base_model_name_or_path"], config.get("revision")
-        if Path(base_name).name == smollm2.NAME:  # its place in the cache of the machine that trained the adapter
+        base = Path(base_name)
+        if base.name == smollm2.NAME and base.is_absolute() and not base.exists():  # in another machine's cache
             base_name = smollm2.NAME
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ModelError(f"{folder / ADAPTER} does not name a base model; is the file damaged?") from error
     try:
-        base = load_model(base_name, dtype=dtype, revision=revision)
+        model = load_model(base_name, dtype=dtype, revision=revision)
     except ModelError as error:
         raise ModelError(f"the base model of the adapter {folder} could not be loaded: {error}") from error
     try:
-        return PeftModel.from_pretrained(base, folder, is_trainable=is_trainable)
+        return PeftModel.from_pretrained(model, folder, is_trainable=is_trainable)
     except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
-        raise ModelError(_failure("adapter", str(folder), str(folder), error)) from error
+        raise ModelError(f"the adapter of {folder} could not be loaded ({_reason(error)}).") from error
 
 
 def _check_checkpoint(path: Path) -> None:
@@ -150,18 +152,26 @@ def _contents(folder: Path) -> str:
     return "it holds " + ", ".join(names[:8]) + ", ..." * (len(names) > 8) if names else "it is empty"
 
 
-def _could_be_hub_id(name: str) -> bool:
-    """Whether `name` has the form `model` or `owner/model`."""
-    parts = name.split("/")
-    return len(parts) <= 2 and all(part.strip() and part[0] not in ".~" for part in parts)
+def _on_hub(name: str, revision: str | None) -> str:
+    """`name` if the hub has it, or the folder of the copy in the hub's cache where the hub does not answer.
+
+    One request and no retries: without network transformers takes more than a minute to say that a name is unknown.
+    """
+    try:
+        HfApi().model_info(name, revision=revision, timeout=10)
+    except HFValidationError:
+        raise ModelError(f"no such model: the path {name!r} does not exist, and no hub id looks like it.") from None
+    except (httpx.HTTPError, OSError) as error:
+        cached = try_to_load_from_cache(name, "config.json", revision=revision)
+        if isinstance(cached, str):
+            return str(Path(cached).parent)
+        raise ModelError(
+            f"no such model: {name!r} is no folder here, and the model hub did not give it ({_reason(error)}). Check "
+            f"the spelling and the network."
+        ) from error
+    return name
 
 
-def _failure(what: str, name: str, source: str, error: Exception) -> str:
-    """One line for a failed load: the error's own first line, and for a hub id what else may be wrong."""
-    reason = f"{type(error).__name__}: {(str(error).strip().splitlines() or ['no reason given'])[0]}"
-    if Path(source).is_dir():
-        return f"the {what} of {name} could not be loaded ({reason})"
-    return (
-        f"the {what} {name!r} could not be loaded: it is no folder here, and the model hub did not give it ({reason}). "
-        f"Check the spelling and the network."
-    )
+def _reason(error: Exception) -> str:
+    """The class and the first line of an error."""
+    return f"{type(error).__name__}: {(str(error).strip().splitlines() or ['no reason given'])[0]}"
