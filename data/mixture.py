@@ -16,7 +16,7 @@ from data.tasks import get_task
 
 Split = Literal["train", "validation", "test"]
 SHARES: dict[Split, float] = {"train": 0.80, "validation": 0.05, "test": 0.15}
-PATIENCE = 20_000  # draws without a new problem after which a task counts as exhausted
+PATIENCE = 5_000  # draws without a new problem after which a task counts as exhausted
 
 
 @dataclass(frozen=True, slots=True)

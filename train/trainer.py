@@ -1,7 +1,7 @@
 """`ReasoningTrainer`: TRL's GRPOTrainer with our rollouts in it.
 
 Losses, advantages, optimisation, DDP, DeepSpeed, PEFT and logging are TRL's. Two things differ: completions come from
-a rollout back end that samples a whole group at once, and each micro-batch sheds the padding it does not need.
+a rollout back end that samples a whole group at once, and each micro-batch sheds what adds nothing to the loss.
 Pinned to trl 1.16; `tests/train/test_trl_seams.py` checks the signatures that are relied on here.
 """
 
@@ -11,7 +11,9 @@ from typing import Any
 import torch
 from trl import GRPOTrainer
 from trl.models import unwrap_model_for_generation
+from trl.trainer.utils import split_tensor_dict
 
+from train.microbatch import FIXED, MEAN_OVER_ROWS, drop_silent_rows, sort_rows, trim_padding
 from train.rollout.generate import GenerateBackend
 from train.rollout.interface import RolloutBackend, Sampling
 
@@ -54,23 +56,20 @@ class ReasoningTrainer(GRPOTrainer):
             rollouts = self.make_backend(model).generate([ids for ids, _ in groups], sizes.pop(), sampling)
         return [rollout.token_ids for rollout in rollouts], None
 
+    def _prepare_inputs(self, generation_batch: Any) -> Any:
+        # TRL's own, but that a fresh batch is sorted by length where TRL shuffles it. All slices of a batch go into
+        # one update unless it is reused, and then a sorted order would bias the single updates: TRL's shuffle stays.
+        one_update = self.args.steps_per_generation == self.args.gradient_accumulation_steps
+        if not (self.model.training and one_update and self.num_iterations == 1):
+            return super()._prepare_inputs(generation_batch)
+        slices = self.args.steps_per_generation
+        if self._step % slices == 0 or self._buffered_inputs is None:
+            batch = self._generate_and_score_completions(generation_batch)
+            self._buffered_inputs = split_tensor_dict(sort_rows(batch), slices)
+        return self._buffered_inputs[self._step % slices]
+
     def _compute_loss(self, model: torch.nn.Module, inputs: dict[str, Any]) -> torch.Tensor:
-        return super()._compute_loss(model, trim_padding(inputs))
-
-
-def trim_padding(inputs: dict[str, Any]) -> dict[str, Any]:
-    """Drop the columns that are padding in every row of the micro-batch: left of prompts, right of completions.
-
-    TRL pads a whole generation batch to one width, so most of a micro-batch of short rows is padding. With a length
-    normaliser that is fixed (`dr_grpo`) or counts unmasked tokens, the loss and its gradient are unchanged.
-    """
-    prompt_width = int(inputs["prompt_mask"].sum(1).max())
-    # At least one column stays where every row of the micro-batch is masked out.
-    completion_width = max(1, int((inputs["completion_mask"].cumsum(1).argmax(1) + 1).max()))
-    trimmed = dict(inputs)
-    for key, value in inputs.items():
-        if key in ("prompt_ids", "prompt_mask"):
-            trimmed[key] = value[:, value.size(1) - prompt_width :]  # (rows, prompt_width)
-        elif isinstance(value, torch.Tensor) and value.dim() == 2 and value.shape == inputs["completion_ids"].shape:
-            trimmed[key] = value[:, :completion_width]  # (rows, completion_width)
-    return trimmed
+        scale = 1.0
+        if self.beta == 0 and not self._entropy_bonus_enabled and self.loss_type in (*MEAN_OVER_ROWS, *FIXED):
+            inputs, scale = drop_silent_rows(inputs, self.loss_type)
+        return super()._compute_loss(model, trim_padding(inputs)) * scale

@@ -1,0 +1,85 @@
+import random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from data.expression import parse_expression
+from data.mixture import judge
+from data.problem import Problem
+from data.tasks import arithmetic
+from data.tasks.arithmetic import Settings
+
+PROBLEM = Problem("arithmetic", "compute 36 * 4", "arithmetic 4 36 = 144", {"expression": "36 * 4", "target": 144})
+
+
+@given(st.integers(0, 10_000), st.integers(1, 3), st.integers(3, 6))
+def test_a_demonstration_without_slips_is_right(seed, factor_digits, terms):
+    settings = Settings(digits=4, factor_digits=factor_digits, terms=terms, slip=0.0, false_alarm=0.0)
+    rng = random.Random(seed)
+    problem = arithmetic.generate(rng, settings)
+    assert parse_expression(problem.facts["expression"]).value == problem.facts["target"]
+    response, verdict = judge(problem, arithmetic.demonstrate(problem, rng, settings))
+    trace = arithmetic.parse_trace(problem, response.thinking)
+    assert verdict.correct
+    assert trace.first_correct and trace.slips == 0 and len(trace.attempts) == 1
+
+
+@given(st.integers(0, 10_000))
+def test_a_slip_that_is_not_repaired_costs_the_answer(seed):
+    settings = Settings(slip=0.3, notice=0.5, false_alarm=0.0)
+    rng = random.Random(seed)
+    problem = arithmetic.generate(rng, settings)
+    response, verdict = judge(problem, arithmetic.demonstrate(problem, rng, settings))
+    trace = arithmetic.parse_trace(problem, response.thinking)
+    assert verdict.format
+    if trace.slips == trace.repairs:
+        assert verdict.correct
+    if trace.first_correct:
+        assert trace.slips == 0
+
+
+def test_an_unrepaired_slip_in_the_middle_of_a_multiplication_is_always_wrong():
+    wrong = "<think> for 36 * 4 : 6 * 4 = 24 ok 3 * 4 = 13 ok 13 + 2 = 15 ok so 154</think> 154"
+    assert not judge(PROBLEM, wrong)[1].correct
+
+
+def test_steps_slips_and_redone_steps_are_read_off_a_trace():
+    thinking = " for 36 * 4 : 6 * 4 = 24 ok 3 * 4 = 13 no 3 * 4 = 12 ok 12 + 2 = 14 ok so 144"
+    trace = arithmetic.parse_trace(PROBLEM, thinking)
+    assert [step.correct for step in trace.steps] == [True, False, True, True]
+    assert [step.redoes for step in trace.steps] == [False, False, True, False]
+    assert [step.judged_wrong for step in trace.steps] == [False, True, False, False]
+    assert (trace.slips, trace.repairs, trace.subgoals) == (1, 1, 1)
+    assert [attempt.correct for attempt in trace.attempts] == [False, True]
+    assert thinking[trace.steps[1].start : trace.steps[1].end] == "3 * 4 = 13"
+
+
+def test_a_redo_needs_a_no_before_it():
+    trace = arithmetic.parse_trace(PROBLEM, " 3 * 4 = 13 ok 3 * 4 = 12 ok")
+    assert [step.redoes for step in trace.steps] == [False, False]
+    assert trace.repairs == 0
+
+
+@pytest.mark.parametrize(
+    ("answer", "correct", "form"),
+    [("144", True, True), ("145", False, True), ("-144", False, True), ("144.0", False, False), ("0144", False, False)]
+    + [("1 4 4", False, False), ("144 144", False, False), ("36 * 4", False, False), ("１４４", False, False)]
+    + [("+144", False, False), ("1" * 40, False, False), ("144\n", True, True)],
+)
+def test_only_the_number_itself_is_an_answer(answer, correct, form):
+    verdict = judge(PROBLEM, f"<think> hm</think> {answer}")[1]
+    assert (verdict.correct, verdict.format) == (correct, form)
+
+
+@given(st.text(max_size=300) | st.text(alphabet="0123456789+-*/= okn:forso", max_size=300))
+def test_no_thinking_breaks_the_parser(thinking):
+    trace = arithmetic.parse_trace(PROBLEM, thinking)
+    assert trace.repairs <= trace.slips <= len(trace.steps)
+
+
+def test_settings_out_of_range_are_named():
+    with pytest.raises(ValueError, match=r"arithmetic\.digits is 1"):
+        Settings(digits=1)
+    with pytest.raises(ValueError, match=r"arithmetic\.notice is -1"):
+        Settings(notice=-1)

@@ -1,0 +1,117 @@
+import random
+from collections import Counter
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from data.mixture import judge
+from data.problem import Problem
+from data.response import parse_response
+from data.tasks import countdown
+from data.tasks.countdown import Settings
+
+PROBLEM = Problem("countdown", "numbers 2 6 6 target 14", "countdown 2 6 6 = 14", {"numbers": [2, 6, 6], "target": 14})
+FOURS = Problem("countdown", "numbers 2 4 5 target 10", "countdown 2 4 5 = 10", {"numbers": [2, 4, 5], "target": 10})
+
+
+@pytest.mark.parametrize("answer", ["(2+6)+6", "( 2 + 6 ) + 6", "6+6+2", "2 + (6 + 6)"])
+def test_right_answers_in_any_form_are_right(answer):
+    assert judge(PROBLEM, f"<think> hm</think> {answer}")[1].correct
+
+
+@pytest.mark.parametrize(
+    ("answer", "reason"),
+    [
+        ("6 + 6", "exactly once"),
+        ("6 + 6 + 2 + 6 - 6", "exactly once"),
+        ("14", "exactly once"),
+        ("7 + 7", "exactly once"),
+        ("6 * 6 - 2", "makes 34"),
+        ("(6 - 2) / 6", "makes 2/3"),
+        ("none", "gave up"),
+        ("6 + 6 + 2 = 14", "no expression"),
+        ("6 + 6 + 2 or 2 + 6 + 6", "no expression"),
+        ("6+6+2\n2+6+6", "no expression"),
+    ],
+)
+def test_wrong_answers_get_their_reason(answer, reason):
+    verdict = judge(PROBLEM, f"<think> hm</think> {answer}")[1]
+    assert not verdict.correct
+    assert reason in verdict.reason
+
+
+@pytest.mark.parametrize("answer", ["2.5*4", "2.5*4+0*5", "2**5*4", "(5//2)*4", "5e0*2+4-4", "-2+4+5+3", "٢*٥+٤"])
+def test_tricks_that_other_scorers_let_pass_do_not(answer):
+    assert not judge(FOURS, f"<think> hm</think> {answer}")[1].correct
+
+
+def test_an_answer_inside_the_thinking_does_not_count():
+    assert not judge(PROBLEM, "<think> (2+6)+6 </think>")[1].correct
+    assert not judge(PROBLEM, "<think> (2+6)+6")[1].correct
+    assert not judge(PROBLEM, "<think></think> (2+6)+6")[1].correct
+
+
+@given(st.integers(0, 10_000), st.integers(2, 5))
+def test_generated_problems_are_solvable_and_their_solution_verifies(seed, numbers):
+    settings = Settings(numbers=numbers, guided=1.0, misjudge=0.0, slip=0.0, give_up=0.0, keep=0.0)
+    rng = random.Random(seed)
+    problem = countdown.generate(rng, settings)
+    assert problem.facts["target"] not in problem.facts["numbers"]
+    verdict = judge(problem, countdown.demonstrate(problem, rng, settings))[1]
+    assert verdict.correct, verdict.reason
+
+
+@given(st.integers(0, 10_000))
+def test_demonstrations_are_well_formed_and_their_trace_agrees_with_the_verifier(seed):
+    rng = random.Random(seed)
+    settings = Settings(slip=0.2, misjudge=0.1)
+    problem = countdown.generate(rng, settings)
+    completion = countdown.demonstrate(problem, rng, settings)
+    response, verdict = judge(problem, completion)
+    trace = countdown.parse_trace(problem, response.thinking)
+    assert response.fault is None and verdict.format
+    assert len(trace.attempts) == completion.count(" vs ")
+    if trace.slips == 0:
+        assert verdict.correct == (trace.attempts[-1].correct and trace.attempts[-1].judged_correct)
+    for attempt in trace.attempts:
+        assert response.thinking[attempt.start : attempt.end].startswith(("try", "or"))
+
+
+def test_a_demonstration_repeats_no_attempt():
+    rng = random.Random(1)
+    settings = Settings(slip=0.0, misjudge=0.0, give_up=0.0, guided=0.0)
+    for _ in range(50):
+        problem = countdown.generate(rng, settings)
+        thinking = parse_response(countdown.demonstrate(problem, rng, settings)).thinking
+        trace = countdown.parse_trace(problem, thinking)
+        lasts = [thinking[a.start : a.end].removeprefix("or").removeprefix("try").strip() for a in trace.attempts]
+        tries = Counter(last for last in lasts if "," in last)
+        assert max(tries.values(), default=1) == 1
+
+
+def test_attempts_steps_slips_and_repairs_are_read_off_a_trace():
+    thinking = " try 6 - 2 = 3 wait 6 - 2 = 4 , 6 * 4 = 24 vs 14 no or 6 + 4 = 11 vs 14 no try 6 + 6 = 12 , 12 + 2 = 14 vs 14 yes"
+    trace = countdown.parse_trace(PROBLEM, thinking)
+    assert [attempt.correct for attempt in trace.attempts] == [False, False, True]
+    assert [attempt.judged_correct for attempt in trace.attempts] == [False, False, True]
+    assert [step.correct for step in trace.steps] == [False, True, True, False, True, True]
+    assert trace.first_correct is False
+    assert (trace.slips, trace.repairs) == (2, 1)
+
+
+def test_an_attempt_that_borrows_a_number_is_wrong():
+    trace = countdown.parse_trace(PROBLEM, " try 6 + 6 = 12 , 12 + 6 = 18 vs 14 no try 2 + 6 = 8 , 8 + 6 = 14 vs 14 yes")
+    assert [attempt.correct for attempt in trace.attempts] == [False, True]
+    assert not countdown.parse_trace(PROBLEM, " try 7 + 7 = 14 vs 14 yes").first_correct
+
+
+def test_a_thinking_without_attempts_has_no_first_attempt():
+    assert countdown.parse_trace(PROBLEM, " I wonder").first_correct is None
+
+
+def test_settings_out_of_range_are_named():
+    with pytest.raises(ValueError, match=r"countdown\.numbers is 9"):
+        Settings(numbers=9)
+    with pytest.raises(ValueError, match=r"countdown\.slip is 2"):
+        Settings(slip=2)

@@ -1,0 +1,83 @@
+import pytest
+
+from data import mixture
+from data.mixture import demonstrations, draw_problems, judge, load_mixture, split_of
+from data.problem import Problem
+from data.tasks import arithmetic
+
+BOTH = {"countdown": {}, "arithmetic": {"weight": 3}}
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_train_validation_and_test_share_no_problem(seed):
+    parts = load_mixture(BOTH)
+    drawn = {
+        split: {p.canonical for order in range(3) for p in draw_problems(parts, split, 120, seed, order=order)}
+        for split in ("train", "validation", "test")
+    }
+    assert not drawn["train"] & drawn["validation"]
+    assert not drawn["train"] & drawn["test"]
+    assert not drawn["validation"] & drawn["test"]
+
+
+def test_demonstrations_come_from_train_problems_only():
+    assert {split_of(p.canonical, 0) for p, _ in demonstrations(load_mixture(BOTH), 300, 0)} == {"train"}
+
+
+def test_splits_have_their_shares():
+    splits = [split_of(f"x {n}", 0) for n in range(5_000)]
+    assert abs(splits.count("train") / 5_000 - 0.80) < 0.03
+    assert abs(splits.count("test") / 5_000 - 0.15) < 0.03
+
+
+def test_weights_share_out_the_problems():
+    drawn = draw_problems(load_mixture(BOTH), "train", 400, 0)
+    assert sum(p.task == "arithmetic" for p in drawn) == 300
+
+
+def test_the_same_seeds_draw_the_same_problems_and_another_order_others():
+    parts = load_mixture(BOTH)
+    assert draw_problems(parts, "train", 50, 0, order=1) == draw_problems(parts, "train", 50, 0, order=1)
+    assert draw_problems(parts, "train", 50, 0, order=1) != draw_problems(parts, "train", 50, 0, order=2)
+
+
+def test_wording_and_order_do_not_make_another_problem():
+    assert arithmetic._problem("7 * 8 + 3", 59).canonical == arithmetic._problem("3 + 8 * 7", 59).canonical
+
+
+def test_too_few_test_problems_are_an_error_that_says_how_many_there_are():
+    with pytest.raises(ValueError, match="has only [0-9]+ distinct test problems"):
+        draw_problems(load_mixture({"countdown": {"numbers": 2, "largest": 5}}), "test", 500, 0)
+
+
+@pytest.mark.parametrize(
+    ("spec", "message"),
+    [
+        ({}, "expected a mapping"),
+        ({"chess": {}}, "Unknown task 'chess'; expected one of: arithmetic, countdown"),
+        ({"countdown": {"size": 3}}, r"Unknown setting tasks\.countdown\.size"),
+        ({"countdown": {"numbers": "3"}}, "expected int"),
+        ({"countdown": {"slip": True}}, "expected float"),
+        ({"countdown": {"weight": 0}}, "expected a positive number"),
+    ],
+)
+def test_a_wrong_mixture_is_named(spec, message):
+    with pytest.raises(ValueError, match=message):
+        load_mixture(spec)
+
+
+def test_a_verifier_that_fails_says_so_and_never_scores(monkeypatch):
+    def broken(problem, answer):
+        raise RuntimeError("boom")
+
+    monkeypatch.setattr(arithmetic, "verify", broken)
+    problem = Problem("arithmetic", "compute 1 + 1", "x", {"expression": "1 + 1", "target": 2})
+    verdict = judge(problem, "<think> a</think> 2")[1]
+    assert not verdict.correct
+    assert verdict.error == "RuntimeError: boom"
+
+
+def test_problems_survive_json():
+    problem = draw_problems(load_mixture(BOTH), "test", 1, 0)[0]
+    assert Problem.from_json(problem.to_json()) == problem
+    assert mixture.SHARES["train"] + mixture.SHARES["validation"] + mixture.SHARES["test"] == pytest.approx(1)
