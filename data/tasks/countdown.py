@@ -166,7 +166,8 @@ def parse_trace(problem: Problem, thinking: str) -> Trace:
         kept = chain[:-1] if match[1] == "or" else []
         found = _steps(match[2], match.start(2))
         trace.steps += found
-        chain = kept + [step for step, after in zip(found, [*found[1:], None], strict=True) if not (after and after.redoes)]
+        redone = [after.redoes for after in found[1:]] + [False]
+        chain = kept + [step for step, replaced in zip(found, redone, strict=False) if not replaced]
         judged = re.search(rf"vs {target} (yes|no)\b", match[2])
         if judged:
             correct = _reaches(chain, numbers, target)

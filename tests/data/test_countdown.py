@@ -110,6 +110,12 @@ def test_a_thinking_without_attempts_has_no_first_attempt():
     assert countdown.parse_trace(PROBLEM, " I wonder").first_correct is None
 
 
+@given(st.text(max_size=300) | st.lists(st.sampled_from("try or wait vs 14 yes no , 6 + 2 = 8 -".split())).map(" ".join))
+def test_no_thinking_breaks_the_parser(thinking):
+    trace = countdown.parse_trace(PROBLEM, thinking)
+    assert trace.repairs <= trace.slips <= len(trace.steps)
+
+
 def test_settings_out_of_range_are_named():
     with pytest.raises(ValueError, match=r"countdown\.numbers is 9"):
         Settings(numbers=9)

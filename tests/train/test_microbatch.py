@@ -1,0 +1,60 @@
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from train.microbatch import drop_silent_rows, sort_rows, trim_padding
+
+
+def batch(prompt_lengths, completion_lengths, advantages):
+    """A generation batch as TRL makes it; token ids number the real tokens of each row, 0 is padding."""
+    rows, prompt_width, width = len(prompt_lengths), max(prompt_lengths) + 2, max(completion_lengths) + 3
+    made = {
+        "prompt_ids": torch.zeros(rows, prompt_width, dtype=torch.long),
+        "prompt_mask": torch.zeros(rows, prompt_width, dtype=torch.long),
+        "completion_ids": torch.zeros(rows, width, dtype=torch.long),
+        "completion_mask": torch.zeros(rows, width, dtype=torch.long),
+        "advantages": torch.tensor(advantages),
+        "num_items_in_batch": torch.tensor(sum(completion_lengths)),
+    }
+    for row, (prompt, completion) in enumerate(zip(prompt_lengths, completion_lengths, strict=True)):
+        made["prompt_ids"][row, prompt_width - prompt :] = torch.arange(1, prompt + 1)
+        made["prompt_mask"][row, prompt_width - prompt :] = 1
+        made["completion_ids"][row, :completion] = torch.arange(1, completion + 1)
+        made["completion_mask"][row, :completion] = 1
+    return made
+
+
+rows = st.lists(st.tuples(st.integers(1, 6), st.integers(0, 9), st.sampled_from([-0.5, 0.0, 0.5])), min_size=1, max_size=8)
+
+
+@given(rows)
+def test_trimming_loses_no_unmasked_token(drawn):
+    full = batch(*zip(*drawn, strict=True))
+    trimmed = trim_padding(full)
+    for part in ("prompt", "completion"):
+        before = full[f"{part}_ids"][full[f"{part}_mask"].bool()]
+        after = trimmed[f"{part}_ids"][trimmed[f"{part}_mask"].bool()]
+        assert torch.equal(before, after)
+        assert trimmed[f"{part}_mask"].any(0).all() or trimmed[f"{part}_mask"].size(1) == 1
+
+
+@given(rows)
+def test_sorting_keeps_rows_whole_and_puts_the_silent_ones_last(drawn):
+    full = batch(*zip(*drawn, strict=True))
+    ordered = sort_rows(full)
+    seen = [(int(p.sum()), int(c.sum()), float(a)) for p, c, a in zip(ordered["prompt_mask"], ordered["completion_mask"], ordered["advantages"], strict=True)]
+    assert sorted(seen) == sorted((p, c, a) for p, c, a in drawn)
+    silent = [advantage == 0 for _, _, advantage in seen]
+    assert silent == sorted(silent)
+    speaking = [completion for _, completion, advantage in seen if advantage]
+    assert speaking == sorted(speaking)
+
+
+@given(rows)
+def test_dropping_keeps_every_row_with_an_advantage(drawn):
+    full = batch(*zip(*drawn, strict=True))
+    left, scale = drop_silent_rows(full, "dr_grpo")
+    speaking = sum(advantage != 0 for _, _, advantage in drawn)
+    assert len(left["advantages"]) == max(1, speaking)
+    assert scale == len(left["advantages"]) / len(drawn)
+    assert drop_silent_rows(full, "dapo")[1] == 1.0
