@@ -3,15 +3,45 @@
 from pathlib import Path
 from typing import Any
 
+import torch
 from datasets import Dataset
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, PrinterCallback
 from trl import GRPOConfig, SFTConfig, SFTTrainer
 
 from data.mixture import demonstrations
+from data.tasks import get_task
 from train.callbacks import MetricsFile, ProgressBar
 from train.config import RunConfig, world_size
 from train.prompts import messages, opens_thinking, prompt_ids
 from train.run_folder import COLD_START
+
+
+class DemonstrationTrainer(SFTTrainer):
+    """TRL's SFTTrainer with some tokens weighing more: the judgements on one's own steps and attempts.
+
+    They are one token in twenty and decide everything, and a small model learns them last.
+    """
+
+    def __init__(self, *args: Any, judgement_ids: list[int], judgement_weight: float, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.judgement_ids = torch.tensor(judgement_ids)
+        self.judgement_weight = judgement_weight
+
+    def compute_loss(
+        self,
+        model: torch.nn.Module,
+        inputs: dict[str, torch.Tensor],
+        return_outputs: bool = False,
+        num_items_in_batch: torch.Tensor | None = None,
+    ) -> torch.Tensor:
+        """Cross-entropy averaged over the completion tokens with their weights."""
+        outputs = model(**inputs, use_cache=False, fused_lm_head=True)
+        targets = inputs["labels"][:, 1:]  # (rows, width - 1)
+        judged = torch.isin(targets, self.judgement_ids.to(targets.device))  # (rows, width - 1)
+        weights = (targets != -100) * torch.where(judged, self.judgement_weight, 1.0)
+        right = outputs.is_top1[judged].float()
+        self._metrics["train"]["judgement_accuracy"].append(right.mean().item() if len(right) else float("nan"))
+        return -(outputs.log_probs * weights).sum() / weights.sum().clamp(min=1)
 
 
 def cold_start(
@@ -39,7 +69,9 @@ def cold_start(
         gradient_checkpointing=training.gradient_checkpointing,
     )
     count = run.cold_start_steps * run.cold_start_batch_size * world_size()
-    trainer = SFTTrainer(
+    trainer = DemonstrationTrainer(
+        judgement_ids=judgement_ids(tokenizer, run),
+        judgement_weight=run.cold_start_judgement_weight,
         model=model,
         args=arguments,
         train_dataset=demonstration_dataset(tokenizer, run, count, training.seed),
@@ -50,7 +82,15 @@ def cold_start(
     trainer.remove_callback(PrinterCallback)
     trainer.train()
     trainer.save_model()
+    trainer.accelerator.wait_for_everyone()  # the other processes load what the first one wrote
     return Path(arguments.output_dir)
+
+
+def judgement_ids(tokenizer: PreTrainedTokenizerBase, run: RunConfig) -> list[int]:
+    """Ids of the tasks' judgement words, with and without the space before them, where they are single tokens."""
+    words = {space + word for part in run.parts for word in get_task(part.task).JUDGEMENTS for space in ("", " ")}
+    encoded = [tokenizer.encode(word, add_special_tokens=False) for word in words]
+    return sorted({ids[0] for ids in encoded if len(ids) == 1})
 
 
 def demonstration_dataset(

@@ -25,6 +25,7 @@ RL_DEFAULTS: dict[str, Any] = {
     "temperature": 1.0,
     "mask_truncated_completions": True,
     "num_generations": 16,
+    "per_device_train_batch_size": 16,
     "num_generations_eval": 1,
     "max_completion_length": 512,
     "learning_rate": 1e-6,
@@ -74,6 +75,9 @@ class RunConfig:
     )
     cold_start_batch_size: int = field(default=16, metadata={"help": "Demonstrations in one cold-start step, per process."})
     cold_start_learning_rate: float = field(default=2e-3, metadata={"help": "Peak of the cold start's cosine schedule."})
+    cold_start_judgement_weight: float = field(
+        default=3.0, metadata={"help": "How much more the cold start's loss counts the tokens that judge, such as yes and no."}
+    )
 
     backend: str = field(default="generate", metadata={"help": "What samples the rollouts: generate."})
     guard_fraction: float = field(
@@ -100,7 +104,7 @@ class RunConfig:
         for name in ("cold_start_steps", "lora_rank", "validation_problems"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} is {getattr(self, name)}; expected 0 or more.")
-        for name in ("cold_start_batch_size", "cold_start_learning_rate", "train_problems"):
+        for name in ("cold_start_batch_size", "cold_start_learning_rate", "cold_start_judgement_weight", "train_problems"):
             if getattr(self, name) <= 0:
                 raise ValueError(f"{name} is {getattr(self, name)}; expected more than 0.")
         if not 0 <= self.guard_fraction < 1:
@@ -128,7 +132,7 @@ def parse_config(arguments: Sequence[str] | None = None) -> tuple[RunConfig, GRP
 
     Raises ValueError with one clear line for an unknown key, a value out of range, or groups that would span ranks.
     """
-    parser = TrlParser([RunConfig, GRPOConfig], prog="accelerate launch -m train")
+    parser = TrlParser([RunConfig, GRPOConfig], prog="accelerate launch -m train", allow_abbrev=False)
     parser.set_defaults_with_config(**RL_DEFAULTS)
     given = list(arguments) if arguments is not None else None
     try:

@@ -15,6 +15,7 @@ from data.trace import STEP, Attempt, Step, Trace, calculate
 
 NAME = "arithmetic"
 WORDS = ("compute", "for", "so", "ok", "no")
+JUDGEMENTS = ("ok", "no")  # the words in which a thinking judges itself
 
 INSTRUCTIONS = (
     "Compute the value. Think between <think> and </think> in small steps, check each with ok or no, redo a step "
@@ -202,7 +203,8 @@ class _Scribe:
     def slip(self, exact: int, operator: str, right: int) -> int:
         """A wrong value of the kind people write: one off, ten off, or the neighbour in the table."""
         near = (1, 10, right) if operator == "*" else (1, 2, 10)
-        return self.rng.choice([value for n in near for value in (exact - n, exact + n) if value >= 0])
+        candidates = [value for n in near if n for value in (exact - n, exact + n)]
+        return self.rng.choice([value for value in candidates if value >= 0] or candidates)
 
     def add(self, left: int, sign: str, right: int) -> int:
         """Add or subtract, tens and ones apart where both are needed."""

@@ -18,6 +18,7 @@ from data.trace import STEP, Attempt, Step, Trace
 
 NAME = "countdown"
 WORDS = ("numbers", "target", "try", "or", "wait", "vs", "yes", "no", "none")
+JUDGEMENTS = ("yes", "no")  # the words in which a thinking judges itself
 
 INSTRUCTIONS = (
     "Make the target from the numbers, each used exactly once, with + - * / and parentheses. Think between <think> "

@@ -1,0 +1,89 @@
+from pathlib import Path
+
+import pytest
+import yaml
+
+from train.config import parse_config, save_config
+
+CONFIGS = sorted(Path(__file__).parents[2].glob("configs/*.yaml"))
+
+
+def write(tmp_path, **values):
+    path = tmp_path / "config.yaml"
+    path.write_text(yaml.safe_dump({"name": "x", "tasks": {"countdown": {}}, "use_cpu": True} | values))
+    return str(path)
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+def test_every_config_of_the_project_parses(path):
+    run, training = parse_config(["--config", str(path), "--use_cpu", "true"])
+    assert run.name == path.stem
+    assert training.output_dir == str(Path("runs") / path.stem / "checkpoints")
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+def test_no_config_repeats_a_default(path):
+    given = yaml.safe_load(path.read_text())
+    tasks, name = given.pop("tasks"), given.pop("name")
+    bare = parse_config(["--name", name, "--tasks", '{"countdown": {}}'])
+    for key, value in given.items():
+        default = next(getattr(part, key) for part in bare if hasattr(part, key))
+        assert value != default, f"{key}: {value} is the default"
+    assert tasks
+
+
+def test_the_command_line_overrides_the_file(tmp_path):
+    run, training = parse_config(["--config", write(tmp_path, max_steps=9), "--max_steps", "3", "--name", "y"])
+    assert (run.name, training.max_steps) == ("y", 3)
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"learning_rat": 1e-4}, "learning_rat"),
+        ({"tasks": {"chess": {}}}, "Unknown task 'chess'"),
+        ({"tasks": None}, "expected a mapping"),
+        ({"name": ""}, "expected a folder name"),
+        ({"name": "../up"}, "expected a folder name"),
+        ({"backend": "magic"}, "backend is 'magic'"),
+        ({"model": "scratch", "scratch": {"layers": 3}}, "Unknown scratch setting 'layers'"),
+        ({"scratch": {"architecture": "gpt2"}}, "expected one of: llama, qwen3"),
+        ({"scratch": {"hidden_size": 130}}, "expected a multiple of scratch.num_attention_heads"),
+        ({"model": "some/model", "scratch": {"hidden_size": 64}}, "leave one out"),
+        ({"cold_start_steps": -1}, "cold_start_steps is -1"),
+        ({"guard_fraction": 2.0}, "guard_fraction is 2.0"),
+        ({"resume": True, "overwrite": True}, "exclude each other"),
+        ({"num_generations": 16, "per_device_train_batch_size": 24}, "num_generations"),
+    ],
+)
+def test_what_cannot_be_is_refused_by_name(tmp_path, values, message):
+    with pytest.raises(ValueError, match=message.replace(".", r"\.")):
+        parse_config(["--config", write(tmp_path, **values)])
+
+
+def test_groups_that_would_span_processes_are_refused(tmp_path, monkeypatch):
+    from train.config import check_groups
+
+    _, training = parse_config(["--config", write(tmp_path, num_generations=8, per_device_train_batch_size=8)])
+    training.per_device_train_batch_size = 4  # two processes of 4: the batch of 8 holds a group, no process does
+    with pytest.raises(ValueError, match="a group would span processes"):
+        check_groups(training)
+
+
+def test_a_config_that_is_not_there_or_no_yaml_is_one_line(tmp_path):
+    with pytest.raises(ValueError, match="does not exist"):
+        parse_config(["--config", str(tmp_path / "none.yaml")])
+    (tmp_path / "bad.yaml").write_text("a: [1")
+    with pytest.raises(ValueError, match="not valid YAML") as caught:
+        parse_config(["--config", str(tmp_path / "bad.yaml")])
+    assert "\n" not in str(caught.value)
+
+
+def test_the_saved_config_gives_the_same_run_again(tmp_path):
+    run, training = parse_config(["--config", write(tmp_path, max_steps=7, learning_rate=0.003, adam_beta2=0.99)])
+    path = tmp_path / "saved.yaml"
+    save_config(run, training, path)
+    again_run, again = parse_config(["--config", str(path)])
+    assert again_run == run
+    for name in ("max_steps", "learning_rate", "adam_beta2", "loss_type", "num_generations", "bf16", "save_strategy"):
+        assert getattr(again, name) == getattr(training, name)
