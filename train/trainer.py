@@ -13,7 +13,7 @@ from trl import GRPOTrainer
 from trl.models import unwrap_model_for_generation
 from trl.trainer.utils import split_tensor_dict
 
-from train.microbatch import FIXED, MEAN_OVER_ROWS, drop_silent_rows, sort_rows, trim_padding
+from train.microbatch import HUSHABLE_LOSSES, hush_silent_rows, sort_rows, trim_padding
 from train.rollout.generate import GenerateBackend
 from train.rollout.interface import RolloutBackend, Sampling
 
@@ -65,11 +65,10 @@ class ReasoningTrainer(GRPOTrainer):
         slices = self.args.steps_per_generation
         if self._step % slices == 0 or self._buffered_inputs is None:
             batch = self._generate_and_score_completions(generation_batch)
+            if self.beta == 0 and not self._entropy_bonus_enabled and self.loss_type in HUSHABLE_LOSSES:
+                batch = hush_silent_rows(batch)
             self._buffered_inputs = split_tensor_dict(sort_rows(batch), slices)
         return self._buffered_inputs[self._step % slices]
 
     def _compute_loss(self, model: torch.nn.Module, inputs: dict[str, Any]) -> torch.Tensor:
-        scale = 1.0
-        if self.beta == 0 and not self._entropy_bonus_enabled and self.loss_type in (*MEAN_OVER_ROWS, *FIXED):
-            inputs, scale = drop_silent_rows(inputs, self.loss_type)
-        return super()._compute_loss(model, trim_padding(inputs)) * scale
+        return super()._compute_loss(model, trim_padding(inputs))

@@ -2,7 +2,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from train.microbatch import drop_silent_rows, sort_rows, trim_padding
+from train.microbatch import hush_silent_rows, sort_rows, trim_padding
 
 
 def batch(prompt_lengths, completion_lengths, advantages):
@@ -39,22 +39,18 @@ def test_trimming_loses_no_unmasked_token(drawn):
 
 
 @given(rows)
-def test_sorting_keeps_rows_whole_and_puts_the_silent_ones_last(drawn):
-    full = batch(*zip(*drawn, strict=True))
-    ordered = sort_rows(full)
-    seen = [(int(p.sum()), int(c.sum()), float(a)) for p, c, a in zip(ordered["prompt_mask"], ordered["completion_mask"], ordered["advantages"], strict=True)]
-    assert sorted(seen) == sorted((p, c, a) for p, c, a in drawn)
-    silent = [advantage == 0 for _, _, advantage in seen]
-    assert silent == sorted(silent)
-    speaking = [completion for _, completion, advantage in seen if advantage]
-    assert speaking == sorted(speaking)
+def test_sorting_keeps_rows_whole(drawn):
+    ordered = sort_rows(batch(*zip(*drawn, strict=True)))
+    columns = (ordered["prompt_mask"].sum(1), ordered["completion_mask"].sum(1), ordered["advantages"])
+    seen = [(int(prompt), int(completion), float(advantage)) for prompt, completion, advantage in zip(*columns, strict=True)]
+    assert sorted(seen) == sorted(drawn)
+    assert [completion for _, completion, _ in seen] == sorted(completion for _, completion, _ in drawn)
 
 
 @given(rows)
-def test_dropping_keeps_every_row_with_an_advantage(drawn):
+def test_hushing_masks_just_the_rows_without_advantage(drawn):
     full = batch(*zip(*drawn, strict=True))
-    left, scale = drop_silent_rows(full, "dr_grpo")
-    speaking = sum(advantage != 0 for _, _, advantage in drawn)
-    assert len(left["advantages"]) == max(1, speaking)
-    assert scale == len(left["advantages"]) / len(drawn)
-    assert drop_silent_rows(full, "dapo")[1] == 1.0
+    hushed = hush_silent_rows(full)
+    for row, (_, completion, advantage) in enumerate(drawn):
+        assert hushed["completion_mask"][row].sum() == (completion if advantage else 0)
+    assert torch.equal(hushed["completion_ids"], full["completion_ids"])
