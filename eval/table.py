@@ -1,9 +1,10 @@
 """The evaluation as text: a console table of `results.json`, and the words and number formats the report shares."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import PurePath
-from typing import Any
+from textwrap import wrap
+from typing import Any, TypeGuard
 
 Figure = Mapping[str, Any] | None  # an `eval.estimators.Estimate` as JSON: value, low, high, count
 
@@ -25,39 +26,49 @@ LABELS: dict[str, tuple[str, bool]] = {
     "truncated": ("truncated", True),
     "verifier_errors": ("verifier errors", True),
 }
+WIDTH = 100
 LABEL_WIDTH = 31
 COLUMN_WIDTH = 22
+PER_TASK = (*list(LABELS)[:7], "thinking_tokens")  # the rows of each task; all tasks together have every row
 COLUMNS_A_BLOCK = 3  # as many as 100 columns hold
 
 
 def render(results: Mapping[str, Any]) -> str:
     """The content of `results.json` as a table to read at 100 columns: every checkpoint, every task, every pair."""
     names = short_names([row["checkpoint"] for row in results["checkpoints"]])
-    lines = [asked(results["settings"]), "Intervals are 95%, from resampling whole problems.", ""]
+    asked_of_all = f"{asked(results['settings'])} Intervals are 95%, from resampling whole problems."
+    lines = [*wrap(asked_of_all, WIDTH), ""]
     for first in range(0, len(names), COLUMNS_A_BLOCK):
         block = results["checkpoints"][first : first + COLUMNS_A_BLOCK]
-        header = "".join(f"{_shorten(name, COLUMN_WIDTH - 2):<{COLUMN_WIDTH}}" for name in names[first : first + COLUMNS_A_BLOCK])
+        header = "".join(
+            f"{_shorten(name, COLUMN_WIDTH - 2):<{COLUMN_WIDTH}}" for name in names[first : first + COLUMNS_A_BLOCK]
+        )
         lines += [f"{'':<{LABEL_WIDTH}}{header}".rstrip()]
-        for title, columns in _sections(block):
-            lines += [title, *_rows(columns), ""]
+        for number, (title, columns) in enumerate(_sections(block)):
+            lines += [title, *_rows(columns, PER_TASK if number else LABELS), ""]
     for pair, name in zip(results["pairs"], names[1:], strict=False):
-        lines.append(f"{name} against {names[0]}, paired by problem: {pair['problems']} problems, {pair['samples']} samples each")
-        for title, columns in _sections([pair]):
-            lines += [title, *_changes(columns[0]), ""]
+        lines.append(
+            f"{name} against {names[0]}, paired by problem: {pair['problems']} problems, {pair['samples']} samples each"
+        )
+        for number, (title, columns) in enumerate(_sections([pair])):
+            lines += [title, *_changes(columns[0], PER_TASK if number else LABELS), ""]
     return "\n".join(lines).rstrip()
 
 
 def asked(settings: Mapping[str, Any]) -> str:
     """What was asked of every checkpoint, as one sentence."""
+    samples = "one sample" if settings["samples"] == 1 else f"{settings['samples']} samples"
     return (
-        f"{settings['problems']} held-out problems ({settings['split']} split), {settings['samples']} samples each at "
-        f"temperature {settings['temperature']:g} and one greedy, at most {settings['max_new_tokens']} tokens."
+        f"{settings['problems']} held-out problems ({settings['split']} split), {samples} each at temperature "
+        f"{settings['temperature']:g} and one greedy, at most {settings['max_new_tokens']} tokens."
     )
 
 
 def short_names(checkpoints: Sequence[str]) -> list[str]:
     """The last part of each path, with the run's name before it where the last part alone is not enough."""
-    paths = [[part for part in PurePath(name).parts if part not in ("/", "checkpoints")] or [name] for name in checkpoints]
+    paths = [
+        [part for part in PurePath(name).parts if part not in ("/", "checkpoints")] or [name] for name in checkpoints
+    ]
     longest = max((len(parts) for parts in paths), default=1)
     for count in range(1, longest + 1):
         short = ["/".join(parts[-count:]) for parts in paths]
@@ -98,7 +109,7 @@ def clear(figure: Figure) -> bool:
     return known(figure) and (figure["low"] > 0 or figure["high"] < 0)
 
 
-def known(figure: Figure) -> bool:
+def known(figure: Figure) -> TypeGuard[Mapping[str, Any]]:
     """Whether there is a figure: a rate of nothing, or an interval that no resample could give, is none."""
     return figure is not None and all(math.isfinite(figure[key]) for key in ("value", "low", "high"))
 
@@ -108,8 +119,10 @@ def _value(measure: str, value: float) -> str:
 
 
 def _signed(measure: str, value: float) -> str:
-    scaled = round(value * 100 if LABELS[measure][1] else value, 1) + 0.0  # no minus before a zero
-    return f"{scaled:+.1f}".replace("-", "−") if scaled else "0.0"
+    scaled = value * 100 if LABELS[measure][1] else value
+    # A bound just off zero keeps a second digit, so that what is clear of zero does not seem to touch it.
+    shown = next((text for digits in (1, 2) if float(text := f"{scaled:+.{digits}f}")), "0.0")
+    return shown.replace("-", "−")
 
 
 def _sections(rows: Sequence[Mapping[str, Any]]) -> list[tuple[str, list[Mapping[str, Any]]]]:
@@ -121,20 +134,22 @@ def _sections(rows: Sequence[Mapping[str, Any]]) -> list[tuple[str, list[Mapping
     return sections
 
 
-def _rows(columns: Sequence[Mapping[str, Figure]]) -> list[str]:
+def _rows(columns: Sequence[Mapping[str, Figure]], measures: Iterable[str]) -> list[str]:
     lines = []
-    for measure, (label, _) in LABELS.items():
+    for measure in measures:
         figures = [column.get(measure) for column in columns]
         cells = [f"{show(measure, figure):>7} {show_interval(measure, figure)}" for figure in figures]
-        lines.append(f"  {label:<{LABEL_WIDTH - 2}}" + "".join(f"{cell:<{COLUMN_WIDTH}}" for cell in cells).rstrip())
+        lines.append(
+            f"  {LABELS[measure][0]:<{LABEL_WIDTH - 2}}" + "".join(f"{cell:<{COLUMN_WIDTH}}" for cell in cells).rstrip()
+        )
     return lines
 
 
-def _changes(column: Mapping[str, Figure]) -> list[str]:
+def _changes(column: Mapping[str, Figure], measures: Iterable[str]) -> list[str]:
     lines = []
-    for measure, (label, _) in LABELS.items():
+    for measure in measures:
         figure = column.get(measure)
-        line = f"  {label:<{LABEL_WIDTH - 2}}{show_change(measure, figure):>13}"
+        line = f"  {LABELS[measure][0]:<{LABEL_WIDTH - 2}}{show_change(measure, figure):>13}"
         if known(figure):
             line += f"  [{show_change_interval(measure, figure)}]".ljust(26) + noise_word(figure)
         lines.append(line)

@@ -5,23 +5,29 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from eval.report.load import Row, Run, load_rollouts
-from eval.report.marks import Reading, first_correct, read
+from eval.report.marks import Reading, read, right_attempt
 from eval.table import short_names
 
 ROLLOUTS = 20
 T = TypeVar("T")
 
 PAIRED: dict[str, Callable[[Row, Row], bool]] = {
-    "Wrong before, corrected itself after": lambda b, a: not b["correct"] and a["correct"] and a["first_correct"] is False,
-    "Wrong before, right at the first attempt after": lambda b, a: not b["correct"] and a["correct"] and a["first_correct"] is True,
+    "Wrong before, corrected itself after": lambda b, a: not b["correct"] and a["correct"] and right_attempt(a) > 1,
+    "Wrong before, right at the first attempt after": lambda b, a: (
+        not b["correct"] and a["correct"] and right_attempt(a) == 1
+    ),
     "Right before and after": lambda b, a: b["correct"] and a["correct"],
     "Wrong before and after": lambda b, a: not b["correct"] and not a["correct"],
     "Right before, wrong after": lambda b, a: b["correct"] and not a["correct"],
+    "Wrong before, right after by luck: no attempt holds up": lambda b, a: (
+        not b["correct"] and a["correct"] and right_attempt(a) == 0
+    ),
 }
 SINGLE: dict[str, Callable[[Row], bool]] = {
-    "Corrected itself": lambda row: row["correct"] and row["first_correct"] is False,
-    "Right at the first attempt": lambda row: row["correct"] and row["first_correct"] is True,
+    "Corrected itself": lambda row: row["correct"] and right_attempt(row) > 1,
+    "Right at the first attempt": lambda row: row["correct"] and right_attempt(row) == 1,
     "Wrong": lambda row: not row["correct"],
+    "Right by luck: no attempt holds up": lambda row: row["correct"] and right_attempt(row) == 0,
 }
 
 
@@ -46,7 +52,7 @@ class Example:
 
 
 def choose(run: Run) -> list[Example]:
-    """Up to twenty rollouts: the same problem before and after where the run was evaluated, else the first and last steps'."""
+    """Up to twenty rollouts: each problem before and after if the run was evaluated, else its first and last step."""
     sampled = [[row for row in rows if not row["greedy"]] for rows in run.samples]
     if run.results is not None and len(sampled) > 1 and sampled[0] and sampled[-1]:
         names = short_names([row["checkpoint"] for row in run.results["checkpoints"]])
@@ -57,8 +63,7 @@ def choose(run: Run) -> list[Example]:
     ends = list(dict.fromkeys(steps[:1] + steps[-1:]))
     found = []
     for step in ends:
-        rows = [row | {"first_correct": first_correct(row)} for row in load_rollouts(run, step)]
-        found += _singles(rows, f"RL step {step}", ROLLOUTS // len(ends))
+        found += _singles(load_rollouts(run, step), f"RL step {step}", ROLLOUTS // len(ends))
     return found
 
 
@@ -81,7 +86,13 @@ def _pairs(before: list[Row], after: list[Row], first: str, last: str) -> list[E
 def _singles(rows: list[Row], label: str, count: int) -> list[Example]:
     kinds = {kind: [row for row in rows if belongs(row)] for kind, belongs in SINGLE.items()}
     return [
-        Example(kind, _share(len(kinds[kind]), len(rows), "rollouts"), row["task"], row["prompt"], [Side(label, row, read(row))])
+        Example(
+            kind,
+            _share(len(kinds[kind]), len(rows), "rollouts"),
+            row["task"],
+            row["prompt"],
+            [Side(label, row, read(row))],
+        )
         for kind, row in _round_robin(kinds, lambda row: row, count)
     ]
 
@@ -89,7 +100,9 @@ def _singles(rows: list[Row], label: str, count: int) -> list[Example]:
 def _round_robin(kinds: dict[str, list[T]], row_of: Callable[[T], Row], count: int) -> Iterable[tuple[str, T]]:
     """One of each kind and task in turn, every problem once, until there are `count`; then sorted by kind."""
     tasks = sorted({row_of(item)["task"] for items in kinds.values() for item in items})
-    queues = {(kind, task): [i for i in items if row_of(i)["task"] == task] for kind, items in kinds.items() for task in tasks}
+    queues = {
+        (kind, task): [i for i in items if row_of(i)["task"] == task] for kind, items in kinds.items() for task in tasks
+    }
     chosen: list[tuple[str, T]] = []
     seen: set[str] = set()
     while any(queues.values()) and len(chosen) < count:

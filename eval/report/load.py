@@ -15,7 +15,7 @@ CURVE_COLUMNS = ("step", "split", "task", "correct", "truncated", "thinking_toke
 EXAMPLE_COLUMNS = (*CURVE_COLUMNS, "problem", "prompt", "completion", "reason")
 SAMPLE_COLUMNS = (
     *("problem", "task", "prompt", "sample", "greedy", "completion", "correct", "reason", "truncated"),
-    *("thinking_tokens", "answer_tokens", "first_correct"),
+    *("thinking_tokens", "answer_tokens"),
 )
 
 
@@ -54,7 +54,9 @@ class Run:
 def load_run(folder: Path) -> Run:
     """Read a run folder. Raises ValueError with one clear line where it is none, or a file in it cannot be read."""
     if not (folder / "config.yaml").is_file():
-        raise ValueError(f"{folder} is no run folder: it has no config.yaml. Give a folder that `train` made, such as runs/quickstart.")
+        raise ValueError(
+            f"{folder} is no run folder: it has no config.yaml. Give a folder that `train` made, such as runs/NAME."
+        )
     config_text = _text(folder / "config.yaml")
     try:
         config = yaml.safe_load(config_text)
@@ -129,7 +131,9 @@ def _parquet(path: Path, columns: tuple[str, ...]) -> pa.Table:
     try:
         return pq.read_table(path, columns=list(columns)).select(columns)
     except (OSError, pa.ArrowException, KeyError) as error:
-        raise ValueError(f"{path} cannot be read as parquet with the columns of a rollout: {_first_line(error)}") from None
+        raise ValueError(
+            f"{path} cannot be read as parquet with the columns of a rollout: {_first_line(error)}"
+        ) from None
 
 
 def _json(path: Path, kind: type) -> Any:

@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any
 
 from data.problem import Problem
@@ -23,11 +24,11 @@ class Piece:
 
 @dataclass(slots=True)
 class Line:
-    """A line of the thinking. `attempt` is the number and the attempt that begins here; `redoes` the step redone."""
+    """A line of the thinking. `attempt` is the number and the attempt that begins here; `redo` says what is redone."""
 
     pieces: list[Piece] = field(default_factory=list)
     attempt: tuple[int, Attempt] | None = None
-    redoes: Step | None = None
+    redo: str = ""
 
     @property
     def misjudged(self) -> str:
@@ -56,9 +57,10 @@ def read(row: dict[str, Any]) -> Reading:
     return Reading(lay_out(response.thinking, trace), response.answer, unmarked)
 
 
-def first_correct(row: dict[str, Any]) -> bool | None:
-    """Whether the first attempt in a rollout's thinking was right; None where there is none."""
-    return trace_of(row, parse_response(row["completion"], _opened(row)).thinking)[0].first_correct
+def right_attempt(row: dict[str, Any]) -> int:
+    """The number, from 1, of the first right attempt in a rollout's thinking; 0 where there is none."""
+    attempts = trace_of(row, parse_response(row["completion"], _opened(row)).thinking)[0].attempts
+    return next((number for number, attempt in enumerate(attempts, 1) if attempt.correct), 0)
 
 
 def trace_of(row: dict[str, Any], thinking: str) -> tuple[Trace, str]:
@@ -79,16 +81,25 @@ def _opened(row: dict[str, Any]) -> bool:
 def lay_out(thinking: str, trace: Trace) -> list[Line]:
     """Break the thinking where an attempt, a subgoal or a redone step begins, and mark its steps."""
     subgoals = {match.start(): match.end() for match in SUBGOAL.finditer(thinking)}
-    attempts = {_line_start(attempt.start, subgoals, thinking): (n, attempt) for n, attempt in enumerate(trace.attempts, 1)}
-    redone = {step.start: before for before, step in zip(trace.steps, trace.steps[1:], strict=False) if step.redoes}
+    attempts = {
+        _line_start(attempt.start, subgoals, thinking): (n, attempt) for n, attempt in enumerate(trace.attempts, 1)
+    }
+    redone = {step.start: _redo(before, step) for before, step in pairwise(trace.steps) if step.redoes}
     breaks = sorted({0, *subgoals, *attempts, *redone, len(thinking)})
     lines = []
-    for start, end in zip(breaks, breaks[1:], strict=False):
+    for start, end in pairwise(breaks):
         steps = [step for step in trace.steps if start <= step.start < end]
-        line = Line(_pieces(thinking, start, end, steps), attempts.get(start), redone.get(start))
-        if line.pieces:
+        line = Line(_pieces(thinking, start, end, steps), attempts.get(start), redone.get(start, ""))
+        if any(piece.text.strip() for piece in line.pieces):
             lines.append(line)
     return lines
+
+
+def _redo(before: Step, step: Step) -> str:
+    """How a step that follows a retraction goes with the step retracted."""
+    same = (before.left, before.operator, before.right) == (step.left, step.operator, step.right)
+    what = "a right step" if before.correct else "the slip"
+    return f"redoes {what}" if same else f"drops {what}, goes another way"
 
 
 def _line_start(start: int, subgoals: dict[int, int], thinking: str) -> int:
@@ -100,10 +111,10 @@ def _line_start(start: int, subgoals: dict[int, int], thinking: str) -> int:
 def _pieces(thinking: str, start: int, end: int, steps: list[Step]) -> list[Piece]:
     pieces, position = [], start
     for step in steps:
-        pieces.append(Piece(thinking[position : step.start]))
+        pieces.append(Piece(thinking[position : step.start] if pieces else thinking[position : step.start].lstrip()))
         exact = calculate(step.left, step.operator, step.right)
         should_be = "" if step.correct else "undefined" if exact is None else str(exact)
         pieces.append(Piece(thinking[step.start : step.end], step.correct, should_be))
         position = step.end
     pieces.append(Piece(thinking[position:end]))
-    return [piece for piece in pieces if piece.text.strip()]
+    return [piece for piece in pieces if piece.text]

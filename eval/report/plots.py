@@ -12,7 +12,7 @@ import numpy as np
 from markupsafe import Markup
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import EngFormatter, FuncFormatter, MaxNLocator, PercentFormatter
+from matplotlib.ticker import EngFormatter, FuncFormatter, MaxNLocator
 
 from eval.report import series
 from eval.report.load import Run
@@ -48,6 +48,7 @@ STYLE = {
     "ytick.labelcolor": MUTED,
     "text.parse_math": False,
 }
+PERCENT = FuncFormatter(lambda value, _: f"{value * 100:.3g}%")
 LARGE, SMALL = (4.3, 2.6), (3.3, 1.9)  # inches; an SVG fills its column whatever its size
 
 
@@ -81,7 +82,7 @@ def accuracy(run: Run, against: str) -> Markup | None:
                     color=colour, marker=MARKERS[number % len(MARKERS)], markersize=4.5, linewidth=1.6, elinewidth=0.9,
                 )  # fmt: skip
         axes.set_ylim(0, min(1.02, axes.get_ylim()[1]))
-        axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+        axes.yaxis.set_major_formatter(PERCENT)
         axes.set_xlabel("RL step" if against == "step" else "RL training tokens, prompts included")
         if against == "tokens":
             axes.xaxis.set_major_formatter(EngFormatter(sep=""))
@@ -120,7 +121,7 @@ def small(name: str, alt: str, curve: series.Curve | None, percent: bool = False
 def to_svg(
     name: str, alt: str, draw: Callable[[Axes], None], size: tuple[float, float], whole_steps: bool = True
 ) -> Markup:
-    """Draw one pair of axes and give it as an SVG element: no outside reference, ids of its own, the same every time."""
+    """Draw one pair of axes as an SVG element: no outside reference, ids of its own, the same every time."""
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=size, layout="constrained")
         figure.patch.set_alpha(0)
@@ -132,7 +133,7 @@ def to_svg(
         axes.yaxis.set_major_locator(MaxNLocator(5))
         buffer = io.StringIO()
         figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
-    return Markup(_inline(buffer.getvalue(), name, alt))  # noqa: S704 - matplotlib escapes what it writes
+    return Markup(_inline(buffer.getvalue(), name, alt))  # matplotlib escapes the text that it writes
 
 
 def _inline(svg: str, name: str, alt: str) -> str:
@@ -144,7 +145,9 @@ def _inline(svg: str, name: str, alt: str) -> str:
     body = re.sub(r"^<svg[^>]*>", f'<svg role="img" aria-label="{alt}" viewBox="{view[1]}">', body)
     body = re.sub(r' id="([^"]+)"', rf' id="{name}-\1"', body)
     body = re.sub(r'xlink:href="#', f'href="#{name}-', body).replace("url(#", f"url(#{name}-")
-    body = re.sub(r"font-family: [^;\"]+;?|font: ([\d.]+px) [^;\"]+", lambda m: f"font-size: {m[1]}" if m[1] else "", body)
+    body = re.sub(
+        r"font-family: [^;\"]+;?|font: ([\d.]+px) [^;\"]+", lambda m: f"font-size: {m[1]}" if m[1] else "", body
+    )
     for colour, variable in VARIABLES.items():
         body = body.replace(colour, f"var({variable})")
     return re.sub(r">\s+<", "><", body)
@@ -153,6 +156,6 @@ def _inline(svg: str, name: str, alt: str) -> str:
 def _finish(axes: Axes, percent: bool) -> None:
     axes.set_xlabel("RL step")
     if percent:
-        axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=None))
+        axes.yaxis.set_major_formatter(PERCENT)
     else:
         axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.4g}"))
