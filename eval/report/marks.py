@@ -109,11 +109,12 @@ def _line_start(start: int, subgoals: dict[int, int], thinking: str) -> int:
 
 
 def _pieces(thinking: str, start: int, end: int, steps: list[Step]) -> list[Piece]:
-    pieces, position = [], start
+    pieces: list[Piece] = []
+    position = start + len(thinking[start:end]) - len(thinking[start:end].lstrip())
     for step in steps:
-        pieces.append(Piece(thinking[position : step.start] if pieces else thinking[position : step.start].lstrip()))
         exact = calculate(step.left, step.operator, step.right)
         should_be = "" if step.correct else "undefined" if exact is None else str(exact)
+        pieces.append(Piece(thinking[position : step.start]))
         pieces.append(Piece(thinking[step.start : step.end], step.correct, should_be))
         position = step.end
     pieces.append(Piece(thinking[position:end]))

@@ -129,8 +129,8 @@ def to_svg(
         axes.patch.set_alpha(0)
         draw(axes)
         axes.margins(x=0.02)
-        axes.xaxis.set_major_locator(MaxNLocator(5, integer=whole_steps))
-        axes.yaxis.set_major_locator(MaxNLocator(5))
+        axes.xaxis.set_major_locator(MaxNLocator(5, integer=whole_steps, steps=[1, 2, 2.5, 5, 10]))
+        axes.yaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 2.5, 5, 10]))
         buffer = io.StringIO()
         figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
     return Markup(_inline(buffer.getvalue(), name, alt))  # matplotlib escapes the text that it writes
