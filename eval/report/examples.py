@@ -1,0 +1,121 @@
+"""Which rollouts the report shows: the first of each kind, in file order, so that nobody hand-picked them."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import TypeVar
+
+from eval.report.load import Row, Run, load_rollouts
+from eval.report.marks import Reading, read, right_attempt
+from eval.table import short_names
+
+ROLLOUTS = 20
+T = TypeVar("T")
+
+PAIRED: dict[str, Callable[[Row, Row], bool]] = {
+    "Wrong before, corrected itself after": lambda b, a: not b["correct"] and a["correct"] and right_attempt(a) > 1,
+    "Wrong before, right at the first attempt after": lambda b, a: (
+        not b["correct"] and a["correct"] and right_attempt(a) == 1
+    ),
+    "Right before and after": lambda b, a: b["correct"] and a["correct"],
+    "Wrong before and after": lambda b, a: not b["correct"] and not a["correct"],
+    "Right before, wrong after": lambda b, a: b["correct"] and not a["correct"],
+    "Wrong before, right after by luck: no attempt holds up": lambda b, a: (
+        not b["correct"] and a["correct"] and right_attempt(a) == 0
+    ),
+}
+SINGLE: dict[str, Callable[[Row], bool]] = {
+    "Corrected itself": lambda row: row["correct"] and right_attempt(row) > 1,
+    "Right at the first attempt": lambda row: row["correct"] and right_attempt(row) == 1,
+    "Wrong": lambda row: not row["correct"],
+    "Right by luck: no attempt holds up": lambda row: row["correct"] and right_attempt(row) == 0,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Side:
+    """One rollout of an example: which model wrote it, the row, and the row laid out."""
+
+    label: str
+    row: Row
+    reading: Reading
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """One problem and its rollouts, side by side. `share` says how common the kind is among all that were compared."""
+
+    kind: str
+    share: str
+    task: str
+    prompt: str
+    sides: list[Side]
+
+
+def choose(run: Run) -> list[Example]:
+    """Up to twenty rollouts: each problem before and after if the run was evaluated, else its first and last step."""
+    sampled = [[row for row in rows if not row["greedy"]] for rows in run.samples]
+    if run.results is not None and len(sampled) > 1 and sampled[0] and sampled[-1]:
+        names = short_names([row["checkpoint"] for row in run.results["checkpoints"]])
+        return _pairs(sampled[0], sampled[-1], names[0], names[-1])
+    if run.results is not None and sampled and sampled[0]:
+        return _singles(sampled[0], short_names([run.results["checkpoints"][0]["checkpoint"]])[0], ROLLOUTS)
+    steps = sorted({row["step"] for row in run.rl})
+    ends = list(dict.fromkeys(steps[:1] + steps[-1:]))
+    found = []
+    for step in ends:
+        found += _singles(load_rollouts(run, step), f"RL step {step}", ROLLOUTS // len(ends))
+    return found
+
+
+def _pairs(before: list[Row], after: list[Row], first: str, last: str) -> list[Example]:
+    other = {(row["problem"], row["sample"]): row for row in after}
+    both = [(row, other[key]) for row in before if (key := (row["problem"], row["sample"])) in other]
+    kinds = {kind: [(b, a) for b, a in both if belongs(b, a)] for kind, belongs in PAIRED.items()}
+    return [
+        Example(
+            kind,
+            _share(len(kinds[kind]), len(both), "pairs"),
+            b["task"],
+            b["prompt"],
+            [Side(first, b, read(b)), Side(last, a, read(a))],
+        )
+        for kind, (b, a) in _round_robin(kinds, lambda pair: pair[0], ROLLOUTS // 2)
+    ]
+
+
+def _singles(rows: list[Row], label: str, count: int) -> list[Example]:
+    kinds = {kind: [row for row in rows if belongs(row)] for kind, belongs in SINGLE.items()}
+    return [
+        Example(
+            kind,
+            _share(len(kinds[kind]), len(rows), "rollouts"),
+            row["task"],
+            row["prompt"],
+            [Side(label, row, read(row))],
+        )
+        for kind, row in _round_robin(kinds, lambda row: row, count)
+    ]
+
+
+def _round_robin(kinds: dict[str, list[T]], row_of: Callable[[T], Row], count: int) -> Iterable[tuple[str, T]]:
+    """One of each kind and task in turn, every problem once, until there are `count`; then sorted by kind."""
+    tasks = sorted({row_of(item)["task"] for items in kinds.values() for item in items})
+    queues = {
+        (kind, task): [i for i in items if row_of(i)["task"] == task] for kind, items in kinds.items() for task in tasks
+    }
+    chosen: list[tuple[str, T]] = []
+    seen: set[str] = set()
+    while any(queues.values()) and len(chosen) < count:
+        for (kind, _), queue in queues.items():
+            fresh = next((item for item in queue if row_of(item)["problem"] not in seen), None)
+            if fresh is None:
+                queue.clear()
+            elif len(chosen) < count:
+                seen.add(row_of(fresh)["problem"])
+                chosen.append((kind, fresh))
+    order = list(kinds)
+    return sorted(chosen, key=lambda pick: order.index(pick[0]))
+
+
+def _share(count: int, total: int, what: str) -> str:
+    return f"{count:,} of {total:,} {what}"

@@ -1,0 +1,157 @@
+"""A run folder read whole for the report: configuration, metrics, rollouts, and the evaluation where there is one."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import yaml
+
+Row = dict[str, Any]
+
+CURVE_COLUMNS = ("step", "split", "task", "correct", "truncated", "thinking_tokens")
+EXAMPLE_COLUMNS = (*CURVE_COLUMNS, "problem", "prompt", "completion", "reason")
+SAMPLE_COLUMNS = (
+    *("problem", "task", "prompt", "sample", "greedy", "completion", "correct", "reason", "truncated"),
+    *("thinking_tokens", "answer_tokens"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """What a run folder holds. `results` is None where the run has not been evaluated.
+
+    `curves` has CURVE_COLUMNS of every rollout; `samples` the rows of each evaluated checkpoint, in its order.
+    """
+
+    folder: Path
+    config: Row
+    config_text: str
+    environment: Row
+    metrics: list[Row]
+    curves: pa.Table
+    results: Row | None
+    samples: list[list[Row]]
+
+    @property
+    def name(self) -> str:
+        """The run's name."""
+        return str(self.config.get("name") or self.folder.resolve().name)
+
+    @property
+    def tasks(self) -> list[str]:
+        """The tasks that the configuration trains on."""
+        return list(self.config["tasks"])
+
+    @property
+    def rl(self) -> list[Row]:
+        """The metrics of RL training steps, in order."""
+        return [row for row in self.metrics if row["phase"] == "rl" and "reward" in row]
+
+
+def load_run(folder: Path) -> Run:
+    """Read a run folder. Raises ValueError with one clear line where it is none, or a file in it cannot be read."""
+    if not (folder / "config.yaml").is_file():
+        raise ValueError(
+            f"{folder} is no run folder: it has no config.yaml. Give a folder that `train` made, such as runs/NAME."
+        )
+    config_text = _text(folder / "config.yaml")
+    try:
+        config = yaml.safe_load(config_text)
+    except yaml.YAMLError as error:
+        raise ValueError(f"{folder / 'config.yaml'} is not valid YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(config, dict) or not isinstance(config.get("tasks"), dict) or not config["tasks"]:
+        raise ValueError(f"{folder / 'config.yaml'} names no tasks; expected the configuration that `train` wrote.")
+    environment = folder / "environment.json"
+    results, samples = _evaluation(folder / "evaluation")
+    return Run(
+        folder,
+        config,
+        config_text,
+        _json(environment, dict) if environment.is_file() else {},
+        _metrics(folder / "metrics.jsonl"),
+        _curves(folder / "rollouts.parquet"),
+        results,
+        samples,
+    )
+
+
+def load_rollouts(run: Run, step: int) -> list[Row]:
+    """The training rollouts of one step, with their text."""
+    rows: list[Row] = []
+    for path in sorted((run.folder / "rollouts.parquet").glob(f"train-{step:06d}-*.parquet")):
+        rows += _parquet(path, EXAMPLE_COLUMNS).to_pylist()
+    return rows
+
+
+def _metrics(path: Path) -> list[Row]:
+    if not path.is_file():
+        raise ValueError(f"{path.parent} has no metrics.jsonl: the run has not trained a step yet.")
+    text = _text(path)
+    lines = text[: text.rfind("\n") + 1].splitlines()  # a run in progress may be writing its last line
+    rows = []
+    for number, line in enumerate(lines, 1):
+        try:
+            row = json.loads(line)
+            if not {"phase", "step"} <= row.keys():
+                raise ValueError("no phase or no step")
+        except (ValueError, AttributeError) as error:
+            raise ValueError(f"{path}, line {number}, cannot be read: {error}") from None
+        rows.append(row)
+    if not rows:
+        raise ValueError(f"{path} is empty: the run has not trained a step yet.")
+    return rows
+
+
+def _curves(folder: Path) -> pa.Table:
+    parts = [_parquet(path, CURVE_COLUMNS) for path in sorted(folder.glob("*.parquet"))]
+    if not parts:
+        return pa.table({name: [] for name in CURVE_COLUMNS})
+    return pa.concat_tables(parts)
+
+
+def _evaluation(folder: Path) -> tuple[Row | None, list[list[Row]]]:
+    path = folder / "results.json"
+    if not path.is_file():
+        return None, []
+    results = _json(path, dict)
+    shape = {"settings": dict, "checkpoints": list, "pairs": list}
+    if any(not isinstance(results.get(key), kind) for key, kind in shape.items()) or not results["checkpoints"]:
+        raise ValueError(f"{path} is not what scripts/evaluate.py writes: it needs settings, checkpoints and pairs.")
+    for row in [*results["checkpoints"], *results["pairs"]]:
+        if not isinstance(row, dict) or not isinstance(row.get("measures"), dict) or not row.get("tasks"):
+            raise ValueError(f"{path} is not what scripts/evaluate.py writes: a row has no measures or no tasks.")
+    found = [folder / f"samples-{number}.parquet" for number in range(len(results["checkpoints"]))]
+    return results, [_parquet(path, SAMPLE_COLUMNS).to_pylist() if path.is_file() else [] for path in found]
+
+
+def _parquet(path: Path, columns: tuple[str, ...]) -> pa.Table:
+    try:
+        return pq.read_table(path, columns=list(columns)).select(columns)
+    except (OSError, pa.ArrowException, KeyError) as error:
+        raise ValueError(
+            f"{path} cannot be read as parquet with the columns of a rollout: {_first_line(error)}"
+        ) from None
+
+
+def _json(path: Path, kind: type) -> Any:
+    try:
+        content = json.loads(_text(path))
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{path} is not valid JSON: {error}") from None
+    if not isinstance(content, kind):
+        raise ValueError(f"{path} holds no JSON object.")
+    return content
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path} cannot be read: {_first_line(error)}") from None
+
+
+def _first_line(error: Exception) -> str:
+    return next(iter(str(error).splitlines()), type(error).__name__)

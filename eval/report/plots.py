@@ -1,0 +1,161 @@
+"""The report's plots: matplotlib drawn to small inline SVGs that take their colours from the page's style."""
+
+import io
+import re
+from collections.abc import Callable
+
+import matplotlib
+
+matplotlib.use("svg")
+
+import numpy as np
+from markupsafe import Markup
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import EngFormatter, FuncFormatter, MaxNLocator
+
+from eval.report import series
+from eval.report.load import Run
+
+# Colours that only mark a place: `to_svg` puts the page's variables in, so that light and dark each have their own.
+INK, MUTED, GRID = "#010101", "#020202", "#030303"
+TASK_COLOURS = ("#040404", "#050505", "#060606", "#070707", "#080808")
+VARIABLES = {
+    INK: "--ink",
+    MUTED: "--muted",
+    GRID: "--line",
+} | {colour: f"--series-{number}" for number, colour in enumerate(TASK_COLOURS, 1)}
+MARKERS = ("o", "s", "^", "D", "v", "P")
+
+STYLE = {
+    "svg.fonttype": "none",
+    "svg.hashsalt": "rethink",
+    "font.size": 8.5,
+    "text.color": INK,
+    "axes.edgecolor": GRID,
+    "axes.labelcolor": MUTED,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.spines.left": False,
+    "axes.grid": True,
+    "axes.grid.axis": "y",
+    "axes.axisbelow": True,
+    "grid.color": GRID,
+    "grid.linewidth": 0.6,
+    "xtick.color": GRID,
+    "xtick.labelcolor": MUTED,
+    "ytick.left": False,
+    "ytick.labelcolor": MUTED,
+    "text.parse_math": False,
+}
+PERCENT = FuncFormatter(lambda value, _: f"{value * 100:.3g}%")
+LARGE, SMALL = (4.3, 2.6), (3.3, 1.9)  # inches; an SVG fills its column whatever its size
+
+
+def colours(run: Run) -> dict[str | None, str]:
+    """The colour of each group of curves; with one task there is one curve."""
+    return dict(zip(series.groups(run), (INK, *TASK_COLOURS), strict=False))
+
+
+def accuracy(run: Run, against: str) -> Markup | None:
+    """Accuracy against RL "step" or training "tokens": batches faint, held-out problems strong with 95% intervals."""
+    if not len(run.curves) or (against == "tokens" and series.metric(run, "num_tokens") is None):
+        return None
+
+    def place(steps: np.ndarray | list[int]) -> np.ndarray:
+        tokens = series.tokens_at(run, steps) if against == "tokens" else None
+        return np.asarray(steps, float) if tokens is None else tokens
+
+    def draw(axes: Axes) -> None:
+        for number, (task, colour) in enumerate(colours(run).items()):
+            curve = series.batch_mean(run, "correct", task)
+            axes.plot(place(curve.steps), curve.values, color=colour, linewidth=1, alpha=0.4)
+            points = series.held_out(run, task)
+            if points.steps:
+                values = np.array([estimate.value for estimate in points.estimates])
+                below = values - [estimate.low for estimate in points.estimates]
+                above = [estimate.high for estimate in points.estimates] - values
+                x = place(points.steps)
+                dodge = (number - (len(colours(run)) - 1) / 2) * 0.012 * x.max()  # intervals beside each other
+                axes.errorbar(
+                    *(x + dodge, values, [np.maximum(below, 0), np.maximum(above, 0)]),
+                    color=colour, marker=MARKERS[number % len(MARKERS)], markersize=4.5, linewidth=1.6, elinewidth=0.9,
+                )  # fmt: skip
+        axes.set_ylim(0, min(1.02, axes.get_ylim()[1]))
+        axes.yaxis.set_major_formatter(PERCENT)
+        axes.set_xlabel("RL step" if against == "step" else "RL training tokens, prompts included")
+        if against == "tokens":
+            axes.xaxis.set_major_formatter(EngFormatter(sep=""))
+
+    return to_svg(f"accuracy-{against}", f"Accuracy against RL {against}", draw, LARGE, whole_steps=against == "step")
+
+
+def batch_curve(run: Run, name: str, column: str, alt: str, percent: bool) -> Markup | None:
+    """The mean of a rollout column over each training batch, all tasks and each."""
+    if not len(run.curves):
+        return None
+
+    def draw(axes: Axes) -> None:
+        for task, colour in colours(run).items():
+            curve = series.batch_mean(run, column, task)
+            axes.plot(curve.steps, curve.values, color=colour, linewidth=1.4 if task is None else 1.1)
+        axes.set_ylim(0, max(0.05 if percent else 1, axes.get_ylim()[1]))
+        _finish(axes, percent)
+
+    return to_svg(name, alt, draw, LARGE)
+
+
+def small(name: str, alt: str, curve: series.Curve | None, percent: bool = False) -> Markup | None:
+    """One metric against RL step; None where it was not logged."""
+    if curve is None:
+        return None
+
+    def draw(axes: Axes) -> None:
+        axes.plot(curve.steps, curve.values, color=INK, linewidth=1.2)
+        axes.set_ylim(0, max(axes.get_ylim()[1], 1e-6))
+        _finish(axes, percent)
+
+    return to_svg(name, alt, draw, SMALL)
+
+
+def to_svg(
+    name: str, alt: str, draw: Callable[[Axes], None], size: tuple[float, float], whole_steps: bool = True
+) -> Markup:
+    """Draw one pair of axes as an SVG element: no outside reference, ids of its own, the same every time."""
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=size, layout="constrained")
+        figure.patch.set_alpha(0)
+        axes = figure.add_subplot()
+        axes.patch.set_alpha(0)
+        draw(axes)
+        axes.margins(x=0.02)
+        axes.xaxis.set_major_locator(MaxNLocator(5, integer=whole_steps, steps=[1, 2, 2.5, 5, 10]))
+        axes.yaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 2.5, 5, 10]))
+        buffer = io.StringIO()
+        figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
+    return Markup(_inline(buffer.getvalue(), name, alt))  # matplotlib escapes the text that it writes
+
+
+def _inline(svg: str, name: str, alt: str) -> str:
+    """An SVG file as an element of an HTML page."""
+    body = svg[svg.index("<svg") :]
+    body = re.sub(r"<metadata>.*?</metadata>|<style.*?</style>|<!--.*?-->", "", body, flags=re.DOTALL)
+    view = re.search(r'viewBox="([^"]+)"', body)
+    assert view is not None
+    body = re.sub(r"^<svg[^>]*>", f'<svg role="img" aria-label="{alt}" viewBox="{view[1]}">', body)
+    body = re.sub(r' id="([^"]+)"', rf' id="{name}-\1"', body)
+    body = re.sub(r'xlink:href="#', f'href="#{name}-', body).replace("url(#", f"url(#{name}-")
+    body = re.sub(
+        r"font-family: [^;\"]+;?|font: ([\d.]+px) [^;\"]+", lambda m: f"font-size: {m[1]}" if m[1] else "", body
+    )
+    for colour, variable in VARIABLES.items():
+        body = body.replace(colour, f"var({variable})")
+    return re.sub(r">\s+<", "><", body)
+
+
+def _finish(axes: Axes, percent: bool) -> None:
+    axes.set_xlabel("RL step")
+    if percent:
+        axes.yaxis.set_major_formatter(PERCENT)
+    else:
+        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.4g}"))

@@ -1,0 +1,86 @@
+"""What the report says in words: the facts of the run, the verdict, and what not to read into it."""
+
+import re
+from datetime import datetime
+from typing import Any
+
+from eval import table
+from eval.report.load import Run
+
+
+def verdict(run: Run) -> str:
+    """What the evaluation says of the run, in one honest sentence."""
+    if run.results is None:
+        return "Not evaluated yet: the curves show how training went, not what was gained on held-out problems."
+    rows, pairs = run.results["checkpoints"], run.results["pairs"]
+    after = rows[-1]["measures"]["accuracy"]
+    problems = f"{run.results['settings']['problems']} held-out problems"
+    if not pairs:
+        interval = table.show_interval("accuracy", after)
+        return (
+            f"Accuracy on {problems} is {table.show('accuracy', after)}, 95% interval {interval}. Only one checkpoint "
+            "was evaluated, so nothing can be said of a gain."
+        )
+    change = pairs[-1]["measures"]["accuracy"]
+    verb = "went" if not table.clear(change) else "rose" if change["value"] > 0 else "fell"
+    before = table.show("accuracy", rows[0]["measures"]["accuracy"])
+    sentence = (
+        f"Accuracy on {problems} {verb} from {before} to {table.show('accuracy', after)}: "
+        f"{table.show_change('accuracy', change)}, 95% interval {table.show_change_interval('accuracy', change)}, "
+    )
+    return sentence + ("clear of zero." if table.clear(change) else "within noise: no change is shown.")
+
+
+def facts(run: Run) -> list[tuple[str, str]]:
+    """The line under the title."""
+    started = run.environment.get("started")
+    steps = [row["step"] for row in run.rl]
+    planned = run.config.get("max_steps", -1)
+    of = f" of {planned}" if isinstance(planned, int) and steps and planned > steps[-1] else ""
+    found = [
+        ("model", str(run.config.get("model", "unknown"))),
+        ("tasks", ", ".join(run.tasks)),
+        ("cold start", f"{run.config.get('cold_start_steps') or 0:,} steps"),
+        ("RL", f"{steps[-1] if steps else 0:,}{of} steps"),
+        ("seed", str(run.environment.get("seed", "unknown"))),
+        ("started", _date(started) if started else "unknown"),
+    ]
+    commit = run.environment.get("git_commit")
+    if commit:
+        found.append(("commit", f"{commit[:9]}{', with changes' if run.environment.get('git_changes') else ''}"))
+    return found
+
+
+def remarks(run: Run) -> list[str]:
+    """What a reader must know so as not to read too much into the figures."""
+    if run.config.get("cold_start_steps"):
+        found = [
+            "Trying, checking, backing up and redoing a step were taught by the demonstrations of the cold start, so "
+            "that they occur is no finding. Reinforcement then saw only whether the final answer was right: it can "
+            "amplify those habits where they pay, or let them wither. The cold-started model is the control; the "
+            "difference to it is the result."
+        ]
+    else:
+        found = [
+            "This run had no cold start: its habits of thought are those that the model brought along, or found in "
+            "reinforcement. The model before reinforcement is the control, and the difference to it is the result."
+        ]
+    found.append(
+        "This is one run from one seed. Its intervals cover the draw of problems and samples, not the luck of "
+        "training; ask for at least three seeds before a claim counts as supported."
+    )
+    if run.results and run.rl:
+        evaluated = re.search(r"checkpoint-(\d+)/?$", run.results["checkpoints"][-1]["checkpoint"])
+        if evaluated and int(evaluated[1]) < run.rl[-1]["step"]:
+            found.append(
+                f"The evaluation is of checkpoint-{evaluated[1]}; training has reached step {run.rl[-1]['step']} since."
+            )
+    return found
+
+
+def _date(started: Any) -> str:
+    try:
+        moment = datetime.fromisoformat(str(started))
+    except ValueError:
+        return str(started)
+    return f"{moment.day} {moment:%B %Y, %H:%M} {moment.tzname() or ''}".strip()
