@@ -1,0 +1,82 @@
+"""Plain `model.generate` as a back end: slow, and the oracle that the engine is compared with."""
+
+from collections.abc import Callable, Sequence
+
+import torch
+
+from train.rollout.interface import FinishReason, Rollout, Sampling
+from train.rollout.module_state import evaluation_mode
+
+
+class GenerateBackend:
+    """Pads prompts on the left and runs them through transformers, `batch_rows` rollouts at a time.
+
+    It draws from torch's own generator, seeded by `sampling.seed`, so its samples change with the batch. A thinking
+    budget is the engine's alone: asking for one raises ValueError.
+    """
+
+    def __init__(self, model: torch.nn.Module, pad_token_id: int, *, batch_rows: int = 256) -> None:
+        self.model = model
+        self.pad_token_id = pad_token_id
+        self.batch_rows = batch_rows
+
+    def generate(
+        self,
+        prompts: Sequence[Sequence[int]],
+        samples_per_prompt: int,
+        sampling: Sampling,
+        on_finished: Callable[[int], None] | None = None,
+    ) -> list[Rollout]:
+        """See `RolloutBackend.generate`."""
+        if sampling.thinking is not None:
+            raise ValueError("the `generate` back end cannot enforce a thinking budget; use RolloutEngine.")
+        rows = [prompt for prompt in prompts for _ in range(samples_per_prompt)]
+        rollouts: list[Rollout] = []
+        with torch.random.fork_rng(devices=[]), evaluation_mode(self.model):
+            torch.manual_seed(sampling.seed)
+            for start in range(0, len(rows), self.batch_rows):
+                batch = self._generate(rows[start : start + self.batch_rows], sampling)
+                rollouts += batch
+                if on_finished is not None:
+                    on_finished(len(batch))
+        return rollouts
+
+    def _generate(self, rows: Sequence[Sequence[int]], sampling: Sampling) -> list[Rollout]:
+        width = max(len(row) for row in rows)
+        device = next(self.model.parameters()).device
+        padded = [[self.pad_token_id] * (width - len(row)) + list(row) for row in rows]
+        mask = [[0] * (width - len(row)) + [1] * len(row) for row in rows]
+        greedy = sampling.temperature == 0
+        drawing = {} if greedy else {"temperature": sampling.temperature, "top_p": sampling.top_p, "top_k": sampling.top_k}
+        if sampling.min_p > 0 and not greedy:
+            drawing["min_p"] = sampling.min_p
+        output = self.model.generate(
+            input_ids=torch.tensor(padded, device=device),
+            attention_mask=torch.tensor(mask, device=device),
+            do_sample=not greedy,
+            max_new_tokens=sampling.max_new_tokens,
+            eos_token_id=list(sampling.stop_ids) or None,
+            pad_token_id=self.pad_token_id,
+            use_cache=True,
+            return_dict_in_generate=True,
+            output_logits=True,
+            **drawing,
+        )
+        completions = output.sequences[:, width:]  # (rows, steps)
+        scale = 1.0 if greedy else sampling.temperature
+        logprobs = torch.stack(
+            [
+                (logits.float() / scale).log_softmax(-1).gather(1, tokens.unsqueeze(1)).squeeze(1)
+                for logits, tokens in zip(output.logits, completions.T, strict=True)
+            ],
+            dim=1,
+        )  # (rows, steps)
+        stops = set(sampling.stop_ids)
+        return [_cut(*row, stops) for row in zip(completions.tolist(), logprobs.tolist(), strict=True)]
+
+
+def _cut(tokens: list[int], logprobs: list[float], stops: set[int]) -> Rollout:
+    """The completion up to its first stop token; what follows is padding."""
+    end = next((i + 1 for i, token in enumerate(tokens) if token in stops), None)
+    reason: FinishReason = "length" if end is None else "stop"
+    return Rollout(tokens[:end], reason, logprobs[:end])
