@@ -20,6 +20,9 @@ from train.rollout.pool import BLOCK_SIZE, token_slots
 from train.rollout.rows import Group, Row, RowArrays
 from train.rollout.scheduler import Chunk, Scheduler
 
+# Up to this many (block, row) pairs, padding one tier costs less than the dozen calls a layer of a second tier.
+_ONE_TIER = 2048
+
 MASKED = -1e30  # finite, so that a block masked whole gives weight 0 and not NaN
 
 
@@ -164,9 +167,13 @@ def _build_tiers(live: dict[int, Row], low_end: int, device: torch.device) -> tu
     """The tiers of all shared blocks; (rows, most tiers of a row) entry numbers, -1 for none; the count of entries."""
     stretches = _shared_stretches(live)
     by_size: dict[tuple[int, int], list[tuple[list[int], list[int], int]]] = defaultdict(list)
+    widest = max((len(blocks) for blocks, _, _ in stretches), default=0)
+    most = max((len(rows) for _, rows, _ in stretches), default=0)
+    small = len(stretches) * widest * most <= _ONE_TIER
     for stretch in stretches:
         blocks, rows, _ = stretch
-        by_size[(len(blocks) - 1).bit_length(), (len(rows) - 1).bit_length()].append(stretch)
+        size = (0, 0) if small else ((len(blocks) - 1).bit_length(), (len(rows) - 1).bit_length())
+        by_size[size].append(stretch)
     entries: list[list[int]] = [[] for _ in live]
     tiers = []
     entry = low_end
@@ -185,8 +192,7 @@ def _build_tiers(live: dict[int, Row], low_end: int, device: torch.device) -> tu
         entry += len(group) * sharers
         tensors = [torch.from_numpy(array).to(device) for array in (block_table, row_table, positions)]
         tiers.append(Tier(*tensors, padded=bool((positions < 0).any())))
-    widest = max((len(numbers) for numbers in entries), default=0)
-    padded = np.full((len(live), widest), -1, np.int64)
+    padded = np.full((len(live), max((len(numbers) for numbers in entries), default=0)), -1, np.int64)
     for row, numbers in enumerate(entries):
         padded[row, : len(numbers)] = numbers
     return tiers, padded, entry
