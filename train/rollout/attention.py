@@ -4,7 +4,7 @@ It stores the new keys and values in the pool and attends from the pool: by bloc
 `passes.py`), one prompt at a time for prefill chunks. Keys and values of own blocks are read once and in place.
 """
 
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 import torch
 from torch.nn import functional
@@ -122,8 +122,7 @@ class PassAttention:
     def _tier_scores(self, layer: int, queries: torch.Tensor, tier: Tier) -> torch.Tensor:
         """(stretches, key heads, sharers * query heads a key head, tokens)."""
         keys = self.pool.keys[layer]
-        key_heads, dim = keys.shape[1], queries.shape[-1]
-        stretches, sharers = tier.rows.shape
+        key_heads, stretches = keys.shape[1], len(tier.rows)
         shared_queries = _by_sharer(queries[tier.rows], key_heads).flatten(0, 1)
         scores = torch.bmm(shared_queries, _gather(keys, tier.blocks).transpose(1, 2)).float()
         scores = scores.view(stretches, key_heads, -1, tier.positions.shape[1])
@@ -182,7 +181,8 @@ def rollout_attention(
     if rollout_pass is None:
         raise LookupError("its attention layers were called without the engine's pass")
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling
-    return rollout_pass.attend(module.layer_idx, query, key, value, scale, options), None
+    layer = cast(int, module.layer_idx)
+    return rollout_pass.attend(layer, query, key, value, scale, options), None
 
 
 def _exp_(scores: torch.Tensor) -> torch.Tensor:

@@ -210,7 +210,7 @@ class _Run:
         """Draw the first token of rows just forked off their prompts."""
         if not forked:
             return []
-        logits = torch.cat([row.group.logits for row in forked])
+        logits = torch.cat([row.group.logits for row in forked if row.group.logits is not None])
         for row in forked:
             if not row.group.pending:
                 row.group.logits = None

@@ -1,6 +1,7 @@
 """Plain `model.generate` as a back end: slow, and the oracle that the engine is compared with."""
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 
@@ -15,7 +16,7 @@ class GenerateBackend:
     budget is the engine's alone: asking for one raises ValueError.
     """
 
-    def __init__(self, model: torch.nn.Module, pad_token_id: int, *, batch_rows: int = 256) -> None:
+    def __init__(self, model: Any, pad_token_id: int, *, batch_rows: int = 256) -> None:
         self.model = model
         self.pad_token_id = pad_token_id
         self.batch_rows = batch_rows
@@ -47,7 +48,9 @@ class GenerateBackend:
         padded = [[self.pad_token_id] * (width - len(row)) + list(row) for row in rows]
         mask = [[0] * (width - len(row)) + [1] * len(row) for row in rows]
         greedy = sampling.temperature == 0
-        drawing = {} if greedy else {"temperature": sampling.temperature, "top_p": sampling.top_p, "top_k": sampling.top_k}
+        drawing = (
+            {} if greedy else {"temperature": sampling.temperature, "top_p": sampling.top_p, "top_k": sampling.top_k}
+        )
         if sampling.min_p > 0 and not greedy:
             drawing["min_p"] = sampling.min_p
         output = self.model.generate(

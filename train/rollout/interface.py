@@ -15,9 +15,9 @@ class Thinking:
     """A budget of thinking tokens, enforced by token id (s1's budget forcing, arXiv 2501.19393).
 
     Thinking runs from `open_id`, in the prompt or in the completion, to `close_id`; the tokens between them are
-    counted. At `budget` of them the engine writes `closing_ids`, which must hold `close_id`, in the model's stead. A
-    model that would close before `minimum` tokens has `wait_ids` written instead, at most `extensions` times. Every
-    token so written is flagged in `Rollout.forced`.
+    counted. At `budget` of them the engine writes `closing_ids`, which must hold `close_id`, in the model's stead;
+    what stands in them before `close_id` is counted too. A model that would close, or stop, before `minimum` tokens
+    has `wait_ids` written instead, at most `extensions` times. Every token so written is flagged in `Rollout.forced`.
     """
 
     open_id: int

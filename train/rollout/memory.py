@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-import psutil
+import psutil  # type: ignore[import-untyped]
 import torch
 
 from train.rollout.pool import LayerShape, bytes_per_block

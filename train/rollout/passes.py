@@ -17,7 +17,7 @@ import numpy as np
 import torch
 
 from train.rollout.pool import BLOCK_SIZE, token_slots
-from train.rollout.rows import Group, Row, RowArrays
+from train.rollout.rows import Group, Row
 from train.rollout.scheduler import Chunk, Scheduler
 
 # Up to this many (block, row) pairs, padding one tier costs less than the dozen calls a layer of a second tier.
@@ -66,7 +66,7 @@ class Pass:
     live: np.ndarray  # (rows,) rollout numbers of the decode tokens
     chunks: list[Chunk]
     layout: Layout | None
-    last_mask: torch.Tensor | None  # (rows, 1, BLOCK_SIZE) additive: hides what is not written yet
+    last_mask: torch.Tensor  # (rows, 1, BLOCK_SIZE) additive: hides what is not written yet
     write_blocks: np.ndarray  # (tokens,)
     write_offsets: np.ndarray  # (tokens,)
 
@@ -109,11 +109,9 @@ class PassBuilder:
             if chunk.is_last:
                 logit_index.append(count - 1)
         all_positions = np.concatenate(positions)
-        last_mask = None
-        if self._layout is not None:
-            written = cached[:, None] - self._layout.last_start[:, None] >= np.arange(BLOCK_SIZE)
-            mask = np.where(written, 0.0, MASKED).astype(np.float32)
-            last_mask = self._tensor(mask).unsqueeze(1)
+        last_start = cached if self._layout is None else self._layout.last_start
+        written = (cached - last_start)[:, None] >= np.arange(BLOCK_SIZE)  # (rows, BLOCK_SIZE)
+        last_mask = np.where(written, 0.0, MASKED).astype(np.float32)
         return Pass(
             tokens=self._tensor(np.concatenate(tokens)),
             positions=self._tensor(all_positions),
@@ -121,7 +119,7 @@ class PassBuilder:
             live=live,
             chunks=chunks,
             layout=self._layout,
-            last_mask=last_mask,
+            last_mask=self._tensor(last_mask).unsqueeze(1),
             write_blocks=np.concatenate(blocks),
             write_offsets=all_positions % BLOCK_SIZE,
         )
@@ -190,8 +188,8 @@ def _build_tiers(live: dict[int, Row], low_end: int, device: torch.device) -> tu
             for j, row in enumerate(rows):
                 entries[row].append(entry + i * sharers + j)
         entry += len(group) * sharers
-        tensors = [torch.from_numpy(array).to(device) for array in (block_table, row_table, positions)]
-        tiers.append(Tier(*tensors, padded=bool((positions < 0).any())))
+        tables = [torch.from_numpy(array).to(device) for array in (block_table, row_table, positions)]
+        tiers.append(Tier(tables[0], tables[1], tables[2], padded=bool((positions < 0).any())))
     padded = np.full((len(live), max((len(numbers) for numbers in entries), default=0)), -1, np.int64)
     for row, numbers in enumerate(entries):
         padded[row, : len(numbers)] = numbers

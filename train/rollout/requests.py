@@ -1,8 +1,8 @@
 """What a caller asks for: checked where it enters, and duplicates of a prompt brought together."""
 
 from collections.abc import Sequence
+from typing import Any
 
-import torch
 from transformers import PreTrainedConfig
 
 from train.rollout.interface import Sampling
@@ -49,7 +49,7 @@ def _context_length(config: PreTrainedConfig) -> int:
     return longest
 
 
-def vocabulary_size(model: torch.nn.Module) -> int:
+def vocabulary_size(model: Any) -> int:
     """Rows of the output projection: the width of the logits."""
     return model.get_output_embeddings().weight.shape[0]
 

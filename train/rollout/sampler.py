@@ -37,7 +37,7 @@ class Draw:
 
 
 class Sampler:
-    """Draws tokens; keeps one (rows, vocab) buffer between steps because fresh pages cost more than the exponentials."""
+    """Draws tokens; keeps one (rows, vocab) buffer between steps, since fresh pages cost more than the exponentials."""
 
     def __init__(self) -> None:
         self._buffer: torch.Tensor | None = None

@@ -243,7 +243,8 @@ class Scheduler:
         if allocator.low_end * 0.75 <= allocator.low_used + 16:
             return [], []
         target = allocator.low_used
-        sources, destinations = [], []
+        sources: list[int] = []
+        destinations: list[int] = []
         for row in self.live.values():
             for i, block in enumerate(row.blocks):
                 if block < target:

@@ -25,6 +25,7 @@ class Steering:
         self._closed = np.zeros(count, bool)  # whether the budget closed it
         self._forced = np.zeros((count, width), bool)
         self._queue: dict[int, list[int]] = {}  # tokens still to be written, by rollout
+        self._closing: set[int] = set()  # rollouts whose queue holds the closing tokens
         for row, prompt in prompts.items():
             self._open[row] = _thinks_at_end(prompt, self._thinking)
 
@@ -35,13 +36,14 @@ class Steering:
             return drawn
         tokens = drawn.copy()
         self._extend(rows, tokens, thinking)
-        self._close(rows, thinking)
+        self._close(rows, tokens, thinking)
         for position, row in enumerate(rows.tolist() if self._queue else []):
             if row in self._queue:
                 tokens[position] = self._queue[row].pop(0)
                 self._forced[row, self._rows.drawn[row]] = True
                 if not self._queue[row]:
                     del self._queue[row]
+                    self._closing.discard(row)
         self._open[rows[tokens == thinking.close_id]] = False
         counted = self._open[rows] & ~np.isin(tokens, self._stop)
         self._count[rows[counted]] += 1
@@ -59,14 +61,16 @@ class Steering:
                 self._queue[row] = list(thinking.wait_ids)
                 self._extended[row] += 1
 
-    def _close(self, rows: np.ndarray, thinking: Thinking) -> None:
-        """Queue the closing tokens for rows whose budget is used up."""
+    def _close(self, rows: np.ndarray, tokens: np.ndarray, thinking: Thinking) -> None:
+        """Queue the closing tokens for rows whose budget is used up, unless the model closes just now by itself."""
         if thinking.budget is None:
             return
-        spent = self._open[rows] & (self._count[rows] >= thinking.budget) & ~self._closed[rows]
+        spent = self._open[rows] & (self._count[rows] >= thinking.budget) & (tokens != thinking.close_id)
         for row in rows[spent].tolist():
-            self._queue[row] = list(thinking.closing_ids)
-            self._closed[row] = True
+            if row not in self._closing:
+                self._queue[row] = list(thinking.closing_ids)
+                self._closing.add(row)
+                self._closed[row] = True
 
     def was_closed(self, row: int) -> bool:
         """Whether the budget closed the thinking of `row`."""

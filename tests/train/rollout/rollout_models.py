@@ -44,7 +44,7 @@ _SIZE = {
 def _sharpened(model: PreTrainedModel, seed: int = 0) -> PreTrainedModel:
     """Random weights large enough that a wrong mask, position or cache entry shows in the logits."""
     generator = torch.Generator().manual_seed(seed)
-    for name, parameter in model.named_parameters():
+    for parameter in model.parameters():
         if parameter.dim() == 2:
             parameter.data.normal_(0, 0.25, generator=generator)
     return model.eval()
@@ -56,7 +56,12 @@ def scratch_llama(**changes: object) -> PreTrainedModel:
 
 
 def _gemma3() -> PreTrainedModel:
-    config = Gemma3TextConfig(**_SIZE, head_dim=16, sliding_window=24, layer_types=["sliding_attention", "full_attention", "sliding_attention"])
+    config = Gemma3TextConfig(
+        **_SIZE,
+        head_dim=16,
+        sliding_window=24,
+        layer_types=["sliding_attention", "full_attention", "sliding_attention"],
+    )
     return _sharpened(Gemma3ForCausalLM(config))
 
 
@@ -91,7 +96,10 @@ def largest_gap(
     """The largest difference between the rollouts' log-probabilities and the plain forward's."""
     samples = len(rollouts) // len(prompts)
     return max(
-        (torch.tensor(r.logprobs) - reference_logprobs(model, prompts[i // samples], r.token_ids, temperature)).abs().max().item()
+        (torch.tensor(r.logprobs) - reference_logprobs(model, prompts[i // samples], r.token_ids, temperature))
+        .abs()
+        .max()
+        .item()
         for i, r in enumerate(rollouts)
     )
 
