@@ -58,6 +58,13 @@ class PassAttention:
             self._slots[heads] = self.this_pass.slots(heads, key.device)
         self.pool.write(layer, key[0].transpose(0, 1), value[0].transpose(0, 1), self._slots[heads])
         queries = query[0].transpose(0, 1)  # (tokens, heads, dim)
+        # Under autocast keys may be float32 (rotated) and values bfloat16: every product below casts by itself.
+        with torch.autocast(query.device.type, enabled=False):
+            output = self._attend(layer, queries, scaling)
+        return output.to(query.dtype).unsqueeze(0)
+
+    def _attend(self, layer: int, queries: torch.Tensor, scaling: float) -> torch.Tensor:
+        """`queries` (tokens, heads, dim) -> (tokens, heads, value dim)."""
         rows = len(self.this_pass.live)
         parts = []
         if self.this_pass.layout is not None:
@@ -67,7 +74,7 @@ class PassAttention:
             end = start + chunk.end - chunk.start
             parts.append(self._prefill(layer, queries[start:end], chunk, scaling))
             start = end
-        return torch.cat(parts).unsqueeze(0) if len(parts) > 1 else parts[0].unsqueeze(0)
+        return torch.cat(parts) if len(parts) > 1 else parts[0]
 
     # ---- decode
 
@@ -75,6 +82,7 @@ class PassAttention:
         """`queries` (rows, heads, dim), scaled -> (rows, heads, value dim)."""
         rows, heads, _ = queries.shape
         keys, values = self.pool.keys[layer], self.pool.values[layer]
+        queries = queries.to(keys.dtype)
         value_dim = values.shape[-1]
         own = self._own_scores(layer, queries, layout)  # (low_end, heads, BLOCK_SIZE)
         shared = [self._tier_scores(layer, queries, tier) for tier in layout.tiers]
@@ -103,7 +111,7 @@ class PassAttention:
             outputs[start:end] = _by_entry(mixed, heads * value_dim)
         total = totals[layout.entries].sum(1)  # (rows, heads)
         summed = functional.embedding_bag(layout.bag, outputs.float(), layout.bag_offsets, mode="sum")
-        return (summed.view(rows, heads, value_dim) / total.unsqueeze(-1)).to(queries.dtype)
+        return (summed.view(rows, heads, value_dim) / total.unsqueeze(-1)).to(values.dtype)
 
     def _own_scores(self, layer: int, queries: torch.Tensor, layout: Layout) -> torch.Tensor:
         keys = self.pool.keys[layer]
@@ -157,8 +165,8 @@ class PassAttention:
             if window is not None:
                 mask &= positions > at - window
         output = functional.scaled_dot_product_attention(
-            queries.transpose(0, 1).unsqueeze(0),
-            keys.repeat_interleave(groups, 0).unsqueeze(0),
+            queries.transpose(0, 1).unsqueeze(0).to(values.dtype),
+            keys.to(values.dtype).repeat_interleave(groups, 0).unsqueeze(0),
             values.repeat_interleave(groups, 0).unsqueeze(0),
             attn_mask=mask,
             is_causal=mask is None,

@@ -63,7 +63,7 @@ class RolloutEngine:
         self.cache_gib = cache_gib
         self.max_rows = max_rows
         self.chunk_tokens = chunk_tokens
-        self.layers = probe(model)
+        self.layers = probe(model)  # again at every call: autocast around a call changes what the layers keep
         self.vocabulary = vocabulary_size(model)
         self.stats = RolloutStats()
         self._lengths: dict[tuple[int, ...], float] = {}
@@ -88,6 +88,7 @@ class RolloutEngine:
         `on_rollout(place, rollout)` is called as soon as each rollout has ended, `on_finished(n)` after each step.
         """
         config = text_config(self.model)
+        self.layers = probe(self.model)
         check_request(prompts, samples_per_prompt, sampling, config, self.vocabulary)
         if problems is not None and len(problems) != len(prompts):
             raise ValueError(f"{len(problems)} problem numbers were given for {len(prompts)} prompts.")

@@ -18,13 +18,14 @@ class LayerShape:
     heads: int
     key_dim: int
     value_dim: int
-    dtype: torch.dtype
+    key_dtype: torch.dtype
+    value_dtype: torch.dtype
     window: int | None
 
     @property
     def bytes_per_token(self) -> int:
         """Bytes of one token's keys and values."""
-        return self.heads * (self.key_dim + self.value_dim) * self.dtype.itemsize
+        return self.heads * (self.key_dim * self.key_dtype.itemsize + self.value_dim * self.value_dtype.itemsize)
 
 
 class KeyValuePool:
@@ -33,8 +34,8 @@ class KeyValuePool:
     def __init__(self, layers: Sequence[LayerShape], count: int, device: torch.device) -> None:
         self.layers = list(layers)
         self.count = count
-        self.keys = [_zeros((count, s.heads, BLOCK_SIZE, s.key_dim), s.dtype, device) for s in layers]
-        self.values = [_zeros((count, s.heads, BLOCK_SIZE, s.value_dim), s.dtype, device) for s in layers]
+        self.keys = [_zeros((count, s.heads, BLOCK_SIZE, s.key_dim), s.key_dtype, device) for s in layers]
+        self.values = [_zeros((count, s.heads, BLOCK_SIZE, s.value_dim), s.value_dtype, device) for s in layers]
 
     def write(self, layer: int, keys: torch.Tensor, values: torch.Tensor, slots: torch.Tensor) -> None:
         """Store `keys` and `values` (tokens, heads, dim) at `slots` (tokens * heads,), from `token_slots`."""

@@ -83,5 +83,5 @@ class _ShapeRecorder:
             if options.get(feature) is not None:
                 raise NotImplementedError(f"its attention uses {feature}, which the engine does not compute")
         window = options.get("sliding_window")
-        self.layers[layer] = LayerShape(key.shape[1], key.shape[3], value.shape[3], key.dtype, window)
+        self.layers[layer] = LayerShape(key.shape[1], key.shape[3], value.shape[3], key.dtype, value.dtype, window)
         return query.new_zeros(1, query.shape[2], query.shape[1], value.shape[3])
