@@ -10,16 +10,16 @@ from train.rollout.module_state import evaluation_mode
 
 
 class GenerateBackend:
-    """Pads prompts on the left and runs them through transformers, `batch_rows` rollouts at a time.
+    """Pads prompts on the left and runs them through transformers, `rows` rollouts at a time.
 
     It draws from torch's own generator, seeded by `sampling.seed`, so its samples change with the batch. A thinking
     budget is the engine's alone: asking for one raises ValueError.
     """
 
-    def __init__(self, model: Any, pad_token_id: int, *, batch_rows: int = 256) -> None:
+    def __init__(self, model: Any, pad_token_id: int, rows: int = 256) -> None:
         self.model = model
         self.pad_token_id = pad_token_id
-        self.batch_rows = batch_rows
+        self.rows = rows  # sequences decoded side by side
 
     def generate(
         self,
@@ -31,12 +31,12 @@ class GenerateBackend:
         """See `RolloutBackend.generate`."""
         if sampling.thinking is not None:
             raise ValueError("the `generate` back end cannot enforce a thinking budget; use RolloutEngine.")
-        rows = [prompt for prompt in prompts for _ in range(samples_per_prompt)]
+        every = [prompt for prompt in prompts for _ in range(samples_per_prompt)]
         rollouts: list[Rollout] = []
         with torch.random.fork_rng(devices=[]), evaluation_mode(self.model):
             torch.manual_seed(sampling.seed)
-            for start in range(0, len(rows), self.batch_rows):
-                batch = self._generate(rows[start : start + self.batch_rows], sampling)
+            for start in range(0, len(every), self.rows):
+                batch = self._generate(every[start : start + self.rows], sampling)
                 rollouts += batch
                 if on_finished is not None:
                     on_finished(len(batch))
