@@ -14,7 +14,7 @@ from trl import GRPOConfig, TrlParser
 from data.mixture import Part, load_mixture
 from train.scratch import check_scratch
 
-BACKENDS = ("generate",)
+BACKENDS = ("engine", "generate")
 
 # Where our defaults differ from TRL's. One update a batch, centred advantages, a fixed length normaliser and no
 # reference model: the settings under which the small recipes learnt and did not collapse.
@@ -79,7 +79,13 @@ class RunConfig:
         default=3.0, metadata={"help": "How much more the cold start's loss counts the tokens that judge, such as yes and no."}
     )
 
-    backend: str = field(default="generate", metadata={"help": "What samples the rollouts: generate."})
+    backend: str = field(
+        default="engine",
+        metadata={"help": "What samples the rollouts: `engine`, ours, or `generate`, transformers' own (slow; the oracle)."},
+    )
+    cache_gib: float | None = field(
+        default=None, metadata={"help": "Limit of the engine's key-value cache in GiB; half of the free memory by default."}
+    )
     guard_fraction: float = field(
         default=0.5,
         metadata={"help": "Stop when the mean reward of 8 steps falls below this share of its best; 0 never stops."},

@@ -95,6 +95,8 @@ def reinforce(
         eval_dataset=problem_dataset(run, "validation", run.validation_problems, 0) if run.validation_problems else None,
         processing_class=tokenizer,
         peft_config=peft_config,
+        backend=run.backend,
+        cache_gib=run.cache_gib,
         callbacks=[MetricsFile(metrics, "rl"), ProgressBar("reinforcement"), guard],
     )
     trainer.remove_callback(PrinterCallback)

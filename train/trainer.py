@@ -14,30 +14,44 @@ from trl.models import unwrap_model_for_generation
 from trl.trainer.utils import split_tensor_dict
 
 from train.microbatch import HUSHABLE_LOSSES, hush_silent_rows, sort_rows, trim_padding
+from train.rollout import parity
+from train.rollout.engine import RolloutEngine
 from train.rollout.generate import GenerateBackend
-from train.rollout.interface import RolloutBackend, Sampling
+from train.rollout.interface import Rollout, Sampling
+
+PARITY_ROLLOUTS = 4  # compared with the trainer's own forward at every generation; a forward of so few is next to free
 
 
 class ReasoningTrainer(GRPOTrainer):
-    """GRPO on checkable problems. Built like a GRPOTrainer."""
+    """GRPO on checkable problems. Built like a GRPOTrainer; `backend` is `engine` or `generate`."""
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
+    def __init__(self, *args: Any, backend: str = "engine", cache_gib: float | None = None, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        # Completions are recorded with their verdicts in rollouts.parquet; `_logs` would keep them all in memory too.
-        self.log_completions = False
-
-    def make_backend(self, model: torch.nn.Module) -> RolloutBackend:
-        """The back end that samples from `model`, the very module being trained."""
-        return GenerateBackend(model, self.processing_class.pad_token_id)
+        self.backend = backend
+        self.cache_gib = cache_gib
+        self.engine: RolloutEngine | None = None
 
     def _generate_single_turn(
         self, prompt_ids: list[list[int]], *args: Any, **kwargs: Any
     ) -> tuple[list[list[int]], list[list[float]] | None]:
-        # TRL hands over each prompt once per sample, the copies side by side: sample each group as one.
+        with unwrap_model_for_generation(
+            self.model_wrapped,
+            self.accelerator,
+            gather_deepspeed3_params=self.args.ds3_gather_for_generation,
+            gradient_checkpointing_kwargs=self.args.gradient_checkpointing_kwargs,
+        ) as model:
+            rollouts = self._sample(model, prompt_ids)
+        if any(rollout.logprobs is None for rollout in rollouts):
+            return [rollout.token_ids for rollout in rollouts], None
+        return [rollout.token_ids for rollout in rollouts], [rollout.logprobs or [] for rollout in rollouts]
+
+    def _sample(self, model: torch.nn.Module, prompt_ids: list[list[int]]) -> list[Rollout]:
+        """One rollout for each prompt, which TRL repeats once per sample, the copies side by side."""
         groups = [(list(ids), len(list(copies))) for ids, copies in groupby(prompt_ids)]
         sizes = {size for _, size in groups}
-        if len(sizes) > 1:  # two neighbouring problems with the same prompt, or groups cut by a batch border
+        if len(sizes) > 1:  # neighbouring problems with the same prompt
             groups, sizes = [(list(ids), 1) for ids in prompt_ids], {1}
+        prompts, samples = [ids for ids, _ in groups], sizes.pop()
         sampling = Sampling(
             max_new_tokens=self.max_completion_length,
             stop_ids=tuple(self.eos_token_ids),
@@ -45,16 +59,34 @@ class ReasoningTrainer(GRPOTrainer):
             top_p=self.top_p,
             top_k=self.top_k,
             min_p=self.min_p or 0.0,
-            seed=self.args.seed + self.state.global_step,
+            seed=self.args.seed,
         )
-        with unwrap_model_for_generation(
-            self.model_wrapped,
-            self.accelerator,
-            gather_deepspeed3_params=self.args.ds3_gather_for_generation,
-            gradient_checkpointing_kwargs=self.args.gradient_checkpointing_kwargs,
-        ) as model:
-            rollouts = self.make_backend(model).generate([ids for ids, _ in groups], sizes.pop(), sampling)
-        return [rollout.token_ids for rollout in rollouts], None
+        if self.backend == "generate":
+            return GenerateBackend(model, self.processing_class.pad_token_id).generate(prompts, samples, sampling)
+        if self.engine is None or self.engine.model is not model:
+            self.engine = RolloutEngine(model, cache_gib=self.cache_gib)
+        with self.accelerator.autocast():
+            rollouts = self.engine.generate(prompts, samples, sampling, step=self.state.global_step)
+            self._check_parity(model, prompts, rollouts)
+        return rollouts
+
+    def _check_parity(self, model: torch.nn.Module, prompts: list[list[int]], rollouts: list[Rollout]) -> None:
+        """Hold the engine's log-probabilities against a plain forward, and log the gap. Raises ParityError."""
+        pad_id = self.processing_class.pad_token_id
+        report = parity.check(
+            model, prompts, rollouts, temperature=self.temperature, pad_id=pad_id, most=PARITY_ROLLOUTS
+        )
+        metrics = self._metrics["train" if self.model.training else "eval"]
+        metrics["logprob_gap/max"].append(report.largest)
+        metrics["logprob_gap/mean"].append(report.mean)
+
+    def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> dict[str, Any]:
+        batch = super()._generate_and_score_completions(inputs)
+        whole = self.top_p == 1 and not self.top_k and not self.min_p
+        if whole and "sampling_per_token_logps" in batch:
+            # The engine's own log-probabilities are the behaviour policy's; TRL would spend a forward on them.
+            batch["old_per_token_logps"] = batch["sampling_per_token_logps"]
+        return batch
 
     def _prepare_inputs(self, generation_batch: Any) -> Any:
         # TRL's own, but that a fresh batch is sorted by length where TRL shuffles it. All slices of a batch go into

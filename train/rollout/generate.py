@@ -1,20 +1,27 @@
-"""The plain back end: transformers' own `generate`. Slow and simple, it is the oracle that others are held against."""
+"""Plain `model.generate` as a back end: slow, and the oracle that the engine is compared with."""
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
-from transformers import GenerationConfig, PreTrainedModel
 
-from train.rollout.interface import Rollout, Sampling
+from train.rollout.interface import FinishReason, Rollout, Sampling
+from train.rollout.module_state import evaluation_mode
 
 
 class GenerateBackend:
-    """Samples with `model.generate`, every prompt left-padded to the longest. Gives no log-probabilities."""
+    """Pads prompts on the left and runs them through transformers, `rows` rollouts at a time.
 
-    def __init__(self, model: PreTrainedModel, pad_token_id: int, rows: int = 256) -> None:
+    It draws from torch's own generator, seeded by `sampling.seed`, so its samples change with the batch. A thinking
+    budget is the engine's alone: asking for one raises ValueError. `with_logprobs` keeps every step's logits until the
+    end to give log-probabilities: (steps, rows, vocabulary) floats of memory.
+    """
+
+    def __init__(self, model: Any, pad_token_id: int, rows: int = 256, *, with_logprobs: bool = False) -> None:
         self.model = model
         self.pad_token_id = pad_token_id
         self.rows = rows  # sequences decoded side by side
+        self.with_logprobs = with_logprobs
 
     def generate(
         self,
@@ -23,52 +30,60 @@ class GenerateBackend:
         sampling: Sampling,
         on_finished: Callable[[int], None] | None = None,
     ) -> list[Rollout]:
-        """See `RolloutBackend.generate`. Leaves the module in the mode, train or eval, that it was in."""
-        rows = [list(prompt) for prompt in prompts for _ in range(samples_per_prompt)]
-        was_training = self.model.training
-        self.model.eval()
+        """See `RolloutBackend.generate`."""
+        if sampling.thinking is not None:
+            raise ValueError("the `generate` back end cannot enforce a thinking budget; use RolloutEngine.")
+        every = [prompt for prompt in prompts for _ in range(samples_per_prompt)]
         rollouts: list[Rollout] = []
-        try:
-            for start in range(0, len(rows), self.rows):
-                rollouts += self._generate(rows[start : start + self.rows], sampling)
-                if on_finished:
-                    on_finished(len(rollouts) - start)
-        finally:
-            self.model.train(was_training)
+        with torch.random.fork_rng(devices=[]), evaluation_mode(self.model):
+            torch.manual_seed(sampling.seed)
+            for start in range(0, len(every), self.rows):
+                batch = self._generate(every[start : start + self.rows], sampling)
+                rollouts += batch
+                if on_finished is not None:
+                    on_finished(len(batch))
         return rollouts
 
-    @torch.no_grad()
-    def _generate(self, prompts: list[list[int]], sampling: Sampling) -> list[Rollout]:
-        width = max(map(len, prompts))
-        padded = [[self.pad_token_id] * (width - len(prompt)) + prompt for prompt in prompts]
-        mask = [[0] * (width - len(prompt)) + [1] * len(prompt) for prompt in prompts]
+    def _generate(self, rows: Sequence[Sequence[int]], sampling: Sampling) -> list[Rollout]:
+        width = max(len(row) for row in rows)
+        device = next(self.model.parameters()).device
+        padded = [[self.pad_token_id] * (width - len(row)) + list(row) for row in rows]
+        mask = [[0] * (width - len(row)) + [1] * len(row) for row in rows]
         greedy = sampling.temperature == 0
-        config = GenerationConfig(
-            max_new_tokens=sampling.max_new_tokens,
-            eos_token_id=list(sampling.stop_ids),
-            pad_token_id=self.pad_token_id,
-            do_sample=not greedy,
-            **(
-                {}
-                if greedy
-                else {
-                    "temperature": sampling.temperature,
-                    "top_p": sampling.top_p,
-                    "top_k": sampling.top_k,
-                    "min_p": sampling.min_p or None,
-                }
-            ),
+        drawing = (
+            {} if greedy else {"temperature": sampling.temperature, "top_p": sampling.top_p, "top_k": sampling.top_k}
         )
-        device = self.model.device
+        if sampling.min_p > 0 and not greedy:
+            drawing["min_p"] = sampling.min_p
         output = self.model.generate(
-            input_ids=torch.tensor(padded, device=device),  # (rows, width)
-            attention_mask=torch.tensor(mask, device=device),  # (rows, width)
-            generation_config=config,
+            input_ids=torch.tensor(padded, device=device),
+            attention_mask=torch.tensor(mask, device=device),
+            do_sample=not greedy,
+            max_new_tokens=sampling.max_new_tokens,
+            eos_token_id=list(sampling.stop_ids) or None,
+            pad_token_id=self.pad_token_id,
+            use_cache=True,
+            return_dict_in_generate=True,
+            output_logits=self.with_logprobs,
+            **drawing,
         )
-        return [self._rollout(row, sampling) for row in output[:, width:].tolist()]
+        completions = output.sequences[:, width:]  # (rows, steps)
+        stops = set(sampling.stop_ids)
+        if not self.with_logprobs:
+            return [_cut(tokens, None, stops) for tokens in completions.tolist()]
+        scale = 1.0 if greedy else sampling.temperature
+        logprobs = torch.stack(
+            [
+                (logits.float() / scale).log_softmax(-1).gather(1, tokens.unsqueeze(1)).squeeze(1)
+                for logits, tokens in zip(output.logits, completions.T, strict=True)
+            ],
+            dim=1,
+        )  # (rows, steps)
+        return [_cut(*row, stops) for row in zip(completions.tolist(), logprobs.tolist(), strict=True)]
 
-    def _rollout(self, tokens: list[int], sampling: Sampling) -> Rollout:
-        stop = next((i for i, token in enumerate(tokens) if token in sampling.stop_ids), None)
-        if stop is None:
-            return Rollout(tokens, "length")
-        return Rollout(tokens[: stop + 1], "stop")
+
+def _cut(tokens: list[int], logprobs: list[float] | None, stops: set[int]) -> Rollout:
+    """The completion up to its first stop token; what follows is padding."""
+    end = next((i + 1 for i, token in enumerate(tokens) if token in stops), None)
+    reason: FinishReason = "length" if end is None else "stop"
+    return Rollout(tokens[:end], reason, None if logprobs is None else logprobs[:end])

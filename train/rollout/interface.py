@@ -11,6 +11,38 @@ FinishReason = Literal["stop", "length", "budget"]
 
 
 @dataclass(frozen=True, slots=True)
+class Thinking:
+    """A budget of thinking tokens, enforced by token id (s1's budget forcing, arXiv 2501.19393).
+
+    Thinking runs from `open_id`, in the prompt or in the completion, to `close_id`; the tokens between them are
+    counted. At `budget` of them the engine writes `closing_ids`, which must hold `close_id`, in the model's stead;
+    what stands in them before `close_id` is counted too. A model that would close, or stop, before `minimum` tokens
+    has `wait_ids` written instead, at most `extensions` times. Every token so written is flagged in `Rollout.forced`.
+    """
+
+    open_id: int
+    close_id: int
+    budget: int | None = None
+    closing_ids: tuple[int, ...] = ()
+    minimum: int = 0
+    wait_ids: tuple[int, ...] = ()
+    extensions: int = 0
+
+    def __post_init__(self) -> None:
+        """Raise ValueError where the fields contradict one another."""
+        if self.budget is not None and self.budget < 0:
+            raise ValueError(f"thinking budget is {self.budget}; expected 0 or more tokens, or None for no budget.")
+        if self.budget is not None and self.close_id not in self.closing_ids:
+            raise ValueError(f"closing_ids {self.closing_ids} lack close_id {self.close_id}: thinking would go on.")
+        if self.budget is not None and self.minimum > self.budget:
+            raise ValueError(f"thinking minimum {self.minimum} is above the budget {self.budget}.")
+        if self.extensions and not self.wait_ids:
+            raise ValueError(f"{self.extensions} extensions are asked for, but wait_ids is empty.")
+        if self.close_id in self.wait_ids:
+            raise ValueError(f"wait_ids {self.wait_ids} hold close_id {self.close_id}: waiting would end thinking.")
+
+
+@dataclass(frozen=True, slots=True)
 class Sampling:
     """How completions are drawn.
 
@@ -25,6 +57,7 @@ class Sampling:
     top_k: int = 0
     min_p: float = 0.0
     seed: int = 0
+    thinking: Thinking | None = None
 
     def __post_init__(self) -> None:
         """Raise ValueError naming the first value out of its range."""
@@ -39,19 +72,28 @@ class Sampling:
         if not 0 <= self.min_p < 1:
             raise ValueError(f"min_p is {self.min_p}; expected a number in [0, 1), where 0 keeps every token.")
 
+    @property
+    def truncates(self) -> bool:
+        """Whether some tokens can never be drawn."""
+        return self.top_p < 1 or self.top_k > 0 or self.min_p > 0
+
 
 @dataclass(slots=True)
 class Rollout:
     """One sampled completion.
 
-    `token_ids` ends with the stop token where `finish_reason` is "stop". `logprobs` holds, token by token, the
-    log-probability under the temperature-scaled distribution the token was drawn from, or is None where the back
-    end does not give them.
+    `token_ids` ends with a stop token unless `finish_reason` is "length". "budget" is a completion that ended by
+    itself after its thinking had been closed for it. `logprobs` holds, token by token, the log-probability under the
+    temperature-scaled distribution over the whole vocabulary (at temperature 0: under temperature 1), or is None where
+    the back end does not give them. `forced[i]` says that the engine, not the model, chose token i; None means that
+    no token was forced. `thinking_tokens` counts the tokens between the thinking tags.
     """
 
     token_ids: list[int]
     finish_reason: FinishReason
     logprobs: list[float] | None = None
+    thinking_tokens: int = 0
+    forced: list[bool] | None = None
 
 
 class RolloutBackend(Protocol):

@@ -1,0 +1,180 @@
+"""Rollout speed of every engine at hand, side by side, against the machine's matrix-product limit.
+
+    python scripts/bench_rollouts.py --model scratch --prompts 32 --samples 8 --max-new-tokens 256 --typical 128
+    python scripts/bench_rollouts.py --model ~/.cache/rethink/smollm2-135m --json bench.json
+
+Every engine draws completions of the same random prompts at temperature 1 over the whole vocabulary. A model with
+random weights ends its completions when told how many of its tokens are stop tokens (`--typical`). The limit is the
+time of the model's matrix products alone, at the engine's mean running batch.
+"""
+
+import argparse
+import json
+import resource
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.nn import functional
+from transformers import AutoModelForCausalLM, GenerationConfig, LlamaConfig, LlamaForCausalLM
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from train.rollout.causes import forward_logprobs
+from train.rollout.comparison import compare
+from train.rollout.engine import RolloutEngine
+from train.rollout.generate import GenerateBackend
+from train.rollout.interface import Rollout, Sampling
+
+COLUMNS = ("engine", "rows", "tokens", "tokens_per_second", "share_of_limit", "ratio_to_generate", "max_logprob_gap")
+
+
+def load_model(name: str) -> Any:
+    """The model in a folder, or one of the quickstart's size with random weights for "scratch"."""
+    if name != "scratch":
+        return AutoModelForCausalLM.from_pretrained(Path(name).expanduser(), dtype=torch.float32).eval()
+    torch.manual_seed(0)
+    config = LlamaConfig(
+        vocab_size=300,
+        hidden_size=128,
+        intermediate_size=384,
+        num_hidden_layers=3,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        max_position_embeddings=8192,
+        initializer_range=0.06,
+    )
+    return LlamaForCausalLM(config).eval()
+
+
+def random_prompts(count: int, shortest: int, longest: int, vocabulary: int) -> list[list[int]]:
+    """`count` prompts of random tokens, of lengths spread over [shortest, longest]."""
+    generator = torch.Generator().manual_seed(1)
+    lengths = torch.linspace(shortest, longest, count).long().tolist()
+    return [torch.randint(100, vocabulary, (length,), generator=generator).tolist() for length in lengths]
+
+
+def limit_tokens_per_second(model: torch.nn.Module, rows: int) -> float:
+    """Tokens a second if a step of `rows` rows were the model's matrix products and nothing else."""
+    weights = [module.weight for module in model.modules() if isinstance(module, torch.nn.Linear)]
+    inputs = {width: torch.randn(rows, width) for width in {weight.shape[1] for weight in weights}}
+    best = float("inf")
+    with torch.no_grad():
+        for _ in range(4):
+            started = time.perf_counter()
+            for weight in weights:
+                functional.linear(inputs[weight.shape[1]], weight)
+            best = min(best, time.perf_counter() - started)
+    return rows / best
+
+
+class ContinuousBatching:
+    """transformers' own continuous batching behind the same call, for this comparison only."""
+
+    def __init__(self, model: Any) -> None:
+        self.model = model
+
+    def generate(self, prompts: list[list[int]], samples_per_prompt: int, sampling: Sampling) -> list[Rollout]:
+        """See `RolloutBackend.generate`; without log-probabilities."""
+        rows = [prompt for prompt in prompts for _ in range(samples_per_prompt)]
+        config = GenerationConfig(
+            do_sample=True,
+            max_new_tokens=sampling.max_new_tokens,
+            eos_token_id=list(sampling.stop_ids),
+            pad_token_id=0,
+            top_k=0,
+        )
+        outputs = self.model.generate_batch(rows, generation_config=config)
+        return [Rollout(list(output.generated_tokens), "length") for output in outputs.values()]
+
+
+def measure(
+    name: str, backend: Any, prompts: list[list[int]], samples: int, sampling: Sampling
+) -> tuple[dict[str, Any], list[Rollout]]:
+    """Seconds and tokens of one call, after a short warm-up."""
+    backend.generate(prompts[:2], 1, Sampling(max_new_tokens=4, stop_ids=sampling.stop_ids))
+    started, processor_started = time.perf_counter(), time.process_time()
+    rollouts = backend.generate(prompts, samples, sampling)
+    seconds, processor_seconds = time.perf_counter() - started, time.process_time() - processor_started
+    tokens = sum(len(rollout.token_ids) for rollout in rollouts)
+    row = {
+        "engine": name,
+        "rows": len(rollouts),
+        "tokens": tokens,
+        "seconds": seconds,
+        "processor_seconds": processor_seconds,  # with one thread, the figure to trust on a machine that others use
+        "tokens_per_second": tokens / seconds,
+        "peak_memory_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+    }
+    return row, rollouts
+
+
+def run(arguments: argparse.Namespace) -> list[dict[str, Any]]:
+    """Measure the engines asked for, and relate them to the limit and to `generate`."""
+    torch.set_num_threads(arguments.threads)
+    model = load_model(arguments.model)
+    vocabulary = model.config.vocab_size
+    prompts = random_prompts(arguments.prompts, arguments.shortest, arguments.longest, vocabulary)
+    stop_ids: tuple[int, ...] = (model.config.eos_token_id,)
+    if arguments.typical:
+        stop_ids = tuple(range(3, 3 + max(1, vocabulary // arguments.typical)))
+    sampling = Sampling(max_new_tokens=arguments.max_new_tokens, stop_ids=stop_ids, temperature=1.0)
+    engine = RolloutEngine(model, cache_gib=arguments.cache_gib, max_rows=arguments.max_rows)
+    backends: dict[str, Any] = {
+        "engine": engine,
+        "generate": GenerateBackend(model, 0),
+        "continuous_batching": ContinuousBatching(model),
+    }
+    results = []
+    for name in arguments.engines.split(","):  # the engine first: the peak of resident memory never falls again
+        row, rollouts = measure(name, backends[name], prompts, arguments.samples, sampling)
+        if name == "engine":
+            batch = engine.stats.decode_rows / engine.stats.steps
+            row |= {"mean_batch": batch, "preemptions": engine.stats.preemptions}
+            row["limit"] = limit_tokens_per_second(model, round(batch))
+        has_logprobs = rollouts[0].logprobs is not None
+        row["max_logprob_gap"] = compare(prompts, rollouts, forward_logprobs(model)).largest if has_logprobs else None
+        results.append(row)
+    speed = {row["engine"]: row["tokens_per_second"] for row in results}
+    limit = next((row["limit"] for row in results if "limit" in row), None)
+    for row in results:
+        row["share_of_limit"] = row["tokens_per_second"] / limit if limit else None
+        row["ratio_to_generate"] = row["tokens_per_second"] / speed["generate"] if "generate" in speed else None
+        row["ratio_to_vllm"] = None
+    return results
+
+
+def print_table(results: list[dict[str, Any]]) -> None:
+    """One line an engine."""
+    print(" ".join(f"{column:>19}" for column in COLUMNS))
+    for row in results:
+        cells = [f"{value:.4g}" if isinstance(value, float) else str(value) for value in (row[c] for c in COLUMNS)]
+        print(" ".join(f"{cell:>19}" for cell in cells))
+
+
+def main() -> None:
+    """Parse, measure, print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", default="scratch", help='"scratch" or a folder with a transformers model')
+    parser.add_argument("--engines", default="engine,generate", help="also: continuous_batching")
+    parser.add_argument("--prompts", type=int, default=16)
+    parser.add_argument("--samples", type=int, default=8)
+    parser.add_argument("--shortest", type=int, default=40, help="tokens of the shortest prompt")
+    parser.add_argument("--longest", type=int, default=120, help="tokens of the longest prompt")
+    parser.add_argument("--max-new-tokens", type=int, default=512)
+    parser.add_argument("--typical", type=int, default=0, help="random models: the mean length to aim at")
+    parser.add_argument("--max-rows", type=int, default=256)
+    parser.add_argument("--cache-gib", type=float, default=None)
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--json", type=Path, help="also write the rows here")
+    arguments = parser.parse_args()
+    results = run(arguments)
+    print_table(results)
+    if arguments.json:
+        arguments.json.write_text(json.dumps(results, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,61 @@
+"""Lending the trainer's module to the engine: evaluation mode and the engine's attention, and everything put back."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from transformers import AttentionInterface, PreTrainedConfig
+
+from train.rollout.attention import ATTENTION_NAME, rollout_attention
+
+# Registered for attention only: with no mask function under this name transformers builds no mask at all.
+AttentionInterface.register(ATTENTION_NAME, rollout_attention)
+
+
+@contextmanager
+def borrowed(model: torch.nn.Module) -> Iterator[None]:
+    """Run `model` in evaluation mode with the engine's attention and without gradients.
+
+    Evaluation mode because trl never leaves train mode for rollouts: dropout, LoRA's too, would stay on, and gradient
+    checkpointing would too. Mode of every submodule and attention of every configuration are restored on the way
+    out, an exception or Ctrl-C included.
+    """
+    modes = [(module, module.training) for module in model.modules()]
+    configs = attention_configs(model)
+    attentions = [(config, config._attn_implementation_internal) for config in configs]
+    try:
+        for module, _ in modes:
+            module.training = False
+        for config in configs:
+            config._attn_implementation_internal = ATTENTION_NAME
+        with torch.no_grad():
+            yield
+    finally:
+        for module, training in modes:
+            module.training = training
+        for config, attention in attentions:
+            config._attn_implementation_internal = attention
+
+
+@contextmanager
+def evaluation_mode(model: torch.nn.Module) -> Iterator[None]:
+    """Run `model` in evaluation mode, without gradients, with its own attention."""
+    modes = [(module, module.training) for module in model.modules()]
+    try:
+        for module, _ in modes:
+            module.training = False
+        with torch.no_grad():
+            yield
+    finally:
+        for module, training in modes:
+            module.training = training
+
+
+def attention_configs(model: torch.nn.Module) -> list[PreTrainedConfig]:
+    """Every configuration object that some module of `model` reads its attention from, each once."""
+    found = {}
+    for module in model.modules():
+        config = module.__dict__.get("config")
+        if isinstance(config, PreTrainedConfig):
+            found[id(config)] = config
+    return list(found.values())

@@ -1,0 +1,62 @@
+"""What a caller asks for: checked where it enters, and duplicates of a prompt brought together."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from transformers import PreTrainedConfig
+
+from train.rollout.interface import Sampling
+
+# Rotary embeddings whose frequencies switch with the longest sequence in the batch: keys cached before the switch
+# would not match queries after it, in `generate` no less than here.
+_LENGTH_DEPENDENT_ROPE = ("dynamic", "longrope")
+
+
+def check_request(
+    prompts: Sequence[Sequence[int]], samples_per_prompt: int, sampling: Sampling, config: PreTrainedConfig, vocab: int
+) -> None:
+    """Raise ValueError for the first thing asked that cannot be done."""
+    if samples_per_prompt < 1:
+        raise ValueError(f"samples_per_prompt is {samples_per_prompt}; ask for at least 1.")
+    wanted = [("stop id", token) for token in sampling.stop_ids]
+    if sampling.thinking is not None:
+        thinking = sampling.thinking
+        forced = (thinking.open_id, thinking.close_id, *thinking.closing_ids, *thinking.wait_ids)
+        wanted += [("thinking token id", token) for token in forced]
+    for what, token in wanted:
+        if not 0 <= token < vocab:
+            raise ValueError(f"{what} {token} is outside the model's vocabulary of {vocab} tokens.")
+    context = _context_length(config)
+    for number, prompt in enumerate(prompts):
+        if not len(prompt):
+            raise ValueError(f"prompt {number} is empty; give it at least one token, such as the BOS token.")
+        if min(prompt) < 0 or max(prompt) >= vocab:
+            bad = next(token for token in prompt if not 0 <= token < vocab)
+            raise ValueError(f"prompt {number} holds token {bad}, outside the model's vocabulary of {vocab} tokens.")
+        if len(prompt) + sampling.max_new_tokens > context:
+            raise ValueError(
+                f"prompt {number} has {len(prompt)} tokens; with max_new_tokens {sampling.max_new_tokens} that is more "
+                f"than the model's context of {context}. Shorten the prompt or lower max_new_tokens."
+            )
+
+
+def _context_length(config: PreTrainedConfig) -> int:
+    """The longest sequence whose positions mean the same throughout."""
+    longest = config.max_position_embeddings
+    rope = config.rope_parameters or {}
+    if rope.get("rope_type") in _LENGTH_DEPENDENT_ROPE:
+        return int(rope.get("original_max_position_embeddings") or longest)
+    return longest
+
+
+def vocabulary_size(model: Any) -> int:
+    """Rows of the output projection: the width of the logits."""
+    return model.get_output_embeddings().weight.shape[0]
+
+
+def distinct_prompts(prompts: Sequence[Sequence[int]]) -> dict[tuple[int, ...], list[int]]:
+    """The places at which each distinct prompt stands, in the order of first appearance."""
+    places: dict[tuple[int, ...], list[int]] = {}
+    for place, prompt in enumerate(prompts):
+        places.setdefault(tuple(prompt), []).append(place)
+    return places

@@ -1,0 +1,87 @@
+"""Which models the engine can run, found out by asking the model itself in one short forward."""
+
+from typing import Any
+
+import torch
+from transformers import PreTrainedConfig
+
+from train.rollout.module_state import attention_configs, borrowed
+from train.rollout.pool import LayerShape
+
+_PROBE_TOKENS = 3
+
+
+class UnsupportedModel(ValueError):
+    """A model that the engine cannot run; the message names the model and the reason."""
+
+
+def text_config(model: torch.nn.Module) -> PreTrainedConfig:
+    """The configuration of `model`'s language model."""
+    configs = attention_configs(model)
+    if not configs:
+        raise UnsupportedModel(f"{type(model).__name__} is not a transformers model: no module of it has a config.")
+    return configs[0].get_text_config(decoder=True)
+
+
+def model_name(model: torch.nn.Module) -> str:
+    """The model's class and family, for messages."""
+    return f"{type(model).__name__} ({text_config(model).model_type})"
+
+
+def probe(model: torch.nn.Module) -> list[LayerShape]:
+    """Run three tokens through `model` and return what each attention layer keeps.
+
+    Raises UnsupportedModel for an encoder-decoder, for layers that keep a recurrent state instead of keys and values,
+    and for attention with features that the engine does not compute.
+    """
+    config = text_config(model)
+    name = model_name(model)
+    if config.is_encoder_decoder:
+        raise UnsupportedModel(f"{name} is an encoder-decoder; the rollout engine runs causal language models only.")
+    recorder = _ShapeRecorder()
+    device = next(model.parameters()).device
+    try:
+        with borrowed(model):
+            model(
+                input_ids=torch.zeros(1, _PROBE_TOKENS, dtype=torch.int64, device=device),
+                position_ids=torch.arange(_PROBE_TOKENS, device=device).unsqueeze(0),
+                use_cache=False,
+                logits_to_keep=1,
+                rollout_pass=recorder,
+            )
+    except (TypeError, AttributeError, LookupError, NotImplementedError) as error:
+        raise UnsupportedModel(f"The rollout engine cannot run {name}: {error}.") from error
+    seen = recorder.layers
+    layers = config.num_hidden_layers
+    missing = sorted(set(range(layers)) - set(seen))
+    if missing:
+        raise UnsupportedModel(
+            f"{name}: {len(missing)} of {layers} layers (the first is layer {missing[0]}) have no attention that "
+            "transformers' AttentionInterface reaches; linear attention and state-space layers keep a state that the "
+            "key-value pool cannot hold. Use the `generate` back end."
+        )
+    return [seen[layer] for layer in range(layers)]
+
+
+class _ShapeRecorder:
+    """Stands in for a pass: records the shapes it is called with and returns zeros."""
+
+    def __init__(self) -> None:
+        self.layers: dict[int, LayerShape] = {}
+
+    def attend(
+        self,
+        layer: int,
+        query: torch.Tensor,
+        key: torch.Tensor,
+        value: torch.Tensor,
+        scaling: float,
+        options: dict[str, Any],
+    ) -> torch.Tensor:
+        """Record one layer; raises NotImplementedError for features that `PassAttention` lacks."""
+        for feature in ("softcap", "s_aux", "position_bias"):
+            if options.get(feature) is not None:
+                raise NotImplementedError(f"its attention uses {feature}, which the engine does not compute")
+        window = options.get("sliding_window")
+        self.layers[layer] = LayerShape(key.shape[1], key.shape[3], value.shape[3], key.dtype, value.dtype, window)
+        return query.new_zeros(1, query.shape[2], query.shape[1], value.shape[3])
