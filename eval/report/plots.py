@@ -3,6 +3,7 @@
 import io
 import re
 from collections.abc import Callable
+from typing import Any
 
 import matplotlib
 
@@ -69,7 +70,7 @@ def accuracy(run: Run, against: str) -> Markup | None:
     def draw(axes: Axes) -> None:
         for number, (task, colour) in enumerate(colours(run).items()):
             curve = series.batch_mean(run, "correct", task)
-            axes.plot(place(curve.steps), curve.values, color=colour, linewidth=1, alpha=0.4)
+            _line(axes, place(curve.steps), curve.values, color=colour, linewidth=1, alpha=0.4)
             points = series.held_out(run, task)
             if points.steps:
                 values = np.array([estimate.value for estimate in points.estimates])
@@ -98,7 +99,7 @@ def batch_curve(run: Run, name: str, column: str, alt: str, percent: bool) -> Ma
     def draw(axes: Axes) -> None:
         for task, colour in colours(run).items():
             curve = series.batch_mean(run, column, task)
-            axes.plot(curve.steps, curve.values, color=colour, linewidth=1.4 if task is None else 1.1)
+            _line(axes, curve.steps, curve.values, color=colour, linewidth=1.4 if task is None else 1.1)
         axes.set_ylim(0, max(0.05 if percent else 1, axes.get_ylim()[1]))
         _finish(axes, percent)
 
@@ -111,7 +112,7 @@ def small(name: str, alt: str, curve: series.Curve | None, percent: bool = False
         return None
 
     def draw(axes: Axes) -> None:
-        axes.plot(curve.steps, curve.values, color=INK, linewidth=1.2)
+        _line(axes, curve.steps, curve.values, color=INK, linewidth=1.2)
         axes.set_ylim(0, max(axes.get_ylim()[1], 1e-6))
         _finish(axes, percent)
 
@@ -128,7 +129,8 @@ def to_svg(
         axes = figure.add_subplot()
         axes.patch.set_alpha(0)
         draw(axes)
-        axes.margins(x=0.02)
+        last = axes.dataLim.x1
+        axes.set_xlim(0, last * 1.02 if 0 < last < np.inf else 1)
         axes.xaxis.set_major_locator(MaxNLocator(5, integer=whole_steps, steps=[1, 2, 2.5, 5, 10]))
         axes.yaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 2.5, 5, 10]))
         buffer = io.StringIO()
@@ -151,6 +153,11 @@ def _inline(svg: str, name: str, alt: str) -> str:
     for colour, variable in VARIABLES.items():
         body = body.replace(colour, f"var({variable})")
     return re.sub(r">\s+<", "><", body)
+
+
+def _line(axes: Axes, x: np.ndarray, y: np.ndarray, **style: Any) -> None:
+    """A curve; a single point of one is drawn as a dot, since its line has no length."""
+    axes.plot(x, y, marker="." if len(x) == 1 else None, **style)
 
 
 def _finish(axes: Axes, percent: bool) -> None:

@@ -40,8 +40,8 @@ def facts(run: Run) -> list[tuple[str, str]]:
     found = [
         ("model", str(run.config.get("model", "unknown"))),
         ("tasks", ", ".join(run.tasks)),
-        ("cold start", f"{run.config.get('cold_start_steps') or 0:,} steps"),
-        ("RL", f"{steps[-1] if steps else 0:,}{of} steps"),
+        ("cold-start steps", f"{run.config.get('cold_start_steps') or 0:,}"),
+        ("RL steps", f"{steps[-1] if steps else 0:,}{of}"),
         ("seed", str(run.environment.get("seed", "unknown"))),
         ("started", _date(started) if started else "unknown"),
     ]
