@@ -14,8 +14,13 @@ Row = dict[str, Any]
 MEASURES: dict[str, Callable[[Row], tuple[float, float]]] = {
     "accuracy": lambda row: (row["correct"], 1),
     "first_attempt_accuracy": lambda row: (row["first_correct"] is True, row["first_correct"] is not None),
-    "incorrect_to_correct": lambda row: (row["first_correct"] is False and row["correct"], row["first_correct"] is False),
+    # A right answer after a wrong first attempt counts only where a later attempt is right: the rest is luck.
+    "incorrect_to_correct": lambda row: (
+        row["first_correct"] is False and row["correct"] and row["right_attempt"],
+        row["first_correct"] is False,
+    ),
     "correct_to_incorrect": lambda row: (row["first_correct"] is True and not row["correct"], row["first_correct"] is True),
+    "right_by_luck": lambda row: (row["correct"] and not row["right_attempt"], row["correct"]),
     "step_accuracy": lambda row: (row["right_steps"], row["steps"]),
     "repair_rate": lambda row: (row["repairs"], row["slips"]),
     "slips": lambda row: (row["slips"], 1),

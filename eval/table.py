@@ -15,6 +15,7 @@ LABELS: dict[str, tuple[str, bool]] = {
     "first_attempt_accuracy": ("first-attempt accuracy", True),
     "incorrect_to_correct": ("i→c, of wrong first attempts", True),
     "correct_to_incorrect": ("c→i, of right first attempts", True),
+    "right_by_luck": ("right by luck, of right answers", True),
     "step_accuracy": ("step accuracy", True),
     "repair_rate": ("repair rate, of slips", True),
     "slips": ("slips", False),
@@ -29,7 +30,7 @@ LABELS: dict[str, tuple[str, bool]] = {
 WIDTH = 100
 LABEL_WIDTH = 31
 COLUMN_WIDTH = 22
-PER_TASK = (*list(LABELS)[:7], "thinking_tokens")  # the rows of each task; all tasks together have every row
+PER_TASK = (*list(LABELS)[:8], "thinking_tokens")  # the rows of each task; all tasks together have every row
 COLUMNS_A_BLOCK = 3  # as many as 100 columns hold
 
 

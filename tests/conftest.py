@@ -7,6 +7,7 @@ os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+import hypothesis
 import pytest
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
@@ -14,6 +15,8 @@ from transformers import PreTrainedModel, PreTrainedTokenizerFast
 from train.scratch import build_model, build_tokenizer
 
 torch.set_num_threads(1)
+hypothesis.settings.register_profile("rethink", deadline=None)  # a busy machine is no failure
+hypothesis.settings.load_profile("rethink")
 TINY = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "num_key_value_heads": 1, "intermediate_size": 64}
 
 

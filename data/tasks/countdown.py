@@ -165,10 +165,9 @@ def parse_trace(problem: Problem, thinking: str) -> Trace:
     chain: list[Step] = []
     for match in re.finditer(r"(try|or)\b(.*?)(?=\btry\b|\bor\b|$)", thinking, re.DOTALL):
         kept = chain[:-1] if match[1] == "or" else []
-        found = _steps(match[2], match.start(2))
-        trace.steps += found
-        redone = [after.redoes for after in found[1:]] + [False]
-        chain = kept + [step for step, replaced in zip(found, redone, strict=False) if not replaced]
+        steps, standing = _steps(match[2], match.start(2))
+        trace.steps += steps
+        chain = kept + standing
         judged = re.search(rf"vs {target} (yes|no)\b", match[2])
         if judged:
             correct = _reaches(chain, numbers, target)
@@ -232,14 +231,22 @@ def _state(move: Move, rng: random.Random, settings: Settings) -> tuple[int, str
     return wrong, f"{left_side} = {wrong}"
 
 
-def _steps(text: str, offset: int) -> list[Step]:
-    """The steps stated in one attempt; one that follows `wait` redoes the step before it."""
-    steps = []
+def _steps(text: str, offset: int) -> tuple[list[Step], list[Step]]:
+    """The steps stated in one attempt, and those that stand: a step that follows `wait` replaces the one before it.
+
+    It redoes that step only where it is the same calculation; otherwise the search changed its mind.
+    """
+    steps: list[Step] = []
+    standing: list[Step] = []
     for match in STEP.finditer(text):
-        redoes = text[: match.start()].rstrip().endswith("wait")
         left, operator, right, value = int(match[1]), match[2], int(match[3]), int(match[4])
+        replaces = bool(steps) and text[: match.start()].rstrip().endswith("wait")
+        redoes = replaces and (steps[-1].left, steps[-1].operator, steps[-1].right) == (left, operator, right)
         steps.append(Step(left, operator, right, value, offset + match.start(), offset + match.end(), redoes))
-    return steps
+        if replaces:
+            standing.pop()
+        standing.append(steps[-1])
+    return steps, standing
 
 
 def _reaches(chain: Sequence[Step], numbers: Sequence[int], target: int) -> bool:

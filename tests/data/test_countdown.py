@@ -100,6 +100,12 @@ def test_attempts_steps_slips_and_repairs_are_read_off_a_trace():
     assert (trace.slips, trace.repairs) == (2, 1)
 
 
+def test_another_calculation_after_wait_repairs_nothing():
+    trace = countdown.parse_trace(PROBLEM, " try 6 + 6 = 11 wait 2 + 6 = 8 , 8 + 6 = 14 vs 14 yes")
+    assert (trace.slips, trace.repairs) == (1, 0)
+    assert trace.first_correct
+
+
 def test_an_attempt_that_borrows_a_number_is_wrong():
     trace = countdown.parse_trace(PROBLEM, " try 6 + 6 = 12 , 12 + 6 = 18 vs 14 no try 2 + 6 = 8 , 8 + 6 = 14 vs 14 yes")
     assert [attempt.correct for attempt in trace.attempts] == [False, True]

@@ -1,0 +1,85 @@
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from eval.estimators import paired_difference, ratio, wilson
+
+
+@pytest.mark.parametrize(
+    ("successes", "trials", "low", "high"),
+    # Newcombe 1998, Statistics in Medicine 17, table I, method 3.
+    [(81, 263, 0.2553, 0.3662), (15, 148, 0.0624, 0.1605), (0, 20, 0.0, 0.1611), (1, 29, 0.0061, 0.1718)],
+)
+def test_wilson_gives_the_published_intervals(successes, trials, low, high):
+    estimate = wilson(successes, trials)
+    assert estimate.low == pytest.approx(low, abs=5e-5)
+    assert estimate.high == pytest.approx(high, abs=5e-5)
+
+
+@given(st.integers(1, 500).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n))))
+def test_wilson_is_symmetric_and_holds_the_rate(drawn):
+    successes, trials = drawn
+    estimate, mirrored = wilson(successes, trials), wilson(trials - successes, trials)
+    assert 0 <= estimate.low <= estimate.value <= estimate.high <= 1
+    assert estimate.low == pytest.approx(1 - mirrored.high)
+
+
+def test_wilson_refuses_what_is_no_proportion():
+    with pytest.raises(ValueError, match="3 successes of 2 trials"):
+        wilson(3, 2)
+
+
+def test_the_bootstrap_agrees_with_the_normal_interval_of_independent_trials():
+    rng = np.random.default_rng(1)
+    hits = (rng.random(2_000) < 0.3).astype(float)
+    estimate = ratio(hits, np.ones(2_000))
+    half = 1.96 * np.sqrt(estimate.value * (1 - estimate.value) / 2_000)
+    assert estimate.low == pytest.approx(estimate.value - half, abs=0.002)
+    assert estimate.high == pytest.approx(estimate.value + half, abs=0.002)
+
+
+def test_samples_of_one_problem_are_not_counted_as_independent():
+    rng = np.random.default_rng(0)
+    hits = (rng.random(300) < 0.5).astype(float)
+    once = ratio(hits, np.ones(300))
+    eight_alike = ratio(8 * hits, np.full(300, 8.0))
+    assert eight_alike.high - eight_alike.low == pytest.approx(once.high - once.low)
+    assert eight_alike.count == 2_400
+
+
+def test_the_interval_covers_the_truth_about_as_often_as_it_says():
+    rng = np.random.default_rng(7)
+    covered = 0
+    for _ in range(200):
+        difficulty = rng.beta(1, 2, 150)  # mean 1/3, and alike within a problem
+        estimate = ratio(rng.binomial(4, difficulty).astype(float), np.full(150, 4.0))
+        covered += estimate.low <= 1 / 3 <= estimate.high
+    assert 0.90 <= covered / 200 <= 0.99
+
+
+def test_a_paired_difference_cancels_what_makes_problems_hard():
+    rng = np.random.default_rng(0)
+    difficulty = rng.beta(0.3, 0.3, 300)
+    ones = np.full(300, 8.0)
+    before, after = (rng.binomial(8, np.clip(difficulty + shift, 0, 1)).astype(float) for shift in (0, 0.05))
+    paired = paired_difference((before, ones), (after, ones))
+    assert paired.low <= paired.value <= paired.high
+    unpaired = ratio(after, ones).high - ratio(after, ones).low
+    assert paired.high - paired.low < 0.6 * unpaired * np.sqrt(2)
+
+
+def test_the_same_samples_differ_by_exactly_nothing():
+    same = (np.array([1.0, 0.0, 3.0]), np.full(3, 4.0))
+    estimate = paired_difference(same, same)
+    assert (estimate.value, estimate.low, estimate.high) == (0, 0, 0)
+
+
+def test_a_rate_without_a_denominator_is_none():
+    assert ratio(np.zeros(4), np.zeros(4)) is None
+    assert paired_difference((np.zeros(4), np.zeros(4)), (np.ones(4), np.ones(4))) is None
+
+
+def test_a_paired_comparison_needs_the_same_problems():
+    with pytest.raises(ValueError, match="3 problems before and 4 after"):
+        paired_difference((np.ones(3), np.ones(3)), (np.ones(4), np.ones(4)))

@@ -1,0 +1,109 @@
+import json
+
+import pyarrow.parquet as pq
+import pytest
+import yaml
+
+from data.mixture import load_mixture
+from data.problem import Problem
+from eval.evaluate import Settings, checkpoints_of, config_of, evaluate, read_source
+from eval.measures import compare, measure
+from eval.samples import describe
+from train.models import ModelError
+from train.rollout.interface import Rollout
+
+COUNTDOWN = Problem("countdown", "numbers 2 6 6 target 14", "countdown 2 6 6 = 14", {"numbers": [2, 6, 6], "target": 14})
+WRONG_THEN_RIGHT = "<think> try 6 - 2 = 4 , 6 * 4 = 24 vs 14 no try 2 + 6 = 8 , 8 + 6 = 14 vs 14 yes</think> ( 2 + 6 ) + 6"
+RIGHT_THEN_WRONG = "<think> try 2 + 6 = 8 , 8 + 6 = 14 vs 14 no or 8 - 6 = 2 vs 14 yes</think> ( 2 + 6 ) - 6"
+LUCKY = "<think> try 6 - 2 = 4 , 6 * 4 = 24 vs 14 no</think> ( 2 + 6 ) + 6"
+
+
+def row(tokenizer, completion, sample=0, greedy=False, finish="stop"):
+    ids = [*tokenizer.encode(completion), tokenizer.eos_token_id]
+    made = describe(COUNTDOWN, Rollout(ids, finish), tokenizer, opened=False)
+    return made | {"checkpoint": "x", "sample": sample, "greedy": greedy}
+
+
+def test_what_a_completion_did_is_counted_from_its_trace(tokenizer):
+    found = row(tokenizer, WRONG_THEN_RIGHT)
+    assert (found["correct"], found["first_correct"], found["attempts"]) == (True, False, 2)
+    assert (found["steps"], found["right_steps"], found["slips"]) == (4, 4, 0)
+    assert (found["thinking_tokens"], found["answer_tokens"]) == (30, 7)
+
+
+def test_a_completion_that_was_cut_off_is_never_correct(tokenizer):
+    assert not row(tokenizer, WRONG_THEN_RIGHT, finish="length")["correct"]
+
+
+def test_self_correction_is_told_from_luck_and_from_spoiling(tokenizer):
+    rows = [row(tokenizer, text, i) for i, text in enumerate([WRONG_THEN_RIGHT, RIGHT_THEN_WRONG, LUCKY])]
+    found = measure(rows)
+    assert found["incorrect_to_correct"].value == 1 / 2  # of two wrong first attempts, one was put right; one got lucky
+    assert found["correct_to_incorrect"].value == 1
+    assert found["right_by_luck"].value == 1 / 2
+    assert found["accuracy"].value == pytest.approx(2 / 3)
+
+
+def test_greedy_samples_are_measured_apart(tokenizer):
+    found = measure([row(tokenizer, LUCKY), row(tokenizer, RIGHT_THEN_WRONG, 1, greedy=True)])
+    assert (found["accuracy"].value, found["greedy_accuracy"].value) == (1, 0)
+
+
+def test_a_comparison_is_after_minus_before(tokenizer):
+    change = compare([row(tokenizer, RIGHT_THEN_WRONG)], [row(tokenizer, WRONG_THEN_RIGHT)])
+    assert change["accuracy"].value == 1
+
+
+def test_evaluating_writes_what_it_says(tmp_path, checkpoint):
+    config = tmp_path / "config.yaml"
+    config.write_text(yaml.safe_dump({"tasks": {"countdown": {}, "arithmetic": {}}, "max_completion_length": 8}))
+    settings = Settings(problems=4, samples=2, max_new_tokens=8)
+    results = evaluate([str(checkpoint), str(checkpoint)], read_source(config), settings, tmp_path / "out")
+    written = json.loads((tmp_path / "out" / "results.json").read_text())
+    assert written == json.loads(json.dumps(results))
+    for key in ("accuracy", "interval", "greedy_accuracy", "incorrect_to_correct", "correct_to_incorrect",
+                "step_accuracy", "thinking_tokens", "truncated"):  # fmt: skip
+        assert key in written["checkpoints"][0]
+    pair = written["pairs"][0]
+    assert (pair["difference"], pair["problems"], pair["samples"]) == (0, 4, 2)
+    assert set(written["checkpoints"][0]["tasks"]) == {"countdown", "arithmetic"}
+    rows = pq.read_table(tmp_path / "out" / "samples-0.parquet").to_pylist()
+    assert len(rows) == 4 * (2 + 1)
+    assert sum(row["greedy"] for row in rows) == 4
+
+
+def test_a_missing_tokenizer_is_found_before_anything_is_sampled(tmp_path, checkpoint):
+    for path in checkpoint.glob("tokenizer*"):
+        path.unlink()
+    source = read_source(write_config(tmp_path))
+    with pytest.raises(ModelError, match="tokenizer"):
+        evaluate([str(checkpoint)], source, Settings(problems=2), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def write_config(folder):
+    path = folder / "config.yaml"
+    path.write_text(yaml.safe_dump({"model": "scratch", "tasks": {"countdown": {}}}))
+    return path
+
+
+def test_a_run_is_compared_from_its_cold_start_to_its_last_checkpoint(tmp_path):
+    write_config(tmp_path)
+    for name in ("cold-start", "checkpoint-5", "checkpoint-10", "checkpoint-20"):
+        (tmp_path / "checkpoints" / name).mkdir(parents=True)
+        if name != "checkpoint-20":  # the last one was cut off while it was written
+            (tmp_path / "checkpoints" / name / "trainer_state.json").write_text("{}")
+    found = checkpoints_of(tmp_path)
+    assert [path.rsplit("/", 1)[1] for path in found] == ["cold-start", "checkpoint-10"]
+    assert config_of(tmp_path / "checkpoints" / "checkpoint-10") == tmp_path / "config.yaml"
+
+
+def test_what_is_no_run_or_no_config_is_named(tmp_path):
+    with pytest.raises(ValueError, match="no run folder"):
+        checkpoints_of(tmp_path)
+    with pytest.raises(ValueError, match="cannot be read"):
+        read_source(tmp_path / "none.yaml")
+    (tmp_path / "config.yaml").write_text("model: scratch")
+    with pytest.raises(ValueError, match="has no `tasks`"):
+        read_source(tmp_path / "config.yaml")
+    assert load_mixture({"countdown": None})[0].task == "countdown"
