@@ -91,9 +91,9 @@ class PassAttention:
         torch.amax(own, -1, out=tops[: layout.low_end])
         for (start, end), scores in zip(_tier_spans(layout), shared, strict=True):
             tops[start:end] = _by_entry(scores.amax(-1), heads)
-        top = tops[layout.entries].amax(1)  # (rows, heads)
+        top = tops.index_select(0, layout.entries.view(-1)).view(*layout.entries.shape, heads).amax(1)  # (rows, heads)
 
-        totals = own.new_zeros(layout.entry_count + 1, heads)
+        totals = own.new_empty(layout.entry_count, heads)
         outputs = values.new_empty(layout.entry_count, heads * value_dim)
         _exp_(own.sub_(top.index_select(0, layout.row_of_block).unsqueeze(-1)))
         torch.sum(own, -1, out=totals[: layout.low_end])
@@ -109,7 +109,7 @@ class PassAttention:
             gathered = _gather(values, tier.blocks)  # (stretches * key heads, tokens, dim)
             mixed = torch.bmm(scores.to(values.dtype).flatten(0, 1), gathered).view(*scores.shape[:3], value_dim)
             outputs[start:end] = _by_entry(mixed, heads * value_dim)
-        total = totals[layout.entries].sum(1)  # (rows, heads)
+        total = functional.embedding_bag(layout.bag, totals, layout.bag_offsets, mode="sum")  # (rows, heads)
         summed = functional.embedding_bag(layout.bag, outputs.float(), layout.bag_offsets, mode="sum")
         return (summed.view(rows, heads, value_dim) / total.unsqueeze(-1)).to(values.dtype)
 
@@ -119,7 +119,7 @@ class PassAttention:
         per_block = queries.index_select(0, layout.row_of_block).view(count * keys.shape[1], -1, dim)
         scores = torch.bmm(per_block, keys[:count].view(count * keys.shape[1], BLOCK_SIZE, dim).transpose(1, 2))
         scores = scores.float().view(count, heads, BLOCK_SIZE)
-        scores[layout.last_block] = scores[layout.last_block] + self.this_pass.last_mask
+        scores.add_(self.this_pass.unwritten)
         window = self.pool.layers[layer].window
         if window is not None:
             positions = layout.block_start[:, None] + torch.arange(BLOCK_SIZE, device=keys.device)

@@ -47,7 +47,7 @@ class Layout:
     low_end: int
     row_of_block: torch.Tensor  # (low_end,) batch row of each own block; 0 for blocks that nobody's row owns
     block_start: torch.Tensor  # (low_end,) position of the block's first token
-    last_block: torch.Tensor  # (rows,) the block that the newest token is in
+    last_block: np.ndarray  # (rows,) the block that the newest token is in
     last_start: np.ndarray  # (rows,) position of that block's first token
     entries: torch.Tensor  # (rows, widest) entry numbers, padded with `entry_count`
     bag: torch.Tensor  # the same without padding, row after row
@@ -66,7 +66,7 @@ class Pass:
     live: np.ndarray  # (rows,) rollout numbers of the decode tokens
     chunks: list[Chunk]
     layout: Layout | None
-    last_mask: torch.Tensor  # (rows, 1, BLOCK_SIZE) additive: hides what is not written yet
+    unwritten: torch.Tensor  # (low_end, 1, BLOCK_SIZE) added to scores: hides what is not written yet
     write_blocks: np.ndarray  # (tokens,)
     write_offsets: np.ndarray  # (tokens,)
 
@@ -109,9 +109,11 @@ class PassBuilder:
             if chunk.is_last:
                 logit_index.append(count - 1)
         all_positions = np.concatenate(positions)
-        last_start = cached if self._layout is None else self._layout.last_start
-        written = (cached - last_start)[:, None] >= np.arange(BLOCK_SIZE)  # (rows, BLOCK_SIZE)
-        last_mask = np.where(written, 0.0, MASKED).astype(np.float32)
+        unwritten = np.zeros((0, BLOCK_SIZE), np.float32)
+        if self._layout is not None:
+            unwritten = np.zeros((self._layout.low_end, BLOCK_SIZE), np.float32)
+            written = (cached - self._layout.last_start)[:, None] >= np.arange(BLOCK_SIZE)  # (rows, BLOCK_SIZE)
+            unwritten[self._layout.last_block] = np.where(written, 0.0, MASKED)
         return Pass(
             tokens=self._tensor(np.concatenate(tokens)),
             positions=self._tensor(all_positions),
@@ -119,7 +121,7 @@ class PassBuilder:
             live=live,
             chunks=chunks,
             layout=self._layout,
-            last_mask=self._tensor(last_mask).unsqueeze(1),
+            unwritten=self._tensor(unwritten).unsqueeze(1),
             write_blocks=np.concatenate(blocks),
             write_offsets=all_positions % BLOCK_SIZE,
         )
@@ -148,7 +150,7 @@ class PassBuilder:
             low_end=low_end,
             row_of_block=self._tensor(row_of_block),
             block_start=self._tensor(block_start),
-            last_block=self._tensor(table[batch, counts - 1]),
+            last_block=table[batch, counts - 1],
             last_start=starts[batch, counts - 1],
             entries=self._tensor(entries),
             bag=self._tensor(entries[used]),
@@ -161,39 +163,45 @@ class PassBuilder:
         return torch.from_numpy(array).to(self._device)
 
 
-def _build_tiers(live: dict[int, Row], low_end: int, device: torch.device) -> tuple[list[Tier], np.ndarray, int]:
+def _build_tiers(live: dict[int, Row], first_entry: int, device: torch.device) -> tuple[list[Tier], np.ndarray, int]:
     """The tiers of all shared blocks; (rows, most tiers of a row) entry numbers, -1 for none; the count of entries."""
     stretches = _shared_stretches(live)
-    by_size: dict[tuple[int, int], list[tuple[list[int], list[int], int]]] = defaultdict(list)
-    widest = max((len(blocks) for blocks, _, _ in stretches), default=0)
-    most = max((len(rows) for _, rows, _ in stretches), default=0)
-    small = len(stretches) * widest * most <= _ONE_TIER
-    for stretch in stretches:
-        blocks, rows, _ = stretch
-        size = (0, 0) if small else ((len(blocks) - 1).bit_length(), (len(rows) - 1).bit_length())
-        by_size[size].append(stretch)
-    entries: list[list[int]] = [[] for _ in live]
+    if not stretches:
+        return [], np.zeros((len(live), 0), np.int64), first_entry
+    widths = np.array([len(blocks) for blocks, _, _ in stretches])
+    sharers = np.array([len(rows) for _, rows, _ in stretches])
+    if len(stretches) * widths.max() * sharers.max() <= _ONE_TIER:
+        members = [list(range(len(stretches)))]
+    else:
+        by_size: dict[tuple[int, int], list[int]] = defaultdict(list)
+        for i, (width, sharing) in enumerate(zip(widths.tolist(), sharers.tolist(), strict=True)):
+            by_size[(width - 1).bit_length(), (sharing - 1).bit_length()].append(i)
+        members = list(by_size.values())
+    most = _most_stretches(stretches, len(live))
+    entries = np.full((len(live), most), -1, np.int64)
+    used = np.zeros(len(live), np.int64)
     tiers = []
-    entry = low_end
-    for group in by_size.values():
-        width = max(len(blocks) for blocks, _, _ in group)
-        sharers = max(len(rows) for _, rows, _ in group)
-        block_table = np.zeros((len(group), width), np.int64)
-        row_table = np.zeros((len(group), sharers), np.int64)
-        positions = np.full((len(group), width * BLOCK_SIZE), -1, np.int64)
-        for i, (blocks, rows, start) in enumerate(group):
+    entry = first_entry
+    for member in members:
+        block_table = np.zeros((len(member), widths[member].max()), np.int64)
+        row_table = np.zeros((len(member), sharers[member].max()), np.int64)
+        positions = np.full((len(member), block_table.shape[1] * BLOCK_SIZE), -1, np.int64)
+        for i, number in enumerate(member):
+            blocks, rows, start = stretches[number]
             block_table[i, : len(blocks)] = blocks
             row_table[i, : len(rows)] = rows
-            positions[i, : len(blocks) * BLOCK_SIZE] = start + np.arange(len(blocks) * BLOCK_SIZE)
-            for j, row in enumerate(rows):
-                entries[row].append(entry + i * sharers + j)
-        entry += len(group) * sharers
+            positions[i, : len(blocks) * BLOCK_SIZE] = np.arange(start, start + len(blocks) * BLOCK_SIZE)
+            entries[rows, used[rows]] = np.arange(entry, entry + len(rows))
+            used[rows] += 1
+            entry += row_table.shape[1]
         tables = [torch.from_numpy(array).to(device) for array in (block_table, row_table, positions)]
         tiers.append(Tier(tables[0], tables[1], tables[2], padded=bool((positions < 0).any())))
-    padded = np.full((len(live), max((len(numbers) for numbers in entries), default=0)), -1, np.int64)
-    for row, numbers in enumerate(entries):
-        padded[row, : len(numbers)] = numbers
-    return tiers, padded, entry
+    return tiers, entries, entry
+
+
+def _most_stretches(stretches: list[tuple[list[int], list[int], int]], rows: int) -> int:
+    """The most stretches that one row reads."""
+    return int(np.bincount(np.concatenate([sharing for _, sharing, _ in stretches]), minlength=rows).max())
 
 
 def _shared_stretches(live: dict[int, Row]) -> list[tuple[list[int], list[int], int]]:
