@@ -39,12 +39,13 @@ def load_mixture(spec: Mapping[str, Mapping[str, Any] | None]) -> list[Part]:
         weight = settings.pop("weight", 1.0)
         if not isinstance(weight, int | float) or weight <= 0:
             raise ValueError(f"tasks.{name}.weight is {weight!r}; expected a positive number.")
-        known = {field.name: field.type for field in fields(task.Settings)}
+        whole = {field.name: field.type is int for field in fields(task.Settings)}
         for key, value in settings.items():
-            if key not in known:
-                raise ValueError(f"Unknown setting tasks.{name}.{key}; expected one of: weight, {', '.join(known)}.")
-            if isinstance(value, bool) or not isinstance(value, int if known[key] is int else int | float):
-                raise ValueError(f"tasks.{name}.{key} is {value!r}; expected {known[key].__name__}.")
+            if key not in whole:
+                raise ValueError(f"Unknown setting tasks.{name}.{key}; expected one of: weight, {', '.join(whole)}.")
+            if isinstance(value, bool) or not isinstance(value, int if whole[key] else int | float):
+                expected = "a whole number" if whole[key] else "a number"
+                raise ValueError(f"tasks.{name}.{key} is {value!r}; expected {expected}.")
         parts.append(Part(name, float(weight), task.Settings(**settings)))
     return parts
 

@@ -8,7 +8,10 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 
 MAX_DIGITS = 18
-STEP = re.compile(rf"((?:(?<!\S)-)?(?<!\d)\d{{1,{MAX_DIGITS}}}) ?([-+*/]) ?(\d{{1,{MAX_DIGITS}}}) ?= ?(-?\d{{1,{MAX_DIGITS}}})(?!\d)", re.ASCII)
+STEP = re.compile(
+    rf"((?:(?<!\S)-)?(?<!\d)\d{{1,{MAX_DIGITS}}}) ?([-+*/]) ?(\d{{1,{MAX_DIGITS}}}) ?= ?(-?\d{{1,{MAX_DIGITS}}})(?!\d)",
+    re.ASCII,
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -54,16 +54,16 @@ def ratio(numerators: np.ndarray, denominators: np.ndarray) -> Estimate | None:
     return Estimate(float(numerators.sum() / denominators.sum()), low, high, int(denominators.sum()))
 
 
-def paired_difference(
-    before: tuple[np.ndarray, np.ndarray], after: tuple[np.ndarray, np.ndarray]
-) -> Estimate | None:
+def paired_difference(before: tuple[np.ndarray, np.ndarray], after: tuple[np.ndarray, np.ndarray]) -> Estimate | None:
     """Ratio `after` minus ratio `before` over the same problems, with its paired cluster-bootstrap interval.
 
     Each is (numerators, denominators), shape (problems,), in the same order of problems. None where either
     denominator is 0; `count` is the number of problems.
     """
     if len(before[0]) != len(after[0]):
-        raise ValueError(f"{len(before[0])} problems before and {len(after[0])} after; a paired comparison needs the same.")
+        raise ValueError(
+            f"{len(before[0])} problems before and {len(after[0])} after; a paired comparison needs the same."
+        )
     if not before[1].sum() or not after[1].sum():
         return None
     resamples = _resamples(len(before[0]))

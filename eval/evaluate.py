@@ -12,13 +12,14 @@ from tqdm import tqdm
 
 from data.mixture import Part, Split, draw_problems, load_mixture
 from data.problem import Problem
-from eval.estimators import Estimate
 from eval.measures import Row, as_json, compare, measure
 from eval.samples import COLUMNS, sample_checkpoint
 from train.models import load_model, load_tokenizer
-from train.rollout.interface import Sampling
-from train.run_folder import COLD_START, last_checkpoint
 from train.prompts import stop_ids
+from train.rollout.engine import RolloutEngine
+from train.rollout.generate import GenerateBackend
+from train.rollout.interface import RolloutBackend, Sampling
+from train.run_folder import COLD_START, last_checkpoint
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +32,7 @@ class Settings:
     max_new_tokens: int = 512
     seed: int = 0
     split: Split = "test"
+    backend: str = "engine"
 
     def __post_init__(self) -> None:
         """Raise ValueError naming the first value out of its range."""
@@ -74,7 +76,9 @@ def checkpoints_of(run: Path) -> list[str]:
     config = run / "config.yaml"
     last = last_checkpoint(run)
     if not config.is_file() or last is None:
-        raise ValueError(f"{run} is no run folder with a checkpoint; expected config.yaml and checkpoints/checkpoint-N.")
+        raise ValueError(
+            f"{run} is no run folder with a checkpoint; expected config.yaml and checkpoints/checkpoint-N."
+        )
     before = run / "checkpoints" / COLD_START
     start = str(before) if before.is_dir() else str(yaml.safe_load(config.read_text())["model"])
     return [str(last)] if start == "scratch" else [start, str(last)]
@@ -101,35 +105,49 @@ def evaluate(checkpoints: list[str], source: Source, settings: Settings, output:
 
 def summarise(checkpoints: list[str], tables: list[list[Row]], settings: Settings) -> dict[str, Any]:
     """The content of `results.json`: a row a checkpoint, and a row for each later checkpoint against the first."""
-    tasks = sorted({row["task"] for row in tables[0]})
     return {
         "settings": asdict(settings),
-        "checkpoints": [
-            {"checkpoint": name} | _flat(measure(rows)) | {"tasks": {task: as_json(measure(_of(rows, task))) for task in tasks}}
-            for name, rows in zip(checkpoints, tables, strict=True)
-        ],
+        "checkpoints": [_checkpoint(name, rows) for name, rows in zip(checkpoints, tables, strict=True)],
         "pairs": [
-            {
-                "before": checkpoints[0],
-                "after": name,
-                "difference": (change := compare(tables[0], rows))["accuracy"].value,
-                "interval": [change["accuracy"].low, change["accuracy"].high],
-                "problems": len({row["problem"] for row in rows}),
-                "samples": settings.samples,
-                "measures": as_json(change),
-                "tasks": {task: as_json(compare(_of(tables[0], task), _of(rows, task))) for task in tasks},
-            }
+            _pair(checkpoints[0], tables[0], name, rows, settings.samples)
             for name, rows in zip(checkpoints[1:], tables[1:], strict=True)
         ],
     }
 
 
-def _flat(estimates: dict[str, Estimate | None]) -> dict[str, Any]:
+def _checkpoint(name: str, rows: list[Row]) -> dict[str, Any]:
     """Plain figures under their names for a quick reader, and the estimates whole under `measures`."""
+    estimates = measure(rows)
     accuracy = estimates["accuracy"]
     assert accuracy is not None
-    plain = {name: None if estimate is None else estimate.value for name, estimate in estimates.items()}
-    return plain | {"interval": [accuracy.low, accuracy.high], "measures": as_json(estimates)}
+    plain = {key: None if estimate is None else estimate.value for key, estimate in estimates.items()}
+    return {
+        "checkpoint": name,
+        **plain,
+        "interval": [accuracy.low, accuracy.high],
+        "measures": as_json(estimates),
+        "tasks": {task: as_json(measure(_of(rows, task))) for task in _tasks(rows)},
+    }
+
+
+def _pair(before: str, rows_before: list[Row], after: str, rows_after: list[Row], samples: int) -> dict[str, Any]:
+    changes = compare(rows_before, rows_after)
+    accuracy = changes["accuracy"]
+    assert accuracy is not None
+    return {
+        "before": before,
+        "after": after,
+        "difference": accuracy.value,
+        "interval": [accuracy.low, accuracy.high],
+        "problems": accuracy.count,
+        "samples": samples,
+        "measures": as_json(changes),
+        "tasks": {task: as_json(compare(_of(rows_before, task), _of(rows_after, task))) for task in _tasks(rows_after)},
+    }
+
+
+def _tasks(rows: list[Row]) -> list[str]:
+    return sorted({row["task"] for row in rows})
 
 
 def _of(rows: list[Row], task: str) -> list[Row]:
@@ -143,7 +161,9 @@ def _sample(checkpoint: str, problems: list[Problem], source: Source, settings: 
         settings.max_new_tokens, stop_ids(model, tokenizer), temperature=settings.temperature, seed=settings.seed
     )
     total = len(problems) * (settings.samples + 1)
+    engine = settings.backend == "engine"
+    backend: RolloutBackend = RolloutEngine(model) if engine else GenerateBackend(model, tokenizer.pad_token_id)
     with tqdm(total=total, desc=checkpoint, unit="sample", dynamic_ncols=True) as bar:
         return sample_checkpoint(
-            checkpoint, model, tokenizer, problems, settings.samples, sampling, source.system_prompt, bar.update
+            checkpoint, backend, tokenizer, problems, settings.samples, sampling, source.system_prompt, bar.update
         )

@@ -19,7 +19,10 @@ MEASURES: dict[str, Callable[[Row], tuple[float, float]]] = {
         row["first_correct"] is False and row["correct"] and row["right_attempt"],
         row["first_correct"] is False,
     ),
-    "correct_to_incorrect": lambda row: (row["first_correct"] is True and not row["correct"], row["first_correct"] is True),
+    "correct_to_incorrect": lambda row: (
+        row["first_correct"] is True and not row["correct"],
+        row["first_correct"] is True,
+    ),
     "right_by_luck": lambda row: (row["correct"] and not row["right_attempt"], row["correct"]),
     "step_accuracy": lambda row: (row["right_steps"], row["steps"]),
     "repair_rate": lambda row: (row["repairs"], row["slips"]),

@@ -4,14 +4,13 @@ from collections.abc import Callable
 from typing import Any
 
 import pyarrow as pa
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedTokenizerBase
 
 from data.mixture import judge
 from data.problem import Problem
 from data.tasks import get_task
 from train.prompts import messages, opens_thinking, prompt_ids, token_counts
-from train.rollout.generate import GenerateBackend
-from train.rollout.interface import Rollout, Sampling
+from train.rollout.interface import Rollout, RolloutBackend, Sampling
 
 COLUMNS = pa.schema(
     [
@@ -43,7 +42,7 @@ COLUMNS = pa.schema(
 
 def sample_checkpoint(
     name: str,
-    model: PreTrainedModel,
+    backend: RolloutBackend,
     tokenizer: PreTrainedTokenizerBase,
     problems: list[Problem],
     samples: int,
@@ -52,7 +51,6 @@ def sample_checkpoint(
     on_finished: Callable[[int], None] | None = None,
 ) -> list[dict[str, Any]]:
     """Sample each problem `samples` times as `sampling` says and once greedily; one row (`COLUMNS`) a completion."""
-    backend = GenerateBackend(model, tokenizer.pad_token_id)
     opened = opens_thinking(tokenizer)
     prompts = [prompt_ids(tokenizer, messages(problem, system_prompt)) for problem in problems]
     greedy = Sampling(sampling.max_new_tokens, sampling.stop_ids, temperature=0.0)

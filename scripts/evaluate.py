@@ -1,7 +1,7 @@
 """Evaluate checkpoints on held-out problems: accuracy with intervals, self-correction, step accuracy, thinking length.
 
     python scripts/evaluate.py --run runs/quickstart
-    python scripts/evaluate.py --checkpoint runs/a/checkpoints/checkpoint-50 --checkpoint runs/b/checkpoints/checkpoint-50
+    python scripts/evaluate.py --checkpoint runs/a/checkpoints/checkpoint-50 --checkpoint smollm2-135m
     python scripts/evaluate.py --checkpoint Qwen/Qwen3-0.6B --config configs/quickstart.yaml
 
 Every checkpoint answers the same problems under the same decoding; each later one is compared with the first, paired
@@ -23,17 +23,23 @@ from eval.table import render
 
 def parse() -> argparse.Namespace:
     """The command line."""
+    default = Settings()
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     what = parser.add_mutually_exclusive_group(required=True)
     what.add_argument("--run", type=Path, help="a run folder: its model before RL and its last checkpoint")
     what.add_argument("--checkpoint", action="append", help="path, hub id or smollm2-135m; repeat to compare")
-    parser.add_argument("--config", type=Path, help="whose problems (default: the config of the run that a checkpoint is in)")
-    parser.add_argument("--problems", type=int, default=Settings.problems, help="held-out problems (default: %(default)s)")
-    parser.add_argument("--samples", type=int, default=Settings.samples, help="samples of each (default: %(default)s)")
-    parser.add_argument("--temperature", type=float, default=Settings.temperature, help="(default: %(default)s)")
+    parser.add_argument(
+        "--config", type=Path, help="whose problems (default: the config of the run that a checkpoint is in)"
+    )
+    parser.add_argument(
+        "--problems", type=int, default=default.problems, help="held-out problems (default: %(default)s)"
+    )
+    parser.add_argument("--samples", type=int, default=default.samples, help="samples of each (default: %(default)s)")
+    parser.add_argument("--temperature", type=float, default=default.temperature, help="(default: %(default)s)")
     parser.add_argument("--max-new-tokens", type=int, help="longest completion (default: the config's)")
-    parser.add_argument("--seed", type=int, default=Settings.seed, help="of the sampling (default: %(default)s)")
+    parser.add_argument("--seed", type=int, default=default.seed, help="of the sampling (default: %(default)s)")
     parser.add_argument("--split", choices=["test", "validation"], default="test", help="(default: %(default)s)")
+    parser.add_argument("--backend", choices=["engine", "generate"], default="engine", help="(default: %(default)s)")
     parser.add_argument("--output", type=Path, help="folder for results (default: RUN/evaluation, or ./evaluation)")
     return parser.parse_args()
 
@@ -56,6 +62,7 @@ def main() -> int:
             given.max_new_tokens or source.max_new_tokens,
             given.seed,
             given.split,
+            given.backend,
         )
         output = given.output or (given.run / "evaluation" if given.run else Path("evaluation"))
         results = evaluate(checkpoints, source, settings, output)

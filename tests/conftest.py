@@ -1,4 +1,4 @@
-"""What tests share: a tiny scratch model saved as a checkpoint, and one thread, so that suites side by side are quick."""
+"""What tests share: a tiny scratch model saved as a checkpoint, and one thread, so that tests run well side by side."""
 
 import os
 
@@ -17,7 +17,13 @@ from train.scratch import build_model, build_tokenizer
 torch.set_num_threads(1)
 hypothesis.settings.register_profile("rethink", deadline=None)  # a busy machine is no failure
 hypothesis.settings.load_profile("rethink")
-TINY = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "num_key_value_heads": 1, "intermediate_size": 64}
+TINY = {
+    "hidden_size": 32,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "num_key_value_heads": 1,
+    "intermediate_size": 64,
+}
 
 
 @pytest.fixture(scope="session")

@@ -102,8 +102,8 @@ class CollapseGuard(TrainerCallback):
             self.best, self.best_step = mean, state.global_step
         elif mean < self.fraction * self.best:
             self.message = (
-                f"Stopped at step {state.global_step}: the mean reward of the last {WINDOW} steps is {mean:.3f}, and was "
-                f"{self.best:.3f} at step {self.best_step}. {self._advice()}"
+                f"Stopped at step {state.global_step}: the mean reward of the last {WINDOW} steps is {mean:.3f}, and "
+                f"was {self.best:.3f} at step {self.best_step}. {self._advice()}"
             )
             control.should_training_stop = True
 

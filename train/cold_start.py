@@ -93,9 +93,7 @@ def judgement_ids(tokenizer: PreTrainedTokenizerBase, run: RunConfig) -> list[in
     return sorted({ids[0] for ids in encoded if len(ids) == 1})
 
 
-def demonstration_dataset(
-    tokenizer: PreTrainedTokenizerBase, run: RunConfig, count: int, seed: int
-) -> Dataset:
+def demonstration_dataset(tokenizer: PreTrainedTokenizerBase, run: RunConfig, count: int, seed: int) -> Dataset:
     """`count` demonstrations as token ids: the prompt as RL will ask it, the completion, and the end token."""
     opened = opens_thinking(tokenizer)
     rows = []

@@ -54,9 +54,12 @@ class RunConfig:
     )
     model_dtype: str = field(default="float32", metadata={"help": "Weights are loaded as float32 or bfloat16."})
     scratch: dict | str | None = field(
-        default=None, metadata={"help": "Architecture and sizes of a scratch model, as a mapping (JSON on the command line)."}
+        default=None,
+        metadata={"help": "Architecture and sizes of a scratch model, as a mapping (JSON on the command line)."},
     )
-    lora_rank: int = field(default=0, metadata={"help": "Rank of LoRA adapters on every linear layer; 0 trains all weights."})
+    lora_rank: int = field(
+        default=0, metadata={"help": "Rank of LoRA adapters on every linear layer; 0 trains all weights."}
+    )
     lora_alpha: int = field(default=32, metadata={"help": "LoRA scaling numerator: updates count alpha / rank."})
 
     tasks: dict | str | None = field(
@@ -64,7 +67,9 @@ class RunConfig:
         metadata={"help": "Mapping of task to its settings and `weight` (JSON on the command line)."},
     )
     split_seed: int = field(default=0, metadata={"help": "Decides which problems are train, validation and test."})
-    train_problems: int = field(default=8_000, metadata={"help": "Problems drawn for RL; passed over again when used up."})
+    train_problems: int = field(
+        default=8_000, metadata={"help": "Problems drawn for RL; passed over again when used up."}
+    )
     validation_problems: int = field(default=64, metadata={"help": "Held-out problems for the curve during training."})
     system_prompt: str = field(
         default="", metadata={"help": "System message before each problem; `task` takes the task's own instructions."}
@@ -73,18 +78,26 @@ class RunConfig:
     cold_start_steps: int = field(
         default=0, metadata={"help": "Steps of supervised training on demonstrations before RL; 0 goes straight to RL."}
     )
-    cold_start_batch_size: int = field(default=16, metadata={"help": "Demonstrations in one cold-start step, per process."})
-    cold_start_learning_rate: float = field(default=2e-3, metadata={"help": "Peak of the cold start's cosine schedule."})
+    cold_start_batch_size: int = field(
+        default=16, metadata={"help": "Demonstrations in one cold-start step, per process."}
+    )
+    cold_start_learning_rate: float = field(
+        default=2e-3, metadata={"help": "Peak of the cold start's cosine schedule."}
+    )
     cold_start_judgement_weight: float = field(
-        default=3.0, metadata={"help": "How much more the cold start's loss counts the tokens that judge, such as yes and no."}
+        default=3.0,
+        metadata={"help": "How much more the cold start's loss counts the tokens that judge, such as yes and no."},
     )
 
     backend: str = field(
         default="engine",
-        metadata={"help": "What samples the rollouts: `engine`, ours, or `generate`, transformers' own (slow; the oracle)."},
+        metadata={
+            "help": "What samples the rollouts: `engine`, ours, or `generate`, transformers' own (slow; the oracle)."
+        },
     )
     cache_gib: float | None = field(
-        default=None, metadata={"help": "Limit of the engine's key-value cache in GiB; half of the free memory by default."}
+        default=None,
+        metadata={"help": "Limit of the engine's key-value cache in GiB; half of the free memory by default."},
     )
     guard_fraction: float = field(
         default=0.5,
@@ -110,7 +123,12 @@ class RunConfig:
         for name in ("cold_start_steps", "lora_rank", "validation_problems"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} is {getattr(self, name)}; expected 0 or more.")
-        for name in ("cold_start_batch_size", "cold_start_learning_rate", "cold_start_judgement_weight", "train_problems"):
+        for name in (
+            "cold_start_batch_size",
+            "cold_start_learning_rate",
+            "cold_start_judgement_weight",
+            "train_problems",
+        ):
             if getattr(self, name) <= 0:
                 raise ValueError(f"{name} is {getattr(self, name)}; expected more than 0.")
         if not 0 <= self.guard_fraction < 1:
@@ -144,7 +162,9 @@ def parse_config(arguments: Sequence[str] | None = None) -> tuple[RunConfig, GRP
     try:
         run, training = parser.parse_args_and_config(given)
     except FileNotFoundError as error:
-        raise ValueError(f"Config file {error.filename} does not exist; --config takes the path of a YAML file.") from None
+        raise ValueError(
+            f"Config file {error.filename} does not exist; --config takes the path of a YAML file."
+        ) from None
     except yaml.YAMLError as error:
         raise ValueError(f"The config file is not valid YAML: {' '.join(str(error).split())}") from None
     training.output_dir = str(run.folder / "checkpoints")
@@ -164,7 +184,7 @@ def check_groups(training: GRPOConfig) -> None:
 
 
 def save_config(run: RunConfig, training: GRPOConfig, path: Path) -> None:
-    """Write the resolved configuration as YAML that `--config` reads back: ours whole, TRL's where it is not default."""
+    """Write the configuration as YAML that `--config` reads back: ours whole, TRL's where it is not the default."""
     resolved = {key: value for key, value in vars(run).items() if key not in ("resume", "overwrite")}
     default = GRPOConfig(output_dir=training.output_dir, bf16=False, use_cpu=training.use_cpu)
     derived = {"output_dir", "generation_batch_size", "steps_per_generation"}

@@ -3,8 +3,7 @@
 from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 
-import torch
-from transformers import PreTrainedTokenizerBase
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from data.problem import Problem
 from data.response import CLOSE, OPEN
@@ -25,16 +24,14 @@ def prompt_ids(tokenizer: PreTrainedTokenizerBase, conversation: list[dict[str, 
 
 def opens_thinking(tokenizer: PreTrainedTokenizerBase) -> bool:
     """Whether the chat template itself writes `<think>` at the end of the prompt."""
-    text = tokenizer.apply_chat_template(
-        [{"role": "user", "content": "?"}], add_generation_prompt=True, tokenize=False
-    )
+    text = tokenizer.apply_chat_template([{"role": "user", "content": "?"}], add_generation_prompt=True, tokenize=False)
     return text.rstrip().endswith(OPEN)
 
 
-def stop_ids(model: torch.nn.Module, tokenizer: PreTrainedTokenizerBase) -> tuple[int, ...]:
+def stop_ids(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> tuple[int, ...]:
     """Every id that ends a completion, as TRL counts them: the tokenizer's, and those that the model declares."""
     declared = model.generation_config.eos_token_id
-    extra = [] if declared is None else [declared] if isinstance(declared, int) else declared
+    extra = [] if declared is None else [declared] if isinstance(declared, int) else list(declared)
     return tuple(dict.fromkeys([tokenizer.eos_token_id, *extra]))
 
 

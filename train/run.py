@@ -16,6 +16,7 @@ from train.config import RunConfig, save_config
 from train.models import load_model, load_tokenizer
 from train.prompts import messages, stop_ids
 from train.rewards import CorrectnessReward, RolloutLog
+from train.rollout.engine import RolloutEngine
 from train.run_folder import (
     COLD_START,
     check_disk,
@@ -34,6 +35,8 @@ def prepare(run: RunConfig, training: GRPOConfig) -> None:
     refuse_existing(run)
     draw_problems(run.parts, "validation", run.validation_problems, run.split_seed)
     model, _ = start_model(run, training.seed)
+    if run.backend == "engine":
+        RolloutEngine(model)  # refuses, by name, a model that it cannot run
     lora_share = 0.1 if run.lora_rank else 1.0  # adapters are a small part of the weights; this is on the safe side
     check_disk(Path(run.runs_dir), int(checkpoint_bytes(model) * lora_share))
     make_folder(run)
@@ -92,7 +95,9 @@ def reinforce(
         reward_funcs=CorrectnessReward(tokenizer, stop_ids(model, tokenizer), rollouts),
         args=training,
         train_dataset=problem_dataset(run, "train", run.train_problems, training.seed),
-        eval_dataset=problem_dataset(run, "validation", run.validation_problems, 0) if run.validation_problems else None,
+        eval_dataset=problem_dataset(run, "validation", run.validation_problems, 0)
+        if run.validation_problems
+        else None,
         processing_class=tokenizer,
         peft_config=peft_config,
         backend=run.backend,

@@ -1,10 +1,10 @@
 """The run folder: what it holds, when it may be written, and what it records of the machine.
 
-    runs/NAME/config.yaml        the resolved configuration; `--config` reads it back
-    runs/NAME/environment.json   versions, git commit, hardware, seed
-    runs/NAME/metrics.jsonl      one line a logged step
-    runs/NAME/rollouts.parquet/  one part a step and process; read the folder as one table
-    runs/NAME/checkpoints/       cold-start, checkpoint-10, checkpoint-20, ...
+runs/NAME/config.yaml        the resolved configuration; `--config` reads it back
+runs/NAME/environment.json   versions, git commit, hardware, seed
+runs/NAME/metrics.jsonl      one line a logged step
+runs/NAME/rollouts.parquet/  one part a step and process; read the folder as one table
+runs/NAME/checkpoints/       cold-start, checkpoint-10, checkpoint-20, ...
 """
 
 import json

@@ -38,7 +38,9 @@ def check_scratch(settings: dict[str, Any]) -> dict[str, Any]:
         raise ValueError(f"Unknown scratch setting {sorted(unknown)[0]!r}; expected one of: {', '.join(DEFAULTS)}.")
     full = DEFAULTS | settings
     if full["architecture"] not in ARCHITECTURES:
-        raise ValueError(f"scratch.architecture is {full['architecture']!r}; expected one of: {', '.join(ARCHITECTURES)}.")
+        raise ValueError(
+            f"scratch.architecture is {full['architecture']!r}; expected one of: {', '.join(ARCHITECTURES)}."
+        )
     for name, value in full.items():
         if name != "architecture" and (isinstance(value, bool) or not isinstance(value, int | float) or value <= 0):
             raise ValueError(f"scratch.{name} is {value!r}; expected a positive number.")

@@ -30,6 +30,7 @@ class ReasoningTrainer(GRPOTrainer):
         self.backend = backend
         self.cache_gib = cache_gib
         self.engine: RolloutEngine | None = None
+        self._buffered_inputs: list[dict[str, Any]] | None
 
     def _generate_single_turn(
         self, prompt_ids: list[list[int]], *args: Any, **kwargs: Any

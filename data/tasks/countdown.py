@@ -207,7 +207,9 @@ def _choose(
     terms: Sequence[Term], target: int, tried: set[str], rng: random.Random, settings: Settings, guided: bool
 ) -> Move | None:
     """The next move of a search: towards a solution where it is guided, any untried one where it is not."""
-    moves = _untried(terms, tried, settings.largest_target) if len(terms) == 2 else _moves(terms, settings.largest_target)
+    moves = (
+        _untried(terms, tried, settings.largest_target) if len(terms) == 2 else _moves(terms, settings.largest_target)
+    )
     if guided and (leading := [move for move in moves if _solvable(_after(terms, move), target)]):
         return rng.choice(leading)
     return rng.choice(moves) if moves else None

@@ -63,9 +63,20 @@ def test_a_redo_needs_a_no_before_it():
 
 @pytest.mark.parametrize(
     ("answer", "correct", "form"),
-    [("144", True, True), ("145", False, True), ("-144", False, True), ("144.0", False, False), ("0144", False, False)]
-    + [("1 4 4", False, False), ("144 144", False, False), ("36 * 4", False, False), ("１４４", False, False)]
-    + [("+144", False, False), ("1" * 40, False, False), ("144\n", True, True)],
+    [
+        ("144", True, True),
+        ("145", False, True),
+        ("-144", False, True),
+        ("144.0", False, False),
+        ("0144", False, False),
+        ("1 4 4", False, False),
+        ("144 144", False, False),
+        ("36 * 4", False, False),
+        ("１４４", False, False),
+        ("+144", False, False),
+        ("1" * 40, False, False),
+        ("144\n", True, True),
+    ],
 )
 def test_only_the_number_itself_is_an_answer(answer, correct, form):
     verdict = judge(PROBLEM, f"<think> hm</think> {answer}")[1]

@@ -91,7 +91,10 @@ def test_a_demonstration_repeats_no_attempt():
 
 
 def test_attempts_steps_slips_and_repairs_are_read_off_a_trace():
-    thinking = " try 6 - 2 = 3 wait 6 - 2 = 4 , 6 * 4 = 24 vs 14 no or 6 + 4 = 11 vs 14 no try 6 + 6 = 12 , 12 + 2 = 14 vs 14 yes"
+    thinking = (
+        " try 6 - 2 = 3 wait 6 - 2 = 4 , 6 * 4 = 24 vs 14 no or 6 + 4 = 11 vs 14 no"
+        " try 6 + 6 = 12 , 12 + 2 = 14 vs 14 yes"
+    )
     trace = countdown.parse_trace(PROBLEM, thinking)
     assert [attempt.correct for attempt in trace.attempts] == [False, False, True]
     assert [attempt.judged_correct for attempt in trace.attempts] == [False, False, True]
@@ -107,7 +110,9 @@ def test_another_calculation_after_wait_repairs_nothing():
 
 
 def test_an_attempt_that_borrows_a_number_is_wrong():
-    trace = countdown.parse_trace(PROBLEM, " try 6 + 6 = 12 , 12 + 6 = 18 vs 14 no try 2 + 6 = 8 , 8 + 6 = 14 vs 14 yes")
+    trace = countdown.parse_trace(
+        PROBLEM, " try 6 + 6 = 12 , 12 + 6 = 18 vs 14 no try 2 + 6 = 8 , 8 + 6 = 14 vs 14 yes"
+    )
     assert [attempt.correct for attempt in trace.attempts] == [False, True]
     assert not countdown.parse_trace(PROBLEM, " try 7 + 7 = 14 vs 14 yes").first_correct
 
@@ -116,7 +121,12 @@ def test_a_thinking_without_attempts_has_no_first_attempt():
     assert countdown.parse_trace(PROBLEM, " I wonder").first_correct is None
 
 
-@given(st.text(max_size=300) | st.lists(st.sampled_from("try or wait vs 14 yes no , 6 + 2 = 8 -".split())).map(" ".join))
+@given(
+    st.text(max_size=300)
+    | st.lists(st.sampled_from(["try", "or", "wait", "vs", "14", "yes", "no", ",", "6", "+", "2", "=", "8", "-"])).map(
+        " ".join
+    )
+)
 def test_no_thinking_breaks_the_parser(thinking):
     trace = countdown.parse_trace(PROBLEM, thinking)
     assert trace.repairs <= trace.slips <= len(trace.steps)

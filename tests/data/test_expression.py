@@ -1,3 +1,4 @@
+import contextlib
 from fractions import Fraction
 
 import pytest
@@ -43,9 +44,42 @@ def test_precedence_and_association_are_the_usual_ones():
 
 @pytest.mark.parametrize(
     "text",
-    ["", " ", "2.5*4", "2**3", "7//2", "1e3", "-2", "+2", "2*-3", "--2", "(2", "2)", "()", "2 3", "2(3)", "07", "٣+٤"]
-    + ["2×3", "2−3", "²", "½", "2+", "2 + x", "__import__('os')", "2;3", "8+6 = 14", "8+6\n6+8", "1/0", "1/(2-2)", "０"]
-    + ["9" * 10, "(" * 10_000 + "1" + ")" * 10_000, "(" * 30 + "1" + ")" * 30, "1+" * 5_000 + "1"],
+    [
+        "",
+        " ",
+        "2.5*4",
+        "2**3",
+        "7//2",
+        "1e3",
+        "-2",
+        "+2",
+        "2*-3",
+        "--2",
+        "(2",
+        "2)",
+        "()",
+        "2 3",
+        "2(3)",
+        "07",
+        "٣+٤",
+        "2×3",
+        "2−3",
+        "²",
+        "½",
+        "2+",
+        "2 + x",
+        "__import__('os')",
+        "2;3",
+        "8+6 = 14",
+        "8+6\n6+8",
+        "1/0",
+        "1/(2-2)",
+        "０",
+        "9" * 10,
+        "(" * 10_000 + "1" + ")" * 10_000,
+        "(" * 30 + "1" + ")" * 30,
+        "1+" * 5_000 + "1",
+    ],
 )
 def test_anything_outside_the_grammar_is_refused_at_once(text):
     with pytest.raises(ExpressionError):
@@ -54,7 +88,5 @@ def test_anything_outside_the_grammar_is_refused_at_once(text):
 
 @given(st.text(max_size=600) | st.text(alphabet="0123456789+-*/() .", max_size=600))
 def test_no_text_does_worse_than_raise_expression_error(text):
-    try:
+    with contextlib.suppress(ExpressionError):
         parse_expression(text)
-    except ExpressionError:
-        pass

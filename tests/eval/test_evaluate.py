@@ -12,8 +12,12 @@ from eval.samples import describe
 from train.models import ModelError
 from train.rollout.interface import Rollout
 
-COUNTDOWN = Problem("countdown", "numbers 2 6 6 target 14", "countdown 2 6 6 = 14", {"numbers": [2, 6, 6], "target": 14})
-WRONG_THEN_RIGHT = "<think> try 6 - 2 = 4 , 6 * 4 = 24 vs 14 no try 2 + 6 = 8 , 8 + 6 = 14 vs 14 yes</think> ( 2 + 6 ) + 6"
+COUNTDOWN = Problem(
+    "countdown", "numbers 2 6 6 target 14", "countdown 2 6 6 = 14", {"numbers": [2, 6, 6], "target": 14}
+)
+WRONG_THEN_RIGHT = (
+    "<think> try 6 - 2 = 4 , 6 * 4 = 24 vs 14 no try 2 + 6 = 8 , 8 + 6 = 14 vs 14 yes</think> ( 2 + 6 ) + 6"
+)
 RIGHT_THEN_WRONG = "<think> try 2 + 6 = 8 , 8 + 6 = 14 vs 14 no or 8 - 6 = 2 vs 14 yes</think> ( 2 + 6 ) - 6"
 LUCKY = "<think> try 6 - 2 = 4 , 6 * 4 = 24 vs 14 no</think> ( 2 + 6 ) + 6"
 

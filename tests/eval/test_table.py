@@ -10,7 +10,8 @@ TASKS = ("arithmetic", "countdown")
 
 def sample(task: str, number: int, correct: bool, greedy: bool = False) -> dict:
     return {
-        "task": task, "problem": f"{task} {number}", "greedy": greedy, "correct": correct, "first_correct": False, "right_attempt": correct,
+        "task": task, "problem": f"{task} {number}", "greedy": greedy, "correct": correct, "first_correct": False,
+        "right_attempt": correct,
         "right_steps": 3, "steps": 4, "slips": 1, "repairs": int(correct), "attempts": 2, "subgoals": 1, "format": True,
         "truncated": False, "thinking_tokens": 20 + number, "answer_tokens": 2, "error": None,
     }  # fmt: skip

@@ -24,7 +24,9 @@ def batch(prompt_lengths, completion_lengths, advantages):
     return made
 
 
-rows = st.lists(st.tuples(st.integers(1, 6), st.integers(0, 9), st.sampled_from([-0.5, 0.0, 0.5])), min_size=1, max_size=8)
+rows = st.lists(
+    st.tuples(st.integers(1, 6), st.integers(0, 9), st.sampled_from([-0.5, 0.0, 0.5])), min_size=1, max_size=8
+)
 
 
 @given(rows)
@@ -42,7 +44,9 @@ def test_trimming_loses_no_unmasked_token(drawn):
 def test_sorting_keeps_rows_whole(drawn):
     ordered = sort_rows(batch(*zip(*drawn, strict=True)))
     columns = (ordered["prompt_mask"].sum(1), ordered["completion_mask"].sum(1), ordered["advantages"])
-    seen = [(int(prompt), int(completion), float(advantage)) for prompt, completion, advantage in zip(*columns, strict=True)]
+    seen = [
+        (int(prompt), int(completion), float(advantage)) for prompt, completion, advantage in zip(*columns, strict=True)
+    ]
     assert sorted(seen) == sorted(drawn)
     assert [completion for _, completion, _ in seen] == sorted(completion for _, completion, _ in drawn)
 

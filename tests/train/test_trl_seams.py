@@ -19,7 +19,10 @@ def test_the_pinned_version_is_installed():
 @pytest.mark.parametrize(
     ("method", "parameters"),
     [
-        ("_generate_single_turn", ["self", "prompt_ids", "images", "multimodal_fields", "num_generations", "has_tool_images"]),
+        (
+            "_generate_single_turn",
+            ["self", "prompt_ids", "images", "multimodal_fields", "num_generations", "has_tool_images"],
+        ),
         ("_prepare_inputs", ["self", "generation_batch"]),
         ("_generate_and_score_completions", ["self", "inputs"]),
         ("_compute_loss", ["self", "model", "inputs"]),
@@ -29,7 +32,9 @@ def test_overridden_methods_have_the_signature_that_we_override(method, paramete
     assert list(inspect.signature(getattr(GRPOTrainer, method)).parameters) == parameters
 
 
-@pytest.mark.parametrize("name", ["_step", "_buffered_inputs", "_entropy_bonus_enabled", "eos_token_ids", "num_iterations"])
+@pytest.mark.parametrize(
+    "name", ["_step", "_buffered_inputs", "_entropy_bonus_enabled", "eos_token_ids", "num_iterations"]
+)
 def test_attributes_that_we_read_are_still_trls(name):
     assert f"self.{name}" in inspect.getsource(GRPOTrainer)
 
@@ -59,7 +64,9 @@ def gradients_of(kind, model, tokenizer, folder, loss_type):
         def create_optimizer(self, *args, **kwargs):
             optimizer = super().create_optimizer(*args, **kwargs)
             for name, parameter in self.model.named_parameters():
-                parameter.register_post_accumulate_grad_hook(lambda p, name=name: found.__setitem__(name, p.grad.clone()))
+                parameter.register_post_accumulate_grad_hook(
+                    lambda p, name=name: found.__setitem__(name, p.grad.clone())
+                )
             return optimizer
 
     def reward(completion_ids, **_):
