@@ -1,8 +1,9 @@
 """Arithmetic that no step of thought does at once: long multiplication, and chains of mixed operations.
 
-A thinking text decomposes: `for 47 + 15 : 47 + 10 = 57 ok 57 + 5 = 62 ok`. A long multiplication goes digit by digit
-with its carries, `for 4736 * 7 : 6 * 7 = 42 ok 3 * 7 = 21 ok 21 + 4 = 25 ok ... so 33152`. After each step stands
-the model's own check, `ok` or `no`; after `no` the step is redone. One slip that is not put right costs the answer.
+A thinking text decomposes: `for 47 + 15 : 47 + 10 = 57 vs 57 yes 57 + 5 = 62 vs 62 yes`. A long multiplication goes
+digit by digit with its carries: `for 36 * 4 : 6 * 4 = 24 vs 24 yes 3 * 4 = 12 vs 12 yes 12 + 2 = 14 ... so 144`.
+After each step the value is worked out a second time, `vs 57`, and the two are held against each other: `yes` where
+they agree, `no` where they do not, and then the step is redone. One slip that is not put right costs the answer.
 """
 
 import random
@@ -14,13 +15,13 @@ from data.problem import Problem, Verdict
 from data.trace import STEP, Attempt, Step, Trace, calculate
 
 NAME = "arithmetic"
-WORDS = ("compute", "for", "so", "ok", "no")
-JUDGEMENTS = ("ok", "no")  # the words in which a thinking judges itself
+WORDS = ("compute", "for", "so", "vs", "yes", "no")
+JUDGEMENTS = ("yes", "no")  # the words in which a thinking judges itself
 
 INSTRUCTIONS = (
-    "Compute the value. Think between <think> and </think> in small steps, check each with ok or no, redo a step "
-    "after no, then write the number alone. Example: <think> for 36 * 4 : 6 * 4 = 24 ok 3 * 4 = 13 no 3 * 4 = 12 ok "
-    "12 + 2 = 14 ok so 144</think> 144"
+    "Compute the value. Think between <think> and </think> in small steps; check each by working it out again, redo it "
+    "where the two differ, then write the number alone. Example: <think> for 36 * 4 : 6 * 4 = 24 vs 24 yes "
+    "3 * 4 = 13 vs 12 no 3 * 4 = 12 vs 12 yes 12 + 2 = 14 vs 14 yes so 144</think> 144"
 )
 
 
@@ -34,8 +35,8 @@ class Settings:
     terms: int = 4  # of a mixed chain, at most; at least 3
     largest: int = 99  # value within a mixed chain
     slip: float = 0.15  # a step states a wrong value
-    notice: float = 0.4  # a slip is judged `no` and redone
-    false_alarm: float = 0.01  # a right step is judged `no` and redone
+    notice: float = 0.6  # the check of a slip works the value out again; else it repeats the slip
+    false_alarm: float = 0.01  # the check of a right step slips
 
     def __post_init__(self) -> None:
         """Raise ValueError naming the first setting out of its range."""
@@ -85,7 +86,7 @@ def parse_trace(problem: Problem, thinking: str) -> Trace:
     matches = list(STEP.finditer(thinking))
     for i, match in enumerate(matches):
         until = matches[i + 1].start() if i + 1 < len(matches) else len(thinking)
-        judged = re.match(r" ?(ok|no)\b", thinking[match.end() : until])
+        judged = re.match(r" ?(?:vs -?\d{1,18} )?(yes|no)\b", thinking[match.end() : until], re.ASCII)
         left, operator, right, value = int(match[1]), match[2], int(match[3]), int(match[4])
         before = trace.steps[-1] if trace.steps else None
         redoes = (
@@ -188,15 +189,18 @@ class _Scribe:
         return total
 
     def step(self, left: int, operator: str, right: int) -> int:
-        """Write `left operator right = value check` and return the value that stands in the end."""
+        """Write `left operator right = value vs value verdict`; returns the value that stands in the end."""
         exact = calculate(left, operator, right)
         assert exact is not None
         for _ in range(3):  # a redo may slip again
             slipped = self.rng.random() < self.settings.slip
             value = self.slip(int(exact), operator, right) if slipped else int(exact)
-            judged_wrong = self.rng.random() < (self.settings.notice if slipped else self.settings.false_alarm)
-            self.words.append(f"{left} {operator} {right} = {value} {'no' if judged_wrong else 'ok'}")
-            if not judged_wrong:
+            check = value
+            if self.rng.random() < (self.settings.notice if slipped else self.settings.false_alarm):
+                check = int(exact) if slipped else self.slip(int(exact), operator, right)
+            verdict = "yes" if check == value else "no"
+            self.words.append(f"{left} {operator} {right} = {value} vs {check} {verdict}")
+            if verdict == "yes":
                 break
         return value
 

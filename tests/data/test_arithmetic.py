@@ -40,12 +40,12 @@ def test_a_slip_that_is_not_repaired_costs_the_answer(seed):
 
 
 def test_an_unrepaired_slip_in_the_middle_of_a_multiplication_is_always_wrong():
-    wrong = "<think> for 36 * 4 : 6 * 4 = 24 ok 3 * 4 = 13 ok 13 + 2 = 15 ok so 154</think> 154"
+    wrong = "<think> for 36 * 4 : 6 * 4 = 24 vs 24 yes 3 * 4 = 13 vs 13 yes 13 + 2 = 15 vs 15 yes so 154</think> 154"
     assert not judge(PROBLEM, wrong)[1].correct
 
 
 def test_steps_slips_and_redone_steps_are_read_off_a_trace():
-    thinking = " for 36 * 4 : 6 * 4 = 24 ok 3 * 4 = 13 no 3 * 4 = 12 ok 12 + 2 = 14 ok so 144"
+    thinking = " for 36 * 4 : 6 * 4 = 24 vs 24 yes 3 * 4 = 13 vs 12 no 3 * 4 = 12 vs 12 yes 12 + 2 = 14 yes so 144"
     trace = arithmetic.parse_trace(PROBLEM, thinking)
     assert [step.correct for step in trace.steps] == [True, False, True, True]
     assert [step.redoes for step in trace.steps] == [False, False, True, False]
@@ -56,7 +56,7 @@ def test_steps_slips_and_redone_steps_are_read_off_a_trace():
 
 
 def test_a_redo_needs_a_no_before_it():
-    trace = arithmetic.parse_trace(PROBLEM, " 3 * 4 = 13 ok 3 * 4 = 12 ok")
+    trace = arithmetic.parse_trace(PROBLEM, " 3 * 4 = 13 yes 3 * 4 = 12 yes")
     assert [step.redoes for step in trace.steps] == [False, False]
     assert trace.repairs == 0
 
@@ -83,7 +83,7 @@ def test_only_the_number_itself_is_an_answer(answer, correct, form):
     assert (verdict.correct, verdict.format) == (correct, form)
 
 
-@given(st.text(max_size=300) | st.text(alphabet="0123456789+-*/= okn:forso", max_size=300))
+@given(st.text(max_size=300) | st.text(alphabet="0123456789+-*/= yesn:forso", max_size=300))
 def test_no_thinking_breaks_the_parser(thinking):
     trace = arithmetic.parse_trace(PROBLEM, thinking)
     assert trace.repairs <= trace.slips <= len(trace.steps)

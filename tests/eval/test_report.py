@@ -45,12 +45,12 @@ def corrected(number: int = 6) -> str:
 
 def redone(left: int) -> str:
     """A calculation whose slip is noticed and put right."""
-    return f"<think> {left} * 4 = {left * 4 + 1} no {left} * 4 = {left * 4} ok</think> {left * 4}"
+    return f"<think> {left} * 4 = {left * 4 + 1} no {left} * 4 = {left * 4} yes</think> {left * 4}"
 
 
 SEARCH = "<think> try 6 * 8 = 48 , 48 + 20 = 68 vs 154 no try 20 / 2 = 10 , 8 + 10 = 18 vs 154 yes</think> 20 / 2 + 8"
-REDONE = "<think> for 36 * 4 : 6 * 4 = 24 ok 3 * 4 = 13 no 3 * 4 = 12 ok 12 + 2 = 14 ok so 144</think> 144"
-SLIPPED = "<think> for 36 * 4 : 6 * 4 = 24 ok 3 * 4 = 11 ok 11 + 2 = 13 ok so 134</think> 134"
+REDONE = "<think> for 36 * 4 : 6 * 4 = 24 yes 3 * 4 = 13 no 3 * 4 = 12 yes 12 + 2 = 14 yes so 144</think> 144"
+SLIPPED = "<think> for 36 * 4 : 6 * 4 = 24 yes 3 * 4 = 11 yes 11 + 2 = 13 yes so 134</think> 134"
 
 
 @pytest.fixture(autouse=True)
@@ -257,7 +257,7 @@ def test_nothing_of_a_completion_is_lost():
 
 
 def test_thinking_that_the_chat_template_opened_is_thinking():
-    reading = read(row(arithmetic(), "3 * 4 = 12 ok</think> 12", False))
+    reading = read(row(arithmetic(), "3 * 4 = 12 yes</think> 12", False))
     assert reading.lines[0].pieces[0].correct and reading.answer == "12"
 
 

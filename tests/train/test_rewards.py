@@ -1,0 +1,77 @@
+import pyarrow.dataset as ds
+import pytest
+from transformers import TrainerState
+
+from data.problem import Problem
+from train.rewards import CorrectnessReward, RolloutLog
+
+PROBLEM = Problem("arithmetic", "compute 36 * 4", "arithmetic 4 36 = 144", {"expression": "36 * 4", "target": 144})
+
+
+@pytest.fixture
+def reward(tokenizer, tmp_path):
+    return CorrectnessReward(tokenizer, (tokenizer.eos_token_id,), RolloutLog(tmp_path / "rollouts.parquet"))
+
+
+def ask(reward, tokenizer, completions, step=0, split="train", problem=PROBLEM):
+    """Rewards of the completions, and the metrics logged; a completion without <|end|> was cut off."""
+    logged = {}
+    rewards = reward(
+        completion_ids=[tokenizer.encode(text) for text in completions],
+        problem=[problem.to_json()] * len(completions),
+        split=[split] * len(completions),
+        trainer_state=TrainerState(global_step=step),
+        log_metric=logged.__setitem__,
+    )
+    return rewards, logged
+
+
+def test_only_a_correct_well_formed_finished_answer_scores(reward, tokenizer):
+    rewards, logged = ask(
+        reward,
+        tokenizer,
+        [
+            "<think> for 36 * 4 :</think> 144<|end|>",
+            "<think> for 36 * 4 :</think> 145<|end|>",
+            "<think></think> 144<|end|>",
+            "144<|end|>",
+            "<think> 144<|end|>",
+            "<think> for 36 * 4 :</think> 144",
+        ],
+    )
+    assert rewards == [1.0, 0.0, 0.0, 0.0, 0.0, 0.0]
+    assert logged["accuracy"] == pytest.approx(1 / 6)
+    assert logged["truncated"] == pytest.approx(1 / 6)
+
+
+def test_every_rollout_is_written_with_its_verdict(reward, tokenizer, tmp_path):
+    ask(reward, tokenizer, ["<think> so 144</think> 144<|end|>", "<think> so 1</think> 145<|end|>"], step=4)
+    rows = ds.dataset(tmp_path / "rollouts.parquet").to_table().to_pylist()
+    assert [row["step"] for row in rows] == [5, 5]
+    assert [row["reason"] for row in rows] == ["correct", "145, not 144"]
+    assert rows[0]["completion_ids"] == tokenizer.encode("<think> so 144</think> 144<|end|>")
+    assert rows[0]["thinking_tokens"] == 4
+    assert Problem.from_json(rows[0]["problem"]) == PROBLEM
+
+
+def test_a_verifier_that_fails_is_counted_and_scores_nothing(reward, tokenizer):
+    broken = Problem("arithmetic", "compute 1", "x", {})
+    rewards, logged = ask(reward, tokenizer, ["<think> so 1</think> 1<|end|>"], problem=broken)
+    assert rewards == [0.0]
+    assert logged["verifier_errors"] == 1
+
+
+def test_a_step_run_again_replaces_its_rollouts_and_later_ones_can_be_forgotten(reward, tokenizer, tmp_path):
+    for step in (0, 1, 2, 1):
+        ask(reward, tokenizer, ["<think> so 1</think> 1<|end|>"], step=step)
+    folder = tmp_path / "rollouts.parquet"
+    assert ds.dataset(folder).count_rows() == 3
+    reward.log.forget_after(2)
+    assert sorted(row["step"] for row in ds.dataset(folder).to_table().to_pylist()) == [1, 2]
+    assert not list(folder.glob("*.partial"))
+
+
+def test_the_batches_of_one_evaluation_stand_side_by_side(reward, tokenizer, tmp_path):
+    for _ in range(2):
+        ask(reward, tokenizer, ["<think> so 1</think> 1<|end|>"], step=10, split="validation")
+    assert ds.dataset(tmp_path / "rollouts.parquet").count_rows() == 2

@@ -1,0 +1,145 @@
+"""The command line from end to end: what is refused, and a tiny run that trains, resumes and can be read."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pyarrow.dataset as ds
+import pytest
+import yaml
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from train.__main__ import main
+
+ROOT = Path(__file__).parents[2]
+TINY = {
+    "name": "tiny",
+    "scratch": {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32},
+    "tasks": {"arithmetic": {}, "countdown": {}},
+    "train_problems": 40,
+    "validation_problems": 4,
+    "cold_start_steps": 2,
+    "cold_start_batch_size": 4,
+    "max_steps": 2,
+    "per_device_train_batch_size": 4,
+    "gradient_accumulation_steps": 2,
+    "num_generations": 4,
+    "max_completion_length": 12,
+    "save_steps": 1,
+    "eval_strategy": "steps",
+    "eval_steps": 2,
+    "per_device_eval_batch_size": 4,
+    "use_cpu": True,
+}
+
+
+@pytest.fixture
+def launch(tmp_path, monkeypatch, capfd):
+    """Run `-m train` in this process on a config of these values; gives the exit code and what it said."""
+
+    def run(*arguments, **values):
+        config = tmp_path / "tiny.yaml"
+        config.write_text(yaml.safe_dump(TINY | {"runs_dir": str(tmp_path / "runs")} | values))
+        monkeypatch.setattr(sys, "argv", ["train", "--config", str(config), *arguments])
+        code = main()
+        return code, capfd.readouterr().err
+
+    return run
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"learning_rat": 1}, "learning_rat"),
+        ({"tasks": {"chess": {}}}, "Unknown task 'chess'"),
+        ({"model": "./no/such/model", "scratch": None}, "no/such/model"),
+        ({"num_generations": 3}, "num_generations (3)"),
+        ({"validation_problems": 100_000}, "distinct validation problems"),
+    ],
+)
+def test_it_stops_before_any_work_with_one_clear_line(launch, tmp_path, values, message):
+    code, said = launch(**values)
+    errors = [line for line in said.splitlines() if line.startswith("error: ")]
+    assert code == 2
+    assert len(errors) == 1 and message in errors[0]
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_checkpoint_that_is_none_is_refused(launch, tmp_path):
+    (tmp_path / "junk").mkdir()
+    (tmp_path / "junk" / "notes.txt").write_text("x")
+    code, said = launch(model=str(tmp_path / "junk"), scratch=None)
+    assert code == 2 and "is no checkpoint" in said and "notes.txt" in said
+
+
+def test_a_full_disk_is_found_before_it_is_full(launch, tmp_path, monkeypatch):
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(10, 10, 1000))
+    code, said = launch()
+    assert code == 2 and "one checkpoint takes about" in said
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_run_trains_explains_itself_and_resumes(launch, tmp_path):
+    code, _ = launch()
+    assert code == 0
+    run = tmp_path / "runs" / "tiny"
+    assert yaml.safe_load((run / "config.yaml").read_text())["tasks"] == TINY["tasks"]
+    environment = json.loads((run / "environment.json").read_text())
+    assert environment["packages"]["trl"].startswith("1.16")
+    metrics = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    assert {"reward", "accuracy", "thinking_tokens", "truncated", "logprob_gap/max"} <= metrics[-3].keys() | metrics[-4].keys()
+    rows = ds.dataset(run / "rollouts.parquet").to_table().to_pylist()
+    assert sorted({row["step"] for row in rows if row["split"] == "train"}) == [1, 2]
+    assert len([row for row in rows if row["split"] == "train"]) == 2 * 8
+    assert len([row for row in rows if row["split"] == "validation"]) == 4
+    for name in ("cold-start", "checkpoint-1", "checkpoint-2"):
+        AutoModelForCausalLM.from_pretrained(run / "checkpoints" / name)
+        assert AutoTokenizer.from_pretrained(run / "checkpoints" / name).chat_template
+
+    code, said = launch()
+    assert code == 2 and "--resume" in said and "--overwrite" in said
+    code, said = launch("--resume", "--max_steps", "3")
+    assert code == 0 and "checkpoint-2" in said
+    assert (run / "checkpoints" / "checkpoint-3").is_dir()
+    steps = [row["step"] for row in ds.dataset(run / "rollouts.parquet").to_table().to_pylist()]
+    assert set(steps) == {1, 2, 3}
+    code, _ = launch("--overwrite", "--max_steps", "1")
+    assert code == 0 and not (run / "checkpoints" / "checkpoint-3").exists()
+
+
+def test_overwriting_never_deletes_what_is_no_run(launch, tmp_path):
+    folder = tmp_path / "runs" / "tiny"
+    folder.mkdir(parents=True)
+    (folder / "thesis.tex").write_text("x")
+    code, said = launch("--overwrite")
+    assert code == 2 and "is no run" in said
+    assert (folder / "thesis.tex").exists()
+
+
+def test_lora_trains_through_cold_start_and_rl_and_saves_an_adapter(launch, tmp_path):
+    code, _ = launch(lora_rank=4)
+    assert code == 0
+    saved = tmp_path / "runs" / "tiny" / "checkpoints" / "checkpoint-2"
+    assert (saved / "adapter_config.json").is_file() and not (saved / "model.safetensors").exists()
+
+
+def test_two_processes_give_a_working_run(tmp_path):
+    config = tmp_path / "tiny.yaml"
+    config.write_text(yaml.safe_dump(TINY | {"runs_dir": str(tmp_path / "runs")}))
+    torchrun = Path(sys.executable).parent / "torchrun"
+    done = subprocess.run(
+        [torchrun, "--nproc_per_node", "2", "--master_port", "0", "-m", "train", "--config", config],
+        cwd=ROOT,
+        env=os.environ | {"ACCELERATE_USE_CPU": "1", "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=240,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    rows = ds.dataset(tmp_path / "runs" / "tiny" / "rollouts.parquet").to_table().to_pylist()
+    first = [row for row in rows if row["split"] == "train" and row["step"] == 1]
+    assert len(first) == 2 * 8  # each process samples its own groups
+    assert len({row["problem"] for row in first}) == 4
