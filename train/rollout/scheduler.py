@@ -103,7 +103,7 @@ class Scheduler:
         forked = []
         while self.ready and not self.preempted and self._rows_held() < self.max_rows:
             group = self.ready[0]
-            if not self._has_room(1):
+            if not self._has_room(1, 1):
                 break
             block = self.allocator.take_low()
             if block is None:
@@ -146,7 +146,7 @@ class Scheduler:
         inherited = next((i for i, node in enumerate(group.path) if node.block < 0), len(group.path))
         own = -(-(len(tokens) - len(group.path) * size) // size)
         needed = len(group.path) - inherited + own
-        if needed > self.allocator.free or not self._has_room(needed):
+        if needed > self.allocator.free or not self._has_room(needed, 1 + self._rows_planned()):
             return False
         for node in group.path[:inherited]:
             self.allocator.share(node.block)
@@ -159,8 +159,8 @@ class Scheduler:
         self.prefills.append(Prefill(group, row, tokens, inherited * size, inherited))
         return True
 
-    def _has_room(self, blocks: int) -> bool:
-        """Whether `blocks` more, and what rows running and planned are expected to grow by, fit in the pool.
+    def _has_room(self, blocks: int, newcomers: int) -> bool:
+        """Whether `blocks` more, and what the rows running and `newcomers` are expected to grow by, fit in the pool.
 
         Without this, rows would be admitted up to the last block and preempted a step later, again and again.
         """
@@ -169,7 +169,7 @@ class Scheduler:
         drawn = self.rows.drawn[np.fromiter(self.live, np.int64)]
         typical = self._finished_tokens / self._finished
         final = np.minimum(np.maximum(typical, drawn + self.block_size), self.max_new_tokens)
-        growth = float((final - drawn).sum()) + typical * (1 + self._rows_planned())
+        growth = float((final - drawn).sum()) + typical * newcomers
         return blocks + _GROWTH_AT_ONCE * growth / self.block_size <= self.allocator.free
 
     # ---- running

@@ -88,10 +88,10 @@ def test_weights_changed_in_place_are_used_at_once(llama: PreTrainedModel) -> No
 @pytest.mark.parametrize("max_rows", [1, 7, 64])
 @pytest.mark.parametrize("chunk_tokens", [16, 512])
 def test_rollouts_do_not_depend_on_the_batch(llama: PreTrainedModel, max_rows: int, chunk_tokens: int) -> None:
-    prompts = prompts_of(LENGTHS)
-    expected = RolloutEngine(llama).generate(prompts, 5, SAMPLED)
+    prompts = prompts_of((5, 33, 70))
+    expected = RolloutEngine(llama).generate(prompts, 4, SAMPLED)
     engine = RolloutEngine(llama, max_rows=max_rows, chunk_tokens=chunk_tokens)
-    assert tokens(engine.generate(prompts, 5, SAMPLED)) == tokens(expected)
+    assert tokens(engine.generate(prompts, 4, SAMPLED)) == tokens(expected)
 
 
 def test_rollouts_do_not_depend_on_the_order_or_company_of_prompts(llama: PreTrainedModel) -> None:
@@ -105,12 +105,13 @@ def test_rollouts_do_not_depend_on_the_order_or_company_of_prompts(llama: PreTra
 
 def test_rollouts_survive_preemption(llama: PreTrainedModel) -> None:
     prompts = prompts_of(LENGTHS)
-    sampling = Sampling(max_new_tokens=150, stop_ids=(STOP,))
-    expected = RolloutEngine(llama).generate(prompts, 4, sampling)
-    engine = RolloutEngine(llama, cache_gib=gib_of_blocks(llama, 14))
-    rollouts = engine.generate(prompts, 4, sampling)
+    sampling = Sampling(max_new_tokens=80, stop_ids=(STOP,))
+    expected = RolloutEngine(llama).generate(prompts, 3, sampling)
+    engine = RolloutEngine(llama, cache_gib=gib_of_blocks(llama, 12))
+    engine.generate(prompts, 1, Sampling(max_new_tokens=1, stop_ids=()))  # so that it expects short rollouts
+    rollouts = engine.generate(prompts, 3, sampling)
     assert engine.stats.preemptions > 0
-    assert engine.stats.peak_blocks <= 14
+    assert engine.stats.peak_blocks <= 12
     assert tokens(rollouts) == tokens(expected)
     assert largest_gap(llama, prompts, rollouts) < 1e-4
 

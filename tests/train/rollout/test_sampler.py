@@ -45,7 +45,7 @@ def transformers_distribution(logits: torch.Tensor, settings: Sampling) -> torch
 )
 def test_frequencies_equal_the_distribution_of_transformers(vocab: int, changes: dict[str, float]) -> None:
     logits = torch.randn(vocab, generator=torch.Generator().manual_seed(vocab)) * 2
-    settings, draws = sampling(**changes), 20_000
+    settings, draws = sampling(**changes), 5_000
     draw = Sampler().draw(logits.expand(draws, -1).clone(), settings, even_numbers(draws))
     frequencies = torch.bincount(draw.tokens, minlength=vocab) / draws
     assert (frequencies - transformers_distribution(logits, settings)).abs().max() < 2 / draws
