@@ -4,6 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 RUN ?= quickstart
 SEED ?= 0
+ARGS ?=
 
 .DEFAULT_GOAL := help
 .PHONY: help setup quickstart test test-slow lint format clean
@@ -21,15 +22,15 @@ setup: $(VENV)/.installed  ## create .venv and install the project with its pinn
 
 quickstart: setup  ## train the small model on both tasks, evaluate, write the report (15 minutes on 2 cores)
 	ACCELERATE_USE_CPU=1 OMP_NUM_THREADS=1 $(BIN)/torchrun --nproc_per_node 2 -m train \
-		--config configs/quickstart.yaml --name $(RUN) --seed $(SEED)
+		--config configs/quickstart.yaml --name $(RUN) --seed $(SEED) $(ARGS)
 	$(BIN)/python scripts/evaluate.py --run runs/$(RUN)
 	$(BIN)/python scripts/report.py runs/$(RUN)
 
 test: setup  ## the test suite (under 10 minutes on 2 cores)
-	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -m "not slow and not gpu"
+	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -n auto -m "not slow and not gpu"
 
 test-slow: setup  ## the long checks as well
-	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest
+	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -n auto
 
 lint: setup  ## ruff and mypy
 	$(BIN)/ruff check .

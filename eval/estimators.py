@@ -49,9 +49,14 @@ def ratio(numerators: np.ndarray, denominators: np.ndarray) -> Estimate | None:
     """
     if not denominators.sum():
         return None
-    draws = _ratios(numerators, denominators, _resamples(len(numerators)))
-    low, high = _interval(draws)
-    return Estimate(float(numerators.sum() / denominators.sum()), low, high, int(denominators.sum()))
+    value, count = float(numerators.sum() / denominators.sum()), int(denominators.sum())
+    if value in (0, 1) and (numerators <= denominators).all():
+        # Every resample of a share that is 0 or 1 is the same; take each problem as one independent trial.
+        trials = int((denominators > 0).sum())
+        edge = wilson(round(value * trials), trials)
+        return Estimate(value, edge.low, edge.high, count)
+    low, high = _interval(_ratios(numerators, denominators, _resamples(len(numerators))))
+    return Estimate(value, low, high, count)
 
 
 def paired_difference(before: tuple[np.ndarray, np.ndarray], after: tuple[np.ndarray, np.ndarray]) -> Estimate | None:

@@ -7,6 +7,7 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+import torch
 import yaml
 from tqdm import tqdm
 
@@ -36,8 +37,11 @@ class Settings:
 
     def __post_init__(self) -> None:
         """Raise ValueError naming the first value out of its range."""
-        if self.problems < 2 or self.samples < 1:
-            raise ValueError(f"{self.problems} problems, {self.samples} samples each; expected at least 2 and 1.")
+        if self.problems < 2 or self.samples < 1 or self.max_new_tokens < 1:
+            raise ValueError(
+                f"{self.problems} problems, {self.samples} samples each, {self.max_new_tokens} new tokens; expected at "
+                "least 2, 1 and 1."
+            )
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,14 +65,15 @@ def read_source(path: Path) -> Source:
     return Source(
         load_mixture(config["tasks"]),
         int(config.get("split_seed", 0)),
-        str(config.get("system_prompt", "")),
-        int(config.get("max_completion_length", 512)),
+        config.get("system_prompt") or "",
+        int(config.get("max_completion_length", Settings().max_new_tokens)),
     )
 
 
 def config_of(checkpoint: Path) -> Path | None:
-    """The `config.yaml` of the run that a checkpoint lies in, or None."""
-    return next((path for parent in checkpoint.parents if (path := parent / "config.yaml").is_file()), None)
+    """The `config.yaml` of the run that a checkpoint, RUN/checkpoints/NAME, lies in, or None."""
+    path = checkpoint.parent.parent / "config.yaml"
+    return path if path.is_file() else None
 
 
 def checkpoints_of(run: Path) -> list[str]:
@@ -92,7 +97,11 @@ def evaluate(checkpoints: list[str], source: Source, settings: Settings, output:
     problems = draw_problems(source.parts, settings.split, settings.problems, source.split_seed)
     for checkpoint in checkpoints:  # whatever is missing is found out before the first minute is spent
         load_tokenizer(checkpoint)
-    output.mkdir(parents=True, exist_ok=True)
+        load_model(checkpoint)
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ValueError(f"The folder for results, {output}, cannot be made: {error.strerror}.") from None
     tables: list[list[Row]] = []
     for number, checkpoint in enumerate(checkpoints):
         rows = _sample(checkpoint, problems, source, settings)
@@ -156,7 +165,7 @@ def _of(rows: list[Row], task: str) -> list[Row]:
 
 def _sample(checkpoint: str, problems: list[Problem], source: Source, settings: Settings) -> list[Row]:
     tokenizer = load_tokenizer(checkpoint)
-    model = load_model(checkpoint)
+    model = load_model(checkpoint).to("cuda" if torch.cuda.is_available() else "cpu")
     sampling = Sampling(
         settings.max_new_tokens, stop_ids(model, tokenizer), temperature=settings.temperature, seed=settings.seed
     )

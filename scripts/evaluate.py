@@ -51,15 +51,16 @@ def main() -> int:
     given = parse()
     try:
         checkpoints = checkpoints_of(given.run) if given.run else given.checkpoint
-        config = given.config or config_of(Path(checkpoints[-1]).absolute())
+        found = [config for name in checkpoints if (config := config_of(Path(name).absolute()))]
+        config = given.config or next(iter(found), None)
         if config is None:
-            raise ValueError(f"{checkpoints[-1]} lies in no run folder; say whose problems to ask with --config FILE.")
+            raise ValueError(f"{checkpoints[0]} lies in no run folder; say whose problems to ask with --config FILE.")
         source = read_source(config)
         settings = Settings(
             given.problems,
             given.samples,
             given.temperature,
-            given.max_new_tokens or source.max_new_tokens,
+            source.max_new_tokens if given.max_new_tokens is None else given.max_new_tokens,
             given.seed,
             given.split,
             given.backend,

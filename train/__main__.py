@@ -1,7 +1,7 @@
 """Entry point: `accelerate launch -m train --config configs/quickstart.yaml`.
 
 Checks everything that can be checked, trains the cold start where the run has one, then trains by reinforcement.
-Exit codes: 0 done, 2 refused before any work, 3 stopped by the collapse guard.
+Exit codes: 0 done, 2 refused before any work, 3 stopped by the collapse guard or the engine's parity gate.
 """
 
 import os
@@ -16,6 +16,7 @@ from transformers.utils import logging
 
 from train.callbacks import say
 from train.config import parse_config
+from train.rollout.parity import ParityError
 from train.run import prepare, train
 
 
@@ -40,10 +41,12 @@ def main() -> int:
         if int(os.environ.get("RANK", "0")) == 0:
             say(f"error: {error}")
         return 2
-    stopped = train(run, training)
+    try:
+        stopped = train(run, training)
+    except ParityError as error:
+        stopped = f"Stopped: {error}"
     if stopped is not None:
-        if state.is_main_process:
-            say(stopped)
+        say(stopped)
         return 3
     return 0
 

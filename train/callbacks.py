@@ -111,7 +111,9 @@ class CollapseGuard(TrainerCallback):
         steps = [int(path.name.split("-")[1]) for path in self.checkpoints.glob("checkpoint-*")]
         good = max((step for step in steps if step <= self.best_step), default=None)
         path = self.checkpoints / (f"checkpoint-{good}" if good is not None else "cold-start")
-        return f"Go back to {path} (--model {path} --cold_start_steps 0) with a lower learning rate."
+        if not path.is_dir():
+            return "No checkpoint was saved before that; start anew with a lower learning rate."
+        return f"Go back to {path}: a new --name, --model {path}, no cold start, and a lower learning rate."
 
 
 def say(line: str) -> None:

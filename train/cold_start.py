@@ -40,7 +40,8 @@ class DemonstrationTrainer(SFTTrainer):
         judged = torch.isin(targets, self.judgement_ids.to(targets.device))  # (rows, width - 1)
         weights = (targets != -100) * torch.where(judged, self.judgement_weight, 1.0)
         right = outputs.is_top1[judged].float()
-        self._metrics["train"]["judgement_accuracy"].append(right.mean().item() if len(right) else float("nan"))
+        if len(right):
+            self._metrics["train"]["judgement_accuracy"].append(right.mean().item())
         return -(outputs.log_probs * weights).sum() / weights.sum().clamp(min=1)
 
 

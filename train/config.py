@@ -36,7 +36,19 @@ RL_DEFAULTS: dict[str, Any] = {
     "report_to": "none",
     "remove_unused_columns": False,
     "disable_tqdm": True,  # our own bar shows what matters in RL
+    "gradient_checkpointing": False,  # a second forward that small models do not need
 }
+# Follow from other options, so a saved configuration leaves them out.
+DERIVED = ("output_dir", "generation_batch_size", "steps_per_generation")
+# Options of TRL that our rollouts or our prompts would silently ignore.
+REFUSED = {
+    "use_vllm": False,
+    "use_transformers_continuous_batching": False,
+    "repetition_penalty": 1.0,
+    "generation_kwargs": None,
+    "chat_template_kwargs": None,
+}
+LOSSES = ("grpo", "dr_grpo", "dapo", "bnpo", "cispo", "sapo", "luspo", "vespo")
 
 
 @dataclass
@@ -108,7 +120,13 @@ class RunConfig:
         """Raise ValueError naming the first value that cannot be, before any work starts."""
         self.tasks = _mapping("tasks", self.tasks)
         self.scratch = _mapping("scratch", self.scratch)
-        if not self.name or self.name in (".", "..") or "/" in self.name or "\\" in self.name:
+        if (
+            not isinstance(self.name, str)
+            or not self.name
+            or self.name in (".", "..")
+            or "/" in self.name
+            or "\\" in self.name
+        ):
             raise ValueError(f"name is {self.name!r}; expected a folder name, such as --name my-run.")
         if self.resume and self.overwrite:
             raise ValueError("--resume and --overwrite exclude each other; give one.")
@@ -116,6 +134,8 @@ class RunConfig:
             raise ValueError(f"backend is {self.backend!r}; expected one of: {', '.join(BACKENDS)}.")
         if self.model_dtype not in ("float32", "bfloat16"):
             raise ValueError(f"model_dtype is {self.model_dtype!r}; expected float32 or bfloat16.")
+        if self.model == "scratch" and self.lora_rank:
+            raise ValueError(f"lora_rank is {self.lora_rank}, but model is scratch; LoRA needs a trained model, use 0.")
         if self.model == "scratch":
             check_scratch(self.scratch)
         elif self.scratch:
@@ -165,11 +185,36 @@ def parse_config(arguments: Sequence[str] | None = None) -> tuple[RunConfig, GRP
         raise ValueError(
             f"Config file {error.filename} does not exist; --config takes the path of a YAML file."
         ) from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ValueError(f"The config file cannot be read: {error}.") from None
+    except TypeError as error:
+        raise ValueError(f"A value in the configuration has the wrong type: {error}.") from None
     except yaml.YAMLError as error:
         raise ValueError(f"The config file is not valid YAML: {' '.join(str(error).split())}") from None
+    training.bf16 = training.bf16 and not training.use_cpu  # a CPU is no faster in it
     training.output_dir = str(run.folder / "checkpoints")
+    # A batch larger than its share of the validation problems would be filled up with copies of them.
+    share = max(1, -(-run.validation_problems // world_size()))
+    training.per_device_eval_batch_size = min(training.per_device_eval_batch_size, share)
+    check_options(training)
     check_groups(training)
     return run, training
+
+
+def check_options(training: GRPOConfig) -> None:
+    """Refuse options of TRL that would be ignored here, and values that TRL would find wrong only after hours."""
+    for name, default in REFUSED.items():
+        if getattr(training, name) not in (default, None):
+            raise ValueError(f"{name} is {getattr(training, name)!r}, which Rethink would ignore; leave it out.")
+    if training.loss_type not in LOSSES:
+        raise ValueError(f"loss_type is {training.loss_type!r}; expected one of: {', '.join(LOSSES)}.")
+    if training.temperature <= 0:
+        raise ValueError(f"temperature is {training.temperature}; RL samples, so it must be above 0.")
+    if training.steps_per_generation < training.gradient_accumulation_steps:
+        raise ValueError(
+            f"steps_per_generation is {training.steps_per_generation}, less than gradient_accumulation_steps, "
+            f"{training.gradient_accumulation_steps}: one update would mix several generations. Make them equal."
+        )
 
 
 def check_groups(training: GRPOConfig) -> None:
@@ -184,12 +229,12 @@ def check_groups(training: GRPOConfig) -> None:
 
 
 def save_config(run: RunConfig, training: GRPOConfig, path: Path) -> None:
-    """Write the configuration as YAML that `--config` reads back: ours whole, TRL's where it is not the default."""
+    """Write the configuration as YAML that `--config` reads back: ours whole, TRL's where a default would differ."""
     resolved = {key: value for key, value in vars(run).items() if key not in ("resume", "overwrite")}
-    default = GRPOConfig(output_dir=training.output_dir, bf16=False, use_cpu=training.use_cpu)
-    derived = {"output_dir", "generation_batch_size", "steps_per_generation"}
+    default = GRPOConfig(output_dir=training.output_dir, bf16=False).to_dict()
     for key, value in training.to_dict().items():
-        if key not in derived and key in GRPOConfig.__dataclass_fields__ and value != default.to_dict().get(key):
+        known = key in GRPOConfig.__dataclass_fields__ and key not in DERIVED
+        if known and (key in RL_DEFAULTS or key == "use_cpu" or value != default.get(key)):
             resolved[key] = value
     path.write_text(yaml.safe_dump(resolved, sort_keys=False, allow_unicode=True))
 

@@ -41,7 +41,8 @@ def token_counts(tokenizer: PreTrainedTokenizerBase, completion_ids: Sequence[in
     Counted on the sampled ids, never on text encoded anew. `opened` says that the prompt ended with `<think>`. A
     completion that does not think is all answer, one that never closes its thinking all thinking.
     """
-    ids = [token for token in completion_ids if token not in tokenizer.all_special_ids]
+    special = set(tokenizer.all_special_ids)
+    ids = [token for token in completion_ids if token not in special]
     begin = (0, 0) if opened else _place(tokenizer, ids, OPEN)
     if begin is None:
         return 0, len(ids)

@@ -87,14 +87,13 @@ class CorrectnessReward:
         for row in rows:
             row |= {"step": step, "split": split[0]}
         self.log.write(rows, step, split[0])
-        tasks = sorted({row["task"] for row in rows})
-        for name, column in (("accuracy", "correct"), ("format", "format"), ("truncated", "truncated")):
-            log_metric(name, _mean(rows, column))
-        log_metric("thinking_tokens", _mean(rows, "thinking_tokens"))
-        log_metric("verifier_errors", float(sum(row["error"] is not None for row in rows)))
-        if len(tasks) > 1:
-            for task in tasks:
-                log_metric(f"accuracy/{task}", _mean([row for row in rows if row["task"] == task], "correct"))
+        for row in rows:  # one value a rollout: TRL averages over all of them, on every process
+            log_metric("accuracy", float(row["correct"]))
+            log_metric(f"accuracy/{row['task']}", float(row["correct"]))
+            log_metric("format", float(row["format"]))
+            log_metric("truncated", float(row["truncated"]))
+            log_metric("thinking_tokens", float(row["thinking_tokens"]))
+            log_metric("verifier_errors", float(row["error"] is not None))
         return [row["reward"] for row in rows]
 
     def _row(self, ids: list[int], problem: Problem) -> dict[str, Any]:
@@ -115,7 +114,3 @@ class CorrectnessReward:
             "truncated": truncated,
             "thinking_tokens": token_counts(self.tokenizer, ids, self.opened)[0],
         }
-
-
-def _mean(rows: list[dict[str, Any]], column: str) -> float:
-    return sum(float(row[column]) for row in rows) / len(rows)

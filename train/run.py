@@ -14,7 +14,7 @@ from train.callbacks import CollapseGuard, MetricsFile, ProgressBar, say
 from train.cold_start import cold_start
 from train.config import RunConfig, save_config
 from train.models import load_model, load_tokenizer
-from train.prompts import messages, stop_ids
+from train.prompts import messages, prompt_ids, stop_ids
 from train.rewards import CorrectnessReward, RolloutLog
 from train.rollout.engine import RolloutEngine
 from train.run_folder import (
@@ -34,7 +34,8 @@ def prepare(run: RunConfig, training: GRPOConfig) -> None:
     """Check all that can go wrong before any work, then make the run folder. Raises ValueError with one clear line."""
     refuse_existing(run)
     draw_problems(run.parts, "validation", run.validation_problems, run.split_seed)
-    model, _ = start_model(run, training.seed)
+    model, tokenizer = start_model(run, training.seed)
+    check_lengths(run, training, model, tokenizer)
     if run.backend == "engine":
         RolloutEngine(model)  # refuses, by name, a model that it cannot run
     lora_share = 0.1 if run.lora_rank else 1.0  # adapters are a small part of the weights; this is on the safe side
@@ -43,6 +44,20 @@ def prepare(run: RunConfig, training: GRPOConfig) -> None:
     if not run.resume:
         save_config(run, training, run.folder / "config.yaml")
         write_environment(run.folder / "environment.json", training.seed)
+
+
+def check_lengths(
+    run: RunConfig, training: GRPOConfig, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase
+) -> None:
+    """Refuse completions that would run past the model's context. Raises ValueError."""
+    problems = draw_problems(run.parts, "train", min(200, run.train_problems), run.split_seed)
+    longest = max(len(prompt_ids(tokenizer, messages(problem, run.system_prompt))) for problem in problems)
+    context = model.config.get_text_config().max_position_embeddings
+    if longest + training.max_completion_length > context:
+        raise ValueError(
+            f"max_completion_length is {training.max_completion_length} and prompts take up to {longest} tokens, more "
+            f"together than the model's context of {context}; ask for at most {context - longest}."
+        )
 
 
 def start_model(run: RunConfig, seed: int) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
@@ -85,11 +100,11 @@ def reinforce(
     guard = CollapseGuard(run.guard_fraction, run.folder / "checkpoints")
     metrics = run.folder / "metrics.jsonl"
     resumed = last_checkpoint(run.folder) if run.resume else None
-    if resumed is not None and rank == 0:
-        step = int(resumed.name.split("-")[1])
+    if run.resume and rank == 0:
+        step = int(resumed.name.split("-")[1]) if resumed else 0
         rollouts.forget_after(step)
         truncate_metrics(metrics, step)
-        say(f"Resuming from {resumed}.")
+        say(f"Resuming from {resumed}." if resumed else "No checkpoint was saved yet; reinforcement starts anew.")
     trainer = ReasoningTrainer(
         model=model,
         reward_funcs=CorrectnessReward(tokenizer, stop_ids(model, tokenizer), rollouts),

@@ -5,6 +5,7 @@ a rollout back end that samples a whole group at once, and each micro-batch shed
 Pinned to trl 1.16; `tests/train/test_trl_seams.py` checks the signatures that are relied on here.
 """
 
+from dataclasses import replace
 from itertools import groupby
 from typing import Any
 
@@ -63,7 +64,10 @@ class ReasoningTrainer(GRPOTrainer):
             seed=self.args.seed,
         )
         if self.backend == "generate":
-            return GenerateBackend(model, self.processing_class.pad_token_id).generate(prompts, samples, sampling)
+            # Its random stream knows neither step nor process, so the seed must.
+            seed = hash((self.args.seed, self._step, self.accelerator.process_index)) % 2**32
+            backend = GenerateBackend(model, self.processing_class.pad_token_id)
+            return backend.generate(prompts, samples, replace(sampling, seed=seed))
         if self.engine is None or self.engine.model is not model:
             self.engine = RolloutEngine(model, cache_gib=self.cache_gib)
         with self.accelerator.autocast():
@@ -104,4 +108,8 @@ class ReasoningTrainer(GRPOTrainer):
         return self._buffered_inputs[self._step % slices]
 
     def _compute_loss(self, model: torch.nn.Module, inputs: dict[str, Any]) -> torch.Tensor:
-        return super()._compute_loss(model, trim_padding(inputs))
+        loss = super()._compute_loss(model, trim_padding(inputs))
+        # A micro-batch that is masked whole, on every process, has no entropy; TRL would average in a zero.
+        if not self.accelerator.gather(inputs["completion_mask"].sum()).any():
+            self._metrics["train" if self.model.training else "eval"]["entropy"].pop()
+        return loss

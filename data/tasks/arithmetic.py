@@ -62,7 +62,7 @@ def generate(rng: random.Random, settings: Settings) -> Problem:
 
 def verify(problem: Problem, answer: str) -> Verdict:
     """Judge a whole number, written in ASCII digits and nothing else."""
-    if not re.fullmatch(r"-?(0|[1-9][0-9]{0,17})", answer):
+    if not re.fullmatch(r"0|-?[1-9][0-9]{0,17}", answer):
         return Verdict(correct=False, format=False, reason="no whole number")
     if int(answer) != problem.facts["target"]:
         return Verdict(correct=False, format=True, reason=f"{answer}, not {problem.facts['target']}")

@@ -128,19 +128,19 @@ def demonstrate(problem: Problem, rng: random.Random, settings: Settings) -> str
     tried: set[str] = set()
     words: list[str] = []
     answer = "none"
-    kept: tuple[list[Term], list[str]] | None = None  # the terms before the last move of the last attempt
+    kept: list[Term] | None = None  # the terms before the last move of the last attempt
     for _ in range(settings.attempts):
         terms, steps = start, list[str]()
         lead = "try"
-        if kept is not None and rng.random() < settings.keep and _untried(kept[0], tried, settings.largest_target):
-            lead, terms = "or", kept[0]
+        if kept is not None and rng.random() < settings.keep and _untried(kept, tried, settings.largest_target):
+            lead, terms = "or", kept
         guided = lead == "try" and rng.random() < settings.guided
         while len(terms) > 1:
             move = _choose(terms, target, tried, rng, settings, guided)
             if move is None:
                 break
             if len(terms) == 2:
-                kept = (terms, steps)
+                kept = terms
             value, stated = _state(move, rng, settings)
             steps.append(stated)
             terms = [*_without(terms, move), Term(value, f"( {move.left.text} {move.operator} {move.right.text} )")]
@@ -163,7 +163,7 @@ def parse_trace(problem: Problem, thinking: str) -> Trace:
     numbers, target = problem.facts["numbers"], problem.facts["target"]
     trace = Trace()
     chain: list[Step] = []
-    for match in re.finditer(r"(try|or)\b(.*?)(?=\btry\b|\bor\b|$)", thinking, re.DOTALL):
+    for match in re.finditer(r"\b(try|or)\b(.*?)(?=\btry\b|\bor\b|$)", thinking, re.DOTALL):
         kept = chain[:-1] if match[1] == "or" else []
         steps, standing = _steps(match[2], match.start(2))
         trace.steps += steps

@@ -33,7 +33,9 @@ def test_without_a_checkpoint_it_is_back_to_the_cold_start(tmp_path):
     assert "cold-start" in guard.message
 
 
-@pytest.mark.parametrize("rewards", [[0.1 * (i % 3) for i in range(60)], [i / 100 for i in range(60)], [0.4] * 8 + [0.3] * 40])
+@pytest.mark.parametrize(
+    "rewards", [[0.1 * (i % 3) for i in range(60)], [i / 100 for i in range(60)], [0.4] * 8 + [0.3] * 40]
+)
 def test_noise_and_a_slow_drift_do_not_stop_a_run(tmp_path, rewards):
     assert feed(CollapseGuard(0.5, tmp_path), rewards) is None
 
@@ -52,4 +54,9 @@ def test_metrics_are_lines_of_json_and_a_resumed_run_drops_the_later_ones(tmp_pa
     path.write_text(path.read_text() + '{"phase": "rl", "st')  # cut off by a kill
     truncate_metrics(path, 2)
     rows = [json.loads(line) for line in path.read_text().splitlines()]
-    assert [(row["phase"], row["step"]) for row in rows] == [("cold-start", 10), ("cold-start", 20), ("rl", 1), ("rl", 2)]
+    assert [(row["phase"], row["step"]) for row in rows] == [
+        ("cold-start", 10),
+        ("cold-start", 20),
+        ("rl", 1),
+        ("rl", 2),
+    ]

@@ -1,3 +1,5 @@
+from collections import defaultdict
+
 import pyarrow.dataset as ds
 import pytest
 from transformers import TrainerState
@@ -15,15 +17,15 @@ def reward(tokenizer, tmp_path):
 
 def ask(reward, tokenizer, completions, step=0, split="train", problem=PROBLEM):
     """Rewards of the completions, and the metrics logged; a completion without <|end|> was cut off."""
-    logged = {}
+    values = defaultdict(list)
     rewards = reward(
         completion_ids=[tokenizer.encode(text) for text in completions],
         problem=[problem.to_json()] * len(completions),
         split=[split] * len(completions),
         trainer_state=TrainerState(global_step=step),
-        log_metric=logged.__setitem__,
+        log_metric=lambda name, value: values[name].append(value),
     )
-    return rewards, logged
+    return rewards, {name: sum(found) / len(found) for name, found in values.items()}
 
 
 def test_only_a_correct_well_formed_finished_answer_scores(reward, tokenizer):

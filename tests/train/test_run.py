@@ -90,7 +90,9 @@ def test_a_run_trains_explains_itself_and_resumes(launch, tmp_path):
     environment = json.loads((run / "environment.json").read_text())
     assert environment["packages"]["trl"].startswith("1.16")
     metrics = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
-    assert {"reward", "accuracy", "thinking_tokens", "truncated", "logprob_gap/max"} <= metrics[-3].keys() | metrics[-4].keys()
+    assert {"reward", "accuracy", "thinking_tokens", "truncated", "logprob_gap/max"} <= metrics[-3].keys() | metrics[
+        -4
+    ].keys()
     rows = ds.dataset(run / "rollouts.parquet").to_table().to_pylist()
     assert sorted({row["step"] for row in rows if row["split"] == "train"}) == [1, 2]
     assert len([row for row in rows if row["split"] == "train"]) == 2 * 8

@@ -35,7 +35,9 @@ class GenerateBackend:
             raise ValueError("the `generate` back end cannot enforce a thinking budget; use RolloutEngine.")
         every = [prompt for prompt in prompts for _ in range(samples_per_prompt)]
         rollouts: list[Rollout] = []
-        with torch.random.fork_rng(devices=[]), evaluation_mode(self.model):
+        device = next(self.model.parameters()).device
+        cuda = [device] if device.type == "cuda" else []
+        with torch.random.fork_rng(devices=cuda), evaluation_mode(self.model):
             torch.manual_seed(sampling.seed)
             for start in range(0, len(every), self.rows):
                 batch = self._generate(every[start : start + self.rows], sampling)

@@ -42,7 +42,9 @@ def check(
     plain = forward_logprobs(model, temperature)
     trainer = logprobs_of or plain
     report = compare(prompts, rollouts, trainer, most=most)
-    dtype = torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else next(model.parameters()).dtype
+    weight = next(model.parameters())
+    autocast = torch.is_autocast_enabled(weight.device.type)
+    dtype = torch.get_autocast_dtype(weight.device.type) if autocast else weight.dtype
     bound = LIMITS[dtype] if limit is None else limit
     if report.largest <= bound:
         return report
