@@ -58,6 +58,12 @@ def test_the_interval_covers_the_truth_about_as_often_as_it_says():
     assert 0.90 <= covered / 200 <= 0.99
 
 
+def test_a_rate_of_none_or_all_has_the_width_of_its_problems():
+    none, every = ratio(np.zeros(50), np.full(50, 4.0)), ratio(np.full(50, 4.0), np.full(50, 4.0))
+    assert (none.low, none.high) == (0, pytest.approx(wilson(0, 50).high))
+    assert (every.low, every.high) == (pytest.approx(wilson(50, 50).low), 1)
+
+
 def test_a_paired_difference_cancels_what_makes_problems_hard():
     rng = np.random.default_rng(0)
     difficulty = rng.beta(0.3, 0.3, 300)

@@ -28,9 +28,14 @@ def test_a_collapse_stops_the_run_and_names_the_checkpoint_to_go_back_to(tmp_pat
 
 
 def test_without_a_checkpoint_it_is_back_to_the_cold_start(tmp_path):
+    (tmp_path / "cold-start").mkdir()
     guard = CollapseGuard(0.5, tmp_path)
     feed(guard, [0.4] * 8 + [0.0] * 20)
     assert "cold-start" in guard.message
+    (tmp_path / "cold-start").rmdir()
+    guard = CollapseGuard(0.5, tmp_path)
+    feed(guard, [0.4] * 8 + [0.0] * 20)
+    assert "No checkpoint was saved" in guard.message
 
 
 @pytest.mark.parametrize(

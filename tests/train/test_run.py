@@ -112,6 +112,32 @@ def test_a_run_trains_explains_itself_and_resumes(launch, tmp_path):
     assert code == 0 and not (run / "checkpoints" / "checkpoint-3").exists()
 
 
+def test_a_resume_before_the_first_checkpoint_starts_reinforcement_anew(launch, tmp_path):
+    assert launch("--save_strategy", "no")[0] == 0
+    code, said = launch("--resume", "--save_strategy", "no")
+    assert code == 0 and "starts anew" in said
+    run = tmp_path / "runs" / "tiny"
+    metrics = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    assert [row["step"] for row in metrics if "reward" in row] == [1, 2]
+    rows = ds.dataset(run / "rollouts.parquet").to_table().to_pylist()
+    assert len([row for row in rows if row["split"] == "validation"]) == 4
+
+
+def test_completions_longer_than_the_context_are_refused(launch):
+    code, said = launch(max_completion_length=5_000)
+    assert code == 2 and "ask for at most 10" in said
+
+
+def test_overwriting_never_deletes_the_model_to_start_from(launch, tmp_path, checkpoint):
+    folder = tmp_path / "runs" / "tiny"
+    folder.mkdir(parents=True)
+    (folder / "config.yaml").write_text("name: tiny")
+    shutil.move(checkpoint, folder / "checkpoint-1")
+    code, said = launch("--overwrite", model=str(folder / "checkpoint-1"), scratch=None)
+    assert code == 2 and "would delete the model" in said
+    assert (folder / "checkpoint-1" / "config.json").exists()
+
+
 def test_overwriting_never_deletes_what_is_no_run(launch, tmp_path):
     folder = tmp_path / "runs" / "tiny"
     folder.mkdir(parents=True)
@@ -121,8 +147,8 @@ def test_overwriting_never_deletes_what_is_no_run(launch, tmp_path):
     assert (folder / "thesis.tex").exists()
 
 
-def test_lora_trains_through_cold_start_and_rl_and_saves_an_adapter(launch, tmp_path):
-    code, _ = launch(lora_rank=4)
+def test_lora_trains_through_cold_start_and_rl_and_saves_an_adapter(launch, tmp_path, checkpoint):
+    code, _ = launch(lora_rank=4, model=str(checkpoint), scratch=None)
     assert code == 0
     saved = tmp_path / "runs" / "tiny" / "checkpoints" / "checkpoint-2"
     assert (saved / "adapter_config.json").is_file() and not (saved / "model.safetensors").exists()
@@ -145,3 +171,5 @@ def test_two_processes_give_a_working_run(tmp_path):
     first = [row for row in rows if row["split"] == "train" and row["step"] == 1]
     assert len(first) == 2 * 8  # each process samples its own groups
     assert len({row["problem"] for row in first}) == 4
+    validation = [row["problem"] for row in rows if row["split"] == "validation"]
+    assert len(validation) == len(set(validation)) == 4

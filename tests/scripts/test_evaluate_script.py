@@ -1,0 +1,55 @@
+"""The evaluation script as a user calls it."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).parents[2]
+
+
+def evaluate(*arguments):
+    return subprocess.run(
+        [sys.executable, "scripts/evaluate.py", *map(str, arguments)], cwd=ROOT, capture_output=True, text=True
+    )
+
+
+@pytest.fixture
+def config(tmp_path):
+    path = tmp_path / "config.yaml"
+    path.write_text(yaml.safe_dump({"tasks": {"countdown": {}}, "max_completion_length": 8}))
+    return path
+
+
+def test_it_evaluates_a_checkpoint_and_prints_a_table(tmp_path, checkpoint, config):
+    done = evaluate(
+        "--checkpoint", checkpoint, "--config", config, "--problems", 3, "--samples", 2, "--output", tmp_path / "o"
+    )
+    assert done.returncode == 0, done.stderr
+    assert "accuracy" in done.stdout and "thinking tokens" in done.stdout
+    assert json.loads((tmp_path / "o" / "results.json").read_text())["settings"]["problems"] == 3
+
+
+def test_a_checkpoint_without_tokenizer_is_one_clear_line(tmp_path, checkpoint, config):
+    for path in checkpoint.glob("tokenizer*"):
+        path.unlink()
+    done = evaluate("--checkpoint", checkpoint, "--config", config, "--output", tmp_path / "o")
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: ") and "tokenizer" in done.stderr and done.stderr.count("\n") == 1
+    assert not (tmp_path / "o").exists()
+
+
+def test_a_folder_that_is_no_checkpoint_is_one_clear_line(tmp_path, config):
+    (tmp_path / "junk").mkdir()
+    done = evaluate("--checkpoint", tmp_path / "junk", "--config", config)
+    assert done.returncode == 2
+    assert "is no checkpoint" in done.stderr and done.stderr.count("\n") == 1
+
+
+def test_a_checkpoint_in_no_run_needs_a_config(checkpoint):
+    done = evaluate("--checkpoint", checkpoint)
+    assert done.returncode == 2
+    assert "--config" in done.stderr
