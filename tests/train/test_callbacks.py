@@ -23,7 +23,7 @@ def test_a_collapse_stops_the_run_and_names_the_checkpoint_to_go_back_to(tmp_pat
     guard = CollapseGuard(0.5, tmp_path)
     stopped = feed(guard, [0.4] * 12 + [0.02] * 20)
     assert stopped is not None and stopped <= 12 + WINDOW
-    assert "checkpoint-5 " in guard.message  # the newest one that is no later than the best mean, at step 8
+    assert "checkpoint-5:" in guard.message  # the newest one that is no later than the best mean, at step 8
     assert "0.400" in guard.message
 
 
