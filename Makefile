@@ -21,7 +21,7 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 setup: $(VENV)/.installed  ## create .venv and install the project with its pinned dependencies
 
 quickstart: setup  ## train the small model on both tasks, evaluate, write the report (15 minutes on 2 cores)
-	ACCELERATE_USE_CPU=1 OMP_NUM_THREADS=1 $(BIN)/torchrun --nproc_per_node 2 -m train \
+	ACCELERATE_USE_CPU=1 OMP_NUM_THREADS=1 $(BIN)/torchrun --standalone --nproc_per_node 2 -m train \
 		--config configs/quickstart.yaml --name $(RUN) --seed $(SEED) $(ARGS)
 	$(BIN)/python scripts/evaluate.py --run runs/$(RUN)
 	$(BIN)/python scripts/report.py runs/$(RUN)

@@ -61,24 +61,28 @@ def split_of(canonical: str, seed: int) -> Split:
     return "test"
 
 
-def draw_problems(parts: list[Part], split: Split, count: int, seed: int, *, order: int = 0) -> list[Problem]:
+def draw_problems(
+    parts: list[Part], split: Split, count: int, seed: int, *, order: int = 0, at_most: bool = False
+) -> list[Problem]:
     """Draw `count` distinct problems of a split, each task's number by its weight, shuffled.
 
     `seed` fixes which problem belongs to which split, `order` which of a split's problems are drawn and how they are
     shuffled. A task with fewer problems than its share gives all it has, over and over for the train split; for the
-    others, which must not count a problem twice, ValueError says how many there are.
+    others, which must not count a problem twice, it gives them once where `at_most`, else ValueError says how many.
     """
     total_weight = sum(part.weight for part in parts)
     drawn: list[Problem] = []
+    shared = 0
     for number, part in enumerate(parts):
         last = number == len(parts) - 1
-        share = count - len(drawn) if last else round(count * part.weight / total_weight)
-        drawn += _draw(part, split, share, seed, order)
+        share = count - shared if last else round(count * part.weight / total_weight)
+        shared += share
+        drawn += _draw(part, split, share, seed, order, at_most)
     random.Random(f"{order}|{split}|shuffle").shuffle(drawn)
     return drawn
 
 
-def _draw(part: Part, split: Split, count: int, seed: int, order: int) -> list[Problem]:
+def _draw(part: Part, split: Split, count: int, seed: int, order: int, at_most: bool) -> list[Problem]:
     task = get_task(part.task)
     rng = random.Random(f"{seed}|{order}|{split}|{part.task}")
     found: dict[str, Problem] = {}
@@ -91,7 +95,7 @@ def _draw(part: Part, split: Split, count: int, seed: int, order: int) -> list[P
             found[problem.canonical] = problem
             misses = 0
     problems = list(found.values())
-    if len(problems) == count:
+    if len(problems) == count or (problems and at_most and split != "train"):
         return problems
     if split != "train" or not problems:
         raise ValueError(

@@ -1,7 +1,7 @@
 """Evaluate checkpoints on the same held-out problems with the same decoding, and compare them pair by pair."""
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -92,9 +92,12 @@ def checkpoints_of(run: Path) -> list[str]:
 def evaluate(checkpoints: list[str], source: Source, settings: Settings, output: Path) -> dict[str, Any]:
     """Sample every checkpoint, measure each, compare each with the first; writes parquet and `results.json`.
 
+    A task that has fewer held-out problems than its share of `settings.problems` gives all it has.
+
     A checkpoint's samples are on disk, as `samples-N.parquet`, before the next one is sampled.
     """
-    problems = draw_problems(source.parts, settings.split, settings.problems, source.split_seed)
+    problems = draw_problems(source.parts, settings.split, settings.problems, source.split_seed, at_most=True)
+    settings = replace(settings, problems=len(problems))
     for checkpoint in checkpoints:  # whatever is missing is found out before the first minute is spent
         load_tokenizer(checkpoint)
         load_model(checkpoint)

@@ -50,6 +50,11 @@ def test_too_few_test_problems_are_an_error_that_says_how_many_there_are():
         draw_problems(load_mixture({"countdown": {"numbers": 2, "largest": 5}}), "test", 500, 0)
 
 
+def test_at_most_gives_each_test_problem_once():
+    drawn = draw_problems(load_mixture({"countdown": {"numbers": 2, "largest": 5}}), "test", 500, 0, at_most=True)
+    assert 0 < len(drawn) == len({problem.canonical for problem in drawn}) < 500
+
+
 @pytest.mark.parametrize(
     ("spec", "message"),
     [

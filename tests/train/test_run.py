@@ -158,7 +158,7 @@ def test_two_processes_give_a_working_run(tmp_path):
     config.write_text(yaml.safe_dump(TINY | {"runs_dir": str(tmp_path / "runs")}))
     torchrun = Path(sys.executable).parent / "torchrun"
     done = subprocess.run(
-        [torchrun, "--nproc_per_node", "2", "--master_port", "0", "-m", "train", "--config", config],
+        [torchrun, "--nproc_per_node", "2", "--standalone", "-m", "train", "--config", config],
         cwd=ROOT,
         env=os.environ | {"ACCELERATE_USE_CPU": "1", "OMP_NUM_THREADS": "1"},
         capture_output=True,
