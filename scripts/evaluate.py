@@ -32,7 +32,7 @@ def parse() -> argparse.Namespace:
         "--config", type=Path, help="whose problems (default: the config of the run that a checkpoint is in)"
     )
     parser.add_argument(
-        "--problems", type=int, default=default.problems, help="held-out problems (default: %(default)s)"
+        "--problems", type=int, default=default.problems, help="held-out problems, at most (default: %(default)s)"
     )
     parser.add_argument("--samples", type=int, default=default.samples, help="samples of each (default: %(default)s)")
     parser.add_argument("--temperature", type=float, default=default.temperature, help="(default: %(default)s)")
