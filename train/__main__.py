@@ -4,7 +4,7 @@ Checks everything that can be checked, trains the cold start where the run has o
 Exit codes of a process:
   0    done
   2    refused before any work
-  3    stopped by the collapse guard or the engine's parity gate
+  3    stopped by a guard: the reward collapsed, the numbers were not finite, or the engine left the trainer
   4    stopped by SIGINT or SIGTERM after the step in hand, which is saved; 130 or 143: at once, by a second signal
   5    the disk is full or cannot be written; the last checkpoint is whole
   6    another process of the run died
@@ -26,9 +26,11 @@ from trl import GRPOConfig
 
 from train.callbacks import say
 from train.config import RunConfig, parse_config
+from train.nonfinite import NonFiniteSteps
 from train.ranks import RankWatch
 from train.resume import CheckpointError
 from train.rollout.parity import ParityError
+from train.rollout.sampler import NonFiniteLogits
 from train.run import prepare, train
 from train.signals import Interrupted
 
@@ -79,6 +81,12 @@ def outcome(run: RunConfig, training: GRPOConfig) -> tuple[int, str | None]:
         stopped = train(run, training)
         return (0, None) if stopped is None else (3, stopped)
     except ParityError as error:
+        return 3, f"Stopped: {error}"
+    except NonFiniteSteps as error:
+        return 3, str(error)
+    except ValueError as error:
+        if not isinstance(error.__cause__, NonFiniteLogits):
+            raise
         return 3, f"Stopped: {error}"
     except Interrupted as error:
         return 4, str(error)
