@@ -28,6 +28,11 @@ from train.checkpoint_files import UNFINISHED, discard_after, newest_whole, publ
 REFERENCE = "reference.safetensors"
 COUNTERS = ("_tr_loss", "_total_loss_scalar", "_globalstep_last_logged", "_total_train_tokens")
 
+# transformers loads the optimiser of several processes to their device, and torch does not know one called cpu:0.
+torch.serialization.register_package(
+    0, lambda storage: None, lambda storage, location: storage if location.startswith("cpu:") else None
+)
+
 
 class CheckpointError(RuntimeError):
     """A checkpoint could not be written; the message is one line that says what is left."""
