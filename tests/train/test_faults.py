@@ -92,13 +92,15 @@ def finish(config: Path, name: str, whole: dict, code: int) -> tuple[bool, str]:
     run = config.parent / name
     kept = nothing_lost(run)
     started = (run / "config.yaml").is_file()
-    if in_child(lambda: launch(config, "--name", name, *(["--resume"] if started else []))) != 0:
-        return False, f"exit {code}; the resumed run failed"
     try:
+        resumed = in_child(lambda: launch(config, "--name", name, *(["--resume"] if started else [])))
+        if resumed != 0:
+            return False, f"exit {code}; the resumed run ended with {resumed}"
         assert_same(what_was_left(run, STEPS), whole)
     except AssertionError as error:
         return False, f"exit {code}; not the same: {str(error)[:80]}"
-    shutil.rmtree(run)
+    finally:
+        shutil.rmtree(run)
     return kept, f"exit {code}; same to the last bit" + ("" if kept else ", but rollouts were lost")
 
 
