@@ -35,7 +35,7 @@ torch.serialization.register_package(
 
 
 class CheckpointError(RuntimeError):
-    """A checkpoint could not be written; the message is one line that says what is left."""
+    """A checkpoint could not be written, or none can be read; the message is one line that says what is left."""
 
 
 class EpochSampler(Sampler[int]):
@@ -166,18 +166,26 @@ class ResumableTrainer(Trainer):
 def resume_point(folder: Path) -> Path | None:
     """The newest whole checkpoint in `folder`, or None; says what was passed over, and moves it out of the way.
 
-    The first process looks, and all take what it found.
+    The first process looks, and all take what it found. Raises CheckpointError where there are checkpoints and none is
+    whole: to start anew without a word could cost days.
     """
-    found: list[str | None] = [None]
+    found: list[str | None] = [None, None]  # the checkpoint, or why there is none
     if PartialState().is_main_process:
         path, passed_over = newest_whole(folder)
         for line in passed_over:
             say(line)
-        discard_after(folder, step_of(path) if path else -1)
-        found = [str(path) if path else None]
+        if path is not None:
+            found = [str(path), None]
+        elif passed_over:
+            found = [None, f"None of the checkpoints in {folder} is whole; --overwrite starts the run anew."]
+        if found[1] is None:
+            discard_after(folder, step_of(path) if path else -1)
     if PartialState().num_processes > 1:
         broadcast_object_list(found)
-    return Path(found[0]) if found[0] else None
+    checkpoint, complaint = found
+    if complaint:
+        raise CheckpointError(complaint)
+    return Path(checkpoint) if checkpoint else None
 
 
 def _what_is_left(folder: Path, name: str, error: Exception) -> str:

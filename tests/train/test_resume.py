@@ -111,6 +111,18 @@ def test_a_damaged_checkpoint_is_passed_over_and_kept_aside(tmp_path, capfd):
     assert_same(what_was_left(tmp_path / "broken", 4), what_was_left(tmp_path / "whole", 4))
 
 
+def test_a_run_without_a_whole_checkpoint_is_not_started_anew_without_being_asked(tmp_path, capfd):
+    config = write_config(tmp_path, max_steps=2, save_steps=1, cold_start_steps=0, eval_strategy="no")
+    assert launch(config, "--name", "run") == 0
+    checkpoints = tmp_path / "run" / "checkpoints"
+    for seal in checkpoints.glob("*/complete.json"):
+        seal.unlink()
+    assert launch(config, "--name", "run", "--resume") == 5
+    said = capfd.readouterr().err
+    assert said.count("Passed over") == 2 and "--overwrite starts the run anew" in said
+    assert len(list(checkpoints.glob("checkpoint-*"))) == 2
+
+
 def test_the_newest_and_the_best_are_kept(tmp_path, monkeypatch):
     values = iter([0.1, 0.9, 0.3, 0.2])
     evaluate = Trainer.evaluate
