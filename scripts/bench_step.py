@@ -161,7 +161,7 @@ def compare(ours: Ours, stock: Stock) -> dict[str, Any]:
         "tokens": {"ours": median(tokens[1:]), "stock": median(stock.own_tokens[1:])},
         "seconds": {name: phases | {"total": totals[name]} for name, phases in seconds.items()},
         "ratio": totals["stock"] / totals["ours"],
-        "max_gradient_gap": gap,
+        "max_gradient_gap": gap if largest else None,  # gradients that are all zero compare nothing
         "largest_gradient": largest,
     }
 
@@ -174,7 +174,10 @@ def print_table(result: dict[str, Any]) -> None:
     for phase in (*PHASES, "total"):
         stock, ours = result["seconds"]["stock"][phase], result["seconds"]["ours"][phase]
         print(f"{phase:10}{stock:10.2f} s{ours:10.2f} s{stock / max(ours, 1e-9):8.1f}x")
-    print(f"largest difference of a gradient {result['max_gradient_gap']:.1e}, of {result['largest_gradient']:.1e}")
+    if result["max_gradient_gap"] is None:
+        print("every gradient was 0, as no group had both right and wrong answers: give a trained --model")
+    else:
+        print(f"largest difference of a gradient {result['max_gradient_gap']:.1e}, of {result['largest_gradient']:.1e}")
 
 
 def main() -> int:
