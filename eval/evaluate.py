@@ -1,6 +1,8 @@
 """Evaluate checkpoints on the same held-out problems with the same decoding, and compare them pair by pair."""
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -9,17 +11,20 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 import yaml
+from peft import PeftModel
 from tqdm import tqdm
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from data.mixture import Part, Split, draw_problems, load_mixture
 from data.problem import Problem
 from eval.measures import Row, as_json, compare, measure
 from eval.samples import COLUMNS, sample_checkpoint
-from train.models import load_model, load_tokenizer
+from train.models import load_model, load_tokenizer, merged_checkpoint
 from train.prompts import stop_ids
 from train.rollout.engine import RolloutEngine
 from train.rollout.generate import GenerateBackend
 from train.rollout.interface import RolloutBackend, Sampling
+from train.rollout.vllm import VLLMBackend, require_vllm
 from train.run_folder import COLD_START, last_checkpoint
 
 
@@ -98,6 +103,8 @@ def evaluate(checkpoints: list[str], source: Source, settings: Settings, output:
     """
     problems = draw_problems(source.parts, settings.split, settings.problems, source.split_seed, at_most=True)
     settings = replace(settings, problems=len(problems))
+    if settings.backend == "vllm":
+        require_vllm()
     for checkpoint in checkpoints:  # whatever is missing is found out before the first minute is spent
         load_tokenizer(checkpoint)
         load_model(checkpoint)
@@ -168,14 +175,28 @@ def _of(rows: list[Row], task: str) -> list[Row]:
 
 def _sample(checkpoint: str, problems: list[Problem], source: Source, settings: Settings) -> list[Row]:
     tokenizer = load_tokenizer(checkpoint)
-    model = load_model(checkpoint).to("cuda" if torch.cuda.is_available() else "cpu")
+    model = load_model(checkpoint)
     sampling = Sampling(
         settings.max_new_tokens, stop_ids(model, tokenizer), temperature=settings.temperature, seed=settings.seed
     )
     total = len(problems) * (settings.samples + 1)
-    engine = settings.backend == "engine"
-    backend: RolloutBackend = RolloutEngine(model) if engine else GenerateBackend(model, tokenizer.pad_token_id)
-    with tqdm(total=total, desc=checkpoint, unit="sample", dynamic_ncols=True) as bar:
+    with (
+        _backend(settings.backend, checkpoint, model, tokenizer) as backend,
+        tqdm(total=total, desc=checkpoint, unit="sample", dynamic_ncols=True) as bar,
+    ):
         return sample_checkpoint(
             checkpoint, backend, tokenizer, problems, settings.samples, sampling, source.system_prompt, bar.update
         )
+
+
+@contextmanager
+def _backend(
+    name: str, checkpoint: str, model: PreTrainedModel | PeftModel, tokenizer: PreTrainedTokenizerBase
+) -> Iterator[RolloutBackend]:
+    """The back end of that name on `model`, which was loaded from `checkpoint`."""
+    if name == "vllm":
+        with merged_checkpoint(checkpoint, model) as source, VLLMBackend(source) as backend:
+            yield backend
+        return
+    model = model.to("cuda" if torch.cuda.is_available() else "cpu")
+    yield RolloutEngine(model) if name == "engine" else GenerateBackend(model, tokenizer.pad_token_id)

@@ -39,7 +39,12 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--max-new-tokens", type=int, help="longest completion (default: the config's)")
     parser.add_argument("--seed", type=int, default=default.seed, help="of the sampling (default: %(default)s)")
     parser.add_argument("--split", choices=["test", "validation"], default="test", help="(default: %(default)s)")
-    parser.add_argument("--backend", choices=["engine", "generate"], default="engine", help="(default: %(default)s)")
+    parser.add_argument(
+        "--backend",
+        choices=["engine", "generate", "vllm"],
+        default="engine",
+        help="what samples; vllm merges a LoRA adapter into a copy of its base model (default: %(default)s)",
+    )
     parser.add_argument("--output", type=Path, help="folder for results (default: RUN/evaluation, or ./evaluation)")
     return parser.parse_args()
 
