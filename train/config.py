@@ -228,15 +228,20 @@ def check_groups(training: GRPOConfig) -> None:
         )
 
 
-def save_config(run: RunConfig, training: GRPOConfig, path: Path) -> None:
-    """Write the configuration as YAML that `--config` reads back: ours whole, TRL's where a default would differ."""
-    resolved = {key: value for key, value in vars(run).items() if key not in ("resume", "overwrite")}
+def resolved(run: RunConfig, training: GRPOConfig) -> dict[str, Any]:
+    """The configuration as `config.yaml` keeps it: ours whole, TRL's where a default would differ."""
+    values = {key: value for key, value in vars(run).items() if key not in ("resume", "overwrite")}
     default = GRPOConfig(output_dir=training.output_dir, bf16=False).to_dict()
     for key, value in training.to_dict().items():
         known = key in GRPOConfig.__dataclass_fields__ and key not in DERIVED
         if known and (key in RL_DEFAULTS or key == "use_cpu" or value != default.get(key)):
-            resolved[key] = value
-    path.write_text(yaml.safe_dump(resolved, sort_keys=False, allow_unicode=True))
+            values[key] = value
+    return values
+
+
+def save_config(run: RunConfig, training: GRPOConfig, path: Path) -> None:
+    """Write the configuration as YAML that `--config` reads back."""
+    path.write_text(yaml.safe_dump(resolved(run, training), sort_keys=False, allow_unicode=True))
 
 
 def world_size() -> int:

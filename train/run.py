@@ -15,6 +15,7 @@ from train.cold_start import cold_start
 from train.config import RunConfig, save_config
 from train.models import load_model, load_tokenizer
 from train.prompts import messages, prompt_ids, stop_ids
+from train.resume import refuse_changes
 from train.rewards import CorrectnessReward, RolloutLog
 from train.rollout.engine import RolloutEngine
 from train.run_folder import (
@@ -33,6 +34,8 @@ from train.trainer import ReasoningTrainer
 def prepare(run: RunConfig, training: GRPOConfig) -> None:
     """Check all that can go wrong before any work, then make the run folder. Raises ValueError with one clear line."""
     refuse_existing(run)
+    if run.resume:
+        refuse_changes(run, training)
     draw_problems(run.parts, "validation", run.validation_problems, run.split_seed)
     model, tokenizer = start_model(run, training.seed)
     check_lengths(run, training, model, tokenizer)
@@ -41,8 +44,8 @@ def prepare(run: RunConfig, training: GRPOConfig) -> None:
     lora_share = 0.1 if run.lora_rank else 1.0  # adapters are a small part of the weights; this is on the safe side
     check_disk(Path(run.runs_dir), int(checkpoint_bytes(model) * lora_share))
     make_folder(run)
+    save_config(run, training, run.folder / "config.yaml")
     if not run.resume:
-        save_config(run, training, run.folder / "config.yaml")
         write_environment(run.folder / "environment.json", training.seed)
 
 
@@ -101,10 +104,11 @@ def reinforce(
     metrics = run.folder / "metrics.jsonl"
     resumed = last_checkpoint(run.folder) if run.resume else None
     if run.resume and rank == 0:
-        step = int(resumed.name.split("-")[1]) if resumed else 0
+        step = int(resumed.name.split("-")[1]) if resumed else -1
         rollouts.forget_after(step)
-        truncate_metrics(metrics, step)
+        truncate_metrics(metrics, "rl", step)
         say(f"Resuming from {resumed}." if resumed else "No checkpoint was saved yet; reinforcement starts anew.")
+    training.eval_on_start = training.eval_on_start and resumed is None  # done before the run was cut off
     trainer = ReasoningTrainer(
         model=model,
         reward_funcs=CorrectnessReward(tokenizer, stop_ids(model, tokenizer), rollouts),

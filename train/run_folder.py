@@ -78,12 +78,20 @@ def last_checkpoint(folder: Path) -> Path | None:
     return max(complete, key=lambda path: int(path.name.split("-")[1]), default=None)
 
 
-def truncate_metrics(path: Path, step: int) -> None:
-    """Drop the lines of RL steps later than `step`: a resumed run will write them anew."""
-    if path.is_file():
-        rows = [line for line in path.read_text().splitlines(keepends=True) if line.endswith("\n")]
-        kept = [line for line in rows if (row := json.loads(line))["phase"] != "rl" or row["step"] <= step]
-        path.write_text("".join(kept))
+def truncate_metrics(path: Path, phase: str, step: int) -> None:
+    """Drop the lines of `phase` later than `step`, and its closing summary: a resumed run will write them anew."""
+    if not path.is_file():
+        return
+    kept = []
+    for line in path.read_text().splitlines(keepends=True):
+        if not line.endswith("\n"):
+            break  # cut off by a kill
+        row = json.loads(line)
+        if row["phase"] != phase or (row["step"] <= step and "train_runtime" not in row):
+            kept.append(line)
+    partial = path.with_suffix(".partial")
+    partial.write_text("".join(kept))
+    partial.replace(path)
 
 
 def write_environment(path: Path, seed: int) -> None:

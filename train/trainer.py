@@ -7,6 +7,7 @@ Pinned to trl 1.16; `tests/train/test_trl_seams.py` checks the signatures that a
 
 from dataclasses import replace
 from itertools import groupby
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -15,10 +16,12 @@ from trl.models import unwrap_model_for_generation
 from trl.trainer.utils import split_tensor_dict
 
 from train.microbatch import HUSHABLE_LOSSES, hush_silent_rows, sort_rows, trim_padding
+from train.resume import EpochSampler, TellEpoch, load_progress, load_trained_adapter, save_progress
 from train.rollout import parity
 from train.rollout.engine import RolloutEngine
 from train.rollout.generate import GenerateBackend
 from train.rollout.interface import Rollout, Sampling
+from train.rollout.lengths import LengthMemory
 
 PARITY_ROLLOUTS = 4  # compared with the trainer's own forward at every generation; a forward of so few is next to free
 
@@ -31,7 +34,26 @@ class ReasoningTrainer(GRPOTrainer):
         self.backend = backend
         self.cache_gib = cache_gib
         self.engine: RolloutEngine | None = None
+        self.lengths = LengthMemory()
         self._buffered_inputs: list[dict[str, Any]] | None
+        self.add_callback(TellEpoch(self))
+
+    def _get_train_sampler(self, dataset: Any = None) -> EpochSampler:
+        self.epoch_sampler = EpochSampler(super()._get_train_sampler(dataset))
+        return self.epoch_sampler
+
+    def _save_rng_state(self, output_dir: str) -> None:
+        super()._save_rng_state(output_dir)
+        save_progress(self, self.lengths, Path(output_dir))
+
+    def _load_rng_state(self, checkpoint: str | None) -> None:
+        super()._load_rng_state(checkpoint)
+        if checkpoint is not None:
+            load_progress(self, self.lengths, Path(checkpoint))
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: torch.nn.Module | None = None) -> None:
+        super()._load_from_checkpoint(resume_from_checkpoint, model)
+        load_trained_adapter(self.model, Path(resume_from_checkpoint))
 
     def _generate_single_turn(
         self, prompt_ids: list[list[int]], *args: Any, **kwargs: Any
@@ -69,7 +91,7 @@ class ReasoningTrainer(GRPOTrainer):
             backend = GenerateBackend(model, self.processing_class.pad_token_id)
             return backend.generate(prompts, samples, replace(sampling, seed=seed))
         if self.engine is None or self.engine.model is not model:
-            self.engine = RolloutEngine(model, cache_gib=self.cache_gib)
+            self.engine = RolloutEngine(model, cache_gib=self.cache_gib, lengths=self.lengths)
         with self.accelerator.autocast():
             rollouts = self.engine.generate(prompts, samples, sampling, step=self.state.global_step)
             self._check_parity(model, prompts, rollouts)

@@ -12,6 +12,7 @@ from train.rollout.attention import PassAttention
 from train.rollout.blocks import BlockAllocator
 from train.rollout.counter import problem_key, row_key, uniforms
 from train.rollout.interface import FinishReason, Rollout, Sampling
+from train.rollout.lengths import LengthMemory
 from train.rollout.memory import block_limit
 from train.rollout.module_state import borrowed
 from train.rollout.passes import PassBuilder
@@ -23,8 +24,6 @@ from train.rollout.sampler import NonFiniteLogits, Sampler
 from train.rollout.scheduler import Chunk, Scheduler
 from train.rollout.steering import Steering
 from train.rollout.support import probe, text_config
-
-_LENGTHS_REMEMBERED = 100_000  # prompts whose last mean completion length is kept, to start the longest first
 
 
 @dataclass(slots=True)
@@ -56,6 +55,7 @@ class RolloutEngine:
         cache_gib: float | None = None,
         max_rows: int = 256,
         chunk_tokens: int = 512,
+        lengths: LengthMemory | None = None,
     ) -> None:
         if max_rows < 1 or chunk_tokens < 1:
             raise ValueError(f"max_rows is {max_rows} and chunk_tokens is {chunk_tokens}; each must be at least 1.")
@@ -66,8 +66,7 @@ class RolloutEngine:
         self.layers = probe(model)  # again at every call: autocast around a call changes what the layers keep
         self.vocabulary = vocabulary_size(model)
         self.stats = RolloutStats()
-        self._lengths: dict[tuple[int, ...], float] = {}
-        self._typical: float | None = None
+        self.lengths = lengths or LengthMemory()
 
     def generate(
         self,
@@ -106,25 +105,9 @@ class RolloutEngine:
                     on_finished(len(ended))
         self.stats = run.stats
         self.stats.seconds = time.perf_counter() - started
-        self._remember(prompts, samples_per_prompt, run.rollouts)
-        return [rollout for rollout in run.rollouts if rollout is not None]
-
-    def expected_length(self, prompt: tuple[int, ...]) -> float | None:
-        """The mean completion length of `prompt` when it was last seen."""
-        return self._lengths.get(prompt)
-
-    def typical_length(self, max_new_tokens: int) -> float:
-        """The mean completion length of the last call, before anything is known half of what is allowed."""
-        return max_new_tokens / 2 if self._typical is None else min(max_new_tokens, self._typical)
-
-    def _remember(self, prompts: Sequence[Sequence[int]], samples: int, rollouts: list[Rollout | None]) -> None:
-        if len(self._lengths) > _LENGTHS_REMEMBERED:
-            self._lengths.clear()
-        lengths = [len(rollout.token_ids) for rollout in rollouts if rollout is not None]
-        self._typical = sum(lengths) / len(lengths)
-        for place, prompt in enumerate(prompts):
-            own = lengths[place * samples : (place + 1) * samples]
-            self._lengths[tuple(prompt)] = sum(own) / samples
+        rollouts = [rollout for rollout in run.rollouts if rollout is not None]
+        self.lengths.remember(prompts, samples_per_prompt, [len(rollout.token_ids) for rollout in rollouts])
+        return rollouts
 
 
 class _Run:
@@ -166,7 +149,7 @@ class _Run:
             max_rows=engine.max_rows,
             chunk_tokens=engine.chunk_tokens,
             max_new_tokens=sampling.max_new_tokens,
-            typical_tokens=engine.typical_length(sampling.max_new_tokens),
+            typical_tokens=engine.lengths.typical(sampling.max_new_tokens),
         )
         self.builder = PassBuilder(self.scheduler, self.device)
         self.sampler = Sampler()
@@ -189,7 +172,7 @@ class _Run:
                     self.rows.keys[row] = row_key(self.sampling.seed, step, problem, used.setdefault(problem, 0))
                     used[problem] += 1
             pending = deque(row for place in places for row in range(place * samples, (place + 1) * samples))
-            expected = self.engine.expected_length(prompt)
+            expected = self.engine.lengths.expected(prompt)
             groups.append(Group(list(prompt), shared_path(paths[prompt]), pending, expected))
         return groups
 
