@@ -29,10 +29,12 @@ from train.run_folder import (
     write_environment,
 )
 from train.trainer import ReasoningTrainer
+from train.trl_vllm import check_vllm
 
 
 def prepare(run: RunConfig, training: GRPOConfig) -> None:
     """Check all that can go wrong before any work, then make the run folder. Raises ValueError with one clear line."""
+    check_vllm(run, training)
     refuse_existing(run)
     if run.resume:
         refuse_changes(run, training)

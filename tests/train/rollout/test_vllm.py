@@ -1,24 +1,23 @@
 """vLLM behind the interface, against `generate` and a full forward; where it is not installed, what is said then."""
 
 import importlib.util
-import json
-import subprocess
-import sys
+from functools import partial
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 import torch
 import yaml
 from peft import LoraConfig, get_peft_model
 from rollout_models import STOP, largest_gap, prompts_of, scratch_llama
 
+from eval.evaluate import Settings, evaluate, read_source
 from train.models import load_model, merged_checkpoint
 from train.rollout.generate import GenerateBackend
 from train.rollout.interface import Sampling, Thinking
 from train.rollout.vllm import VLLMBackend, require_vllm
 from train.scratch import build_model
 
-ROOT = Path(__file__).parents[3]
 LENGTHS = (1, 5, 33, 70, 130)
 SAMPLED = Sampling(max_new_tokens=40, stop_ids=(STOP, 7))
 installed = pytest.mark.skipif(importlib.util.find_spec("vllm") is None, reason="vllm is not installed")
@@ -162,19 +161,18 @@ def test_an_adapter_is_merged(model, tmp_path):
 
 @installed
 @pytest.mark.slow
-def test_evaluation_samples_with_vllm(tmp_path, tokenizer):
+def test_evaluation_samples_with_vllm(tmp_path, tokenizer, monkeypatch):
+    monkeypatch.setattr("eval.evaluate.VLLMBackend", partial(VLLMBackend, cache_gib=0.1, eager=True))
     sizes = {"hidden_size": 64, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 64}
     build_model(sizes, tokenizer).save_pretrained(tmp_path / "model")
     tokenizer.save_pretrained(tmp_path / "model")
-    (tmp_path / "config.yaml").write_text(yaml.safe_dump({"tasks": {"countdown": {}}, "max_completion_length": 8}))
-    source = ["--checkpoint", tmp_path / "model", "--config", tmp_path / "config.yaml"]
-    options = ["--problems", "3", "--samples", "2", "--backend", "vllm", "--output", tmp_path / "out"]
-    done = subprocess.run(
-        [sys.executable, "scripts/evaluate.py", *source, *options],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
-    results = json.loads((tmp_path / "out" / "results.json").read_text())
-    assert results["settings"]["backend"] == "vllm" and results["settings"]["problems"] == 3
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump({"tasks": {"countdown": {}}}))
+    source = read_source(tmp_path / "config.yaml")
+    greedy = []
+    for backend in ("vllm", "engine"):
+        settings = Settings(problems=3, samples=2, max_new_tokens=8, backend=backend)
+        evaluate([str(tmp_path / "model")], source, settings, tmp_path / backend)
+        rows = pq.read_table(tmp_path / backend / "samples-0.parquet").to_pylist()
+        assert len(rows) == 3 * (2 + 1)
+        greedy.append([row["completion"] for row in rows if row["greedy"]])
+    assert greedy[0] == greedy[1]
