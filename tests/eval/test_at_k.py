@@ -1,6 +1,6 @@
 from collections import Counter
 from fractions import Fraction
-from itertools import combinations
+from itertools import combinations, pairwise
 
 import numpy as np
 import pytest
@@ -41,7 +41,7 @@ def test_pass_at_k_rises_from_the_accuracy_to_whether_any_is_right(drawn):
     curve = [pass_at_k(samples, correct, k) for k in range(1, samples + 1)]
     assert curve[0] == pytest.approx(correct / samples)
     assert curve[-1] == (correct > 0)
-    assert all(0 <= low <= high <= 1 for low, high in zip(curve, curve[1:], strict=False))
+    assert all(0 <= low <= high <= 1 for low, high in pairwise(curve))
 
 
 def test_pass_at_k_is_the_product_that_its_paper_prints():
