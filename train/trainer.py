@@ -7,7 +7,6 @@ Pinned to trl 1.16; `tests/train/test_trl_seams.py` checks the signatures that a
 
 from dataclasses import replace
 from itertools import groupby
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -16,7 +15,7 @@ from trl.models import unwrap_model_for_generation
 from trl.trainer.utils import split_tensor_dict
 
 from train.microbatch import HUSHABLE_LOSSES, hush_silent_rows, sort_rows, trim_padding
-from train.resume import EpochSampler, TellEpoch, load_progress, load_trained_adapter, save_progress
+from train.resume import EpochSampler, ResumableTrainer, TellEpoch
 from train.rollout import parity
 from train.rollout.engine import RolloutEngine
 from train.rollout.generate import GenerateBackend
@@ -26,7 +25,7 @@ from train.rollout.lengths import LengthMemory
 PARITY_ROLLOUTS = 4  # compared with the trainer's own forward at every generation; a forward of so few is next to free
 
 
-class ReasoningTrainer(GRPOTrainer):
+class ReasoningTrainer(ResumableTrainer, GRPOTrainer):
     """GRPO on checkable problems. Built like a GRPOTrainer; `backend` is `engine` or `generate`.
 
     Where `use_vllm` is set in the arguments, TRL's own vLLM path samples instead, and its correction stands.
@@ -45,18 +44,17 @@ class ReasoningTrainer(GRPOTrainer):
         self.epoch_sampler = EpochSampler(super()._get_train_sampler(dataset))
         return self.epoch_sampler
 
-    def _save_rng_state(self, output_dir: str) -> None:
-        super()._save_rng_state(output_dir)
-        save_progress(self, self.lengths, Path(output_dir))
+    def progress(self) -> dict[str, Any]:
+        """Beside what every trainer keeps: the place in the cycle, the rollouts that it has left, and the lengths."""
+        within_cycle = self._step % (self.args.steps_per_generation * self.num_iterations)
+        rollouts = self._buffered_inputs if within_cycle else None
+        return super().progress() | {"step": self._step, "rollouts": rollouts, "lengths": self.lengths.state_dict()}
 
-    def _load_rng_state(self, checkpoint: str | None) -> None:
-        super()._load_rng_state(checkpoint)
-        if checkpoint is not None:
-            load_progress(self, self.lengths, Path(checkpoint))
-
-    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: torch.nn.Module | None = None) -> None:
-        super()._load_from_checkpoint(resume_from_checkpoint, model)
-        load_trained_adapter(self.model, Path(resume_from_checkpoint))
+    def take_up(self, progress: dict[str, Any]) -> None:
+        """Go on from what `progress` gave."""
+        super().take_up(progress)
+        self._step, self._buffered_inputs = progress["step"], progress["rollouts"]
+        self.lengths.load_state_dict(progress["lengths"])
 
     def _generate_single_turn(
         self, prompt_ids: list[list[int]], *args: Any, **kwargs: Any

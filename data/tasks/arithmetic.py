@@ -18,8 +18,9 @@ NAME = "arithmetic"
 WORDS = ("compute", "for", "so", "vs", "yes", "no")
 JUDGEMENTS = ("yes", "no")  # the words in which a thinking judges itself
 
+QUESTION = "Compute the value."
 INSTRUCTIONS = (
-    "Compute the value. Think between <think> and </think> in small steps; check each by working it out again, redo it "
+    f"{QUESTION} Think between <think> and </think> in small steps; check each by working it out again, redo it "
     "where the two differ, then write the number alone. Example: <think> for 36 * 4 : 6 * 4 = 24 vs 24 yes "
     "3 * 4 = 13 vs 12 no 3 * 4 = 12 vs 12 yes 12 + 2 = 14 vs 14 yes so 144</think> 144"
 )

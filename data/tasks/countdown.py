@@ -20,10 +20,10 @@ NAME = "countdown"
 WORDS = ("numbers", "target", "try", "or", "wait", "vs", "yes", "no", "none")
 JUDGEMENTS = ("yes", "no")  # the words in which a thinking judges itself
 
+QUESTION = "Make the target from the numbers, each used exactly once, with + - * / and parentheses."
 INSTRUCTIONS = (
-    "Make the target from the numbers, each used exactly once, with + - * / and parentheses. Think between <think> "
-    "and </think>, then write the expression alone. Example: <think> try 2 + 6 = 8 , 8 - 6 = 2 vs 14 no or "
-    "8 + 6 = 14 vs 14 yes</think> ( 2 + 6 ) + 6"
+    f"{QUESTION} Think between <think> and </think>, then write the expression alone. Example: <think> try 2 + 6 = 8 , "
+    "8 - 6 = 2 vs 14 no or 8 + 6 = 14 vs 14 yes</think> ( 2 + 6 ) + 6"
 )
 
 

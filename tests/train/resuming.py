@@ -70,17 +70,20 @@ def die() -> None:
 
 
 def what_was_left(run: Path, last: int) -> dict[str, Any]:
-    """All that must not depend on whether the run was broken off: rollouts, metrics without times, weights, moments."""
+    """All that must not depend on whether the run was broken off: rollouts, metrics, weights, moments, lengths."""
     rows = ds.dataset(run / "rollouts.parquet").to_table().to_pylist()
     lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     checkpoint = run / "checkpoints" / f"checkpoint-{last}"
-    weights = next(checkpoint.glob("*model.safetensors"))
     moments = torch.load(checkpoint / "optimizer.pt", weights_only=True)["state"]
+    tensors = load_file(next(checkpoint.glob("*model.safetensors")))
+    tensors |= {f"{i}.{name}": value for i, kept in moments.items() for name, value in kept.items()}
+    for progress in checkpoint.glob("progress-*.pt"):
+        lengths = torch.load(progress, weights_only=True)["lengths"]
+        tensors |= {f"{progress.name}.{name}": torch.as_tensor(value) for name, value in lengths.items()}
     return {
         "rollouts": sorted(json.dumps(row, sort_keys=True) for row in rows),
         "metrics": [{k: v for k, v in line.items() if not any(time in k for time in TIMES)} for line in lines],
-        "weights": load_file(weights),
-        "moments": {f"{i}.{name}": value for i, kept in moments.items() for name, value in kept.items()},
+        "tensors": tensors,
     }
 
 
@@ -93,6 +96,6 @@ def assert_same(broken: dict[str, Any], whole: dict[str, Any]) -> None:
         for name, value in theirs.items():
             both_nan = isinstance(value, float) and math.isnan(value) and math.isnan(ours[name])
             assert both_nan or ours[name] == value, (name, ours, theirs)
-    for part in ("weights", "moments"):
-        assert broken[part].keys() == whole[part].keys()
-        assert all(torch.equal(broken[part][name], value) for name, value in whole[part].items()), part
+    assert broken["tensors"].keys() == whole["tensors"].keys()
+    for name, value in whole["tensors"].items():
+        assert torch.equal(broken["tensors"][name], value), name

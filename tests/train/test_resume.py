@@ -1,5 +1,6 @@
-"""A run that is killed and resumed leaves what an unbroken run leaves: rollouts, metrics and weights, to the last bit."""
+"""A run that is killed and resumed leaves what an unbroken run leaves: rollouts, metrics, weights, to the last bit."""
 
+import pyarrow.dataset as ds
 import pytest
 import yaml
 from resuming import assert_same, die, in_child, launch, what_was_left, write_config
@@ -7,21 +8,26 @@ from trl.trainer.utils import RepeatSampler
 
 from train.callbacks import MetricsFile
 from train.resume import EpochSampler
+from train.rewards import CorrectnessReward
 from train.rollout.lengths import LengthMemory
 
 
 @pytest.fixture
 def broken_and_whole(tmp_path, monkeypatch, capfd):
-    """Train one run through and kill and resume another; gives what each left and what the second said."""
+    """Train one run through, kill and resume another, compare them; gives what the whole one left."""
 
-    def run(killed_at, *, resumed_from, last=10, **values):
+    def run(killed_at, *, resumed_from, phase="rl", **values):
         config = write_config(tmp_path, **values)
+        row, on_log = CorrectnessReward._row, MetricsFile.on_log
+        # The tiny model is never right, and without a reward nothing would be trained.
+        monkeypatch.setattr(
+            CorrectnessReward, "_row", lambda self, ids, problem: row(self, ids, problem) | {"reward": sum(ids) % 3}
+        )
         assert launch(config, "--name", "whole") == 0
-        on_log = MetricsFile.on_log
 
         def log_and_die(self, args, state, control, logs, **_):
             on_log(self, args, state, control, logs)
-            if self.phase == "rl" and state.global_step == killed_at:
+            if self.phase == phase and state.global_step == killed_at:
                 die()
 
         with monkeypatch.context() as patched:
@@ -29,8 +35,10 @@ def broken_and_whole(tmp_path, monkeypatch, capfd):
             assert in_child(lambda: launch(config, "--name", "broken")) == -9
         capfd.readouterr()
         assert launch(config, "--name", "broken", "--resume") == 0
-        assert f"checkpoint-{resumed_from}" in capfd.readouterr().err
-        assert_same(what_was_left(tmp_path / "broken", last), what_was_left(tmp_path / "whole", last))
+        assert f"checkpoint-{resumed_from}." in capfd.readouterr().err
+        whole = what_was_left(tmp_path / "whole", 10)
+        assert_same(what_was_left(tmp_path / "broken", 10), whole)
+        return whole
 
     return run
 
@@ -41,13 +49,28 @@ def broken_and_whole(tmp_path, monkeypatch, capfd):
         (8, 6, {}),  # in the second epoch, an evaluation to be repeated
         (6, 4, {"save_steps": 4}),  # from the seam of two epochs
         (8, 5, {"save_steps": 5, "logging_steps": 3, "steps_per_generation": 4}),  # rollouts and metrics in store
-        (8, 5, {"save_steps": 5, "num_iterations": 3}),
+        pytest.param(8, 5, {"save_steps": 5, "num_iterations": 3}, marks=pytest.mark.slow),
         (8, 5, {"save_steps": 5, "beta": 0.1, "sync_ref_model": True, "ref_model_sync_steps": 2}),
-        (8, 5, {"save_steps": 5, "backend": "generate", "eval_on_start": True}),
+        pytest.param(8, 5, {"save_steps": 5, "backend": "generate", "eval_on_start": True}, marks=pytest.mark.slow),
     ],
 )
 def test_a_killed_run_goes_on_as_if_nothing_had_happened(broken_and_whole, killed_at, resumed_from, values):
-    broken_and_whole(killed_at, resumed_from=resumed_from, **values)
+    whole = broken_and_whole(killed_at, resumed_from=resumed_from, **values)
+    losses = [row["loss"] for row in whole["metrics"] if "reward" in row]
+    assert any(losses)  # so that weights and metrics had a reason to differ
+
+
+def test_a_cold_start_that_was_cut_off_goes_on(broken_and_whole):
+    whole = broken_and_whole(20, resumed_from=18, phase="cold-start", cold_start_steps=24)
+    assert [row["step"] for row in whole["metrics"] if row["phase"] == "cold-start"] == [10, 20, 24]
+
+
+def test_epochs_differ_in_their_order(tmp_path):
+    assert launch(write_config(tmp_path, max_steps=8, eval_strategy="no", cold_start_steps=0), "--name", "run") == 0
+    rows = ds.dataset(tmp_path / "run" / "rollouts.parquet").to_table().to_pylist()
+    order = [row["problem"] for row in sorted(rows, key=lambda row: row["step"])][::4]  # of four samples each
+    assert len(order) == 16
+    assert order[:8] != order[8:] and sorted(order[:8]) == sorted(order[8:])
 
 
 @pytest.mark.parametrize("beta", [0.0, 0.1])  # with a reference, peft saves a second adapter beside the first

@@ -76,6 +76,7 @@ class RolloutEngine:
         on_finished: Callable[[int], None] | None = None,
         *,
         problems: Sequence[int] | None = None,
+        sample_numbers: Sequence[int] | None = None,
         step: int = 0,
         on_rollout: Callable[[int, Rollout], None] | None = None,
     ) -> list[Rollout]:
@@ -84,6 +85,7 @@ class RolloutEngine:
         The random numbers of a rollout depend on `sampling.seed`, `step`, its problem and its sample number alone.
         `problems` gives each prompt's number; by default it is a hash of the prompt's tokens. A prompt that stands
         in `prompts` k times is prefilled once, and its later places go on with sample numbers where the earlier ended.
+        `sample_numbers` gives them instead, one for each rollout: to draw just those that are missing.
         `on_rollout(place, rollout)` is called as soon as each rollout has ended, `on_finished(n)` after each step.
         """
         config = text_config(self.model)
@@ -91,11 +93,15 @@ class RolloutEngine:
         check_request(prompts, samples_per_prompt, sampling, config, self.vocabulary)
         if problems is not None and len(problems) != len(prompts):
             raise ValueError(f"{len(problems)} problem numbers were given for {len(prompts)} prompts.")
+        if sample_numbers is not None and len(sample_numbers) != len(prompts) * samples_per_prompt:
+            raise ValueError(
+                f"{len(sample_numbers)} sample numbers were given for {len(prompts)} prompts x {samples_per_prompt}."
+            )
         if not prompts:
             return []
         started = time.perf_counter()
         with borrowed(self.model):
-            run = _Run(self, prompts, samples_per_prompt, sampling, problems, step)
+            run = _Run(self, prompts, samples_per_prompt, sampling, problems, sample_numbers, step)
             while run.scheduler.has_work:
                 ended = run.step()
                 for place, rollout in ended:
@@ -120,6 +126,7 @@ class _Run:
         samples: int,
         sampling: Sampling,
         problems: Sequence[int] | None,
+        sample_numbers: Sequence[int] | None,
         step: int,
     ) -> None:
         self.engine = engine
@@ -130,7 +137,7 @@ class _Run:
         longest = max(len(prompt) for prompt in prompts)
         row_blocks = -(-(longest + sampling.max_new_tokens) // BLOCK_SIZE)
         self.rows = RowArrays(total, sampling.max_new_tokens, row_blocks)
-        groups = self._groups(prompts, samples, problems, step)
+        groups = self._groups(prompts, samples, problems, sample_numbers, step)
 
         limit = block_limit(engine.layers, engine.cache_gib, self.device)
         if limit < row_blocks + 1:
@@ -158,7 +165,12 @@ class _Run:
         self._stop = np.asarray(sampling.stop_ids, np.int64)
 
     def _groups(
-        self, prompts: Sequence[Sequence[int]], samples: int, problems: Sequence[int] | None, step: int
+        self,
+        prompts: Sequence[Sequence[int]],
+        samples: int,
+        problems: Sequence[int] | None,
+        sample_numbers: Sequence[int] | None,
+        step: int,
     ) -> list[Group]:
         tree = PrefixTree(BLOCK_SIZE)
         places_of = distinct_prompts(prompts)
@@ -169,8 +181,9 @@ class _Run:
             for place in places:
                 problem = problem_key(prompt) if problems is None else problems[place]
                 for row in range(place * samples, (place + 1) * samples):
-                    self.rows.keys[row] = row_key(self.sampling.seed, step, problem, used.setdefault(problem, 0))
-                    used[problem] += 1
+                    number = used.get(problem, 0) if sample_numbers is None else sample_numbers[row]
+                    self.rows.keys[row] = row_key(self.sampling.seed, step, problem, number)
+                    used[problem] = number + 1
             pending = deque(row for place in places for row in range(place * samples, (place + 1) * samples))
             expected = self.engine.lengths.expected(prompt)
             groups.append(Group(list(prompt), shared_path(paths[prompt]), pending, expected))

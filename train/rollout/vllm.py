@@ -5,6 +5,7 @@ Training reaches vLLM through TRL instead (`train/trl_vllm.py`), which also hand
 
 import importlib.util
 import os
+import weakref
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -39,7 +40,7 @@ class VLLMBackend:
     `Rollout.logprobs` is then None. `dtype` is float32, as in the other back ends. `cache_gib` limits the key-value
     cache (None: half of the free memory on a CPU, vLLM's own share of a GPU), `max_rows` the rollouts that run at once.
     `eager` starts sooner and runs slower: nothing is compiled. On a CPU the worker runs OMP_NUM_THREADS threads, or as
-    many as torch where that is unset. Use it in `with`, or close it: its processes hold the memory until then.
+    many as torch where that is unset. Its processes hold their memory until it is closed, by `with` or `close()`.
 
     Raises ValueError where vLLM is not installed or cannot load the checkpoint.
     """
@@ -76,6 +77,7 @@ class VLLMBackend:
                     "runs any decoder of transformers."
                 ) from error
         self.engine = self.llm.llm_engine
+        self.close = weakref.finalize(self, self.engine.engine_core.shutdown)  # called for us if nobody does
 
     def __enter__(self) -> "VLLMBackend":
         return self
@@ -83,22 +85,24 @@ class VLLMBackend:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def close(self) -> None:
-        """End vLLM's processes and free what they hold."""
-        self.engine.engine_core.shutdown()
-
     def generate(
         self,
         prompts: Sequence[Sequence[int]],
         samples_per_prompt: int,
         sampling: Sampling,
         on_finished: Callable[[int], None] | None = None,
+        *,
+        sample_numbers: Sequence[int] | None = None,
+        on_rollout: Callable[[int, Rollout], None] | None = None,
     ) -> list[Rollout]:
-        """See `RolloutBackend.generate`. Raises ValueError for what cannot be, and for logits that are not finite."""
+        """See `RolloutBackend.generate`, and for `sample_numbers` and `on_rollout` the engine's.
+
+        Raises ValueError for what cannot be asked, and for logits that are not finite.
+        """
         config = self.engine.model_config
         check_request(prompts, samples_per_prompt, sampling, config.hf_text_config, config.get_vocab_size())
         rows = [list(prompt) for prompt in prompts for _ in range(samples_per_prompt)]
-        numbers = _sample_numbers(rows)
+        numbers = _sample_numbers(rows) if sample_numbers is None else sample_numbers
         pieces = Pieces(rows, sampling)
         running: dict[str, int] = {}  # the rollout of each request
         waiting = list(range(len(rows)))
@@ -109,6 +113,8 @@ class VLLMBackend:
                     piece = pieces.next(row)
                     if piece is None:
                         ended += 1
+                        if on_rollout is not None:
+                            on_rollout(row, pieces.rollout(row))
                         continue
                     name = f"{row}-{len(piece.before)}"
                     seed = row_key(sampling.seed, len(piece.before), problem_key(rows[row]), numbers[row])
