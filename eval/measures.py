@@ -59,8 +59,10 @@ def rates(rows: Sequence[Row], measures: Measures) -> dict[str, Estimate | None]
 
 
 def changes(before: Sequence[Row], after: Sequence[Row], measures: Measures) -> dict[str, Estimate | None]:
-    """Each measure's change, paired by problem; a problem that one side lacks counts for the other alone."""
-    order = _order([*before, *after])
+    """Each measure's change, paired by problem, over the problems that both sides have rows of."""
+    shared = {row["problem"] for row in before} & {row["problem"] for row in after}
+    before, after = ([row for row in rows if row["problem"] in shared] for rows in (before, after))
+    order = _order(before)
     return {
         name: paired_difference(_sums(before, of, order), _sums(after, of, order)) for name, of in measures.items()
     }
