@@ -64,16 +64,14 @@ def test_thinking_keeps_to_its_budget_and_the_answer_has_room(candidate):
     rows, written = thought(candidate, Budget("at most 5", 5))
     assert max(row["thinking_tokens"] for row in rows) == 5
     assert max(row["answer_tokens"] for row in rows) > 16 - 5  # more than training would have left
-    assert written and all(tokens == ["</think>"] for tokens in written)
+    assert {token for tokens in written for token in tokens} == {"</think>"}
 
 
 def test_waiting_writes_the_word_that_the_model_knows_before_it_closes(candidate):
     _, written = thought(candidate, Budget("Wait x2", 30, 2))
     waits = [tokens.count(" wait") for tokens in written]
     assert set(waits) == {0, 1, 2}
-    assert all(
-        tokens in ([], ["</think>"]) for tokens in (tokens[n:] for tokens, n in zip(written, waits, strict=True))
-    )
+    assert {token for tokens in written for token in tokens} == {" wait", "</think>"}
 
 
 def test_a_model_whose_tags_are_no_single_tokens_is_named(candidate):
