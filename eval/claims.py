@@ -45,11 +45,12 @@ class Condition:
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """A row of the verdict table. `command` supplies its evidence."""
+    """A row of the verdict table. `command` supplies its evidence; figures `beside` are shown and judge nothing."""
 
     title: str
     conditions: tuple[Condition, ...]
     command: str
+    beside: tuple[Condition, ...] = ()
 
 
 CURVES = "python scripts/claims.py --run {run}"
@@ -71,6 +72,11 @@ CLAIMS = (
             Condition("test-curve", "above", "trained minus base, over all budgets together"),
         ),
         CURVES,
+        beside=(
+            Condition(
+                "test-curve", "extension", 'change as "Wait" carries thinking on past the end that the model chose'
+            ),
+        ),
     ),
     Claim(
         "The model recognises and corrects its own mistakes.",
@@ -126,7 +132,7 @@ def judge(figure: Estimate, above: float = 0.0) -> Verdict:
 
 
 def judge_claims(runs: Sequence[Path]) -> dict[str, Any]:
-    """The content of `claims.json`. Raises ValueError where the runs are no seeds of one, or evidence cannot be read."""
+    """The content of `claims.json`. Raises ValueError for runs that are no seeds of one, and unreadable evidence."""
     seeds = check_seeds(runs)
     scope = f"across {len(seeds)} seeds" if len(seeds) >= SEEDS else _in_runs(len(runs))
     found = [_claim(number, claim, runs, scope) for number, claim in enumerate(CLAIMS, 1)]
@@ -141,8 +147,8 @@ def check_seeds(runs: Sequence[Path]) -> list[int]:
         for key in sorted(first.keys() | config.keys() - set(OWN)):
             if config.get(key) != first.get(key):
                 raise ValueError(
-                    f"{runs[0]} and {run} are no seeds of one run: {key} is {first.get(key)!r} and {config.get(key)!r}; "
-                    "judge them one by one."
+                    f"{runs[0]} and {run} are no seeds of one run: {key} is {first.get(key)!r} and "
+                    f"{config.get(key)!r}; judge them one by one."
                 )
     seeds = [int(config.get("seed", 0)) for config in configs]
     if len(set(seeds)) < len(seeds):
@@ -151,29 +157,31 @@ def check_seeds(runs: Sequence[Path]) -> list[int]:
 
 
 def _claim(number: int, claim: Claim, runs: Sequence[Path], scope: str) -> dict[str, Any]:
-    figures, missing = [], list[Path]()
-    for condition in claim.conditions:
-        found = [_figure(run, condition) for run in runs]
-        missing += [run for run, estimate in zip(runs, found, strict=True) if estimate is None]
-        known = [estimate for estimate in found if estimate is not None]
-        if len(known) == len(runs):
-            together = across_seeds(known)
-            figures.append(
-                asdict(condition)
-                | {"estimate": asdict(together), "seeds": [asdict(one) for one in known]}
-                | {"verdict": judge(together, condition.above)}
-            )
-    verdicts = [figure["verdict"] for figure in figures]
+    figures = [_together(condition, runs) for condition in claim.conditions]
+    missing = [run for figure in figures for run in figure["missing"]]
+    verdicts = {figure["verdict"] for figure in figures}
     verdict: Verdict = "inconclusive" if missing or "inconclusive" in verdicts else "supported"
-    if "not supported" in verdicts:
-        verdict = "not supported"
     return {
         "number": number,
         "claim": claim.title,
-        "verdict": verdict,
+        "verdict": "not supported" if "not supported" in verdicts else verdict,
         "scope": scope,
         "figures": figures,
+        "beside": [_together(condition, runs) for condition in claim.beside],
         "missing": [claim.command.format(run=run) for run in dict.fromkeys(missing)],
+    }
+
+
+def _together(condition: Condition, runs: Sequence[Path]) -> dict[str, Any]:
+    """The condition's figure over all runs and what it says; null, with the runs that lack it, where one does."""
+    found = {run: _figure(run, condition) for run in runs}
+    known = [estimate for estimate in found.values() if estimate is not None]
+    estimate = across_seeds(known) if len(known) == len(runs) else None
+    return asdict(condition) | {
+        "estimate": None if estimate is None else asdict(estimate),
+        "seeds": [asdict(one) for one in known],
+        "verdict": None if estimate is None else judge(estimate, condition.above),
+        "missing": [str(run) for run, one in found.items() if one is None],
     }
 
 

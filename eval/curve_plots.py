@@ -9,7 +9,7 @@ from typing import Any
 from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import EngFormatter, PercentFormatter
+from matplotlib.ticker import EngFormatter, LogLocator, NullFormatter, PercentFormatter
 
 from eval.estimators import Estimate
 from eval.seeds import across_seeds
@@ -42,6 +42,10 @@ def _save(stem: Path, draw: Callable[[list[Axes]], None]) -> None:
         draw(panels)
         for panel in panels:
             panel.set_xscale("log")
+            panel.xaxis.set_major_locator(LogLocator(10, subs=(1, 2, 5)))
+            panel.xaxis.set_major_formatter(EngFormatter(sep=""))
+            panel.xaxis.set_minor_formatter(NullFormatter())
+            panel.set_ylim(0, 1)
             panel.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
         figure.savefig(stem.with_suffix(".png"), dpi=150)
         figure.savefig(stem.with_suffix(".svg"), metadata={"Date": None})
@@ -58,7 +62,7 @@ def _train(panels: list[Axes], curves: list[Json]) -> None:
         panel.axhspan(before.low, before.high, color=COLOURS["cold-started"], alpha=0.12, linewidth=0)
         panel.axhline(before.value, color=COLOURS["cold-started"], linestyle="--", linewidth=1, label="before RL")
         x = [fmean(point[axis] for point in points) for points in later]
-        _band(panel, x, [_together(points, "accuracy") for points in later], COLOURS["trained"], "o-", "checkpoints")
+        _band(panel, x, [_together(points, "accuracy") for points in later], COLOURS["trained"], "o-", "after RL")
         if len(curves) > 1:
             for curve in curves:
                 each = curve["points"][1:]
@@ -67,9 +71,8 @@ def _train(panels: list[Axes], curves: list[Json]) -> None:
                     color=COLOURS["trained"], linewidth=0.6, alpha=0.5,
                 )  # fmt: skip
         panel.set_xlabel(label)
-    panels[0].xaxis.set_major_formatter(EngFormatter(sep=""))
     panels[0].set_ylabel("accuracy, held-out problems")
-    panels[0].legend(frameon=False, loc="lower right")
+    panels[0].legend(frameon=False, loc="upper left")
 
 
 def _test(panels: list[Axes], curves: list[Json]) -> None:

@@ -132,7 +132,8 @@ def _test(planned: Plan, progress: Progress | None) -> dict[str, Any]:
         }
     curves = {stage: sequential(limits, rows) for stage, rows in forced.items()}
     compared = compare_sequential(forced[base], forced["trained"])
-    return measured | {"sequential": curves, "rise": curves["trained"]["rise"]} | compared
+    trends = {name: curves["trained"][name] for name in ("rise", "extension")}
+    return measured | {"sequential": curves} | trends | compared
 
 
 def _load(planned: Plan, name: str) -> Candidate:

@@ -80,7 +80,12 @@ def sample_budget(
 
 
 def sequential(budgets: Sequence[Budget], rows: Sequence[list[Row]]) -> dict[str, Any]:
-    """One model's curve over the budgets, with s1's three figures and the trend over all of it."""
+    """One model's curve over the budgets, with s1's three figures and two trends (`estimators.trend`).
+
+    `rise` is that over the budgets at which thinking is closed; `extension` that from the largest of these on, as
+    "Wait" carries thinking past the end that the model had chosen. The two ask different things: a model may need the
+    tokens that it takes, and have no use for more.
+    """
     points: list[dict[str, Any]] = []
     for budget, asked in zip(budgets, rows, strict=True):
         found = measure(asked)
@@ -91,7 +96,10 @@ def sequential(budgets: Sequence[Budget], rows: Sequence[list[Row]]) -> dict[str
     figures = s1_figures(
         [float(np.mean(counts)) for counts in used], [point["accuracy"]["value"] for point in points], within
     )
-    return {"points": points, "s1": figures, **as_json({"rise": trend([correct_by_problem(asked) for asked in rows])})}
+    right = [correct_by_problem(asked) for asked in rows]
+    closed = sum(not budget.waits for budget in budgets)
+    trends = {"rise": trend(right[:closed]), "extension": trend(right[closed - 1 :])}
+    return {"points": points, "s1": figures, **as_json(trends)}
 
 
 def s1_figures(tokens: Sequence[float], accuracies: Sequence[float], within: Sequence[bool]) -> dict[str, float]:

@@ -60,9 +60,10 @@ def main() -> int:
         return 2
     for claim in claims["claims"]:
         print(f"{claim['number']}. {claim['claim']}\n   {claim['verdict']} {claim['scope']}")
-        for figure in claim["figures"]:
-            low, value, high = (100 * figure["estimate"][key] for key in ("low", "value", "high"))
-            print(f"   {figure['says']}: {value:+.1f} [{low:+.1f}, {high:+.1f}]")
+        for figure in claim["figures"] + claim["beside"]:
+            if figure["estimate"]:
+                low, value, high = (100 * figure["estimate"][key] for key in ("low", "value", "high"))
+                print(f"   {figure['says']}: {value:+.1f} [{low:+.1f}, {high:+.1f}]")
         for command in claim["missing"]:
             print(f"   evidence is missing: {command}")
     print(f"\nWritten to {output}/claims.json, with the plots beside it.")
