@@ -139,7 +139,7 @@ def _ways_on(attempts: Sequence[Attempt]) -> Iterator[Event]:
             continue
         if made[number] in made[:number]:
             yield Event("repeat", attempt.start)
-        elif made[number][:1] == made[number - 1][:1]:
+        elif made[number][:1] and made[number][0][:3] == made[number - 1][0][:3]:
             yield Event("variation", attempt.start)
         else:
             yield Event("new approach", attempt.start)

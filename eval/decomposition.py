@@ -7,9 +7,10 @@ the first error is the place, from 1, of the first step that is not.
 from itertools import takewhile
 
 from data.problem import Problem
-from eval.measures import Measures, Row
+from eval.measures import Measure, Measures, Row
 from eval.subject import Completion
 
+MOST_OPERATIONS = 12
 DEEPEST = 8  # steps beyond are too few to measure one by one
 
 
@@ -46,35 +47,29 @@ def describe(completion: Completion) -> Row:
     }
 
 
-def measures(rows: list[Row]) -> Measures:
-    """The measures of some rows: one of accuracy for each number of operations that occurs among them."""
-    by_operations: Measures = {
-        f"accuracy_{count}_operations": (
-            lambda row, count=count: (row["correct"] and row["operations"] == count, row["operations"] == count)  # type: ignore[misc]
-        )
-        for count in sorted({row["operations"] for row in rows})
-    }
-    by_depth: Measures = {
-        f"error_at_step_{depth}": (
-            lambda row, depth=depth: (row["first_error"] == depth, _reached(row, depth))  # type: ignore[misc]
-        )
-        for depth in range(1, DEEPEST + 1)
-    }
-    return {
-        "accuracy": lambda row: (row["correct"], 1),
-        **by_operations,
-        "valid_steps": lambda row: (row["valid_steps"], row["steps"]),
-        "right_steps": lambda row: (row["right_steps"], row["steps"]),
-        "grounded_steps": lambda row: (row["grounded_steps"], row["steps"]),
-        "steps": lambda row: (row["steps"], 1),
-        "without_error": lambda row: (row["first_error"] is None and row["steps"] > 0, row["steps"] > 0),
-        "first_error_depth": lambda row: (row["first_error"] or 0, row["first_error"] is not None),
-        **by_depth,
-        "accuracy_when_steps_valid": lambda row: (row["correct"] and row["standing_valid"] is True, row["standing_valid"] is True),
-        "accuracy_when_steps_invalid": lambda row: (row["correct"] and row["standing_valid"] is False, row["standing_valid"] is False),
-    }
+def _accuracy_at(operations: int) -> Measure:
+    return lambda row: (row["correct"] and row["operations"] == operations, row["operations"] == operations)
 
 
-def _reached(row: Row, depth: int) -> bool:
-    """Whether the thinking came to step `depth` without an error before it."""
-    return row["steps"] >= depth and (row["first_error"] is None or row["first_error"] >= depth)
+def _error_at(depth: int) -> Measure:
+    """How often a thinking that came to step `depth` without an error errs there."""
+    return lambda row: (row["first_error"] == depth, row["steps"] >= depth and (row["first_error"] or depth) >= depth)
+
+
+def _accuracy_where(valid: bool) -> Measure:
+    return lambda row: (row["correct"] and row["standing_valid"] is valid, row["standing_valid"] is valid)
+
+
+MEASURES: Measures = {
+    "accuracy": lambda row: (row["correct"], 1),
+    **{f"accuracy_{count}_operations": _accuracy_at(count) for count in range(1, MOST_OPERATIONS + 1)},
+    "valid_steps": lambda row: (row["valid_steps"], row["steps"]),
+    "right_steps": lambda row: (row["right_steps"], row["steps"]),
+    "grounded_steps": lambda row: (row["grounded_steps"], row["steps"]),
+    "steps": lambda row: (row["steps"], 1),
+    "without_error": lambda row: (row["first_error"] is None and row["steps"] > 0, row["steps"] > 0),
+    "first_error_depth": lambda row: (row["first_error"] or 0, row["first_error"] is not None),
+    **{f"error_at_step_{depth}": _error_at(depth) for depth in range(1, DEEPEST + 1)},
+    "accuracy_when_steps_valid": _accuracy_where(True),
+    "accuracy_when_steps_invalid": _accuracy_where(False),
+}

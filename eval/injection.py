@@ -19,16 +19,14 @@ from typing import Any
 from data.trace import Step
 from eval.alter import restate, wrong_value
 from eval.measures import Measures, Row
-from eval.subject import Completion, Progress, Subject, go_on
+from eval.subject import Completion, Subject, go_on
 
 ARMS = ("wrong", "wrong_wait", "kept", "kept_wait")
 SPOKEN_WAIT = "\nWait,"
 TASK_WAIT = " wait"  # for models that know no other words than those of their tasks
 
 
-def inject(
-    subject: Subject, completions: Sequence[Completion], seed: int = 0, on_finished: Progress | None = None
-) -> list[Row]:
+def inject(subject: Subject, completions: Sequence[Completion], seed: int = 0) -> list[Row]:
     """One row for each right completion and arm; completions without a right attempt are left out."""
     wait = SPOKEN_WAIT if subject.can_read(SPOKEN_WAIT) else TASK_WAIT
     chosen = [(completion, step) for completion in completions if (step := choose_step(completion, seed))]
@@ -40,7 +38,7 @@ def inject(
             ids = restate(subject, completion, step, value, wait if arm.endswith("wait") else "")
             cases.append((arm, completion, step))
             starts.append((completion.problem, ids))
-    continued = go_on(subject, starts, on_finished)
+    continued = go_on(subject, starts)
     return [_row(*case, after) for case, after in zip(cases, continued, strict=True)]
 
 

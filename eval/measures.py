@@ -63,9 +63,7 @@ def changes(before: Sequence[Row], after: Sequence[Row], measures: Measures) -> 
     shared = {row["problem"] for row in before} & {row["problem"] for row in after}
     before, after = ([row for row in rows if row["problem"] in shared] for rows in (before, after))
     order = _order(before)
-    return {
-        name: paired_difference(_sums(before, of, order), _sums(after, of, order)) for name, of in measures.items()
-    }
+    return {name: paired_difference(_sums(before, of, order), _sums(after, of, order)) for name, of in measures.items()}
 
 
 def _split(rows: Sequence[Row]) -> tuple[list[Row], list[Row]]:

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 
 from eval.alter import thinking_ids
 from eval.measures import Measures, Row
-from eval.subject import Completion, Progress, Subject, go_on
+from eval.subject import Completion, Subject, go_on
 
 INSTRUCTION = (
     "There might be an error in the solution above because of lack of understanding of the question. Please correct "
@@ -21,17 +21,13 @@ INSTRUCTION = (
 )
 
 
-def ask_again(
-    subject: Subject, completions: Sequence[Completion], on_finished: Progress | None = None
-) -> list[Row]:
+def ask_again(subject: Subject, completions: Sequence[Completion]) -> list[Row]:
     """One row for each completion that ended with an answer: how it stood before the second turn, and after."""
     asked = [completion for completion in completions if completion.ended and completion.answer]
     in_chat = subject.can_read(INSTRUCTION)
     second_turn = follow_up(subject) if in_chat and asked else []
-    starts = [
-        completion.ids + second_turn if in_chat else thinking_ids(subject, completion) for completion in asked
-    ]
-    continued = go_on(subject, zip((completion.problem for completion in asked), starts, strict=True), on_finished)
+    starts = [completion.ids + second_turn if in_chat else thinking_ids(subject, completion) for completion in asked]
+    continued = go_on(subject, zip((completion.problem for completion in asked), starts, strict=True))
     rows = []
     for before, start, after in zip(asked, starts, continued, strict=True):
         if in_chat:

@@ -4,10 +4,11 @@ Token in, token out: a completion is kept as the ids that were sampled. What is 
 to those ids, so nothing that the model wrote is ever encoded anew.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
+from tqdm import tqdm
 from transformers import PreTrainedTokenizerBase
 
 from data.mixture import judge
@@ -16,9 +17,7 @@ from data.response import CLOSE, OPEN, Response
 from data.tasks import get_task
 from data.trace import Trace
 from train.prompts import messages, opens_thinking, prompt_ids
-from train.rollout.interface import RolloutBackend, Sampling
-
-Progress = Callable[[int], None]
+from train.rollout.interface import Rollout, RolloutBackend, Sampling
 
 
 @dataclass(frozen=True)
@@ -55,12 +54,16 @@ class Completion:
 
 @dataclass(frozen=True)
 class Subject:
-    """A checkpoint and how it is asked: `sampling` decides the draws, and how long a completion may be."""
+    """A checkpoint and how it is asked: `sampling` decides the draws, and how long a completion may be.
+
+    While it is asked, a progress bar under `label` is shown; none without a label.
+    """
 
     backend: RolloutBackend
     tokenizer: PreTrainedTokenizerBase
     sampling: Sampling
     system_prompt: str = ""
+    label: str = ""
 
     @cached_property
     def opened(self) -> bool:
@@ -92,12 +95,9 @@ class Subject:
         return Completion(problem, list(ids), ended, text, at, judge(problem, text, thinking_opened=self.opened))
 
 
-def ask(
-    subject: Subject, problems: Sequence[Problem], samples: int, on_finished: Progress | None = None
-) -> list[Completion]:
+def ask(subject: Subject, problems: Sequence[Problem], samples: int) -> list[Completion]:
     """Sample each problem `samples` times; the samples of one problem side by side."""
-    prompts = [subject.prompt(problem) for problem in problems]
-    rollouts = subject.backend.generate(prompts, samples, subject.sampling, on_finished)
+    rollouts = _draw(subject, [subject.prompt(problem) for problem in problems], samples, subject.sampling)
     asked = (problem for problem in problems for _ in range(samples))
     return [
         subject.read(problem, rollout.token_ids, rollout.finish_reason == "stop")
@@ -105,28 +105,32 @@ def ask(
     ]
 
 
-def go_on(
-    subject: Subject,
-    started: Iterable[tuple[Problem, list[int]]],
-    on_finished: Progress | None = None,
-    *,
-    answer_only: bool = False,
-) -> list[Completion]:
-    """Have the model go on, once, from each beginning of a completion; a fresh allowance of new tokens for each.
+def go_on(subject: Subject, started: Iterable[tuple[Problem, list[int]]]) -> list[Completion]:
+    """Have the model go on, once, from each beginning of a completion; a fresh allowance of new tokens for each."""
+    return _go_on(subject, list(started), subject.sampling)
 
-    `answer_only` is for beginnings whose thinking is closed: the answer is then drawn greedily, so that two answers
-    differ only where what they follow does, and may take a quarter of the allowance.
+
+def answer(subject: Subject, started: Iterable[tuple[Problem, list[int]]]) -> list[Completion]:
+    """Have the model answer behind each closed thinking: greedily, and in a quarter of the allowance.
+
+    So two answers differ only where what they follow does.
     """
-    starts = list(started)
-    sampling = subject.sampling
-    if answer_only:
-        sampling = replace(sampling, temperature=0.0, max_new_tokens=max(1, sampling.max_new_tokens // 4))
-    prompts = [subject.prompt(problem) + ids for problem, ids in starts]
-    rollouts = subject.backend.generate(prompts, 1, sampling, on_finished)
+    allowance = max(1, subject.sampling.max_new_tokens // 4)
+    return _go_on(subject, list(started), replace(subject.sampling, temperature=0.0, max_new_tokens=allowance))
+
+
+def _go_on(subject: Subject, starts: list[tuple[Problem, list[int]]], sampling: Sampling) -> list[Completion]:
+    rollouts = _draw(subject, [subject.prompt(problem) + ids for problem, ids in starts], 1, sampling)
     return [
         subject.read(problem, [*ids, *rollout.token_ids], rollout.finish_reason == "stop")
         for (problem, ids), rollout in zip(starts, rollouts, strict=True)
     ]
+
+
+def _draw(subject: Subject, prompts: list[list[int]], samples: int, sampling: Sampling) -> list[Rollout]:
+    total = len(prompts) * samples
+    with tqdm(total=total, desc=subject.label, unit="sample", dynamic_ncols=True, disable=not subject.label) as bar:
+        return subject.backend.generate(prompts, samples, sampling, bar.update)
 
 
 def cut(subject: Subject, ids: Sequence[int], characters: int) -> tuple[list[int], str]:

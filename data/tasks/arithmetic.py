@@ -129,22 +129,25 @@ def _standing(steps: list[Step], first_redo_allowed: int) -> list[Step]:
 
 
 class _Sources:
-    """The numbers at hand for a step: the problem's, those stated before it, and the tens and digits of all of them."""
+    """The numbers at hand for a step: the problem's, those stated before it, and the tens and digits of all of them.
+
+    What a check worked out anew, `vs 57`, is stated too, and so is what was read off, `so 144`.
+    """
 
     def __init__(self, expression: str, thinking: str) -> None:
         self.numbers = {0}  # fills up the shorter number of a column addition
-        self.read_off = [(so.start(), int(so[1])) for so in re.finditer(r"\bso (\d{1,18})\b", thinking, re.ASCII)]
+        self.stated = [(m.start(), int(m[1])) for m in re.finditer(r"\b(?:so|vs) (\d{1,18})\b", thinking, re.ASCII)]
         for number in re.findall(r"\d+", expression):
             self.add(int(number))
 
     def before(self, place: int) -> set[int]:
         """What is at hand for a step at character `place`; asked in the order of the steps."""
-        while self.read_off and self.read_off[0][0] < place:
-            self.add(self.read_off.pop(0)[1])
+        while self.stated and self.stated[0][0] < place:
+            self.add(self.stated.pop(0)[1])
         return self.numbers
 
     def add(self, number: int) -> None:
-        """Take note of a number stated."""
+        """Take note of a number."""
         self.numbers |= {number, number // 10 * 10, *map(int, str(abs(number)))}
 
 
