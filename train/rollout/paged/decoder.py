@@ -8,7 +8,7 @@ import torch
 
 from train.rollout.interface import Sampling
 from train.rollout.paged.attention import PagedAttention, Sequences, kernel_for
-from train.rollout.paged.graphs import StepGraphs
+from train.rollout.paged.graphs import StepGraphs, capture_cuda
 from train.rollout.paged.pool import SCRATCH_PAGE, PagedPool
 from train.rollout.paged.state import RolloutState, Rules, make_rules
 from train.rollout.paged.step import Batch, decode
@@ -60,7 +60,7 @@ class PagedDecoder:
         self.device = device
         self.pool = PagedPool(layers, capacity.pages, page_tokens, device)
         self.state = RolloutState(capacity.rollouts, device)
-        self.graphs = StepGraphs(device, allowed=cuda_graphs)
+        self.graphs = StepGraphs(capture_cuda if cuda_graphs and device.type == "cuda" else None, device)
         self.buckets = buckets(capacity.rows)
         self._kernels = [kernel_for(layer, page_tokens, device) for layer in layers]
         starts = torch.arange(capacity.rows + 1, dtype=torch.int32, device=device)
@@ -148,7 +148,7 @@ class PagedDecoder:
 
 
 def buckets(rows: int) -> list[int]:
-    """Batch sizes to capture, up to `rows`: powers of two and the middle between them, so at most a third is padding."""
+    """Batch sizes up to `rows`: powers of two and the middle between each two, so that at most a third is padding."""
     sizes = {size for power in range(rows.bit_length()) for size in (1 << power, 3 << power >> 1)}
     return sorted(size for size in sizes | {rows} if size <= rows)
 
