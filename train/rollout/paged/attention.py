@@ -173,6 +173,5 @@ class PagedAttention:
         pool.write(layer, key[0].transpose(0, 1), value[0].transpose(0, 1), self._slots)
         keys, values = pool.keys[layer], pool.values[layer]
         queries = query[0].transpose(0, 1).to(keys.dtype)  # (tokens, heads, dim)
-        with torch.autocast(query.device.type, enabled=False):
-            output = self._kernels[layer](queries, keys, values, self._sequences, scaling, pool.layers[layer].window)
+        output = self._kernels[layer](queries, keys, values, self._sequences, scaling, pool.layers[layer].window)
         return output.to(query.dtype).unsqueeze(0)

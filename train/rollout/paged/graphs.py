@@ -66,8 +66,17 @@ class StepGraphs:
     def capture(self, key: Hashable, step: Step) -> None:
         """Capture `step` under `key`, or refuse from now on. It runs to warm up, which must do no harm."""
         assert self._capture is not None
+
+        def casting_step() -> None:
+            # A weight's cast that autocast has cached is not captured: replays would read weights of long ago. And a
+            # cast that is captured has no value before the first replay. `cache_enabled=False` around the step is not
+            # enough, since the autocast that accelerate puts into the model's forward turns it on again.
+            torch.clear_autocast_cache()
+            step()
+            torch.clear_autocast_cache()
+
         try:
-            self._graphs[key] = self._capture(step, next(iter(self._graphs.values()), None))
+            self._graphs[key] = self._capture(casting_step, next(iter(self._graphs.values()), None))
             self.captured += 1
         except NotCapturable as error:
             self._refuse(str(error))
@@ -101,15 +110,11 @@ def capture_cuda(step: Step, neighbour: torch.cuda.CUDAGraph | None) -> torch.cu
         step()  # libraries choose algorithms and take their workspaces
         _run_without_waiting(step)
     torch.cuda.current_stream().wait_stream(stream)
-    # A cast of a weight that autocast has cached would not be captured: every replay would read weights of long ago.
-    # Setting `cache_enabled` is not enough, since accelerate's own autocast inside the model's forward sets it back.
-    torch.clear_autocast_cache()
     graph = torch.cuda.CUDAGraph()
     memory = None if neighbour is None else neighbour.pool()
     # "thread_local": other threads (a data loader pinning memory, NCCL's watchdog) must not break the capture.
     with torch.cuda.graph(graph, pool=memory, stream=stream, capture_error_mode="thread_local"):
         step()
-    torch.clear_autocast_cache()  # casts made here have no values before the first replay
     return graph
 
 
