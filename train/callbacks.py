@@ -19,7 +19,7 @@ class MetricsFile(TrainerCallback):
     def __init__(self, path: Path, phase: str) -> None:
         self.path = path
         self.phase = phase
-        self.began = time.monotonic()
+        self.began = time.monotonic() - _seconds_so_far(path, phase)
 
     def on_log(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, logs: dict[str, Any], **_: Any
@@ -29,6 +29,14 @@ class MetricsFile(TrainerCallback):
             row = {"phase": self.phase, "step": state.global_step, "seconds": round(time.monotonic() - self.began, 2)}
             with self.path.open("a") as file:
                 file.write(json.dumps(row | logs) + "\n")
+
+
+def _seconds_so_far(path: Path, phase: str) -> float:
+    """What the last line of `phase` says, so that a resumed run's clock goes on."""
+    if not path.is_file():
+        return 0.0
+    rows = map(json.loads, path.read_text().splitlines())
+    return max((row["seconds"] for row in rows if row["phase"] == phase), default=0.0)
 
 
 class ProgressBar(TrainerCallback):
@@ -88,24 +96,34 @@ class CollapseGuard(TrainerCallback):
         self.best_step = 0
         self.message: str | None = None
 
+    def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        """Look back over what a resumed run has logged."""
+        for logs in state.log_history:
+            self._compare(logs, logs["step"])
+
     def on_log(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, logs: dict[str, Any], **_: Any
     ) -> None:
         """Compare the window's mean with the best. The logged reward is the same on every rank, so all stop alike."""
-        if "reward" not in logs:
-            return
-        self.recent.append(float(logs["reward"]))
-        if len(self.recent) < WINDOW:
-            return
-        mean = sum(self.recent) / WINDOW
-        if mean > self.best:
-            self.best, self.best_step = mean, state.global_step
-        elif mean < self.fraction * self.best:
+        mean = self._compare(logs, state.global_step)
+        if mean is not None and mean < self.fraction * self.best:
             self.message = (
                 f"Stopped at step {state.global_step}: the mean reward of the last {WINDOW} steps is {mean:.3f}, and "
                 f"was {self.best:.3f} at step {self.best_step}. {self._advice()}"
             )
             control.should_training_stop = True
+
+    def _compare(self, logs: dict[str, Any], step: int) -> float | None:
+        """Take note of a logged step; returns the mean reward of a full window, or None."""
+        if "reward" not in logs:
+            return None
+        self.recent.append(float(logs["reward"]))
+        if len(self.recent) < WINDOW:
+            return None
+        mean = sum(self.recent) / WINDOW
+        if mean > self.best:
+            self.best, self.best_step = mean, step
+        return mean
 
     def _advice(self) -> str:
         steps = [int(path.name.split("-")[1]) for path in self.checkpoints.glob("checkpoint-*")]

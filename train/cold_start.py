@@ -1,6 +1,6 @@
 """The cold start: supervised training on demonstrated search traces, the loss on the completion alone."""
 
-from pathlib import Path
+import shutil
 from typing import Any
 
 import torch
@@ -10,13 +10,16 @@ from trl import GRPOConfig, SFTConfig, SFTTrainer
 
 from data.mixture import demonstrations
 from data.tasks import get_task
-from train.callbacks import MetricsFile, ProgressBar
+from train.callbacks import MetricsFile, ProgressBar, say
+from train.checkpoint_files import UNFINISHED, publish, step_of
 from train.config import RunConfig, world_size
 from train.prompts import messages, opens_thinking, prompt_ids
-from train.run_folder import COLD_START
+from train.resume import ResumableTrainer, resume_point
+from train.run_folder import COLD_START, truncate_metrics
+from train.signals import Interrupted, StopWhenAsked
 
 
-class DemonstrationTrainer(SFTTrainer):
+class DemonstrationTrainer(ResumableTrainer, SFTTrainer):
     """TRL's SFTTrainer with some tokens weighing more: the judgements on one's own steps and attempts.
 
     They are one token in twenty and decide everything, and a small model learns them last.
@@ -46,11 +49,26 @@ class DemonstrationTrainer(SFTTrainer):
 
 
 def cold_start(
-    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, run: RunConfig, training: GRPOConfig, peft_config: Any
-) -> Path:
-    """Train `model` on fresh demonstrations and save it beside the checkpoints to come; returns the path."""
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    run: RunConfig,
+    training: GRPOConfig,
+    peft_config: Any,
+    stop: StopWhenAsked,
+) -> None:
+    """Train `model` on fresh demonstrations and save it beside the checkpoints to come, as `cold-start`.
+
+    One that was cut off goes on from where it was last saved, every tenth of the way. Raises Interrupted.
+    """
+    checkpoints = run.folder / "checkpoints"
+    on_the_way = checkpoints / f"{COLD_START}-unfinished"
+    metrics = run.folder / "metrics.jsonl"
+    resumed = resume_point(on_the_way) if run.resume else None
+    if run.resume and training.process_index == 0:
+        truncate_metrics(metrics, "cold-start", step_of(resumed) if resumed else -1)
+        say(f"The cold start goes on from {resumed}." if resumed else "The cold start starts anew.")
     arguments = SFTConfig(
-        output_dir=str(run.folder / "checkpoints" / COLD_START),
+        output_dir=str(on_the_way),
         max_steps=run.cold_start_steps,
         per_device_train_batch_size=run.cold_start_batch_size,
         learning_rate=run.cold_start_learning_rate,
@@ -61,7 +79,9 @@ def cold_start(
         max_length=None,
         completion_only_loss=True,
         logging_steps=10,
-        save_strategy="no",
+        save_strategy="steps",
+        save_steps=max(1, run.cold_start_steps // 10),
+        save_total_limit=1,
         report_to="none",
         disable_tqdm=True,
         seed=training.seed,
@@ -78,13 +98,20 @@ def cold_start(
         train_dataset=demonstration_dataset(tokenizer, run, count, training.seed),
         processing_class=tokenizer,
         peft_config=peft_config,
-        callbacks=[MetricsFile(run.folder / "metrics.jsonl", "cold-start"), ProgressBar("cold start")],
+        callbacks=[MetricsFile(metrics, "cold-start"), ProgressBar("cold start"), stop],
     )
     trainer.remove_callback(PrinterCallback)
-    trainer.train()
-    trainer.save_model()
+    trainer.train(resume_from_checkpoint=str(resumed) if resumed else None)
+    if stop.stopped:
+        raise Interrupted(
+            f"Stopped in the cold start after step {trainer.state.global_step}, which is saved; --resume."
+        )
+    trainer.save_model(str(checkpoints / UNFINISHED / COLD_START))
+    trainer.accelerator.wait_for_everyone()
+    if trainer.args.should_save:
+        publish(checkpoints / UNFINISHED / COLD_START, checkpoints / COLD_START)
+        shutil.rmtree(on_the_way)
     trainer.accelerator.wait_for_everyone()  # the other processes load what the first one wrote
-    return Path(arguments.output_dir)
 
 
 def judgement_ids(tokenizer: PreTrainedTokenizerBase, run: RunConfig) -> list[int]:

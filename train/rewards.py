@@ -46,14 +46,14 @@ class RolloutLog:
         while split != "train" and (self.folder / self._name(step, split, batch)).exists():
             batch += 1  # an evaluation comes in several batches
         path = self.folder / self._name(step, split, batch)
-        partial = path.with_suffix(".partial")
+        partial = path.with_name(f".{path.name}")  # readers pass over names that begin with a dot
         pq.write_table(pa.Table.from_pylist(rows, schema=COLUMNS), partial)
         partial.replace(path)
 
     def forget_after(self, step: int) -> None:
-        """Remove the parts of steps later than `step`: a resumed run will make them anew."""
+        """Remove the parts of steps later than `step`, and unfinished ones: a resumed run will make them anew."""
         for path in self.folder.glob("*.parquet"):
-            if int(path.name.split("-")[1]) > step:
+            if path.name.startswith(".") or int(path.name.split("-")[1]) > step:
                 path.unlink()
 
     def _name(self, step: int, split: str, batch: int) -> str:

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from datasets import Dataset
+from filelock import BaseFileLock
 from peft import LoraConfig
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, PrinterCallback, set_seed
 from trl import GRPOConfig
@@ -11,28 +12,38 @@ from trl import GRPOConfig
 from data.mixture import Split, draw_problems
 from train import scratch
 from train.callbacks import CollapseGuard, MetricsFile, ProgressBar, say
+from train.checkpoint_files import fault, step_of
 from train.cold_start import cold_start
-from train.config import RunConfig, save_config
+from train.config import RunConfig
 from train.models import load_model, load_tokenizer
 from train.prompts import messages, prompt_ids, stop_ids
+from train.resume import resume_point
 from train.rewards import CorrectnessReward, RolloutLog
 from train.rollout.engine import RolloutEngine
 from train.run_folder import (
     COLD_START,
     check_disk,
     checkpoint_bytes,
-    last_checkpoint,
+    lock,
     make_folder,
+    refuse_changes,
     refuse_existing,
     truncate_metrics,
-    write_environment,
 )
+from train.signals import Interrupted, StopSignals, StopWhenAsked
 from train.trainer import ReasoningTrainer
+from train.trl_vllm import check_vllm
 
 
-def prepare(run: RunConfig, training: GRPOConfig) -> None:
-    """Check all that can go wrong before any work, then make the run folder. Raises ValueError with one clear line."""
+def prepare(run: RunConfig, training: GRPOConfig) -> BaseFileLock:
+    """Check all that can go wrong before any work, then make the run folder. Raises ValueError with one clear line.
+
+    Returns the lock that keeps other processes off the folder.
+    """
+    check_vllm(run, training)
     refuse_existing(run)
+    if run.resume:
+        refuse_changes(run, training)
     draw_problems(run.parts, "validation", run.validation_problems, run.split_seed)
     model, tokenizer = start_model(run, training.seed)
     check_lengths(run, training, model, tokenizer)
@@ -40,10 +51,9 @@ def prepare(run: RunConfig, training: GRPOConfig) -> None:
         RolloutEngine(model)  # refuses, by name, a model that it cannot run
     lora_share = 0.1 if run.lora_rank else 1.0  # adapters are a small part of the weights; this is on the safe side
     check_disk(Path(run.runs_dir), int(checkpoint_bytes(model) * lora_share))
-    make_folder(run)
-    if not run.resume:
-        save_config(run, training, run.folder / "config.yaml")
-        write_environment(run.folder / "environment.json", training.seed)
+    held = lock(run)
+    make_folder(run, training)
+    return held
 
 
 def check_lengths(
@@ -70,7 +80,7 @@ def start_model(run: RunConfig, seed: int) -> tuple[PreTrainedModel, PreTrainedT
 
 
 def train(run: RunConfig, training: GRPOConfig) -> str | None:
-    """Train the run to its end. Returns None, or what the collapse guard has to say."""
+    """Train the run to its end. Returns None, or what the collapse guard has to say. Raises Interrupted."""
     set_seed(training.seed)
     checkpoints = run.folder / "checkpoints"
     model, tokenizer = start_model(run, training.seed)
@@ -79,12 +89,13 @@ def train(run: RunConfig, training: GRPOConfig) -> str | None:
         peft_config = LoraConfig(
             r=run.lora_rank, lora_alpha=run.lora_alpha, target_modules="all-linear", task_type="CAUSAL_LM"
         )
-    if run.cold_start_steps:
-        path = checkpoints / COLD_START
-        if not (path / "training_args.bin").is_file():
-            path = cold_start(model, tokenizer, run, training, peft_config)
-        model, peft_config = load_model(str(path), dtype=run.dtype, is_trainable=True), None
-    return reinforce(model, tokenizer, run, training, peft_config)
+    with StopSignals() as signals:
+        if run.cold_start_steps:
+            path = checkpoints / COLD_START
+            if fault(path) is not None:
+                cold_start(model, tokenizer, run, training, peft_config, StopWhenAsked(signals))
+            model, peft_config = load_model(str(path), dtype=run.dtype, is_trainable=True), None
+        return reinforce(model, tokenizer, run, training, peft_config, StopWhenAsked(signals))
 
 
 def reinforce(
@@ -93,18 +104,20 @@ def reinforce(
     run: RunConfig,
     training: GRPOConfig,
     peft_config: LoraConfig | None,
+    stop: StopWhenAsked,
 ) -> str | None:
     """Reinforcement learning from `model`; returns what the collapse guard has to say, if it stopped the run."""
     rank = training.process_index
     rollouts = RolloutLog(run.folder / "rollouts.parquet", rank)
     guard = CollapseGuard(run.guard_fraction, run.folder / "checkpoints")
     metrics = run.folder / "metrics.jsonl"
-    resumed = last_checkpoint(run.folder) if run.resume else None
+    resumed = resume_point(run.folder / "checkpoints") if run.resume else None
     if run.resume and rank == 0:
-        step = int(resumed.name.split("-")[1]) if resumed else 0
+        step = step_of(resumed) if resumed else -1
         rollouts.forget_after(step)
-        truncate_metrics(metrics, step)
+        truncate_metrics(metrics, "rl", step)
         say(f"Resuming from {resumed}." if resumed else "No checkpoint was saved yet; reinforcement starts anew.")
+    training.eval_on_start = training.eval_on_start and resumed is None  # done before the run was cut off
     trainer = ReasoningTrainer(
         model=model,
         reward_funcs=CorrectnessReward(tokenizer, stop_ids(model, tokenizer), rollouts),
@@ -117,10 +130,12 @@ def reinforce(
         peft_config=peft_config,
         backend=run.backend,
         cache_gib=run.cache_gib,
-        callbacks=[MetricsFile(metrics, "rl"), ProgressBar("reinforcement"), guard],
+        callbacks=[MetricsFile(metrics, "rl"), ProgressBar("reinforcement"), guard, stop],
     )
     trainer.remove_callback(PrinterCallback)
     trainer.train(resume_from_checkpoint=str(resumed) if resumed else None)
+    if stop.stopped:
+        raise Interrupted(f"Stopped after step {trainer.state.global_step}, which is saved; --resume goes on from it.")
     return guard.message
 
 

@@ -17,12 +17,21 @@ from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+import filelock
 import torch
+import yaml
+from trl import GRPOConfig
 
-from train.config import RunConfig
+from train.config import RunConfig, resolved, save_config, world_size
 
 PACKAGES = ("rethink", "torch", "transformers", "trl", "accelerate", "peft", "datasets", "numpy")
 COLD_START = "cold-start"
+# What may change when a run goes on: how long, what is shown, what is kept. All else would make it another run.
+FREE = (
+    "name", "runs_dir", "max_steps", "num_train_epochs", "guard_fraction", "disable_tqdm", "report_to", "run_name",
+    "per_device_eval_batch_size", "metric_for_best_model", "greater_is_better", "load_best_model_at_end",
+)  # fmt: skip
+FREE_PREFIXES = ("logging_", "log_", "save_", "eval_", "hub_", "push_to_hub", "trackio_", "project")
 
 
 def refuse_existing(run: RunConfig) -> None:
@@ -44,14 +53,52 @@ def refuse_existing(run: RunConfig) -> None:
         raise ValueError(f"--overwrite would delete the model to start from, {run.model}; give another --name.")
 
 
-def make_folder(run: RunConfig) -> None:
-    """Make the run folder, empty unless the run is resumed. Raises ValueError where it cannot be written."""
+def refuse_changes(run: RunConfig, training: GRPOConfig) -> None:
+    """Raise ValueError, naming the options, where the run would go on under other settings than it began with."""
+    processes = json.loads((run.folder / "environment.json").read_text())["processes"]
+    if world_size() != processes:
+        raise ValueError(f"The run began with {processes} processes, and this would go on with {world_size()}.")
+    began = yaml.safe_load((run.folder / "config.yaml").read_text())
+    now = yaml.safe_load(yaml.safe_dump(resolved(run, training)))
+    differing = [
+        f"{name} was {began.get(name, 'left out')!r} and is {now.get(name, 'left out')!r}"
+        for name in sorted(began.keys() | now.keys())
+        if began.get(name) != now.get(name) and name not in FREE and not name.startswith(FREE_PREFIXES)
+    ]
+    if differing:
+        raise ValueError(
+            f"--resume goes on with the settings that the run began with, but {'; '.join(differing)}. Put them "
+            "back, or start another run with --name."
+        )
+
+
+def lock(run: RunConfig) -> filelock.BaseFileLock:
+    """Hold the run's name for this process: two runs that write to one folder would spoil it. Raises ValueError."""
+    held = filelock.FileLock(run.folder.with_name(f".{run.name}.lock"))
+    try:
+        run.folder.parent.mkdir(parents=True, exist_ok=True)
+        held.acquire(timeout=0)
+    except filelock.Timeout:
+        raise ValueError(f"The run {run.folder} is going on in another process; end that one first.") from None
+    except OSError as error:
+        raise ValueError(f"The run folder {run.folder} cannot be written: {error.strerror}.") from None
+    return held
+
+
+def make_folder(run: RunConfig, training: GRPOConfig) -> None:
+    """Make the run folder, empty unless the run is resumed, and record the run in it.
+
+    Raises ValueError where it cannot be written.
+    """
     try:
         if run.overwrite and run.folder.exists():
             shutil.rmtree(run.folder)
         (run.folder / "checkpoints").mkdir(parents=True, exist_ok=True)
+        save_config(run, training, run.folder / "config.yaml")
+        if not run.resume:
+            write_environment(run.folder / "environment.json", training.seed)
     except OSError as error:
-        raise ValueError(f"The run folder {run.folder} cannot be made: {error.strerror}.") from None
+        raise ValueError(f"The run folder {run.folder} cannot be written: {error.strerror}.") from None
 
 
 def check_disk(folder: Path, checkpoint_bytes: int) -> None:
@@ -78,12 +125,20 @@ def last_checkpoint(folder: Path) -> Path | None:
     return max(complete, key=lambda path: int(path.name.split("-")[1]), default=None)
 
 
-def truncate_metrics(path: Path, step: int) -> None:
-    """Drop the lines of RL steps later than `step`: a resumed run will write them anew."""
-    if path.is_file():
-        rows = [line for line in path.read_text().splitlines(keepends=True) if line.endswith("\n")]
-        kept = [line for line in rows if (row := json.loads(line))["phase"] != "rl" or row["step"] <= step]
-        path.write_text("".join(kept))
+def truncate_metrics(path: Path, phase: str, step: int) -> None:
+    """Drop the lines of `phase` later than `step`, and its closing summary: a resumed run will write them anew."""
+    if not path.is_file():
+        return
+    kept = []
+    for line in path.read_text().splitlines(keepends=True):
+        if not line.endswith("\n"):
+            break  # cut off by a kill
+        row = json.loads(line)
+        if row["phase"] != phase or (row["step"] <= step and "train_runtime" not in row):
+            kept.append(line)
+    partial = path.with_suffix(".partial")
+    partial.write_text("".join(kept))
+    partial.replace(path)
 
 
 def write_environment(path: Path, seed: int) -> None:

@@ -15,27 +15,52 @@ from trl.models import unwrap_model_for_generation
 from trl.trainer.utils import split_tensor_dict
 
 from train.microbatch import HUSHABLE_LOSSES, hush_silent_rows, sort_rows, trim_padding
+from train.resume import EpochSampler, ResumableTrainer, TellEpoch
 from train.rollout import parity
 from train.rollout.engine import RolloutEngine
 from train.rollout.generate import GenerateBackend
 from train.rollout.interface import Rollout, Sampling
+from train.rollout.lengths import LengthMemory
 
 PARITY_ROLLOUTS = 4  # compared with the trainer's own forward at every generation; a forward of so few is next to free
 
 
-class ReasoningTrainer(GRPOTrainer):
-    """GRPO on checkable problems. Built like a GRPOTrainer; `backend` is `engine` or `generate`."""
+class ReasoningTrainer(ResumableTrainer, GRPOTrainer):
+    """GRPO on checkable problems. Built like a GRPOTrainer; `backend` is `engine` or `generate`.
+
+    Where `use_vllm` is set in the arguments, TRL's own vLLM path samples instead, and its correction stands.
+    """
 
     def __init__(self, *args: Any, backend: str = "engine", cache_gib: float | None = None, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.backend = backend
         self.cache_gib = cache_gib
         self.engine: RolloutEngine | None = None
+        self.lengths = LengthMemory()
         self._buffered_inputs: list[dict[str, Any]] | None
+        self.add_callback(TellEpoch(self))
+
+    def _get_train_sampler(self, dataset: Any = None) -> EpochSampler:
+        self.epoch_sampler = EpochSampler(super()._get_train_sampler(dataset))
+        return self.epoch_sampler
+
+    def progress(self) -> dict[str, Any]:
+        """Beside what every trainer keeps: the place in the cycle, the rollouts that it has left, and the lengths."""
+        within_cycle = self._step % (self.args.steps_per_generation * self.num_iterations)
+        rollouts = self._buffered_inputs if within_cycle else None
+        return super().progress() | {"step": self._step, "rollouts": rollouts, "lengths": self.lengths.state_dict()}
+
+    def take_up(self, progress: dict[str, Any]) -> None:
+        """Go on from what `progress` gave."""
+        super().take_up(progress)
+        self._step, self._buffered_inputs = progress["step"], progress["rollouts"]
+        self.lengths.load_state_dict(progress["lengths"])
 
     def _generate_single_turn(
         self, prompt_ids: list[list[int]], *args: Any, **kwargs: Any
     ) -> tuple[list[list[int]], list[list[float]] | None]:
+        if self.use_vllm:
+            return super()._generate_single_turn(prompt_ids, *args, **kwargs)
         with unwrap_model_for_generation(
             self.model_wrapped,
             self.accelerator,
@@ -69,7 +94,7 @@ class ReasoningTrainer(GRPOTrainer):
             backend = GenerateBackend(model, self.processing_class.pad_token_id)
             return backend.generate(prompts, samples, replace(sampling, seed=seed))
         if self.engine is None or self.engine.model is not model:
-            self.engine = RolloutEngine(model, cache_gib=self.cache_gib)
+            self.engine = RolloutEngine(model, cache_gib=self.cache_gib, lengths=self.lengths)
         with self.accelerator.autocast():
             rollouts = self.engine.generate(prompts, samples, sampling, step=self.state.global_step)
             self._check_parity(model, prompts, rollouts)
@@ -88,7 +113,7 @@ class ReasoningTrainer(GRPOTrainer):
     def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> dict[str, Any]:
         batch = super()._generate_and_score_completions(inputs)
         whole = self.top_p == 1 and not self.top_k and not self.min_p
-        if whole and "sampling_per_token_logps" in batch:
+        if whole and not self.use_vllm and "sampling_per_token_logps" in batch:
             # The engine's own log-probabilities are the behaviour policy's; TRL would spend a forward on them.
             batch["old_per_token_logps"] = batch["sampling_per_token_logps"]
         return batch

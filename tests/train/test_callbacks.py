@@ -57,7 +57,7 @@ def test_metrics_are_lines_of_json_and_a_resumed_run_drops_the_later_ones(tmp_pa
         for state.global_step in steps:
             MetricsFile(path, phase).on_log(None, state, TrainerControl(), {"loss": 0.5})
     path.write_text(path.read_text() + '{"phase": "rl", "st')  # cut off by a kill
-    truncate_metrics(path, 2)
+    truncate_metrics(path, "rl", 2)
     rows = [json.loads(line) for line in path.read_text().splitlines()]
     assert [(row["phase"], row["step"]) for row in rows] == [
         ("cold-start", 10),

@@ -1,6 +1,5 @@
 """Steps of a run over the dense pool: one forward for decode tokens and prefill chunks together, drawn at once."""
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -9,10 +8,11 @@ import torch
 from train.rollout.attention import PassAttention
 from train.rollout.blocks import BlockAllocator
 from train.rollout.counter import uniforms
-from train.rollout.interface import Rollout, Sampling
+from train.rollout.interface import Rollout
 from train.rollout.memory import block_limit
 from train.rollout.passes import PassBuilder
 from train.rollout.pool import BLOCK_SIZE, KeyValuePool, bytes_per_block
+from train.rollout.requests import Request
 from train.rollout.rows import Row
 from train.rollout.run import Run, first_logits
 from train.rollout.sampler import NonFiniteLogits, Sampler
@@ -26,23 +26,15 @@ if TYPE_CHECKING:
 class DenseRun(Run):
     """A call whose pool and buffers are its own."""
 
-    def __init__(
-        self,
-        engine: "RolloutEngine",
-        prompts: Sequence[Sequence[int]],
-        samples: int,
-        sampling: Sampling,
-        problems: Sequence[int] | None,
-        step: int,
-    ) -> None:
-        super().__init__(engine, prompts, samples, sampling, problems, step, BLOCK_SIZE)
+    def __init__(self, engine: "RolloutEngine", request: Request) -> None:
+        super().__init__(engine, request, BLOCK_SIZE)
         limit = block_limit(bytes_per_block(engine.layers), engine.cache_gib, self.device)
         self.schedule_with(BlockAllocator(self.blocks_of_use(limit)))
         self.pool = KeyValuePool(engine.layers, self.allocator.count, self.device)
         self.builder = PassBuilder(self.scheduler, self.device)
         self.sampler = Sampler()
-        self.steering = Steering(sampling, self.rows, {row: g.prompt for g in self.groups for row in g.pending})
-        self._stop = np.asarray(sampling.stop_ids, np.int64)
+        self.steering = Steering(self.sampling, self.rows, {row: g.prompt for g in self.groups for row in g.pending})
+        self._stop = np.asarray(self.sampling.stop_ids, np.int64)
 
     def step(self) -> list[tuple[int, Rollout]]:
         """See `Run.step`."""

@@ -13,9 +13,9 @@ import torch
 
 from train.rollout.blocks import BlockAllocator
 from train.rollout.counter import problem_key, row_key
-from train.rollout.interface import FinishReason, Rollout, Sampling
+from train.rollout.interface import FinishReason, Rollout
 from train.rollout.prefix import PrefixTree, shared_path
-from train.rollout.requests import distinct_prompts
+from train.rollout.requests import Request, distinct_prompts
 from train.rollout.rows import Group, RowArrays
 from train.rollout.scheduler import Chunk, Scheduler
 
@@ -42,28 +42,21 @@ class RolloutStats:
 class Run(ABC):
     """What one call holds. Blocks have `block_size` tokens."""
 
-    def __init__(
-        self,
-        engine: "RolloutEngine",
-        prompts: Sequence[Sequence[int]],
-        samples: int,
-        sampling: Sampling,
-        problems: Sequence[int] | None,
-        step: int,
-        block_size: int,
-    ) -> None:
+    def __init__(self, engine: "RolloutEngine", request: Request, block_size: int) -> None:
+        sampling = request.sampling
         self.engine = engine
         self.sampling = sampling
         self.block_size = block_size
         self.device = next(engine.model.parameters()).device
-        total = len(prompts) * samples
+        total = len(request.prompts) * request.samples
         self.rollouts: list[Rollout | None] = [None] * total
         self.stats = RolloutStats()
-        self._longest = max(len(prompt) for prompt in prompts) + sampling.max_new_tokens
-        self._prompt_tokens = sum(len(prompt) for prompt in prompts)
+        self._longest = max(len(prompt) for prompt in request.prompts) + sampling.max_new_tokens
+        self._prompt_tokens = sum(len(prompt) for prompt in request.prompts)
         self.row_blocks = -(-self._longest // block_size)
         self.rows = RowArrays(total, sampling.max_new_tokens, self.row_blocks)
-        self.groups = self._groups(prompts, samples, problems, step)
+        self.groups = self._groups(request)
+        self.allocator: BlockAllocator
         self.scheduler: Scheduler
 
     def blocks_of_use(self, limit: int) -> int:
@@ -90,25 +83,24 @@ class Run(ABC):
             max_rows=engine.max_rows,
             chunk_tokens=engine.chunk_tokens,
             max_new_tokens=sampling.max_new_tokens,
-            typical_tokens=engine.typical_length(sampling.max_new_tokens),
+            typical_tokens=engine.lengths.typical(sampling.max_new_tokens),
         )
 
-    def _groups(
-        self, prompts: Sequence[Sequence[int]], samples: int, problems: Sequence[int] | None, step: int
-    ) -> list[Group]:
-        tree = PrefixTree(self.block_size)
-        places_of = distinct_prompts(prompts)
+    def _groups(self, request: Request) -> list[Group]:
+        samples, numbers, tree = request.samples, request.sample_numbers, PrefixTree(self.block_size)
+        places_of = distinct_prompts(request.prompts)
         paths = {prompt: tree.add(prompt, samples * len(places)) for prompt, places in places_of.items()}
         groups = []
         for prompt, places in places_of.items():
             used: dict[int, int] = {}  # sample numbers given out, by problem
             for place in places:
-                problem = problem_key(prompt) if problems is None else problems[place]
+                problem = problem_key(prompt) if request.problems is None else request.problems[place]
                 for row in range(place * samples, (place + 1) * samples):
-                    self.rows.keys[row] = row_key(self.sampling.seed, step, problem, used.setdefault(problem, 0))
-                    used[problem] += 1
+                    number = used.get(problem, 0) if numbers is None else numbers[row]
+                    self.rows.keys[row] = row_key(self.sampling.seed, request.step, problem, number)
+                    used[problem] = number + 1
             pending = deque(row for place in places for row in range(place * samples, (place + 1) * samples))
-            expected = self.engine.expected_length(prompt)
+            expected = self.engine.lengths.expected(prompt)
             groups.append(Group(list(prompt), shared_path(paths[prompt]), pending, expected))
         return groups
 

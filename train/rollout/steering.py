@@ -72,6 +72,14 @@ class Steering:
                 self._closing.add(row)
                 self._closed[row] = True
 
+    def is_thinking(self, row: int) -> bool:
+        """Whether the thinking of `row` is open."""
+        return self._thinking is not None and bool(self._open[row])
+
+    def is_writing(self, row: int) -> bool:
+        """Whether tokens wait to be written in `row`."""
+        return self._thinking is not None and row in self._queue
+
     def was_closed(self, row: int) -> bool:
         """Whether the budget closed the thinking of `row`."""
         return self._thinking is not None and bool(self._closed[row])

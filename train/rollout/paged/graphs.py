@@ -55,7 +55,7 @@ class StepGraphs:
             return
         self._moves += self._fingerprint is not None
         self._fingerprint = found
-        self._forget()
+        self.forget()
         if self._moves >= _MOVES_ALLOWED:
             self._refuse(f"weights, adapters, hooks or autocast had changed at each of the last {self._moves} calls")
 
@@ -90,10 +90,11 @@ class StepGraphs:
 
     def _refuse(self, reason: str) -> None:
         self.refusal = reason
-        self._forget()
+        self.forget()
         warnings.warn(f"The rollout engine decodes without CUDA graphs: {reason}.", stacklevel=3)
 
-    def _forget(self) -> None:
+    def forget(self) -> None:
+        """Drop every graph, once the device is done with it."""
         if self._graphs and self._device.type == "cuda":
             torch.cuda.synchronize(self._device)  # the last replay may still run
         self._graphs.clear()

@@ -5,19 +5,19 @@ A step's tokens never pass through the host before the next step: drawing, steer
 ended runs one step more, in which it changes nothing; its pages are only given to others in steps queued after that.
 """
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
 from train.rollout.blocks import BlockAllocator
-from train.rollout.interface import Rollout, Sampling
+from train.rollout.interface import Rollout
 from train.rollout.memory import block_limit
 from train.rollout.paged.decoder import Capacity, PagedDecoder
 from train.rollout.paged.pool import page_bytes
 from train.rollout.paged.step import CLOSED, FINITE, FORCED, RUNNING, STOPPED, Outputs, draw, read_outputs
 from train.rollout.paged.transfer import Download, upload
+from train.rollout.requests import Request
 from train.rollout.rows import Row
 from train.rollout.run import Run, first_logits
 from train.rollout.scheduler import Chunk
@@ -30,17 +30,9 @@ if TYPE_CHECKING:
 class PagedRun(Run):
     """A call on the decoder that the engine keeps, or on a new one where that is too small."""
 
-    def __init__(
-        self,
-        engine: "RolloutEngine",
-        prompts: Sequence[Sequence[int]],
-        samples: int,
-        sampling: Sampling,
-        problems: Sequence[int] | None,
-        step: int,
-        page_tokens: int,
-    ) -> None:
-        super().__init__(engine, prompts, samples, sampling, problems, step, page_tokens)
+    def __init__(self, engine: "RolloutEngine", request: Request, page_tokens: int) -> None:
+        super().__init__(engine, request, page_tokens)
+        sampling = request.sampling
         self.decoder = engine.decoder = self._decoder()
         self.decoder.graphs.validate(engine.model)
         self._captured_before = self.decoder.graphs.captured
@@ -69,9 +61,8 @@ class PagedRun(Run):
             if old.capacity.holds(need):
                 return old
         known = Capacity(0, 0, 0, 0) if old is None else old.capacity
-        old = engine.decoder = None  # its memory first
-        if self.device.type == "cuda":
-            torch.cuda.empty_cache()
+        old = None
+        engine.release()  # before the new one takes its memory
         limit = block_limit(page_bytes(engine.layers, self.block_size), engine.cache_gib, self.device)
         # Rounded up, and never less than before, so that calls of slightly different size share the graphs.
         capacity = Capacity(
