@@ -194,15 +194,17 @@ def run(arguments: argparse.Namespace) -> list[dict[str, Any]]:
     }
     results = []
     for name in arguments.engines.split(","):  # the engine first: the peak of resident memory never falls again
+        if device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(device)
         if name == "vllm":
             row, rollouts = vllm_alone(model, arguments, prompts, sampling)
         else:
-            if device.type == "cuda":
-            torch.cuda.reset_peak_memory_stats(device)
-        row, rollouts = measure(name, backends[name], prompts, arguments.samples, sampling)
+            row, rollouts = measure(name, backends[name], prompts, arguments.samples, sampling)
         if device.type == "cuda":
-            row["device"] = torch.cuda.get_device_name(device)
-            row["gpu_peak_memory_bytes"] = torch.cuda.max_memory_allocated(device)
+            row |= {
+                "device": torch.cuda.get_device_name(device),
+                "gpu_peak_memory_bytes": torch.cuda.max_memory_allocated(device),  # of this process
+            }
             engine.release()  # so that the next engine's peak is its own
         if name == "engine":
             batch = engine.stats.decode_rows / engine.stats.steps
