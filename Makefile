@@ -7,7 +7,7 @@ SEED ?= 0
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup quickstart test test-slow lint format clean
+.PHONY: help setup quickstart test test-slow gpu-check lint format clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -31,6 +31,9 @@ test: setup  ## the test suite (under 10 minutes on 2 cores)
 
 test-slow: setup  ## the long checks as well
 	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -n auto
+
+gpu-check: setup  ## test and time the rollout engine on this machine's GPU: one table
+	$(BIN)/python scripts/gpu_check.py $(ARGS)
 
 lint: setup  ## ruff and mypy
 	$(BIN)/ruff check .

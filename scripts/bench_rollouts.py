@@ -77,13 +77,17 @@ def random_prompts(count: int, shortest: int, longest: int, vocabulary: int) -> 
 def limit_tokens_per_second(model: torch.nn.Module, rows: int) -> float:
     """Tokens a second if a step of `rows` rows were the model's matrix products and nothing else."""
     weights = [module.weight for module in model.modules() if isinstance(module, torch.nn.Linear)]
-    inputs = {width: torch.randn(rows, width) for width in {weight.shape[1] for weight in weights}}
+    device, dtype = weights[0].device, weights[0].dtype
+    widths = {weight.shape[1] for weight in weights}
+    inputs = {width: torch.randn(rows, width, device=device, dtype=dtype) for width in widths}
     best = float("inf")
     with torch.no_grad():
         for _ in range(4):
             started = time.perf_counter()
             for weight in weights:
                 functional.linear(inputs[weight.shape[1]], weight)
+            if device.type == "cuda":
+                torch.cuda.synchronize(device)
             best = min(best, time.perf_counter() - started)
     return rows / best
 
@@ -174,7 +178,8 @@ def measure_vllm(
 def run(arguments: argparse.Namespace) -> list[dict[str, Any]]:
     """Measure the engines asked for, and relate them to the limit and to `generate`."""
     torch.set_num_threads(arguments.threads)
-    model = load_model(arguments.model)
+    device = torch.device(arguments.device)
+    model = load_model(arguments.model).to(device, getattr(torch, arguments.dtype))
     vocabulary = model.config.vocab_size
     prompts = random_prompts(arguments.prompts, arguments.shortest, arguments.longest, vocabulary)
     stop_ids: tuple[int, ...] = (model.config.eos_token_id,)
@@ -189,13 +194,22 @@ def run(arguments: argparse.Namespace) -> list[dict[str, Any]]:
     }
     results = []
     for name in arguments.engines.split(","):  # the engine first: the peak of resident memory never falls again
+        if device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(device)
         if name == "vllm":
             row, rollouts = vllm_alone(model, arguments, prompts, sampling)
         else:
             row, rollouts = measure(name, backends[name], prompts, arguments.samples, sampling)
+        if device.type == "cuda":
+            row |= {
+                "device": torch.cuda.get_device_name(device),
+                "gpu_peak_memory_bytes": torch.cuda.max_memory_allocated(device),  # of this process
+            }
+            engine.release()  # so that the next engine's peak is its own
         if name == "engine":
             batch = engine.stats.decode_rows / engine.stats.steps
             row |= {"mean_batch": batch, "preemptions": engine.stats.preemptions}
+            row["replayed_share"] = engine.stats.replayed_steps / engine.stats.steps
             row["limit"] = limit_tokens_per_second(model, round(batch))
         has_logprobs = rollouts[0].logprobs is not None
         row["max_logprob_gap"] = compare(prompts, rollouts, forward_logprobs(model)).largest if has_logprobs else None
@@ -234,6 +248,8 @@ def main() -> None:
     parser.add_argument("--typical", type=int, default=0, help="random models: the mean length to aim at")
     parser.add_argument("--max-rows", type=int, default=256)
     parser.add_argument("--cache-gib", type=float, default=None)
+    parser.add_argument("--device", default="cpu", help='such as "cuda"')
+    parser.add_argument("--dtype", choices=("float32", "bfloat16", "float16"), default="float32")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--json", type=Path, help="also write the rows here")
     arguments = parser.parse_args()
