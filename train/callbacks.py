@@ -1,6 +1,7 @@
 """What watches a run: the metrics file, the progress bar, and the guard that stops a collapse."""
 
 import json
+import math
 import sys
 import time
 from collections import deque
@@ -27,8 +28,10 @@ class MetricsFile(TrainerCallback):
         """Write one line of JSON."""
         if state.is_world_process_zero:
             row = {"phase": self.phase, "step": state.global_step, "seconds": round(time.monotonic() - self.began, 2)}
+            # JSON has no NaN, and TRL says None where it has nothing to average.
+            finite = {name: value if math.isfinite(value or 0) else None for name, value in logs.items()}
             with self.path.open("a") as file:
-                file.write(json.dumps(row | logs) + "\n")
+                file.write(json.dumps(row | finite) + "\n")
 
 
 def _seconds_so_far(path: Path, phase: str) -> float:

@@ -103,9 +103,8 @@ def cold_start(
     trainer.remove_callback(PrinterCallback)
     trainer.train(resume_from_checkpoint=str(resumed) if resumed else None)
     if stop.stopped:
-        raise Interrupted(
-            f"Stopped in the cold start after step {trainer.state.global_step}, which is saved; --resume."
-        )
+        step = trainer.state.global_step
+        raise Interrupted(f"Stopped after step {step} of the cold start, which is saved; --resume goes on from it.")
     trainer.save_model(str(checkpoints / UNFINISHED / COLD_START))
     trainer.accelerator.wait_for_everyone()
     if trainer.args.should_save:

@@ -116,6 +116,10 @@ class RunConfig:
         default=0.5,
         metadata={"help": "Stop when the mean reward of 8 steps falls below this share of its best; 0 never stops."},
     )
+    nonfinite_limit: int = field(
+        default=3,
+        metadata={"help": "Stop when the loss or gradient is not finite in this many steps in a row; each is skipped."},
+    )
 
     def __post_init__(self) -> None:
         """Raise ValueError naming the first value that cannot be, before any work starts."""
@@ -149,6 +153,7 @@ class RunConfig:
             "cold_start_learning_rate",
             "cold_start_judgement_weight",
             "train_problems",
+            "nonfinite_limit",
         ):
             if getattr(self, name) <= 0:
                 raise ValueError(f"{name} is {getattr(self, name)}; expected more than 0.")

@@ -94,6 +94,7 @@ class CorrectnessReward:
             log_metric("truncated", float(row["truncated"]))
             log_metric("thinking_tokens", float(row["thinking_tokens"]))
             log_metric("verifier_errors", float(row["error"] is not None))
+            log_metric("repetition", repetition(row["completion_ids"]))
         return [row["reward"] for row in rows]
 
     def _row(self, ids: list[int], problem: Problem) -> dict[str, Any]:
@@ -114,3 +115,9 @@ class CorrectnessReward:
             "truncated": truncated,
             "thinking_tokens": token_counts(self.tokenizer, ids, self.opened)[0],
         }
+
+
+def repetition(ids: list[int], n: int = 4) -> float:
+    """The share of a completion's n-grams that stood in it before."""
+    grams = [tuple(ids[i : i + n]) for i in range(len(ids) - n + 1)]
+    return 1 - len(set(grams)) / len(grams) if grams else 0.0

@@ -15,7 +15,9 @@ from train.callbacks import CollapseGuard, MetricsFile, ProgressBar, say
 from train.checkpoint_files import fault, step_of
 from train.cold_start import cold_start
 from train.config import RunConfig
+from train.guards import ReportingGuards
 from train.models import load_model, load_tokenizer
+from train.nonfinite import NonFiniteGuard
 from train.prompts import messages, prompt_ids, stop_ids
 from train.resume import resume_point
 from train.rewards import CorrectnessReward, RolloutLog
@@ -130,7 +132,8 @@ def reinforce(
         peft_config=peft_config,
         backend=run.backend,
         cache_gib=run.cache_gib,
-        callbacks=[MetricsFile(metrics, "rl"), ProgressBar("reinforcement"), guard, stop],
+        nonfinite=NonFiniteGuard(run.folder / "nonfinite", run.nonfinite_limit),
+        callbacks=[ReportingGuards(), MetricsFile(metrics, "rl"), ProgressBar("reinforcement"), guard, stop],
     )
     trainer.remove_callback(PrinterCallback)
     trainer.train(resume_from_checkpoint=str(resumed) if resumed else None)

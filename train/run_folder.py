@@ -28,8 +28,9 @@ PACKAGES = ("rethink", "torch", "transformers", "trl", "accelerate", "peft", "da
 COLD_START = "cold-start"
 # What may change when a run goes on: how long, what is shown, what is kept. All else would make it another run.
 FREE = (
-    "name", "runs_dir", "max_steps", "num_train_epochs", "guard_fraction", "disable_tqdm", "report_to", "run_name",
-    "per_device_eval_batch_size", "metric_for_best_model", "greater_is_better", "load_best_model_at_end",
+    "name", "runs_dir", "max_steps", "num_train_epochs", "guard_fraction", "nonfinite_limit", "disable_tqdm",
+    "report_to", "run_name", "per_device_eval_batch_size", "metric_for_best_model", "greater_is_better",
+    "load_best_model_at_end",
 )  # fmt: skip
 FREE_PREFIXES = ("logging_", "log_", "save_", "eval_", "hub_", "push_to_hub", "trackio_", "project")
 

@@ -7,6 +7,7 @@ Pinned to trl 1.16; `tests/train/test_trl_seams.py` checks the signatures that a
 
 from dataclasses import replace
 from itertools import groupby
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -15,6 +16,7 @@ from trl.models import unwrap_model_for_generation
 from trl.trainer.utils import split_tensor_dict
 
 from train.microbatch import HUSHABLE_LOSSES, hush_silent_rows, sort_rows, trim_padding
+from train.nonfinite import NonFiniteGuard
 from train.resume import EpochSampler, ResumableTrainer, TellEpoch
 from train.rollout import parity
 from train.rollout.engine import RolloutEngine
@@ -31,12 +33,21 @@ class ReasoningTrainer(ResumableTrainer, GRPOTrainer):
     Where `use_vllm` is set in the arguments, TRL's own vLLM path samples instead, and its correction stands.
     """
 
-    def __init__(self, *args: Any, backend: str = "engine", cache_gib: float | None = None, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        *args: Any,
+        backend: str = "engine",
+        cache_gib: float | None = None,
+        nonfinite: NonFiniteGuard | None = None,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(*args, **kwargs)
         self.backend = backend
         self.cache_gib = cache_gib
         self.engine: RolloutEngine | None = None
         self.lengths = LengthMemory()
+        self.nonfinite = nonfinite or NonFiniteGuard(Path(self.args.output_dir) / "nonfinite", limit=3)
+        self._losses_finite = True
         self._buffered_inputs: list[dict[str, Any]] | None
         self.add_callback(TellEpoch(self))
 
@@ -48,13 +59,19 @@ class ReasoningTrainer(ResumableTrainer, GRPOTrainer):
         """Beside what every trainer keeps: the place in the cycle, the rollouts that it has left, and the lengths."""
         within_cycle = self._step % (self.args.steps_per_generation * self.num_iterations)
         rollouts = self._buffered_inputs if within_cycle else None
-        return super().progress() | {"step": self._step, "rollouts": rollouts, "lengths": self.lengths.state_dict()}
+        return super().progress() | {
+            "step": self._step,
+            "rollouts": rollouts,
+            "lengths": self.lengths.state_dict(),
+            "nonfinite": self.nonfinite.state_dict(),
+        }
 
     def take_up(self, progress: dict[str, Any]) -> None:
         """Go on from what `progress` gave."""
         super().take_up(progress)
         self._step, self._buffered_inputs = progress["step"], progress["rollouts"]
         self.lengths.load_state_dict(progress["lengths"])
+        self.nonfinite.load_state_dict(progress["nonfinite"])
 
     def _generate_single_turn(
         self, prompt_ids: list[list[int]], *args: Any, **kwargs: Any
@@ -137,4 +154,20 @@ class ReasoningTrainer(ResumableTrainer, GRPOTrainer):
         # A micro-batch that is masked whole, on every process, has no entropy; TRL would average in a zero.
         if not self.accelerator.gather(inputs["completion_mask"].sum()).any():
             self._metrics["train" if self.model.training else "eval"]["entropy"].pop()
+        self._losses_finite &= bool(loss.isfinite()) or not self.model.training
         return loss
+
+    def _get_grad_norm(self, model: torch.nn.Module, grad_norm: Any = None) -> Any:
+        """The norm, just before the optimiser steps, which without a gradient changes neither weights nor moments."""
+        norm = super()._get_grad_norm(model, grad_norm)
+        losses = torch.tensor(float(self._losses_finite), device=self.args.device)
+        losses_finite = bool(self.accelerator.gather(losses).min())  # the norm is the same on every process already
+        self._losses_finite = True
+        if losses_finite and torch.as_tensor(norm).isfinite():
+            self.nonfinite.passed()
+        else:
+            model.zero_grad(set_to_none=True)
+            step, rank = self.state.global_step + 1, self.args.process_index
+            self.nonfinite.skipped(step, rank, self._buffered_inputs or [], self.model, loss=losses_finite)
+        self._metrics["train"]["nonfinite_steps"] = [float(self.nonfinite.total)]
+        return norm

@@ -1,15 +1,21 @@
 """A run that is killed and resumed leaves what an unbroken run leaves: rollouts, metrics, weights, to the last bit."""
 
+import errno
+import json
+
 import pyarrow.dataset as ds
 import pytest
 import yaml
 from resuming import assert_same, die, in_child, launch, what_was_left, write_config
+from transformers import Trainer
 from trl.trainer.utils import RepeatSampler
 
 from train.callbacks import MetricsFile
+from train.config import RunConfig
 from train.resume import EpochSampler
 from train.rewards import CorrectnessReward
 from train.rollout.lengths import LengthMemory
+from train.run_folder import lock
 
 
 @pytest.fixture
@@ -91,6 +97,62 @@ def test_a_run_does_not_go_on_under_other_settings(tmp_path, capfd, option, mess
     assert message in capfd.readouterr().err
     assert launch(config, "--name", "run", "--resume", "--max_steps", "2", "--logging_steps", "2") == 0
     assert yaml.safe_load((tmp_path / "run" / "config.yaml").read_text())["max_steps"] == 2
+
+
+def test_a_damaged_checkpoint_is_passed_over_and_kept_aside(tmp_path, capfd):
+    config = write_config(tmp_path, max_steps=4, save_steps=2, cold_start_steps=0, eval_strategy="no")
+    assert launch(config, "--name", "broken") == launch(config, "--name", "whole") == 0
+    checkpoints = tmp_path / "broken" / "checkpoints"
+    with (checkpoints / "checkpoint-4" / "optimizer.pt").open("r+b") as file:
+        file.seek(-100, 2)
+        file.write(b"x")
+    assert launch(config, "--name", "broken", "--resume") == 0
+    said = capfd.readouterr().err
+    assert "Passed over" in said and "optimizer.pt is damaged" in said
+    assert (checkpoints / "damaged-4").is_dir()
+    assert_same(what_was_left(tmp_path / "broken", 4), what_was_left(tmp_path / "whole", 4))
+
+
+def test_the_newest_and_the_best_are_kept(tmp_path, monkeypatch):
+    values = iter([0.1, 0.9, 0.3, 0.2])
+    evaluate = Trainer.evaluate
+    monkeypatch.setattr(Trainer, "evaluate", lambda *a, **k: evaluate(*a, **k) | {"eval_accuracy": next(values)})
+    options = {"save_steps": 1, "eval_steps": 1, "save_total_limit": 2, "metric_for_best_model": "accuracy"}
+    config = write_config(tmp_path, max_steps=4, cold_start_steps=0, **options)
+    assert launch(config, "--name", "run") == 0
+    checkpoints = tmp_path / "run" / "checkpoints"
+    assert sorted(path.name for path in checkpoints.glob("checkpoint-*")) == ["checkpoint-2", "checkpoint-4"]
+    state = json.loads((checkpoints / "checkpoint-4" / "trainer_state.json").read_text())
+    assert state["best_model_checkpoint"] == str(checkpoints / "checkpoint-2")
+
+
+def test_a_full_disk_stops_the_run_with_the_last_checkpoint_whole(tmp_path, capfd, monkeypatch):
+    def full(*_, **__):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    config = write_config(tmp_path, max_steps=6, cold_start_steps=0, eval_strategy="no")
+    save = Trainer._save_optimizer_and_scheduler
+    with monkeypatch.context() as patched:
+        patched.setattr(
+            Trainer, "_save_optimizer_and_scheduler", lambda self, to: (save if "-3" in to else full)(self, to)
+        )
+        assert launch(config, "--name", "run") == 5
+    said = capfd.readouterr().err
+    assert "checkpoint-6 could not be written: [Errno 28] No space left" in said and "checkpoint-3 is whole" in said
+    assert [path.name for path in (tmp_path / "run" / "checkpoints").iterdir() if path.is_dir()] == ["checkpoint-3"]
+    assert launch(config, "--name", "run", "--resume") == 0
+
+
+def test_two_processes_do_not_write_to_one_run(tmp_path, capfd):
+    with lock(RunConfig(name="run", runs_dir=str(tmp_path), tasks={"countdown": {}})):
+        assert launch(write_config(tmp_path), "--name", "run") == 2
+    assert "is going on in another process" in capfd.readouterr().err
+
+
+def test_a_folder_that_cannot_be_written_is_found_at_the_start(tmp_path, capfd):
+    (tmp_path / "file").touch()
+    assert launch(write_config(tmp_path, runs_dir=str(tmp_path / "file" / "runs")), "--name", "run") == 2
+    assert "file/runs/run cannot be written: " in capfd.readouterr().err
 
 
 def test_every_epoch_has_the_order_that_an_unbroken_run_gives_it():
