@@ -17,9 +17,9 @@ os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 
 from transformers.utils import logging
 
-from eval.evaluate import checkpoints_of, config_of, read_source
 from eval.probe import Settings, probe
 from eval.probe_table import render
+from eval.source import checkpoints_of, config_of, read_source
 
 
 def parse() -> argparse.Namespace:
