@@ -56,10 +56,85 @@ CONSTRUCT = re.compile(
 )
 # Words that hold a sentence together, and are no words of English.
 FUNCTION_WORDS = {
-    *(["der", "die", "das", "und", "ist", "ich", "wir", "zwei", "mit", "von", "zusammen", "nicht", "ein", "eine", "dann", "also", "ergibt"]),
-    *(["le", "la", "les", "des", "est", "je", "nous", "donc", "et", "deux", "une", "dans", "pour", "avec", "alors", "somme"]),
-    *(["el", "los", "las", "es", "y", "primero", "entonces", "un", "una", "para", "con", "numeros", "números", "resultado", "por"]),
-    *(["il", "lo", "gli", "sono", "che", "poi", "prima", "quindi", "risultato", "due", "con", "per", "resta", "tolgo", "sommo"]),
+    *(
+        [
+            "der",
+            "die",
+            "das",
+            "und",
+            "ist",
+            "ich",
+            "wir",
+            "zwei",
+            "mit",
+            "von",
+            "zusammen",
+            "nicht",
+            "ein",
+            "eine",
+            "dann",
+            "also",
+            "ergibt",
+        ]
+    ),
+    *(
+        [
+            "le",
+            "la",
+            "les",
+            "des",
+            "est",
+            "je",
+            "nous",
+            "donc",
+            "et",
+            "deux",
+            "une",
+            "dans",
+            "pour",
+            "avec",
+            "alors",
+            "somme",
+        ]
+    ),
+    *(
+        [
+            "el",
+            "los",
+            "las",
+            "es",
+            "y",
+            "primero",
+            "entonces",
+            "un",
+            "una",
+            "para",
+            "con",
+            "numeros",
+            "números",
+            "resultado",
+            "por",
+        ]
+    ),
+    *(
+        [
+            "il",
+            "lo",
+            "gli",
+            "sono",
+            "che",
+            "poi",
+            "prima",
+            "quindi",
+            "risultato",
+            "due",
+            "con",
+            "per",
+            "resta",
+            "tolgo",
+            "sommo",
+        ]
+    ),
 }
 EXPLOITS = tuple(
     re.compile(pattern, re.IGNORECASE)

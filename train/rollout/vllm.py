@@ -66,6 +66,7 @@ class VLLMBackend:
                     generation_config="vllm",  # the checkpoint's own sampling defaults stay out
                     load_format="safetensors",
                     logprobs_mode="processed_logprobs",
+                    max_model_len=-1,  # the model's context, or what of it the cache can hold
                     max_num_seqs=max_rows,
                     kv_cache_memory_bytes=_cache_bytes(cache_gib),
                     enforce_eager=eager,
