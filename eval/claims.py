@@ -76,15 +76,13 @@ CLAIMS = (
         "Accuracy rises with thinking tokens (test-time compute), and the trained model's curve lies above the base's.",
         (
             Condition(
-                "test-curve", "rise", "rise of the trained model's accuracy from the smallest budget to the largest"
+                "test-curve:rise", "rise of the trained model's accuracy from the smallest budget to the largest"
             ),
             Condition("test-curve:above", "trained minus base, over all budgets together"),
         ),
         CURVES,
         beside=(
-            Condition(
-                "test-curve", "extension", 'change as "Wait" carries thinking on past the end that the model chose'
-            ),
+            Condition("test-curve:extension", 'change as "Wait" carries thinking on past the end that the model chose'),
         ),
     ),
     Claim(
