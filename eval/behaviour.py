@@ -144,11 +144,11 @@ def _ways_on(attempts: Sequence[Attempt]) -> Iterator[Event]:
     """How the thinking went on after each attempt that it rejected."""
     made = [[_written(step) for step in attempt.steps] for attempt in attempts]
     for number, attempt in enumerate(attempts):
-        if number == 0 or attempts[number - 1].judged_correct is not False:
+        if number == 0 or attempts[number - 1].judged_correct is not False or not attempt.steps:
             continue
         if made[number] in made[:number]:
             yield Event("repeat", attempt.start)
-        elif made[number][:1] and made[number][0][:3] == made[number - 1][0][:3]:
+        elif made[number - 1] and made[number][0][:3] == made[number - 1][0][:3]:
             yield Event("variation", attempt.start)
         else:
             yield Event("new approach", attempt.start)

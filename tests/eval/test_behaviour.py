@@ -57,7 +57,38 @@ def test_a_subgoal_is_met_where_its_value_is_stated():
 
 
 @given(
-    st.text(alphabet="try or wait vs yes no for so 0123456789+-*/=,:", max_size=200), st.sampled_from([FOURTEEN, SUM])
+    st.lists(
+        st.sampled_from(
+            [
+                "try",
+                "or",
+                "wait",
+                "vs14",
+                "vs42",
+                "yes",
+                "no",
+                "for",
+                "so",
+                ":",
+                ",",
+                "=",
+                "+",
+                "-",
+                "*",
+                "/",
+                "2",
+                "6",
+                "8",
+                "14",
+                "25",
+                "17",
+                "42",
+                "2+6=8",
+                "8+6=14",
+            ]
+        )
+    ).map(lambda words: " ".join(words).replace("vs", "vs ")),
+    st.sampled_from([FOURTEEN, SUM]),
 )
 def test_every_step_is_valid_or_at_fault(thinking, problem):
     trace = get_task(problem.task).parse_trace(problem, thinking)
