@@ -217,7 +217,7 @@ def _weights(checkpoint: str) -> list[Path]:
 
 
 def _claim(folder: Path, key: dict[str, Any], overwrite: bool) -> None:
-    """Make the folder for these rows. Raises ValueError where it cannot be made, or holds the rows of something else."""
+    """Make the folder for these rows. Raises ValueError where it cannot be made, or holds other rows."""
     note = folder / "key.json"
     text = json.dumps(key, indent=2) + "\n"
     try:
