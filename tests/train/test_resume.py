@@ -6,7 +6,7 @@ import json
 import pyarrow.dataset as ds
 import pytest
 import yaml
-from resuming import assert_same, die, in_child, launch, what_was_left, write_config
+from resuming import assert_same, die, in_child, launch, reward_anything, what_was_left, write_config
 from transformers import Trainer
 from trl.trainer.utils import RepeatSampler
 
@@ -24,11 +24,9 @@ def broken_and_whole(tmp_path, monkeypatch, capfd):
 
     def run(killed_at, *, resumed_from, phase="rl", **values):
         config = write_config(tmp_path, **values)
-        row, on_log = CorrectnessReward._row, MetricsFile.on_log
-        # The tiny model is never right, and without a reward nothing would be trained.
-        monkeypatch.setattr(
-            CorrectnessReward, "_row", lambda self, ids, problem: row(self, ids, problem) | {"reward": sum(ids) % 3}
-        )
+        on_log = MetricsFile.on_log
+        monkeypatch.setattr(CorrectnessReward, "_row", CorrectnessReward._row)  # to be put back
+        reward_anything()
         assert launch(config, "--name", "whole") == 0
 
         def log_and_die(self, args, state, control, logs, **_):
