@@ -19,7 +19,8 @@ class Step:
     """One stated calculation, `left operator right = value`, at characters `start` to `end` of the thinking.
 
     `redoes` says that the step repeats the one before it because that was judged wrong. `judged_wrong` is the
-    model's own judgement where it gives one.
+    model's own judgement where it gives one. `grounded` says that both operands were at hand: given by the problem, or
+    made by a step before.
     """
 
     left: int
@@ -30,6 +31,7 @@ class Step:
     end: int
     redoes: bool = False
     judged_wrong: bool | None = None
+    grounded: bool = True
 
     @property
     def correct(self) -> bool:
@@ -41,22 +43,47 @@ class Step:
 class Attempt:
     """One complete try at the problem, at characters `start` to `end` of the thinking.
 
-    `judged_correct` is the model's own verdict on it, or None where it gives none.
+    `judged_correct` is the model's own verdict on it, or None where it gives none. `steps` are those that stand in it:
+    kept from the attempt before, or stated and not taken back.
     """
 
     correct: bool
     start: int
     end: int
     judged_correct: bool | None = None
+    steps: tuple[Step, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Subgoal:
+    """A part that the thinking set itself to solve apart, at characters `start` to `end`.
+
+    `met` says that its exact value was stated before the thinking turned to the next part.
+    """
+
+    start: int
+    end: int
+    met: bool
 
 
 @dataclass(slots=True)
 class Trace:
-    """What a thinking text did. `subgoals` counts the parts that it set itself to solve apart."""
+    """What a thinking text did.
+
+    `backtracks` are the characters at which it went back to an earlier state of its work. `conclusion` is the answer
+    that it arrived at, in the form in which the task takes answers; None where it arrived at none.
+    """
 
     attempts: list[Attempt] = field(default_factory=list)
     steps: list[Step] = field(default_factory=list)
-    subgoals: int = 0
+    goals: list[Subgoal] = field(default_factory=list)
+    backtracks: list[int] = field(default_factory=list)
+    conclusion: str | None = None
+
+    @property
+    def subgoals(self) -> int:
+        """How many parts it set itself to solve apart."""
+        return len(self.goals)
 
     @property
     def first_correct(self) -> bool | None:

@@ -7,13 +7,17 @@ resampled together, so that what makes a problem hard for both cancels out.
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
 RESAMPLES = 4_000
 LEVEL = 0.95
 BOOTSTRAP_SEED = 0
+
+Sums = tuple[np.ndarray, np.ndarray]  # numerators and denominators summed within each problem, (problems,) each
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,11 +59,11 @@ def ratio(numerators: np.ndarray, denominators: np.ndarray) -> Estimate | None:
         trials = int((denominators > 0).sum())
         edge = wilson(round(value * trials), trials)
         return Estimate(value, edge.low, edge.high, count)
-    low, high = _interval(_ratios(numerators, denominators, _resamples(len(numerators))))
+    low, high = _interval(_ratios(numerators, denominators))
     return Estimate(value, low, high, count)
 
 
-def paired_difference(before: tuple[np.ndarray, np.ndarray], after: tuple[np.ndarray, np.ndarray]) -> Estimate | None:
+def paired_difference(before: Sums, after: Sums) -> Estimate | None:
     """Ratio `after` minus ratio `before` over the same problems, with its paired cluster-bootstrap interval.
 
     Each is (numerators, denominators), shape (problems,), in the same order of problems. None where either
@@ -69,23 +73,55 @@ def paired_difference(before: tuple[np.ndarray, np.ndarray], after: tuple[np.nda
         raise ValueError(
             f"{len(before[0])} problems before and {len(after[0])} after; a paired comparison needs the same."
         )
-    if not before[1].sum() or not after[1].sum():
+    return contrast([before, after], [-1.0, 1.0])
+
+
+def trend(points: Sequence[Sums]) -> Estimate | None:
+    """The rise from the first to the last of several ordered ratios over the same problems, by the straight line.
+
+    The least-squares line of the ratios on their order 0, 1, ..., m - 1 (the linear contrast of a repeated-measures
+    design), times m - 1. The points' own distances do not enter, so no checkpoint outweighs another for standing far
+    out on the axis. The interval resamples whole problems: there is a trend where it leaves out 0. Of two points it is
+    their difference.
+    """
+    places = np.arange(len(points)) - (len(points) - 1) / 2
+    return contrast(points, (places / (places**2).sum() * (len(points) - 1)).tolist())
+
+
+def contrast(points: Sequence[Sums], weights: Sequence[float]) -> Estimate | None:
+    """A weighted sum of ratios over the same problems, resampled together; None where a denominator is 0."""
+    if not all(below.sum() for _, below in points):
         return None
-    resamples = _resamples(len(before[0]))
-    draws = _ratios(*after, resamples) - _ratios(*before, resamples)
-    low, high = _interval(draws)
-    value = after[0].sum() / after[1].sum() - before[0].sum() / before[1].sum()
-    return Estimate(float(value), low, high, len(before[0]))
+    draws = np.stack([_ratios(*sums) for sums in points])  # (points, resamples)
+    low, high = _interval(np.asarray(weights) @ draws)
+    value = sum(w * above.sum() / below.sum() for w, (above, below) in zip(weights, points, strict=True))
+    return Estimate(float(value), low, high, len(points[0][0]))
 
 
+def mcnemar(lost: int, won: int) -> float:
+    """The two-sided p-value that two checkpoints do equally well, one answer of each to every problem.
+
+    `lost` problems only the first solves, `won` only the second; those on which they agree say nothing. Exact: under
+    the hypothesis `won` is binomial (McNemar 1947, conditional on the disagreements).
+    """
+    trials = lost + won
+    tail = sum(math.comb(trials, i) for i in range(min(lost, won) + 1))
+    return min(1.0, 2 * tail / 2**trials)
+
+
+@lru_cache(maxsize=8)
 def _resamples(problems: int) -> np.ndarray:
-    """Which problems each bootstrap resample holds, (resamples, problems); the same for every figure."""
-    return np.random.default_rng(BOOTSTRAP_SEED).integers(0, problems, (RESAMPLES, problems))
+    """How often each bootstrap resample holds each problem, (resamples, problems); the same for every figure."""
+    drawn = np.random.default_rng(BOOTSTRAP_SEED).integers(0, problems, (RESAMPLES, problems))
+    places = (drawn + problems * np.arange(RESAMPLES)[:, None]).ravel()
+    return np.bincount(places, minlength=RESAMPLES * problems).reshape(RESAMPLES, problems).astype(float)
 
 
-def _ratios(numerators: np.ndarray, denominators: np.ndarray, resamples: np.ndarray) -> np.ndarray:
-    below = denominators[resamples].sum(1)  # (resamples,)
-    return np.divide(numerators[resamples].sum(1), below, out=np.full(len(resamples), np.nan), where=below > 0)
+def _ratios(numerators: np.ndarray, denominators: np.ndarray) -> np.ndarray:
+    """The ratio of the sums in each resample, (resamples,); NaN where its denominator is 0."""
+    resamples = _resamples(len(numerators))
+    below = resamples @ denominators
+    return np.divide(resamples @ numerators, below, out=np.full(RESAMPLES, np.nan), where=below > 0)
 
 
 def _interval(draws: np.ndarray) -> tuple[float, float]:

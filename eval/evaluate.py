@@ -7,20 +7,16 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-import torch
-import yaml
 from tqdm import tqdm
 
-from data.mixture import Part, Split, draw_problems, load_mixture
+from data.mixture import Split, draw_problems
 from data.problem import Problem
+from eval.baselines import ask_baseline, check_baseline
+from eval.candidate import Candidate, load_candidate
 from eval.measures import Row, as_json, compare, measure
 from eval.samples import COLUMNS, sample_checkpoint
-from train.models import load_model, load_tokenizer
-from train.prompts import stop_ids
-from train.rollout.engine import RolloutEngine
-from train.rollout.generate import GenerateBackend
-from train.rollout.interface import RolloutBackend, Sampling
-from train.run_folder import COLD_START, last_checkpoint
+from eval.source import MAX_NEW_TOKENS, Source
+from train.rollout.interface import Sampling
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +26,7 @@ class Settings:
     problems: int = 400
     samples: int = 4
     temperature: float = 1.0
-    max_new_tokens: int = 512
+    max_new_tokens: int = MAX_NEW_TOKENS
     seed: int = 0
     split: Split = "test"
     backend: str = "engine"
@@ -44,73 +40,42 @@ class Settings:
             )
 
 
-@dataclass(frozen=True, slots=True)
-class Source:
-    """The problems that a configuration trains on, and how it asks them."""
-
-    parts: list[Part]
-    split_seed: int
-    system_prompt: str
-    max_new_tokens: int
-
-
-def read_source(path: Path) -> Source:
-    """Read tasks, splits and prompt from a run's `config.yaml` or any training config. Raises ValueError."""
-    try:
-        config = yaml.safe_load(path.read_text())
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ValueError(f"The config {path} cannot be read: {' '.join(str(error).split())}") from None
-    if not isinstance(config, dict) or "tasks" not in config:
-        raise ValueError(f"The config {path} has no `tasks`; give one that `train` takes.")
-    return Source(
-        load_mixture(config["tasks"]),
-        int(config.get("split_seed", 0)),
-        config.get("system_prompt") or "",
-        int(config.get("max_completion_length", Settings().max_new_tokens)),
-    )
-
-
-def config_of(checkpoint: Path) -> Path | None:
-    """The `config.yaml` of the run that a checkpoint, RUN/checkpoints/NAME, lies in, or None."""
-    path = checkpoint.parent.parent / "config.yaml"
-    return path if path.is_file() else None
-
-
-def checkpoints_of(run: Path) -> list[str]:
-    """Before and after: what the run started reinforcement from, and its last checkpoint. Raises ValueError."""
-    config = run / "config.yaml"
-    last = last_checkpoint(run)
-    if not config.is_file() or last is None:
-        raise ValueError(
-            f"{run} is no run folder with a checkpoint; expected config.yaml and checkpoints/checkpoint-N."
-        )
-    before = run / "checkpoints" / COLD_START
-    start = str(before) if before.is_dir() else str(yaml.safe_load(config.read_text())["model"])
-    return [str(last)] if start == "scratch" else [start, str(last)]
-
-
-def evaluate(checkpoints: list[str], source: Source, settings: Settings, output: Path) -> dict[str, Any]:
+def evaluate(
+    checkpoints: list[str],
+    source: Source,
+    settings: Settings,
+    output: Path,
+    *,
+    cache: Path | None = None,
+    tokenizer: str | None = None,
+    baseline: str | None = None,
+) -> dict[str, Any]:
     """Sample every checkpoint, measure each, compare each with the first; writes parquet and `results.json`.
 
-    A task that has fewer held-out problems than its share of `settings.problems` gives all it has.
+    A task that has fewer held-out problems than its share of `settings.problems` gives all it has. The first checkpoint
+    is asked as `baseline` says (one of `eval.baselines.BASELINES`), where one is given; the others never are.
 
-    A checkpoint's samples are on disk, as `samples-N.parquet`, before the next one is sampled.
+    Samples are kept in the folder `cache` (default: `output`/cache) as they come: an evaluation that was cut off, or
+    asks for some of the same again, draws only the rest.
     """
     problems = draw_problems(source.parts, settings.split, settings.problems, source.split_seed, at_most=True)
     settings = replace(settings, problems=len(problems))
-    for checkpoint in checkpoints:  # whatever is missing is found out before the first minute is spent
-        load_tokenizer(checkpoint)
-        load_model(checkpoint)
+    cache = cache or output / "cache"
+    for number, checkpoint in enumerate(checkpoints):  # whatever is missing is found out before the first minute
+        candidate = load_candidate(checkpoint, cache, backend=settings.backend, tokenizer=tokenizer)
+        if baseline and not number:
+            check_baseline(baseline, candidate)
     try:
         output.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ValueError(f"The folder for results, {output}, cannot be made: {error.strerror}.") from None
     tables: list[list[Row]] = []
     for number, checkpoint in enumerate(checkpoints):
-        rows = _sample(checkpoint, problems, source, settings)
+        candidate = load_candidate(checkpoint, cache, backend=settings.backend, tokenizer=tokenizer)
+        rows = _sample(candidate, problems, source, settings, None if number else baseline)
         pq.write_table(pa.Table.from_pylist(rows, schema=COLUMNS), output / f"samples-{number}.parquet")
         tables.append(rows)
-    results = summarise(checkpoints, tables, settings)
+    results = summarise(checkpoints, tables, settings) | {"baseline": baseline}
     (output / "results.json").write_text(json.dumps(results, indent=2) + "\n")
     return results
 
@@ -166,16 +131,18 @@ def _of(rows: list[Row], task: str) -> list[Row]:
     return [row for row in rows if row["task"] == task]
 
 
-def _sample(checkpoint: str, problems: list[Problem], source: Source, settings: Settings) -> list[Row]:
-    tokenizer = load_tokenizer(checkpoint)
-    model = load_model(checkpoint).to("cuda" if torch.cuda.is_available() else "cpu")
+def _sample(
+    candidate: Candidate, problems: list[Problem], source: Source, settings: Settings, baseline: str | None
+) -> list[Row]:
     sampling = Sampling(
-        settings.max_new_tokens, stop_ids(model, tokenizer), temperature=settings.temperature, seed=settings.seed
+        settings.max_new_tokens, candidate.stop_ids, temperature=settings.temperature, seed=settings.seed
     )
-    total = len(problems) * (settings.samples + 1)
-    engine = settings.backend == "engine"
-    backend: RolloutBackend = RolloutEngine(model) if engine else GenerateBackend(model, tokenizer.pad_token_id)
-    with tqdm(total=total, desc=checkpoint, unit="sample", dynamic_ncols=True) as bar:
+    stages = 2 if baseline == "step-by-step" else 1
+    total = len(problems) * (settings.samples + 1) * stages
+    with tqdm(total=total, desc=candidate.name, unit="sample", dynamic_ncols=True) as bar:
+        if baseline:
+            return ask_baseline(baseline, candidate, problems, source, settings.samples, sampling, bar.update)
         return sample_checkpoint(
-            checkpoint, backend, tokenizer, problems, settings.samples, sampling, source.system_prompt, bar.update
+            *(candidate.name, candidate.backend, candidate.tokenizer, problems, settings.samples, sampling),
+            *(source.system_prompt, bar.update),
         )

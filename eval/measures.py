@@ -1,6 +1,6 @@
 """What is measured of a checkpoint: each measure is a sum of numerators over a sum of denominators of its samples."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -9,9 +9,10 @@ import numpy as np
 from eval.estimators import Estimate, paired_difference, ratio
 
 Row = dict[str, Any]
+Measure = Callable[[Row], tuple[float, float]]  # a row's numerator and denominator; a denominator of 0 leaves it out
+Measures = Mapping[str, Measure]
 
-# Each measure gives a row's (numerator, denominator). A denominator of 0 leaves the row out.
-MEASURES: dict[str, Callable[[Row], tuple[float, float]]] = {
+MEASURES: Measures = {
     "accuracy": lambda row: (row["correct"], 1),
     "first_attempt_accuracy": lambda row: (row["first_correct"] is True, row["first_correct"] is not None),
     # A right answer after a wrong first attempt counts only where a later attempt is right: the rest is luck.
@@ -39,24 +40,45 @@ MEASURES: dict[str, Callable[[Row], tuple[float, float]]] = {
 
 def measure(rows: Sequence[Row]) -> dict[str, Estimate | None]:
     """Every measure of one checkpoint's sampled rows, and `greedy_accuracy` of its greedy ones."""
-    found = {name: ratio(*_sums(rows, name)) for name in MEASURES}
-    return found | {"greedy_accuracy": ratio(*_sums(rows, "accuracy", greedy=True))}
+    drawn, greedy = _split(rows)
+    return rates(drawn, MEASURES) | {"greedy_accuracy": rates(greedy, MEASURES)["accuracy"] if greedy else None}
 
 
 def compare(before: Sequence[Row], after: Sequence[Row]) -> dict[str, Estimate | None]:
     """Every measure's change between two checkpoints, paired by problem."""
-    found = {name: paired_difference(_sums(before, name), _sums(after, name)) for name in MEASURES}
-    greedy = [_sums(rows, "accuracy", greedy=True) for rows in (before, after)]
-    return found | {"greedy_accuracy": paired_difference(*greedy)}
+    (drawn, greedy), (drawn_after, greedy_after) = _split(before), _split(after)
+    found = changes(drawn, drawn_after, MEASURES)
+    both = greedy and greedy_after
+    return found | {"greedy_accuracy": changes(greedy, greedy_after, MEASURES)["accuracy"] if both else None}
 
 
-def _sums(rows: Sequence[Row], name: str, greedy: bool = False) -> tuple[np.ndarray, np.ndarray]:
-    """Numerators and denominators summed within each problem, (problems,), problems in sorted order."""
-    order = {problem: i for i, problem in enumerate(sorted({row["problem"] for row in rows}))}
+def rates(rows: Sequence[Row], measures: Measures) -> dict[str, Estimate | None]:
+    """Each measure over all rows; a row needs its `problem` and what the measures read of it."""
+    order = _order(rows)
+    return {name: ratio(*_sums(rows, of, order)) for name, of in measures.items()}
+
+
+def changes(before: Sequence[Row], after: Sequence[Row], measures: Measures) -> dict[str, Estimate | None]:
+    """Each measure's change, paired by problem, over the problems that both sides have rows of."""
+    shared = {row["problem"] for row in before} & {row["problem"] for row in after}
+    before, after = ([row for row in rows if row["problem"] in shared] for rows in (before, after))
+    order = _order(before)
+    return {name: paired_difference(_sums(before, of, order), _sums(after, of, order)) for name, of in measures.items()}
+
+
+def _split(rows: Sequence[Row]) -> tuple[list[Row], list[Row]]:
+    return [row for row in rows if not row["greedy"]], [row for row in rows if row["greedy"]]
+
+
+def _order(rows: Sequence[Row]) -> dict[str, int]:
+    return {problem: i for i, problem in enumerate(sorted({row["problem"] for row in rows}))}
+
+
+def _sums(rows: Sequence[Row], of: Measure, order: dict[str, int]) -> tuple[np.ndarray, np.ndarray]:
+    """Numerators and denominators summed within each problem, (problems,), in the given order."""
     sums = np.zeros((2, len(order)))
     for row in rows:
-        if row["greedy"] == greedy:
-            sums[:, order[row["problem"]]] += MEASURES[name](row)
+        sums[:, order[row["problem"]]] += of(row)
     return sums[0], sums[1]
 
 

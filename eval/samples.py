@@ -1,32 +1,26 @@
 """Sampling a checkpoint on held-out problems, and what each sample did, as one flat row."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 from transformers import PreTrainedTokenizerBase
 
-from data.mixture import judge
 from data.problem import Problem
 from data.tasks import get_task
-from train.prompts import messages, opens_thinking, prompt_ids, token_counts
+from eval.estimators import Sums
+from train import judged
+from train.prompts import messages, opens_thinking, prompt_ids
 from train.rollout.interface import Rollout, RolloutBackend, Sampling
 
 COLUMNS = pa.schema(
     [
         ("checkpoint", pa.string()),
-        ("problem", pa.string()),
-        ("task", pa.string()),
-        ("prompt", pa.string()),
         ("sample", pa.int32()),
         ("greedy", pa.bool_()),
-        ("completion", pa.string()),
-        ("correct", pa.bool_()),
-        ("format", pa.bool_()),
-        ("reason", pa.string()),
-        ("error", pa.string()),
-        ("truncated", pa.bool_()),
-        ("thinking_tokens", pa.int32()),
+        *judged.COLUMNS,
+        ("answer", pa.string()),
         ("answer_tokens", pa.int32()),
         ("attempts", pa.int32()),
         ("first_correct", pa.bool_()),
@@ -51,39 +45,43 @@ def sample_checkpoint(
     on_finished: Callable[[int], None] | None = None,
 ) -> list[dict[str, Any]]:
     """Sample each problem `samples` times as `sampling` says and once greedily; one row (`COLUMNS`) a completion."""
+    greedy = Sampling(sampling.max_new_tokens, sampling.stop_ids, temperature=0.0)
+    drawn = sample_rows(name, backend, tokenizer, problems, samples, sampling, system_prompt, on_finished)
+    best = sample_rows(name, backend, tokenizer, problems, 1, greedy, system_prompt, on_finished)
+    rows = []
+    for number in range(len(problems)):
+        rows += [*drawn[number * samples : (number + 1) * samples], best[number] | {"sample": samples}]
+    return rows
+
+
+def sample_rows(
+    name: str,
+    backend: RolloutBackend,
+    tokenizer: PreTrainedTokenizerBase,
+    problems: list[Problem],
+    samples: int,
+    sampling: Sampling,
+    system_prompt: str = "",
+    on_finished: Callable[[int], None] | None = None,
+) -> list[dict[str, Any]]:
+    """Sample each problem `samples` times as `sampling` says; the rows of one problem stand side by side."""
     opened = opens_thinking(tokenizer)
     prompts = [prompt_ids(tokenizer, messages(problem, system_prompt)) for problem in problems]
-    greedy = Sampling(sampling.max_new_tokens, sampling.stop_ids, temperature=0.0)
-    drawn = backend.generate(prompts, samples, sampling, on_finished)
-    best = backend.generate(prompts, 1, greedy, on_finished)
-    rows = []
-    for number, problem in enumerate(problems):
-        group = [*drawn[number * samples : (number + 1) * samples], best[number]]
-        for sample, rollout in enumerate(group):
-            row = describe(problem, rollout, tokenizer, opened)
-            rows.append(row | {"checkpoint": name, "sample": sample, "greedy": sample == samples})
-    return rows
+    rollouts = backend.generate(prompts, samples, sampling, on_finished)
+    return [
+        describe(problems[place // samples], rollout, tokenizer, opened)
+        | {"checkpoint": name, "sample": place % samples, "greedy": sampling.temperature == 0}
+        for place, rollout in enumerate(rollouts)
+    ]
 
 
 def describe(problem: Problem, rollout: Rollout, tokenizer: PreTrainedTokenizerBase, opened: bool) -> dict[str, Any]:
     """Verdict, token counts and the exactly counted behaviours of one completion."""
-    completion = tokenizer.decode(rollout.token_ids, skip_special_tokens=True)
-    response, verdict = judge(problem, completion, thinking_opened=opened)
+    truncated = rollout.finish_reason == "length"  # one whose thinking a budget closed still came to its end
+    row, response = judged.judged(problem, rollout.token_ids, tokenizer, opened, truncated)
     trace = get_task(problem.task).parse_trace(problem, response.thinking)
-    truncated = rollout.finish_reason != "stop"
-    thinking, answer = token_counts(tokenizer, rollout.token_ids, opened)
-    return {
-        "problem": problem.to_json(),
-        "task": problem.task,
-        "prompt": problem.prompt,
-        "completion": completion,
-        "correct": verdict.correct and not truncated,
-        "format": verdict.format,
-        "reason": "cut off" if truncated else verdict.reason,
-        "error": verdict.error,
-        "truncated": truncated,
-        "thinking_tokens": thinking,
-        "answer_tokens": answer,
+    return row | {
+        "answer": response.answer,
         "attempts": len(trace.attempts),
         "first_correct": trace.first_correct,
         "right_attempt": any(attempt.correct for attempt in trace.attempts),
@@ -93,3 +91,13 @@ def describe(problem: Problem, rollout: Rollout, tokenizer: PreTrainedTokenizerB
         "repairs": trace.repairs,
         "subgoals": trace.subgoals,
     }
+
+
+def correct_by_problem(rows: Sequence[dict[str, Any]]) -> Sums:
+    """Right samples and samples of each problem, problems in sorted order; greedy ones are left out."""
+    order = {problem: i for i, problem in enumerate(sorted({row["problem"] for row in rows}))}
+    found = np.zeros((2, len(order)))
+    for row in rows:
+        if not row["greedy"]:
+            found[:, order[row["problem"]]] += (row["correct"], 1)
+    return found[0], found[1]

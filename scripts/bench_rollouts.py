@@ -5,17 +5,25 @@
 
 Every engine draws completions of the same random prompts at temperature 1 over the whole vocabulary. A model with
 random weights ends its completions when told how many of its tokens are stop tokens (`--typical`). The limit is the
-time of the model's matrix products alone, at the engine's mean running batch.
+time of the model's matrix products alone, at the engine's mean running batch. vLLM, where it is installed, runs in
+processes of its own, which end before the next engine starts: compiled, warmed up, with as many threads, given the same
+prompts and stop tokens. Its peak memory is the sum over its processes, every other row's that of this process so far.
 """
 
 import argparse
+import importlib.util
 import json
+import multiprocessing
+import os
 import resource
 import sys
+import tempfile
 import time
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import psutil  # type: ignore[import-untyped]
 import torch
 from torch.nn import functional
 from transformers import AutoModelForCausalLM, GenerationConfig, LlamaConfig, LlamaForCausalLM
@@ -27,8 +35,18 @@ from train.rollout.comparison import compare
 from train.rollout.engine import RolloutEngine
 from train.rollout.generate import GenerateBackend
 from train.rollout.interface import Rollout, Sampling
+from train.rollout.vllm import VLLMBackend
 
-COLUMNS = ("engine", "rows", "tokens", "tokens_per_second", "share_of_limit", "ratio_to_generate", "max_logprob_gap")
+COLUMNS = (
+    "engine",
+    "rows",
+    "tokens",
+    "tokens_per_second",
+    "share_of_limit",
+    "ratio_to_generate",
+    "ratio_to_vllm",
+    "max_logprob_gap",
+)
 
 
 def load_model(name: str) -> Any:
@@ -59,13 +77,17 @@ def random_prompts(count: int, shortest: int, longest: int, vocabulary: int) -> 
 def limit_tokens_per_second(model: torch.nn.Module, rows: int) -> float:
     """Tokens a second if a step of `rows` rows were the model's matrix products and nothing else."""
     weights = [module.weight for module in model.modules() if isinstance(module, torch.nn.Linear)]
-    inputs = {width: torch.randn(rows, width) for width in {weight.shape[1] for weight in weights}}
+    device, dtype = weights[0].device, weights[0].dtype
+    widths = {weight.shape[1] for weight in weights}
+    inputs = {width: torch.randn(rows, width, device=device, dtype=dtype) for width in widths}
     best = float("inf")
     with torch.no_grad():
         for _ in range(4):
             started = time.perf_counter()
             for weight in weights:
                 functional.linear(inputs[weight.shape[1]], weight)
+            if device.type == "cuda":
+                torch.cuda.synchronize(device)
             best = min(best, time.perf_counter() - started)
     return rows / best
 
@@ -93,11 +115,13 @@ class ContinuousBatching:
 def measure(
     name: str, backend: Any, prompts: list[list[int]], samples: int, sampling: Sampling
 ) -> tuple[dict[str, Any], list[Rollout]]:
-    """Seconds and tokens of one call, after a short warm-up."""
-    backend.generate(prompts[:2], 1, Sampling(max_new_tokens=4, stop_ids=sampling.stop_ids))
-    started, processor_started = time.perf_counter(), time.process_time()
+    """Seconds and tokens of one call, after a short warm-up on other prompts of the same lengths."""
+    backend.generate(
+        [prompt[::-1] for prompt in prompts], samples, Sampling(max_new_tokens=4, stop_ids=sampling.stop_ids)
+    )
+    started, processor_started = time.perf_counter(), processor_time()
     rollouts = backend.generate(prompts, samples, sampling)
-    seconds, processor_seconds = time.perf_counter() - started, time.process_time() - processor_started
+    seconds, processor_seconds = time.perf_counter() - started, processor_time() - processor_started
     tokens = sum(len(rollout.token_ids) for rollout in rollouts)
     row = {
         "engine": name,
@@ -111,10 +135,51 @@ def measure(
     return row, rollouts
 
 
+def processor_time() -> float:
+    """Processor seconds that this process and those that it started have used."""
+    times = [process.cpu_times() for process in tree()]
+    return sum(used.user + used.system for used in times)
+
+
+def tree() -> list[psutil.Process]:
+    """This process and those that it started, and they in turn."""
+    return [psutil.Process(), *psutil.Process().children(recursive=True)]
+
+
+def peak_memory(process: psutil.Process) -> int:
+    """The most resident memory that `process` ever had, in bytes."""
+    status = Path(f"/proc/{process.pid}/status").read_text()
+    return int(status.split("VmHWM:")[1].split()[0]) * 1024
+
+
+def vllm_alone(
+    model: Any, arguments: argparse.Namespace, prompts: list[list[int]], sampling: Sampling
+) -> tuple[dict[str, Any], list[Rollout]]:
+    """`measure` of vLLM in processes that hold nothing else and are gone afterwards."""
+    spawn = multiprocessing.get_context("spawn")
+    with tempfile.TemporaryDirectory() as folder, ProcessPoolExecutor(1, mp_context=spawn) as pool:
+        source = str(Path(arguments.model).expanduser())  # what vLLM compiled for this path before, it finds again
+        if arguments.model == "scratch":
+            model.save_pretrained(folder)
+            source = folder
+        return pool.submit(measure_vllm, source, arguments, prompts, sampling).result()
+
+
+def measure_vllm(
+    source: str, arguments: argparse.Namespace, prompts: list[list[int]], sampling: Sampling
+) -> tuple[dict[str, Any], list[Rollout]]:
+    """`measure` of vLLM on the model in the folder `source`, in a fresh process."""
+    os.environ["OMP_NUM_THREADS"] = str(arguments.threads)
+    with VLLMBackend(source, cache_gib=arguments.cache_gib, max_rows=arguments.max_rows) as backend:
+        row, rollouts = measure("vllm", backend, prompts, arguments.samples, sampling)
+        return row | {"peak_memory_bytes": sum(peak_memory(process) for process in tree())}, rollouts
+
+
 def run(arguments: argparse.Namespace) -> list[dict[str, Any]]:
     """Measure the engines asked for, and relate them to the limit and to `generate`."""
     torch.set_num_threads(arguments.threads)
-    model = load_model(arguments.model)
+    device = torch.device(arguments.device)
+    model = load_model(arguments.model).to(device, getattr(torch, arguments.dtype))
     vocabulary = model.config.vocab_size
     prompts = random_prompts(arguments.prompts, arguments.shortest, arguments.longest, vocabulary)
     stop_ids: tuple[int, ...] = (model.config.eos_token_id,)
@@ -129,10 +194,22 @@ def run(arguments: argparse.Namespace) -> list[dict[str, Any]]:
     }
     results = []
     for name in arguments.engines.split(","):  # the engine first: the peak of resident memory never falls again
-        row, rollouts = measure(name, backends[name], prompts, arguments.samples, sampling)
+        if device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(device)
+        if name == "vllm":
+            row, rollouts = vllm_alone(model, arguments, prompts, sampling)
+        else:
+            row, rollouts = measure(name, backends[name], prompts, arguments.samples, sampling)
+        if device.type == "cuda":
+            row |= {
+                "device": torch.cuda.get_device_name(device),
+                "gpu_peak_memory_bytes": torch.cuda.max_memory_allocated(device),  # of this process
+            }
+            engine.release()  # so that the next engine's peak is its own
         if name == "engine":
             batch = engine.stats.decode_rows / engine.stats.steps
             row |= {"mean_batch": batch, "preemptions": engine.stats.preemptions}
+            row["replayed_share"] = engine.stats.replayed_steps / engine.stats.steps
             row["limit"] = limit_tokens_per_second(model, round(batch))
         has_logprobs = rollouts[0].logprobs is not None
         row["max_logprob_gap"] = compare(prompts, rollouts, forward_logprobs(model)).largest if has_logprobs else None
@@ -142,7 +219,7 @@ def run(arguments: argparse.Namespace) -> list[dict[str, Any]]:
     for row in results:
         row["share_of_limit"] = row["tokens_per_second"] / limit if limit else None
         row["ratio_to_generate"] = row["tokens_per_second"] / speed["generate"] if "generate" in speed else None
-        row["ratio_to_vllm"] = None
+        row["ratio_to_vllm"] = row["tokens_per_second"] / speed["vllm"] if "vllm" in speed else None
     return results
 
 
@@ -158,7 +235,11 @@ def main() -> None:
     """Parse, measure, print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default="scratch", help='"scratch" or a folder with a transformers model')
-    parser.add_argument("--engines", default="engine,generate", help="also: continuous_batching")
+    parser.add_argument(
+        "--engines",
+        default="engine,generate,vllm" if importlib.util.find_spec("vllm") else "engine,generate",
+        help="also: continuous_batching (default: %(default)s)",
+    )
     parser.add_argument("--prompts", type=int, default=16)
     parser.add_argument("--samples", type=int, default=8)
     parser.add_argument("--shortest", type=int, default=40, help="tokens of the shortest prompt")
@@ -167,6 +248,8 @@ def main() -> None:
     parser.add_argument("--typical", type=int, default=0, help="random models: the mean length to aim at")
     parser.add_argument("--max-rows", type=int, default=256)
     parser.add_argument("--cache-gib", type=float, default=None)
+    parser.add_argument("--device", default="cpu", help='such as "cuda"')
+    parser.add_argument("--dtype", choices=("float32", "bfloat16", "float16"), default="float32")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--json", type=Path, help="also write the rows here")
     arguments = parser.parse_args()

@@ -3,9 +3,12 @@
     python scripts/evaluate.py --run runs/quickstart
     python scripts/evaluate.py --checkpoint runs/a/checkpoints/checkpoint-50 --checkpoint smollm2-135m
     python scripts/evaluate.py --checkpoint Qwen/Qwen3-0.6B --config configs/quickstart.yaml
+    python scripts/evaluate.py --checkpoint http://localhost:8000 --tokenizer DIR --config configs/quickstart.yaml
+    python scripts/evaluate.py --run runs/smollm2 --baseline step-by-step
 
 Every checkpoint answers the same problems under the same decoding; each later one is compared with the first, paired
-by problem. Writes results.json and the samples as parquet.
+by problem. Writes results.json and the samples as parquet. Samples are kept as they come: run the same command again to
+go on where an evaluation was cut off.
 """
 
 import argparse
@@ -17,7 +20,9 @@ os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 
 from transformers.utils import logging
 
-from eval.evaluate import Settings, checkpoints_of, config_of, evaluate, read_source
+from eval.baselines import BASELINES
+from eval.evaluate import Settings, evaluate
+from eval.source import checkpoints_of, config_of, read_source
 from eval.table import render
 
 
@@ -27,7 +32,9 @@ def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     what = parser.add_mutually_exclusive_group(required=True)
     what.add_argument("--run", type=Path, help="a run folder: its model before RL and its last checkpoint")
-    what.add_argument("--checkpoint", action="append", help="path, hub id or smollm2-135m; repeat to compare")
+    what.add_argument(
+        "--checkpoint", action="append", help="path, hub id, smollm2-135m, or URL of a vLLM server; repeat to compare"
+    )
     parser.add_argument(
         "--config", type=Path, help="whose problems (default: the config of the run that a checkpoint is in)"
     )
@@ -39,7 +46,21 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--max-new-tokens", type=int, help="longest completion (default: the config's)")
     parser.add_argument("--seed", type=int, default=default.seed, help="of the sampling (default: %(default)s)")
     parser.add_argument("--split", choices=["test", "validation"], default="test", help="(default: %(default)s)")
-    parser.add_argument("--backend", choices=["engine", "generate"], default="engine", help="(default: %(default)s)")
+    parser.add_argument(
+        "--backend",
+        choices=["engine", "generate", "vllm"],
+        default="engine",
+        help="what samples (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--baseline",
+        choices=BASELINES,
+        help="ask the first checkpoint by prompting alone; with --run that is the model which the run started from",
+    )
+    parser.add_argument("--tokenizer", help="path or hub id, where a server's model name is neither")
+    parser.add_argument(
+        "--cache", type=Path, help="folder for samples drawn (default: cache, in the folder for results)"
+    )
     parser.add_argument("--output", type=Path, help="folder for results (default: RUN/evaluation, or ./evaluation)")
     return parser.parse_args()
 
@@ -50,7 +71,7 @@ def main() -> int:
     logging.disable_progress_bar()
     given = parse()
     try:
-        checkpoints = checkpoints_of(given.run) if given.run else given.checkpoint
+        checkpoints = checkpoints_of(given.run, start=bool(given.baseline)) if given.run else given.checkpoint
         found = [config for name in checkpoints if (config := config_of(Path(name).absolute()))]
         config = given.config or next(iter(found), None)
         if config is None:
@@ -65,8 +86,14 @@ def main() -> int:
             given.split,
             given.backend,
         )
-        output = given.output or (given.run / "evaluation" if given.run else Path("evaluation"))
-        results = evaluate(checkpoints, source, settings, output)
+        folder = given.output or (given.run / "evaluation" if given.run else Path("evaluation"))
+        output = folder / given.baseline if given.baseline and not given.output else folder
+        results = evaluate(
+            *(checkpoints, source, settings, output),
+            cache=given.cache or folder / "cache",
+            tokenizer=given.tokenizer,
+            baseline=given.baseline,
+        )
     except ValueError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

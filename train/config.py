@@ -14,7 +14,7 @@ from trl import GRPOConfig, TrlParser
 from data.mixture import Part, load_mixture
 from train.scratch import check_scratch
 
-BACKENDS = ("engine", "generate")
+BACKENDS = ("engine", "generate", "vllm")
 
 # Where our defaults differ from TRL's. One update a batch, centred advantages, a fixed length normaliser and no
 # reference model: the settings under which the small recipes learnt and did not collapse.
@@ -37,13 +37,13 @@ RL_DEFAULTS: dict[str, Any] = {
     "log_level": "error",
     "remove_unused_columns": False,
     "disable_tqdm": True,  # our own bar shows what matters in RL
+    "vllm_importance_sampling_mode": "token_truncate",  # TRL's masks long completions whole
     "gradient_checkpointing": False,  # a second forward that small models do not need
 }
 # Follow from other options, so a saved configuration leaves them out.
-DERIVED = ("output_dir", "generation_batch_size", "steps_per_generation")
+DERIVED = ("output_dir", "use_vllm", "generation_batch_size", "steps_per_generation")
 # Options of TRL that our rollouts or our prompts would silently ignore.
 REFUSED = {
-    "use_vllm": False,
     "use_transformers_continuous_batching": False,
     "repetition_penalty": 1.0,
     "generation_kwargs": None,
@@ -105,7 +105,8 @@ class RunConfig:
     backend: str = field(
         default="engine",
         metadata={
-            "help": "What samples the rollouts: `engine`, ours, or `generate`, transformers' own (slow; the oracle)."
+            "help": "What samples the rollouts: `engine`, ours; `vllm`, through TRL and its vllm_* options (CUDA); or "
+            "`generate`, transformers' own (slow; the oracle)."
         },
     )
     cache_gib: float | None = field(
@@ -197,6 +198,9 @@ def parse_config(arguments: Sequence[str] | None = None) -> tuple[RunConfig, GRP
         raise ValueError(f"A value in the configuration has the wrong type: {error}.") from None
     except yaml.YAMLError as error:
         raise ValueError(f"The config file is not valid YAML: {' '.join(str(error).split())}") from None
+    if training.use_vllm:
+        raise ValueError("use_vllm is set by the back end; leave it out and set backend: vllm.")
+    training.use_vllm = run.backend == "vllm"
     training.bf16 = training.bf16 and not training.use_cpu  # a CPU is no faster in it
     training.output_dir = str(run.folder / "checkpoints")
     # A batch larger than its share of the validation problems would be filled up with copies of them.

@@ -4,6 +4,9 @@ Weights come from safetensors only, so nothing is unpickled, and no code from a 
 """
 
 import json
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
@@ -100,6 +103,21 @@ def load_tokenizer(name: str, *, revision: str | None = None) -> PreTrainedToken
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
     return tokenizer
+
+
+@contextmanager
+def merged_checkpoint(name: str, model: PreTrainedModel | PeftModel) -> Iterator[str]:
+    """A folder or hub id with the whole weights of `model`, which was loaded from `name`, for what reads only such.
+
+    That is `name` itself, unless it is a PEFT adapter: this one is merged into its base model, `model` included, and
+    saved in a folder that is there until the context ends.
+    """
+    if not isinstance(model, PeftModel):
+        yield resolve(name)
+        return
+    with tempfile.TemporaryDirectory(prefix="rethink-merged-") as folder:
+        model.merge_and_unload().save_pretrained(folder)
+        yield folder
 
 
 def _load_adapter(folder: Path, dtype: torch.dtype, is_trainable: bool) -> PeftModel:

@@ -34,6 +34,7 @@ from train.run_folder import (
 )
 from train.signals import Interrupted, StopSignals, StopWhenAsked
 from train.trainer import ReasoningTrainer
+from train.trl_vllm import check_vllm
 
 
 def prepare(run: RunConfig, training: GRPOConfig) -> BaseFileLock:
@@ -41,6 +42,7 @@ def prepare(run: RunConfig, training: GRPOConfig) -> BaseFileLock:
 
     Returns the lock that keeps other processes off the folder.
     """
+    check_vllm(run, training)
     refuse_existing(run)
     if run.resume:
         refuse_changes(run, training)

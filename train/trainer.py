@@ -28,7 +28,10 @@ PARITY_ROLLOUTS = 4  # compared with the trainer's own forward at every generati
 
 
 class ReasoningTrainer(ResumableTrainer, GRPOTrainer):
-    """GRPO on checkable problems. Built like a GRPOTrainer; `backend` is `engine` or `generate`."""
+    """GRPO on checkable problems. Built like a GRPOTrainer; `backend` is `engine` or `generate`.
+
+    Where `use_vllm` is set in the arguments, TRL's own vLLM path samples instead, and its correction stands.
+    """
 
     def __init__(
         self,
@@ -72,6 +75,8 @@ class ReasoningTrainer(ResumableTrainer, GRPOTrainer):
     def _generate_single_turn(
         self, prompt_ids: list[list[int]], *args: Any, **kwargs: Any
     ) -> tuple[list[list[int]], list[list[float]] | None]:
+        if self.use_vllm:
+            return super()._generate_single_turn(prompt_ids, *args, **kwargs)
         with unwrap_model_for_generation(
             self.model_wrapped,
             self.accelerator,
@@ -124,7 +129,7 @@ class ReasoningTrainer(ResumableTrainer, GRPOTrainer):
     def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> dict[str, Any]:
         batch = super()._generate_and_score_completions(inputs)
         whole = self.top_p == 1 and not self.top_k and not self.min_p
-        if whole and "sampling_per_token_logps" in batch:
+        if whole and not self.use_vllm and "sampling_per_token_logps" in batch:
             # The engine's own log-probabilities are the behaviour policy's; TRL would spend a forward on them.
             batch["old_per_token_logps"] = batch["sampling_per_token_logps"]
         return batch

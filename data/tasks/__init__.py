@@ -1,8 +1,8 @@
 """The tasks, one module each.
 
 A task module has `NAME`, `WORDS` (its vocabulary, for scratch models), `JUDGEMENTS` (those in which a thinking judges
-itself), `INSTRUCTIONS` (a system prompt for models that have never seen it), `Settings`, and the functions `generate`,
-`verify`, `demonstrate` and `parse_trace`.
+itself), `QUESTION` (what is asked, in plain words), `INSTRUCTIONS` (a system prompt for models that have never seen
+it), `Settings`, and the functions `generate`, `verify`, `demonstrate` and `parse_trace`.
 """
 
 from types import ModuleType

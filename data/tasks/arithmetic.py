@@ -12,14 +12,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from data.problem import Problem, Verdict
-from data.trace import STEP, Attempt, Step, Trace, calculate
+from data.trace import STEP, Attempt, Step, Subgoal, Trace, calculate
 
 NAME = "arithmetic"
 WORDS = ("compute", "for", "so", "vs", "yes", "no")
 JUDGEMENTS = ("yes", "no")  # the words in which a thinking judges itself
 
+QUESTION = "Compute the value."
 INSTRUCTIONS = (
-    "Compute the value. Think between <think> and </think> in small steps; check each by working it out again, redo it "
+    f"{QUESTION} Think between <think> and </think> in small steps; check each by working it out again, redo it "
     "where the two differ, then write the number alone. Example: <think> for 36 * 4 : 6 * 4 = 24 vs 24 yes "
     "3 * 4 = 13 vs 12 no 3 * 4 = 12 vs 12 yes 12 + 2 = 14 vs 14 yes so 144</think> 144"
 )
@@ -82,8 +83,9 @@ def parse_trace(problem: Problem, thinking: str) -> Trace:
     The first attempt is every step as it was first written: correct where no step slipped and the last one leads to
     the target. Each redone step makes a further attempt of what stands after it.
     """
-    trace = Trace(subgoals=len(re.findall(r"\bfor \d+ [-+*/] \d+ :", thinking)))
+    trace = Trace()
     matches = list(STEP.finditer(thinking))
+    sources = _Sources(problem.facts["expression"], thinking)
     for i, match in enumerate(matches):
         until = matches[i + 1].start() if i + 1 < len(matches) else len(thinking)
         judged = re.match(r" ?(?:vs -?\d{1,18} )?(yes|no)\b", thinking[match.end() : until], re.ASCII)
@@ -95,17 +97,22 @@ def parse_trace(problem: Problem, thinking: str) -> Trace:
             and (before.left, before.operator, before.right) == (left, operator, right)
         )
         wrong = None if judged is None else judged[1] == "no"
-        trace.steps.append(Step(left, operator, right, value, match.start(), match.end(), redoes, wrong))
+        grounded = {left, right} <= sources.before(match.start())
+        trace.steps.append(Step(left, operator, right, value, match.start(), match.end(), redoes, wrong, grounded))
+        sources.add(value)
+    trace.goals = _goals(thinking, trace.steps)
+    trace.backtracks = [step.start for step in trace.steps if step.redoes]
     if not trace.steps:
         return trace
     result = _concluded(thinking, trace.steps[-1])
+    trace.conclusion = str(result)
     for number, step in enumerate(trace.steps):
         if number and not step.redoes:
             continue
         standing = _standing(trace.steps, first_redo_allowed=number)
         right = all(step.correct for step in standing) and result == problem.facts["target"]
         start = trace.steps[number].start
-        trace.attempts.append(Attempt(right, start, len(thinking)))
+        trace.attempts.append(Attempt(right, start, len(thinking), steps=tuple(standing)))
     return trace
 
 
@@ -119,6 +126,41 @@ def _standing(steps: list[Step], first_redo_allowed: int) -> list[Step]:
             standing.pop()
         standing.append(step)
     return standing
+
+
+class _Sources:
+    """The numbers at hand for a step: the problem's, those stated before it, and the tens and digits of all of them.
+
+    What a check worked out anew, `vs 57`, is stated too, and so is what was read off, `so 144`.
+    """
+
+    def __init__(self, expression: str, thinking: str) -> None:
+        self.numbers = {0}  # fills up the shorter number of a column addition
+        self.stated = [(m.start(), int(m[1])) for m in re.finditer(r"\b(?:so|vs) (\d{1,18})\b", thinking, re.ASCII)]
+        for number in re.findall(r"\d+", expression):
+            self.add(int(number))
+
+    def before(self, place: int) -> set[int]:
+        """What is at hand for a step at character `place`; asked in the order of the steps."""
+        while self.stated and self.stated[0][0] < place:
+            self.add(self.stated.pop(0)[1])
+        return self.numbers
+
+    def add(self, number: int) -> None:
+        """Take note of a number."""
+        self.numbers |= {number, number // 10 * 10, *map(int, str(abs(number)))}
+
+
+def _goals(thinking: str, steps: list[Step]) -> list[Subgoal]:
+    """The parts headed `for 48 - 16 :`, each met where its value is stated before the next part begins."""
+    heads = list(re.finditer(r"\bfor (\d{1,18}) ([-+*/]) (\d{1,18}) :", thinking, re.ASCII))
+    goals = []
+    for i, head in enumerate(heads):
+        until = heads[i + 1].start() if i + 1 < len(heads) else len(thinking)
+        stated = [step.value for step in steps if head.end() <= step.start < until]
+        stated += [int(so) for so in re.findall(r"\bso (\d{1,18})\b", thinking[head.end() : until], re.ASCII)]
+        goals.append(Subgoal(head.start(), head.end(), calculate(int(head[1]), head[2], int(head[3])) in stated))
+    return goals
 
 
 def _concluded(thinking: str, last: Step) -> int:

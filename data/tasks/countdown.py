@@ -10,7 +10,6 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from fractions import Fraction
 
 from data.expression import ExpressionError, parse_expression
 from data.problem import Problem, Verdict
@@ -20,10 +19,10 @@ NAME = "countdown"
 WORDS = ("numbers", "target", "try", "or", "wait", "vs", "yes", "no", "none")
 JUDGEMENTS = ("yes", "no")  # the words in which a thinking judges itself
 
+QUESTION = "Make the target from the numbers, each used exactly once, with + - * / and parentheses."
 INSTRUCTIONS = (
-    "Make the target from the numbers, each used exactly once, with + - * / and parentheses. Think between <think> "
-    "and </think>, then write the expression alone. Example: <think> try 2 + 6 = 8 , 8 - 6 = 2 vs 14 no or "
-    "8 + 6 = 14 vs 14 yes</think> ( 2 + 6 ) + 6"
+    f"{QUESTION} Think between <think> and </think>, then write the expression alone. Example: <think> try 2 + 6 = 8 , "
+    "8 - 6 = 2 vs 14 no or 8 + 6 = 14 vs 14 yes</think> ( 2 + 6 ) + 6"
 )
 
 
@@ -164,14 +163,18 @@ def parse_trace(problem: Problem, thinking: str) -> Trace:
     trace = Trace()
     chain: list[Step] = []
     for match in re.finditer(r"\b(try|or)\b(.*?)(?=\btry\b|\bor\b|$)", thinking, re.DOTALL):
-        kept = chain[:-1] if match[1] == "or" else []
-        steps, standing = _steps(match[2], match.start(2))
-        trace.steps += steps
-        chain = kept + standing
+        if match[1] == "or" and chain:
+            trace.backtracks.append(match.start())
+        chain = chain[:-1] if match[1] == "or" else []
+        _follow(match[2], match.start(2), chain, trace, numbers)
         judged = re.search(rf"vs {target} (yes|no)\b", match[2])
         if judged:
-            correct = _reaches(chain, numbers, target)
-            trace.attempts.append(Attempt(correct, match.start(), match.start(2) + judged.end(), judged[1] == "yes"))
+            end = match.start(2) + judged.end()
+            attempt = Attempt(
+                _reaches(chain, numbers, target), match.start(), end, judged[1] == "yes", steps=tuple(chain)
+            )
+            trace.attempts.append(attempt)
+            trace.conclusion = _expression(chain) if attempt.judged_correct else "none"
     return trace
 
 
@@ -233,30 +236,45 @@ def _state(move: Move, rng: random.Random, settings: Settings) -> tuple[int, str
     return wrong, f"{left_side} = {wrong}"
 
 
-def _steps(text: str, offset: int) -> tuple[list[Step], list[Step]]:
-    """The steps stated in one attempt, and those that stand: a step that follows `wait` replaces the one before it.
+def _follow(text: str, offset: int, chain: list[Step], trace: Trace, numbers: Sequence[int]) -> None:
+    """Read the steps stated in one attempt into `trace`, and keep in `chain` those that stand.
 
-    It redoes that step only where it is the same calculation; otherwise the search changed its mind.
+    A step that follows `wait` takes the place of the one before it, and redoes it where it is the same calculation;
+    otherwise the search changed its mind.
     """
-    steps: list[Step] = []
-    standing: list[Step] = []
+    before: Step | None = None
     for match in STEP.finditer(text):
         left, operator, right, value = int(match[1]), match[2], int(match[3]), int(match[4])
-        replaces = bool(steps) and text[: match.start()].rstrip().endswith("wait")
-        redoes = replaces and (steps[-1].left, steps[-1].operator, steps[-1].right) == (left, operator, right)
-        steps.append(Step(left, operator, right, value, offset + match.start(), offset + match.end(), redoes))
-        if replaces:
-            standing.pop()
-        standing.append(steps[-1])
-    return steps, standing
+        redoes = False
+        if before is not None and text[: match.start()].rstrip().endswith("wait"):
+            redoes = (before.left, before.operator, before.right) == (left, operator, right)
+            trace.backtracks.append(offset + match.start())
+            chain.pop()
+        grounded = Counter([left, right]) <= _at_hand(chain, numbers)
+        start, end = offset + match.start(), offset + match.end()
+        before = Step(left, operator, right, value, start, end, redoes, grounded=grounded)
+        trace.steps.append(before)
+        chain.append(before)
+
+
+def _at_hand(chain: Sequence[Step], numbers: Sequence[int]) -> Counter[int]:
+    """The numbers left to work with after some steps, at their stated values."""
+    left = Counter(numbers)
+    for step in chain:
+        left = left - Counter([step.left, step.right]) + Counter([step.value])
+    return left
 
 
 def _reaches(chain: Sequence[Step], numbers: Sequence[int], target: int) -> bool:
     """Whether right steps lead from the numbers, each used once, to the target."""
-    available = Counter(map(Fraction, numbers))
+    return all(step.correct and step.grounded for step in chain) and _at_hand(chain, numbers) == Counter([target])
+
+
+def _expression(chain: Sequence[Step]) -> str | None:
+    """What the last step comes to, written as an answer; None for no step."""
+    made: dict[int, str] = {}
+    text = None
     for step in chain:
-        operands = Counter([Fraction(step.left), Fraction(step.right)])
-        if not step.correct or operands - available:
-            return False
-        available = available - operands + Counter([Fraction(step.value)])
-    return available == Counter([Fraction(target)])
+        text = f"{made.pop(step.left, step.left)} {step.operator} {made.pop(step.right, step.right)}"
+        made[step.value] = f"( {text} )"
+    return text

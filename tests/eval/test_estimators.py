@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from eval.estimators import paired_difference, ratio, wilson
+from eval.estimators import mcnemar, paired_difference, ratio, trend, wilson
 
 
 @pytest.mark.parametrize(
@@ -89,3 +89,35 @@ def test_a_rate_without_a_denominator_is_none():
 def test_a_paired_comparison_needs_the_same_problems():
     with pytest.raises(ValueError, match="3 problems before and 4 after"):
         paired_difference((np.ones(3), np.ones(3)), (np.ones(4), np.ones(4)))
+
+
+def test_the_trend_is_the_least_squares_line_and_of_two_points_their_difference():
+    rng = np.random.default_rng(0)
+    ones = np.full(200, 4.0)
+    points = [(rng.binomial(4, rate, 200).astype(float), ones) for rate in (0.3, 0.35, 0.5, 0.45)]
+    rates = [above.sum() / below.sum() for above, below in points]
+    assert trend(points).value == pytest.approx(3 * np.polyfit(range(4), rates, 1)[0])
+    assert trend(points).low > 0
+    assert trend(points[:2]) == paired_difference(*points[:2])
+
+
+def test_a_level_curve_has_a_trend_about_as_rarely_as_the_interval_says():
+    rng = np.random.default_rng(3)
+    found = 0
+    for _ in range(200):
+        difficulty = rng.beta(1, 2, 100)
+        points = [(rng.binomial(4, difficulty).astype(float), np.full(100, 4.0)) for _ in range(4)]
+        estimate = trend(points)
+        found += not estimate.low <= 0 <= estimate.high
+    assert found / 200 <= 0.09  # 5%, and what 200 trials can add by chance
+
+
+@pytest.mark.parametrize(
+    ("lost", "won", "p"),
+    # Fagerland, Lydersen and Laake 2013, BMC Medical Research Methodology 13:91, the first example: p = 0.070. The
+    # second is the binomial distribution by hand: 2 (1 + 12 + 66 + 220) / 2^12.
+    [(7, 1, 0.0703125), (3, 9, 598 / 4096), (0, 0, 1.0), (5, 5, 1.0)],
+)
+def test_mcnemar_gives_the_exact_p_value(lost, won, p):
+    assert mcnemar(lost, won) == pytest.approx(p)
+    assert mcnemar(won, lost) == mcnemar(lost, won)

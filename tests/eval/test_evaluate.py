@@ -6,9 +6,10 @@ import yaml
 
 from data.mixture import load_mixture
 from data.problem import Problem
-from eval.evaluate import Settings, checkpoints_of, config_of, evaluate, read_source
+from eval.evaluate import Settings, evaluate
 from eval.measures import compare, measure
 from eval.samples import describe
+from eval.source import checkpoints_of, config_of, read_source
 from train.models import ModelError
 from train.rollout.interface import Rollout
 

@@ -57,7 +57,7 @@ def test_the_command_line_overrides_the_file(tmp_path):
         ({"temperature": 0.0}, "temperature is 0.0"),
         ({"loss_type": "foo"}, "loss_type is 'foo'"),
         ({"repetition_penalty": 1.1}, "Rethink would ignore"),
-        ({"use_vllm": True}, "Rethink would ignore"),
+        ({"use_vllm": True}, "set backend: vllm"),
         ({"name": 5}, "expected a folder name"),
         ({"num_generations": 16, "per_device_train_batch_size": 24}, "num_generations"),
     ],

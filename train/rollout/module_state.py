@@ -14,7 +14,7 @@ AttentionInterface.register(ATTENTION_NAME, rollout_attention)
 
 @contextmanager
 def borrowed(model: torch.nn.Module) -> Iterator[None]:
-    """Run `model` in evaluation mode with the engine's attention and without gradients.
+    """Run `model` in evaluation mode with the engine's attention and without gradients, its device being current.
 
     Evaluation mode because trl never leaves train mode for rollouts: dropout, LoRA's too, would stay on, and gradient
     checkpointing would too. Mode of every submodule and attention of every configuration are restored on the way
@@ -28,7 +28,7 @@ def borrowed(model: torch.nn.Module) -> Iterator[None]:
             module.training = False
         for config in configs:
             config._attn_implementation_internal = ATTENTION_NAME
-        with torch.no_grad():
+        with torch.no_grad(), torch.cuda.device(_cuda_index(model)):
             yield
     finally:
         for module, training in modes:
@@ -49,6 +49,12 @@ def evaluation_mode(model: torch.nn.Module) -> Iterator[None]:
     finally:
         for module, training in modes:
             module.training = training
+
+
+def _cuda_index(model: torch.nn.Module) -> int:
+    """The number of the CUDA device that `model` is on; -1, which torch takes for none, elsewhere."""
+    device = next(model.parameters()).device
+    return device.index if device.type == "cuda" else -1
 
 
 def attention_configs(model: torch.nn.Module) -> list[PreTrainedConfig]:

@@ -1,6 +1,7 @@
 """What a caller asks for: checked where it enters, and duplicates of a prompt brought together."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from transformers import PreTrainedConfig
@@ -10,6 +11,18 @@ from train.rollout.interface import Sampling
 # Rotary embeddings whose frequencies switch with the longest sequence in the batch: keys cached before the switch
 # would not match queries after it, in `generate` no less than here.
 _LENGTH_DEPENDENT_ROPE = ("dynamic", "longrope")
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One call of `RolloutEngine.generate`, which says what its arguments mean."""
+
+    prompts: Sequence[Sequence[int]]
+    samples: int
+    sampling: Sampling
+    problems: Sequence[int] | None
+    sample_numbers: Sequence[int] | None
+    step: int
 
 
 def check_request(

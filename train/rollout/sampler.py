@@ -30,6 +30,7 @@ class Draw:
     tokens: torch.Tensor  # (rows,) int64
     logits: torch.Tensor  # (rows, vocab) temperature-scaled
     log_total: torch.Tensor  # (rows,) log of the sum of exp(logits)
+    finite: torch.Tensor  # (rows,) bool: False for logits with a NaN or no finite maximum, whose token means nothing
 
     def logprobs(self, tokens: torch.Tensor) -> torch.Tensor:
         """Log-probabilities (rows,) of `tokens` (rows,) under the whole temperature-scaled distribution."""
@@ -43,48 +44,69 @@ class Sampler:
         self._buffer: torch.Tensor | None = None
 
     def draw(self, logits: torch.Tensor, sampling: Sampling, uniforms: torch.Tensor) -> Draw:
-        """Draw a token a row from `logits` (rows, vocab), which may be overwritten, by `uniforms` (rows,) in [0, 1).
-
-        Raises NonFiniteLogits where a row has no finite maximum or holds a NaN.
-        """
-        logits = logits.float()
-        if sampling.temperature not in (0.0, 1.0):
-            logits.div_(sampling.temperature)
-        rows, vocab = logits.shape
-        weights = self._workspace(rows, vocab, logits.device)  # (rows, padded vocab)
-        top = logits.amax(-1, keepdim=True)
-        torch.sub(logits, top, out=weights[:, :vocab]).exp_()
-        sums = weights.view(rows, -1, _WIDTH).sum(-1)  # (rows, blocks)
-        totals = sums.sum(-1, dtype=torch.float64)
-        if not bool(totals.isfinite().all()):
-            raise NonFiniteLogits((~totals.isfinite()).nonzero().flatten().tolist())
-        log_total = (totals.log() + top.squeeze(1)).float()
-        if sampling.temperature == 0:
-            return Draw(logits.argmax(-1), logits, log_total)
-        if sampling.truncates:
-            _truncate(weights[:, :vocab], sampling)
-            sums = weights.view(rows, -1, _WIDTH).sum(-1)
-        return Draw(_invert(weights, sums, uniforms), logits, log_total)
+        """`draw_tokens`, but raises NonFiniteLogits where a row has no finite maximum or holds a NaN."""
+        draw = draw_tokens(logits, sampling, uniforms, self._workspace(logits))
+        if not bool(draw.finite.all()):
+            raise NonFiniteLogits((~draw.finite).nonzero().flatten().tolist())
+        return draw
 
     def release(self) -> None:
         """Give the buffer back."""
         self._buffer = None
 
-    def _workspace(self, rows: int, vocab: int, device: torch.device) -> torch.Tensor:
-        """A (rows, vocab padded to whole blocks) buffer whose padding is zero."""
-        padded = -(-vocab // _WIDTH) * _WIDTH
-        if self._buffer is None or self._buffer.shape[0] < rows or self._buffer.shape[1] != padded:
-            self._buffer = torch.zeros(rows, padded, device=device)
+    def _workspace(self, logits: torch.Tensor) -> torch.Tensor:
+        """The first rows of the buffer, as many as `logits` has."""
+        rows, vocab = logits.shape
+        if self._buffer is None or self._buffer.shape[0] < rows or self._buffer.shape[1] != _padded(vocab):
+            self._buffer = workspace(logits)
         return self._buffer[:rows]
 
 
+def workspace(logits: torch.Tensor) -> torch.Tensor:
+    """What `draw_tokens` computes in: (rows, vocab padded to whole blocks), zero in the padding."""
+    rows, vocab = logits.shape
+    buffer = torch.empty(rows, _padded(vocab), device=logits.device)
+    buffer[:, vocab:] = 0
+    return buffer
+
+
+def draw_tokens(logits: torch.Tensor, sampling: Sampling, uniforms: torch.Tensor, weights: torch.Tensor) -> Draw:
+    """Draw a token a row from `logits` (rows, vocab), which may be overwritten, by `uniforms` (rows,) in [0, 1).
+
+    `weights` is a `workspace`. The host never waits here for the device: a CUDA graph can capture it.
+    """
+    logits = logits.float()
+    if sampling.temperature not in (0.0, 1.0):
+        logits.div_(sampling.temperature)
+    rows, vocab = logits.shape
+    top = logits.amax(-1, keepdim=True)
+    torch.sub(logits, top, out=weights[:, :vocab]).exp_()
+    sums = weights.view(rows, -1, _WIDTH).sum(-1)  # (rows, blocks)
+    totals = sums.sum(-1, dtype=torch.float64)
+    log_total = (totals.log() + top.squeeze(1)).float()
+    finite = totals.isfinite()
+    if sampling.temperature == 0:
+        return Draw(logits.argmax(-1), logits, log_total, finite)
+    if sampling.truncates:
+        _truncate(weights[:, :vocab], sampling)
+        sums = weights.view(rows, -1, _WIDTH).sum(-1)
+    return Draw(_invert(weights, sums, uniforms).clamp_(max=vocab - 1), logits, log_total, finite)
+
+
+def _padded(vocab: int) -> int:
+    return -(-vocab // _WIDTH) * _WIDTH
+
+
 def _invert(weights: torch.Tensor, sums: torch.Tensor, uniforms: torch.Tensor) -> torch.Tensor:
-    """The tokens (rows,) at which the cumulative weights (rows, padded) first pass `uniforms` of their total."""
+    """The tokens (rows,) at which the cumulative weights (rows, padded) first pass `uniforms` of their total.
+
+    Where weights are NaN nothing passes, and the places are clamped so that at least nothing is read out of bounds.
+    """
     rows = torch.arange(len(weights), device=weights.device)
     edges = sums.double().cumsum(-1)  # (rows, blocks)
     total = edges[:, -1]
     target = torch.minimum(uniforms * total, torch.nextafter(total, torch.zeros_like(total)))
-    block = torch.searchsorted(edges, target.unsqueeze(1), right=True).squeeze(1)
+    block = torch.searchsorted(edges, target.unsqueeze(1), right=True).squeeze(1).clamp_(max=edges.shape[1] - 1)
     mass = sums[rows, block].double()
     fraction = ((target - (edges[rows, block] - mass)) / mass).clamp_(0, 1 - 2.0**-40)
     inner = weights.view(len(weights), -1, _WIDTH)[rows, block].double().cumsum(-1)  # (rows, _WIDTH)

@@ -176,13 +176,19 @@ class Scheduler:
 
     def grow(self) -> None:
         """Give every live row room for its next token, preempting the youngest rows where blocks run out."""
-        live = np.fromiter(self.live, np.int64, len(self.live))
-        rows = self.rows
-        full = (rows.cached[live] - rows.own_start[live]) // self.block_size >= rows.block_count[live]
         # Oldest first, so that the youngest is the one to go short.
-        for row in sorted((self.live[index] for index in live[full].tolist()), key=lambda row: row.serial):
+        for row in sorted((self.live[index] for index in self._full().tolist()), key=lambda row: row.serial):
             if row.index in self.live:
                 self._grow(row)
+
+    def blocks_wanted(self) -> int:
+        """How many blocks `grow` would take now."""
+        return len(self._full())
+
+    def _full(self) -> np.ndarray:
+        """The live rows whose next token needs a new block."""
+        live, rows = np.fromiter(self.live, np.int64, len(self.live)), self.rows
+        return live[(rows.cached[live] - rows.own_start[live]) // self.block_size >= rows.block_count[live]]
 
     def _grow(self, row: Row) -> None:
         while (block := self.allocator.take_low()) is None:

@@ -27,7 +27,7 @@ class Steering:
         self._queue: dict[int, list[int]] = {}  # tokens still to be written, by rollout
         self._closing: set[int] = set()  # rollouts whose queue holds the closing tokens
         for row, prompt in prompts.items():
-            self._open[row] = _thinks_at_end(prompt, self._thinking)
+            self._open[row] = thinks_at_end(prompt, self._thinking)
 
     def steer(self, rows: np.ndarray, drawn: np.ndarray) -> np.ndarray:
         """The tokens that `rows` go on with, given what the model has `drawn`."""
@@ -72,6 +72,14 @@ class Steering:
                 self._closing.add(row)
                 self._closed[row] = True
 
+    def is_thinking(self, row: int) -> bool:
+        """Whether the thinking of `row` is open."""
+        return self._thinking is not None and bool(self._open[row])
+
+    def is_writing(self, row: int) -> bool:
+        """Whether tokens wait to be written in `row`."""
+        return self._thinking is not None and row in self._queue
+
     def was_closed(self, row: int) -> bool:
         """Whether the budget closed the thinking of `row`."""
         return self._thinking is not None and bool(self._closed[row])
@@ -87,7 +95,7 @@ class Steering:
         return self._forced[row, : self._rows.drawn[row]].tolist()
 
 
-def _thinks_at_end(prompt: list[int], thinking: Thinking) -> bool:
+def thinks_at_end(prompt: list[int], thinking: Thinking) -> bool:
     """Whether `prompt` leaves the thinking open: its last opening tag has no closing one behind it."""
     for token in reversed(prompt):
         if token == thinking.close_id:

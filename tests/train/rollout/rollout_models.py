@@ -85,8 +85,11 @@ def reference_logprobs(
     model: torch.nn.Module, prompt: Sequence[int], completion: Sequence[int], temperature: float = 1.0
 ) -> torch.Tensor:
     """Log-probabilities (tokens,) of `completion` by one plain forward of the whole sequence."""
+    device = next(model.parameters()).device
     with torch.no_grad():
-        logits = model(torch.tensor([[*prompt, *completion]])).logits[0, len(prompt) - 1 : -1].float()
+        logits = (
+            model(torch.tensor([[*prompt, *completion]], device=device)).logits[0, len(prompt) - 1 : -1].float().cpu()
+        )
     return (logits / (temperature or 1.0)).log_softmax(-1).gather(1, torch.tensor(completion)[:, None])[:, 0]
 
 

@@ -131,6 +131,13 @@ def test_samples_of_a_group_differ_and_a_repeated_prompt_goes_on_with_new_sample
     assert tokens(engine.generate([prompt] * 6, 1, SAMPLED)) == group
 
 
+def test_missing_samples_can_be_drawn_alone(llama: PreTrainedModel) -> None:
+    prompts = prompts_of((5, 40))
+    every = RolloutEngine(llama).generate(prompts, 4, SAMPLED)
+    rest = RolloutEngine(llama).generate([prompts[0], prompts[1], prompts[0]], 1, SAMPLED, sample_numbers=[3, 0, 1])
+    assert tokens(rest) == tokens([every[3], every[4], every[1]])
+
+
 def test_a_group_is_prefilled_once_and_a_common_system_prompt_too(llama: PreTrainedModel) -> None:
     system, questions = prompts_of((96,))[0], prompts_of((20, 25, 30), seed=1)
     engine = RolloutEngine(llama)

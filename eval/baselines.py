@@ -1,0 +1,201 @@
+"""What prompting alone gets out of a model: the baselines that reinforcement has to beat.
+
+- direct: the question in plain words, then "The answer is" (zero-shot of Kojima et al. 2022).
+- step-by-step: "Let's think step by step.", and a second prompt, "Therefore, the answer is", that draws the answer out
+  of what the model wrote, greedily (zero-shot-CoT of Kojima et al. 2022, two stages).
+- few-shot: right demonstrations as earlier turns, then the question as it is always asked.
+- majority: the question as it is always asked; the answer given most often, a tie to the one given first.
+
+The answers of the first two are cleansed as in the paper: the first stretch that has the form of an answer counts. All
+is done on token ids; what the model wrote is never encoded anew.
+"""
+
+import re
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any
+
+from transformers import PreTrainedTokenizerBase
+
+from data.mixture import demonstrations, judge
+from data.problem import Problem, Verdict
+from data.tasks import get_task
+from eval.candidate import Candidate
+from eval.samples import describe, sample_checkpoint
+from eval.source import Source
+from train.prompts import messages, opens_thinking, prompt_ids
+from train.rollout.interface import Rollout, Sampling
+
+Row = dict[str, Any]
+Progress = Callable[[int], None]
+
+BASELINES = ("direct", "step-by-step", "few-shot", "majority")
+DIRECT, STEPS, EXTRACT = "The answer is", "Let's think step by step.", "\nTherefore, the answer is"
+ANSWER_TOKENS = 48
+SHOTS = 4
+ANSWER = re.compile(r"-?[\d(][-+*/(). \d]*")
+
+
+def check_baseline(baseline: str, candidate: Candidate) -> None:
+    """Raise ValueError where the model's tokenizer has no words for the baseline's prompt."""
+    if baseline not in ("direct", "step-by-step"):
+        return
+    unknown = candidate.tokenizer.unk_token_id
+    if unknown is not None and unknown in candidate.tokenizer.encode(STEPS, add_special_tokens=False):
+        raise ValueError(
+            f"{candidate.name} cannot read the prompt of the baseline {baseline}: its tokenizer knows no plain words, "
+            "like that of any model from scratch. Take --baseline few-shot or majority, or a pre-trained model."
+        )
+
+
+def ask_baseline(
+    baseline: str,
+    candidate: Candidate,
+    problems: list[Problem],
+    source: Source,
+    samples: int,
+    sampling: Sampling,
+    progress: Progress,
+) -> list[Row]:
+    """Rows as of `sample_checkpoint`: each problem `samples` times (a majority: once, by vote) and once greedily."""
+    if baseline == "majority":
+        asked = (candidate.backend, candidate.tokenizer, problems, samples, sampling, source.system_prompt, progress)
+        return majority(sample_checkpoint(candidate.name, *asked))
+    ask = _few_shot if baseline == "few-shot" else _zero_shot
+    reasoned = baseline == "step-by-step"
+    greedy = replace(sampling, temperature=0.0, seed=0)
+    drawn = ask(candidate, problems, source, samples, sampling, progress, reasoned)
+    best = ask(candidate, problems, source, 1, greedy, progress, reasoned)
+    for place, row in enumerate(drawn):
+        row |= {"checkpoint": candidate.name, "sample": place % samples, "greedy": False}
+    for row in best:
+        row |= {"checkpoint": candidate.name, "sample": samples, "greedy": True}
+    return drawn + best
+
+
+def vote(row: Row) -> str | None:
+    """What a sample votes for: its answer without blanks. None where it was cut off, has no answer, or gives up."""
+    silent = row["truncated"] or not row["format"] or row["reason"] == "gave up"
+    return None if silent else "".join(row["answer"].split())
+
+
+def majority(rows: Sequence[Row]) -> list[Row]:
+    """Of each problem the first sample that gives the winning answer, and the greedy samples as they are."""
+    by_problem: dict[str, list[Row]] = {}
+    for row in rows:
+        if not row["greedy"]:
+            by_problem.setdefault(row["problem"], []).append(row)
+    elected = []
+    for group in by_problem.values():
+        votes = [vote(row) for row in group]
+        counts = Counter(answer for answer in votes if answer is not None)
+        winner = counts.most_common(1)[0][0] if counts else None  # of equals the one counted first
+        elected.append(group[votes.index(winner)] | {"sample": 0})
+    return elected + [row for row in rows if row["greedy"]]
+
+
+def clean_answer(text: str) -> str:
+    """The first stretch of `text` that has the form of a number or an expression, or "" where none has."""
+    plain = re.sub(r"(?<=\d),(?=\d{3})", "", text).translate(str.maketrans("×÷−", "*/-"))
+    found = ANSWER.search(plain)
+    return found[0].rstrip(" .+-*/(") if found else ""
+
+
+def _few_shot(
+    candidate: Candidate,
+    problems: list[Problem],
+    source: Source,
+    samples: int,
+    sampling: Sampling,
+    progress: Progress,
+    reasoned: bool,
+) -> list[Row]:
+    shots = _shots(source, {problem.task for problem in problems})
+    tokenizer = candidate.tokenizer
+    opened = opens_thinking(tokenizer)
+    prompts = [
+        prompt_ids(tokenizer, [*shots[problem.task], *messages(problem, source.system_prompt)]) for problem in problems
+    ]
+    rollouts = candidate.backend.generate(prompts, samples, sampling, progress)
+    return [describe(problems[place // samples], rollout, tokenizer, opened) for place, rollout in enumerate(rollouts)]
+
+
+def _shots(source: Source, tasks: set[str]) -> dict[str, list[dict[str, str]]]:
+    """SHOTS right demonstrations of each task from the train split, as turns of a conversation."""
+    shots: dict[str, list[dict[str, str]]] = {task: [] for task in tasks}
+    for problem, completion in demonstrations(source.parts, 64 * len(tasks), source.split_seed):
+        turns = shots.get(problem.task, [])
+        if len(turns) < 2 * SHOTS and judge(problem, completion)[1].correct:
+            turns += [*messages(problem), {"role": "assistant", "content": completion}]
+    return shots
+
+
+def _zero_shot(
+    candidate: Candidate,
+    problems: list[Problem],
+    source: Source,
+    samples: int,
+    sampling: Sampling,
+    progress: Progress,
+    reasoned: bool,
+) -> list[Row]:
+    tokenizer = candidate.tokenizer
+    questions = [prompt_ids(tokenizer, _question(problem)) for problem in problems]
+    lead, extract = (tokenizer.encode(text, add_special_tokens=False) for text in (STEPS, EXTRACT))
+    if not reasoned:
+        direct = tokenizer.encode(DIRECT, add_special_tokens=False)
+        answers = candidate.backend.generate(
+            [ids + direct for ids in questions], samples, replace(sampling, max_new_tokens=ANSWER_TOKENS), progress
+        )
+        silent = Rollout([], "stop")
+        return [_row(problems[i // samples], silent, answer, tokenizer) for i, answer in enumerate(answers)]
+    thoughts = candidate.backend.generate([ids + lead for ids in questions], samples, sampling, progress)
+    asked = []
+    for place, thought in enumerate(thoughts):
+        written = [token for token in thought.token_ids if token not in sampling.stop_ids]
+        asked.append(questions[place // samples] + lead + written + extract)
+    greedy = replace(sampling, max_new_tokens=ANSWER_TOKENS, temperature=0.0, seed=0)
+    answers = candidate.backend.generate(asked, 1, greedy, progress)
+    return [
+        _row(problems[place // samples], thought, answer, tokenizer)
+        for place, (thought, answer) in enumerate(zip(thoughts, answers, strict=True))
+    ]
+
+
+def _question(problem: Problem) -> list[dict[str, str]]:
+    """The question in plain words, with nothing of how to think or what to write."""
+    return [{"role": "user", "content": f"{get_task(problem.task).QUESTION}\n{problem.prompt}"}]
+
+
+def _row(problem: Problem, thought: Rollout, answer: Rollout, tokenizer: PreTrainedTokenizerBase) -> Row:
+    """One sample of a zero-shot prompt, in the columns of `describe`; its thinking has no form that could be parsed."""
+    reasoning, said = (tokenizer.decode(rollout.token_ids, skip_special_tokens=True) for rollout in (thought, answer))
+    cleaned = clean_answer(said)
+    verdict = _verdict(problem, cleaned)
+    special = set(tokenizer.all_special_ids)
+    thinking, answering = (sum(t not in special for t in rollout.token_ids) for rollout in (thought, answer))
+    nothing = dict.fromkeys(("attempts", "steps", "right_steps", "slips", "repairs", "subgoals"), 0)
+    return {
+        "problem": problem.to_json(),
+        "task": problem.task,
+        "prompt": problem.prompt,
+        "completion": f"{STEPS}{reasoning}{EXTRACT}{said}" if reasoning else f"{DIRECT}{said}",
+        "answer": cleaned,
+        "correct": verdict.correct,
+        "format": verdict.format,
+        "reason": verdict.reason,
+        "error": verdict.error,
+        "truncated": False,  # a thought that was cut off is still asked for its answer
+        "thinking_tokens": thinking,
+        "answer_tokens": answering,
+        "first_correct": None,
+        "right_attempt": False,
+        **nothing,
+    }
+
+
+def _verdict(problem: Problem, answer: str) -> Verdict:
+    if not answer:
+        return Verdict(correct=False, format=False, reason="no answer")
+    return judge(problem, f"<think>.</think>{answer}")[1]

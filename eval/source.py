@@ -1,0 +1,86 @@
+"""Where an evaluation's problems and checkpoints come from: a training config, and the run folders that it made."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
+
+from data.mixture import Part, load_mixture
+from train.models import is_complete_checkpoint
+from train.run_folder import COLD_START, last_checkpoint
+
+MAX_NEW_TOKENS = 512  # of a completion, where the config does not say
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """The problems that a configuration trains on, and how it asks them."""
+
+    parts: list[Part]
+    split_seed: int
+    system_prompt: str
+    max_new_tokens: int
+
+
+def read_source(path: Path) -> Source:
+    """Read tasks, splits and prompt from a run's `config.yaml` or any training config. Raises ValueError."""
+    try:
+        config = yaml.safe_load(path.read_text())
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise ValueError(f"The config {path} cannot be read: {' '.join(str(error).split())}") from None
+    if not isinstance(config, dict) or "tasks" not in config:
+        raise ValueError(f"The config {path} has no `tasks`; give one that `train` takes.")
+    return Source(
+        load_mixture(config["tasks"]),
+        int(config.get("split_seed", 0)),
+        config.get("system_prompt") or "",
+        int(config.get("max_completion_length", MAX_NEW_TOKENS)),
+    )
+
+
+def config_of(checkpoint: Path) -> Path | None:
+    """The `config.yaml` of the run that a checkpoint, RUN/checkpoints/NAME, lies in, or None."""
+    path = checkpoint.parent.parent / "config.yaml"
+    return path if path.is_file() else None
+
+
+def checkpoints_of(run: Path, *, start: bool = False) -> list[str]:
+    """Before and after: what the run started reinforcement from, and its last checkpoint. Raises ValueError.
+
+    `start` goes back further, to the model that the run started from, before its cold start; a model from scratch was
+    nothing before it.
+    """
+    config = run / "config.yaml"
+    last = last_checkpoint(run)
+    if not config.is_file() or last is None:
+        raise ValueError(
+            f"{run} is no run folder with a checkpoint; expected config.yaml and checkpoints/checkpoint-N."
+        )
+    cold = run / "checkpoints" / COLD_START
+    model = str(yaml.safe_load(config.read_text())["model"])
+    if model == "scratch":
+        return [str(cold), str(last)] if cold.is_dir() else [str(last)]
+    return [model if start or not cold.is_dir() else str(cold), str(last)]
+
+
+def stages_of(run: Path) -> dict[str, str]:
+    """What the run went through: `base`, the model that it started from, `cold-started`, and `trained`.
+
+    A model from scratch has no base; its cold-started model is the control. Raises ValueError.
+    """
+    start, last = checkpoints_of(run, start=True)[0], checkpoints_of(run)[-1]
+    cold = run / "checkpoints" / COLD_START
+    stages = {} if start in (str(cold), last) else {"base": start}
+    return stages | ({"cold-started": str(cold)} if cold.is_dir() else {}) | {"trained": last}
+
+
+def all_checkpoints(run: Path) -> dict[int, str]:
+    """Every complete checkpoint by its RL step, and at step 0 what reinforcement started from. Raises ValueError."""
+    before = checkpoints_of(run)
+    found = {0: before[0]} if len(before) > 1 else {}
+    for path in (run / "checkpoints").glob("checkpoint-*"):
+        if path.name.split("-")[1].isdigit() and is_complete_checkpoint(path):
+            found[int(path.name.split("-")[1])] = str(path)
+    if len(found) < 2:
+        raise ValueError(f"{run} has one checkpoint and nothing to compare it with; expected at least two.")
+    return dict(sorted(found.items()))

@@ -1,0 +1,211 @@
+"""The test-compute curves: accuracy against thinking tokens, one sample's and several samples' together.
+
+Sequential: thinking is closed at a budget, or goes on past its end ("Wait"), as in s1 (Muennighoff et al. 2025). The x
+axis is what was really used. Parallel: the same tokens spent on k samples, by majority (maj@k) and with a perfect judge
+of the answers (pass@k).
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+from transformers import PreTrainedTokenizerBase
+
+from data.problem import Problem
+from data.response import CLOSE, OPEN
+from eval.at_k import maj_at_k, pass_at_k
+from eval.baselines import vote
+from eval.candidate import Candidate
+from eval.estimators import Estimate, Sums, paired_difference, ratio, trend
+from eval.measures import Row, as_json, measure
+from eval.samples import correct_by_problem, sample_rows
+from train.rollout.interface import Sampling, Thinking
+
+SHARES = (1 / 16, 1 / 8, 1 / 4, 1 / 2, 1)  # of the longest completion in training
+WAITS = (1, 2, 4)
+ROOM = 64  # tokens for the answer, after the thinking
+WAIT_WORDS = ("Wait", " wait")  # s1's; in lower case for a model from scratch, which knows no other
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """One point of the sequential curve: thinking closed at `limit` tokens, and carried on `waits` times before."""
+
+    name: str
+    limit: int
+    waits: int = 0
+
+
+def budgets(longest: int, context: int) -> list[Budget]:
+    """Budgets for a model trained on completions of `longest` tokens, shortest first, that fit into `context`."""
+    short = [Budget(f"at most {max(1, int(longest * share))}", max(1, int(longest * share))) for share in SHARES]
+    most = min(2 * longest, context)
+    waits = [Budget(f"Wait x{count}", most, count) for count in WAITS]
+    return [budget for budget in short + waits if budget.limit <= context]
+
+
+def thinking_ids(tokenizer: PreTrainedTokenizerBase) -> tuple[int, int] | None:
+    """The ids of the thinking tags, or None where they are no single tokens, so that no budget can be enforced."""
+    known = tokenizer.get_vocab()
+    return (known[OPEN], known[CLOSE]) if OPEN in known and CLOSE in known else None
+
+
+def sample_budget(
+    candidate: Candidate,
+    problems: list[Problem],
+    samples: int,
+    sampling: Sampling,
+    system_prompt: str,
+    budget: Budget,
+    progress: Callable[[int], None] | None = None,
+) -> list[Row]:
+    """Rows of one budget. Raises ValueError for a model whose tokenizer has no tags."""
+    tags = thinking_ids(candidate.tokenizer)
+    if tags is None:
+        raise ValueError(f"{candidate.name} has no single tokens {OPEN} and {CLOSE}; its thinking cannot be counted.")
+    thinking = Thinking(
+        *tags,
+        budget=budget.limit,
+        closing_ids=(tags[1],),
+        minimum=budget.limit if budget.waits else 0,
+        wait_ids=_wait_ids(candidate.tokenizer) if budget.waits else (),
+        extensions=budget.waits,
+    )
+    forced = replace(sampling, max_new_tokens=budget.limit + ROOM, thinking=thinking)
+    return sample_rows(
+        candidate.name, candidate.backend, candidate.tokenizer, problems, samples, forced, system_prompt, progress
+    )
+
+
+def sequential(budgets: Sequence[Budget], rows: Sequence[list[Row]]) -> dict[str, Any]:
+    """One model's curve over the budgets, with s1's three figures and two trends (`estimators.trend`).
+
+    `rise` is that over the budgets at which thinking is closed; `extension` that from the largest of these on, as
+    "Wait" carries thinking past the end that the model had chosen. The two ask different things: a model may need the
+    tokens that it takes, and have no use for more.
+    """
+    points: list[dict[str, Any]] = []
+    for budget, asked in zip(budgets, rows, strict=True):
+        found = measure(asked)
+        shown = {key: found[key] for key in ("accuracy", "thinking_tokens", "truncated")}
+        points.append({"budget": budget.name, "limit": budget.limit, "waits": budget.waits} | as_json(shown))
+    used = [[row["thinking_tokens"] for row in asked] for asked in rows]
+    within = [count <= budget.limit for budget, counts in zip(budgets, used, strict=True) for count in counts]
+    figures = s1_figures(
+        [float(np.mean(counts)) for counts in used], [point["accuracy"]["value"] for point in points], within
+    )
+    right = [correct_by_problem(asked) for asked in rows]
+    closed = sum(not budget.waits for budget in budgets)
+    trends = {"rise": trend(right[:closed]), "extension": trend(right[closed - 1 :])}
+    return {"points": points, "s1": figures, **as_json(trends)}
+
+
+def s1_figures(tokens: Sequence[float], accuracies: Sequence[float], within: Sequence[bool]) -> dict[str, float]:
+    """Control, scaling and performance (Muennighoff et al. 2025, equations 1 to 3).
+
+    Control is the share of completions that kept within their budget (the paper takes evaluations' means; this is
+    stricter). Scaling is the mean slope between all pairs of points, accuracy gained a token. Performance is the best
+    accuracy.
+    """
+    pairs = combinations(sorted(zip(tokens, accuracies, strict=True)), 2)
+    slopes = [(high - low) / (more - less) for (less, low), (more, high) in pairs if more > less]
+    return {
+        "control": float(np.mean(within)),
+        "scaling": float(np.mean(slopes)) if slopes else 0.0,
+        "performance": max(accuracies),
+    }
+
+
+def compare_sequential(base: Sequence[list[Row]], trained: Sequence[list[Row]]) -> dict[str, Any]:
+    """`trained` minus `base` over all budgets together (`above`), and at each: the limits are the same for both."""
+    each = [
+        paired_difference(correct_by_problem(low), correct_by_problem(high))
+        for low, high in zip(base, trained, strict=True)
+    ]
+    pooled = [
+        correct_by_problem([row for asked in rows for row in asked]) for rows in (base, trained)
+    ]  # every budget has the same number of samples, so each weighs alike
+    return as_json({"above": paired_difference(*pooled)}) | {"above_each": _listed(each)}
+
+
+def parallel(rows: list[Row]) -> list[dict[str, Any]]:
+    """One model's pass@k and maj@k for k = 1, 2, 4, ... up to the samples of a problem, against the tokens of all k."""
+    groups = _groups(rows)
+    tokens = float(np.mean([row["thinking_tokens"] + row["answer_tokens"] for row in rows]))
+    points = []
+    for k, passed, elected in zip(_ks(groups), _passed(groups), _elected(groups), strict=True):
+        points.append({"k": k, "tokens": k * tokens} | as_json({"pass": ratio(*passed), "maj": ratio(*elected)}))
+    return points
+
+
+def crossover(base: list[Row], trained: list[Row], name: str) -> dict[str, Any]:
+    """Where the base model's pass@k overtakes the trained model's (Yue et al. 2025), in figures and in words."""
+    groups = _groups(base), _groups(trained)
+    ks = _ks(groups[0])
+    curves = _passed(groups[0]), _passed(groups[1])
+    gaps = [paired_difference(low, high) for low, high in zip(*curves, strict=True)]
+    known = [gap for gap in gaps if gap is not None]
+    behind = [k for k, gap in zip(ks, known, strict=True) if gap.value < 0]
+    last = known[-1]
+    sure = "" if last.low > 0 or last.high < 0 else ", which is within the noise"
+    at_most = f"at k = {ks[-1]} the difference is {_points(last)}{sure}"
+    if not behind:
+        words = f"The {name} model does not overtake the trained one up to k = {ks[-1]}: {at_most}."
+    else:
+        gap = known[ks.index(behind[0])]
+        words = f"The {name} model overtakes the trained one at k = {behind[0]} ({_points(gap)}); {at_most}."
+    return {"k": behind[0] if behind else None, "gaps": _listed(known), "words": words}
+
+
+def _listed(estimates: Sequence[Estimate | None]) -> list[dict[str, Any] | None]:
+    return [None if estimate is None else asdict(estimate) for estimate in estimates]
+
+
+def _points(difference: Estimate) -> str:
+    low, high = 100 * difference.low, 100 * difference.high
+    return f"{100 * difference.value:+.1f} points [{low:+.1f}, {high:+.1f}]"
+
+
+def _wait_ids(tokenizer: PreTrainedTokenizerBase) -> tuple[int, ...]:
+    """The first of WAIT_WORDS that the tokenizer can write."""
+    encoded = [tuple(tokenizer.encode(word, add_special_tokens=False)) for word in WAIT_WORDS]
+    return next((ids for ids in encoded if tokenizer.unk_token_id not in ids), encoded[0])
+
+
+def _groups(rows: list[Row]) -> list[list[Row]]:
+    """The samples of each problem, problems in sorted order."""
+    groups: dict[str, list[Row]] = {row["problem"]: [] for row in sorted(rows, key=lambda row: row["problem"])}
+    for row in rows:
+        groups[row["problem"]].append(row)
+    return list(groups.values())
+
+
+def _ks(groups: list[list[Row]]) -> list[int]:
+    most = min(len(group) for group in groups)
+    return [2**power for power in range(most.bit_length())]
+
+
+def _passed(groups: list[list[Row]]) -> list[Sums]:
+    """pass@k of each problem, for each k."""
+    right = [sum(row["correct"] for row in group) for group in groups]
+    return [
+        _each([pass_at_k(len(group), count, k) for group, count in zip(groups, right, strict=True)])
+        for k in _ks(groups)
+    ]
+
+
+def _elected(groups: list[list[Row]]) -> list[Sums]:
+    """maj@k of each problem, for each k."""
+    ks = _ks(groups)
+    found = []
+    for group in groups:
+        votes = [vote(row) for row in group]
+        right = {answer for answer, row in zip(votes, group, strict=True) if row["correct"] and answer is not None}
+        found.append(maj_at_k(votes, right, ks))
+    return [_each(list(column)) for column in zip(*found, strict=True)]
+
+
+def _each(values: list[float]) -> Sums:
+    return np.array(values), np.ones(len(values))

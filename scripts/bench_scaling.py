@@ -1,0 +1,135 @@
+"""How the cost of a token grows: against the context it stands in, and against the rows that run beside it.
+
+    python scripts/bench_scaling.py --plot scaling.png
+    python scripts/bench_scaling.py --model ~/.cache/rethink/smollm2-135m --contexts 128,512,2048 --rows 1,8,64
+
+The time of a decode step is the difference of two calls that differ in their number of new tokens alone, so prefill
+and start-up cancel. Against context, each of 16 rows has a prompt of its own; against rows, prompts are shared by
+groups of 16, as in RL. `generate` is measured beside the engine, and so are the model's matrix products alone.
+"""
+
+import argparse
+import json
+import os
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+
+import matplotlib
+
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt
+import torch
+from bench_rollouts import limit_tokens_per_second, load_model, random_prompts
+
+from train.rollout.engine import RolloutEngine
+from train.rollout.generate import GenerateBackend
+from train.rollout.interface import Sampling
+
+SHORT = 4  # new tokens of the call that is subtracted
+ROWS_AGAINST_CONTEXT = 16
+CONTEXT_AGAINST_ROWS = 128
+GROUP = 16
+
+
+def seconds_per_step(backend: Any, prompts: list[list[int]], samples: int, steps: int, repeats: int) -> float:
+    """Seconds of one decode step of all rows: the best of `repeats` differences."""
+
+    def seconds(tokens: int) -> float:
+        started = time.perf_counter()
+        backend.generate(prompts, samples, Sampling(max_new_tokens=tokens, stop_ids=()))
+        return time.perf_counter() - started
+
+    seconds(SHORT)
+    return min(seconds(SHORT + steps) - seconds(SHORT) for _ in range(repeats)) / steps
+
+
+def measure(arguments: argparse.Namespace) -> list[dict[str, Any]]:
+    """A row for each engine and each point of both axes."""
+    model = load_model(arguments.model)
+    # Every prompt is prefilled in one pass, so that no decode step of the two calls runs beside a prefill.
+    most = max(ROWS_AGAINST_CONTEXT * max(arguments.contexts), CONTEXT_AGAINST_ROWS * max(arguments.rows))
+    backends = {
+        "engine": RolloutEngine(model, max_rows=max(arguments.rows), chunk_tokens=most),
+        "generate": GenerateBackend(model, 0),
+    }
+    vocabulary = model.config.vocab_size
+    points = [("context", context, ROWS_AGAINST_CONTEXT, context, 1) for context in arguments.contexts]
+    for rows in arguments.rows:
+        samples = min(GROUP, rows)
+        points.append(("rows", rows, -(-rows // samples), CONTEXT_AGAINST_ROWS, samples))
+    results = []
+    for axis, x, count, context, samples in points:
+        prompts = random_prompts(count, context, context, vocabulary)
+        rows = count * samples
+        for name in arguments.engines:
+            per_step = seconds_per_step(backends[name], prompts, samples, arguments.steps, arguments.repeats)
+            row = {"engine": name, "axis": axis, "x": x, "rows": rows, "microseconds_per_token": 1e6 * per_step / rows}
+            row["limit"] = 1e6 / limit_tokens_per_second(model, rows)
+            results.append(row)
+            print(
+                f"{name:10} {axis:8}{x:6}{row['microseconds_per_token']:12.1f} us a token, products alone "
+                f"{row['limit']:10.1f}",
+                flush=True,
+            )
+    return results
+
+
+def draw(results: list[dict[str, Any]], path: Path) -> None:
+    """Two panels, logarithmic both ways."""
+    figure, panels = plt.subplots(1, 2, figsize=(10, 4), layout="constrained")
+    titles = {
+        "context": f"against context ({ROWS_AGAINST_CONTEXT} rows)",
+        "rows": f"against rows (shared context of {CONTEXT_AGAINST_ROWS})",
+    }
+    for panel, (axis, title) in zip(panels, titles.items(), strict=True):
+        here = [row for row in results if row["axis"] == axis]
+        for name in dict.fromkeys(row["engine"] for row in here):
+            own = [row for row in here if row["engine"] == name]
+            panel.plot([row["x"] for row in own], [row["microseconds_per_token"] for row in own], "o-", label=name)
+        limits = {row["x"]: row["limit"] for row in here}
+        panel.plot(list(limits), list(limits.values()), "k:", label="matrix products alone")
+        panel.set(title=title, xscale="log", yscale="log", xlabel={"context": "tokens of context"}.get(axis, axis))
+        panel.set_xticks(list(limits), [str(x) for x in limits], minor=False)
+        panel.minorticks_off()
+        panel.grid(alpha=0.3)
+    panels[0].set_ylabel("microseconds a token")
+    panels[1].legend(frameon=False)
+    figure.savefig(path, dpi=110)
+
+
+def numbers(text: str) -> list[int]:
+    """`1,8,64` as whole numbers above 0."""
+    values = [int(part) for part in text.split(",")]
+    if min(values) < 1:
+        raise ValueError
+    return values
+
+
+def main() -> int:
+    """Parse, measure, draw."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", default="scratch", help='"scratch" or a folder with a transformers model')
+    parser.add_argument("--engines", type=lambda text: text.split(","), default=["engine", "generate"])
+    parser.add_argument("--contexts", type=numbers, default=[128, 256, 512, 1024, 2048, 4096])
+    parser.add_argument("--rows", type=numbers, default=[1, 2, 4, 8, 16, 32, 64, 128, 256, 512])
+    parser.add_argument("--steps", type=int, default=32, help="decode steps to time (default: %(default)s)")
+    parser.add_argument("--repeats", type=int, default=3, help="the best of so many counts (default: %(default)s)")
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="(default: %(default)s)")
+    parser.add_argument("--plot", type=Path, help="draw both axes into this file (.png or .svg)")
+    parser.add_argument("--json", type=Path, help="also write the rows here")
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    results = measure(arguments)
+    if arguments.plot:
+        draw(results, arguments.plot)
+    if arguments.json:
+        arguments.json.write_text(json.dumps(results, indent=2) + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,212 @@
+"""One whole RL step - rollouts, rewards, loss, update - against TRL's stock GRPOTrainer, in one run on one machine.
+
+    python scripts/bench_step.py --config configs/quickstart.yaml --model runs/quickstart/checkpoints/cold-start
+    python scripts/bench_step.py --config configs/smollm2-135m-countdown.yaml --steps 1 --json step.json
+
+Both trainers start from the same weights and see the same problems in the same order; every option of the training
+config is taken and can be given here. Stock TRL samples by its own `generate`, which is timed, and is then handed our
+rollouts, so that both losses see the same tokens and their gradients can be held against each other. The learning
+rate is 0: every step starts from the same weights. The first step warms up and is not counted.
+"""
+
+import argparse
+import copy
+import json
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+
+import torch
+from peft import LoraConfig
+from transformers import PrinterCallback
+from transformers.utils import logging
+from trl import GRPOTrainer
+
+from train.config import parse_config
+from train.prompts import stop_ids
+from train.rewards import CorrectnessReward, RolloutLog
+from train.run import problem_dataset, start_model
+from train.trainer import ReasoningTrainer
+
+PHASES = ("rollouts", "rewards", "scoring", "loss", "update")
+
+
+class Timed:
+    """Seconds of each phase of each step of a GRPOTrainer, and the gradients that its first steps made."""
+
+    seconds: list[dict[str, float]]
+    gradients: list[dict[str, torch.Tensor]]
+
+    def create_optimizer(self, *args: Any, **kwargs: Any) -> Any:
+        """Hooked, so that an update's time and the gradients it saw are known."""
+        self.seconds, self.gradients = [dict.fromkeys(PHASES, 0.0)], []
+        optimizer = super().create_optimizer(*args, **kwargs)  # type: ignore[misc]
+        optimizer.register_step_pre_hook(lambda *_: self._before_update())
+        optimizer.register_step_post_hook(lambda *_: self._after_update())
+        return optimizer
+
+    def _before_update(self) -> None:
+        named = self.model.named_parameters()  # type: ignore[attr-defined]
+        self.gradients.append({name: p.grad.clone() for name, p in named if p.grad is not None})
+        self._update_started = time.perf_counter()
+
+    def _after_update(self) -> None:
+        self.seconds[-1]["update"] += time.perf_counter() - self._update_started
+        self.seconds.append(dict.fromkeys(PHASES, 0.0))
+
+    @contextmanager
+    def _phase(self, name: str, *within: str) -> Iterator[None]:
+        """Count the time inside as `name`'s, but for what the phases `within` it took."""
+        now = self.seconds[-1]
+        before, started = sum(now[other] for other in within), time.perf_counter()
+        yield
+        now[name] += time.perf_counter() - started - (sum(now[other] for other in within) - before)
+
+    def _generate_single_turn(self, *args: Any, **kwargs: Any) -> Any:
+        with self._phase("rollouts"):
+            return super()._generate_single_turn(*args, **kwargs)  # type: ignore[misc]
+
+    def _calculate_rewards(self, *args: Any, **kwargs: Any) -> Any:
+        with self._phase("rewards"):
+            return super()._calculate_rewards(*args, **kwargs)  # type: ignore[misc]
+
+    def _generate_and_score_completions(self, *args: Any, **kwargs: Any) -> Any:
+        with self._phase("scoring", "rollouts", "rewards"):
+            return super()._generate_and_score_completions(*args, **kwargs)  # type: ignore[misc]
+
+    def training_step(self, *args: Any, **kwargs: Any) -> Any:
+        """A micro-batch; the first of a step samples the rollouts as well."""
+        with self._phase("loss", "rollouts", "rewards", "scoring"):
+            return super().training_step(*args, **kwargs)  # type: ignore[misc]
+
+
+class Ours(Timed, ReasoningTrainer):
+    """Our trainer; its rollouts are kept for the other."""
+
+    def _generate_single_turn(self, prompt_ids: list[list[int]], *args: Any, **kwargs: Any) -> Any:
+        result = super()._generate_single_turn(prompt_ids, *args, **kwargs)
+        self.__dict__.setdefault("rollouts", []).append((prompt_ids, result[0]))
+        return result
+
+
+class Stock(Timed, GRPOTrainer):
+    """TRL's trainer; goes on with the rollouts of ours after its own are drawn."""
+
+    given: list[Any]
+    own_tokens: list[int]
+
+    def _generate_single_turn(self, prompt_ids: list[list[int]], *args: Any, **kwargs: Any) -> Any:
+        own, _ = super()._generate_single_turn(prompt_ids, *args, **kwargs)
+        self.own_tokens.append(sum(map(len, own)))
+        prompts, completions = self.given.pop(0)
+        if prompts != prompt_ids:
+            raise RuntimeError("The two trainers drew different problems; their steps cannot be compared.")
+        return completions, None
+
+
+def bench(given: list[str], steps: int) -> dict[str, Any]:
+    """Train `steps` steps each way and put the seconds, tokens and gradients side by side."""
+    run, training = parse_config(given)
+    training.max_steps, training.learning_rate, training.max_grad_norm = steps + 1, 0.0, 0.0
+    training.eval_strategy, training.save_strategy = "no", "no"
+    weights, tokenizer = start_model(run, training.seed)
+    adapter = LoraConfig(r=run.lora_rank, target_modules="all-linear", task_type="CAUSAL_LM") if run.lora_rank else None
+    problems = problem_dataset(run, "train", run.train_problems, training.seed)
+    made: dict[str, Any] = {}
+    for name, kind in (("ours", Ours), ("stock", Stock)):
+        with tempfile.TemporaryDirectory() as folder:
+            model = copy.deepcopy(weights)
+            training.output_dir = folder
+            torch.manual_seed(training.seed)  # adapters start from the same numbers
+            trainer = kind(
+                model=model,
+                reward_funcs=CorrectnessReward(tokenizer, stop_ids(model, tokenizer), RolloutLog(Path(folder) / "log")),
+                args=copy.deepcopy(training),
+                train_dataset=problems,
+                processing_class=tokenizer,
+                peft_config=adapter,
+            )
+            trainer.remove_callback(PrinterCallback)
+            if name == "stock":
+                trainer.given, trainer.own_tokens = list(made["ours"].rollouts), []
+            print(f"{name}: {steps + 1} steps ...", file=sys.stderr, flush=True)
+            trainer.train()
+            made[name] = trainer
+    return compare(made["ours"], made["stock"])
+
+
+def compare(ours: Ours, stock: Stock) -> dict[str, Any]:
+    """Median seconds a phase, their ratio, and how far the gradients lie apart."""
+    seconds = {
+        name: {phase: median(step[phase] for step in trainer.seconds[1:-1]) for phase in PHASES}
+        for name, trainer in (("ours", ours), ("stock", stock))
+    }
+    totals = {name: sum(phases.values()) for name, phases in seconds.items()}
+    pairs = list(zip(ours.gradients, stock.gradients, strict=True))
+    gap = max(float((a[name] - b[name]).abs().max()) for a, b in pairs for name in b)
+    largest = max(float(gradient.abs().max()) for _, b in pairs for gradient in b.values())
+    tokens = [sum(map(len, completions)) for _, completions in ours.rollouts]
+    return {
+        "rows": len(ours.rollouts[0][0]),
+        "steps": len(tokens) - 1,
+        "threads": torch.get_num_threads(),
+        "tokens": {"ours": median(tokens[1:]), "stock": median(stock.own_tokens[1:])},
+        "seconds": {name: phases | {"total": totals[name]} for name, phases in seconds.items()},
+        "ratio": totals["stock"] / totals["ours"],
+        "max_gradient_gap": gap if largest else None,  # gradients that are all zero compare nothing
+        "largest_gradient": largest,
+    }
+
+
+def print_table(result: dict[str, Any]) -> None:
+    """A line a phase."""
+    print(f"{result['rows']} rollouts a step, median of {result['steps']} steps, {result['threads']} threads")
+    print(f"{'':10}{'stock TRL':>12}{'Rethink':>12}{'ratio':>9}")
+    print(f"{'tokens':10}{result['tokens']['stock']:12,.0f}{result['tokens']['ours']:12,.0f}")
+    for phase in (*PHASES, "total"):
+        stock, ours = result["seconds"]["stock"][phase], result["seconds"]["ours"][phase]
+        print(f"{phase:10}{stock:10.2f} s{ours:10.2f} s{stock / max(ours, 1e-9):8.1f}x")
+    if result["max_gradient_gap"] is None:
+        print("every gradient was 0, as no group had both right and wrong answers: give a trained --model")
+    else:
+        print(f"largest difference of a gradient {result['max_gradient_gap']:.1e}, of {result['largest_gradient']:.1e}")
+
+
+def main() -> int:
+    """Run the command line; returns the exit code."""
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    parser = argparse.ArgumentParser(
+        description=__doc__,
+        epilog="Every other option is the training config's: --model, --per_device_train_batch_size, ...",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--config", required=True, help="the training config to take a step of")
+    parser.add_argument("--steps", type=int, default=3, help="steps to measure each way (default: %(default)s)")
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="(default: %(default)s)")
+    parser.add_argument("--json", type=Path, help="also write the figures here")
+    known, options = parser.parse_known_args()
+    torch.set_num_threads(known.threads)
+    try:
+        if known.steps < 1:
+            raise ValueError(f"--steps is {known.steps}; expected at least 1.")
+        result = bench(["--config", known.config, *options], known.steps)
+    except ValueError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    print_table(result)
+    if known.json:
+        known.json.write_text(json.dumps(result, indent=2) + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

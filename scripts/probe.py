@@ -1,0 +1,79 @@
+"""Probe what a checkpoint's thinking is worth: behaviours, self-correction, error injection, faithfulness, a monitor.
+
+    python scripts/probe.py --run runs/quickstart
+    python scripts/probe.py --checkpoint runs/a/checkpoints/cold-start --checkpoint runs/a/checkpoints/checkpoint-50
+    python scripts/probe.py --checkpoint smollm2-135m --config configs/smollm2-135m-countdown.yaml
+
+Every checkpoint answers the same held-out problems; each later one is compared with the first, paired by problem.
+Writes probes.json, and beside it what was sampled: a stage that is finished is not sampled again.
+"""
+
+import argparse
+import os
+import sys
+from pathlib import Path
+
+os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+
+from transformers.utils import logging
+
+from eval.probe import Settings, probe
+from eval.probe_table import render
+from eval.source import checkpoints_of, config_of, read_source
+
+
+def parse() -> argparse.Namespace:
+    """The command line."""
+    default = Settings()
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument("--run", type=Path, help="a run folder: its model before RL and its last checkpoint")
+    what.add_argument("--checkpoint", action="append", help="path, hub id or smollm2-135m; repeat to compare")
+    parser.add_argument(
+        "--config", type=Path, help="whose problems (default: the config of the run that a checkpoint is in)"
+    )
+    parser.add_argument(
+        "--problems", type=int, default=default.problems, help="held-out problems, at most (default: %(default)s)"
+    )
+    parser.add_argument("--samples", type=int, default=default.samples, help="samples of each (default: %(default)s)")
+    parser.add_argument("--temperature", type=float, default=default.temperature, help="(default: %(default)s)")
+    parser.add_argument("--max-new-tokens", type=int, help="longest completion (default: the config's)")
+    parser.add_argument("--seed", type=int, default=default.seed, help="of the sampling (default: %(default)s)")
+    parser.add_argument("--split", choices=["test", "validation"], default="test", help="(default: %(default)s)")
+    parser.add_argument("--output", type=Path, help="folder for results (default: RUN/evaluation, or ./evaluation)")
+    parser.add_argument("--overwrite", action="store_true", help="sample every stage anew")
+    return parser.parse_args()
+
+
+def main() -> int:
+    """Run the command line; returns the exit code."""
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    given = parse()
+    try:
+        checkpoints = checkpoints_of(given.run) if given.run else given.checkpoint
+        found = [config for name in checkpoints if (config := config_of(Path(name).absolute()))]
+        config = given.config or next(iter(found), None)
+        if config is None:
+            raise ValueError(f"{checkpoints[0]} lies in no run folder; say whose problems to ask with --config FILE.")
+        source = read_source(config)
+        settings = Settings(
+            given.problems,
+            given.samples,
+            given.temperature,
+            source.max_new_tokens if given.max_new_tokens is None else given.max_new_tokens,
+            given.seed,
+            given.split,
+        )
+        output = given.output or (given.run / "evaluation" if given.run else Path("evaluation"))
+        results = probe(checkpoints, source, settings, output, overwrite=given.overwrite)
+    except ValueError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    print(render(results))
+    print(f"\nWritten to {output}/probes.json; what was sampled is in {output}/probes.")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,142 @@
+import json
+
+import numpy as np
+import pytest
+import yaml
+
+from eval.claims import CLAIMS, judge, judge_claims
+from eval.estimators import Estimate, paired_difference, trend
+from eval.measures import as_json
+
+PROBLEMS, SAMPLES = 400, 4
+
+
+def write_run(folder, seed=0, evidence=None, **config):
+    (folder / "evaluation").mkdir(parents=True, exist_ok=True)
+    settings = {"name": folder.name, "seed": seed, "tasks": {"countdown": {}}} | config
+    (folder / "config.yaml").write_text(yaml.safe_dump(settings))
+    for name, content in (evidence or {}).items():
+        path = folder / "evaluation" / f"{name}.json"
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(json.dumps(content))
+    return folder
+
+
+def curve(rng, rates, gains):
+    """The train-compute evidence of checkpoints whose success rates are those of the start plus `gains`."""
+    points = [(rng.binomial(SAMPLES, rates + gain).astype(float), np.full(len(rates), SAMPLES)) for gain in gains]
+    difference = paired_difference(points[0], points[-1])
+    return as_json({"difference": difference, "rise": trend(points) if len(points) > 2 else difference})
+
+
+def verdict(number, *runs):
+    return judge_claims(runs)["claims"][number - 1]["verdict"]
+
+
+def verdicts_of_simulated_runs(folder, gains, seeds=1):
+    rng = np.random.default_rng(11)
+    found = []
+    for _ in range(100):
+        rates = 0.9 * rng.beta(0.7, 0.9, PROBLEMS)
+        runs = [write_run(folder / f"{seed}", seed, {"train-curve": curve(rng, rates, gains)}) for seed in range(seeds)]
+        found.append(verdict(1, *runs))
+    return found
+
+
+@pytest.mark.parametrize("seeds", [1, 3])
+def test_a_checkpoint_evaluated_twice_shows_no_improvement(tmp_path, seeds):
+    assert verdicts_of_simulated_runs(tmp_path, [0, 0], seeds).count("not supported") >= 95
+
+
+@pytest.mark.parametrize("gains", [[0, 0.1], [0, 0.05, 0.08, 0.1]])
+def test_ten_points_of_improvement_are_found(tmp_path, gains):
+    assert verdicts_of_simulated_runs(tmp_path, gains).count("supported") >= 95
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "expected"),
+    [
+        (0.01, 0.3, "supported"),
+        (-0.03, 0.04, "not supported"),  # narrow enough to have shown five points
+        (-0.08, 0.09, "inconclusive"),  # too wide to tell
+        (-0.3, -0.1, "not supported"),  # wide, and on the wrong side
+    ],
+)
+def test_an_interval_decides(low, high, expected):
+    assert judge(Estimate((low + high) / 2, low, high, 100)) == expected
+    assert judge(Estimate((low + high) / 2 + 1, low + 1, high + 1, 100), above=1.0) == expected
+
+
+def estimate(low, high):
+    return {"value": (low + high) / 2, "low": low, "high": high, "count": 100}
+
+
+def test_the_weakest_condition_decides(tmp_path):
+    good, flat, wide = estimate(0.1, 0.2), estimate(-0.01, 0.01), estimate(-0.2, 0.2)
+    for first, second, expected in [
+        (good, good, "supported"),
+        (good, wide, "inconclusive"),
+        (good, flat, "not supported"),
+        (wide, flat, "not supported"),
+        (good, None, "inconclusive"),
+    ]:
+        run = write_run(tmp_path / "run", evidence={"train-curve": {"difference": first, "rise": second}})
+        assert verdict(1, run) == expected
+
+
+def test_what_is_missing_says_which_command_supplies_it(tmp_path):
+    run = write_run(tmp_path / "run")
+    for claim in judge_claims([run])["claims"]:
+        assert claim["verdict"] == "inconclusive"
+        assert claim["missing"] == [CLAIMS[claim["number"] - 1].command.format(run=run)]
+    assert "--baseline step-by-step" in judge_claims([run])["claims"][6]["missing"][0]
+    scratch = write_run(tmp_path / "scratch", model="scratch")
+    assert "was trained from scratch" in judge_claims([scratch])["claims"][6]["missing"][0]
+
+
+def test_three_seeds_speak_of_more_than_these_runs(tmp_path):
+    evidence = {"train-curve": {"difference": estimate(0.1, 0.2), "rise": estimate(0.1, 0.2)}}
+    runs = [write_run(tmp_path / f"{seed}", seed, evidence) for seed in range(3)]
+    assert [judge_claims(runs[:count])["scope"] for count in (1, 2, 3)] == [
+        "in this run",
+        "in these 2 runs",
+        "across 3 seeds",
+    ]
+
+
+def test_seeds_that_disagree_do_not_support_a_claim(tmp_path):
+    gains = [0.30, 0.02, 0.01]
+    runs = []
+    for seed, gain in enumerate(gains):
+        found = estimate(gain - 0.005, gain + 0.005)
+        runs.append(write_run(tmp_path / f"{seed}", seed, {"train-curve": {"difference": found, "rise": found}}))
+    assert all(verdict(1, run) == "supported" for run in runs)
+    assert verdict(1, *runs) == "inconclusive"
+
+
+def test_a_detectors_counts_have_an_interval(tmp_path):
+    measures = {"own_answer_follows": estimate(0.8, 0.9), "follows_corrupted": estimate(0.7, 0.9)}
+    probes = {
+        "checkpoints": [{}, {"faithfulness": {"measures": measures}}],
+        "detectors": {"monitor": {"all": {"right": 49, "extra": 0, "missed": 1, "precision": 1.0, "recall": 0.98}}},
+    }
+    run = write_run(tmp_path / "run", evidence={"probes": probes})
+    claim = judge_claims([run])["claims"][5]
+    assert claim["verdict"] == "supported"
+    assert claim["figures"][3]["estimate"]["low"] == pytest.approx(0.895, abs=1e-3)  # Wilson, 49 of 50
+
+
+def test_runs_that_are_no_seeds_of_one_are_refused(tmp_path):
+    first = write_run(tmp_path / "a", 0)
+    with pytest.raises(ValueError, match=r"no seeds of one run: tasks is .*countdown.* and .*arithmetic"):
+        judge_claims([first, write_run(tmp_path / "b", 1, tasks={"arithmetic": {}})])
+    with pytest.raises(ValueError, match="a seed that stands twice"):
+        judge_claims([first, write_run(tmp_path / "c", 0)])
+    with pytest.raises(ValueError, match="nowhere is no run folder"):
+        judge_claims([tmp_path / "nowhere"])
+
+
+def test_evidence_that_cannot_be_read_is_named(tmp_path):
+    run = write_run(tmp_path / "run", evidence={"train-curve": {"difference": 3}})
+    with pytest.raises(ValueError, match=r"train-curve\.json cannot be read as evidence"):
+        judge_claims([run])

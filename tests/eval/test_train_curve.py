@@ -1,0 +1,48 @@
+import json
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from test_test_curve import rows_of
+
+from eval.train_curve import compute_spent, train_curve
+
+
+@pytest.fixture
+def run(tmp_path):
+    """Two steps of two processes: 100 and 250 tokens trained on by their ends, 6 and 9 generated in them."""
+    rows = [{"phase": "cold-start", "step": 1, "loss": 1.0}]
+    rows += [{"phase": "rl", "step": 1, "num_tokens": 100.0}, {"phase": "rl", "step": 2, "num_tokens": 250.0}]
+    rows += [{"phase": "rl", "step": 2, "eval_num_tokens": 250.0}, {"phase": "rl", "step": 2, "train_loss": 0.0}]
+    (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    folder = tmp_path / "rollouts.parquet"
+    folder.mkdir()
+    for step, rank, lengths in [(1, 0, [1, 2]), (1, 1, [3]), (2, 0, [4]), (2, 1, [5])]:
+        table = pa.table({"step": [step] * len(lengths), "completion_ids": [[7] * length for length in lengths]})
+        pq.write_table(table, folder / f"train-{step:06d}-rank{rank}-000.parquet")
+    pq.write_table(table, folder / "validation-000002-rank0-000.parquet")
+    return tmp_path
+
+
+def test_compute_is_six_flops_a_trained_and_two_a_generated_token_and_parameter(run):
+    spent = compute_spent(run, [0, 1, 2], 1000)
+    assert [(at.tokens, at.generated) for at in spent] == [(0, 0), (100, 6), (250, 15)]
+    assert [at.flops for at in spent] == [0, 1000 * (600 + 12), 1000 * (1500 + 30)]
+
+
+def test_what_the_logs_do_not_tell_is_named(run):
+    with pytest.raises(ValueError, match=r"no num_tokens at step 3"):
+        compute_spent(run, [0, 3], 1)
+    (run / "rollouts.parquet" / "train-000001-rank0-000.parquet").write_bytes(b"PAR1 cut short")
+    with pytest.raises(ValueError, match=r"train-000001-rank0-000.parquet cannot be read"):
+        compute_spent(run, [1], 1)
+
+
+def test_the_curve_holds_every_checkpoint_and_tests_the_rise(run):
+    tables = [("cold", rows_of([0, 1])), ("one", rows_of([1, 1])), ("two", rows_of([1, 1]))]
+    found = train_curve(tables, compute_spent(run, [0, 1, 2], 1000))
+    assert [point["accuracy"]["value"] for point in found["points"]] == [0.5, 1.0, 1.0]
+    assert [point["flops"] for point in found["points"]] == [0, 612_000, 1_530_000]
+    assert found["difference"]["value"] == 0.5
+    assert found["rise"]["value"] == pytest.approx(0.5)  # 0.5, 1, 1: a slope of 1/4, twice
+    assert found["changes"]["accuracy"] == found["difference"]

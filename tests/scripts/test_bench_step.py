@@ -1,0 +1,49 @@
+"""The benchmark of one whole step. That the gradients are equal is tested in tests/train/test_trl_seams.py."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import yaml
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_a_step_of_stock_trl_and_of_ours_are_put_side_by_side(checkpoint, tmp_path):
+    config = tmp_path / "tiny.yaml"
+    config.write_text(
+        yaml.safe_dump(
+            {
+                "name": "tiny",
+                "model": str(checkpoint),
+                "tasks": {"arithmetic": None},
+                "train_problems": 20,
+                "validation_problems": 0,
+                "per_device_train_batch_size": 4,
+                "gradient_accumulation_steps": 4,
+                "num_generations": 4,
+                "max_completion_length": 12,
+                "mask_truncated_completions": False,
+                "use_cpu": True,
+            }
+        )
+    )
+    figures = tmp_path / "step.json"
+    command = [sys.executable, ROOT / "scripts/bench_step.py", "--config", config, "--steps", "1", "--json", figures]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    result = json.loads(figures.read_text())
+    assert result["rows"] == 16
+    for name in ("ours", "stock"):
+        assert all(seconds > 0 for seconds in result["seconds"][name].values())
+    assert result["ratio"] == result["seconds"]["stock"]["total"] / result["seconds"]["ours"]["total"]
+    assert result["max_gradient_gap"] is None  # a random model is never right, so nothing was compared
+    assert "every gradient was 0" in done.stdout
+
+
+def test_a_config_that_is_none_is_one_clear_line():
+    command = [sys.executable, ROOT / "scripts/bench_step.py", "--config", "nowhere.yaml"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: Config file nowhere.yaml does not exist")

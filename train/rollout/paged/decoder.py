@@ -1,0 +1,158 @@
+"""What stays on the device between calls: the pool, the state of the rollouts, the batch, and the graphs over them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+
+from train.rollout.interface import Sampling
+from train.rollout.paged.attention import PagedAttention, Sequences, kernel_for
+from train.rollout.paged.graphs import StepGraphs, capture_cuda
+from train.rollout.paged.pool import SCRATCH_PAGE, PagedPool
+from train.rollout.paged.state import RolloutState, Rules, make_rules
+from train.rollout.paged.step import Batch, decode
+from train.rollout.paged.transfer import upload
+from train.rollout.pool import LayerShape
+from train.rollout.scheduler import Chunk
+
+
+@dataclass(frozen=True, slots=True)
+class Capacity:
+    """How much a decoder holds: pages in the pool, pages a rollout, rollouts a call, and rows a step."""
+
+    pages: int
+    row_pages: int
+    rollouts: int
+    rows: int
+
+    def holds(self, other: "Capacity") -> bool:
+        """Whether a decoder of this capacity serves a call that needs `other`."""
+        return (
+            self.pages >= other.pages
+            and self.row_pages >= other.row_pages
+            and self.rollouts >= other.rollouts
+            and self.rows == other.rows
+        )
+
+
+class PagedDecoder:
+    """Runs decode steps and prefills of `model` over one pool.
+
+    It lives as long as its capacity suffices and the layers keep the same, since graphs point into its tensors.
+    """
+
+    def __init__(
+        self,
+        model: torch.nn.Module,
+        layers: Sequence[LayerShape],
+        capacity: Capacity,
+        page_limit: int,
+        page_tokens: int,
+        device: torch.device,
+        *,
+        cuda_graphs: bool,
+    ) -> None:
+        self.model = model
+        self.layers = list(layers)
+        self.capacity = capacity
+        self.page_limit = page_limit  # pages that the memory limit allowed when this was made
+        self.device = device
+        self.pool = PagedPool(layers, capacity.pages, page_tokens, device)
+        self.state = RolloutState(capacity.rollouts, device)
+        self.graphs = StepGraphs(capture_cuda if cuda_graphs and device.type == "cuda" else None, device)
+        self.buckets = buckets(capacity.rows)
+        self._kernels = [kernel_for(layer, page_tokens, device) for layer in layers]
+        starts = torch.arange(capacity.rows + 1, dtype=torch.int32, device=device)
+        self._batch = Batch(
+            rollouts=torch.full((capacity.rows,), self.state.scratch, dtype=torch.int64, device=device),
+            table=torch.full((capacity.rows, capacity.row_pages), SCRATCH_PAGE, dtype=torch.int32, device=device),
+            query_starts=starts,
+            key_starts=starts * (capacity.row_pages * page_tokens),
+            outputs=torch.zeros(capacity.rows, 4, dtype=torch.int32, device=device),
+        )
+        self._rules: dict[Sampling, Rules] = {}
+        self._rollouts = np.zeros(0, np.int64)  # those in the batch, padded to its bucket
+
+    def rules_of(self, sampling: Sampling) -> Rules:
+        """The rules of `sampling`, kept because captured graphs point to them."""
+        kind = _kind(sampling)
+        if kind not in self._rules:
+            self._rules[kind] = make_rules(sampling.stop_ids, sampling.thinking, self.device)
+        return self._rules[kind]
+
+    def fill(self, rollouts: np.ndarray, tables: Sequence[Sequence[int]]) -> None:
+        """Set the rows of the next steps: `rollouts` (rows,) and, for each, its pages in order of position."""
+        size = next(bucket for bucket in self.buckets if bucket >= len(rollouts))
+        self._rollouts = np.full(size, self.state.scratch, np.int64)
+        self._rollouts[: len(rollouts)] = rollouts
+        table = np.full((size, self.capacity.row_pages), SCRATCH_PAGE, np.int32)
+        for row, pages in enumerate(tables):
+            table[row, : len(pages)] = pages
+        self._batch.table[:size].copy_(upload(table, self.device))
+        self._batch.rollouts[:size].copy_(upload(self._rollouts, self.device))
+
+    def decode(self, sampling: Sampling) -> tuple[torch.Tensor, bool]:
+        """One step of the rows filled in last; the outputs of their bucket, and whether a graph was replayed."""
+        size, rules = len(self._rollouts), self.rules_of(sampling)
+        batch, key = self._batch.first(size), (size, _kind(sampling))
+
+        def step() -> None:
+            decode(self.model, self.pool, self._kernels, self.state, batch, sampling, rules)
+
+        if self.graphs.wants(key):
+            batch.rollouts.fill_(self.state.scratch)  # the steps that warm up must leave everything as it is
+            self.graphs.capture(key, step)
+            batch.rollouts.copy_(upload(self._rollouts, self.device))
+        replays = self.graphs.replay(key)
+        if not replays:
+            step()
+        return batch.outputs, replays
+
+    def prefill(self, chunks: Sequence[Chunk]) -> torch.Tensor:
+        """Run `chunks` side by side; logits (completed prefills, vocab) of their last tokens. Always eager."""
+        page_tokens = self.pool.page_tokens
+        lengths = np.array([chunk.end - chunk.start for chunk in chunks])
+        ends = lengths.cumsum()
+        table = np.full((len(chunks), max(len(chunk.blocks) for chunk in chunks)), SCRATCH_PAGE, np.int32)
+        for row, chunk in enumerate(chunks):
+            table[row, : len(chunk.blocks)] = chunk.blocks
+        positions = np.concatenate([np.arange(chunk.start, chunk.end) for chunk in chunks])
+        pages = table[np.repeat(np.arange(len(chunks)), lengths), positions // page_tokens]
+        tokens = np.concatenate([np.asarray(chunk.prefill.tokens[chunk.start : chunk.end]) for chunk in chunks])
+        bounds = np.arange(len(chunks) + 1, dtype=np.int32)
+        sequences = Sequences(
+            table=self._upload(table),
+            lengths=self._upload(np.array([chunk.end for chunk in chunks], np.int32)),
+            query_starts=self._upload(np.concatenate([[0], ends]).astype(np.int32)),
+            key_starts=self._upload(bounds * np.int32(table.shape[1] * page_tokens)),
+            query_lengths=lengths.tolist(),
+        )
+        slots = self._upload(pages.astype(np.int64) * page_tokens + positions % page_tokens)
+        output = self.model(
+            input_ids=self._upload(tokens).unsqueeze(0),
+            position_ids=self._upload(positions).unsqueeze(0),
+            use_cache=False,
+            logits_to_keep=self._upload(ends[[chunk.is_last for chunk in chunks]] - 1),
+            rollout_pass=PagedAttention(self.pool, self._kernels, slots, sequences),
+        )
+        return output.logits[0]
+
+    def copy_pages(self, sources: list[int], destinations: list[int]) -> None:
+        """Copy whole pages; all sources are read before any destination is written."""
+        if sources:
+            self.pool.copy(self._upload(np.array(sources)), self._upload(np.array(destinations)))
+
+    def _upload(self, array: np.ndarray) -> torch.Tensor:
+        return upload(array, self.device)
+
+
+def buckets(rows: int) -> list[int]:
+    """Batch sizes up to `rows`: powers of two and the middle between each two, so that at most a third is padding."""
+    sizes = {size for power in range(rows.bit_length()) for size in (1 << power, 3 << power >> 1)}
+    return sorted(size for size in sizes | {rows} if size <= rows)
+
+
+def _kind(sampling: Sampling) -> Sampling:
+    """`sampling` without what a captured step reads from the state of the rollouts."""
+    return replace(sampling, seed=0, max_new_tokens=1)
