@@ -25,7 +25,7 @@ from trl import GRPOTrainer
 
 from train.callbacks import MetricsFile
 from train.rewards import CorrectnessReward
-from train.rollout import engine
+from train.rollout.dense import DenseRun
 from train.trainer import ReasoningTrainer
 
 pytestmark = [pytest.mark.slow, pytest.mark.faults]
@@ -34,7 +34,7 @@ ROLLOUTS_A_STEP = 8
 VALUES = {"max_steps": STEPS, "save_steps": 2, "cold_start_steps": 20, "eval_steps": 3}
 # Where a process can be broken off, as (phase, owner, function): the kill comes at the n-th call, n drawn at random.
 PLACES = [
-    ("rollout", engine._Run, "step"),
+    ("rollout", DenseRun, "step"),
     ("rollout file", pq, "write_table"),
     ("loss", GRPOTrainer, "_compute_loss"),
     ("update", ReasoningTrainer, "_get_grad_norm"),
