@@ -46,7 +46,7 @@ PLACES = [
     ("metrics", MetricsFile, "on_log"),
 ]
 KILLS_A_PLACE = 2
-KILLS_BY_THE_CLOCK = 24
+KILLS_BY_THE_CLOCK = 30
 
 
 @pytest.fixture
@@ -137,8 +137,10 @@ def test_every_broken_run_resumes_to_the_same_end(tmp_path, rewarded, capfd):
 
     with capfd.disabled():
         print("\n" + "\n".join(f"{'ok ' if row[2] else 'BAD'} {row[0]:13} {row[1]:42} {row[3]}" for row in table))
-        print(f"{sum(row[2] for row in table)} of {len(table)} resumed to the same end, with no logged rollout lost.")
-    assert len(table) >= 50
+        done = [row for row in table if row[3].startswith("exit 0;")]  # by the clock, too late
+        print(f"{len(table) - len(done)} runs broken off, {len(done)} were done before; ", end="")
+        print(f"{sum(row[2] for row in table)} of {len(table)} came to the same end with no logged rollout lost.")
+    assert len(table) - len(done) >= 50
     assert all(row[2] for row in table)
 
 
