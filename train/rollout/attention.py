@@ -9,9 +9,9 @@ from typing import Any, Protocol, cast
 import torch
 from torch.nn import functional
 
+from train.rollout.holdings import Chunk
 from train.rollout.passes import MASKED, Layout, Pass, Tier
 from train.rollout.pool import BLOCK_SIZE, KeyValuePool
-from train.rollout.scheduler import Chunk
 
 ATTENTION_NAME = "rethink_rollout"
 

@@ -8,6 +8,7 @@ import torch
 from train.rollout.attention import PassAttention
 from train.rollout.blocks import BlockAllocator
 from train.rollout.counter import uniforms
+from train.rollout.holdings import Chunk
 from train.rollout.interface import Rollout
 from train.rollout.memory import block_limit
 from train.rollout.passes import PassBuilder
@@ -16,7 +17,6 @@ from train.rollout.requests import Request
 from train.rollout.rows import Row
 from train.rollout.run import Run, first_logits
 from train.rollout.sampler import NonFiniteLogits, Sampler
-from train.rollout.scheduler import Chunk
 from train.rollout.steering import Steering
 
 if TYPE_CHECKING:

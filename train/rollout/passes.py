@@ -16,9 +16,10 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from train.rollout.holdings import Chunk
 from train.rollout.pool import BLOCK_SIZE, token_slots
 from train.rollout.rows import Group, Row
-from train.rollout.scheduler import Chunk, Scheduler
+from train.rollout.scheduler import Scheduler
 
 # Up to this many (block, row) pairs, padding one tier costs less than the dozen calls a layer of a second tier.
 _ONE_TIER = 2048

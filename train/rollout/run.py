@@ -13,11 +13,12 @@ import torch
 
 from train.rollout.blocks import BlockAllocator
 from train.rollout.counter import problem_key, row_key
+from train.rollout.holdings import Chunk
 from train.rollout.interface import FinishReason, Rollout
 from train.rollout.prefix import PrefixTree, shared_path
 from train.rollout.requests import Request, distinct_prompts
 from train.rollout.rows import Group, RowArrays
-from train.rollout.scheduler import Chunk, Scheduler
+from train.rollout.scheduler import Scheduler
 
 if TYPE_CHECKING:
     from train.rollout.engine import RolloutEngine

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from train.rollout.blocks import BlockAllocator
+from train.rollout.holdings import Chunk
 from train.rollout.interface import Rollout
 from train.rollout.memory import block_limit
 from train.rollout.paged.decoder import Capacity, PagedDecoder
@@ -20,7 +21,6 @@ from train.rollout.paged.transfer import Download, upload
 from train.rollout.requests import Request
 from train.rollout.rows import Row
 from train.rollout.run import Run, first_logits
-from train.rollout.scheduler import Chunk
 from train.rollout.steering import thinks_at_end
 
 if TYPE_CHECKING:
