@@ -154,8 +154,8 @@ def _stage(stage: str, before: Mapping[str, Any], after: Any, change: Any) -> It
         if shown:
             yield heading
         for words, share, (first, second, difference) in shown:
-            cells = f"{_cell(first, share):<{CELL_WIDTH}}{_cell(second, share):<{CELL_WIDTH}}"
-            yield f"  {words:<{LABEL_WIDTH - 2}}{cells}{_change(difference, share)}".rstrip()
+            cells = [_cell(first, share), _cell(second, share) if after else "", _change(difference, share)]
+            yield f"  {words:<{LABEL_WIDTH - 2}}{''.join(f'{cell:<{CELL_WIDTH}}' for cell in cells)}".rstrip()
 
 
 def _cell(figure: Figure, share: bool) -> str:

@@ -4,10 +4,10 @@ import pytest
 import yaml
 
 from eval import probe as probes
-from eval.evaluate import read_source
 from eval.probe import STAGES, Settings, probe
 from eval.probe_table import STAGES as SHOWN
 from eval.probe_table import render
+from eval.source import read_source
 from train.rollout.engine import RolloutEngine
 
 SETTINGS = Settings(problems=4, samples=2, max_new_tokens=12)
