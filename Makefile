@@ -32,7 +32,7 @@ test: setup  ## the test suite (under 10 minutes on 2 cores)
 test-slow: setup  ## the long checks as well
 	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -n auto -m "not faults"
 
-test-faults: setup  ## break runs off at random moments and resume them (20 minutes on 2 cores)
+test-faults: setup  ## break runs off at random moments and resume them (6 minutes on 2 cores)
 	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -s -m faults tests/train/test_faults.py
 
 gpu-check: setup  ## test and time the rollout engine on this machine's GPU: one table

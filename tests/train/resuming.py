@@ -101,7 +101,8 @@ def what_was_left(run: Path, last: int) -> dict[str, Any]:
     tensors |= {f"{i}.{name}": value for i, kept in moments.items() for name, value in kept.items()}
     for progress in checkpoint.glob("progress-*.pt"):
         lengths = torch.load(progress, weights_only=True)["lengths"]
-        tensors |= {f"{progress.name}.{name}": torch.as_tensor(value) for name, value in lengths.items()}
+        lengths["last"] = torch.tensor(lengths["last"] or 0.0)  # None where the engine did not sample
+        tensors |= {f"{progress.name}.{name}": value for name, value in lengths.items()}
     return {
         "rollouts": sorted(json.dumps(row, sort_keys=True) for row in rows),
         "metrics": [{k: v for k, v in line.items() if not any(time in k for time in TIMES)} for line in lines],

@@ -1,6 +1,7 @@
 """One of two processes dies: the other ends, and says which it was."""
 
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -38,9 +39,12 @@ except RuntimeError as error:
 def two_processes(script: Path, how: str) -> list[subprocess.CompletedProcess[str]]:
     """Run the script as rank 0 and 1 without a launcher, which would end one when the other dies; what came of both."""
     script.write_text(PROCESS)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
     env = os.environ | {
         "MASTER_ADDR": "127.0.0.1",
-        "MASTER_PORT": str(29_000 + os.getpid() % 2_000),
+        "MASTER_PORT": str(port),
         "WORLD_SIZE": "2",
         "ACCELERATE_USE_CPU": "1",
         "PYTHONPATH": str(ROOT),
@@ -54,11 +58,15 @@ def two_processes(script: Path, how: str) -> list[subprocess.CompletedProcess[st
         )
         for rank in range(2)
     ]
-    done = []
-    for process in running:
-        _, said = process.communicate(timeout=120)
-        done.append(subprocess.CompletedProcess(process.args, process.returncode, None, said))
-    return done
+    try:
+        said = [process.communicate(timeout=200)[1] for process in running]
+    finally:
+        for process in running:
+            process.kill()
+    return [
+        subprocess.CompletedProcess(process.args, process.returncode, None, text)
+        for process, text in zip(running, said, strict=True)
+    ]
 
 
 def test_the_survivor_names_the_rank_that_died(tmp_path):

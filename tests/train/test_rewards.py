@@ -5,7 +5,7 @@ import pytest
 from transformers import TrainerState
 
 from data.problem import Problem
-from train.rewards import CorrectnessReward, RolloutLog
+from train.rewards import CorrectnessReward, RolloutLog, repetition
 
 PROBLEM = Problem("arithmetic", "compute 36 * 4", "arithmetic 4 36 = 144", {"expression": "36 * 4", "target": 144})
 
@@ -77,3 +77,25 @@ def test_the_batches_of_one_evaluation_stand_side_by_side(reward, tokenizer, tmp
     for _ in range(2):
         ask(reward, tokenizer, ["<think> so 1</think> 1<|end|>"], step=10, split="validation")
     assert ds.dataset(tmp_path / "rollouts.parquet").count_rows() == 2
+
+
+def test_a_part_cut_off_by_a_kill_is_neither_read_nor_kept(reward, tokenizer, tmp_path, monkeypatch):
+    def half(table, path):
+        path.write_bytes(b"PAR1")
+        raise KeyboardInterrupt
+
+    ask(reward, tokenizer, ["<think> so 144</think> 144<|end|>"], step=0)
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr("train.rewards.pq.write_table", half)
+        ask(reward, tokenizer, ["<think> so 144</think> 144<|end|>"], step=1)
+    folder = tmp_path / "rollouts.parquet"
+    assert len(list(folder.iterdir())) == 2
+    assert [row["step"] for row in ds.dataset(folder).to_table().to_pylist()] == [1]
+    reward.log.forget_after(1)
+    assert len(list(folder.iterdir())) == 1
+
+
+def test_repetition_is_the_share_of_n_grams_seen_before():
+    assert repetition(list(range(20))) == 0
+    assert repetition([1, 2, 3]) == 0
+    assert repetition([7] * 13) == pytest.approx(0.9)  # ten 4-grams, all alike
