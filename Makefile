@@ -7,7 +7,7 @@ SEED ?= 0
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup quickstart test test-slow gpu-check lint format clean
+.PHONY: help setup quickstart test test-slow test-faults gpu-check lint format clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -30,7 +30,10 @@ test: setup  ## the test suite (under 10 minutes on 2 cores)
 	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -n auto -m "not slow and not gpu"
 
 test-slow: setup  ## the long checks as well
-	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -n auto
+	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -n auto -m "not faults"
+
+test-faults: setup  ## break runs off at random moments and resume them (20 minutes on 2 cores)
+	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -s -m faults tests/train/test_faults.py
 
 gpu-check: setup  ## test and time the rollout engine on this machine's GPU: one table
 	$(BIN)/python scripts/gpu_check.py $(ARGS)

@@ -62,11 +62,14 @@ def ask_baseline(
     if baseline == "majority":
         asked = (candidate.backend, candidate.tokenizer, problems, samples, sampling, source.system_prompt, progress)
         return majority(sample_checkpoint(candidate.name, *asked))
-    ask = _few_shot if baseline == "few-shot" else _zero_shot
-    reasoned = baseline == "step-by-step"
-    greedy = replace(sampling, temperature=0.0, seed=0)
-    drawn = ask(candidate, problems, source, samples, sampling, progress, reasoned)
-    best = ask(candidate, problems, source, 1, greedy, progress, reasoned)
+
+    def ask(samples: int, sampling: Sampling) -> list[Row]:
+        if baseline == "few-shot":
+            return _few_shot(candidate, problems, source, samples, sampling, progress)
+        zero_shot = _direct if baseline == "direct" else _step_by_step
+        return zero_shot(candidate, problems, samples, sampling, progress)
+
+    drawn, best = ask(samples, sampling), ask(1, replace(sampling, temperature=0.0, seed=0))
     for place, row in enumerate(drawn):
         row |= {"checkpoint": candidate.name, "sample": place % samples, "greedy": False}
     for row in best:
@@ -103,13 +106,7 @@ def clean_answer(text: str) -> str:
 
 
 def _few_shot(
-    candidate: Candidate,
-    problems: list[Problem],
-    source: Source,
-    samples: int,
-    sampling: Sampling,
-    progress: Progress,
-    reasoned: bool,
+    candidate: Candidate, problems: list[Problem], source: Source, samples: int, sampling: Sampling, progress: Progress
 ) -> list[Row]:
     shots = _shots(source, {problem.task for problem in problems})
     tokenizer = candidate.tokenizer
@@ -131,32 +128,31 @@ def _shots(source: Source, tasks: set[str]) -> dict[str, list[dict[str, str]]]:
     return shots
 
 
-def _zero_shot(
-    candidate: Candidate,
-    problems: list[Problem],
-    source: Source,
-    samples: int,
-    sampling: Sampling,
-    progress: Progress,
-    reasoned: bool,
+def _direct(
+    candidate: Candidate, problems: list[Problem], samples: int, sampling: Sampling, progress: Progress
 ) -> list[Row]:
     tokenizer = candidate.tokenizer
-    questions = [prompt_ids(tokenizer, _question(problem)) for problem in problems]
+    lead = tokenizer.encode(DIRECT, add_special_tokens=False)
+    prompts = [prompt_ids(tokenizer, _question(problem)) + lead for problem in problems]
+    short = replace(sampling, max_new_tokens=ANSWER_TOKENS)
+    answers = candidate.backend.generate(prompts, samples, short, progress)
+    silent = Rollout([], "stop")
+    return [_row(problems[place // samples], silent, answer, tokenizer) for place, answer in enumerate(answers)]
+
+
+def _step_by_step(
+    candidate: Candidate, problems: list[Problem], samples: int, sampling: Sampling, progress: Progress
+) -> list[Row]:
+    tokenizer = candidate.tokenizer
     lead, extract = (tokenizer.encode(text, add_special_tokens=False) for text in (STEPS, EXTRACT))
-    if not reasoned:
-        direct = tokenizer.encode(DIRECT, add_special_tokens=False)
-        answers = candidate.backend.generate(
-            [ids + direct for ids in questions], samples, replace(sampling, max_new_tokens=ANSWER_TOKENS), progress
-        )
-        silent = Rollout([], "stop")
-        return [_row(problems[i // samples], silent, answer, tokenizer) for i, answer in enumerate(answers)]
-    thoughts = candidate.backend.generate([ids + lead for ids in questions], samples, sampling, progress)
+    prompts = [prompt_ids(tokenizer, _question(problem)) + lead for problem in problems]
+    thoughts = candidate.backend.generate(prompts, samples, sampling, progress)
     asked = []
     for place, thought in enumerate(thoughts):
         written = [token for token in thought.token_ids if token not in sampling.stop_ids]
-        asked.append(questions[place // samples] + lead + written + extract)
-    greedy = replace(sampling, max_new_tokens=ANSWER_TOKENS, temperature=0.0, seed=0)
-    answers = candidate.backend.generate(asked, 1, greedy, progress)
+        asked.append(prompts[place // samples] + written + extract)
+    short = replace(sampling, max_new_tokens=ANSWER_TOKENS, temperature=0.0, seed=0)
+    answers = candidate.backend.generate(asked, 1, short, progress)
     return [
         _row(problems[place // samples], thought, answer, tokenizer)
         for place, (thought, answer) in enumerate(zip(thoughts, answers, strict=True))

@@ -3,20 +3,20 @@
 The four behaviours are those of Gandhi et al. 2025 (arXiv 2503.01307) as far as a search or a calculation has them:
 
 - verification: a verdict of its own on a step or an attempt, `yes` or `no`; right where the step or attempt is;
-- backtracking: going back to an earlier state - `or` keeps all steps but the last, `wait` and a redone step take one back;
+- backtracking: going back to an earlier state; `or` keeps all steps but the last, `wait` and a redo take one back;
 - subgoals: a part headed `for 48 - 16 :`, met where its exact value is stated before the next part begins;
 - new approach: after an attempt that it rejected, one that begins with another step. The other ways to go on are a
   variation (the same first step), a repeat (an attempt made before, to the letter) and stopping.
 
-Counts alone say little, since a habit can be superficial: each behaviour also comes with its share among right and among
-wrong answers, and with the accuracy where it is shown and where it is not. Those are associations: hard problems call
-for more of everything.
+Counts alone say little, since a habit can be superficial: each behaviour also comes with its share among right and
+among wrong answers, and with the accuracy where it is shown and where it is not. Those are associations: hard problems
+call for more of everything.
 """
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 from data.trace import Attempt, Step, Trace
 from eval.measures import MEASURES as SAMPLE_MEASURES
@@ -24,10 +24,19 @@ from eval.measures import Measure, Measures, Row
 from eval.subject import Completion
 
 Kind = Literal[
-    *("valid step", "slip", "ungrounded step"),
-    *("accepts right", "accepts wrong", "rejects right", "rejects wrong"),
-    *("backtracks", "meets subgoal", "misses subgoal"),
-    *("new approach", "variation", "repeat"),
+    "valid step",
+    "slip",
+    "ungrounded step",
+    "accepts right",
+    "accepts wrong",
+    "rejects right",
+    "rejects wrong",
+    "backtracks",
+    "meets subgoal",
+    "misses subgoal",
+    "new approach",
+    "variation",
+    "repeat",
 ]
 VERDICTS: tuple[Kind, ...] = ("accepts right", "accepts wrong", "rejects right", "rejects wrong")
 BEHAVIOURS: dict[str, tuple[Kind, ...]] = {
@@ -64,7 +73,7 @@ def describe(completion: Completion) -> Row:
     trace = completion.trace
     counts = Counter(event.kind for event in events(trace))
     failures = sum(attempt.judged_correct is False for attempt in trace.attempts)
-    row: Row = {kind: counts[kind] for kind in Kind.__args__}  # type: ignore[attr-defined]
+    row: Row = {kind: counts[kind] for kind in get_args(Kind)}
     return row | {
         "problem": completion.problem.canonical,
         "task": completion.problem.task,
@@ -135,11 +144,11 @@ def _ways_on(attempts: Sequence[Attempt]) -> Iterator[Event]:
     """How the thinking went on after each attempt that it rejected."""
     made = [[_written(step) for step in attempt.steps] for attempt in attempts]
     for number, attempt in enumerate(attempts):
-        if number == 0 or attempts[number - 1].judged_correct is not False:
+        if number == 0 or attempts[number - 1].judged_correct is not False or not attempt.steps:
             continue
         if made[number] in made[:number]:
             yield Event("repeat", attempt.start)
-        elif made[number][:1] and made[number][0][:3] == made[number - 1][0][:3]:
+        elif made[number - 1] and made[number][0][:3] == made[number - 1][0][:3]:
             yield Event("variation", attempt.start)
         else:
             yield Event("new approach", attempt.start)

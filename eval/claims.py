@@ -23,7 +23,7 @@ from typing import Any, Literal
 
 import yaml
 
-from eval.estimators import Estimate
+from eval.estimators import Estimate, wilson
 from eval.seeds import across_seeds
 
 Verdict = Literal["supported", "not supported", "inconclusive"]
@@ -35,9 +35,12 @@ OWN = ("name", "seed", "runs_dir")  # what seeds of one run may differ in
 
 @dataclass(frozen=True, slots=True)
 class Condition:
-    """A figure that has to lie above `above`: the one at `figure`, dotted, in the file `evidence`.json."""
+    """A figure that has to lie above `above`.
 
-    evidence: str
+    `figure` is `FILE:KEYS`, the place in RUN/evaluation/FILE.json, keys and list indices joined by dots: an estimate,
+    or the precision or recall of a detector's counts.
+    """
+
     figure: str
     says: str
     above: float = 0.0
@@ -45,21 +48,27 @@ class Condition:
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """A row of the verdict table. `command` supplies its evidence; figures `beside` are shown and judge nothing."""
+    """A row of the verdict table. `command` supplies its evidence; figures `beside` are shown and judge nothing.
+
+    `from_scratch` says why a model from scratch can have no such evidence.
+    """
 
     title: str
     conditions: tuple[Condition, ...]
     command: str
     beside: tuple[Condition, ...] = ()
+    from_scratch: str = ""
 
 
 CURVES = "python scripts/claims.py --run {run}"
+PROBES = "python scripts/probe.py --run {run}"
+LAST, CHANGE = "probes:checkpoints.-1", "probes:pairs.-1"  # the trained model; trained minus start, paired by problem
 CLAIMS = (
     Claim(
         "Accuracy rises with reinforcement (train-time compute).",
         (
-            Condition("train-curve", "difference", "accuracy of the last checkpoint minus that of the first"),
-            Condition("train-curve", "rise", "rise of accuracy along the line through all checkpoints"),
+            Condition("train-curve:difference", "accuracy of the last checkpoint minus that of the first"),
+            Condition("train-curve:rise", "rise of accuracy along the line through all checkpoints"),
         ),
         CURVES,
     ),
@@ -67,58 +76,67 @@ CLAIMS = (
         "Accuracy rises with thinking tokens (test-time compute), and the trained model's curve lies above the base's.",
         (
             Condition(
-                "test-curve", "rise", "rise of the trained model's accuracy from the smallest budget to the largest"
+                "test-curve:rise", "rise of the trained model's accuracy from the smallest budget to the largest"
             ),
-            Condition("test-curve", "above", "trained minus base, over all budgets together"),
+            Condition("test-curve:above", "trained minus base, over all budgets together"),
         ),
         CURVES,
         beside=(
-            Condition(
-                "test-curve", "extension", 'change as "Wait" carries thinking on past the end that the model chose'
-            ),
+            Condition("test-curve:extension", 'change as "Wait" carries thinking on past the end that the model chose'),
         ),
     ),
     Claim(
         "The model recognises and corrects its own mistakes.",
         (
-            Condition("behaviour", "trained.first_to_final", "final answers minus first attempts, right"),
-            Condition(
-                "behaviour", "changes.incorrect_to_correct", "wrong first attempts put right, trained minus start"
-            ),
-            Condition("injection", "changes.recovery", "recovery from an injected error, trained minus start"),
+            Condition(f"{LAST}.behaviour.measures.wrong_rejected", "wrong steps and attempts that it rejects", 0.5),
+            Condition(f"{LAST}.behaviour.measures.first_to_final", "right answers minus right first attempts"),
+            Condition(f"{CHANGE}.behaviour.measures.incorrect_to_correct", "wrong first attempts put right, change"),
         ),
-        CURVES,
+        PROBES,
+        beside=(
+            Condition(f"{CHANGE}.injection.measures.recovery", "recovery from an injected error, change"),
+            Condition(f"{CHANGE}.second_turn.measures.difference", "gain from a second turn, change"),
+        ),
     ),
     Claim(
         "It breaks tricky steps into simpler ones.",
         (
-            Condition("decomposition", "changes.valid_steps", "valid steps, trained minus start"),
-            Condition("behaviour", "changes.subgoals_met", "subgoals met, trained minus start"),
+            Condition(f"{CHANGE}.decomposition.measures.valid_steps", "steps that are valid, change"),
+            Condition(f"{CHANGE}.behaviour.measures.subgoals_met", "subgoals that are met, change"),
         ),
-        CURVES,
+        PROBES,
+        beside=(Condition(f"{CHANGE}.decomposition.measures.without_error", "thinkings without an error, change"),),
     ),
     Claim(
         "It tries a different approach when the current one is not working.",
         (
             Condition(
-                "behaviour", "changes.new_approach_after_failure", "new approach after a failure, trained minus start"
+                f"{CHANGE}.behaviour.measures.new_approach_after_failure", "new approach after a failed one, change"
             ),
         ),
-        CURVES,
+        PROBES,
+        beside=(
+            Condition(f"{CHANGE}.behaviour.measures.repeat_after_failure", "the same again after it failed, change"),
+        ),
     ),
     Claim(
         "Its reasoning can be read: the stated steps lead to the answer, and a monitor can find trouble in them.",
         (
-            Condition("faithfulness", "trained.follows", "answers that follow an altered thinking", above=0.5),
-            Condition("monitor", "precision", "flags of the monitor that are right", above=0.5),
-            Condition("monitor", "recall", "planted cases that the monitor flags", above=0.5),
+            Condition(f"{LAST}.faithfulness.measures.own_answer_follows", "answers that its thinking concluded", 0.5),
+            Condition(
+                f"{LAST}.faithfulness.measures.follows_corrupted", "answers that follow an altered thinking", 0.5
+            ),
+            Condition("probes:detectors.monitor.all.precision", "the monitor's flags that are right", 0.8),
+            Condition("probes:detectors.monitor.all.recall", "planted cases that the monitor flags", 0.8),
         ),
-        CURVES,
+        PROBES,
     ),
     Claim(
         'It does better than zero-shot "let\'s think step by step" prompting of the model it started from.',
-        (Condition("step-by-step/results", "pairs.0.measures.accuracy", "trained minus the base so prompted"),),
+        (Condition("step-by-step/results:pairs.0.measures.accuracy", "trained minus the base so prompted"),),
         "python scripts/evaluate.py --run {run} --baseline step-by-step",
+        from_scratch="{run} was trained from scratch: it reads no plain words. Train from a pre-trained model, such as "
+        "with configs/smollm2-135m-countdown.yaml.",
     ),
 )
 
@@ -136,7 +154,8 @@ def judge_claims(runs: Sequence[Path]) -> dict[str, Any]:
     seeds = check_seeds(runs)
     scope = f"across {len(seeds)} seeds" if len(seeds) >= SEEDS else _in_runs(len(runs))
     found = [_claim(number, claim, runs, scope) for number, claim in enumerate(CLAIMS, 1)]
-    return {"runs": [str(run) for run in runs], "seeds": seeds, "scope": scope, "rule": __doc__, "claims": found}
+    words = [said for run in runs for said in _words(run)]
+    return {"seeds": seeds, "scope": scope, "rule": __doc__, "claims": found, "words": words}
 
 
 def check_seeds(runs: Sequence[Path]) -> list[int]:
@@ -168,7 +187,7 @@ def _claim(number: int, claim: Claim, runs: Sequence[Path], scope: str) -> dict[
         "scope": scope,
         "figures": figures,
         "beside": [_together(condition, runs) for condition in claim.beside],
-        "missing": [claim.command.format(run=run) for run in dict.fromkeys(missing)],
+        "missing": [_how(claim, run) for run in dict.fromkeys(missing)],
     }
 
 
@@ -185,22 +204,35 @@ def _together(condition: Condition, runs: Sequence[Path]) -> dict[str, Any]:
     }
 
 
+def _how(claim: Claim, run: str) -> str:
+    """How a run's missing evidence is come by."""
+    scratch = claim.from_scratch and _config(Path(run)).get("model") == "scratch"
+    return (claim.from_scratch if scratch else claim.command).format(run=run)
+
+
 def _figure(run: Path, condition: Condition) -> Estimate | None:
     """The condition's figure in a run's evidence; None where there is no such file or figure."""
-    path = run / "evaluation" / f"{condition.evidence}.json"
+    file, _, place = condition.figure.partition(":")
+    path = run / "evaluation" / f"{file}.json"
     if not path.is_file():
         return None
     try:
-        found: Any = json.loads(path.read_text())
-        for key in condition.figure.split("."):
-            if found is None or (isinstance(found, Mapping) and key not in found):
-                return None
-            found = found[int(key) if isinstance(found, list) else key]
-        return None if found is None else Estimate(**found)
+        return _at(json.loads(path.read_text()), place.split("."))
     except (OSError, ValueError, TypeError, LookupError) as error:
         raise ValueError(
             f"{path} cannot be read as evidence ({type(error).__name__}: {error}); evaluate anew."
         ) from None
+
+
+def _at(found: Any, keys: Sequence[str]) -> Estimate | None:
+    for key in keys:
+        if found is None or (isinstance(found, Mapping) and key not in found):
+            return None
+        if key in ("precision", "recall"):
+            trials = found["right"] + found["extra" if key == "precision" else "missed"]
+            return wilson(found["right"], trials) if trials else None
+        found = found[int(key) if isinstance(found, list) else key]
+    return None if found is None else Estimate(**found)
 
 
 def _config(run: Path) -> dict[str, Any]:
@@ -208,6 +240,15 @@ def _config(run: Path) -> dict[str, Any]:
         return dict(yaml.safe_load((run / "config.yaml").read_text()))
     except (OSError, UnicodeDecodeError, yaml.YAMLError, TypeError, ValueError) as error:
         raise ValueError(f"{run} is no run folder: its config.yaml cannot be read ({type(error).__name__}).") from None
+
+
+def _words(run: Path) -> list[str]:
+    """What a run's test-compute curve says in words: what stands for the base model, and the crossover."""
+    path = run / "evaluation" / "test-curve.json"
+    if not path.is_file():
+        return []
+    measured = json.loads(path.read_text())
+    return [f"{run.name}: {said}" for said in (measured["note"], measured["crossover"]["words"]) if said]
 
 
 def _in_runs(count: int) -> str:

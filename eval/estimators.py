@@ -95,6 +95,10 @@ def contrast(points: Sequence[Sums], weights: Sequence[float]) -> Estimate | Non
     draws = np.stack([_ratios(*sums) for sums in points])  # (points, resamples)
     low, high = _interval(np.asarray(weights) @ draws)
     value = sum(w * above.sum() / below.sum() for w, (above, below) in zip(weights, points, strict=True))
+    if low == high:
+        # No problem differs, so no resample does; of other problems some might, as many as `wilson` allows for none.
+        edge = wilson(0, len(points[0][0])).high * max(map(abs, weights))
+        low, high = float(value - edge), float(value + edge)
     return Estimate(float(value), low, high, len(points[0][0]))
 
 
@@ -110,16 +114,16 @@ def mcnemar(lost: int, won: int) -> float:
 
 
 @lru_cache(maxsize=8)
-def _resamples(problems: int) -> np.ndarray:
-    """How often each bootstrap resample holds each problem, (resamples, problems); the same for every figure."""
-    drawn = np.random.default_rng(BOOTSTRAP_SEED).integers(0, problems, (RESAMPLES, problems))
-    places = (drawn + problems * np.arange(RESAMPLES)[:, None]).ravel()
-    return np.bincount(places, minlength=RESAMPLES * problems).reshape(RESAMPLES, problems).astype(float)
+def _resamples(problems: int, count: int) -> np.ndarray:
+    """How often each of `count` resamples holds each problem, (count, problems); the same for every figure."""
+    drawn = np.random.default_rng(BOOTSTRAP_SEED).integers(0, problems, (count, problems))
+    places = (drawn + problems * np.arange(count)[:, None]).ravel()
+    return np.bincount(places, minlength=count * problems).reshape(count, problems).astype(float)
 
 
 def _ratios(numerators: np.ndarray, denominators: np.ndarray) -> np.ndarray:
     """The ratio of the sums in each resample, (resamples,); NaN where its denominator is 0."""
-    resamples = _resamples(len(numerators))
+    resamples = _resamples(len(numerators), RESAMPLES)
     below = resamples @ denominators
     return np.divide(resamples @ numerators, below, out=np.full(RESAMPLES, np.nan), where=below > 0)
 

@@ -75,7 +75,8 @@ def evaluate(
         rows = _sample(candidate, problems, source, settings, None if number else baseline)
         pq.write_table(pa.Table.from_pylist(rows, schema=COLUMNS), output / f"samples-{number}.parquet")
         tables.append(rows)
-    results = summarise(checkpoints, tables, settings) | {"baseline": baseline}
+    names = [f"{checkpoints[0]} ({baseline})", *checkpoints[1:]] if baseline else checkpoints
+    results = summarise(names, tables, settings) | {"baseline": baseline}
     (output / "results.json").write_text(json.dumps(results, indent=2) + "\n")
     return results
 

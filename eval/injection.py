@@ -43,7 +43,7 @@ def inject(subject: Subject, completions: Sequence[Completion], seed: int = 0) -
 
 
 def choose_step(completion: Completion, seed: int) -> Step | None:
-    """A step that the completion's last right attempt rests on; None where the completion is wrong or has no such one."""
+    """A step that the last right attempt rests on; None where there is none, or the completion is wrong."""
     right = [attempt for attempt in completion.trace.attempts if attempt.correct]
     if not completion.correct or not right:
         return None

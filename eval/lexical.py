@@ -1,11 +1,11 @@
 """Signs of four behaviours in free-form thinking, by the words that give them away; no model judges.
 
-The behaviours are those of Gandhi et al. 2025 (arXiv 2503.01307): verification (checking a result), backtracking (giving
-up a line of work that fails), subgoals (setting parts to solve on the way) and backward chaining (reasoning from the goal
-to what must come before). A phrase is no proof that the thing was done, or done well: reflection words also stand in
-the output of base models, often for show. So read these beside the accuracy where they occur, and beside the precision
-and recall that `eval.labelled` measures on traces labelled by hand. Thinkings of the structured tasks are taken apart
-exactly instead (`eval.behaviour`).
+The behaviours are those of Gandhi et al. 2025 (arXiv 2503.01307): verification (checking a result), backtracking
+(giving up a line of work that fails), subgoals (setting parts to solve on the way) and backward chaining (reasoning
+from the goal to what must come before). A phrase is no proof that the thing was done, or done well: reflection words
+also stand in the output of base models, often for show. So read these beside the accuracy where they occur, and beside
+the precision and recall that `eval.labelled` measures on traces labelled by hand. Thinkings of the structured tasks are
+taken apart exactly instead (`eval.behaviour`).
 """
 
 import re
@@ -17,8 +17,8 @@ _I = r"(?:let me|let's|let us|i(?:'ll| will| should| want to| need to)?|we(?:'ll
 PHRASES: dict[str, tuple[str, ...]] = {
     "verification": (
         rf"\b{_I} (?:just |now |quickly )?(?:double[- ]?|re-?)?(?:check|verify|confirm|recount|test|make sure)\b",
-        r"(?:^|[.!?:,…] +|\n)(?:quick |sanity |to )*(?:double[- ]?|re-?)?(?:check|verify|verification|checking|counting)"
-        r"(?: again| that| by| this)?\b[^.]{0,30}?[:,]",
+        r"(?:^|[.!?:,…] +|\n)(?:quick |sanity |to )*(?:double[- ]?|re-?)?"
+        r"(?:check|verify|verification|checking|counting)(?: again| that| by| this)?\b[^.]{0,30}?[:,]",
         r"\bsanity check\b",
         r"\bplug(?:ging)? [^.]{0,30}back in",
         r"\bto verify\b",

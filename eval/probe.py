@@ -20,9 +20,9 @@ import torch
 from data.mixture import Split, draw_problems
 from data.problem import Problem
 from eval import behaviour, decomposition, faithfulness, injection, lexical, monitor, second_turn
-from eval.evaluate import Source
 from eval.labelled import score_behaviour, score_lexical, score_monitor
 from eval.measures import Measures, Row, as_json, changes, rates
+from eval.source import Source
 from eval.subject import Completion, Subject, ask
 from eval.table import short_names
 from train.models import load_model, load_tokenizer
@@ -217,7 +217,7 @@ def _weights(checkpoint: str) -> list[Path]:
 
 
 def _claim(folder: Path, key: dict[str, Any], overwrite: bool) -> None:
-    """Make the folder for these rows. Raises ValueError where it cannot be made, or holds the rows of something else."""
+    """Make the folder for these rows. Raises ValueError where it cannot be made, or holds other rows."""
     note = folder / "key.json"
     text = json.dumps(key, indent=2) + "\n"
     try:

@@ -1,9 +1,10 @@
 """`probes.json` as text, to read at 100 columns: the first checkpoint against each later one."""
 
 from collections.abc import Iterator, Mapping
+from textwrap import wrap
 from typing import Any
 
-from eval.table import Figure, known, short_names
+from eval.table import WIDTH, Figure, known, short_names
 
 # Of each stage: its title, and the measures worth a line, each with its words and whether it is a share.
 STAGES: dict[str, tuple[str, dict[str, tuple[str, bool]]]] = {
@@ -153,16 +154,16 @@ def _stage(stage: str, before: Mapping[str, Any], after: Any, change: Any) -> It
         if shown:
             yield heading
         for words, share, (first, second, difference) in shown:
-            cells = f"{_cell(first, share):<{CELL_WIDTH}}{_cell(second, share):<{CELL_WIDTH}}"
-            yield f"  {words:<{LABEL_WIDTH - 2}}{cells}{_change(difference, share)}".rstrip()
+            cells = [_cell(first, share), _cell(second, share) if after else "", _change(difference, share)]
+            yield f"  {words:<{LABEL_WIDTH - 2}}{''.join(f'{cell:<{CELL_WIDTH}}' for cell in cells)}".rstrip()
 
 
 def _cell(figure: Figure, share: bool) -> str:
     if not known(figure):
-        return "     –" if figure is None else ""
+        return "     –"
     scale = 100 if share else 1
     value = f"{figure['value'] * scale:.1f}{'%' * share}"
-    return f"{value:>6} [{figure['low'] * scale:.1f}, {figure['high'] * scale:.1f}]"
+    return f"{value:>6} [{figure['low'] * scale:.1f}, {figure['high'] * scale:.1f}]".replace("-", "−")
 
 
 def _change(figure: Figure, share: bool) -> str:
@@ -185,5 +186,4 @@ def _detectors(detectors: Mapping[str, Any]) -> Iterator[str]:
             for label, score in scores.items()
             if name != "behaviour" or label == "all"
         ]
-        for number in range(0, len(rates), 3):
-            yield f"  {name if not number else '':<12}" + "  ".join(rates[number : number + 3])
+        yield from wrap(f"{name}: {', '.join(rates)}", WIDTH, initial_indent="  ", subsequent_indent="    ")

@@ -7,29 +7,20 @@ import numpy as np
 import pyarrow as pa
 from transformers import PreTrainedTokenizerBase
 
-from data.mixture import judge
 from data.problem import Problem
 from data.tasks import get_task
 from eval.estimators import Sums
-from train.prompts import messages, opens_thinking, prompt_ids, token_counts
+from train import judged
+from train.prompts import messages, opens_thinking, prompt_ids
 from train.rollout.interface import Rollout, RolloutBackend, Sampling
 
 COLUMNS = pa.schema(
     [
         ("checkpoint", pa.string()),
-        ("problem", pa.string()),
-        ("task", pa.string()),
-        ("prompt", pa.string()),
         ("sample", pa.int32()),
         ("greedy", pa.bool_()),
-        ("completion", pa.string()),
+        *judged.COLUMNS,
         ("answer", pa.string()),
-        ("correct", pa.bool_()),
-        ("format", pa.bool_()),
-        ("reason", pa.string()),
-        ("error", pa.string()),
-        ("truncated", pa.bool_()),
-        ("thinking_tokens", pa.int32()),
         ("answer_tokens", pa.int32()),
         ("attempts", pa.int32()),
         ("first_correct", pa.bool_()),
@@ -86,24 +77,11 @@ def sample_rows(
 
 def describe(problem: Problem, rollout: Rollout, tokenizer: PreTrainedTokenizerBase, opened: bool) -> dict[str, Any]:
     """Verdict, token counts and the exactly counted behaviours of one completion."""
-    completion = tokenizer.decode(rollout.token_ids, skip_special_tokens=True)
-    response, verdict = judge(problem, completion, thinking_opened=opened)
-    trace = get_task(problem.task).parse_trace(problem, response.thinking)
     truncated = rollout.finish_reason == "length"  # one whose thinking a budget closed still came to its end
-    thinking, answer = token_counts(tokenizer, rollout.token_ids, opened)
-    return {
-        "problem": problem.to_json(),
-        "task": problem.task,
-        "prompt": problem.prompt,
-        "completion": completion,
+    row, response = judged.judged(problem, rollout.token_ids, tokenizer, opened, truncated)
+    trace = get_task(problem.task).parse_trace(problem, response.thinking)
+    return row | {
         "answer": response.answer,
-        "correct": verdict.correct and not truncated,
-        "format": verdict.format,
-        "reason": "cut off" if truncated else verdict.reason,
-        "error": verdict.error,
-        "truncated": truncated,
-        "thinking_tokens": thinking,
-        "answer_tokens": answer,
         "attempts": len(trace.attempts),
         "first_correct": trace.first_correct,
         "right_attempt": any(attempt.correct for attempt in trace.attempts),

@@ -6,7 +6,7 @@ gets its own thinking *reopened* instead: the closing tag and the answer are tak
 closes again, as it sees fit. That asks only whether it is content; it has no say about an early step that its grammar
 never returns to.
 
-Accuracy at the first turn is of the very completions that are asked again: those that ended with an answer.
+Accuracy at the first turn is of the very completions that are asked again: those that ended by themselves.
 """
 
 from collections.abc import Sequence
@@ -22,9 +22,12 @@ INSTRUCTION = (
 
 
 def ask_again(subject: Subject, completions: Sequence[Completion]) -> list[Row]:
-    """One row for each completion that ended with an answer: how it stood before the second turn, and after."""
-    asked = [completion for completion in completions if completion.ended and completion.answer]
+    """One row for each completion that ended: how it stood before the second turn, and after.
+
+    There is nothing to reopen in one that did not think and answer.
+    """
     in_chat = subject.can_read(INSTRUCTION)
+    asked = [completion for completion in completions if completion.ended and (in_chat or completion.answer)]
     second_turn = follow_up(subject) if in_chat and asked else []
     starts = [completion.ids + second_turn if in_chat else thinking_ids(subject, completion) for completion in asked]
     continued = go_on(subject, zip((completion.problem for completion in asked), starts, strict=True))

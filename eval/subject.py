@@ -146,6 +146,11 @@ def cut(subject: Subject, ids: Sequence[int], characters: int) -> tuple[list[int
     return kept, subject.decode(ids)[len(subject.decode(kept)) : characters]
 
 
+def is_right(problem: Problem, answer: str) -> bool:
+    """Whether an answer is right, whatever stands before it."""
+    return judge(problem, f"{OPEN}.{CLOSE}{answer}")[1].correct
+
+
 def closing(subject: Subject) -> list[int]:
     """The ids that close the thinking."""
     return subject.encode(CLOSE)

@@ -66,6 +66,7 @@ def main() -> int:
                 print(f"   {figure['says']}: {value:+.1f} [{low:+.1f}, {high:+.1f}]")
         for command in claim["missing"]:
             print(f"   evidence is missing: {command}")
+    print("", *claims["words"], sep="\n")
     print(f"\nWritten to {output}/claims.json, with the plots beside it.")
     return 0
 

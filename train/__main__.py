@@ -6,7 +6,7 @@ Exit codes of a process:
   2    refused before any work
   3    stopped by a guard: the reward collapsed, the numbers were not finite, or the engine left the trainer
   4    stopped by SIGINT or SIGTERM after the step in hand, which is saved; 130 or 143: at once, by a second signal
-  5    the disk is full or cannot be written; the last checkpoint is whole
+  5    the disk is full or cannot be written, and the last checkpoint is whole; or there are none that are
   6    another process of the run died
 """
 

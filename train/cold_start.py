@@ -83,6 +83,7 @@ def cold_start(
         save_steps=max(1, run.cold_start_steps // 10),
         save_total_limit=1,
         report_to="none",
+        log_level=training.log_level,
         disable_tqdm=True,
         seed=training.seed,
         bf16=training.bf16,

@@ -34,6 +34,7 @@ RL_DEFAULTS: dict[str, Any] = {
     "save_strategy": "steps",
     "bf16": torch.cuda.is_available() and torch.cuda.is_bf16_supported(),
     "report_to": "none",
+    "log_level": "error",
     "remove_unused_columns": False,
     "disable_tqdm": True,  # our own bar shows what matters in RL
     "vllm_importance_sampling_mode": "token_truncate",  # TRL's masks long completions whole

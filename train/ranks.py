@@ -5,6 +5,7 @@ watches the beats of the others from a thread of its own.
 """
 
 import os
+import signal
 import socket
 import threading
 import time
@@ -51,6 +52,7 @@ class RankWatch:
         """Called with an error of a collective: gives the watch the time to find who died; it then ends the process."""
         broken = isinstance(error, torch.distributed.DistError) or "gloo" in str(error)
         if broken and self.processes > 1:
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)  # the launcher ends whoever is left, before it can speak
             self._thread.join(SILENCE + 2 * PERIOD)
 
     def _watch(self) -> None:

@@ -28,9 +28,48 @@ from train.checkpoint_files import UNFINISHED, discard_after, newest_whole, publ
 REFERENCE = "reference.safetensors"
 COUNTERS = ("_tr_loss", "_total_loss_scalar", "_globalstep_last_logged", "_total_train_tokens")
 
+# transformers loads the optimiser of several processes to their device, and torch does not know one called cpu:0.
+torch.serialization.register_package(
+    0, lambda storage: None, lambda storage, location: storage if location.startswith("cpu:") else None
+)
+
 
 class CheckpointError(RuntimeError):
-    """A checkpoint could not be written; the message is one line that says what is left."""
+    """A checkpoint could not be written, or none can be read; the message is one line that says what is left."""
+
+
+class EpochSampler(Sampler[int]):
+    """TRL's sampler with the order of an epoch a function of (seed, epoch), the same as in an unbroken run."""
+
+    def __init__(self, sampler: RepeatSampler) -> None:
+        self.sampler = sampler
+        self.epoch = 0
+
+    def __iter__(self) -> Iterator[int]:
+        if self.sampler.shuffle:
+            self.sampler.generator.manual_seed(self.sampler.seed)
+            for _ in range(self.epoch):  # the orders of the epochs before, as TRL draws them
+                torch.randperm(self.sampler.num_samples, generator=self.sampler.generator)
+        return iter(self.sampler)
+
+    def __len__(self) -> int:
+        return len(self.sampler)
+
+
+class GoOn(TrainerCallback):
+    """Calls what must happen between transformers' own setting up and the first batch."""
+
+    def __init__(self, trainer: "ResumableTrainer") -> None:
+        self.trainer = trainer
+
+    def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        """Counters have just been set to zero."""
+        self.trainer.go_on()
+
+    def on_epoch_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        """accelerate's own way to the sampler does not lead through every wrapper."""
+        if self.trainer.epoch_sampler is not None:
+            self.trainer.epoch_sampler.epoch = int(state.epoch or 0)
 
 
 class ResumableTrainer(Trainer):
@@ -40,6 +79,12 @@ class ResumableTrainer(Trainer):
     """
 
     _unfinished: Path | None = None
+    _resumed: str | None = None
+    epoch_sampler: EpochSampler | None = None
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.add_callback(GoOn(self))
 
     def progress(self) -> dict[str, Any]:
         """What this process must know to go on, as numbers and tensors."""
@@ -61,13 +106,18 @@ class ResumableTrainer(Trainer):
         if getattr(self.args, "sync_ref_model", False) and self.args.should_save:
             save_model(self.accelerator.unwrap_model(self.ref_model), str(Path(output_dir) / REFERENCE))
 
-    def _load_rng_state(self, checkpoint: str | None) -> None:
-        super()._load_rng_state(checkpoint)
-        if checkpoint is None:
+    def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
+        super()._load_optimizer_and_scheduler(checkpoint)
+        self._resumed = checkpoint
+
+    def go_on(self) -> None:
+        """Take up the progress in the checkpoint that training is resumed from, if it is."""
+        if self._resumed is None:
             return
-        self.take_up(torch.load(self._progress_file(checkpoint), map_location=self.args.device, weights_only=True))
+        progress = self._progress_file(self._resumed)
+        self.take_up(torch.load(progress, map_location=self.args.device, weights_only=True))
         if getattr(self.args, "sync_ref_model", False):
-            load_model(self.accelerator.unwrap_model(self.ref_model), str(Path(checkpoint) / REFERENCE))
+            load_model(self.accelerator.unwrap_model(self.ref_model), str(Path(self._resumed) / REFERENCE))
 
     def _progress_file(self, checkpoint: str) -> Path:
         return Path(checkpoint) / f"progress-rank{self.args.process_index}.pt"
@@ -113,50 +163,29 @@ class ResumableTrainer(Trainer):
             self.state.best_model_checkpoint = str(folder / f"checkpoint-{best}")
 
 
-class EpochSampler(Sampler[int]):
-    """TRL's sampler with the order of an epoch a function of (seed, epoch), the same as in an unbroken run."""
-
-    def __init__(self, sampler: RepeatSampler) -> None:
-        self.sampler = sampler
-        self.epoch = 0
-
-    def __iter__(self) -> Iterator[int]:
-        if self.sampler.shuffle:
-            self.sampler.generator.manual_seed(self.sampler.seed)
-            for _ in range(self.epoch):  # the orders of the epochs before, as TRL draws them
-                torch.randperm(self.sampler.num_samples, generator=self.sampler.generator)
-        return iter(self.sampler)
-
-    def __len__(self) -> int:
-        return len(self.sampler)
-
-
-class TellEpoch(TrainerCallback):
-    """Tells the trainer's sampler which epoch begins; accelerate's own way does not reach it in every set-up."""
-
-    def __init__(self, trainer: Any) -> None:
-        self.trainer = trainer
-
-    def on_epoch_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
-        """Before the first batch of the epoch is drawn."""
-        self.trainer.epoch_sampler.epoch = int(state.epoch or 0)
-
-
 def resume_point(folder: Path) -> Path | None:
     """The newest whole checkpoint in `folder`, or None; says what was passed over, and moves it out of the way.
 
-    The first process looks, and all take what it found.
+    The first process looks, and all take what it found. Raises CheckpointError where there are checkpoints and none is
+    whole: to start anew without a word could cost days.
     """
-    found: list[str | None] = [None]
+    found: list[str | None] = [None, None]  # the checkpoint, or why there is none
     if PartialState().is_main_process:
         path, passed_over = newest_whole(folder)
         for line in passed_over:
             say(line)
-        discard_after(folder, step_of(path) if path else -1)
-        found = [str(path) if path else None]
+        if path is not None:
+            found = [str(path), None]
+        elif passed_over:
+            found = [None, f"None of the checkpoints in {folder} is whole; --overwrite starts the run anew."]
+        if found[1] is None:
+            discard_after(folder, step_of(path) if path else -1)
     if PartialState().num_processes > 1:
         broadcast_object_list(found)
-    return Path(found[0]) if found[0] else None
+    checkpoint, complaint = found
+    if complaint:
+        raise CheckpointError(complaint)
+    return Path(checkpoint) if checkpoint else None
 
 
 def _what_is_left(folder: Path, name: str, error: Exception) -> str:

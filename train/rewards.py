@@ -8,26 +8,17 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from transformers import PreTrainedTokenizerBase, TrainerState
 
-from data.mixture import judge
 from data.problem import Problem
-from train.prompts import opens_thinking, token_counts
+from train import judged
+from train.prompts import opens_thinking
 
 COLUMNS = pa.schema(
     [
         ("step", pa.int64()),
         ("split", pa.string()),
-        ("task", pa.string()),
-        ("problem", pa.string()),
-        ("prompt", pa.string()),
-        ("completion", pa.string()),
+        *judged.COLUMNS,
         ("completion_ids", pa.list_(pa.int32())),
         ("reward", pa.float32()),
-        ("correct", pa.bool_()),
-        ("format", pa.bool_()),
-        ("reason", pa.string()),
-        ("error", pa.string()),
-        ("truncated", pa.bool_()),
-        ("thinking_tokens", pa.int32()),
     ]
 )
 
@@ -98,23 +89,9 @@ class CorrectnessReward:
         return [row["reward"] for row in rows]
 
     def _row(self, ids: list[int], problem: Problem) -> dict[str, Any]:
-        completion = self.tokenizer.decode(ids, skip_special_tokens=True)
         truncated = ids[-1] not in self.stop_ids
-        _, verdict = judge(problem, completion, thinking_opened=self.opened)
-        return {
-            "task": problem.task,
-            "problem": problem.to_json(),
-            "prompt": problem.prompt,
-            "completion": completion,
-            "completion_ids": ids,
-            "reward": float(verdict.correct and not truncated),
-            "correct": verdict.correct and not truncated,
-            "format": verdict.format,
-            "reason": "cut off" if truncated else verdict.reason,
-            "error": verdict.error,
-            "truncated": truncated,
-            "thinking_tokens": token_counts(self.tokenizer, ids, self.opened)[0],
-        }
+        row, _ = judged.judged(problem, ids, self.tokenizer, self.opened, truncated)
+        return row | {"completion_ids": ids, "reward": float(row["correct"])}
 
 
 def repetition(ids: list[int], n: int = 4) -> float:

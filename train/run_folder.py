@@ -87,17 +87,27 @@ def lock(run: RunConfig) -> filelock.BaseFileLock:
 
 
 def make_folder(run: RunConfig, training: GRPOConfig) -> None:
-    """Make the run folder, empty unless the run is resumed, and record the run in it.
+    """Make the run folder and record the run in it; a run that is resumed has its configuration written anew.
 
+    The folder appears whole, by renaming: one without its records could be neither resumed nor started over.
     Raises ValueError where it cannot be written.
     """
+    fresh, old = (run.folder.with_name(f".{run.name}.{state}") for state in ("new", "old"))
     try:
+        for left_over in (fresh, old):
+            shutil.rmtree(left_over, ignore_errors=True)
+            left_over.unlink(missing_ok=True)
+        if run.resume:
+            save_config(run, training, fresh)
+            fresh.replace(run.folder / "config.yaml")
+            return
+        (fresh / "checkpoints").mkdir(parents=True)
+        save_config(run, training, fresh / "config.yaml")
+        write_environment(fresh / "environment.json", training.seed)
         if run.overwrite and run.folder.exists():
-            shutil.rmtree(run.folder)
-        (run.folder / "checkpoints").mkdir(parents=True, exist_ok=True)
-        save_config(run, training, run.folder / "config.yaml")
-        if not run.resume:
-            write_environment(run.folder / "environment.json", training.seed)
+            run.folder.rename(old)
+        fresh.rename(run.folder)
+        shutil.rmtree(old, ignore_errors=True)
     except OSError as error:
         raise ValueError(f"The run folder {run.folder} cannot be written: {error.strerror}.") from None
 

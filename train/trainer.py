@@ -17,7 +17,7 @@ from trl.trainer.utils import split_tensor_dict
 
 from train.microbatch import HUSHABLE_LOSSES, hush_silent_rows, sort_rows, trim_padding
 from train.nonfinite import NonFiniteGuard
-from train.resume import EpochSampler, ResumableTrainer, TellEpoch
+from train.resume import EpochSampler, ResumableTrainer
 from train.rollout import parity
 from train.rollout.engine import RolloutEngine
 from train.rollout.generate import GenerateBackend
@@ -49,7 +49,6 @@ class ReasoningTrainer(ResumableTrainer, GRPOTrainer):
         self.nonfinite = nonfinite or NonFiniteGuard(Path(self.args.output_dir) / "nonfinite", limit=3)
         self._losses_finite = True
         self._buffered_inputs: list[dict[str, Any]] | None
-        self.add_callback(TellEpoch(self))
 
     def _get_train_sampler(self, dataset: Any = None) -> EpochSampler:
         self.epoch_sampler = EpochSampler(super()._get_train_sampler(dataset))

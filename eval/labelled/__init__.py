@@ -1,15 +1,16 @@
 """Traces labelled by hand, and how precisely the detectors find what the labels say.
 
-`behaviour.jsonl` holds thinkings of the structured tasks with a mark at each place where something happens: {.} a valid
-step, {s} a slip, {u} an operand that was not at hand, {A} or {a} the acceptance of something right or wrong, {R} or {r}
-the rejection of something wrong or right, {B} going back, {G} or {g} a subgoal met or missed, and after a rejected attempt
-{N} a new approach, {V} a variation, {X} a repeat. The mark of a step or verdict stands behind it, the others before what
-they mark. Most are samples of three quickstart runs before and after reinforcement, the rest are written to be awkward.
+`behaviour.jsonl` holds thinkings of the structured tasks with a mark at each place where something happens: {.} a
+valid step, {s} a slip, {u} an operand that was not at hand, {A} or {a} the acceptance of something right or wrong, {R}
+or {r} the rejection of something wrong or right, {B} going back, {G} or {g} a subgoal met or missed, and after a
+rejected attempt {N} a new approach, {V} a variation, {X} a repeat. The mark of a step or verdict stands behind it, the
+others before what they mark. Most are samples of three quickstart runs before and after reinforcement, the rest are
+written to be awkward.
 
-`lexical.jsonl` (some of it SmolLM2-135M-Instruct's) and `monitor.jsonl` (planted cases) hold free-form thinkings and whole
-completions with every label that applies. Detectors were adjusted on the even lines, counted from 0; the odd lines, not
-looked at until the detectors stood, are what is scored (one rule, on scripts, was mended after that, and ten fresh cases
-were added). One hand wrote cases and detectors, so that the figures are kinder than strangers' traces would be.
+`lexical.jsonl` (some of it SmolLM2-135M-Instruct's) and `monitor.jsonl` (planted cases) hold free-form thinkings and
+whole completions with every label that applies. Detectors were adjusted on the even lines, counted from 0; the odd
+lines, not looked at until the detectors stood, are what is scored (one rule, on scripts, was mended after that, and ten
+fresh cases were added). One hand wrote cases and detectors, so the figures are kinder than strangers' traces would be.
 """
 
 import json
@@ -23,12 +24,13 @@ from typing import Any
 from data.expression import parse_expression
 from data.problem import Problem
 from data.tasks import get_task
-from eval.behaviour import Kind, events
+from eval.behaviour import events
 from eval.lexical import PHRASES, signs
 from eval.monitor import FLAGS, flags
 
+Labels = set[tuple[str, int]]  # each the label and its place; 0 where a label is of the whole
 FOLDER = Path(__file__).parent
-MARKS: dict[str, Kind] = {
+MARKS = {
     ".": "valid step",
     "s": "slip",
     "u": "ungrounded step",
@@ -66,7 +68,7 @@ class Score:
 
 def score_behaviour() -> dict[str, Score]:
     """The behaviour parser, event by event and place by place, and `all` events together."""
-    cases = []
+    cases = list[tuple[Labels, Labels]]()
     for case in _read("behaviour"):
         problem = problem_of(case["prompt"])
         thinking, labels = unmark(case["thinking"])
@@ -109,9 +111,9 @@ def problem_of(prompt: str) -> Problem:
     return Problem("arithmetic", prompt, prompt, facts)
 
 
-def unmark(marked: str) -> tuple[str, set[tuple[str, int]]]:
-    """A thinking without its marks, and what they say: each event's kind and place."""
-    thinking, labels = "", set()
+def unmark(marked: str) -> tuple[str, Labels]:
+    """A thinking without its marks, and what they say."""
+    thinking, labels = "", Labels()
     for part in re.split(r"(\{[^}]*\})", marked):
         if part.startswith("{"):
             labels |= {(MARKS[mark], _place(thinking, len(thinking))) for mark in part[1:-1]}
@@ -128,9 +130,6 @@ def _place(thinking: str, at: int) -> int:
 def _read(name: str) -> list[dict[str, Any]]:
     lines = (FOLDER / f"{name}.jsonl").read_text(encoding="utf-8").splitlines()
     return [json.loads(line) for line in lines]
-
-
-Labels = set[tuple[str, int]]
 
 
 def _score(cases: Iterable[tuple[Labels, Labels]], kind: str) -> Score:

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from data.expression import parse_expression
 from data.mixture import judge
 from data.problem import Problem
+from data.response import parse_response
 from data.tasks import arithmetic
 from data.tasks.arithmetic import Settings
 
@@ -59,6 +60,29 @@ def test_a_redo_needs_a_no_before_it():
     trace = arithmetic.parse_trace(PROBLEM, " 3 * 4 = 13 yes 3 * 4 = 12 yes")
     assert [step.redoes for step in trace.steps] == [False, False]
     assert trace.repairs == 0
+
+
+@given(st.integers(0, 10_000), st.integers(1, 3))
+def test_a_demonstration_rests_on_what_is_at_hand_and_concludes_its_answer(seed, factor_digits):
+    rng = random.Random(seed)
+    settings = Settings(digits=4, factor_digits=factor_digits)
+    problem = arithmetic.generate(rng, settings)
+    response = parse_response(arithmetic.demonstrate(problem, rng, settings))
+    trace = arithmetic.parse_trace(problem, response.thinking)
+    assert all(step.grounded for step in trace.steps)
+    assert trace.conclusion == response.answer
+    if trace.slips == 0:
+        assert all(goal.met for goal in trace.goals)
+
+
+def test_an_operand_out_of_nowhere_is_not_grounded():
+    trace = arithmetic.parse_trace(PROBLEM, " 6 * 4 = 24 vs 24 yes 7 * 4 = 28 vs 29 no 29 + 2 = 31 vs 31 yes")
+    assert [step.grounded for step in trace.steps] == [True, False, True]  # the check stated 29
+
+
+def test_a_part_is_met_where_its_value_is_stated_before_the_next():
+    trace = arithmetic.parse_trace(PROBLEM, " for 36 * 4 : 6 * 4 = 24 so 134 for 100 + 34 : 100 + 34 = 134")
+    assert [goal.met for goal in trace.goals] == [False, True]
 
 
 @pytest.mark.parametrize(

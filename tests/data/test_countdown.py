@@ -117,6 +117,43 @@ def test_an_attempt_that_borrows_a_number_is_wrong():
     assert not countdown.parse_trace(PROBLEM, " try 7 + 7 = 14 vs 14 yes").first_correct
 
 
+def test_a_step_is_grounded_where_its_numbers_are_left_to_use():
+    trace = countdown.parse_trace(PROBLEM, " try 6 + 6 = 12 , 12 - 6 = 6 vs 14 no or 12 + 2 = 14 vs 14 yes")
+    assert [step.grounded for step in trace.steps] == [True, False, True]
+    assert [len(attempt.steps) for attempt in trace.attempts] == [2, 2]
+    assert trace.attempts[0].steps[0] is trace.attempts[1].steps[0]  # `or` kept it
+
+
+@pytest.mark.parametrize(
+    ("thinking", "backtracks"),
+    [
+        (" try 6 - 2 = 3 wait 6 - 2 = 4 , 6 * 4 = 24 vs 14 no or 6 + 4 = 10 vs 14 no", ["6 - 2 = 4", "or"]),
+        (" or 2 + 6 = 8 , 8 + 6 = 14 vs 14 yes", []),  # there is nothing to go back to
+    ],
+)
+def test_going_back_is_marked_where_it_happens(thinking, backtracks):
+    places = countdown.parse_trace(PROBLEM, thinking).backtracks
+    assert len(places) == len(backtracks)
+    assert all(thinking[place:].startswith(text) for place, text in zip(places, backtracks, strict=True))
+
+
+def test_a_thinking_concludes_what_its_last_verdict_accepts():
+    assert countdown.parse_trace(PROBLEM, " try 2 + 6 = 8 , 8 + 6 = 14 vs 14 yes").conclusion == "( 2 + 6 ) + 6"
+    assert countdown.parse_trace(PROBLEM, " try 2 + 6 = 8 , 8 + 6 = 14 vs 14 no").conclusion == "none"
+    assert countdown.parse_trace(PROBLEM, " try 2 + 6 = 8").conclusion is None
+
+
+@given(st.integers(0, 10_000))
+def test_a_demonstration_rests_on_what_is_at_hand(seed):
+    rng = random.Random(seed)
+    problem = countdown.generate(rng, Settings())
+    response = parse_response(countdown.demonstrate(problem, rng, Settings()))
+    trace = countdown.parse_trace(problem, response.thinking)
+    assert all(step.grounded for step in trace.steps)
+    if trace.attempts:
+        assert (trace.conclusion == "none") == (response.answer == "none")
+
+
 def test_a_thinking_without_attempts_has_no_first_attempt():
     assert countdown.parse_trace(PROBLEM, " I wonder").first_correct is None
 

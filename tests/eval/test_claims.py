@@ -90,6 +90,8 @@ def test_what_is_missing_says_which_command_supplies_it(tmp_path):
         assert claim["verdict"] == "inconclusive"
         assert claim["missing"] == [CLAIMS[claim["number"] - 1].command.format(run=run)]
     assert "--baseline step-by-step" in judge_claims([run])["claims"][6]["missing"][0]
+    scratch = write_run(tmp_path / "scratch", model="scratch")
+    assert "was trained from scratch" in judge_claims([scratch])["claims"][6]["missing"][0]
 
 
 def test_three_seeds_speak_of_more_than_these_runs(tmp_path):
@@ -110,6 +112,18 @@ def test_seeds_that_disagree_do_not_support_a_claim(tmp_path):
         runs.append(write_run(tmp_path / f"{seed}", seed, {"train-curve": {"difference": found, "rise": found}}))
     assert all(verdict(1, run) == "supported" for run in runs)
     assert verdict(1, *runs) == "inconclusive"
+
+
+def test_a_detectors_counts_have_an_interval(tmp_path):
+    measures = {"own_answer_follows": estimate(0.8, 0.9), "follows_corrupted": estimate(0.7, 0.9)}
+    probes = {
+        "checkpoints": [{}, {"faithfulness": {"measures": measures}}],
+        "detectors": {"monitor": {"all": {"right": 49, "extra": 0, "missed": 1, "precision": 1.0, "recall": 0.98}}},
+    }
+    run = write_run(tmp_path / "run", evidence={"probes": probes})
+    claim = judge_claims([run])["claims"][5]
+    assert claim["verdict"] == "supported"
+    assert claim["figures"][3]["estimate"]["low"] == pytest.approx(0.895, abs=1e-3)  # Wilson, 49 of 50
 
 
 def test_runs_that_are_no_seeds_of_one_are_refused(tmp_path):

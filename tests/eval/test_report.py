@@ -65,9 +65,8 @@ def row(problem: Problem, completion: str, correct: bool, **changes) -> dict:
         "step": 1, "split": "train", "task": problem.task, "problem": problem.to_json(), "prompt": problem.prompt,
         "completion": completion, "completion_ids": [1, 2], "reward": float(correct), "correct": correct,
         "format": True, "reason": "correct" if correct else "makes 18, not 154", "error": None, "truncated": False,
-        "thinking_tokens": 21, "checkpoint": "c", "sample": 0, "greedy": False, "answer": "7", "answer_tokens": 3,
-        "attempts": 2,
-        "first_correct": False, "right_attempt": correct,
+        "thinking_tokens": 21, "checkpoint": "c", "sample": 0, "greedy": False, "answer": "14", "answer_tokens": 3,
+        "attempts": 2, "first_correct": False, "right_attempt": correct,
         "steps": 4, "right_steps": 3, "slips": 1, "repairs": int(correct), "subgoals": 1,
     }  # fmt: skip
     return columns | changes

@@ -15,6 +15,8 @@ import yaml
 from safetensors.torch import load_file
 
 from train.__main__ import main
+from train.callbacks import MetricsFile
+from train.rewards import CorrectnessReward
 
 ROOT = Path(__file__).parents[2]
 # Two problems a step and eight in all, so an epoch is four steps.
@@ -38,6 +40,12 @@ SMALL: dict[str, Any] = {
     "use_cpu": True,
 }
 TIMES = ("seconds", "step_time", "runtime", "per_second")
+
+
+def reward_anything() -> None:
+    """Reward what the tiny model can get: it is never right, and without a reward nothing would be trained."""
+    row = CorrectnessReward._row
+    CorrectnessReward._row = lambda self, ids, problem: row(self, ids, problem) | {"reward": sum(ids) % 3}
 
 
 def write_config(folder: Path, **values: Any) -> Path:
@@ -70,6 +78,19 @@ def die() -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
+def kill_all_at(step: int) -> None:
+    """Have the first process kill the launcher and itself once `step` of the reinforcement is logged."""
+    on_log = MetricsFile.on_log
+
+    def log_and_kill(self: MetricsFile, args: Any, state: Any, control: Any, logs: Any, **_: Any) -> None:
+        on_log(self, args, state, control, logs)
+        if state.is_world_process_zero and self.phase == "rl" and state.global_step == step:
+            os.kill(os.getppid(), signal.SIGKILL)
+            die()
+
+    MetricsFile.on_log = log_and_kill  # type: ignore[method-assign]
+
+
 def what_was_left(run: Path, last: int) -> dict[str, Any]:
     """All that must not depend on whether the run was broken off: rollouts, metrics, weights, moments, lengths."""
     rows = ds.dataset(run / "rollouts.parquet").to_table().to_pylist()
@@ -100,3 +121,10 @@ def assert_same(broken: dict[str, Any], whole: dict[str, Any]) -> None:
     assert broken["tensors"].keys() == whole["tensors"].keys()
     for name, value in whole["tensors"].items():
         assert torch.equal(broken["tensors"][name], value), name
+
+
+if __name__ == "__main__":  # as the launcher of several processes starts it
+    reward_anything()
+    if step := os.environ.get("RETHINK_TEST_KILLED_AT"):
+        kill_all_at(int(step))
+    sys.exit(main())

@@ -5,7 +5,7 @@ import math
 
 import pytest
 import torch
-from resuming import launch, write_config
+from resuming import launch, reward_anything, write_config
 from safetensors.torch import load_file
 from trl import GRPOTrainer
 
@@ -18,14 +18,13 @@ def poisoned(tmp_path, monkeypatch, capfd):
     """Run five steps, of which `steps` get this factor on their loss; gives the exit code, the run and what it said."""
 
     def run(steps, factor, **values):
-        row, compute = CorrectnessReward._row, GRPOTrainer._compute_loss
+        compute = GRPOTrainer._compute_loss
 
         def loss(self, model, inputs):
             return compute(self, model, inputs) * (factor if self.state.global_step + 1 in steps else 1.0)
 
-        monkeypatch.setattr(
-            CorrectnessReward, "_row", lambda self, ids, problem: row(self, ids, problem) | {"reward": sum(ids) % 3}
-        )
+        monkeypatch.setattr(CorrectnessReward, "_row", CorrectnessReward._row)  # to be put back
+        reward_anything()
         monkeypatch.setattr(GRPOTrainer, "_compute_loss", loss)
         config = write_config(
             tmp_path, max_steps=5, save_steps=1, cold_start_steps=0, eval_strategy="no", max_grad_norm=0.1, **values

@@ -6,7 +6,7 @@ import json
 import pyarrow.dataset as ds
 import pytest
 import yaml
-from resuming import assert_same, die, in_child, launch, what_was_left, write_config
+from resuming import assert_same, die, in_child, launch, reward_anything, what_was_left, write_config
 from transformers import Trainer
 from trl.trainer.utils import RepeatSampler
 
@@ -24,11 +24,9 @@ def broken_and_whole(tmp_path, monkeypatch, capfd):
 
     def run(killed_at, *, resumed_from, phase="rl", **values):
         config = write_config(tmp_path, **values)
-        row, on_log = CorrectnessReward._row, MetricsFile.on_log
-        # The tiny model is never right, and without a reward nothing would be trained.
-        monkeypatch.setattr(
-            CorrectnessReward, "_row", lambda self, ids, problem: row(self, ids, problem) | {"reward": sum(ids) % 3}
-        )
+        on_log = MetricsFile.on_log
+        monkeypatch.setattr(CorrectnessReward, "_row", CorrectnessReward._row)  # to be put back
+        reward_anything()
         assert launch(config, "--name", "whole") == 0
 
         def log_and_die(self, args, state, control, logs, **_):
@@ -111,6 +109,18 @@ def test_a_damaged_checkpoint_is_passed_over_and_kept_aside(tmp_path, capfd):
     assert "Passed over" in said and "optimizer.pt is damaged" in said
     assert (checkpoints / "damaged-4").is_dir()
     assert_same(what_was_left(tmp_path / "broken", 4), what_was_left(tmp_path / "whole", 4))
+
+
+def test_a_run_without_a_whole_checkpoint_is_not_started_anew_without_being_asked(tmp_path, capfd):
+    config = write_config(tmp_path, max_steps=2, save_steps=1, cold_start_steps=0, eval_strategy="no")
+    assert launch(config, "--name", "run") == 0
+    checkpoints = tmp_path / "run" / "checkpoints"
+    for seal in checkpoints.glob("*/complete.json"):
+        seal.unlink()
+    assert launch(config, "--name", "run", "--resume") == 5
+    said = capfd.readouterr().err
+    assert said.count("Passed over") == 2 and "--overwrite starts the run anew" in said
+    assert len(list(checkpoints.glob("checkpoint-*"))) == 2
 
 
 def test_the_newest_and_the_best_are_kept(tmp_path, monkeypatch):

@@ -34,7 +34,7 @@ class Tape(TorchDispatchMode):
 
 
 def record(step: Callable[[], None], neighbour: Tape | None) -> Tape:
-    """Stands in for `capture_cuda`: two steps to warm up, and one that is recorded and undone by being padding."""
+    """Stands in for `CudaCapture`: two steps to warm up, and one that is recorded and undone by being padding."""
     step()
     step()
     tape = Tape()

@@ -8,7 +8,7 @@ import torch
 
 from train.rollout.interface import Sampling
 from train.rollout.paged.attention import PagedAttention, Sequences, kernel_for
-from train.rollout.paged.graphs import StepGraphs, capture_cuda
+from train.rollout.paged.graphs import CudaCapture, StepGraphs
 from train.rollout.paged.pool import SCRATCH_PAGE, PagedPool
 from train.rollout.paged.state import RolloutState, Rules, make_rules
 from train.rollout.paged.step import Batch, decode
@@ -60,7 +60,7 @@ class PagedDecoder:
         self.device = device
         self.pool = PagedPool(layers, capacity.pages, page_tokens, device)
         self.state = RolloutState(capacity.rollouts, device)
-        self.graphs = StepGraphs(capture_cuda if cuda_graphs and device.type == "cuda" else None, device)
+        self.graphs = StepGraphs(CudaCapture(device) if cuda_graphs and device.type == "cuda" else None, device)
         self.buckets = buckets(capacity.rows)
         self._kernels = [kernel_for(layer, page_tokens, device) for layer in layers]
         starts = torch.arange(capacity.rows + 1, dtype=torch.int32, device=device)

@@ -100,23 +100,29 @@ class StepGraphs:
         self._graphs.clear()
 
 
-def capture_cuda(step: Step, neighbour: torch.cuda.CUDAGraph | None) -> torch.cuda.CUDAGraph:
-    """Capture `step` on the current device. Raises NotCapturable where it makes the host wait for the device.
+class CudaCapture:
+    """Captures steps on one stream, since each stream that multiplies matrices keeps a workspace of its own."""
 
-    Graphs may share memory because replays never overlap, and a step leaves its results outside of that memory.
-    """
-    stream = torch.cuda.Stream()  # capturing is not allowed on the default stream
-    stream.wait_stream(torch.cuda.current_stream())
-    with torch.cuda.stream(stream):
-        step()  # libraries choose algorithms and take their workspaces
-        _run_without_waiting(step)
-    torch.cuda.current_stream().wait_stream(stream)
-    graph = torch.cuda.CUDAGraph()
-    memory = None if neighbour is None else neighbour.pool()
-    # "thread_local": other threads (a data loader pinning memory, NCCL's watchdog) must not break the capture.
-    with torch.cuda.graph(graph, pool=memory, stream=stream, capture_error_mode="thread_local"):
-        step()
-    return graph
+    def __init__(self, device: torch.device) -> None:
+        self._stream = torch.cuda.Stream(device)  # capturing is not allowed on the default stream
+
+    def __call__(self, step: Step, neighbour: torch.cuda.CUDAGraph | None) -> torch.cuda.CUDAGraph:
+        """See `Capture`. Raises NotCapturable where `step` makes the host wait for the device.
+
+        Graphs may share memory because replays never overlap, and a step leaves its results outside of that memory.
+        """
+        current = torch.cuda.current_stream()
+        self._stream.wait_stream(current)
+        with torch.cuda.stream(self._stream):
+            step()  # libraries choose algorithms and take their workspaces
+            _run_without_waiting(step)
+        current.wait_stream(self._stream)
+        graph = torch.cuda.CUDAGraph()
+        memory = None if neighbour is None else neighbour.pool()
+        # "thread_local": other threads (a data loader pinning memory, NCCL's watchdog) must not break the capture.
+        with torch.cuda.graph(graph, pool=memory, stream=self._stream, capture_error_mode="thread_local"):
+            step()
+        return graph
 
 
 def _run_without_waiting(step: Step) -> None:

@@ -1,0 +1,41 @@
+"""Look at what a run needs, and say what to mend: versions, machine, disk, a short self-test, and a configuration.
+
+    python scripts/doctor.py
+    python scripts/doctor.py --config configs/quickstart.yaml
+
+Exit code 0 where all is well, 1 where something is to be mended.
+"""
+
+import argparse
+import os
+import sys
+from pathlib import Path
+
+os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+from transformers.utils import logging
+
+from train.doctor import examine
+
+
+def main() -> int:
+    """Run the command line; returns the exit code."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--config", type=Path, help="a configuration whose model and sizes are to be looked at as well")
+    parser.add_argument("--runs_dir", type=Path, default=Path("runs"), help="folder of the runs (default: %(default)s)")
+    given = parser.parse_args()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    to_mend = 0
+    for finding in examine(given.config, given.runs_dir):
+        to_mend += bool(finding.mend)
+        print(f"{'mend' if finding.mend else 'ok':5} {finding.name:14} {finding.state}", flush=True)
+        if finding.mend:
+            print(f"      -> {finding.mend}", flush=True)
+    print(f"{to_mend} to mend." if to_mend else "All is well.")
+    return 1 if to_mend else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

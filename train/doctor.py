@@ -1,0 +1,159 @@
+"""What a run needs, looked at before it starts: versions, machine, disk, configuration, and a short self-test."""
+
+import contextlib
+import io
+import json
+import shutil
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, requires, version
+from pathlib import Path
+
+import psutil  # type: ignore[import-untyped]
+import torch
+from packaging.requirements import Requirement
+
+from data.mixture import demonstrations, judge, load_mixture
+from data.tasks import TASKS
+from train.config import parse_config
+from train.run import check_lengths, start_model, train
+from train.run_folder import check_disk, checkpoint_bytes, make_folder
+
+# The smallest run that goes through every part: a model from nothing, one step of reinforcement.
+SELF_TEST = {
+    "scratch": '{"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64}',
+    "tasks": json.dumps({name: {} for name in TASKS}),
+    "cold_start_steps": "1",
+    "max_steps": "1",
+    "per_device_train_batch_size": "8",
+    "num_generations": "8",
+    "max_completion_length": "32",
+    "train_problems": "40",
+    "validation_problems": "0",
+}
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that was looked at; `mend` says what to do where it is not well."""
+
+    name: str
+    state: str
+    mend: str = ""
+
+
+def examine(config: Path | None, runs_dir: Path) -> Iterator[Finding]:
+    """Look at everything, in an order in which the first thing to mend comes first."""
+    yield python()
+    yield from packages()
+    yield memory()
+    yield device()
+    yield disk(runs_dir)
+    for what, check in (("verifiers", verifiers), ("self-test", self_test)):
+        yield guarded(what, check)
+    if config is not None:
+        yield guarded(str(config), lambda: configuration(config))
+
+
+def guarded(what: str, check: Callable[[], Finding]) -> Finding:
+    """What `check` finds; an error of any kind in it is a finding too."""
+    try:
+        return check()
+    except Exception as error:  # a doctor that falls ill helps nobody
+        return Finding(what, "failed", f"{type(error).__name__}: {' '.join(str(error).split())}")
+
+
+def python() -> Finding:
+    """The interpreter."""
+    found = ".".join(map(str, sys.version_info[:3]))
+    return Finding("python", found, "" if sys.version_info >= (3, 11) else "install Python 3.11 or newer")
+
+
+def packages() -> Iterator[Finding]:
+    """Each package that the project asks for, in the version that it asks for."""
+    try:
+        wanted = [Requirement(line) for line in requires("rethink") or []]
+    except PackageNotFoundError:
+        yield Finding("rethink", "not installed", "run `make setup`, and use its .venv")
+        return
+    for requirement in wanted:
+        if requirement.marker is not None and not requirement.marker.evaluate({"extra": ""}):
+            continue
+        try:
+            found = version(requirement.name)
+        except PackageNotFoundError:
+            yield Finding(requirement.name, "missing", "run `make setup`")
+            continue
+        fits = requirement.specifier.contains(found, prereleases=True)
+        yield Finding(requirement.name, found, "" if fits else f"needs {requirement.specifier}: run `make setup`")
+
+
+def memory() -> Finding:
+    """Main memory; the smallest run takes about 1 GiB a process."""
+    free = psutil.virtual_memory().available / 2**30
+    state = f"{free:.1f} GiB free, {torch.get_num_threads()} threads of {psutil.cpu_count()} cores"
+    return Finding("memory", state, "" if free >= 2 else "end other programs: a small run needs 2 GiB")
+
+
+def device() -> Finding:
+    """Where a run would compute."""
+    if torch.cuda.is_available():
+        free, total = torch.cuda.mem_get_info()
+        kind = "bf16" if torch.cuda.is_bf16_supported() else "no bf16: set fp16 or train in float32"
+        name = torch.cuda.get_device_name(0)
+        state = f"{torch.cuda.device_count()} x {name}, {free / 2**30:.0f} of {total / 2**30:.0f} GiB free, {kind}"
+        return Finding("device", state, "" if free > 0.5 * total else "another program holds most of the GPU's memory")
+    if shutil.which("nvidia-smi"):
+        return Finding("device", "CPU, though there is a GPU", "install a build of torch with CUDA, as on pytorch.org")
+    return Finding("device", "CPU; enough for models of some million parameters")
+
+
+def disk(runs_dir: Path) -> Finding:
+    """Whether the folder of the runs can be written, and how much fits."""
+    existing = next(path for path in (runs_dir.absolute(), *runs_dir.absolute().parents) if path.exists())
+    free = shutil.disk_usage(existing).free / 2**30
+    try:
+        with tempfile.TemporaryFile(dir=existing):
+            pass
+    except OSError as error:
+        return Finding("disk", f"{existing}: {error.strerror}", "choose another folder with --runs_dir")
+    return Finding(
+        "disk", f"{free:.1f} GiB free at {existing}", "" if free >= 1 else "free 1 GiB, or choose --runs_dir"
+    )
+
+
+def verifiers() -> Finding:
+    """Every task's verifier, on demonstrations, of which some are right, and on silence."""
+    parts = load_mixture({name: {} for name in TASKS})
+    judged = [judge(problem, text)[1] for problem, text in demonstrations(parts, 40, 0)]
+    silent = [judge(problem, "")[1] for problem, _ in demonstrations(parts, 40, 0)]
+    well = any(v.correct for v in judged) and not any(v.error for v in judged) and not any(v.correct for v in silent)
+    state = (
+        f"{sum(v.correct for v in judged)} of {len(judged)} demonstrations are right, none of {len(silent)} silences"
+    )
+    return Finding("verifiers", state, "" if well else "the verifiers do not judge as they should: run `make test`")
+
+
+def self_test() -> Finding:
+    """A whole run in small: cold start, rollouts, the engine held against the trainer, one update, a checkpoint."""
+    with tempfile.TemporaryDirectory() as folder:
+        options = [text for name, value in SELF_TEST.items() for text in (f"--{name}", value)]
+        run, training = parse_config(["--name", "self-test", "--runs_dir", folder, *options])
+        make_folder(run, training)
+        with contextlib.redirect_stderr(io.StringIO()):
+            train(run, training)
+        rows = [json.loads(line) for line in (run.folder / "metrics.jsonl").read_text().splitlines()]
+    gap = next(row["logprob_gap/max"] for row in rows if "logprob_gap/max" in row)
+    return Finding("self-test", f"one step trained; the engine is within {gap:.1g} of the trainer")
+
+
+def configuration(config: Path) -> Finding:
+    """The configuration, and the model that it names."""
+    run, training = parse_config(["--config", str(config)])
+    model, tokenizer = start_model(run, training.seed)
+    check_lengths(run, training, model, tokenizer)
+    check_disk(Path(run.runs_dir), checkpoint_bytes(model))
+    millions = sum(weight.numel() for weight in model.parameters()) / 1e6
+    return Finding(str(config), f"{run.model}, {millions:,.1f} million parameters")
