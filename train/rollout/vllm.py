@@ -69,6 +69,8 @@ class VLLMBackend:
                     max_model_len=-1,  # the model's context, or what of it the cache can hold
                     max_num_seqs=max_rows,
                     kv_cache_memory_bytes=_cache_bytes(cache_gib),
+                    # On a CPU vLLM 0.32 dies of a prompt cut into chunks if its request has a seed.
+                    enable_chunked_prefill=None if torch.cuda.is_available() else False,
                     enforce_eager=eager,
                 )
             except (RuntimeError, ValueError, OSError) as error:

@@ -89,6 +89,14 @@ def test_a_rollout_has_its_own_seed_whatever_its_company(vllm):
 
 @installed
 @pytest.mark.slow
+def test_more_prompt_tokens_than_one_step_takes_are_no_trouble(vllm, model):
+    prompts = prompts_of([300] * 40)
+    rollouts = vllm.generate(prompts, 1, Sampling(max_new_tokens=4, stop_ids=()))
+    assert largest_gap(model, prompts, rollouts) < 1e-4
+
+
+@installed
+@pytest.mark.slow
 def test_truncation_cuts_the_distribution_and_gives_no_logprobs(vllm):
     prompts = prompts_of((5,))
     rollouts = vllm.generate(prompts, 4, Sampling(max_new_tokens=8, stop_ids=(), top_k=1))
