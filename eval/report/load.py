@@ -1,6 +1,7 @@
 """A run folder read whole for the report: configuration, metrics, rollouts, and the evaluation where there is one."""
 
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -84,6 +85,12 @@ def load_rollouts(run: Run, step: int) -> list[Row]:
     for path in sorted((run.folder / "rollouts.parquet").glob(f"train-{step:06d}-*.parquet")):
         rows += _parquet(path, EXAMPLE_COLUMNS).to_pylist()
     return rows
+
+
+def training_rollouts(run: Run) -> Iterator[pa.Table]:
+    """EXAMPLE_COLUMNS of every rollout of training and of its validation, file by file, in the order of `run.curves`."""
+    for path in sorted((run.folder / "rollouts.parquet").glob("*.parquet")):
+        yield _parquet(path, EXAMPLE_COLUMNS)
 
 
 def _metrics(path: Path) -> list[Row]:

@@ -1,5 +1,7 @@
 """The page itself: a run's figures, plots and rollouts put into the template."""
 
+import base64
+import hashlib
 import json
 from itertools import groupby
 from pathlib import Path
@@ -10,6 +12,7 @@ from markupsafe import Markup
 from eval import table
 from eval.report import plots, series
 from eval.report.examples import choose
+from eval.report.explorer import pack
 from eval.report.load import Row, Run, load_run
 from eval.report.words import facts, remarks, verdict
 
@@ -43,9 +46,13 @@ def render_page(run: Run) -> str:
         loader=jinja2.FileSystemLoader(HERE), autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True,
         lstrip_blocks=True,
     )  # fmt: skip
+    script = (HERE / "explorer.js").read_text(encoding="utf-8")
     return environment.get_template("template.html").render(
         run=run,
         style=Markup((HERE / "style.css").read_text(encoding="utf-8")),  # our own file
+        script=Markup(script),  # our own file, the only one that the page's policy lets run
+        script_hash=f"sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}",
+        packed=pack(run),
         facts=facts(run),
         verdict=verdict(run),
         remarks=remarks(run),
