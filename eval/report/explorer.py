@@ -1,8 +1,8 @@
 """The rollouts that the page's explorer filters and shows, packed into one string that the browser inflates.
 
-The columns are JSON, deflated and in base64. A thinking is its lines as `eval.report.marks` lays them out, told apart by
-control characters (MARKS), which models do not write: that a rollout is marked in one place only, here, and that the
-marks next to vanish in the compression, is worth more than a format of numbers.
+The columns are JSON, deflated and in base64. A thinking is its lines as `eval.report.marks` lays them out, told apart
+by control characters, which are taken out of what a model wrote: marks that stand in the text compress to almost
+nothing.
 """
 
 import base64
@@ -71,7 +71,7 @@ def _affordable(run: Run, sampled: list[tuple[str, Row]]) -> int:
     lengths = [len(row["completion"]) for _, row in sampled]
     for table in islice(training_rollouts(run), 10):
         lengths += pc.utf8_length(table["completion"]).to_pylist()
-    return int(MOST_CHARACTERS / max(1, np.mean(lengths))) if lengths else 0
+    return MOST_CHARACTERS * len(lengths) // max(1, sum(lengths))
 
 
 def _spread(count: int, room: int) -> list[int]:

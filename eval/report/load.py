@@ -88,7 +88,7 @@ def load_rollouts(run: Run, step: int) -> list[Row]:
 
 
 def training_rollouts(run: Run) -> Iterator[pa.Table]:
-    """EXAMPLE_COLUMNS of every rollout of training and of its validation, file by file, in the order of `run.curves`."""
+    """EXAMPLE_COLUMNS of the rollouts of training and its validation, file by file, in the order of `run.curves`."""
     for path in sorted((run.folder / "rollouts.parquet").glob("*.parquet")):
         yield _parquet(path, EXAMPLE_COLUMNS)
 

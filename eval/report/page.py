@@ -33,8 +33,8 @@ HEADLINES = ("accuracy", "incorrect_to_correct", "repair_rate", "thinking_tokens
 def write_report(run: Path, output: Path | None = None, seeds: Sequence[Path] = ()) -> Path:
     """Write the page of a run folder to `output` (`RUN/report.html`) and return where it is.
 
-    `seeds` are other seeds of the run: its claims and scaling curves are then those of all together. Beside the page, in
-    a folder of its name, go the plots as PNG and SVG, and claims.json.
+    `seeds` are other seeds of the run: its claims and scaling curves are then those of all together. Beside the page,
+    in a folder of its name, go the plots as PNG and SVG, and claims.json.
 
     Raises ValueError with one clear line where the folder, or a file in it, cannot be read, or the page not written.
     """

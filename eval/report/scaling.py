@@ -42,8 +42,6 @@ def scaling_curves(runs: Sequence[Path]) -> dict[str, Plot]:
         figure.patch.set_alpha(0)
         for axes in figure.axes:
             axes.patch.set_alpha(0)
-            if axes.get_legend():
-                axes.get_legend().set_frame_on(False)
         found[name] = Plot(name, ALTS[name], figure)
     return found
 

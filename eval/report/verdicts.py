@@ -28,7 +28,9 @@ def intervals(claim: Row) -> list[Interval]:
     for figure in figures:
         low, value, high = (WIDTH / 2 * (1 + at / reach) for at in _from_threshold(figure))
         judges = figure in claim["figures"]
-        found.append(Interval(_says(figure), *_written(figure), figure["verdict"] if judges else "", (low, value, high)))
+        found.append(
+            Interval(_says(figure), *_written(figure), figure["verdict"] if judges else "", (low, value, high))
+        )
     return found
 
 
@@ -43,5 +45,7 @@ def _says(figure: Row) -> str:
 def _written(figure: Row) -> tuple[str, str]:
     """The value and its interval: a share where it is held against one, else a change in points."""
     shape = ".1f" if figure["above"] else "+.1f"
-    low, value, high = (f"{100 * figure['estimate'][key]:{shape}}".replace("-", "−") for key in ("low", "value", "high"))
+    low, value, high = (
+        f"{100 * figure['estimate'][key]:{shape}}".replace("-", "−") for key in ("low", "value", "high")
+    )
     return (f"{value}%" if figure["above"] else f"{value} points"), f"[{low}, {high}]"
