@@ -96,7 +96,8 @@
       const here = asked.filter(i => data.origin[i] === origin);
       const right = here.filter(i => data.flags[i] & 1).length;
       return element("div", "side",
-        element("h3", "kind", data.origins[origin], element("span", "", `${right} of ${here.length} right`)),
+        element("h3", "kind", data.origins[origin], element("span", "", `${right} of ${here.length} right` +
+          (here.length > SIDE ? `, the first ${SIDE} shown` : ""))),
         ...here.slice(0, SIDE).map(rollout));
     });
     if (ends.length < 2) sides.push(element("p", "unmarked", "This problem was asked at no other step."));
