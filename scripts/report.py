@@ -1,4 +1,4 @@
-"""Write a run's report: one self-contained page seven claims judged, curves, and every rollout to read.
+"""Write a run's report: one self-contained page, with seven claims judged, curves, and every rollout to read.
 
     python scripts/report.py runs/quickstart
     python scripts/report.py runs/quickstart --output report.html

@@ -88,7 +88,7 @@
   function compare(p) {
     const all = [];
     data.problem.forEach((of, i) => { if (of === p) all.push(i); });
-    const evaluated = all.filter(i => data.origins[data.origin[i]].startsWith("held-out"));
+    const evaluated = all.filter(i => data.origins[data.origin[i]].startsWith("held-out, "));
     const asked = evaluated.length ? evaluated : all;
     const origins = [...new Set(asked.map(i => data.origin[i]))];
     const ends = origins.length > 1 ? [origins[0], origins[origins.length - 1]] : origins;

@@ -56,7 +56,11 @@ def pack(run: Run, most: int = MOST) -> Packed:
     Raises ValueError where a file of rollouts cannot be read.
     """
     names = short_names([row["checkpoint"] for row in run.results["checkpoints"]]) if run.results else []
-    sampled = [(f"held-out, {name}", row) for name, rows in zip(names, run.samples, strict=True) for row in rows]
+    sampled = [
+        (f"held-out{' greedy' * row['greedy']}, {name}", row)
+        for name, rows in zip(names, run.samples, strict=True)
+        for row in rows
+    ]
     total = len(sampled) + len(run.curves)
     room = min(most, _affordable(run, sampled))
     sampled = [sampled[place] for place in _spread(len(sampled), room)]

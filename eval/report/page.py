@@ -38,11 +38,13 @@ def write_report(run: Path, output: Path | None = None, seeds: Sequence[Path] = 
 
     Raises ValueError with one clear line where the folder, or a file in it, cannot be read, or the page not written.
     """
+    path = output or run / "report.html"
+    if path.suffix != ".html":  # the folder beside the page takes its name without the ending
+        raise ValueError(f"The report cannot be written to {path}: expected a name that ends in .html.")
     loaded = load_run(run)
     claims = judge_claims([run, *seeds])
     scaling, curves, panels = scaling_curves([run, *seeds]), _curves(loaded), _panels(loaded)
     page = render_page(loaded, claims, scaling, curves, panels)
-    path = output or run / "report.html"
     partial = path.with_name(f"{path.name}.partial")
     beside = path.with_suffix("")
     try:
@@ -77,7 +79,7 @@ def render_page(run: Run, claims: Row, scaling: dict[str, Plot], curves: Titled,
         probes=probes(run.folder),
         facts=facts(run),
         verdict=verdict(run),
-        remarks=remarks(run),
+        remarks=remarks(run, len(claims["seeds"])),
         results=run.results,
         names=table.short_names([row["checkpoint"] for row in run.results["checkpoints"]]) if run.results else [],
         asked=table.asked(run.results["settings"]) if run.results else "",

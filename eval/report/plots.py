@@ -193,4 +193,6 @@ def _finish(axes: Axes, percent: bool) -> None:
     if percent:
         axes.yaxis.set_major_formatter(PERCENT)
     else:
-        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.4g}"))
+        axes.yaxis.set_major_formatter(
+            FuncFormatter(lambda value, _: f"{value:,.0f}" if value >= 1000 else f"{value:.4g}")
+        )

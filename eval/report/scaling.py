@@ -20,11 +20,15 @@ ALTS = {
 
 @dataclass(frozen=True, slots=True)
 class Probes:
-    """What the probes found: the checkpoints compared, and each section's heading and rows of words and figures."""
+    """What the probes found: the checkpoints compared, and each section's heading and rows of words and figures.
+
+    `detectors` says how well each detector finds each label: names, precision, recall, and how many were labelled.
+    """
 
     names: list[str]
     problems: int
     sections: list[tuple[str, list[list[str]]]]
+    detectors: list[tuple[str, float, float, int]]
 
 
 def scaling_curves(runs: Sequence[Path]) -> dict[str, Plot]:
@@ -61,6 +65,11 @@ def probes(run: Path) -> Probes | None:
             for section in sections(stage, checkpoints[0][stage], after and after[stage], pair and pair[stage])
         ]
         names = short_names([row["checkpoint"] for row in checkpoints])
-        return Probes([names[0], names[-1]] if pair else names[:1], measured["settings"]["problems"], tables)
+        scores = [
+            (f"{detector}, {label}", score["precision"], score["recall"], score["right"] + score["missed"])
+            for detector, labels in measured["detectors"].items()
+            for label, score in labels.items()
+        ]
+        return Probes([names[0], names[-1]] if pair else names[:1], measured["settings"]["problems"], tables, scores)
     except (KeyError, IndexError, TypeError) as error:
         raise ValueError(f"{path} is not what scripts/probe.py writes ({error!r}); run it anew.") from None

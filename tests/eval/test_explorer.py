@@ -59,13 +59,14 @@ def test_every_rollout_is_packed_with_its_behaviours(tmp_path):
     evaluate(run)
     data = unpacked(run)
     assert len(data["flags"]) == 2 * 160 + 4 * 3  # two checkpoints, three steps and a validation
-    assert data["origins"][:2] == ["held-out, cold-start", "held-out, checkpoint-3"]
-    assert data["origins"][2:] == ["RL step 1", "RL step 2", "RL step 3", "validation step 3"]
+    sampled, greedy = ["held-out, cold-start", "held-out, checkpoint-3"], "held-out greedy, checkpoint-3"
+    assert data["origins"][0:4:2] == sampled and data["origins"][3] == greedy
+    assert data["origins"][4:] == ["RL step 1", "RL step 2", "RL step 3", "validation step 3"]
     bits = {name: 1 << place for place, name in enumerate(data["behaviours"], 1)}
-    after = [flags for flags, origin in zip(data["flags"], data["origin"], strict=True) if origin == 1]
+    after = [flags for flags, origin in zip(data["flags"], data["origin"], strict=True) if origin == 2]
     assert all(flags & 1 for flags in after)
     corrected = sum(bool(flags & bits["corrected itself"]) for flags in after)
-    assert corrected == len(after) - 2  # where the number is 0, the first attempt makes the target too
+    assert corrected == len(after) - 1  # where the number is 0, the first attempt makes the target too
     assert sum(bool(flags & bits["slip repaired"]) for flags in after) == len(after) / 2  # the arithmetic half
 
 
@@ -104,8 +105,8 @@ def test_filters_and_pages_turn_in_the_browser(tmp_path):
     evaluate(run)
     page = write_report(run)
     turn = "document.querySelectorAll('[data-turn]')[1].click();"
-    corrected_after = f"{{ {set_filter('behaviour', '0')} }} {{ {set_filter('origin', '1')} }} {turn}"
-    assert count(browse(page, corrected_after)) == "158 of 332 rollouts, 100.0% of them right · page 2 of 16"
+    corrected_after = f"{{ {set_filter('behaviour', '0')} }} {{ {set_filter('origin', '2')} }} {turn}"
+    assert count(browse(page, corrected_after)) == "79 of 332 rollouts, 100.0% of them right · page 2 of 8"
     assert count(browse(page, set_filter("problem", "36 * 4"))).startswith("8 of 332 rollouts")
 
 
@@ -117,6 +118,6 @@ def test_one_problem_stands_before_and_after_side_by_side(tmp_path):
     shown = browse(write_report(run), act).partition('id="explorer-rollouts"')[2]
     assert shown.count('class="side"') == 2
     assert re.findall(r'class="kind">([^<]*)<span>([^<]*)<', shown) == [
-        ("held-out, cold-start", "0 of 2 right"),
-        ("held-out, checkpoint-3", "2 of 2 right"),
+        ("held-out, cold-start", "0 of 1 right"),
+        ("held-out, checkpoint-3", "1 of 1 right"),
     ]

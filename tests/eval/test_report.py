@@ -17,6 +17,7 @@ from data.problem import Problem
 from eval import estimators
 from eval.claims import judge_claims
 from eval.evaluate import Settings, summarise
+from eval.probe_table import STAGES
 from eval.report import explorer, write_report
 from eval.report.load import load_run
 from eval.report.marks import read
@@ -409,6 +410,37 @@ def test_a_claim_shows_its_figures_and_where_they_lie(tmp_path):
     assert [found.places for found in intervals(first)] == [(75, 90, 120), (0, 90, 120)]  # 60 is the threshold
 
 
+def test_several_seeds_are_judged_together_and_the_page_says_so(tmp_path):
+    runs = [make_run(tmp_path / name) for name in ("one", "two", "three")]
+    for seed, run in enumerate(runs):
+        config = yaml.safe_load((run / "config.yaml").read_text())
+        (run / "config.yaml").write_text(yaml.safe_dump(config | {"seed": seed}))
+    alone, together = (Outline(write_report(runs[0], None, seeds).read_text()).text for seeds in ([], runs[1:]))
+    assert "This is one run from one seed." in alone and "Verdicts hold in this run." in alone
+    assert "are of 3 seeds; all else here is of one of them" in together and "hold across 3 seeds." in together
+
+
+def test_probes_are_shown_with_how_well_their_detectors_find(tmp_path):
+    run = make_run(tmp_path / "run")
+    found = {"value": 0.25, "low": 0.125, "high": 0.5, "count": 40}
+    figures = {stage: {"measures": {}, "tasks": {}} for stage in STAGES}
+    figures["injection"]["measures"] = {"recovery": found}
+    measured = {
+        "settings": {"problems": 40},
+        "checkpoints": [{"checkpoint": name, **figures} for name in ("before", "after")],
+        "pairs": [{"before": "before", "after": "after", **figures}],
+        "detectors": {
+            "monitor": {"all": {"right": 15, "extra": 5, "missed": 10, "precision": 0.75, "recall": 0.6}},
+            "lexical": {"subgoals": {"right": 1, "extra": 0, "missed": 0, "precision": 1.0, "recall": 1.0}},
+        },
+    }
+    (run / "evaluation").mkdir()
+    (run / "evaluation" / "probes.json").write_text(json.dumps(measured))
+    text = Outline(page_of(run)).text
+    assert "recovers25.0% [12.5, 50.0]25.0% [12.5, 50.0]+25.0 [+12.5, +50.0] *" in text
+    assert "monitor, all0.7500.60025" in text and "lexical, subgoals1.0001.0001" in text
+
+
 def test_an_unreadable_curve_or_probe_is_named(tmp_path):
     run = make_run(tmp_path / "run")
     (run / "evaluation").mkdir()
@@ -428,7 +460,11 @@ def test_the_script_prints_where_the_page_is_or_one_line_and_exit_code_2(tmp_pat
     assert script(run, "--output", tmp_path / "page.html") == 0
     assert str(tmp_path / "page.html") in capsys.readouterr().out
     assert (tmp_path / "page.html").read_text().startswith("<!DOCTYPE html>")
-    for wrong in ([tmp_path / "nothing"], [run, "--output", tmp_path / "nowhere" / "page.html"]):
+    for wrong in (
+        [tmp_path / "nothing"],
+        [run, "--output", tmp_path / "nowhere" / "page.html"],
+        [run, "--output", run],
+    ):
         assert script(*wrong) == 2
         said = capsys.readouterr().err
         assert said.startswith("error: ") and said.count("\n") == 1
