@@ -30,25 +30,27 @@ Json = dict[str, Any]
 
 def write_plots(runs: Sequence[Path], output: Path) -> None:
     """Draw the curves in the runs' evaluation folders to train-curve and test-curve, .png and .svg, in `output`."""
-    for name, draw in (("train-curve", _train), ("test-curve", _test)):
+    for name in CURVES:
         curves = [json.loads((run / "evaluation" / f"{name}.json").read_text()) for run in runs]
-        _save(output / name, lambda panels, curves=curves, draw=draw: draw(panels, curves))  # type: ignore[misc]
+        with rc_context(STYLE):
+            figure = draw_curve(name, curves)
+            figure.savefig(output / f"{name}.png", dpi=150)
+            figure.savefig(output / f"{name}.svg", metadata={"Date": None})
 
 
-def _save(stem: Path, draw: Callable[[list[Axes]], None]) -> None:
-    with rc_context(STYLE):
-        figure = Figure(figsize=(8.4, 3.3), layout="constrained")
-        panels = list(figure.subplots(1, 2, sharey=True))
-        draw(panels)
-        for panel in panels:
-            panel.set_xscale("log")
-            panel.xaxis.set_major_locator(LogLocator(10, subs=(1, 2, 5)))
-            panel.xaxis.set_major_formatter(EngFormatter(sep=""))
-            panel.xaxis.set_minor_formatter(NullFormatter())
-            panel.set_ylim(0, 1)
-            panel.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
-        figure.savefig(stem.with_suffix(".png"), dpi=150)
-        figure.savefig(stem.with_suffix(".svg"), metadata={"Date": None})
+def draw_curve(name: str, curves: list[Json]) -> Figure:
+    """One of the two CURVES, from the content of its JSON file in each run."""
+    figure = Figure(figsize=(8.4, 3.3), layout="constrained")
+    panels = list(figure.subplots(1, 2, sharey=True))
+    CURVES[name](panels, curves)
+    for panel in panels:
+        panel.set_xscale("log")
+        panel.xaxis.set_major_locator(LogLocator(10, subs=(1, 2, 5)))
+        panel.xaxis.set_major_formatter(EngFormatter(sep=""))
+        panel.xaxis.set_minor_formatter(NullFormatter())
+        panel.set_ylim(0, 1)
+        panel.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+    return figure
 
 
 def _train(panels: list[Axes], curves: list[Json]) -> None:
@@ -104,3 +106,6 @@ def _together(points: Sequence[Json], key: str) -> Estimate:
 def _band(axes: Axes, x: list[float], y: list[Estimate], colour: str, line: str, label: str) -> None:
     axes.plot(x, [point.value for point in y], line, color=colour, markersize=4, linewidth=1.5, label=label)
     axes.fill_between(x, [point.low for point in y], [point.high for point in y], color=colour, alpha=0.15, linewidth=0)
+
+
+CURVES: dict[str, Callable[[list[Axes], list[Json]], None]] = {"train-curve": _train, "test-curve": _test}

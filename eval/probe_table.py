@@ -132,11 +132,15 @@ def render(results: Mapping[str, Any]) -> str:
     return "\n".join([*lines, "", *_detectors(results["detectors"])])
 
 
-def _stage(stage: str, before: Mapping[str, Any], after: Any, change: Any) -> Iterator[str]:
+def sections(stage: str, before: Mapping[str, Any], after: Any, change: Any) -> Iterator[tuple[str, list[list[str]]]]:
+    """A stage of two checkpoints, all tasks or each: a heading, and rows of words, before, after and change.
+
+    A stage without a figure has no section. `after` and `change` are None where there is one checkpoint.
+    """
     title, measures = STAGES[stage]
-    sections = [(title, before, after, change)]
+    parts = [(title, before, after, change)]
     if stage in PER_TASK and len(before["tasks"]) > 1:
-        sections = [
+        parts = [
             (
                 f"{title}: {task}",
                 {"measures": before["tasks"][task]},
@@ -145,16 +149,26 @@ def _stage(stage: str, before: Mapping[str, Any], after: Any, change: Any) -> It
             )
             for task in before["tasks"]
         ]
-    for heading, *columns in sections:
+    for heading, *columns in parts:
         rows = [
             (words, share, [column["measures"].get(measure) if column else None for column in columns])
             for measure, (words, share) in measures.items()
         ]
         shown = [row for row in rows if any(known(figure) for figure in row[2])]
         if shown:
-            yield heading
-        for words, share, (first, second, difference) in shown:
-            cells = [_cell(first, share), _cell(second, share) if after else "", _change(difference, share)]
+            yield (
+                heading,
+                [
+                    [words, _cell(first, share), _cell(second, share) if after else "", _change(difference, share)]
+                    for words, share, (first, second, difference) in shown
+                ],
+            )
+
+
+def _stage(stage: str, before: Mapping[str, Any], after: Any, change: Any) -> Iterator[str]:
+    for heading, rows in sections(stage, before, after, change):
+        yield heading
+        for words, *cells in rows:
             yield f"  {words:<{LABEL_WIDTH - 2}}{''.join(f'{cell:<{CELL_WIDTH}}' for cell in cells)}".rstrip()
 
 

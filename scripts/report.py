@@ -1,9 +1,12 @@
-"""Write a run's report: one self-contained page with what it learnt, its curves, and twenty rollouts to read.
+"""Write a run's report: one self-contained page, with seven claims judged, curves, and every rollout to read.
 
     python scripts/report.py runs/quickstart
     python scripts/report.py runs/quickstart --output report.html
+    python scripts/report.py runs/seed0 runs/seed1 runs/seed2
 
-Works without an evaluation too; with one (scripts/evaluate.py --run RUN) it compares before and after.
+Of several runs, other seeds of one, the page is the first's; the claims and scaling curves are those of all together.
+Works without an evaluation too; with one (scripts/evaluate.py --run RUN) it compares before and after, and with
+scripts/claims.py and scripts/probe.py the claims have evidence. Plots go beside the page as PNG and SVG.
 """
 
 import argparse
@@ -16,11 +19,11 @@ from eval.report import write_report
 def main() -> int:
     """Run the command line; returns the exit code."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("run", type=Path, help="a run folder, such as runs/quickstart")
+    parser.add_argument("run", type=Path, nargs="+", help="a run folder, such as runs/quickstart; then its other seeds")
     parser.add_argument("--output", type=Path, help="the page (default: RUN/report.html)")
     given = parser.parse_args()
     try:
-        path = write_report(given.run, given.output)
+        path = write_report(given.run[0], given.output, given.run[1:])
     except ValueError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

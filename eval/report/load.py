@@ -1,6 +1,7 @@
 """A run folder read whole for the report: configuration, metrics, rollouts, and the evaluation where there is one."""
 
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -70,7 +71,7 @@ def load_run(folder: Path) -> Run:
         folder,
         config,
         config_text,
-        _json(environment, dict) if environment.is_file() else {},
+        read_json(environment, dict) if environment.is_file() else {},
         _metrics(folder / "metrics.jsonl"),
         _curves(folder / "rollouts.parquet"),
         results,
@@ -84,6 +85,12 @@ def load_rollouts(run: Run, step: int) -> list[Row]:
     for path in sorted((run.folder / "rollouts.parquet").glob(f"train-{step:06d}-*.parquet")):
         rows += _parquet(path, EXAMPLE_COLUMNS).to_pylist()
     return rows
+
+
+def training_rollouts(run: Run) -> Iterator[pa.Table]:
+    """EXAMPLE_COLUMNS of the rollouts of training and its validation, file by file, in the order of `run.curves`."""
+    for path in sorted((run.folder / "rollouts.parquet").glob("*.parquet")):
+        yield _parquet(path, EXAMPLE_COLUMNS)
 
 
 def _metrics(path: Path) -> list[Row]:
@@ -116,7 +123,7 @@ def _evaluation(folder: Path) -> tuple[Row | None, list[list[Row]]]:
     path = folder / "results.json"
     if not path.is_file():
         return None, []
-    results = _json(path, dict)
+    results = read_json(path, dict)
     shape = {"settings": dict, "checkpoints": list, "pairs": list}
     if any(not isinstance(results.get(key), kind) for key, kind in shape.items()) or not results["checkpoints"]:
         raise ValueError(f"{path} is not what scripts/evaluate.py writes: it needs settings, checkpoints and pairs.")
@@ -136,7 +143,8 @@ def _parquet(path: Path, columns: tuple[str, ...]) -> pa.Table:
         ) from None
 
 
-def _json(path: Path, kind: type) -> Any:
+def read_json(path: Path, kind: type) -> Any:
+    """A JSON file whose content is a `kind`. Raises ValueError naming the file where it is not."""
     try:
         content = json.loads(_text(path))
     except json.JSONDecodeError as error:

@@ -1,6 +1,5 @@
 """A completion laid out for a reader: thinking in lines, each attempt and step marked right or wrong."""
 
-import re
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
@@ -9,8 +8,6 @@ from data.problem import Problem
 from data.response import OPEN, parse_response
 from data.tasks import TASKS
 from data.trace import Attempt, Step, Trace, calculate
-
-SUBGOAL = re.compile(r"\bfor [^:\n]{1,60}:")
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +41,7 @@ class Reading:
 
     lines: list[Line]
     answer: str
+    trace: Trace
     unmarked: str = ""  # why nothing could be marked
 
 
@@ -52,9 +50,9 @@ def read(row: dict[str, Any]) -> Reading:
     completion = row["completion"]
     response = parse_response(completion, _opened(row))
     if not response.thinking and not response.answer:
-        return Reading([], completion)  # it never thought: all that it wrote is shown as the answer
+        return Reading([], completion, Trace())  # it never thought: all that it wrote is shown as the answer
     trace, unmarked = trace_of(row, response.thinking)
-    return Reading(lay_out(response.thinking, trace), response.answer, unmarked)
+    return Reading(lay_out(response.thinking, trace), response.answer, trace, unmarked)
 
 
 def right_attempt(row: dict[str, Any]) -> int:
@@ -80,7 +78,7 @@ def _opened(row: dict[str, Any]) -> bool:
 
 def lay_out(thinking: str, trace: Trace) -> list[Line]:
     """Break the thinking where an attempt, a subgoal or a redone step begins, and mark its steps."""
-    subgoals = {match.start(): match.end() for match in SUBGOAL.finditer(thinking)}
+    subgoals = {goal.start: goal.end for goal in trace.goals}
     attempts = {
         _line_start(attempt.start, subgoals, thinking): (n, attempt) for n, attempt in enumerate(trace.attempts, 1)
     }

@@ -1,6 +1,9 @@
 """The page itself: a run's figures, plots and rollouts put into the template."""
 
+import base64
+import hashlib
 import json
+from collections.abc import Sequence
 from itertools import groupby
 from pathlib import Path
 
@@ -8,9 +11,14 @@ import jinja2
 from markupsafe import Markup
 
 from eval import table
+from eval.claims import SMALLEST, judge_claims
 from eval.report import plots, series
 from eval.report.examples import choose
+from eval.report.explorer import pack
 from eval.report.load import Row, Run, load_run
+from eval.report.plots import Plot
+from eval.report.scaling import probes, scaling_curves
+from eval.report.verdicts import intervals
 from eval.report.words import facts, remarks, verdict
 
 HERE = Path(__file__).parent
@@ -18,37 +26,60 @@ MEASURES = (
     *("accuracy", "greedy_accuracy", "first_attempt_accuracy", "incorrect_to_correct", "correct_to_incorrect"),
     *("step_accuracy", "repair_rate", "thinking_tokens", "answer_tokens", "truncated"),
 )
+Titled = list[tuple[str, Plot]]
 HEADLINES = ("accuracy", "incorrect_to_correct", "repair_rate", "thinking_tokens")
 
 
-def write_report(run: Path, output: Path | None = None) -> Path:
+def write_report(run: Path, output: Path | None = None, seeds: Sequence[Path] = ()) -> Path:
     """Write the page of a run folder to `output` (`RUN/report.html`) and return where it is.
+
+    `seeds` are other seeds of the run: its claims and scaling curves are then those of all together. Beside the page,
+    in a folder of its name, go the plots as PNG and SVG, and claims.json.
 
     Raises ValueError with one clear line where the folder, or a file in it, cannot be read, or the page not written.
     """
-    page = render_page(load_run(run))
     path = output or run / "report.html"
+    if path.suffix != ".html":  # the folder beside the page takes its name without the ending
+        raise ValueError(f"The report cannot be written to {path}: expected a name that ends in .html.")
+    loaded = load_run(run)
+    claims = judge_claims([run, *seeds])
+    scaling, curves, panels = scaling_curves([run, *seeds]), _curves(loaded), _panels(loaded)
+    page = render_page(loaded, claims, scaling, curves, panels)
     partial = path.with_name(f"{path.name}.partial")
+    beside = path.with_suffix("")
     try:
         partial.write_text(page, encoding="utf-8")
         partial.replace(path)
+        beside.mkdir(exist_ok=True)
+        (beside / "claims.json").write_text(json.dumps(claims, indent=2) + "\n", encoding="utf-8")
+        for plot in [*scaling.values(), *(plot for _, plot in curves + panels)]:
+            plot.save(beside)
     except OSError as error:
         raise ValueError(f"The report cannot be written to {path}: {error.strerror}.") from None
     return path
 
 
-def render_page(run: Run) -> str:
+def render_page(run: Run, claims: Row, scaling: dict[str, Plot], curves: Titled, panels: Titled) -> str:
     """The whole page as HTML. Whatever comes from a model or a configuration is escaped."""
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(HERE), autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True,
         lstrip_blocks=True,
     )  # fmt: skip
+    script = (HERE / "explorer.js").read_text(encoding="utf-8")
     return environment.get_template("template.html").render(
         run=run,
         style=Markup((HERE / "style.css").read_text(encoding="utf-8")),  # our own file
+        script=Markup(script),  # our own file, the only one that the page's policy lets run
+        script_hash=f"sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}",
+        packed=pack(run),
+        claims=claims,
+        intervals=intervals,
+        smallest=SMALLEST,
+        scaling=scaling,
+        probes=probes(run.folder),
         facts=facts(run),
         verdict=verdict(run),
-        remarks=remarks(run),
+        remarks=remarks(run, len(claims["seeds"])),
         results=run.results,
         names=table.short_names([row["checkpoint"] for row in run.results["checkpoints"]]) if run.results else [],
         asked=table.asked(run.results["settings"]) if run.results else "",
@@ -59,8 +90,8 @@ def render_page(run: Run) -> str:
             (task or ("all tasks" if len(run.tasks) > 1 else run.tasks[0]), plots.VARIABLES[colour], marker)
             for (task, colour), marker in zip(plots.colours(run).items(), "●■▲◆▼✚", strict=False)
         ],
-        curves=_curves(run),
-        panels=_panels(run),
+        curves=curves,
+        panels=panels,
         validated=bool(series.held_out(run, None).steps),
         examples=[(kind, list(group)) for kind, group in groupby(choose(run), lambda example: example.kind)],
         measures=MEASURES,
@@ -85,7 +116,7 @@ def headlines(results: Row) -> list[tuple[str, Row | None, Row | None, Row | Non
     return [(name, before.get(name), after.get(name), change.get(name)) for name in HEADLINES]
 
 
-def _curves(run: Run) -> list[tuple[str, Markup]]:
+def _curves(run: Run) -> Titled:
     curves = [
         ("Accuracy against RL step", plots.accuracy(run, "step")),
         ("Accuracy against training tokens", plots.accuracy(run, "tokens")),
@@ -95,10 +126,10 @@ def _curves(run: Run) -> list[tuple[str, Markup]]:
             plots.batch_curve(run, "truncated", "truncated", "Share cut off", True),
         ),
     ]
-    return [(title, svg) for title, svg in curves if svg is not None]
+    return [(title, plot) for title, plot in curves if plot is not None]
 
 
-def _panels(run: Run) -> list[tuple[str, Markup]]:
+def _panels(run: Run) -> Titled:
     panels = [
         ("Mean reward", plots.small("reward", "Mean reward", series.metric(run, "reward"))),
         ("Entropy, nats a token", plots.small("entropy", "Entropy", series.metric(run, "entropy"))),
@@ -108,4 +139,4 @@ def _panels(run: Run) -> list[tuple[str, Markup]]:
         ),
         ("Tokens a second", plots.small("speed", "Tokens a second", series.speed(run))),
     ]
-    return [(title, svg) for title, svg in panels if svg is not None]
+    return [(title, plot) for title, plot in panels if plot is not None]

@@ -1,8 +1,10 @@
-"""The report's plots: matplotlib drawn to small inline SVGs that take their colours from the page's style."""
+"""The report's plots: matplotlib drawn to inline SVGs that take their colours from the page's style, and to files."""
 
 import io
 import re
 from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import matplotlib
@@ -18,9 +20,9 @@ from matplotlib.ticker import EngFormatter, FuncFormatter, MaxNLocator
 from eval.report import series
 from eval.report.load import Run
 
-# Colours that only mark a place: `to_svg` puts the page's variables in, so that light and dark each have their own.
-INK, MUTED, GRID = "#010101", "#020202", "#030303"
-TASK_COLOURS = ("#040404", "#050505", "#060606", "#070707", "#080808")
+# The colours of style.css in light. In the page its variables stand in their place, so that dark has its own.
+INK, MUTED, GRID = "#1d2126", "#5f6670", "#dcd9d2"
+TASK_COLOURS = ("#0072b2", "#d55e00", "#009e73", "#aa4499", "#997700")
 VARIABLES = {
     INK: "--ink",
     MUTED: "--muted",
@@ -53,12 +55,40 @@ PERCENT = FuncFormatter(lambda value, _: f"{value * 100:.3g}%")
 LARGE, SMALL = (4.3, 2.6), (3.3, 1.9)  # inches; an SVG fills its column whatever its size
 
 
+@dataclass(frozen=True, slots=True)
+class Plot:
+    """A drawn figure; `name` is unique in the page, and the name of its files."""
+
+    name: str
+    alt: str
+    figure: Figure
+
+    @property
+    def inline(self) -> Markup:
+        """The plot as an SVG element: no outside reference, ids of its own, the same every time."""
+        return Markup(_inline(self._svg(), self.name, self.alt))  # matplotlib escapes the text that it writes
+
+    def save(self, folder: Path) -> None:
+        """Write NAME.svg and NAME.png into `folder`, on white."""
+        self.figure.patch.set(alpha=1, facecolor="white")
+        (folder / f"{self.name}.svg").write_text(self._svg(), encoding="utf-8")
+        with matplotlib.rc_context(STYLE):
+            self.figure.savefig(folder / f"{self.name}.png", dpi=150)
+
+    def _svg(self) -> str:
+        buffer = io.StringIO()
+        metadata = {"Date": None, "Creator": None, "Format": None, "Type": None}
+        with matplotlib.rc_context(STYLE):
+            self.figure.savefig(buffer, format="svg", metadata=metadata)
+        return buffer.getvalue()
+
+
 def colours(run: Run) -> dict[str | None, str]:
     """The colour of each group of curves; with one task there is one curve."""
     return dict(zip(series.groups(run), (INK, *TASK_COLOURS), strict=False))
 
 
-def accuracy(run: Run, against: str) -> Markup | None:
+def accuracy(run: Run, against: str) -> Plot | None:
     """Accuracy against RL "step" or training "tokens": batches faint, held-out problems strong with 95% intervals."""
     if not len(run.curves) or (against == "tokens" and series.metric(run, "num_tokens") is None):
         return None
@@ -88,10 +118,10 @@ def accuracy(run: Run, against: str) -> Markup | None:
         if against == "tokens":
             axes.xaxis.set_major_formatter(EngFormatter(sep=""))
 
-    return to_svg(f"accuracy-{against}", f"Accuracy against RL {against}", draw, LARGE, whole_steps=against == "step")
+    return plot(f"accuracy-{against}", f"Accuracy against RL {against}", draw, LARGE, whole_steps=against == "step")
 
 
-def batch_curve(run: Run, name: str, column: str, alt: str, percent: bool) -> Markup | None:
+def batch_curve(run: Run, name: str, column: str, alt: str, percent: bool) -> Plot | None:
     """The mean of a rollout column over each training batch, all tasks and each."""
     if not len(run.curves):
         return None
@@ -103,10 +133,10 @@ def batch_curve(run: Run, name: str, column: str, alt: str, percent: bool) -> Ma
         axes.set_ylim(0, max(0.05 if percent else 1, axes.get_ylim()[1]))
         _finish(axes, percent)
 
-    return to_svg(name, alt, draw, LARGE)
+    return plot(name, alt, draw, LARGE)
 
 
-def small(name: str, alt: str, curve: series.Curve | None, percent: bool = False) -> Markup | None:
+def small(name: str, alt: str, curve: series.Curve | None, percent: bool = False) -> Plot | None:
     """One metric against RL step; None where it was not logged."""
     if curve is None:
         return None
@@ -116,13 +146,13 @@ def small(name: str, alt: str, curve: series.Curve | None, percent: bool = False
         axes.set_ylim(0, max(axes.get_ylim()[1], 1e-6))
         _finish(axes, percent)
 
-    return to_svg(name, alt, draw, SMALL)
+    return plot(name, alt, draw, SMALL)
 
 
-def to_svg(
+def plot(
     name: str, alt: str, draw: Callable[[Axes], None], size: tuple[float, float], whole_steps: bool = True
-) -> Markup:
-    """Draw one pair of axes as an SVG element: no outside reference, ids of its own, the same every time."""
+) -> Plot:
+    """Draw one pair of axes."""
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=size, layout="constrained")
         figure.patch.set_alpha(0)
@@ -133,9 +163,7 @@ def to_svg(
         axes.set_xlim(0, last * 1.02 if 0 < last < np.inf else 1)
         axes.xaxis.set_major_locator(MaxNLocator(5, integer=whole_steps, steps=[1, 2, 2.5, 5, 10]))
         axes.yaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 2.5, 5, 10]))
-        buffer = io.StringIO()
-        figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
-    return Markup(_inline(buffer.getvalue(), name, alt))  # matplotlib escapes the text that it writes
+    return Plot(name, alt, figure)
 
 
 def _inline(svg: str, name: str, alt: str) -> str:
@@ -165,4 +193,6 @@ def _finish(axes: Axes, percent: bool) -> None:
     if percent:
         axes.yaxis.set_major_formatter(PERCENT)
     else:
-        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.4g}"))
+        axes.yaxis.set_major_formatter(
+            FuncFormatter(lambda value, _: f"{value:,.0f}" if value >= 1000 else f"{value:.4g}")
+        )

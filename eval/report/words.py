@@ -5,6 +5,7 @@ from datetime import datetime
 from typing import Any
 
 from eval import table
+from eval.claims import SEEDS
 from eval.report.load import Run
 
 
@@ -51,8 +52,8 @@ def facts(run: Run) -> list[tuple[str, str]]:
     return found
 
 
-def remarks(run: Run) -> list[str]:
-    """What a reader must know so as not to read too much into the figures."""
+def remarks(run: Run, runs: int) -> list[str]:
+    """What a reader must know so as not to read too much into the figures; `runs` are behind the claims."""
     if run.config.get("cold_start_steps"):
         found = [
             "Trying, checking, backing up and redoing a step were taught by the demonstrations of the cold start, so "
@@ -65,9 +66,15 @@ def remarks(run: Run) -> list[str]:
             "This run had no cold start: its habits of thought are those that the model brought along, or found in "
             "reinforcement. The model before reinforcement is the control, and the difference to it is the result."
         ]
+    if runs == 1:
+        what = "This is one run from one seed. Its intervals"
+    else:
+        what = (
+            f"The claims and the scaling curves are of {runs} seeds; all else here is of one of them, whose intervals"
+        )
     found.append(
-        "This is one run from one seed. Its intervals cover the draw of problems and samples, not the luck of "
-        "training; ask for at least three seeds before a claim counts as supported."
+        f"{what} cover the draw of problems and samples, not the luck of training; ask for at least {SEEDS} seeds "
+        "before a claim counts as supported."
     )
     if run.results and run.rl:
         evaluated = re.search(r"checkpoint-(\d+)/?$", run.results["checkpoints"][-1]["checkpoint"])

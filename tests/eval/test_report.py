@@ -1,5 +1,7 @@
 """The report page, on a run folder written by hand."""
 
+import base64
+import hashlib
 import json
 import re
 import runpy
@@ -13,10 +15,13 @@ import yaml
 
 from data.problem import Problem
 from eval import estimators
+from eval.claims import judge_claims
 from eval.evaluate import Settings, summarise
-from eval.report import write_report
+from eval.probe_table import STAGES
+from eval.report import explorer, write_report
 from eval.report.load import load_run
 from eval.report.marks import read
+from eval.report.verdicts import intervals
 from eval.samples import COLUMNS as SAMPLE_COLUMNS
 from train.rewards import COLUMNS as ROLLOUT_COLUMNS
 
@@ -185,14 +190,25 @@ def test_no_gain_is_called_noise(tmp_path):
     assert "95% interval −2.0 to +4.0, within noise: no change is shown." in Outline(page_of(run)).text
 
 
-def test_the_page_loads_nothing_and_runs_nothing(tmp_path):
+def test_the_page_loads_nothing_and_runs_its_own_script_alone(tmp_path):
     run = make_run(tmp_path / "run")
     evaluate(run)
     page = page_of(run)
     outline = Outline(page)
     assert not outline.stack
-    assert not re.search(r"https?:|@import|//\w", page)
-    assert not {"script", "img", "link", "iframe", "object"} & {tag for tag, _ in outline.tags}
+    script = (Path(explorer.__file__).parent / "explorer.js").read_text()
+    packed = explorer.pack(load_run(run)).data
+    assert page.count(script) == page.count(packed) == 1
+    assert not re.search(r"https?:|@import|//\w", page.replace(script, "").replace(packed, ""))
+    assert not re.search(r"https?:|import\(|fetch|XMLHttp|innerHTML|eval\(", script)
+    assert not {"img", "link", "iframe", "object"} & {tag for tag, _ in outline.tags}
+    assert [attrs for tag, attrs in outline.tags if tag == "script"] == [
+        {"type": "application/octet-stream", "id": "rollouts"},
+        {},
+    ]
+    policy = next(attrs["content"] for _, attrs in outline.tags if "http-equiv" in attrs)
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    assert policy == f"default-src 'none'; style-src 'unsafe-inline'; script-src 'sha256-{digest}'"
     assert all(not name.startswith("on") for _, attrs in outline.tags for name in attrs)
     references = [attrs["href"] for _, attrs in outline.tags if "href" in attrs] + re.findall(r"url\(([^)]*)\)", page)
     ids = [attrs["id"] for _, attrs in outline.tags if "id" in attrs]
@@ -294,7 +310,7 @@ def test_one_checkpoint_alone_claims_no_gain(tmp_path):
     evaluate(run, checkpoints=1)
     text = Outline(page_of(run)).text
     assert "Accuracy on 80 held-out problems is 20.0%" in text and "nothing can be said of a gain" in text
-    assert "points" not in text
+    assert not re.search(r"[+−][\d.]+ points", text)
 
 
 def test_one_task_and_no_reinforcement_yet(tmp_path):
@@ -365,6 +381,74 @@ def test_what_cannot_be_read_is_named_in_one_line(tmp_path, spoil, says):
     assert not (run / "report.html").exists()
 
 
+def test_plots_and_claims_lie_beside_the_page(tmp_path):
+    beside = write_report(make_run(tmp_path / "run")).with_suffix("")
+    assert (beside / "reward.png").read_bytes().startswith(b"\x89PNG")
+    drawn = (beside / "accuracy-step.svg").read_text()
+    assert drawn.startswith("<?xml") and "var(" not in drawn
+    assert len(json.loads((beside / "claims.json").read_text())["claims"]) == 7
+
+
+def test_a_claim_without_evidence_shows_the_command_that_supplies_it(tmp_path):
+    run = make_run(tmp_path / "run")
+    text = Outline(page_of(run)).text
+    assert f"No evidence yet. It comes from python scripts/claims.py --run {run}" in text
+    assert f"python scripts/probe.py --run {run}" in text and "reads no plain words" in text
+
+
+def test_a_claim_shows_its_figures_and_where_they_lie(tmp_path):
+    run = make_run(tmp_path / "run")
+    (run / "evaluation").mkdir()
+    estimate = {"value": 0.25, "low": 0.125, "high": 0.5, "count": 40}
+    point = {"tokens": 9.0, "flops": 9.0, "accuracy": estimate}
+    curve = {"points": [point, point], "difference": estimate, "rise": estimate | {"low": -0.5}}
+    (run / "evaluation" / "train-curve.json").write_text(json.dumps(curve))
+    page = page_of(run)
+    assert "+25.0 points" in page and "[+12.5, +50.0]" in page and 'aria-label="Accuracy against what' in page
+    first = judge_claims([run])["claims"][0]
+    assert first["verdict"] == "inconclusive"
+    assert [found.places for found in intervals(first)] == [(75, 90, 120), (0, 90, 120)]  # 60 is the threshold
+
+
+def test_several_seeds_are_judged_together_and_the_page_says_so(tmp_path):
+    runs = [make_run(tmp_path / name) for name in ("one", "two", "three")]
+    for seed, run in enumerate(runs):
+        config = yaml.safe_load((run / "config.yaml").read_text())
+        (run / "config.yaml").write_text(yaml.safe_dump(config | {"seed": seed}))
+    alone, together = (Outline(write_report(runs[0], None, seeds).read_text()).text for seeds in ([], runs[1:]))
+    assert "This is one run from one seed." in alone and "Verdicts hold in this run." in alone
+    assert "are of 3 seeds; all else here is of one of them" in together and "hold across 3 seeds." in together
+
+
+def test_probes_are_shown_with_how_well_their_detectors_find(tmp_path):
+    run = make_run(tmp_path / "run")
+    found = {"value": 0.25, "low": 0.125, "high": 0.5, "count": 40}
+    figures = {stage: {"measures": {}, "tasks": {}} for stage in STAGES}
+    figures["injection"]["measures"] = {"recovery": found}
+    measured = {
+        "settings": {"problems": 40},
+        "checkpoints": [{"checkpoint": name, **figures} for name in ("before", "after")],
+        "pairs": [{"before": "before", "after": "after", **figures}],
+        "detectors": {
+            "monitor": {"all": {"right": 15, "extra": 5, "missed": 10, "precision": 0.75, "recall": 0.6}},
+            "lexical": {"subgoals": {"right": 1, "extra": 0, "missed": 0, "precision": 1.0, "recall": 1.0}},
+        },
+    }
+    (run / "evaluation").mkdir()
+    (run / "evaluation" / "probes.json").write_text(json.dumps(measured))
+    text = Outline(page_of(run)).text
+    assert "recovers25.0% [12.5, 50.0]25.0% [12.5, 50.0]+25.0 [+12.5, +50.0] *" in text
+    assert "monitor, all0.7500.60025" in text and "lexical, subgoals1.0001.0001" in text
+
+
+def test_an_unreadable_curve_or_probe_is_named(tmp_path):
+    run = make_run(tmp_path / "run")
+    (run / "evaluation").mkdir()
+    (run / "evaluation" / "probes.json").write_text('{"checkpoints": []}')
+    with pytest.raises(ValueError, match=r"probes.json is not what|probes.json cannot be read"):
+        write_report(run)
+
+
 def test_the_script_prints_where_the_page_is_or_one_line_and_exit_code_2(tmp_path, monkeypatch, capsys):
     run = make_run(tmp_path / "run")
     main = runpy.run_path(str(SCRIPT))["main"]
@@ -376,7 +460,11 @@ def test_the_script_prints_where_the_page_is_or_one_line_and_exit_code_2(tmp_pat
     assert script(run, "--output", tmp_path / "page.html") == 0
     assert str(tmp_path / "page.html") in capsys.readouterr().out
     assert (tmp_path / "page.html").read_text().startswith("<!DOCTYPE html>")
-    for wrong in ([tmp_path / "nothing"], [run, "--output", tmp_path / "nowhere" / "page.html"]):
+    for wrong in (
+        [tmp_path / "nothing"],
+        [run, "--output", tmp_path / "nowhere" / "page.html"],
+        [run, "--output", run],
+    ):
         assert script(*wrong) == 2
         said = capsys.readouterr().err
         assert said.startswith("error: ") and said.count("\n") == 1

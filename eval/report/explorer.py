@@ -1,0 +1,147 @@
+"""The rollouts that the page's explorer filters and shows, packed into one string that the browser inflates.
+
+The columns are JSON, deflated and in base64. A thinking is its lines as `eval.report.marks` lays them out, told apart
+by control characters, which are taken out of what a model wrote: marks that stand in the text compress to almost
+nothing.
+"""
+
+import base64
+import json
+import zlib
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any
+
+import numpy as np
+import pyarrow.compute as pc
+
+from eval.report.load import Row, Run, training_rollouts
+from eval.report.marks import Line, Piece, Reading, read
+from eval.table import short_names
+
+MOST = 100_000  # rollouts in one page
+MOST_CHARACTERS = 60_000_000  # of all their texts: what a browser holds without effort
+
+# A line begins with LINE, and has four fields; the last is text, in which a step stands
+# between RIGHT and END, or between WRONG and END with its exact value after VALUE.
+LINE, FIELD, RIGHT, WRONG, VALUE, END = "\x01", "\x02", "\x03", "\x04", "\x05", "\x06"
+MARKS = {ord(mark): "\ufffd" for mark in (LINE, FIELD, RIGHT, WRONG, VALUE, END)}
+
+BEHAVIOURS: dict[str, Callable[[Row, Reading], bool]] = {
+    "corrected itself": lambda row, reading: (
+        bool(row["correct"])
+        and reading.trace.first_correct is False
+        and any(attempt.correct for attempt in reading.trace.attempts)
+    ),
+    "went back": lambda row, reading: bool(reading.trace.backtracks),
+    "slip repaired": lambda row, reading: reading.trace.repairs > 0,
+    "set subgoals": lambda row, reading: bool(reading.trace.goals),
+    "cut off": lambda row, reading: bool(row["truncated"]),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Packed:
+    """The rollouts of a page: `data` for the browser, and how many of how many they are."""
+
+    data: str
+    shown: int
+    total: int
+
+
+def pack(run: Run, most: int = MOST) -> Packed:
+    """Pack a run's rollouts: the samples of its evaluation, then those of training, evenly spaced where there are many.
+
+    Raises ValueError where a file of rollouts cannot be read.
+    """
+    names = short_names([row["checkpoint"] for row in run.results["checkpoints"]]) if run.results else []
+    sampled = [
+        (f"held-out{' greedy' * row['greedy']}, {name}", row)
+        for name, rows in zip(names, run.samples, strict=True)
+        for row in rows
+    ]
+    total = len(sampled) + len(run.curves)
+    room = min(most, _affordable(run, sampled))
+    sampled = [sampled[place] for place in _spread(len(sampled), room)]
+    trained = _trained(run, set(_spread(len(run.curves), room - len(sampled))))
+    columns = _columns([*sampled, *trained])
+    text = json.dumps(columns, ensure_ascii=False, separators=(",", ":"))
+    return Packed(base64.b64encode(zlib.compress(text.encode(), 9)).decode(), len(columns["flags"]), total)
+
+
+def _affordable(run: Run, sampled: list[tuple[str, Row]]) -> int:
+    """How many rollouts have MOST_CHARACTERS, judged by the evaluation's samples and the first files of training."""
+    lengths = [len(row["completion"]) for _, row in sampled]
+    for table in islice(training_rollouts(run), 10):
+        lengths += pc.utf8_length(table["completion"]).to_pylist()
+    return MOST_CHARACTERS * len(lengths) // max(1, sum(lengths))
+
+
+def _spread(count: int, room: int) -> list[int]:
+    """At most `room` places out of `count`, evenly spaced."""
+    return np.linspace(0, count - 1, max(0, min(count, room)), dtype=int).tolist()
+
+
+def _trained(run: Run, kept: set[int]) -> Iterator[tuple[str, Row]]:
+    """The kept rollouts of training and of its validation, by their place in the order of the files."""
+    first = 0
+    for table in training_rollouts(run):
+        for row in table.take([place for place in range(len(table)) if first + place in kept]).to_pylist():
+            yield f"{'RL' if row['split'] == 'train' else row['split']} step {row['step']}", row
+        first += len(table)
+
+
+def _columns(rollouts: Iterable[tuple[str, Row]]) -> Row:
+    origins, problems, reasons = _Numbered(), _Numbered(), _Numbered()
+    names = ("origin", "problem", "flags", "thinking", "answering", "reason", "answer", "lines")
+    columns: Row = {name: [] for name in names}
+    for origin, row in rollouts:
+        reading = read(row)
+        flags = [bool(row["correct"]), *(shown(row, reading) for shown in BEHAVIOURS.values())]
+        values = (
+            origins[origin],
+            problems[row["task"], row["prompt"]],
+            sum(flag << place for place, flag in enumerate(flags)),
+            row["thinking_tokens"],
+            row.get("answer_tokens", -1),
+            reasons[row["reason"]],
+            reading.answer.translate(MARKS),
+            packed_lines(reading),
+        )
+        for name, value in zip(names, values, strict=True):
+            columns[name].append(value)
+    return columns | {
+        "origins": list(origins),
+        "problems": [list(problem) for problem in problems],
+        "reasons": list(reasons),
+        "behaviours": list(BEHAVIOURS),
+    }
+
+
+class _Numbered(dict[Any, int]):
+    """Values numbered in the order in which they are first asked for."""
+
+    def __missing__(self, value: Any) -> int:
+        self[value] = len(self)
+        return self[value]
+
+
+def packed_lines(reading: Reading) -> str:
+    """The lines of a thinking in one string; see LINE above."""
+    lines = [_line(line) for line in reading.lines]
+    if reading.unmarked:
+        lines.append(FIELD.join(("", "", "", f"Not marked: {reading.unmarked}.".translate(MARKS))))
+    return LINE.join(lines)
+
+
+def _line(line: Line) -> str:
+    head = f"{line.attempt[0]}{'+' if line.attempt[1].correct else '-'}" if line.attempt else ""
+    return FIELD.join((head, line.redo, line.misjudged, "".join(map(_piece, line.pieces))))
+
+
+def _piece(piece: Piece) -> str:
+    text = piece.text.translate(MARKS)
+    if piece.correct is None:
+        return text
+    return f"{RIGHT}{text}{END}" if piece.correct else f"{WRONG}{text}{VALUE}{piece.should_be}{END}"

@@ -1,0 +1,51 @@
+"""The verdict table on top of the page: each claim with its figures, their intervals, and where these lie."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from eval.report.load import Row
+
+WIDTH = 120  # of the small plots, in their own units
+LEAST = 0.05  # the shortest reach of a small plot either side of its threshold: noise shall not look large
+
+
+@dataclass(frozen=True, slots=True)
+class Interval:
+    """A figure of a claim in words, and its small plot: `low`, `value` and `high` from 0 to WIDTH, threshold midway."""
+
+    says: str
+    value: str
+    interval: str
+    verdict: str  # empty where the figure judges nothing
+    places: tuple[float, float, float]
+
+
+def intervals(claim: Row) -> list[Interval]:
+    """The figures of one of `claims.json`'s claims, those that judge first; figures without evidence are left out."""
+    figures = [figure for figure in claim["figures"] + claim["beside"] if figure["estimate"]]
+    reach = max([LEAST, *(abs(place) for figure in figures for place in _from_threshold(figure))])
+    found = []
+    for figure in figures:
+        low, value, high = (WIDTH / 2 * (1 + at / reach) for at in _from_threshold(figure))
+        judges = figure in claim["figures"]
+        found.append(
+            Interval(_says(figure), *_written(figure), figure["verdict"] if judges else "", (low, value, high))
+        )
+    return found
+
+
+def _from_threshold(figure: Row) -> Iterator[float]:
+    return (figure["estimate"][key] - figure["above"] for key in ("low", "value", "high"))
+
+
+def _says(figure: Row) -> str:
+    return f"{figure['says']} (to lie above {figure['above']:.0%})" if figure["above"] else str(figure["says"])
+
+
+def _written(figure: Row) -> tuple[str, str]:
+    """The value and its interval: a share where it is held against one, else a change in points."""
+    shape = ".1f" if figure["above"] else "+.1f"
+    low, value, high = (
+        f"{100 * figure['estimate'][key]:{shape}}".replace("-", "−") for key in ("low", "value", "high")
+    )
+    return (f"{value}%" if figure["above"] else f"{value} points"), f"[{low}, {high}]"
