@@ -16,7 +16,6 @@ import json
 import multiprocessing
 import os
 import resource
-import sys
 import tempfile
 import time
 from concurrent.futures import ProcessPoolExecutor
@@ -27,8 +26,6 @@ import psutil  # type: ignore[import-untyped]
 import torch
 from torch.nn import functional
 from transformers import AutoModelForCausalLM, GenerationConfig, LlamaConfig, LlamaForCausalLM
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from train.rollout.causes import forward_logprobs
 from train.rollout.comparison import compare

@@ -86,6 +86,9 @@ class ResumableTrainer(Trainer):
         super().__init__(*args, **kwargs)
         self.add_callback(GoOn(self))
 
+    def create_model_card(self, *args: Any, **kwargs: Any) -> None:
+        """None: TRL's names neither the base model nor the tasks; the run's config.yaml says both."""
+
     def progress(self) -> dict[str, Any]:
         """What this process must know to go on, as numbers and tensors."""
         metrics = {

@@ -9,8 +9,8 @@ written to be awkward.
 
 `lexical.jsonl` (some of it SmolLM2-135M-Instruct's) and `monitor.jsonl` (planted cases) hold free-form thinkings and
 whole completions with every label that applies. Detectors were adjusted on the even lines, counted from 0; the odd
-lines, not looked at until the detectors stood, are what is scored (one rule, on scripts, was mended after that, and ten
-fresh cases were added). One hand wrote cases and detectors, so the figures are kinder than strangers' traces would be.
+lines are what is scored, after the detectors stood (one rule, on scripts, was mended after that, and ten fresh cases
+were added). One hand wrote cases and detectors, so the figures are kinder than strangers' traces would be.
 """
 
 import json
