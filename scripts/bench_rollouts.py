@@ -3,11 +3,13 @@
     python scripts/bench_rollouts.py --model scratch --prompts 32 --samples 8 --max-new-tokens 256 --typical 128
     python scripts/bench_rollouts.py --model ~/.cache/rethink/smollm2-135m --json bench.json
 
-Every engine draws completions of the same random prompts at temperature 1 over the whole vocabulary. A model with
-random weights ends its completions when told how many of its tokens are stop tokens (`--typical`). The limit is the
-time of the model's matrix products alone, at the engine's mean running batch. vLLM, where it is installed, runs in
-processes of its own, which end before the next engine starts: compiled, warmed up, with as many threads, given the same
-prompts and stop tokens. Its peak memory is the sum over its processes, every other row's that of this process so far.
+Every engine draws completions of the same prompts at temperature 1 over the whole vocabulary. A model with a chat
+template is asked Countdown problems and ends its completions itself, which gives the natural spread of lengths;
+`--random-prompts` asks tokens at random, which it answers at length. A model with random weights is told how many of
+its tokens are stop tokens (`--typical`). The limit is the time of the model's matrix products alone, at the engine's
+mean running batch. vLLM, where it is installed, runs in processes of its own, which end before the next engine starts:
+compiled, warmed up, with as many threads, given the same prompts and stop tokens. Its peak memory is the sum over its
+processes, every other row's that of this process so far.
 """
 
 import argparse
@@ -25,8 +27,17 @@ from typing import Any
 import psutil  # type: ignore[import-untyped]
 import torch
 from torch.nn import functional
-from transformers import AutoModelForCausalLM, GenerationConfig, LlamaConfig, LlamaForCausalLM
+from transformers import (
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    GenerationConfig,
+    LlamaConfig,
+    LlamaForCausalLM,
+    PreTrainedTokenizerBase,
+)
 
+from data.mixture import draw_problems, load_mixture
+from train.prompts import messages, prompt_ids, stop_ids
 from train.rollout.causes import forward_logprobs
 from train.rollout.comparison import compare
 from train.rollout.engine import RolloutEngine
@@ -64,11 +75,25 @@ def load_model(name: str) -> Any:
     return LlamaForCausalLM(config).eval()
 
 
+def load_tokenizer(name: str) -> PreTrainedTokenizerBase | None:
+    """The tokenizer of the model in a folder, where it has a chat template to ask problems with."""
+    if name == "scratch" or not (Path(name).expanduser() / "tokenizer_config.json").exists():
+        return None
+    tokenizer = AutoTokenizer.from_pretrained(Path(name).expanduser())
+    return tokenizer if tokenizer.chat_template else None
+
+
 def random_prompts(count: int, shortest: int, longest: int, vocabulary: int) -> list[list[int]]:
     """`count` prompts of random tokens, of lengths spread over [shortest, longest]."""
     generator = torch.Generator().manual_seed(1)
     lengths = torch.linspace(shortest, longest, count).long().tolist()
     return [torch.randint(100, vocabulary, (length,), generator=generator).tolist() for length in lengths]
+
+
+def problem_prompts(count: int, tokenizer: PreTrainedTokenizerBase) -> list[list[int]]:
+    """`count` Countdown problems, as a run asks them."""
+    problems = draw_problems(load_mixture({"countdown": {}}), "test", count, seed=0)
+    return [prompt_ids(tokenizer, messages(problem)) for problem in problems]
 
 
 def limit_tokens_per_second(model: torch.nn.Module, rows: int) -> float:
@@ -178,11 +203,16 @@ def run(arguments: argparse.Namespace) -> list[dict[str, Any]]:
     device = torch.device(arguments.device)
     model = load_model(arguments.model).to(device, getattr(torch, arguments.dtype))
     vocabulary = model.config.vocab_size
-    prompts = random_prompts(arguments.prompts, arguments.shortest, arguments.longest, vocabulary)
-    stop_ids: tuple[int, ...] = (model.config.eos_token_id,)
+    tokenizer = load_tokenizer(arguments.model)
+    stops: tuple[int, ...] = (model.config.eos_token_id,)
+    if tokenizer is None or arguments.random_prompts:
+        prompts = random_prompts(arguments.prompts, arguments.shortest, arguments.longest, vocabulary)
+    else:
+        prompts = problem_prompts(arguments.prompts, tokenizer)
+        stops = stop_ids(model, tokenizer)
     if arguments.typical:
-        stop_ids = tuple(range(3, 3 + max(1, vocabulary // arguments.typical)))
-    sampling = Sampling(max_new_tokens=arguments.max_new_tokens, stop_ids=stop_ids, temperature=1.0)
+        stops = tuple(range(3, 3 + max(1, vocabulary // arguments.typical)))
+    sampling = Sampling(max_new_tokens=arguments.max_new_tokens, stop_ids=stops, temperature=1.0)
     engine = RolloutEngine(model, cache_gib=arguments.cache_gib, max_rows=arguments.max_rows)
     backends: dict[str, Any] = {
         "engine": engine,
@@ -239,8 +269,9 @@ def main() -> None:
     )
     parser.add_argument("--prompts", type=int, default=16)
     parser.add_argument("--samples", type=int, default=8)
-    parser.add_argument("--shortest", type=int, default=40, help="tokens of the shortest prompt")
-    parser.add_argument("--longest", type=int, default=120, help="tokens of the longest prompt")
+    parser.add_argument("--random-prompts", action="store_true", help="ask random tokens, whatever the model")
+    parser.add_argument("--shortest", type=int, default=40, help="tokens of the shortest random prompt")
+    parser.add_argument("--longest", type=int, default=120, help="tokens of the longest random prompt")
     parser.add_argument("--max-new-tokens", type=int, default=512)
     parser.add_argument("--typical", type=int, default=0, help="random models: the mean length to aim at")
     parser.add_argument("--max-rows", type=int, default=256)

@@ -4,6 +4,7 @@ Left alone, a collective waits for its peers for half an hour. Each process beat
 watches the beats of the others from a thread of its own.
 """
 
+import gc
 import os
 import signal
 import socket
@@ -47,6 +48,9 @@ class RankWatch:
             self._left.set()
             self._thread.join()
             self.store.set(f"left/{self.rank}", "")
+            # Gloo's threads must end before the interpreter does: one that still wanted it would abort the process.
+            torch.distributed.destroy_process_group()
+            gc.collect()
 
     def explain(self, error: RuntimeError) -> None:
         """Called with an error of a collective: gives the watch the time to find who died; it then ends the process."""

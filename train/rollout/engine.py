@@ -8,7 +8,9 @@ import torch
 from train.rollout.dense import DenseRun
 from train.rollout.interface import Rollout, Sampling
 from train.rollout.lengths import LengthMemory
+from train.rollout.memory import keep_freed_memory
 from train.rollout.module_state import borrowed
+from train.rollout.packed import packed_linears
 from train.rollout.paged.decoder import PagedDecoder
 from train.rollout.paged.pool import PAGE_TOKENS
 from train.rollout.paged.run import PagedRun
@@ -53,6 +55,7 @@ class RolloutEngine:
         self.vocabulary = vocabulary_size(model)
         self.stats = RolloutStats()
         self.lengths = lengths or LengthMemory()
+        keep_freed_memory()
 
     def generate(
         self,
@@ -86,7 +89,7 @@ class RolloutEngine:
         if not prompts:
             return []
         started = time.perf_counter()
-        with borrowed(self.model):
+        with borrowed(self.model), packed_linears(self.model):
             run = self._run(Request(prompts, samples_per_prompt, sampling, problems, sample_numbers, step))
             while run.scheduler.has_work:
                 ended = run.step()

@@ -1,10 +1,27 @@
-"""How many blocks the pool may have."""
+"""How many blocks the pool may have, and what becomes of memory that is freed."""
+
+import ctypes
 
 import psutil  # type: ignore[import-untyped]
 import torch
 
 _GIB = 2**30
 _SHARE_OF_FREE = 0.5  # the rest is for logits, activations and the optimiser step that follows
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # of glibc's malloc.h
+
+
+def keep_freed_memory() -> None:
+    """Have glibc's malloc keep up to 512 MiB that this process frees, and reuse it, for as long as the process lives.
+
+    By default it hands large temporaries back to the system and faults fresh pages in for the next, in every layer of
+    every step: a tenth of a step's time at 64 rows of SmolLM2-135M. Another C library is left as it is.
+    """
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except (AttributeError, OSError, TypeError):
+        return
+    mallopt(_M_MMAP_THRESHOLD, 32 * 2**20)  # the most that every glibc takes
+    mallopt(_M_TRIM_THRESHOLD, 512 * 2**20)
 
 
 def block_limit(block_bytes: int, cache_gib: float | None, device: torch.device) -> int:
