@@ -7,18 +7,24 @@ SEED ?= 0
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup quickstart test test-slow test-faults gpu-check lint format clean
+.PHONY: help setup setup-dev quickstart test test-slow test-faults gpu-check lint format clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 
-$(VENV)/.installed: pyproject.toml constraints.txt
+$(VENV)/.installed: pyproject.toml constraints.txt  # what trains and evaluates
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Rethink needs Python 3.11 or newer; this is " + sys.version)'
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install -q --disable-pip-version-check -e . -c constraints.txt
+	touch $@
+
+$(VENV)/.installed-dev: $(VENV)/.installed  # what tests and lints, and every extra that a CPU can use
 	$(BIN)/python -m pip install -q --disable-pip-version-check -e '.[dev]' -c constraints.txt
 	touch $@
 
 setup: $(VENV)/.installed  ## create .venv and install the project with its pinned dependencies
+
+setup-dev: $(VENV)/.installed-dev  ## what the tests need as well
 
 quickstart: setup  ## train the small model on both tasks, evaluate, write the report (15 minutes on 2 cores)
 	ACCELERATE_USE_CPU=1 OMP_NUM_THREADS=1 $(BIN)/torchrun --standalone --nproc_per_node 2 -m train \
@@ -26,24 +32,24 @@ quickstart: setup  ## train the small model on both tasks, evaluate, write the r
 	$(BIN)/python scripts/evaluate.py --run runs/$(RUN)
 	$(BIN)/python scripts/report.py runs/$(RUN)
 
-test: setup  ## the test suite (under 10 minutes on 2 cores)
+test: setup-dev  ## the test suite (under 10 minutes on 2 cores)
 	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -n auto -m "not slow and not gpu"
 
-test-slow: setup  ## the long checks as well
+test-slow: setup-dev  ## the long checks as well
 	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -n auto -m "not faults"
 
-test-faults: setup  ## break runs off at random moments and resume them (6 minutes on 2 cores)
+test-faults: setup-dev  ## break runs off at random moments and resume them (6 minutes on 2 cores)
 	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -s -m faults tests/train/test_faults.py
 
-gpu-check: setup  ## test and time the rollout engine on this machine's GPU: one table
+gpu-check: setup-dev  ## test and time the rollout engine on this machine's GPU: one table
 	$(BIN)/python scripts/gpu_check.py $(ARGS)
 
-lint: setup  ## ruff and mypy
+lint: setup-dev  ## ruff and mypy
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-format: setup  ## rewrite the code in the house format
+format: setup-dev  ## rewrite the code in the house format
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
