@@ -53,10 +53,15 @@ def main() -> None:
 
 
 def seed_texts() -> list[str]:
-    """Answers and whole completions made to fool a verifier."""
+    """Answers and whole completions made to fool a verifier, the very long ones cut short."""
     lines = (ROOT / "tests" / "data" / "exploits.jsonl").read_text().splitlines()
-    texts = [entry["text"] * entry.get("times", 1) for entry in map(json.loads, lines)]
-    return [*texts, *(f"<think> hm</think> {text}" for text in texts)]
+    texts = []
+    for entry in map(json.loads, lines):
+        rest = entry.get("unit", "") * min(entry.get("times", 0), 50) + entry.get("then", "")
+        if "answer" in entry:
+            texts.append(entry["answer"] + rest)
+        texts.append(entry.get("completion", "<think> hm</think> " + entry.get("answer", "")) + rest)
+    return texts
 
 
 if __name__ == "__main__":
