@@ -2,6 +2,8 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install -q --disable-pip-version-check
+LOCKED := $(PIP) --no-deps --require-hashes
 RUN ?= quickstart
 SEED ?= 0
 ARGS ?=
@@ -12,14 +14,17 @@ ARGS ?=
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 
-$(VENV)/.installed: pyproject.toml constraints.txt  # what trains and evaluates
+$(VENV)/.installed: pyproject.toml requirements.txt requirements-cuda.txt  # what trains and evaluates
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Rethink needs Python 3.11 or newer; this is " + sys.version)'
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install -q --disable-pip-version-check -e . -c constraints.txt
+	$(LOCKED) -r requirements.txt
+	! grep -qs '^Requires-Dist: cuda-' $(VENV)/lib/python3*/site-packages/torch-*.dist-info/METADATA || $(LOCKED) -r requirements-cuda.txt
+	$(PIP) --no-deps --no-build-isolation -e .
+	$(BIN)/python -m pip check -q
 	touch $@
 
-$(VENV)/.installed-dev: $(VENV)/.installed  # what tests and lints, and every extra that a CPU can use
-	$(BIN)/python -m pip install -q --disable-pip-version-check -e '.[dev]' -c constraints.txt
+$(VENV)/.installed-dev: $(VENV)/.installed constraints.txt  # what tests and lints, and every extra that a CPU can use
+	$(PIP) -e '.[dev]' -c constraints.txt
 	touch $@
 
 setup: $(VENV)/.installed  ## create .venv and install the project with its pinned dependencies
