@@ -14,9 +14,10 @@ ARGS ?=
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 
-$(VENV)/.installed: pyproject.toml requirements.txt requirements-cuda.txt  # what trains and evaluates
+$(VENV)/.installed: pyproject.toml $(wildcard requirements*.txt)  # what trains and evaluates
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Rethink needs Python 3.11 or newer; this is " + sys.version)'
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	command -v nvidia-smi || $(LOCKED) -r requirements-cpu.txt 2> /dev/null || echo "torch for a CPU alone is not to be had; taking PyPI's build"
 	$(LOCKED) -r requirements.txt
 	! grep -qs '^Requires-Dist: cuda-' $(VENV)/lib/python3*/site-packages/torch-*.dist-info/METADATA || $(LOCKED) -r requirements-cuda.txt
 	$(PIP) --no-deps --no-build-isolation -e .

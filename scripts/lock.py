@@ -4,8 +4,9 @@
     python scripts/lock.py
 
 Versions are those of constraints.txt; run this after a change there or in pyproject.toml's dependencies. The lists hold
-for Linux, macOS and Windows and for every Python from 3.11 on. `requirements-cuda.txt` is what PyPI's build of torch
-for Linux needs beside `requirements.txt`; builds for a CPU need none of it.
+for Linux, macOS and Windows and for every Python from 3.11 on. `requirements-cpu.txt` is torch for Linux without CUDA,
+which PyPI does not have; where pip finds it elsewhere, it goes first. `requirements-cuda.txt` is what PyPI's build of
+torch for Linux needs beside `requirements.txt`.
 """
 
 import re
@@ -16,8 +17,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 HEADER = "# Written by scripts/lock.py; install with: pip install --no-deps --require-hashes -r {name}\n"
 CUDA = re.compile(r"(?:nvidia|cuda)-|triton==")
-# PyTorch publishes its builds for a CPU apart from PyPI. The first one was hashed from the wheel itself, the others
-# are the same in several independent projects' lock files.
+# PyTorch's own builds for a CPU. The first one was hashed from the wheel itself; the others are the same in several
+# independent projects' lock files.
 TORCH = "2.13.0"
 TORCH_FOR_A_CPU = {
     "cp311-manylinux_2_28_x86_64": "6746dbcbeb526eb61330b76b41ff1b4eb848951103a892eeb080dfa2b264667b",
@@ -32,7 +33,7 @@ TORCH_FOR_A_CPU = {
 
 
 def main() -> int:
-    """Write both files; returns the exit code."""
+    """Write the files; returns the exit code."""
     command = ["uv", "pip", "compile", "pyproject.toml", "--constraints", "constraints.txt", "--universal"]
     options = ["--python-version", "3.11", "--generate-hashes", "--no-header", "--no-annotate", "--quiet"]
     try:
@@ -46,19 +47,15 @@ def main() -> int:
     if not any(package.startswith(f"torch=={TORCH} ") for package in packages):
         print(f"error: torch is no longer {TORCH}; put its builds for a CPU into scripts/lock.py.", file=sys.stderr)
         return 2
-    packages = [with_cpu_builds(package) if package.startswith("torch==") else package for package in packages]
+    hashes = [f"--hash=sha256:{digest}" for digest in TORCH_FOR_A_CPU.values()]
     for name, chosen in (
+        ("requirements-cpu.txt", [" \\\n    ".join([f"torch=={TORCH}+cpu ; sys_platform == 'linux'", *hashes])]),
         ("requirements.txt", [package for package in packages if not CUDA.match(package)]),
         ("requirements-cuda.txt", [package for package in packages if CUDA.match(package)]),
     ):
         (ROOT / name).write_text(HEADER.format(name=name) + "\n".join(chosen) + "\n")
         print(f"{name}: {len(chosen)} packages")
     return 0
-
-
-def with_cpu_builds(package: str) -> str:
-    """The entry of torch with the hashes of its builds for a CPU."""
-    return package + "".join(f" \\\n    --hash=sha256:{digest}" for digest in TORCH_FOR_A_CPU.values())
 
 
 if __name__ == "__main__":
