@@ -21,10 +21,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-import yaml
-
 from eval.estimators import Estimate, wilson
 from eval.seeds import across_seeds
+from train.untrusted import read_yaml
 
 Verdict = Literal["supported", "not supported", "inconclusive"]
 
@@ -237,9 +236,9 @@ def _at(found: Any, keys: Sequence[str]) -> Estimate | None:
 
 def _config(run: Path) -> dict[str, Any]:
     try:
-        return dict(yaml.safe_load((run / "config.yaml").read_text()))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError, TypeError, ValueError) as error:
-        raise ValueError(f"{run} is no run folder: its config.yaml cannot be read ({type(error).__name__}).") from None
+        return dict(read_yaml(run / "config.yaml"))
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{run} is no run folder: its config.yaml cannot be read ({error}).") from None
 
 
 def _words(run: Path) -> list[str]:
