@@ -1,4 +1,4 @@
-"""The source itself: nothing in it hands text to an interpreter or a shell, unpickles, or trusts code from elsewhere."""
+"""The source itself: nothing in it hands text to an interpreter or a shell, unpickles, or runs code from elsewhere."""
 
 import ast
 from pathlib import Path
