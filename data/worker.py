@@ -1,0 +1,100 @@
+"""The inside of one worker of a pool: reads requests, calls one function, writes replies, each one line of JSON.
+
+Started by `data.worker_pool` as `python -m data.worker MODULE:FUNCTION MEMORY_MIB SECONDS PARENT`. It limits its own
+memory; its time is limited by the pool, which kills it. The kernel ends it where the pool cannot any more: with the
+pool's process, and after its share of processor time.
+"""
+
+import ctypes
+import importlib
+import json
+import math
+import os
+import resource
+import signal
+import sys
+from collections.abc import Callable
+from typing import Any
+
+PR_SET_PDEATHSIG = 1  # prctl(2)
+
+
+def main() -> None:
+    """Serve until the pool closes its end, or until so much memory is held that a fresh worker is safer."""
+    target, memory_mib, seconds, parent = sys.argv[1:]
+    memory = int(memory_mib) * 2**20
+    channel = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)  # what the function prints is no reply
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)  # meant for the run, which still needs its verdicts to stop in order
+    die_with_parent(int(parent))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
+    try:
+        function = load(target)
+    except Exception as error:
+        write(channel, {"error": describe(error)})
+        os._exit(1)
+    write(channel, {})
+    for line in sys.stdin.buffer:
+        limit_processor_time(float(seconds) + 1)
+        reply = answer(function, line)
+        reply["last"] = memory_held() > memory / 2
+        write(channel, reply)
+        if reply["last"]:
+            break
+    os._exit(0)  # no destructor of a library has anything left to say
+
+
+def die_with_parent(parent: int) -> None:
+    """Have the kernel end this process when the thread that started it ends, however that comes about."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:  # it ended before the kernel was asked
+        os._exit(0)
+
+
+def limit_processor_time(seconds: float) -> None:
+    """Let the kernel end this process after so many more seconds of processor time, to the next whole one."""
+    usage = resource.getrusage(resource.RUSAGE_SELF)
+    used = math.ceil(usage.ru_utime + usage.ru_stime + seconds)
+    resource.setrlimit(resource.RLIMIT_CPU, (used, resource.RLIM_INFINITY))
+
+
+def memory_held() -> int:
+    """Bytes of memory that this process holds; 0 where the system does not say."""
+    if sys.platform != "linux":
+        return 0
+    with open("/proc/self/statm") as statm:
+        return int(statm.read().split()[1]) * resource.getpagesize()
+
+
+def load(target: str) -> Callable[[Any], Any]:
+    """The function that `MODULE:FUNCTION` names."""
+    module, _, name = target.partition(":")
+    return getattr(importlib.import_module(module), name)
+
+
+def answer(function: Callable[[Any], Any], line: bytes) -> dict[str, Any]:
+    """The reply to one request."""
+    try:
+        return {"value": function(json.loads(line))}
+    except MemoryError:
+        return {"error": "out of memory"}
+    except Exception as error:
+        return {"error": describe(error)}
+
+
+def describe(error: Exception) -> str:
+    """The error in one line of bounded length."""
+    return f"{type(error).__name__}: {error}"[:500]
+
+
+def write(channel: Any, reply: dict[str, Any]) -> None:
+    """Send one reply."""
+    channel.write(json.dumps(reply).encode() + b"\n")
+    channel.flush()
+
+
+if __name__ == "__main__":
+    main()

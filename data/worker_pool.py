@@ -1,0 +1,209 @@
+"""A pool of worker processes for what may hang or eat all memory, such as symbolic mathematics.
+
+Each worker answers one request at a time. One that takes too long is killed from outside, because nothing inside a
+process can be relied on: a signal handler runs neither off the main thread nor within one long operation of C. The
+request gets an error for its reply, another worker is started, and the pool lives on.
+
+Requests and replies are JSON lines over pipes: nothing that a worker sends is ever unpickled.
+"""
+
+import functools
+import json
+import os
+import queue
+import selectors
+import subprocess
+import sys
+import threading
+import time
+import weakref
+from collections.abc import Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass
+from typing import Any
+
+START_SECONDS = 120.0  # for the imports of a worker, on a machine that is busy or has a slow disk
+MAX_REPLY_BYTES = 2**20
+CHUNK = 2**16
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What the function returned; or in `error` why there is no value, in a few words."""
+
+    value: Any = None
+    error: str | None = None
+
+
+class WorkerPool:
+    """Calls `target`, "package.module:function", in up to `workers` processes. Any thread may ask.
+
+    The function takes one JSON value and returns one; no request may take longer than `seconds`, and no worker more
+    than `memory_mib` of address space. Processes start with the first request, and end with the pool or with this
+    process, even where that is killed. In a forked child the pool is empty and starts workers of its own.
+    """
+
+    def __init__(self, target: str, *, seconds: float, memory_mib: int = 1024, workers: int | None = None) -> None:
+        self.target = target
+        self.seconds = seconds
+        self.memory_mib = memory_mib
+        self.workers = workers or default_workers()
+        self._empty()
+        os.register_at_fork(after_in_child=functools.partial(_forked, weakref.ref(self)))
+
+    def _empty(self) -> None:
+        self._lock = threading.Lock()
+        self._jobs: queue.SimpleQueue[tuple[bytes, Future[Reply]] | None] = queue.SimpleQueue()
+        self._threads: list[threading.Thread] = []
+
+    def ask(self, request: Any) -> Reply:
+        """The reply to one request; waits for it."""
+        return self.ask_all([request])[0]
+
+    def ask_all(self, requests: Sequence[Any]) -> list[Reply]:
+        """The replies to the requests, in their order, worked out by all workers at once."""
+        self._start_threads()
+        futures: list[Future[Reply]] = []
+        for request in requests:
+            futures.append(Future())
+            self._jobs.put((json.dumps(request).encode() + b"\n", futures[-1]))
+        return [future.result() for future in futures]
+
+    def close(self) -> None:
+        """End the workers, once they have done what was asked of them. The pool may be asked again."""
+        with self._lock:
+            threads, self._threads = self._threads, []
+            for _ in threads:
+                self._jobs.put(None)
+        for thread in threads:
+            thread.join()
+
+    def _start_threads(self) -> None:
+        """One thread for each worker, which lives as long as it: the kernel ends a worker with its thread."""
+        with self._lock:
+            while len(self._threads) < self.workers:
+                thread = threading.Thread(target=self._serve, args=(self._jobs,), name="worker pool", daemon=True)
+                self._threads.append(thread)
+                thread.start()
+
+    def _serve(self, jobs: queue.SimpleQueue[tuple[bytes, Future[Reply]] | None]) -> None:
+        worker: _Worker | None = None
+        while job := jobs.get():
+            line, future = job
+            try:
+                worker = worker or _Worker(self.target, self.memory_mib, self.seconds)
+                future.set_result(worker.ask(line))
+            except Exception as error:  # such as no process to be had: whoever asked must not wait for ever
+                future.set_result(Reply(error=f"{type(error).__name__}: {error}"))
+                if worker:
+                    worker.end()
+            if worker and worker.ended:
+                worker = None
+        if worker:
+            worker.end()
+
+
+def _forked(pool: "weakref.ref[WorkerPool]") -> None:
+    """Leave the workers to the parent; neither its threads nor the state of its locks came along."""
+    if kept := pool():
+        kept._empty()
+
+
+class _Lost(Exception):
+    """A worker gave no reply; the message says why."""
+
+
+class _Worker:
+    """One worker process, and the two pipes to it."""
+
+    def __init__(self, target: str, memory_mib: int, seconds: float) -> None:
+        self.seconds = seconds
+        self.memory_mib = memory_mib
+        self.ended = False
+        self.buffer = b""
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "data.worker", target, str(memory_mib), str(seconds), str(os.getpid())],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            bufsize=0,
+            env=os.environ | {"PYTHONPATH": os.pathsep.join(path or os.getcwd() for path in sys.path)},
+        )
+        assert self.process.stdin and self.process.stdout
+        self.into, self.out = self.process.stdin.fileno(), self.process.stdout.fileno()
+        os.set_blocking(self.into, False)
+        os.set_blocking(self.out, False)
+        try:
+            told = self._exchange(b"", START_SECONDS)
+        except _Lost as lost:
+            told = {"error": str(lost)}
+        if "error" in told:
+            self.end()
+            raise RuntimeError(f"no worker could be started for {target}: {told['error']}")
+
+    def ask(self, line: bytes) -> Reply:
+        """The reply to one request. `ended` says afterwards whether this worker can be asked again."""
+        try:
+            told = self._exchange(line, self.seconds)
+        except _Lost as lost:
+            self.end()
+            return Reply(error=str(lost))
+        if told["last"]:
+            self.end()
+        error = told.get("error")
+        if error == "out of memory":
+            error = f"ran out of memory (limit {self.memory_mib} MiB)"
+        return Reply(told.get("value"), error)
+
+    def end(self) -> None:
+        """Kill the process and wait for it."""
+        self.ended = True
+        self.process.kill()
+        self.process.wait()
+        for pipe in (self.process.stdin, self.process.stdout):
+            if pipe:
+                pipe.close()
+
+    def _exchange(self, line: bytes, seconds: float) -> dict[str, Any]:
+        """Write a line and read one. Raises _Lost where no reply comes in time, or none at all."""
+        deadline = time.monotonic() + seconds
+        unsent = memoryview(line)
+        with selectors.DefaultSelector() as selector:
+            selector.register(self.out, selectors.EVENT_READ)
+            if line:
+                selector.register(self.into, selectors.EVENT_WRITE)
+            while b"\n" not in self.buffer:
+                left = deadline - time.monotonic()
+                if left <= 0:
+                    raise _Lost(f"timed out after {seconds:g} s")
+                for key, _ in selector.select(left):
+                    if key.fd == self.out:
+                        self._read()
+                    else:
+                        unsent = self._write(unsent)
+                        if not unsent:
+                            selector.unregister(self.into)
+        reply, self.buffer = self.buffer.split(b"\n", 1)
+        return json.loads(reply)
+
+    def _read(self) -> None:
+        chunk = os.read(self.out, CHUNK)
+        if not chunk:
+            status = self.process.wait(START_SECONDS)
+            raise _Lost(f"the worker died ({f'signal {-status}' if status < 0 else f'exit code {status}'})")
+        self.buffer += chunk
+        if len(self.buffer) > MAX_REPLY_BYTES:
+            raise _Lost(f"a reply of more than {MAX_REPLY_BYTES} bytes")
+
+    def _write(self, unsent: memoryview) -> memoryview:
+        try:
+            return unsent[os.write(self.into, unsent[:CHUNK]) :]
+        except BrokenPipeError:
+            return unsent[:0]  # it died: reading will find that out, and how
+
+
+def default_workers() -> int:
+    """Processors that this process may count on: those of the machine, shared out over its ranks; at most 8."""
+    ranks = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    processors = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
+    return max(1, min(8, processors // ranks))
