@@ -7,11 +7,13 @@ request gets an error for its reply, another worker is started, and the pool liv
 Requests and replies are JSON lines over pipes: nothing that a worker sends is ever unpickled.
 """
 
+import contextlib
 import functools
 import json
 import os
 import queue
 import selectors
+import signal
 import subprocess
 import sys
 import threading
@@ -86,21 +88,20 @@ class WorkerPool:
                 self._threads.append(thread)
                 thread.start()
 
-    def _serve(self, jobs: queue.SimpleQueue[tuple[bytes, Future[Reply]] | None]) -> None:
-        worker: _Worker | None = None
+    def _serve(self, jobs: "queue.SimpleQueue[tuple[bytes, Future[Reply]] | None]") -> None:
+        place: _Place | None = None
         while job := jobs.get():
             line, future = job
             try:
-                worker = worker or _Worker(self.target, self.memory_mib, self.seconds)
-                future.set_result(worker.ask(line))
+                place = place or _Place(self.target, self.memory_mib, self.seconds)
+                future.set_result(place.ask(line))
             except Exception as error:  # such as no process to be had: whoever asked must not wait for ever
                 future.set_result(Reply(error=f"{type(error).__name__}: {error}"))
-                if worker:
-                    worker.end()
-            if worker and worker.ended:
-                worker = None
-        if worker:
-            worker.end()
+                if place:
+                    place.close()
+                place = None
+        if place:
+            place.close()
 
 
 def _forked(pool: "weakref.ref[WorkerPool]") -> None:
@@ -109,19 +110,16 @@ def _forked(pool: "weakref.ref[WorkerPool]") -> None:
         kept._empty()
 
 
-class _Lost(Exception):
-    """A worker gave no reply; the message says why."""
-
-
-class _Worker:
-    """One worker process, and the two pipes to it."""
+class _Place:
+    """One place in the pool: a keeper process (`data.worker`), the pipes to it, and its worker of the moment."""
 
     def __init__(self, target: str, memory_mib: int, seconds: float) -> None:
+        self.target = target
         self.seconds = seconds
         self.memory_mib = memory_mib
-        self.ended = False
+        self.worker: int | None = None  # its process id, once it is ready
         self.buffer = b""
-        self.process = subprocess.Popen(
+        self.keeper = subprocess.Popen(
             [sys.executable, "-m", "data.worker", target, str(memory_mib), str(seconds), str(os.getpid())],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -129,43 +127,58 @@ class _Worker:
             bufsize=0,
             env=os.environ | {"PYTHONPATH": os.pathsep.join(path or os.getcwd() for path in sys.path)},
         )
-        assert self.process.stdin and self.process.stdout
-        self.into, self.out = self.process.stdin.fileno(), self.process.stdout.fileno()
+        assert self.keeper.stdin and self.keeper.stdout
+        self.into, self.out = self.keeper.stdin.fileno(), self.keeper.stdout.fileno()
         os.set_blocking(self.into, False)
         os.set_blocking(self.out, False)
-        try:
-            told = self._exchange(b"", START_SECONDS)
-        except _Lost as lost:
-            told = {"error": str(lost)}
-        if "error" in told:
-            self.end()
-            raise RuntimeError(f"no worker could be started for {target}: {told['error']}")
 
     def ask(self, line: bytes) -> Reply:
-        """The reply to one request. `ended` says afterwards whether this worker can be asked again."""
+        """The reply to one request. Raises RuntimeError where the place is no more."""
+        while self.worker is None:
+            told = self._exchange(b"", START_SECONDS)
+            if told is None or "failed" in told:
+                raise RuntimeError(f"no worker could be started for {self.target}: {(told or {}).get('failed')}")
+            self.worker = told.get("worker")  # passing over what is left of the one before
         try:
             told = self._exchange(line, self.seconds)
-        except _Lost as lost:
-            self.end()
-            return Reply(error=str(lost))
+        except ValueError as endless:
+            self._kill()
+            return Reply(error=str(endless))
+        if told is None:
+            self._kill()
+            return Reply(error=f"timed out after {self.seconds:g} s")
+        if "ended" in told:
+            self.worker = None
+            status = told["ended"]
+            how = f"signal {-status}" if status < 0 else f"exit code {status}"
+            return Reply(error=f"the worker ended ({how})")
         if told["last"]:
-            self.end()
+            self.worker = None
         error = told.get("error")
         if error == "out of memory":
             error = f"ran out of memory (limit {self.memory_mib} MiB)"
         return Reply(told.get("value"), error)
 
-    def end(self) -> None:
-        """Kill the process and wait for it."""
-        self.ended = True
-        self.process.kill()
-        self.process.wait()
-        for pipe in (self.process.stdin, self.process.stdout):
+    def close(self) -> None:
+        """Kill keeper and worker, and wait for the keeper."""
+        if self.worker:
+            self._kill()
+        self.keeper.kill()
+        self.keeper.wait()
+        for pipe in (self.keeper.stdin, self.keeper.stdout):
             if pipe:
                 pipe.close()
 
-    def _exchange(self, line: bytes, seconds: float) -> dict[str, Any]:
-        """Write a line and read one. Raises _Lost where no reply comes in time, or none at all."""
+    def _kill(self) -> None:
+        assert self.worker
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(self.worker, signal.SIGKILL)
+        self.worker = None
+
+    def _exchange(self, line: bytes, seconds: float) -> dict[str, Any] | None:
+        """Write a line and read one; None where none comes in time. Raises ValueError for one without end, and
+        RuntimeError where the keeper has died.
+        """
         deadline = time.monotonic() + seconds
         unsent = memoryview(line)
         with selectors.DefaultSelector() as selector:
@@ -175,12 +188,12 @@ class _Worker:
             while b"\n" not in self.buffer:
                 left = deadline - time.monotonic()
                 if left <= 0:
-                    raise _Lost(f"timed out after {seconds:g} s")
+                    return None
                 for key, _ in selector.select(left):
                     if key.fd == self.out:
                         self._read()
                     else:
-                        unsent = self._write(unsent)
+                        unsent = unsent[os.write(self.into, unsent[:CHUNK]) :]
                         if not unsent:
                             selector.unregister(self.into)
         reply, self.buffer = self.buffer.split(b"\n", 1)
@@ -189,17 +202,11 @@ class _Worker:
     def _read(self) -> None:
         chunk = os.read(self.out, CHUNK)
         if not chunk:
-            status = self.process.wait(START_SECONDS)
-            raise _Lost(f"the worker died ({f'signal {-status}' if status < 0 else f'exit code {status}'})")
+            raise RuntimeError("the keeper of a worker died")
         self.buffer += chunk
         if len(self.buffer) > MAX_REPLY_BYTES:
-            raise _Lost(f"a reply of more than {MAX_REPLY_BYTES} bytes")
-
-    def _write(self, unsent: memoryview) -> memoryview:
-        try:
-            return unsent[os.write(self.into, unsent[:CHUNK]) :]
-        except BrokenPipeError:
-            return unsent[:0]  # it died: reading will find that out, and how
+            self.buffer = b""
+            raise ValueError(f"a reply of more than {MAX_REPLY_BYTES} bytes")
 
 
 def default_workers() -> int:
