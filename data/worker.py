@@ -4,14 +4,13 @@ Started by `data.worker_pool` as `python -m data.worker MODULE:FUNCTION MEMORY_M
 worker, which reads requests and writes replies, each one line of JSON, until the pool kills it or it ends; then the
 keeper says so and forks the next, whose imports are done. So a killed worker costs milliseconds.
 
-A worker limits its own memory; its time is limited by the pool. The kernel ends it where the pool cannot any more: with
-the pool's thread, and after its share of processor time.
+A worker's memory and processor time are limited by the kernel, so that how busy the machine is does not decide a
+verdict; what sleeps is ended by the pool. The kernel also ends a worker with the pool's thread, however that ends.
 """
 
 import ctypes
 import importlib
 import json
-import math
 import os
 import resource
 import signal
@@ -55,8 +54,9 @@ def serve(function: Callable[[Any], Any], channel: Any, memory: int, seconds: fl
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
     for line in os.fdopen(0, "rb"):
-        limit_processor_time(seconds + 1)
+        signal.setitimer(signal.ITIMER_PROF, seconds)  # counts processor time; nobody handles its signal, which kills
         reply = answer(function, line)
+        signal.setitimer(signal.ITIMER_PROF, 0)
         reply["last"] = memory_held() > memory / 2
         write(channel, reply)
         if reply["last"]:
@@ -70,13 +70,6 @@ def die_with(parent: int) -> None:
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:  # it ended before the kernel was asked
         os._exit(CLOSED)
-
-
-def limit_processor_time(seconds: float) -> None:
-    """Let the kernel end this process after so many more seconds of processor time, to the next whole one."""
-    usage = resource.getrusage(resource.RUSAGE_SELF)
-    used = math.ceil(usage.ru_utime + usage.ru_stime + seconds)
-    resource.setrlimit(resource.RLIMIT_CPU, (used, resource.RLIM_INFINITY))
 
 
 def memory_held() -> int:

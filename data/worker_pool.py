@@ -1,8 +1,8 @@
 """A pool of worker processes for what may hang or eat all memory, such as symbolic mathematics.
 
-Each worker answers one request at a time. One that takes too long is killed from outside, because nothing inside a
-process can be relied on: a signal handler runs neither off the main thread nor within one long operation of C. The
-request gets an error for its reply, another worker is started, and the pool lives on.
+Each worker answers one request at a time. One that takes too long is killed, by the kernel or by the pool: a signal
+handler inside the process could not be relied on, for it runs neither off the main thread nor within one long operation
+of C. The request gets an error for its reply, another worker is started, and the pool lives on.
 
 Requests and replies are JSON lines over pipes: nothing that a worker sends is ever unpickled.
 """
@@ -19,7 +19,7 @@ import sys
 import threading
 import time
 import weakref
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any
@@ -40,14 +40,26 @@ class Reply:
 class WorkerPool:
     """Calls `target`, "package.module:function", in up to `workers` processes. Any thread may ask.
 
-    The function takes one JSON value and returns one; no request may take longer than `seconds`, and no worker more
-    than `memory_mib` of address space. Processes start with the first request, and end with the pool or with this
-    process, even where that is killed. In a forked child the pool is empty and starts workers of its own.
+    The function takes one JSON value and returns one. No request may take more than `seconds` of processor time, nor
+    five times that by the clock (`wall_seconds`), and no worker more than `memory_mib` of address space. Processes
+    start with the first request, and end with the pool or with this process, even where that is killed. In a forked
+    child the pool is empty and starts workers of its own. `environment` adds to the variables that the workers see.
     """
 
-    def __init__(self, target: str, *, seconds: float, memory_mib: int = 1024, workers: int | None = None) -> None:
+    def __init__(
+        self,
+        target: str,
+        *,
+        seconds: float,
+        wall_seconds: float | None = None,
+        memory_mib: int = 1024,
+        workers: int | None = None,
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
         self.target = target
+        self.environment = dict(environment or {})
         self.seconds = seconds
+        self.wall_seconds = wall_seconds or 5 * seconds
         self.memory_mib = memory_mib
         self.workers = workers or default_workers()
         self._empty()
@@ -93,7 +105,7 @@ class WorkerPool:
         while job := jobs.get():
             line, future = job
             try:
-                place = place or _Place(self.target, self.memory_mib, self.seconds)
+                place = place or _Place(self)
                 future.set_result(place.ask(line))
             except Exception as error:  # such as no process to be had: whoever asked must not wait for ever
                 future.set_result(Reply(error=f"{type(error).__name__}: {error}"))
@@ -113,19 +125,23 @@ def _forked(pool: "weakref.ref[WorkerPool]") -> None:
 class _Place:
     """One place in the pool: a keeper process (`data.worker`), the pipes to it, and its worker of the moment."""
 
-    def __init__(self, target: str, memory_mib: int, seconds: float) -> None:
-        self.target = target
-        self.seconds = seconds
-        self.memory_mib = memory_mib
+    def __init__(self, pool: WorkerPool) -> None:
+        self.target, self.memory_mib = pool.target, pool.memory_mib
+        self.seconds, self.wall_seconds = pool.seconds, pool.wall_seconds
         self.worker: int | None = None  # its process id, once it is ready
         self.buffer = b""
         self.keeper = subprocess.Popen(
-            [sys.executable, "-m", "data.worker", target, str(memory_mib), str(seconds), str(os.getpid())],
+            [
+                *(sys.executable, "-m", "data.worker", self.target),
+                *(str(self.memory_mib), str(self.seconds), str(os.getpid())),
+            ],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             bufsize=0,
-            env=os.environ | {"PYTHONPATH": os.pathsep.join(path or os.getcwd() for path in sys.path)},
+            env=os.environ
+            | {"PYTHONPATH": os.pathsep.join(path or os.getcwd() for path in sys.path)}
+            | pool.environment,
         )
         assert self.keeper.stdin and self.keeper.stdout
         self.into, self.out = self.keeper.stdin.fileno(), self.keeper.stdout.fileno()
@@ -140,15 +156,17 @@ class _Place:
                 raise RuntimeError(f"no worker could be started for {self.target}: {(told or {}).get('failed')}")
             self.worker = told.get("worker")  # passing over what is left of the one before
         try:
-            told = self._exchange(line, self.seconds)
+            told = self._exchange(line, self.wall_seconds)
         except ValueError as endless:
             self._kill()
             return Reply(error=str(endless))
         if told is None:
             self._kill()
-            return Reply(error=f"timed out after {self.seconds:g} s")
+            return Reply(error=f"timed out after {self.wall_seconds:g} s")
         if "ended" in told:
             self.worker = None
+            if told["ended"] == -signal.SIGPROF:
+                return Reply(error=f"timed out after {self.seconds:g} s of processor time")
             status = told["ended"]
             how = f"signal {-status}" if status < 0 else f"exit code {status}"
             return Reply(error=f"the worker ended ({how})")
