@@ -1,7 +1,9 @@
 """A weighted mixture of tasks, and the problems of its train, validation and test splits (`data.splits`)."""
 
+import functools
 import random
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -12,8 +14,19 @@ from data.splits import SHARES, problems_of, split_of
 from data.task import Split, Task
 from data.tasks import get_task, load_task, own
 
-__all__ = ["SHARES", "Part", "Split", "demonstrations", "draw_problems", "judge", "load_mixture", "split_of"]
+__all__ = [
+    "SHARES",
+    "Part",
+    "Split",
+    "demonstrations",
+    "draw_problems",
+    "judge",
+    "judge_all",
+    "load_mixture",
+    "split_of",
+]
 
+JUDGED_AT_ONCE = 16  # more than any machine has workers for
 PATIENCE = 5_000  # draws without a new problem after which a task counts as exhausted
 _READ: dict[tuple[str, str], Mapping[Split, Sequence[Problem]]] = {}  # fixed sets, by task and settings
 
@@ -30,7 +43,7 @@ class Part:
 def load_mixture(spec: Mapping[str, Mapping[str, Any] | None]) -> list[Part]:
     """Read `{task: {weight: 1, setting: value, ...}}`. Raises ValueError naming what is unknown or out of range.
 
-    A module of the user's own that it names is imported.
+    A module of the user's own that it names is imported, and a fixed set is read.
     """
     if not isinstance(spec, Mapping) or not spec:
         raise ValueError(f"tasks is {spec!r}; expected a mapping such as {{countdown: {{numbers: 3}}}}.")
@@ -46,6 +59,8 @@ def load_mixture(spec: Mapping[str, Mapping[str, Any] | None]) -> list[Part]:
         parts.append(Part(name, float(weight), read_settings(f"tasks.{name}", task.settings, settings)))
         if name in own.LOADED:
             own.try_out(task, parts[-1].settings)
+        elif task.problems:
+            _all_problems(parts[-1])
     return parts
 
 
@@ -73,7 +88,7 @@ def draw_problems(
 def _draw(part: Part, split: Split, count: int, seed: int, order: int, at_most: bool) -> list[Problem]:
     rng = random.Random(f"{seed}|{order}|{split}|{part.task}")
     task = get_task(part.task)
-    found = _generate(task, part, split, count, seed, rng) if task.generate else _choose(task, part, split, seed, rng)
+    found = _generate(task, part, split, count, seed, rng) if task.generate else _choose(part, split, seed, rng)
     problems = [replace(problem, task=part.task) for problem in found[:count]]
     if len(problems) == count or (problems and at_most and split != "train"):
         return problems
@@ -100,15 +115,21 @@ def _generate(task: Task, part: Part, split: Split, count: int, seed: int, rng: 
     return list(found.values())
 
 
-def _choose(task: Task, part: Part, split: Split, seed: int, rng: random.Random) -> list[Problem]:
-    """All problems of a fixed set, shuffled. It is read once in a process."""
-    assert task.problems
-    key = (part.task, repr(part.settings))
-    if key not in _READ:
-        _READ[key] = task.problems(part.settings)
-    found = problems_of(_READ[key], split, seed)
+def _choose(part: Part, split: Split, seed: int, rng: random.Random) -> list[Problem]:
+    """All problems of a fixed set's split, shuffled."""
+    found = problems_of(_all_problems(part), split, seed)
     rng.shuffle(found)
     return found
+
+
+def _all_problems(part: Part) -> Mapping[Split, Sequence[Problem]]:
+    """The problems of a fixed set, which is read once in a process."""
+    key = (part.task, repr(part.settings))
+    if key not in _READ:
+        task = get_task(part.task)
+        assert task.problems
+        _READ[key] = task.problems(part.settings)
+    return _READ[key]
 
 
 def judge(problem: Problem, completion: str, *, thinking_opened: bool = False) -> tuple[Response, Verdict]:
@@ -123,6 +144,15 @@ def judge(problem: Problem, completion: str, *, thinking_opened: bool = False) -
         return response, get_task(problem.task).verify(problem, response.answer)
     except Exception as error:  # whatever a verifier dies of must not end a run of hours; it is counted and shown
         return response, Verdict(False, False, "the verifier failed", error=f"{type(error).__name__}: {error}")
+
+
+def judge_all(
+    problems: Sequence[Problem], completions: Sequence[str], *, thinking_opened: bool = False
+) -> list[tuple[Response, Verdict]]:
+    """`judge` for many completions, each of its problem; verifiers that wait for a process wait at the same time."""
+    with ThreadPoolExecutor(JUDGED_AT_ONCE) as threads:
+        asked = functools.partial(judge, thinking_opened=thinking_opened)
+        return list(threads.map(asked, problems, completions))
 
 
 def demonstrations(parts: list[Part], count: int, seed: int, *, order: int = 0) -> list[tuple[Problem, str]]:
