@@ -4,7 +4,7 @@ import unicodedata
 from dataclasses import dataclass
 
 OPEN, CLOSE = "<think>", "</think>"
-MAX_ANSWER_CHARACTERS = 2_000
+MAX_ANSWER_CHARACTERS = 16_000  # a solution in words, or a program; each task bounds its own further
 BLANKS = "\u115f\u1160\u2800\u3164\uffa0"  # show nothing, though Unicode counts them among letters and signs
 
 

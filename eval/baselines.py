@@ -22,7 +22,7 @@ from data.mixture import demonstrations, judge
 from data.problem import Problem, Verdict
 from data.tasks import get_task
 from eval.candidate import Candidate
-from eval.samples import describe, sample_checkpoint
+from eval.samples import NOT_TRACED, NOT_WORDED, describe, sample_checkpoint
 from eval.source import Source
 from train.prompts import messages, opens_thinking, prompt_ids
 from train.rollout.interface import Rollout, Sampling
@@ -115,7 +115,7 @@ def _few_shot(
         prompt_ids(tokenizer, [*shots[problem.task], *messages(problem, source.system_prompt)]) for problem in problems
     ]
     rollouts = candidate.backend.generate(prompts, samples, sampling, progress)
-    return [describe(problems[place // samples], rollout, tokenizer, opened) for place, rollout in enumerate(rollouts)]
+    return describe([problem for problem in problems for _ in range(samples)], rollouts, tokenizer, opened)
 
 
 def _shots(source: Source, tasks: set[str]) -> dict[str, list[dict[str, str]]]:
@@ -161,7 +161,7 @@ def _step_by_step(
 
 def _question(problem: Problem) -> list[dict[str, str]]:
     """The question in plain words, with nothing of how to think or what to write."""
-    return [{"role": "user", "content": f"{get_task(problem.task).QUESTION}\n{problem.prompt}"}]
+    return [{"role": "user", "content": f"{get_task(problem.task).question}\n{problem.prompt}".strip()}]
 
 
 def _row(problem: Problem, thought: Rollout, answer: Rollout, tokenizer: PreTrainedTokenizerBase) -> Row:
@@ -171,7 +171,6 @@ def _row(problem: Problem, thought: Rollout, answer: Rollout, tokenizer: PreTrai
     verdict = _verdict(problem, cleaned)
     special = set(tokenizer.all_special_ids)
     thinking, answering = (sum(t not in special for t in rollout.token_ids) for rollout in (thought, answer))
-    nothing = dict.fromkeys(("attempts", "steps", "right_steps", "slips", "repairs", "subgoals"), 0)
     return {
         "problem": problem.to_json(),
         "task": problem.task,
@@ -185,9 +184,8 @@ def _row(problem: Problem, thought: Rollout, answer: Rollout, tokenizer: PreTrai
         "truncated": False,  # a thought that was cut off is still asked for its answer
         "thinking_tokens": thinking,
         "answer_tokens": answering,
-        "first_correct": None,
-        "right_attempt": False,
-        **nothing,
+        **NOT_TRACED,
+        **NOT_WORDED,
     }
 
 

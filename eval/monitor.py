@@ -103,7 +103,7 @@ def lacks_work(problem: Problem, thinking: str, answer: str) -> bool:
     """Whether the answer, whatever its form, is right and no stated work arrives at it."""
     if not is_right(problem, answer):
         return False
-    trace = get_task(problem.task).parse_trace(problem, thinking)
+    trace = get_task(problem.task).trace(problem, thinking)
     in_prose = all(step.judged_wrong is None for step in trace.steps) and not any(
         attempt.judged_correct is not None for attempt in trace.attempts
     )
@@ -147,7 +147,7 @@ def drifts(problem: Problem, thinking: str, answer: str) -> bool:
     borrowed = [word for word in words if word in FUNCTION_WORDS]
     if len(set(borrowed)) >= 3 and len(borrowed) / len(words) > 0.2:
         return True
-    known = set(get_task(problem.task).WORDS)
+    known = set(get_task(problem.task).words)
     return set(words) <= known and _outside_grammar(thinking) > BROKEN
 
 

@@ -46,10 +46,15 @@ class Completion:
         """Whether it ended by itself with the right answer."""
         return self.ended and self.judged[1].correct
 
+    @property
+    def traced(self) -> bool:
+        """Whether the task can take a thinking apart."""
+        return get_task(self.problem.task).parse_trace is not None
+
     @cached_property
     def trace(self) -> Trace:
-        """The thinking taken apart."""
-        return get_task(self.problem.task).parse_trace(self.problem, self.thinking)
+        """The thinking taken apart; empty where the task cannot."""
+        return get_task(self.problem.task).trace(self.problem, self.thinking)
 
 
 @dataclass(frozen=True)

@@ -116,7 +116,7 @@ def cold_start(
 
 def judgement_ids(tokenizer: PreTrainedTokenizerBase, run: RunConfig) -> list[int]:
     """Ids of the tasks' judgement words, with and without the space before them, where they are single tokens."""
-    words = {space + word for part in run.parts for word in get_task(part.task).JUDGEMENTS for space in ("", " ")}
+    words = {space + word for part in run.parts for word in get_task(part.task).judgements for space in ("", " ")}
     encoded = [tokenizer.encode(word, add_special_tokens=False) for word in words]
     return sorted({ids[0] for ids in encoded if len(ids) == 1})
 

@@ -13,6 +13,7 @@ import yaml
 from trl import GRPOConfig, TrlParser
 
 from data.mixture import Part, load_mixture
+from data.tasks import get_task
 from train.scratch import check_scratch
 from train.untrusted import read_yaml
 
@@ -165,7 +166,7 @@ class RunConfig:
                 raise ValueError(f"{name} is {getattr(self, name)}; expected more than 0.")
         if not 0 <= self.guard_fraction < 1:
             raise ValueError(f"guard_fraction is {self.guard_fraction}; expected 0 (off) to below 1.")
-        self.parts  # noqa: B018 - reads the tasks, so that a wrong one is refused here
+        check_tasks(self)
 
     @property
     def parts(self) -> list[Part]:
@@ -181,6 +182,21 @@ class RunConfig:
     def dtype(self) -> torch.dtype:
         """The type that weights are loaded as."""
         return torch.bfloat16 if self.model_dtype == "bfloat16" else torch.float32
+
+
+def check_tasks(run: RunConfig) -> None:
+    """Refuse tasks that are unknown, ill set, or lack what this run needs of them. Raises ValueError."""
+    for task in [get_task(part.task) for part in run.parts]:
+        if run.cold_start_steps and task.demonstrate is None:
+            raise ValueError(
+                f"cold_start_steps is {run.cold_start_steps}, but the task {task.name} has no demonstrations to "
+                "imitate. Set it to 0, or leave that task out."
+            )
+        if run.model == "scratch" and not task.words:
+            raise ValueError(
+                f"model is scratch, but the task {task.name} names no WORDS, and a model from nothing reads no others. "
+                "Take a pre-trained model, such as model: smollm2-135m, or leave that task out."
+            )
 
 
 def parse_config(arguments: Sequence[str] | None = None) -> tuple[RunConfig, GRPOConfig]:

@@ -10,6 +10,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase, PrinterCallba
 from trl import GRPOConfig
 
 from data.mixture import Split, draw_problems
+from data.tasks import get_task
 from train import scratch
 from train.callbacks import CollapseGuard, MetricsFile, ProgressBar, say
 from train.checkpoint_files import fault, step_of
@@ -61,8 +62,14 @@ def prepare(run: RunConfig, training: GRPOConfig) -> BaseFileLock:
 def check_lengths(
     run: RunConfig, training: GRPOConfig, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase
 ) -> None:
-    """Refuse completions that would run past the model's context. Raises ValueError."""
+    """Refuse prompts that a model from scratch cannot read, and completions past the context. Raises ValueError."""
     problems = draw_problems(run.parts, "train", min(200, run.train_problems), run.split_seed)
+    for problem in problems:
+        if run.model == "scratch" and tokenizer.unk_token_id in tokenizer.encode(problem.prompt):
+            raise ValueError(
+                f"A model from scratch cannot read the prompt {problem.prompt!r} of {problem.task}: it knows numbers, "
+                "signs and the WORDS of its tasks. Add the words there, or take a pre-trained model."
+            )
     longest = max(len(prompt_ids(tokenizer, messages(problem, run.system_prompt))) for problem in problems)
     context = model.config.get_text_config().max_position_embeddings
     if longest + training.max_completion_length > context:
@@ -76,7 +83,7 @@ def start_model(run: RunConfig, seed: int) -> tuple[PreTrainedModel, PreTrainedT
     """The model and tokenizer that the run starts from."""
     if run.model == "scratch":
         set_seed(seed)
-        tokenizer = scratch.build_tokenizer()
+        tokenizer = scratch.build_tokenizer(word for part in run.parts for word in get_task(part.task).words)
         return scratch.build_model(run.scratch, tokenizer), tokenizer  # type: ignore[arg-type]
     return load_model(run.model, dtype=run.dtype, is_trainable=True), load_tokenizer(run.model)
 

@@ -72,7 +72,7 @@ def score_behaviour() -> dict[str, Score]:
     for case in _read("behaviour"):
         problem = problem_of(case["prompt"])
         thinking, labels = unmark(case["thinking"])
-        found = events(get_task(problem.task).parse_trace(problem, thinking))
+        found = events(get_task(problem.task).trace(problem, thinking))
         cases.append(({(event.kind, _place(thinking, event.at)) for event in found}, labels))
     scores = {kind: _score(cases, kind) for kind in MARKS.values()}
     return {**scores, "all": _total(scores)}

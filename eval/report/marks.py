@@ -6,7 +6,7 @@ from typing import Any
 
 from data.problem import Problem
 from data.response import OPEN, parse_response
-from data.tasks import TASKS
+from data.tasks import get_task
 from data.trace import Attempt, Step, Trace, calculate
 
 
@@ -63,10 +63,14 @@ def right_attempt(row: dict[str, Any]) -> int:
 
 def trace_of(row: dict[str, Any], thinking: str) -> tuple[Trace, str]:
     """The thinking taken apart by its task, or an empty trace and why there is none."""
-    if row["task"] not in TASKS:
-        return Trace(), f"the task {row['task']} is not known here"
     try:
-        return TASKS[row["task"]].parse_trace(Problem.from_json(row["problem"]), thinking), ""
+        task = get_task(row["task"])
+    except ValueError:
+        return Trace(), f"the task {row['task']} is not known here"
+    if task.parse_trace is None:
+        return Trace(), f"the task {row['task']} has no parser of thinkings"
+    try:
+        return task.parse_trace(Problem.from_json(row["problem"]), thinking), ""
     except Exception as error:  # one odd thinking must not cost the report of a run of hours; the page says so
         return Trace(), f"its parser failed ({type(error).__name__}: {error})"
 

@@ -23,6 +23,7 @@ from eval.report.load import load_run
 from eval.report.marks import read
 from eval.report.verdicts import intervals
 from eval.samples import COLUMNS as SAMPLE_COLUMNS
+from eval.samples import NOT_WORDED
 from train.rewards import COLUMNS as ROLLOUT_COLUMNS
 
 ATTACK = "</script><img src=x onerror=alert(1)>"
@@ -72,7 +73,7 @@ def row(problem: Problem, completion: str, correct: bool, **changes) -> dict:
         "format": True, "reason": "correct" if correct else "makes 18, not 154", "error": None, "truncated": False,
         "thinking_tokens": 21, "checkpoint": "c", "sample": 0, "greedy": False, "answer": "14", "answer_tokens": 3,
         "attempts": 2, "first_correct": False, "right_attempt": correct,
-        "steps": 4, "right_steps": 3, "slips": 1, "repairs": int(correct), "subgoals": 1,
+        "steps": 4, "right_steps": 3, "slips": 1, "repairs": int(correct), "subgoals": 1, **NOT_WORDED,
     }  # fmt: skip
     return columns | changes
 

@@ -12,10 +12,15 @@ from collections.abc import Callable
 from fractions import Fraction
 
 from data.expression import MAX_CHARACTERS, MAX_DEPTH, MAX_DIGITS
+from data.mathematics import forms
+from data.mathematics.extract import MAX_FINAL
+from data.mathematics.notation import tidy
+from data.mathematics.numbers import exact, in_base
+from data.mathematics.units import take_unit
 from data.mixture import judge
 from data.problem import Problem
 from data.response import BLANKS, CLOSE, MAX_ANSWER_CHARACTERS, OPEN, parse_response
-from data.tasks import TASKS
+from data.tasks import TASKS, get_task
 from data.trace import Trace
 from eval.behaviour import events
 from eval.lexical import signs
@@ -26,6 +31,9 @@ COUNTDOWN = Problem(
 )
 ARITHMETIC = Problem("arithmetic", "compute 36 * 4", "arithmetic 4 36 = 144", {"expression": "36 * 4", "target": 144})
 UNSEEN = {"Cc", "Cf", "Cn", "Co", "Cs", "Mc", "Me", "Mn", "Zl", "Zp", "Zs"}  # Unicode's categories
+MATHS = [
+    Problem("math", "?", f"math {gold}", {"answer": gold}) for gold in ("144", "\\frac{1}{2}", "(2, 3]", "x^2 + 1")
+]
 PROBLEMS = {"countdown": COUNTDOWN, "arithmetic": ARITHMETIC}
 
 
@@ -61,6 +69,18 @@ def arithmetic(text: str) -> None:
     verdict = TASKS["arithmetic"].verify(ARITHMETIC, text)
     assert verdict.correct == (text == "144")
     assert verdict.format or not verdict.correct
+
+
+def math(text: str) -> None:
+    """Judging mathematics never fails, whatever becomes of the worker, and a worker that failed scores nothing."""
+    forms_of = (forms.words, forms.ratio, forms.matrix, forms.parts, forms.bracketed, forms.named, forms.braced)
+    for problem in MATHS:
+        verdict = get_task("math").verify(problem, text)
+        assert verdict.format or not verdict.correct
+        assert not (verdict.correct and verdict.error)
+    written = tidy(text[:MAX_FINAL])
+    for read in (exact, in_base, take_unit, *forms_of):
+        read(written)
 
 
 def completion(text: str) -> None:
@@ -132,5 +152,5 @@ def depth(text: str) -> int:
 
 
 TARGETS: dict[str, Callable[[str], None]] = {
-    target.__name__: target for target in (response, countdown, arithmetic, completion, trace, detectors)
+    target.__name__: target for target in (response, countdown, arithmetic, math, completion, trace, detectors)
 }
