@@ -3,7 +3,7 @@
 An exception, more than a second of the processor, or memory over the limit ends the fuzzing with the input in
 `build/fuzz`.
 Inputs that reached something new are kept in `build/fuzz/TARGET`, so a later call goes on from them; the first ones are
-the exploit answers of `tests/data/exploits.jsonl`. The last lines say how many inputs were run.
+those of `tests/data/exploits.jsonl` and `math_pairs.jsonl`. The last lines say how many inputs were run.
 """
 
 import argparse
@@ -63,10 +63,13 @@ def main() -> None:
 
 
 def seed_texts() -> list[str]:
-    """Answers and whole completions made to fool a verifier, the very long ones cut short."""
-    lines = (ROOT / "tests" / "data" / "exploits.jsonl").read_text().splitlines()
-    texts = []
-    for entry in map(json.loads, lines):
+    """Answers and completions made to fool a verifier, the very long ones cut short, and answers of mathematics."""
+    exploits, pairs = (
+        [json.loads(line) for line in (ROOT / "tests" / "data" / name).read_text().splitlines()]
+        for name in ("exploits.jsonl", "math_pairs.jsonl")
+    )
+    texts = [pair["answer"] for pair in pairs]
+    for entry in exploits:
         rest = entry.get("unit", "") * min(entry.get("times", 0), 50) + entry.get("then", "")
         if "answer" in entry:
             texts.append(entry["answer"] + rest)

@@ -74,10 +74,9 @@ def arithmetic(text: str) -> None:
 def math(text: str) -> None:
     """Judging mathematics never fails, whatever becomes of the worker, and a worker that failed scores nothing."""
     forms_of = (forms.words, forms.ratio, forms.matrix, forms.parts, forms.bracketed, forms.named, forms.braced)
-    for problem in MATHS:
-        verdict = get_task("math").verify(problem, text)
-        assert verdict.format or not verdict.correct
-        assert not (verdict.correct and verdict.error)
+    verdict = get_task("math").verify(MATHS[len(text) % len(MATHS)], text)
+    assert verdict.format or not verdict.correct
+    assert not (verdict.correct and verdict.error)
     written = tidy(text[:MAX_FINAL])
     for read in (exact, in_base, take_unit, *forms_of):
         read(written)
