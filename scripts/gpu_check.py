@@ -3,8 +3,8 @@
     python scripts/gpu_check.py
     python scripts/gpu_check.py --model ~/.cache/rethink/smollm2-135m --prompts 64 --samples 16 --max-rows 1024
 
-Further options go to `scripts/bench_rollouts.py`. Runs `tests/gpu`, then `scripts/bench_rollouts.py` on the GPU, in float32 and in bfloat16. The exit code is 0 if every
-test passed and every benchmark ran, 1 if not, and 2 where there is no CUDA device.
+Runs `tests/gpu`, then `scripts/bench_rollouts.py` on the GPU, in float32 and in bfloat16; further options go to the
+latter. The exit code is 0 if every test passed and every benchmark ran, 1 if not, and 2 where there is no CUDA device.
 """
 
 import argparse
