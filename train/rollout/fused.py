@@ -5,8 +5,9 @@ norms of SmolLM2-135M took a quarter of a step (H200, bfloat16, 256 rows: 6.96 m
 the work dominates and nothing is won. Fused norms round once where the module rounds twice.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import nn
@@ -40,7 +41,7 @@ class FusedNorms:
         """Run them fused; the modules' own `forward` is back on the way out."""
         try:
             for module, norm in self._fused:
-                module.forward = norm  # type: ignore[method-assign, assignment]
+                module.forward = norm
             yield
         finally:
             for module, _ in self._fused:
@@ -51,13 +52,13 @@ class _Norm:
     """What stands in for the `forward` of a norm whose weight counts `offset` more than it says."""
 
     def __init__(self, module: nn.Module, offset: float) -> None:
-        self.module = module
+        self.module: Any = module
         self.offset = offset
         self.epsilon = _epsilon(module)
-        self.forward = type(module).forward
+        self.forward: Callable[[Any, torch.Tensor], torch.Tensor] = type(module).forward
 
     def __call__(self, hidden: torch.Tensor) -> torch.Tensor:
-        weight = self.module.weight
+        weight: torch.Tensor = self.module.weight
         if hidden.dtype != weight.dtype:  # as under autocast: what comes out is the module's to decide
             return self.forward(self.module, hidden)
         scale = weight + self.offset if self.offset else weight
