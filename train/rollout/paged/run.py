@@ -14,7 +14,7 @@ from train.rollout.blocks import BlockAllocator
 from train.rollout.holdings import Chunk
 from train.rollout.interface import Rollout
 from train.rollout.memory import block_limit
-from train.rollout.paged.decoder import Capacity, PagedDecoder
+from train.rollout.paged.decoder import Capacity, PagedDecoder, power_of_two
 from train.rollout.paged.pool import page_bytes
 from train.rollout.paged.step import CLOSED, FINITE, FORCED, RUNNING, STOPPED, Outputs, draw, read_outputs
 from train.rollout.paged.transfer import Download, upload
@@ -66,9 +66,9 @@ class PagedRun(Run):
         limit = block_limit(page_bytes(engine.layers, self.block_size), engine.cache_gib, self.device)
         # Rounded up, and never less than before, so that calls of slightly different size share the graphs.
         capacity = Capacity(
-            pages=min(limit, _power_of_two(max(self.blocks_of_use(limit - 1) + 1, known.pages))),
+            pages=min(limit, power_of_two(max(self.blocks_of_use(limit - 1) + 1, known.pages))),
             row_pages=-(-max(self.row_blocks, known.row_pages) // 4) * 4,
-            rollouts=_power_of_two(max(len(self.rollouts), known.rollouts)),
+            rollouts=power_of_two(max(len(self.rollouts), known.rollouts)),
             rows=engine.max_rows,
         )
         return PagedDecoder(
@@ -165,8 +165,3 @@ class PagedRun(Run):
                 )
             )
         return ended
-
-
-def _power_of_two(count: int) -> int:
-    """The smallest power of two that is not less than `count`."""
-    return 1 << (count - 1).bit_length()
