@@ -54,14 +54,18 @@ def fault(path: Path) -> str | None:
 
 def newest_whole(folder: Path) -> tuple[Path | None, list[str]]:
     """The newest `checkpoint-N` in `folder` whose seal holds, or None, and a line for each that was passed over."""
-    numbered = [path for path in folder.glob("checkpoint-*") if path.name.removeprefix("checkpoint-").isdigit()]
     passed_over: list[str] = []
-    for path in sorted(numbered, key=step_of, reverse=True):
+    for path in sorted(numbered(folder), key=step_of, reverse=True):
         reason = fault(path)
         if reason is None:
             return path, passed_over
         passed_over.append(f"Passed over {path}: {reason}.")
     return None, passed_over
+
+
+def numbered(folder: Path) -> list[Path]:
+    """Every `checkpoint-N` in `folder`, whole or not."""
+    return [path for path in folder.glob("checkpoint-*") if path.name.removeprefix("checkpoint-").isdigit()]
 
 
 def step_of(checkpoint: Path) -> int:
@@ -75,8 +79,8 @@ def discard_after(folder: Path, step: int) -> None:
     They are kept as `damaged-N`, so that nothing is deleted that a person might want to look at.
     """
     shutil.rmtree(folder / UNFINISHED, ignore_errors=True)
-    for path in folder.glob("checkpoint-*"):
-        if path.name.removeprefix("checkpoint-").isdigit() and step_of(path) > step:
+    for path in numbered(folder):
+        if step_of(path) > step:
             aside = folder / f"damaged-{step_of(path)}"
             shutil.rmtree(aside, ignore_errors=True)
             path.rename(aside)

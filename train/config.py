@@ -117,6 +117,13 @@ class RunConfig:
         default=None,
         metadata={"help": "Limit of the engine's key-value cache in GiB; half of the free memory by default."},
     )
+    keep_last: int = field(
+        default=0, metadata={"help": "Keep this many of the newest checkpoints, and delete older ones; 0 keeps all."}
+    )
+    keep_best: int = field(
+        default=0,
+        metadata={"help": "With keep_last: keep this many more, those of the best validation accuracy at their step."},
+    )
     guard_fraction: float = field(
         default=0.5,
         metadata={"help": "Stop when the mean reward of 8 steps falls below this share of its best; 0 never stops."},
@@ -152,7 +159,7 @@ class RunConfig:
             check_scratch(self.scratch)
         elif self.scratch:
             raise ValueError(f"scratch is set, but model is {self.model!r}; leave one out.")
-        for name in ("cold_start_steps", "lora_rank", "validation_problems"):
+        for name in ("cold_start_steps", "lora_rank", "validation_problems", "keep_last", "keep_best"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} is {getattr(self, name)}; expected 0 or more.")
         for name in (
@@ -221,7 +228,7 @@ def parse_config(arguments: Sequence[str] | None = None) -> tuple[RunConfig, GRP
     # A batch larger than its share of the validation problems would be filled up with copies of them.
     share = max(1, -(-run.validation_problems // world_size()))
     training.per_device_eval_batch_size = min(training.per_device_eval_batch_size, share)
-    check_options(training)
+    check_options(run, training)
     check_groups(training)
     return run, training
 
@@ -235,13 +242,25 @@ def check_file(path: Path) -> None:
         raise ValueError(f"{path} sets environment variables with `env`; leave it out, and set them where you launch.")
 
 
-def check_options(training: GRPOConfig) -> None:
+def check_options(run: RunConfig, training: GRPOConfig) -> None:
     """Refuse options of TRL that would be ignored here, and values that TRL would find wrong only after hours."""
     for name, default in REFUSED.items():
         if getattr(training, name) not in (default, None):
             raise ValueError(f"{name} is {getattr(training, name)!r}, which Rethink would ignore; leave it out.")
     if training.loss_type not in LOSSES:
         raise ValueError(f"loss_type is {training.loss_type!r}; expected one of: {', '.join(LOSSES)}.")
+    if run.keep_last and training.save_total_limit:
+        raise ValueError("keep_last and save_total_limit both say which checkpoints stay; leave save_total_limit out.")
+    if run.keep_best and not (run.keep_last and training.eval_strategy == "steps" and run.validation_problems):
+        raise ValueError(
+            f"keep_best is {run.keep_best}, which needs keep_last, and validation at the saved steps: eval_strategy: "
+            "steps, and eval_steps that divides save_steps."
+        )
+    if run.keep_best and training.save_steps % (training.eval_steps or training.logging_steps):
+        raise ValueError(
+            f"keep_best is {run.keep_best}, but eval_steps, {training.eval_steps}, does not divide save_steps, "
+            f"{training.save_steps}: most checkpoints would never be validated."
+        )
     if training.temperature <= 0:
         raise ValueError(f"temperature is {training.temperature}; RL samples, so it must be above 0.")
     if training.steps_per_generation < training.gradient_accumulation_steps:

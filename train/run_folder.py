@@ -13,6 +13,7 @@ import platform
 import shutil
 import subprocess
 import sys
+import tempfile
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -32,7 +33,7 @@ COLD_START = "cold-start"
 FREE = (
     "name", "runs_dir", "max_steps", "num_train_epochs", "guard_fraction", "nonfinite_limit", "disable_tqdm",
     "report_to", "run_name", "per_device_eval_batch_size", "metric_for_best_model", "greater_is_better",
-    "load_best_model_at_end",
+    "load_best_model_at_end", "keep_last", "keep_best",
 )  # fmt: skip
 FREE_PREFIXES = ("logging_", "log_", "save_", "eval_", "hub_", "push_to_hub", "trackio_", "project")
 
@@ -103,6 +104,10 @@ def make_folder(run: RunConfig, training: GRPOConfig) -> None:
             shutil.rmtree(left_over, ignore_errors=True)
             left_over.unlink(missing_ok=True)
         if run.resume:
+            for written in (run.folder, run.folder / "checkpoints", run.folder / "rollouts.parquet"):
+                if written.is_dir():
+                    with tempfile.TemporaryFile(dir=written):
+                        pass
             save_config(run, training, fresh)
             fresh.replace(run.folder / "config.yaml")
             return
