@@ -19,9 +19,8 @@ try:
 
     from train.doctor import examine
 except (ImportError, OSError, SyntaxError) as error:  # no environment, half of one, or an old Python
-    print(
-        f"mend  environment    {sys.executable}: {error}\n      -> run `make setup`, and start this with .venv/bin/python"
-    )
+    print(f"mend  environment    {sys.executable}: {error}")
+    print("      -> run `make setup`, and start this with .venv/bin/python")
     sys.exit(1)
 
 
