@@ -6,10 +6,11 @@ PIP := $(BIN)/python -m pip install -q --disable-pip-version-check
 LOCKED := $(PIP) --no-deps --require-hashes
 RUN ?= quickstart
 SEED ?= 0
+FUZZ_SECONDS ?= 60
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev quickstart test test-slow test-faults gpu-check lint format clean
+.PHONY: help setup setup-dev quickstart test test-slow test-faults fuzz gpu-check lint format clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -43,6 +44,11 @@ test: setup-dev  ## the test suite (under 10 minutes on 2 cores)
 
 test-slow: setup-dev  ## the long checks as well
 	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -n auto -m "not faults"
+
+fuzz: setup-dev  ## fuzz every parser and verifier, FUZZ_SECONDS each
+	for target in response countdown arithmetic math completion trace detectors; do \
+		HF_HUB_OFFLINE=1 $(BIN)/python tests/fuzz/fuzz.py $$target --seconds $(FUZZ_SECONDS) || exit 1; \
+	done
 
 test-faults: setup-dev  ## break runs off at random moments and resume them (6 minutes on 2 cores)
 	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -s -m faults tests/train/test_faults.py
