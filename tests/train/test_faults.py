@@ -218,9 +218,7 @@ def test_a_disk_that_fills_up_stops_the_run_and_loses_nothing(tmp_path, rewarded
         assert in_child(lambda: launch(config, "--name", "broken", "--runs_dir", str(disk), "--resume")) == 0
         assert_same(what_was_left(disk / "broken", STEPS), what_was_left(tmp_path / "whole", STEPS))
         with capfd.disabled():
-            print(
-                f"\nok  disk          full from the update of step {fills_at} on: exit 5; same to the last bit", end=""
-            )
+            print(f"\nok  disk          full from the update of step {fills_at} on: exit 5; same to the last bit")
     finally:
         subprocess.run(["umount", disk], check=True)
 
