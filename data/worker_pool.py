@@ -17,7 +17,7 @@ import sys
 import threading
 import time
 import weakref
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any
@@ -41,10 +41,20 @@ class WorkerPool:
     The function takes one JSON value and returns one; no request may take longer than `seconds`, and no worker more
     than `memory_mib` of address space. Processes start with the first request, and end with the pool or with this
     process, even where that is killed. In a forked child the pool is empty and starts workers of its own.
+    `environment` adds to the variables that the workers see.
     """
 
-    def __init__(self, target: str, *, seconds: float, memory_mib: int = 1024, workers: int | None = None) -> None:
+    def __init__(
+        self,
+        target: str,
+        *,
+        seconds: float,
+        memory_mib: int = 1024,
+        workers: int | None = None,
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
         self.target = target
+        self.environment = dict(environment or {})
         self.seconds = seconds
         self.memory_mib = memory_mib
         self.workers = workers or default_workers()
@@ -91,7 +101,7 @@ class WorkerPool:
         while job := jobs.get():
             line, future = job
             try:
-                worker = worker or _Worker(self.target, self.memory_mib, self.seconds)
+                worker = worker or _Worker(self.target, self.memory_mib, self.seconds, self.environment)
                 future.set_result(worker.ask(line))
             except Exception as error:  # such as no process to be had: whoever asked must not wait for ever
                 future.set_result(Reply(error=f"{type(error).__name__}: {error}"))
@@ -116,7 +126,7 @@ class _Lost(Exception):
 class _Worker:
     """One worker process, and the two pipes to it."""
 
-    def __init__(self, target: str, memory_mib: int, seconds: float) -> None:
+    def __init__(self, target: str, memory_mib: int, seconds: float, environment: dict[str, str]) -> None:
         self.seconds = seconds
         self.memory_mib = memory_mib
         self.ended = False
@@ -127,7 +137,7 @@ class _Worker:
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             bufsize=0,
-            env=os.environ | {"PYTHONPATH": os.pathsep.join(path or os.getcwd() for path in sys.path)},
+            env=os.environ | {"PYTHONPATH": os.pathsep.join(path or os.getcwd() for path in sys.path)} | environment,
         )
         assert self.process.stdin and self.process.stdout
         self.into, self.out = self.process.stdin.fileno(), self.process.stdout.fileno()
