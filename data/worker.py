@@ -1,14 +1,16 @@
-"""The inside of one worker of a pool: reads requests, calls one function, writes replies, each one line of JSON.
+"""The inside of one place in a pool: a keeper that imports the function once, and its worker, which calls it.
 
-Started by `data.worker_pool` as `python -m data.worker MODULE:FUNCTION MEMORY_MIB SECONDS PARENT`. It limits its own
-memory; its time is limited by the pool, which kills it. The kernel ends it where the pool cannot any more: with the
-pool's process, and after its share of processor time.
+Started by `data.worker_pool` as `python -m data.worker MODULE:FUNCTION MEMORY_MIB SECONDS PARENT`. The keeper forks a
+worker, which reads requests and writes replies, each one line of JSON, until the pool kills it or it ends; then the
+keeper says so and forks the next, whose imports are done. So a killed worker costs milliseconds.
+
+A worker's memory and processor time are limited by the kernel, so that how busy the machine is does not decide a
+verdict; what sleeps is ended by the pool. The kernel also ends a worker with the pool's thread, however that ends.
 """
 
 import ctypes
 import importlib
 import json
-import math
 import os
 import resource
 import signal
@@ -17,48 +19,57 @@ from collections.abc import Callable
 from typing import Any
 
 PR_SET_PDEATHSIG = 1  # prctl(2)
+CHUNK = 2**16
+CLOSED = 3  # exit code of a worker whose pool closed the pipe
 
 
 def main() -> None:
-    """Serve until the pool closes its end, or until so much memory is held that a fresh worker is safer."""
+    """Keep a worker until the pool closes its end."""
     target, memory_mib, seconds, parent = sys.argv[1:]
-    memory = int(memory_mib) * 2**20
     channel = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # what the function prints is no reply
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)  # meant for the run, which still needs its verdicts to stop in order
-    die_with_parent(int(parent))
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
+    die_with(int(parent))
     try:
         function = load(target)
     except Exception as error:
-        write(channel, {"error": describe(error)})
-        os._exit(1)
-    write(channel, {})
-    for line in sys.stdin.buffer:
-        limit_processor_time(float(seconds) + 1)
+        write(channel, {"failed": describe(error)})
+        return
+    status = 0
+    while os.waitstatus_to_exitcode(status) != CLOSED:
+        keeper = os.getpid()
+        worker = os.fork()
+        if not worker:
+            die_with(keeper)
+            serve(function, channel, int(memory_mib) * 2**20, float(seconds))
+        write(channel, {"worker": worker})
+        _, status = os.waitpid(worker, 0)
+        drain(0)
+        write(channel, {"ended": os.waitstatus_to_exitcode(status)})
+
+
+def serve(function: Callable[[Any], Any], channel: Any, memory: int, seconds: float) -> None:
+    """Answer until the pool closes its end, or until so much memory is held that a fresh worker is safer."""
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
+    for line in os.fdopen(0, "rb"):
+        signal.setitimer(signal.ITIMER_PROF, seconds)  # counts processor time; nobody handles its signal, which kills
         reply = answer(function, line)
+        signal.setitimer(signal.ITIMER_PROF, 0)
         reply["last"] = memory_held() > memory / 2
         write(channel, reply)
         if reply["last"]:
-            break
-    os._exit(0)  # no destructor of a library has anything left to say
+            os._exit(0)
+    os._exit(CLOSED)
 
 
-def die_with_parent(parent: int) -> None:
+def die_with(parent: int) -> None:
     """Have the kernel end this process when the thread that started it ends, however that comes about."""
     if sys.platform == "linux":
-        ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:  # it ended before the kernel was asked
-        os._exit(0)
-
-
-def limit_processor_time(seconds: float) -> None:
-    """Let the kernel end this process after so many more seconds of processor time, to the next whole one."""
-    usage = resource.getrusage(resource.RUSAGE_SELF)
-    used = math.ceil(usage.ru_utime + usage.ru_stime + seconds)
-    resource.setrlimit(resource.RLIMIT_CPU, (used, resource.RLIM_INFINITY))
+        os._exit(CLOSED)
 
 
 def memory_held() -> int:
@@ -67,6 +78,17 @@ def memory_held() -> int:
         return 0
     with open("/proc/self/statm") as statm:
         return int(statm.read().split()[1]) * resource.getpagesize()
+
+
+def drain(pipe: int) -> None:
+    """Throw away what stands in the pipe: the rest of a request that a killed worker had not read."""
+    os.set_blocking(pipe, False)
+    try:
+        while os.read(pipe, CHUNK):
+            pass
+    except BlockingIOError:
+        pass
+    os.set_blocking(pipe, True)
 
 
 def load(target: str) -> Callable[[Any], Any]:
@@ -91,7 +113,7 @@ def describe(error: Exception) -> str:
 
 
 def write(channel: Any, reply: dict[str, Any]) -> None:
-    """Send one reply."""
+    """Send one line."""
     channel.write(json.dumps(reply).encode() + b"\n")
     channel.flush()
 

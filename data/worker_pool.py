@@ -1,17 +1,19 @@
 """A pool of worker processes for what may hang or eat all memory, such as symbolic mathematics.
 
-Each worker answers one request at a time. One that takes too long is killed from outside, because nothing inside a
-process can be relied on: a signal handler runs neither off the main thread nor within one long operation of C. The
-request gets an error for its reply, another worker is started, and the pool lives on.
+Each worker answers one request at a time. One that takes too long is killed, by the kernel or by the pool: a signal
+handler inside the process could not be relied on, for it runs neither off the main thread nor within one long operation
+of C. The request gets an error for its reply, another worker is started, and the pool lives on.
 
 Requests and replies are JSON lines over pipes: nothing that a worker sends is ever unpickled.
 """
 
+import contextlib
 import functools
 import json
 import os
 import queue
 import selectors
+import signal
 import subprocess
 import sys
 import threading
@@ -38,10 +40,10 @@ class Reply:
 class WorkerPool:
     """Calls `target`, "package.module:function", in up to `workers` processes. Any thread may ask.
 
-    The function takes one JSON value and returns one; no request may take longer than `seconds`, and no worker more
-    than `memory_mib` of address space. Processes start with the first request, and end with the pool or with this
-    process, even where that is killed. In a forked child the pool is empty and starts workers of its own.
-    `environment` adds to the variables that the workers see.
+    The function takes one JSON value and returns one. No request may take more than `seconds` of processor time, nor
+    five times that by the clock (`wall_seconds`), and no worker more than `memory_mib` of address space. Processes
+    start with the first request, and end with the pool or with this process, even where that is killed. In a forked
+    child the pool is empty and starts workers of its own. `environment` adds to the variables that the workers see.
     """
 
     def __init__(
@@ -49,6 +51,7 @@ class WorkerPool:
         target: str,
         *,
         seconds: float,
+        wall_seconds: float | None = None,
         memory_mib: int = 1024,
         workers: int | None = None,
         environment: Mapping[str, str] | None = None,
@@ -56,6 +59,7 @@ class WorkerPool:
         self.target = target
         self.environment = dict(environment or {})
         self.seconds = seconds
+        self.wall_seconds = wall_seconds or 5 * seconds
         self.memory_mib = memory_mib
         self.workers = workers or default_workers()
         self._empty()
@@ -96,21 +100,20 @@ class WorkerPool:
                 self._threads.append(thread)
                 thread.start()
 
-    def _serve(self, jobs: queue.SimpleQueue[tuple[bytes, Future[Reply]] | None]) -> None:
-        worker: _Worker | None = None
+    def _serve(self, jobs: "queue.SimpleQueue[tuple[bytes, Future[Reply]] | None]") -> None:
+        place: _Place | None = None
         while job := jobs.get():
             line, future = job
             try:
-                worker = worker or _Worker(self.target, self.memory_mib, self.seconds, self.environment)
-                future.set_result(worker.ask(line))
+                place = place or _Place(self)
+                future.set_result(place.ask(line))
             except Exception as error:  # such as no process to be had: whoever asked must not wait for ever
                 future.set_result(Reply(error=f"{type(error).__name__}: {error}"))
-                if worker:
-                    worker.end()
-            if worker and worker.ended:
-                worker = None
-        if worker:
-            worker.end()
+                if place:
+                    place.close()
+                place = None
+        if place:
+            place.close()
 
 
 def _forked(pool: "weakref.ref[WorkerPool]") -> None:
@@ -119,63 +122,81 @@ def _forked(pool: "weakref.ref[WorkerPool]") -> None:
         kept._empty()
 
 
-class _Lost(Exception):
-    """A worker gave no reply; the message says why."""
+class _Place:
+    """One place in the pool: a keeper process (`data.worker`), the pipes to it, and its worker of the moment."""
 
-
-class _Worker:
-    """One worker process, and the two pipes to it."""
-
-    def __init__(self, target: str, memory_mib: int, seconds: float, environment: dict[str, str]) -> None:
-        self.seconds = seconds
-        self.memory_mib = memory_mib
-        self.ended = False
+    def __init__(self, pool: WorkerPool) -> None:
+        self.target, self.memory_mib = pool.target, pool.memory_mib
+        self.seconds, self.wall_seconds = pool.seconds, pool.wall_seconds
+        self.worker: int | None = None  # its process id, once it is ready
         self.buffer = b""
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "data.worker", target, str(memory_mib), str(seconds), str(os.getpid())],
+        self.keeper = subprocess.Popen(
+            [
+                *(sys.executable, "-m", "data.worker", self.target),
+                *(str(self.memory_mib), str(self.seconds), str(os.getpid())),
+            ],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             bufsize=0,
-            env=os.environ | {"PYTHONPATH": os.pathsep.join(path or os.getcwd() for path in sys.path)} | environment,
+            env=os.environ
+            | {"PYTHONPATH": os.pathsep.join(path or os.getcwd() for path in sys.path)}
+            | pool.environment,
         )
-        assert self.process.stdin and self.process.stdout
-        self.into, self.out = self.process.stdin.fileno(), self.process.stdout.fileno()
+        assert self.keeper.stdin and self.keeper.stdout
+        self.into, self.out = self.keeper.stdin.fileno(), self.keeper.stdout.fileno()
         os.set_blocking(self.into, False)
         os.set_blocking(self.out, False)
-        try:
-            told = self._exchange(b"", START_SECONDS)
-        except _Lost as lost:
-            told = {"error": str(lost)}
-        if "error" in told:
-            self.end()
-            raise RuntimeError(f"no worker could be started for {target}: {told['error']}")
 
     def ask(self, line: bytes) -> Reply:
-        """The reply to one request. `ended` says afterwards whether this worker can be asked again."""
+        """The reply to one request. Raises RuntimeError where the place is no more."""
+        while self.worker is None:
+            told = self._exchange(b"", START_SECONDS)
+            if told is None or "failed" in told:
+                raise RuntimeError(f"no worker could be started for {self.target}: {(told or {}).get('failed')}")
+            self.worker = told.get("worker")  # passing over what is left of the one before
         try:
-            told = self._exchange(line, self.seconds)
-        except _Lost as lost:
-            self.end()
-            return Reply(error=str(lost))
+            told = self._exchange(line, self.wall_seconds)
+        except ValueError as endless:
+            self._kill()
+            return Reply(error=str(endless))
+        if told is None:
+            self._kill()
+            return Reply(error=f"timed out after {self.wall_seconds:g} s")
+        if "ended" in told:
+            self.worker = None
+            if told["ended"] == -signal.SIGPROF:
+                return Reply(error=f"timed out after {self.seconds:g} s of processor time")
+            status = told["ended"]
+            how = f"signal {-status}" if status < 0 else f"exit code {status}"
+            return Reply(error=f"the worker ended ({how})")
         if told["last"]:
-            self.end()
+            self.worker = None
         error = told.get("error")
         if error == "out of memory":
             error = f"ran out of memory (limit {self.memory_mib} MiB)"
         return Reply(told.get("value"), error)
 
-    def end(self) -> None:
-        """Kill the process and wait for it."""
-        self.ended = True
-        self.process.kill()
-        self.process.wait()
-        for pipe in (self.process.stdin, self.process.stdout):
+    def close(self) -> None:
+        """Kill keeper and worker, and wait for the keeper."""
+        if self.worker:
+            self._kill()
+        self.keeper.kill()
+        self.keeper.wait()
+        for pipe in (self.keeper.stdin, self.keeper.stdout):
             if pipe:
                 pipe.close()
 
-    def _exchange(self, line: bytes, seconds: float) -> dict[str, Any]:
-        """Write a line and read one. Raises _Lost where no reply comes in time, or none at all."""
+    def _kill(self) -> None:
+        assert self.worker
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(self.worker, signal.SIGKILL)
+        self.worker = None
+
+    def _exchange(self, line: bytes, seconds: float) -> dict[str, Any] | None:
+        """Write a line and read one; None where none comes in time. Raises ValueError for one without end, and
+        RuntimeError where the keeper has died.
+        """
         deadline = time.monotonic() + seconds
         unsent = memoryview(line)
         with selectors.DefaultSelector() as selector:
@@ -185,12 +206,12 @@ class _Worker:
             while b"\n" not in self.buffer:
                 left = deadline - time.monotonic()
                 if left <= 0:
-                    raise _Lost(f"timed out after {seconds:g} s")
+                    return None
                 for key, _ in selector.select(left):
                     if key.fd == self.out:
                         self._read()
                     else:
-                        unsent = self._write(unsent)
+                        unsent = unsent[os.write(self.into, unsent[:CHUNK]) :]
                         if not unsent:
                             selector.unregister(self.into)
         reply, self.buffer = self.buffer.split(b"\n", 1)
@@ -199,17 +220,11 @@ class _Worker:
     def _read(self) -> None:
         chunk = os.read(self.out, CHUNK)
         if not chunk:
-            status = self.process.wait(START_SECONDS)
-            raise _Lost(f"the worker died ({f'signal {-status}' if status < 0 else f'exit code {status}'})")
+            raise RuntimeError("the keeper of a worker died")
         self.buffer += chunk
         if len(self.buffer) > MAX_REPLY_BYTES:
-            raise _Lost(f"a reply of more than {MAX_REPLY_BYTES} bytes")
-
-    def _write(self, unsent: memoryview) -> memoryview:
-        try:
-            return unsent[os.write(self.into, unsent[:CHUNK]) :]
-        except BrokenPipeError:
-            return unsent[:0]  # it died: reading will find that out, and how
+            self.buffer = b""
+            raise ValueError(f"a reply of more than {MAX_REPLY_BYTES} bytes")
 
 
 def default_workers() -> int:

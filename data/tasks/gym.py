@@ -26,7 +26,7 @@ WORKER = "data.tasks.gym_worker:act"
 ENVIRONMENT = {"PYTHONHASHSEED": "0", "OPENBLAS_NUM_THREADS": "1"}
 
 drawing = WorkerPool(WORKER, seconds=DRAWING_SECONDS, environment=ENVIRONMENT)
-scoring = WorkerPool(WORKER, seconds=SCORING_SECONDS, workers=1, environment=ENVIRONMENT)
+scoring = WorkerPool(WORKER, seconds=SCORING_SECONDS, environment=ENVIRONMENT)
 
 # What of an entry's metadata tells problems apart where the question does not: its wording is drawn, too. Lists of
 # numbers that stand in no order are sorted.
