@@ -8,19 +8,22 @@ stands in the verdict's reason. Some scorers are not trusted with a model's answ
 
 import random
 from collections.abc import Mapping
-from dataclasses import MISSING, asdict, field, fields, is_dataclass, make_dataclass
+from copy import deepcopy
+from dataclasses import asdict, field, fields, is_dataclass, make_dataclass
 from datetime import date, time
 from enum import Enum
 from functools import cache, partial
 from typing import Any, get_type_hints
 
 from data.problem import Problem, Verdict
+from data.settings import fits
 from data.task import Task
 from data.worker_pool import WorkerPool
 
 FAMILY = "gym"
 REFUSED = {"composite": "it mixes other tasks; name those, each with a weight of its own"}
 NOT_SETTINGS = ("seed", "size")  # chance comes from the run's seeds, and there is no end to the problems
+TRIES = 100  # draws without a usable problem after which the settings have none
 DRAWING_SECONDS, SCORING_SECONDS = 60, 5
 WORKER = "data.tasks.gym_worker:act"
 ENVIRONMENT = {"PYTHONHASHSEED": "0", "OPENBLAS_NUM_THREADS": "1"}
@@ -88,26 +91,32 @@ def _plain(value: Any) -> Any:
 
 
 def _draw(label: str, rng: random.Random, settings: Any, count: int) -> list[Problem]:
-    """Draw so many problems and give those that a completion can answer (`gym_worker.draw`).
+    """Draw so many problems and give those that are usable (`gym_worker.draw`); one at least.
 
-    Raises ValueError where the generator fails or hangs.
+    Raises ValueError where the generator hangs, or TRIES draws give nothing usable.
     """
     given = plain(settings)
     request = {"do": "draw", "name": label, "settings": given}
-    problems = []
-    for reply in drawing.ask_all([request | {"seed": rng.getrandbits(31)} for _ in range(count)]):
-        if reply.error:
-            raise ValueError(f"{FAMILY}:{label} draws no problem at the settings {given}: {reply.error}.")
-        if drawn := reply.value:
-            facts = {"entry": drawn["entry"]} | ({"settings": given} if given else {})
-            problems.append(Problem(f"{FAMILY}:{label}", drawn["question"], drawn["canonical"], facts))
+    problems: list[Problem] = []
+    tried, reason = 0, ""
+    while not problems and tried < max(TRIES, count):
+        for reply in drawing.ask_all([request | {"seed": rng.getrandbits(31)} for _ in range(count)]):
+            if reply.error:
+                raise ValueError(f"{FAMILY}:{label} draws no problem at the settings {given}: {reply.error}.")
+            if unusable := reply.value.get("unusable"):
+                reason = unusable
+                continue
+            facts = {"entry": reply.value["entry"]} | ({"settings": given} if given else {})
+            problems.append(Problem(f"{FAMILY}:{label}", reply.value["question"], reply.value["canonical"], facts))
+        tried += count
+    if not problems:
+        raise ValueError(f"{FAMILY}:{label} draws no usable problem at the settings {given}, in {tried}: {reason}.")
     return problems
 
 
 def _verify(label: str, problem: Problem, answer: str) -> Verdict:
     """Right where the score is 1.0. What a scorer cannot read is wrong; one that hangs or dies is an error."""
-    request = {"do": "score", "name": label, "answer": answer} | problem.facts
-    scored = scoring.ask(request)
+    scored = scoring.ask(problem.facts | {"do": "score", "name": label, "answer": answer})
     if scored.error:
         return Verdict(correct=False, format=False, reason="the verifier failed", error=scored.error)
     if "unreadable" in scored.value:
@@ -134,14 +143,14 @@ def settings_of(label: str) -> type:
     """The dataclass of a task's settings: its own configuration, checked by it, without the seed and the size."""
     config = datasets()[label][1]
     hints = get_type_hints(config)
+    made = config()
     given = []
     for known in fields(config):
-        if known.name in NOT_SETTINGS:
-            continue
-        if known.default_factory is not MISSING:
-            given.append((known.name, hints[known.name], field(default_factory=known.default_factory)))
-        else:
-            given.append((known.name, hints[known.name], field(default=known.default)))
+        if known.name not in NOT_SETTINGS:
+            default, hint = getattr(made, known.name), hints[known.name]
+            if not fits(default, hint):  # one declares a tuple, and is a text
+                hint = type(default)
+            given.append((known.name, hint, field(default_factory=partial(deepcopy, default))))
     return make_dataclass(
         "Settings", given, frozen=True, namespace={"__post_init__": lambda settings: _check(label, config, settings)}
     )

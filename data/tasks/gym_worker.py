@@ -62,7 +62,7 @@ LONGEST_REPEAT = 99  # of a move in an answer to rubiks_cube; the scorer writes 
 gym.datasets()  # a worker imports all there is when it starts, not while its first request waits
 
 
-def act(request: dict[str, Any]) -> dict[str, Any] | None:
+def act(request: dict[str, Any]) -> dict[str, Any]:
     """Answer one request of `data.tasks.gym`: `draw` or `score`."""
     name, settings = request["name"], json.dumps(request.get("settings", {}), sort_keys=True)
     if request["do"] == "draw":
@@ -70,25 +70,29 @@ def act(request: dict[str, Any]) -> dict[str, Any] | None:
     return score(name, settings, request["entry"], request["answer"])
 
 
-def draw(name: str, settings: str, seed: int) -> dict[str, Any] | None:
+def draw(name: str, settings: str, seed: int) -> dict[str, Any]:
     """The entry that a seed stands for: its question, its canonical content, and what its scorer needs.
 
-    None where no completion could answer it: where the right answer is blank, is longer than answers may be, or does
-    not itself score 1 (intermediate_integration gives out some integrals that sympy left unsolved). Five tasks state
-    no right answer; their scorers take any that solves the problem.
+    Or in `unusable` why no completion could answer it: the generator fails for this seed, or the right answer is blank,
+    is longer than answers may be, or does not itself score 1 (intermediate_integration gives out some integrals that
+    sympy left unsolved). Five tasks state no right answer; their scorers take any that solves the problem.
     """
     dataset = _dataset(name, settings)
     random.seed(seed)  # some generators take chance from here, behind the back of the seed that they are given
     np.random.seed(seed)
     dataset.seed = dataset.config.seed = seed
-    drawn = dataset[seed % dataset.size]
+    try:
+        drawn = dataset[seed % dataset.size]
+    except Exception as error:
+        return {"unusable": f"{type(error).__name__}: {error}"[:200]}
     metadata = {key: drawn["metadata"][key] for key in READS.get(name, ()) if key in drawn["metadata"]}
     entry = json.loads(json.dumps({"answer": drawn["answer"], "metadata": metadata}))
-    gold = entry["answer"]
-    if gold is not None:
-        gold = gold.strip()
-        if not 0 < len(gold) <= MAX_ANSWER_CHARACTERS or score(name, settings, entry, gold).get("score") != 1:
-            return None
+    if entry["answer"] is not None:
+        gold = entry["answer"].strip()
+        if not 0 < len(gold) <= MAX_ANSWER_CHARACTERS:
+            return {"unusable": f"its answer has {len(gold)} characters"}
+        if score(name, settings, entry, gold).get("score") != 1:
+            return {"unusable": f"its own answer, {gold[:80]}, does not score 1"}
     return {"question": drawn["question"], "canonical": canonical(name, drawn), "entry": entry}
 
 
