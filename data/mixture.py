@@ -1,5 +1,6 @@
 """A weighted mixture of tasks, and the problems of its train, validation and test splits (`data.splits`)."""
 
+import math
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -17,9 +18,10 @@ from data.tasks import get_task, load_task, own
 __all__ = ["SHARES", "Part", "Split", "demonstrations", "draw_problems", "judge", "load_mixture", "split_of"]
 
 PATIENCE = 5_000  # draws without a new problem after which a task counts as exhausted
-BATCH = 32  # problems drawn at once
+BATCH = 32  # problems drawn at once, at most
 BAR_SECONDS = 3  # drawing that takes longer shows how far it is
 _READ: dict[tuple[str, str], Mapping[Split, Sequence[Problem]]] = {}  # fixed sets, by task and settings
+_DRAWN: dict[tuple[Any, ...], list[Problem]] = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,13 +76,27 @@ def draw_problems(
     return drawn
 
 
+def held_out(parts: list[Part], split: Split, seed: int, most: int) -> list[Problem]:
+    """All that the fixed sets have of a split, and `most` of the procedural tasks, which have no end."""
+    procedural = [part for part in parts if get_task(part.task).draw]
+    found = draw_problems(procedural, split, most, seed, at_most=True) if procedural else []
+    for part in parts:
+        if part not in procedural:
+            found += [replace(problem, task=part.task) for problem in problems_of(_all_problems(part), split, seed)]
+    return found
+
+
 def _draw(part: Part, split: Split, count: int, seed: int, order: int, at_most: bool) -> list[Problem]:
-    rng = random.Random(f"{seed}|{order}|{split}|{part.task}")
-    task = get_task(part.task)
-    found = _distinct(task, part, split, count, seed, rng) if task.draw else _choose(task, part, split, seed, rng)
-    problems = [replace(problem, task=part.task) for problem in found[:count]]
+    """Problems of one task. Drawn once in a process: some generators take seconds for each."""
+    key = (part.task, repr(part.settings), split, count, seed, order)
+    if key not in _DRAWN:
+        rng = random.Random(f"{seed}|{order}|{split}|{part.task}")
+        task = get_task(part.task)
+        found = _distinct(task, part, split, count, seed, rng) if task.draw else _choose(part, split, seed, rng)
+        _DRAWN[key] = [replace(problem, task=part.task) for problem in found[:count]]
+    problems = _DRAWN[key]
     if len(problems) == count or (problems and at_most and split != "train"):
-        return problems
+        return list(problems)
     if split != "train" or not problems:
         raise ValueError(
             f"Task {part.task} has only {len(problems)} distinct {split} problems at these settings, and {count} were "
@@ -97,7 +113,7 @@ def _distinct(task: Task, part: Part, split: Split, count: int, seed: int, rng: 
     label = f"{split} problems of {part.task}"
     with tqdm(total=count, desc=label, unit="problem", dynamic_ncols=True, delay=BAR_SECONDS) as bar:
         while len(found) < count and misses < PATIENCE:
-            tried = min(BATCH, count - len(found))
+            tried = min(BATCH, math.ceil((count - len(found)) / SHARES[split]))
             drawn = task.draw(rng, part.settings, tried)
             misses += tried - len(drawn)
             for problem in drawn:
@@ -110,15 +126,21 @@ def _distinct(task: Task, part: Part, split: Split, count: int, seed: int, rng: 
     return list(found.values())
 
 
-def _choose(task: Task, part: Part, split: Split, seed: int, rng: random.Random) -> list[Problem]:
-    """All problems of a fixed set, shuffled. It is read once in a process."""
-    assert task.problems
-    key = (part.task, repr(part.settings))
-    if key not in _READ:
-        _READ[key] = task.problems(part.settings)
-    found = problems_of(_READ[key], split, seed)
+def _choose(part: Part, split: Split, seed: int, rng: random.Random) -> list[Problem]:
+    """All problems of a fixed set's split, shuffled."""
+    found = problems_of(_all_problems(part), split, seed)
     rng.shuffle(found)
     return found
+
+
+def _all_problems(part: Part) -> Mapping[Split, Sequence[Problem]]:
+    """The problems of a fixed set, which is read once in a process."""
+    key = (part.task, repr(part.settings))
+    if key not in _READ:
+        task = get_task(part.task)
+        assert task.problems
+        _READ[key] = task.problems(part.settings)
+    return _READ[key]
 
 
 def judge(problem: Problem, completion: str, *, thinking_opened: bool = False) -> tuple[Response, Verdict]:
