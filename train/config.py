@@ -102,7 +102,7 @@ class RunConfig:
     cold_start_tasks: dict | str | None = field(
         default=None,
         metadata={
-            "help": "Mapping as in `tasks`, of tasks to demonstrate in their stead; those without demonstrations need it."
+            "help": "Mapping as in `tasks`: what the cold start imitates where those have no demonstrations themselves."
         },
     )
     cold_start_batch_size: int = field(
