@@ -79,8 +79,8 @@ def remarks(run: Run, runs: int) -> list[str]:
     )
     if len(run.tasks) > len(TASK_COLOURS):
         found.append(
-            f"There are {len(run.tasks)} tasks: the curves are of all together and of the first {len(TASK_COLOURS)}, the "
-            "tables of each."
+            f"There are {len(run.tasks)} tasks: the curves are of all together and of the first {len(TASK_COLOURS)}, "
+            "the tables of each."
         )
     if run.results and run.rl:
         evaluated = re.search(r"checkpoint-(\d+)/?$", run.results["checkpoints"][-1]["checkpoint"])
