@@ -3,12 +3,14 @@
 Reinforcement learns from groups of samples of which some are right and some wrong; where a group is all wrong or all
 right there is nothing to learn. So a task is worth starting on where a good share of its groups is mixed.
 
-The model is asked for the answer alone: its turn is opened with "The answer is", and the first line of what follows is
-judged, or all of it. That is what a model knows at once; a small model that has never seen `<think>` does not write it,
-and would score nothing under the form that training asks for until a cold start has taught it.
+The model is asked for the answer alone: its turn is opened with "The answer is", and what follows is judged as a whole,
+by its first line, and by what stands before its first stop. That is what a model knows at once. Training asks for
+another form; a small model that has never seen `<think>` does not write it, and scores nothing until a cold start has
+taught it.
 """
 
 import json
+import re
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
@@ -125,9 +127,11 @@ def stated(problem: Problem) -> str:
 
 
 def answers(problem: Problem, text: str) -> bool:
-    """Whether a text says the right answer: as a whole, or in its first line, with or without a full stop."""
-    said = (text.strip(), text.strip().split("\n")[0], first_line(text))
-    return any(is_right(problem, answer) for answer in dict.fromkeys(said) if answer)
+    """Whether a text says the right answer: as a whole, in its first line, or before its first stop, quotes apart."""
+    line = first_line(text)
+    clause = re.split(r"[.,;](?:\s|$)", line)[0].strip(" \"'*")
+    said = dict.fromkeys((text.strip(), line, clause, clause.capitalize()))
+    return any(is_right(problem, answer) for answer in said if answer)
 
 
 def render(rows: list[Row], model: str, settings: Settings, command: str) -> str:
