@@ -133,6 +133,8 @@ def _verify(label: str, problem: Problem, answer: str) -> Verdict:
         return Verdict(correct=False, format=False, reason="the verifier failed", error=scored.error)
     if "unreadable" in scored.value:
         return Verdict(correct=False, format=False, reason=f"cannot be read: {scored.value['unreadable']}")
+    if "refused" in scored.value:
+        return Verdict(correct=False, format=True, reason=scored.value["refused"])
     score = scored.value["score"]
     if score == 1:
         return Verdict(correct=True, format=True, reason="correct")
