@@ -77,32 +77,37 @@ def draw_problems(
 
 
 def held_out(parts: list[Part], split: Split, seed: int, most: int) -> list[Problem]:
-    """All that the fixed sets have of a split, and `most` of the procedural tasks, which have no end."""
-    procedural = [part for part in parts if get_task(part.task).draw]
-    found = draw_problems(procedural, split, most, seed, at_most=True) if procedural else []
+    """All that the fixed sets have of a split; of the procedural tasks, which have no end, `most` of each at most."""
+    found = []
     for part in parts:
-        if part not in procedural:
+        if get_task(part.task).draw:
+            found += _found(part, split, most, seed, 0)
+        else:
             found += [replace(problem, task=part.task) for problem in problems_of(_all_problems(part), split, seed)]
     return found
 
 
 def _draw(part: Part, split: Split, count: int, seed: int, order: int, at_most: bool) -> list[Problem]:
-    """Problems of one task. Drawn once in a process: some generators take seconds for each."""
-    key = (part.task, repr(part.settings), split, count, seed, order)
-    if key not in _DRAWN:
-        rng = random.Random(f"{seed}|{order}|{split}|{part.task}")
-        task = get_task(part.task)
-        found = _distinct(task, part, split, count, seed, rng) if task.draw else _choose(part, split, seed, rng)
-        _DRAWN[key] = [replace(problem, task=part.task) for problem in found[:count]]
-    problems = _DRAWN[key]
+    problems = _found(part, split, count, seed, order)
     if len(problems) == count or (problems and at_most and split != "train"):
-        return list(problems)
+        return problems
     if split != "train" or not problems:
         raise ValueError(
             f"Task {part.task} has only {len(problems)} distinct {split} problems at these settings, and {count} were "
             "asked for; ask for fewer, or widen the settings."
         )
     return [problems[i % len(problems)] for i in range(count)]
+
+
+def _found(part: Part, split: Split, count: int, seed: int, order: int) -> list[Problem]:
+    """`count` problems of a task, or all there are. Drawn once in a process: some generators take seconds for each."""
+    key = (part.task, repr(part.settings), split, count, seed, order)
+    if key not in _DRAWN:
+        rng = random.Random(f"{seed}|{order}|{split}|{part.task}")
+        task = get_task(part.task)
+        found = _distinct(task, part, split, count, seed, rng) if task.draw else _choose(part, split, seed, rng)
+        _DRAWN[key] = [replace(problem, task=part.task) for problem in found[:count]]
+    return list(_DRAWN[key])
 
 
 def _distinct(task: Task, part: Part, split: Split, count: int, seed: int, rng: random.Random) -> list[Problem]:

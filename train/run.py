@@ -38,7 +38,7 @@ from train.signals import Interrupted, StopSignals, StopWhenAsked
 from train.trainer import ReasoningTrainer
 from train.trl_vllm import check_vllm
 
-TEST_PROBLEMS = 200  # of procedural tasks, held against the training problems; of fixed sets it is all
+TEST_PROBLEMS = 100  # of each procedural task, held against the training problems; of fixed sets it is all
 
 
 def prepare(run: RunConfig, training: GRPOConfig) -> BaseFileLock:
