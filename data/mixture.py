@@ -7,6 +7,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Any
 
+from tqdm import tqdm
+
 from data.problem import Problem, Verdict
 from data.response import Response, parse_response
 from data.settings import read_settings
@@ -28,6 +30,8 @@ __all__ = [
 
 JUDGED_AT_ONCE = 16  # more than any machine has workers for
 PATIENCE = 5_000  # draws without a new problem after which a task counts as exhausted
+BATCH = 32  # problems drawn at once
+BAR_SECONDS = 3  # drawing that takes longer shows how far it is
 _READ: dict[tuple[str, str], Mapping[Split, Sequence[Problem]]] = {}  # fixed sets, by task and settings
 
 
@@ -88,7 +92,7 @@ def draw_problems(
 def _draw(part: Part, split: Split, count: int, seed: int, order: int, at_most: bool) -> list[Problem]:
     rng = random.Random(f"{seed}|{order}|{split}|{part.task}")
     task = get_task(part.task)
-    found = _generate(task, part, split, count, seed, rng) if task.generate else _choose(part, split, seed, rng)
+    found = _distinct(task, part, split, count, seed, rng) if task.draw else _choose(part, split, seed, rng)
     problems = [replace(problem, task=part.task) for problem in found[:count]]
     if len(problems) == count or (problems and at_most and split != "train"):
         return problems
@@ -100,18 +104,24 @@ def _draw(part: Part, split: Split, count: int, seed: int, order: int, at_most: 
     return [problems[i % len(problems)] for i in range(count)]
 
 
-def _generate(task: Task, part: Part, split: Split, count: int, seed: int, rng: random.Random) -> list[Problem]:
-    """Distinct problems of a procedural task: `count`, or as many as turn up."""
-    assert task.generate
+def _distinct(task: Task, part: Part, split: Split, count: int, seed: int, rng: random.Random) -> list[Problem]:
+    """Distinct problems of a procedural task: `count`, or as many as turn up. Long work shows a bar."""
+    assert task.draw
     found: dict[str, Problem] = {}
     misses = 0
-    while len(found) < count and misses < PATIENCE:
-        problem = task.generate(rng, part.settings)
-        if problem.canonical in found or split_of(problem.canonical, seed) != split:
-            misses += 1
-        else:
-            found[problem.canonical] = problem
-            misses = 0
+    label = f"{split} problems of {part.task}"
+    with tqdm(total=count, desc=label, unit="problem", dynamic_ncols=True, delay=BAR_SECONDS) as bar:
+        while len(found) < count and misses < PATIENCE:
+            tried = min(BATCH, count - len(found))
+            drawn = task.draw(rng, part.settings, tried)
+            misses += tried - len(drawn)
+            for problem in drawn:
+                if problem.canonical in found or split_of(problem.canonical, seed) != split:
+                    misses += 1
+                else:
+                    found[problem.canonical] = problem
+                    misses = 0
+            bar.update(len(found) - bar.n)
     return list(found.values())
 
 

@@ -106,7 +106,8 @@ def _links() -> list[str]:
 
 
 def _bubblewrap() -> list[str]:
-    command = [_found("bubblewrap"), "--unshare-ipc", "--unshare-pid", "--unshare-net", "--unshare-uts", "--unshare-cgroup-try"]
+    command = [_found("bubblewrap"), "--unshare-ipc", "--unshare-pid", "--unshare-net", "--unshare-uts"]
+    command += ["--unshare-cgroup-try"]
     if os.geteuid() == 0:  # it becomes a user of its own inside; as root its processes would not be counted
         command += ["--cap-drop", "ALL", "--cap-add", "CAP_SETUID", "--cap-add", "CAP_SETGID"]
     else:
@@ -123,8 +124,8 @@ def _bubblewrap() -> list[str]:
 
 
 def _nsjail(as_user: int, kept: Sequence[int]) -> list[str]:
-    command = [_found("nsjail"), "--mode", "o", "--really_quiet", "--time_limit", "0", "--disable_proc", "--iface_no_lo"]
-    command += ["--user", str(as_user), "--group", str(as_user)]
+    command = [_found("nsjail"), "--mode", "o", "--really_quiet", "--time_limit", "0", "--disable_proc"]
+    command += ["--iface_no_lo", "--user", str(as_user), "--group", str(as_user)]
     if os.geteuid() == 0:
         command += ["--disable_clone_newuser"]
     for limit in ("as", "cpu", "fsize", "nofile", "nproc", "stack"):
