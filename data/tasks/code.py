@@ -12,6 +12,7 @@ import ast
 import builtins
 import os
 import re
+import sys
 import threading
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -23,7 +24,7 @@ from tqdm import tqdm
 from data.fixed_set import Fault, SetSettings, content_of, read_set, say, text_of
 from data.problem import Problem, Verdict
 from data.sandbox import jail, trial
-from data.task import Split, Task
+from data.task import Split, Task, task_of
 from data.worker_pool import default_workers
 
 QUESTION = "Write the function in Python."
@@ -65,14 +66,7 @@ class Settings(SetSettings):
 
 def task(label: str) -> Task:
     """The task `code`, or `code:label` for one set of several."""
-    return Task(
-        name=f"code:{label}" if label else "code",
-        verify=verify,
-        problems=problems,
-        settings=Settings,
-        question=QUESTION,
-        instructions=INSTRUCTIONS,
-    )
+    return task_of(sys.modules[__name__], f"code:{label}" if label else "code")
 
 
 def problems(settings: Settings) -> dict[Split, list[Problem]]:
