@@ -18,6 +18,8 @@ from latex2sympy2_extended.latex2sympy2 import ConversionConfig, latex2sympy
 from latex2sympy2_extended.math_normalization import NormalizationConfig, normalize_latex
 from math_verify import verify
 
+from data.mathematics.brackets import is_sound
+
 DIGITS = 60
 AGREED = sympy.Float(10) ** -45  # relative
 POINTS = 12  # tried, until
@@ -41,7 +43,7 @@ def same_formula(gold: str, answer: str) -> bool:
         return False
     if isinstance(wanted, sympy.Eq) and isinstance(given, sympy.Eq):
         settled = _proportional(wanted.lhs - wanted.rhs, given.lhs - given.rhs)
-    elif isinstance(wanted, sympy.Expr) and isinstance(given, sympy.Expr):
+    elif all(isinstance(side, sympy.Expr) and not isinstance(side, sympy.MatrixExpr) for side in (wanted, given)):
         settled = _agree(wanted, given)
     else:
         settled = None
@@ -53,6 +55,8 @@ def same_formula(gold: str, answer: str) -> bool:
 @lru_cache(1_000)
 def _read(latex: str) -> Any:
     """The formula as sympy has it, decimals as fractions and i as the imaginary unit; None where it cannot be read."""
+    if not is_sound(latex):
+        return None
     latex = re.sub(r"(\d+(?:\.\d+)?)\s*\^\\circ", r"(\\frac{\\pi}{180} \\cdot \1)", latex)
     try:
         normal = normalize_latex(latex, NORMAL)
@@ -61,6 +65,8 @@ def _read(latex: str) -> Any:
         raise
     except Exception:  # whatever the parser dies of, the formula has not been read
         return None
+    if isinstance(formula, sympy.MatrixExpr):
+        formula = formula.doit()
     if not isinstance(formula, sympy.Basic | sympy.MatrixBase):
         return None
     exact: dict[Any, Any] = {number: sympy.Rational(str(number)) for number in formula.atoms(sympy.Float)}
