@@ -59,19 +59,20 @@ def _read(latex: str) -> Any:
         return None
     latex = re.sub(r"(\d+(?:\.\d+)?)\s*\^\\circ", r"(\\frac{\\pi}{180} \\cdot \1)", latex)
     try:
-        normal = normalize_latex(latex, NORMAL)
-        formula = latex2sympy(normal, is_real=True, conversion_config=CONVERSION, normalization_config=None)
+        formula = latex2sympy(
+            normalize_latex(latex, NORMAL), is_real=True, conversion_config=CONVERSION, normalization_config=None
+        )
+        if isinstance(formula, sympy.MatrixExpr):
+            formula = formula.doit()
+        if not isinstance(formula, sympy.Basic | sympy.MatrixBase):
+            return None
+        exact: dict[Any, Any] = {number: sympy.Rational(str(number)) for number in formula.atoms(sympy.Float)}
+        exact |= {symbol: sympy.I for symbol in formula.free_symbols if str(symbol) == "i"}
+        return formula.xreplace(exact)
     except MemoryError:
         raise
-    except Exception:  # whatever the parser dies of, the formula has not been read
+    except Exception:  # whatever parser and sympy die of, the formula has not been read
         return None
-    if isinstance(formula, sympy.MatrixExpr):
-        formula = formula.doit()
-    if not isinstance(formula, sympy.Basic | sympy.MatrixBase):
-        return None
-    exact: dict[Any, Any] = {number: sympy.Rational(str(number)) for number in formula.atoms(sympy.Float)}
-    exact |= {symbol: sympy.I for symbol in formula.free_symbols if str(symbol) == "i"}
-    return formula.xreplace(exact)
 
 
 def _agree(wanted: sympy.Expr, given: sympy.Expr) -> bool | None:
