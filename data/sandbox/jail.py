@@ -72,7 +72,9 @@ def user(kind: Kind) -> int:
 
 def python() -> list[str]:
     """The interpreter alone: no packages, no modules of the working directory."""
-    return [os.path.realpath(sys.executable), "-P", "-s", "-S", "-B"]
+    version = f"python{sys.version_info.major}.{sys.version_info.minor}"
+    base = os.path.join(sys.base_prefix, "bin", version)  # that of an environment may be a copy, and stand elsewhere
+    return [os.path.realpath(base if os.path.exists(base) else sys.executable), "-P", "-s", "-S", "-B"]
 
 
 def inside(kind: Kind) -> str:
