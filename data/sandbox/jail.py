@@ -49,8 +49,9 @@ def fault(kind: Kind) -> str | None:
     """What keeps this machine from building such a sandbox, found out by building one; None where nothing does."""
     if not _found(kind):
         return "is not installed"
-    script = "import os; assert os.listdir('/tmp') == [] and not os.path.exists('/home'); print('inside')"
-    command = [*walls(kind, user(kind)), *python(), "-c", script]
+    become = "import os; user = int(__import__('sys').argv[1]); os.geteuid() or os.setresuid(user, user, user)"
+    script = f"{become}; assert os.listdir('/tmp') == [] and not os.path.exists('/home'); print('inside')"
+    command = [*walls(kind, user(kind)), *python(), "-c", script, str(user(kind))]
     try:
         tried = subprocess.run(
             command, env=ENVIRONMENT, capture_output=True, text=True, timeout=PROBE_SECONDS, stdin=subprocess.DEVNULL
