@@ -1,6 +1,7 @@
 """A weighted mixture of tasks, and the problems of its train, validation and test splits (`data.splits`)."""
 
 import functools
+import math
 import random
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -30,9 +31,10 @@ __all__ = [
 
 JUDGED_AT_ONCE = 16  # more than any machine has workers for
 PATIENCE = 5_000  # draws without a new problem after which a task counts as exhausted
-BATCH = 32  # problems drawn at once
+BATCH = 32  # problems drawn at once, at most
 BAR_SECONDS = 3  # drawing that takes longer shows how far it is
 _READ: dict[tuple[str, str], Mapping[Split, Sequence[Problem]]] = {}  # fixed sets, by task and settings
+_DRAWN: dict[tuple[Any, ...], list[Problem]] = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,13 +91,27 @@ def draw_problems(
     return drawn
 
 
+def held_out(parts: list[Part], split: Split, seed: int, most: int) -> list[Problem]:
+    """All that the fixed sets have of a split, and `most` of the procedural tasks, which have no end."""
+    procedural = [part for part in parts if get_task(part.task).draw]
+    found = draw_problems(procedural, split, most, seed, at_most=True) if procedural else []
+    for part in parts:
+        if part not in procedural:
+            found += [replace(problem, task=part.task) for problem in problems_of(_all_problems(part), split, seed)]
+    return found
+
+
 def _draw(part: Part, split: Split, count: int, seed: int, order: int, at_most: bool) -> list[Problem]:
-    rng = random.Random(f"{seed}|{order}|{split}|{part.task}")
-    task = get_task(part.task)
-    found = _distinct(task, part, split, count, seed, rng) if task.draw else _choose(part, split, seed, rng)
-    problems = [replace(problem, task=part.task) for problem in found[:count]]
+    """Problems of one task. Drawn once in a process: some generators take seconds for each."""
+    key = (part.task, repr(part.settings), split, count, seed, order)
+    if key not in _DRAWN:
+        rng = random.Random(f"{seed}|{order}|{split}|{part.task}")
+        task = get_task(part.task)
+        found = _distinct(task, part, split, count, seed, rng) if task.draw else _choose(part, split, seed, rng)
+        _DRAWN[key] = [replace(problem, task=part.task) for problem in found[:count]]
+    problems = _DRAWN[key]
     if len(problems) == count or (problems and at_most and split != "train"):
-        return problems
+        return list(problems)
     if split != "train" or not problems:
         raise ValueError(
             f"Task {part.task} has only {len(problems)} distinct {split} problems at these settings, and {count} were "
@@ -112,7 +128,7 @@ def _distinct(task: Task, part: Part, split: Split, count: int, seed: int, rng: 
     label = f"{split} problems of {part.task}"
     with tqdm(total=count, desc=label, unit="problem", dynamic_ncols=True, delay=BAR_SECONDS) as bar:
         while len(found) < count and misses < PATIENCE:
-            tried = min(BATCH, count - len(found))
+            tried = min(BATCH, math.ceil((count - len(found)) / SHARES[split]))
             drawn = task.draw(rng, part.settings, tried)
             misses += tried - len(drawn)
             for problem in drawn:

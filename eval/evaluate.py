@@ -64,7 +64,7 @@ def evaluate(
     for number, checkpoint in enumerate(checkpoints):  # whatever is missing is found out before the first minute
         candidate = load_candidate(checkpoint, cache, backend=settings.backend, tokenizer=tokenizer)
         if baseline and not number:
-            check_baseline(baseline, candidate)
+            check_baseline(baseline, candidate, source)
     try:
         output.mkdir(parents=True, exist_ok=True)
     except OSError as error:

@@ -37,15 +37,20 @@ def _each(describe: Callable[[Completion], Row]) -> Stage:
     return lambda subject, completions, seed: [describe(completion) for completion in completions]
 
 
+def _each_traced(describe: Callable[[Completion], Row]) -> Stage:
+    """Only of tasks that take a thinking apart; the others are left to the lexical stage."""
+    return lambda subject, completions, seed: [describe(completion) for completion in completions if completion.traced]
+
+
 def _in_words(subject: Subject, completions: list[Completion], seed: int) -> list[Row]:
     """Signs in words, where the model knows words at all."""
     return [lexical.describe(completion) for completion in completions] if subject.can_read("Let me check.") else []
 
 
 STAGES: dict[str, tuple[Stage, Measures]] = {
-    "behaviour": (_each(behaviour.describe), behaviour.MEASURES),
+    "behaviour": (_each_traced(behaviour.describe), behaviour.MEASURES),
     "lexical": (_in_words, lexical.MEASURES),
-    "decomposition": (_each(decomposition.describe), decomposition.MEASURES),
+    "decomposition": (_each_traced(decomposition.describe), decomposition.MEASURES),
     "monitor": (_each(monitor.describe), monitor.MEASURES),
     "second_turn": (lambda subject, completions, _: second_turn.ask_again(subject, completions), second_turn.MEASURES),
     "injection": (injection.inject, injection.MEASURES),
@@ -219,7 +224,7 @@ def _weights(checkpoint: str) -> list[Path]:
 def _claim(folder: Path, key: dict[str, Any], overwrite: bool) -> None:
     """Make the folder for these rows. Raises ValueError where it cannot be made, or holds other rows."""
     note = folder / "key.json"
-    text = json.dumps(key, indent=2) + "\n"
+    text = json.dumps(key, indent=2, default=str) + "\n"  # a setting may be a date
     try:
         if overwrite and note.is_file():  # never a folder that this program did not make
             shutil.rmtree(folder)

@@ -73,6 +73,18 @@ def task(label: str) -> Task:
     )
 
 
+def first_level(label: str) -> dict[str, Any]:
+    """The settings of the first level of the task's own curriculum, as a config gives them; none where it has none."""
+    datasets()
+    from reasoning_gym.factory import CURRICULA
+
+    if label not in CURRICULA:
+        return {}
+    config = CURRICULA[label]().generate_configuration()
+    kind = settings_of(label)
+    return plain(kind(**{known.name: getattr(config, known.name) for known in fields(kind)}))
+
+
 def plain(settings: Any) -> dict[str, Any]:
     """The settings that differ from their defaults, as JSON values that `read_settings` takes back."""
     default = type(settings)()
@@ -121,6 +133,8 @@ def _verify(label: str, problem: Problem, answer: str) -> Verdict:
         return Verdict(correct=False, format=False, reason="the verifier failed", error=scored.error)
     if "unreadable" in scored.value:
         return Verdict(correct=False, format=False, reason=f"cannot be read: {scored.value['unreadable']}")
+    if "refused" in scored.value:
+        return Verdict(correct=False, format=True, reason=scored.value["refused"])
     score = scored.value["score"]
     if score == 1:
         return Verdict(correct=True, format=True, reason="correct")

@@ -11,9 +11,11 @@ What was found by reading all scorers and by trying hostile answers on each:
   beginning of the right digits (coin_flip); four numbers in range, whatever the puzzle's are, with a value from 24 to
   below 25 (puzzle24); `2.5*4` for the numbers 2, 5 and 4 (countdown); ten right letters of a longer word (figlet_font);
   every number off by one (number_sorting); the right answer with more behind it (letter_jumble, word_sorting); the
-  wrong sign, and the first of several numbers (gsm_symbolic).
+  wrong sign, and the first of several numbers (gsm_symbolic); a premise said again (propositional_logic, in nine
+  problems of ten).
 
 A judge takes the answer and the entry, and says whether the answer is right. ValueError means that it cannot be read.
+A guard stands before a scorer that is good for all but some answers, and says what is wrong with those.
 """
 
 import ast
@@ -31,6 +33,7 @@ Entry = Mapping[str, Any]
 Judge = Callable[[str, Entry], bool]
 
 LARGEST_EXPONENT = 100
+MOST_TURNS = 99  # of one side of the cube, written as R99; the scorer writes each out
 MAX_NODES = 300  # of an algebraic expression
 FUNCTIONS = ("sin", "cos", "tan", "exp", "log", "sqrt", "asin", "acos", "atan", "sinh", "cosh", "tanh")
 
@@ -144,6 +147,24 @@ JUDGES: dict[str, Judge] = {
     "spiral_matrix": same_text,
     "string_insertion": same_text,
     "word_sorting": listed_words,
+}
+
+
+def says_a_premise(answer: str, entry: Entry) -> str:
+    """A conclusion has to be drawn; blanks and parentheses make none."""
+    plain = {re.sub(r"[\s()]", "", text) for text in entry["metadata"]["premises"]}
+    return "says a premise again" if re.sub(r"[\s()]", "", answer) in plain else ""
+
+
+def turns_without_end(answer: str, entry: Entry) -> str:
+    """A side turned more often than anyone would."""
+    often = any(len(times) > 4 or int(times) > MOST_TURNS for times in re.findall(r"\d+", answer))
+    return f"turns a side more than {MOST_TURNS} times" if often else ""
+
+
+GUARDS: dict[str, Callable[[str, Entry], str]] = {
+    "propositional_logic": says_a_premise,
+    "rubiks_cube": turns_without_end,
 }
 
 

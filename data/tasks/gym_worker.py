@@ -5,7 +5,6 @@ An entry becomes plain JSON here, and only what its scorer reads of the metadata
 
 import json
 import random
-import re
 from copy import deepcopy
 from functools import cache
 from typing import Any
@@ -15,7 +14,7 @@ import numpy as np
 from data.response import MAX_ANSWER_CHARACTERS
 from data.settings import read_settings
 from data.tasks import gym
-from data.tasks.gym_judges import JUDGES
+from data.tasks.gym_judges import GUARDS, JUDGES
 
 # What the scorers, and our judges, read of an entry's metadata; all others compare with the answer alone.
 READS: dict[str, tuple[str, ...]] = {
@@ -56,7 +55,6 @@ READS: dict[str, tuple[str, ...]] = {
     "word_sorting": ("sorted_words",),
 }
 TUPLES = ("arc_agi", "rearc")  # their scorers compare the grid with a tuple of tuples
-LONGEST_REPEAT = 99  # of a move in an answer to rubiks_cube; the scorer writes each turn out
 
 
 gym.datasets()  # a worker imports all there is when it starts, not while its first request waits
@@ -107,12 +105,12 @@ def canonical(name: str, drawn: dict[str, Any]) -> str:
 
 
 def score(name: str, settings: str, entry: dict[str, Any], answer: str) -> dict[str, Any]:
-    """The score of an answer, from 0 to 1; or in `unreadable` why there is none. The entry is not changed."""
+    """The score of an answer, from 0 to 1; or in `unreadable` or `refused` why not. The entry is not changed."""
     try:
         if name in JUDGES:
             return {"score": float(JUDGES[name](answer, entry))}
-        if name == "rubiks_cube" and any(int(times) > LONGEST_REPEAT for times in re.findall(r"\d+", answer)):
-            return {"unreadable": f"a move is repeated more than {LONGEST_REPEAT} times"}
+        if name in GUARDS and (fault := GUARDS[name](answer, entry)):
+            return {"refused": fault}
         entry = deepcopy(entry)  # one scorer writes into it
         if name in TUPLES:
             entry["metadata"]["output"] = tuple(map(tuple, entry["metadata"]["output"]))

@@ -133,6 +133,8 @@ def same_elsewhere(names, count: int, monkeypatch) -> None:
          ["['-1.5', '4', '11']", "['-2.5', '3']", "-2.5, 3, 10"]),
         ("polynomial_multiplication", "6*x**2 + 2*x", {}, ["2*x + 6*x**2", "6*x^2+2*x"],
          ["6*x**2", "2*x*(3*x + 1)", "x**99999999", "x.__class__", "9**9**9**9", "(" * 900]),
+        ("propositional_logic", None, {"variables": ["P", "Q"], "premises": ["(P → Q)", "P"]}, ["(P ∧ Q)", "(Q ∧ P)"],
+         ["(P → Q)", "((P→Q))", "P", "(P ∨ ¬P)", "¬Q"]),
         ("puzzle24", "4*6*1*1", {"numbers": [8, 3, 1, 1]}, ["8 * 3 * 1 * 1"], ["4*6*1*1", "8*3", "8*3+1-1+0"]),
         ("rubiks_cube", None, {"cube_size": 3, "scramble_moves": "R"}, ["R'", "R3"], ["R", "R999999999"]),
         ("simple_integration", "x**3 + C", {"variable": "x", "integrand": "3*x**2"},

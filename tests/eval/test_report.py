@@ -474,3 +474,11 @@ def test_the_script_prints_where_the_page_is_or_one_line_and_exit_code_2(tmp_pat
 def test_a_run_reads_back(tmp_path):
     run = load_run(make_run(tmp_path / "run"))
     assert run.name == "tiny" and len(run.rl) == 3 and run.results is None
+
+
+def test_more_tasks_than_curves_have_colours_are_said(tmp_path):
+    run = make_run(tmp_path / "run")
+    config = yaml.safe_load((run / "config.yaml").read_text())
+    config["tasks"] |= {f"gym:task_{number}": {} for number in range(5)}
+    (run / "config.yaml").write_text(yaml.safe_dump(config))
+    assert "There are 7 tasks: the curves are of all together and of the first 5" in Outline(page_of(run)).text
