@@ -1,5 +1,6 @@
 """Splitting LaTeX where no bracket is open."""
 
+import re
 from collections.abc import Iterator
 
 OPENERS, CLOSERS = "([{", ")]}"
@@ -44,7 +45,9 @@ def closer(text: str, start: int) -> int:
 
 
 def is_sound(text: str) -> bool:
-    """Whether the braces pair up, and no bracket stands deeper than any formula has them."""
+    """Whether the braces pair up, and neither brackets nor signs pile up higher than in any formula."""
+    if re.search(r"[-+^]{8}", text):
+        return False
     depth = 0
     for character in text:
         depth += (character == "{") - (character == "}")

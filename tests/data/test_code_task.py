@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from data import mixture
 from data.fixed_set import Fault
 from data.mixture import draw_problems, judge, judge_all, load_mixture
 from data.problem import Problem
@@ -18,8 +19,9 @@ ROWS = [json.loads(line) for line in EXAMPLES.read_text().splitlines()]
 
 @pytest.fixture(autouse=True)
 def unchosen(monkeypatch):
-    """No sandbox was chosen before a test."""
+    """No sandbox was chosen before a test, and no set read."""
     monkeypatch.setattr(code, "_chosen", None)
+    monkeypatch.setattr(mixture, "_READ", {})
 
 
 @pytest.fixture
