@@ -1,8 +1,10 @@
 """A weighted mixture of tasks, and the problems of its train, validation and test splits (`data.splits`)."""
 
+import functools
 import math
 import random
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -15,8 +17,19 @@ from data.splits import SHARES, problems_of, split_of
 from data.task import Split, Task
 from data.tasks import get_task, load_task, own
 
-__all__ = ["SHARES", "Part", "Split", "demonstrations", "draw_problems", "judge", "load_mixture", "split_of"]
+__all__ = [
+    "SHARES",
+    "Part",
+    "Split",
+    "demonstrations",
+    "draw_problems",
+    "judge",
+    "judge_all",
+    "load_mixture",
+    "split_of",
+]
 
+JUDGED_AT_ONCE = 16  # more than any machine has workers for
 PATIENCE = 5_000  # draws without a new problem after which a task counts as exhausted
 BATCH = 32  # problems drawn at once, at most
 BAR_SECONDS = 3  # drawing that takes longer shows how far it is
@@ -36,7 +49,7 @@ class Part:
 def load_mixture(spec: Mapping[str, Mapping[str, Any] | None]) -> list[Part]:
     """Read `{task: {weight: 1, setting: value, ...}}`. Raises ValueError naming what is unknown or out of range.
 
-    A module of the user's own that it names is imported.
+    A module of the user's own that it names is imported, and a fixed set is read.
     """
     if not isinstance(spec, Mapping) or not spec:
         raise ValueError(f"tasks is {spec!r}; expected a mapping such as {{countdown: {{numbers: 3}}}}.")
@@ -52,6 +65,8 @@ def load_mixture(spec: Mapping[str, Mapping[str, Any] | None]) -> list[Part]:
         parts.append(Part(name, float(weight), read_settings(f"tasks.{name}", task.settings, settings)))
         if name in own.LOADED:
             own.try_out(task, parts[-1].settings)
+        elif task.problems:
+            _all_problems(parts[-1])
     return parts
 
 
@@ -160,6 +175,15 @@ def judge(problem: Problem, completion: str, *, thinking_opened: bool = False) -
         return response, get_task(problem.task).verify(problem, response.answer)
     except Exception as error:  # whatever a verifier dies of must not end a run of hours; it is counted and shown
         return response, Verdict(False, False, "the verifier failed", error=f"{type(error).__name__}: {error}")
+
+
+def judge_all(
+    problems: Sequence[Problem], completions: Sequence[str], *, thinking_opened: bool = False
+) -> list[tuple[Response, Verdict]]:
+    """`judge` for many completions, each of its problem; verifiers that wait for a process wait at the same time."""
+    with ThreadPoolExecutor(JUDGED_AT_ONCE) as threads:
+        asked = functools.partial(judge, thinking_opened=thinking_opened)
+        return list(threads.map(asked, problems, completions))
 
 
 def demonstrations(parts: list[Part], count: int, seed: int, *, order: int = 0) -> list[tuple[Problem, str]]:
