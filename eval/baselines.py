@@ -28,7 +28,7 @@ from train.prompts import messages, opens_thinking, prompt_ids
 from train.rollout.interface import Rollout, Sampling
 
 Row = dict[str, Any]
-Progress = Callable[[int], None]
+Progress = Callable[[int], None] | None
 
 BASELINES = ("direct", "step-by-step", "few-shot", "majority")
 DIRECT, STEPS, EXTRACT = "The answer is", "Let's think step by step.", "\nTherefore, the answer is"
@@ -41,12 +41,17 @@ def check_baseline(baseline: str, candidate: Candidate) -> None:
     """Raise ValueError where the model's tokenizer has no words for the baseline's prompt."""
     if baseline not in ("direct", "step-by-step"):
         return
-    unknown = candidate.tokenizer.unk_token_id
-    if unknown is not None and unknown in candidate.tokenizer.encode(STEPS, add_special_tokens=False):
+    if not reads_words(candidate.tokenizer):
         raise ValueError(
             f"{candidate.name} cannot read the prompt of the baseline {baseline}: its tokenizer knows no plain words, "
             "like that of any model from scratch. Take --baseline few-shot or majority, or a pre-trained model."
         )
+
+
+def reads_words(tokenizer: PreTrainedTokenizerBase) -> bool:
+    """Whether a tokenizer spells plain words; that of a model from scratch knows those of its tasks alone."""
+    unknown = tokenizer.unk_token_id
+    return unknown is None or unknown not in tokenizer.encode(STEPS, add_special_tokens=False)
 
 
 def ask_baseline(

@@ -7,11 +7,18 @@ import torch
 
 from eval.claims import judge_claims
 from eval.curve_plots import write_plots
-from eval.evidence import Effort, gather, plan
+from eval.evidence import Effort, expected, gather, plan
 from train.models import ModelError
 
 EFFORT = Effort(
-    problems=4, samples=2, budget_problems=2, budget_samples=2, parallel_problems=2, parallel_samples=4, seed=0
+    problems=4,
+    samples=2,
+    budget_problems=2,
+    budget_samples=2,
+    parallel_problems=2,
+    parallel_samples=4,
+    probe_problems=4,
+    probe_samples=1,
 )
 
 
@@ -42,8 +49,8 @@ def run(tmp_path, tiny_model, tokenizer):
 def test_a_runs_curves_are_sampled_judged_and_drawn(run):
     planned = plan(run, EFFORT)
     counted = []
-    gather(planned, counted.append)
-    assert sum(counted) == planned.total
+    gather(planned, progress=counted.append)
+    assert sum(counted) == expected(planned)
     train = json.loads((run / "evaluation" / "train-curve.json").read_text())
     assert [(point["step"], point["tokens"]) for point in train["points"]] == [(0, 0), (1, 100), (2, 200)]
     test = json.loads((run / "evaluation" / "test-curve.json").read_text())

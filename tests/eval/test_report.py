@@ -17,7 +17,7 @@ from data.problem import Problem
 from eval import estimators
 from eval.claims import judge_claims
 from eval.evaluate import Settings, summarise
-from eval.probe_table import STAGES
+from eval.probe import STAGES
 from eval.report import explorer, write_report
 from eval.report.load import load_run
 from eval.report.marks import read
