@@ -1,6 +1,7 @@
 """The trace explorer: what is packed into the page, and what a real browser makes of it."""
 
 import base64
+import html
 import json
 import re
 import shutil
@@ -124,6 +125,22 @@ def test_one_problem_stands_before_and_after_side_by_side(tmp_path):
         ("held-out, cold-start", "0 of 1 right"),
         ("held-out, checkpoint-3", "1 of 1 right"),
     ]
+
+
+@in_browser
+def test_the_page_fits_a_phone(tmp_path):
+    run = make_run(tmp_path / "run")
+    evaluate(run)
+    text = html.escape(write_report(run).read_text())
+    measure = "const d = phone.contentDocument.documentElement; root.dataset.wide = d.scrollWidth - d.clientWidth"
+    phone = tmp_path / "phone.html"
+    phone.write_text(
+        f'<body id="root"><iframe id="phone" style="width: 390px; height: 2000px; border: 0" srcdoc="{text}" '
+        f'onload="setTimeout(() => {{ {measure} }}, 1000)"></iframe>'
+    )
+    command = [str(CHROMIUM), *OPTIONS, f"--user-data-dir={tmp_path / 'browser'}", phone.as_uri()]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
+    assert 'data-wide="0"' in done.stdout
 
 
 @pytest.mark.slow
