@@ -57,7 +57,7 @@ def main() -> int:
         effort = Effort(**{field.name: getattr(given, field.name) for field in fields(Effort)})
         plans = [plan(run, effort) for run in runs]
         with (
-            tqdm(total=sum(map(expected, plans)), unit="sample", dynamic_ncols=True) as bar,
+            tqdm(total=sum(map(expected, plans)), unit="sample", dynamic_ncols=True, delay=0.1) as bar,
             Workers(given.processes) as workers,
         ):
             for each in plans:

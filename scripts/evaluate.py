@@ -90,7 +90,10 @@ def main() -> int:
         folder = given.output or (given.run / "evaluation" if given.run else Path("evaluation"))
         output = folder / given.baseline if given.baseline and not given.output else folder
         total = expected(settings, len(checkpoints), given.problems, given.baseline)
-        with tqdm(total=total, unit="sample", dynamic_ncols=True) as bar, Workers(given.processes) as workers:
+        with (
+            tqdm(total=total, unit="sample", dynamic_ncols=True, delay=0.1) as bar,
+            Workers(given.processes) as workers,
+        ):
             results = evaluate(
                 *(checkpoints, source, settings, output),
                 cache=given.cache or folder / "cache",

@@ -71,7 +71,10 @@ def main() -> int:
         )
         output = given.output or (given.run / "evaluation" if given.run else Path("evaluation"))
         total = expected(settings, len(checkpoints), settings.problems)
-        with tqdm(total=total, unit="sample", dynamic_ncols=True) as bar, Workers(given.processes) as workers:
+        with (
+            tqdm(total=total, unit="sample", dynamic_ncols=True, delay=0.1) as bar,
+            Workers(given.processes) as workers,
+        ):
             results = probe(
                 *(checkpoints, source, settings, output), cache=given.cache, workers=workers, progress=bar.update
             )
