@@ -12,7 +12,7 @@ is done on token ids; what the model wrote is never encoded anew.
 
 import re
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -22,13 +22,13 @@ from data.mixture import demonstrations, judge
 from data.problem import Problem, Verdict
 from data.tasks import get_task
 from eval.candidate import Candidate
+from eval.progress import Progress
 from eval.samples import describe, sample_checkpoint
 from eval.source import Source
 from train.prompts import messages, opens_thinking, prompt_ids
 from train.rollout.interface import Rollout, Sampling
 
 Row = dict[str, Any]
-Progress = Callable[[int], None] | None
 
 BASELINES = ("direct", "step-by-step", "few-shot", "majority")
 DIRECT, STEPS, EXTRACT = "The answer is", "Let's think step by step.", "\nTherefore, the answer is"
@@ -61,7 +61,7 @@ def ask_baseline(
     source: Source,
     samples: int,
     sampling: Sampling,
-    progress: Progress,
+    progress: Progress | None,
 ) -> list[Row]:
     """Rows as of `sample_checkpoint`: each problem `samples` times (a majority: once, by vote) and once greedily."""
     if baseline == "majority":
@@ -111,7 +111,12 @@ def clean_answer(text: str) -> str:
 
 
 def _few_shot(
-    candidate: Candidate, problems: list[Problem], source: Source, samples: int, sampling: Sampling, progress: Progress
+    candidate: Candidate,
+    problems: list[Problem],
+    source: Source,
+    samples: int,
+    sampling: Sampling,
+    progress: Progress | None,
 ) -> list[Row]:
     shots = _shots(source, {problem.task for problem in problems})
     tokenizer = candidate.tokenizer
@@ -134,7 +139,7 @@ def _shots(source: Source, tasks: set[str]) -> dict[str, list[dict[str, str]]]:
 
 
 def _direct(
-    candidate: Candidate, problems: list[Problem], samples: int, sampling: Sampling, progress: Progress
+    candidate: Candidate, problems: list[Problem], samples: int, sampling: Sampling, progress: Progress | None
 ) -> list[Row]:
     tokenizer = candidate.tokenizer
     lead = tokenizer.encode(DIRECT, add_special_tokens=False)
@@ -146,7 +151,7 @@ def _direct(
 
 
 def _step_by_step(
-    candidate: Candidate, problems: list[Problem], samples: int, sampling: Sampling, progress: Progress
+    candidate: Candidate, problems: list[Problem], samples: int, sampling: Sampling, progress: Progress | None
 ) -> list[Row]:
     tokenizer = candidate.tokenizer
     lead, extract = (tokenizer.encode(text, add_special_tokens=False) for text in (STEPS, EXTRACT))

@@ -101,8 +101,6 @@ def _train(panel: Axes, curves: list[Json], axis: str) -> None:
 def _sequential(panel: Axes, curves: list[Json]) -> None:
     """Accuracy against the thinking tokens of one sample."""
     panel.set_xlabel("thinking tokens (hollow: extended by “Wait”)")
-    if not all("sequential" in curve for curve in curves):
-        return
     for stage in curves[0]["stages"]:
         points = list(zip(*(curve["sequential"][stage]["points"] for curve in curves), strict=True))
         x = [fmean(point["thinking_tokens"]["value"] for point in each) for each in points]

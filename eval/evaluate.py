@@ -1,7 +1,6 @@
 """Evaluate checkpoints on the same held-out problems with the same decoding, and compare them pair by pair."""
 
 import json
-from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -14,12 +13,11 @@ from data.problem import Problem
 from eval.baselines import ask_baseline, check_baseline
 from eval.candidate import Candidate, load_candidate
 from eval.measures import Row, as_json, compare, measure
+from eval.progress import Progress
 from eval.samples import COLUMNS, sample_checkpoint
 from eval.source import MAX_NEW_TOKENS, Source
 from eval.workers import Workers
 from train.rollout.interface import Sampling
-
-Progress = Callable[[int], None]
 
 
 @dataclass(frozen=True, slots=True)

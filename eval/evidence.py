@@ -4,7 +4,6 @@ The parts share their samples: what one has drawn the next finds (`eval.cache`).
 """
 
 import json
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,27 +12,19 @@ from data.mixture import draw_problems
 from data.problem import Problem
 from eval import evaluate, probe
 from eval.baselines import reads_words
+from eval.budget import ROOM, Budget, budgets, keep_to, most_draws, rows
 from eval.candidate import load_candidate
 from eval.measures import Row
+from eval.progress import Counted, Progress
 from eval.samples import sample_rows
 from eval.source import Source, all_checkpoints, read_source, stages_of
-from eval.test_curve import (
-    ROOM,
-    budgets,
-    compare_sequential,
-    crossover,
-    parallel,
-    sample_budget,
-    sequential,
-    thinking_ids,
-)
+from eval.subject import Subject, ask
+from eval.test_curve import compare_sequential, crossover, parallel, sequential
 from eval.train_curve import compute_spent, train_curve
 from eval.workers import Workers
 from train.models import load_tokenizer
-from train.prompts import messages, prompt_ids
 from train.rollout.interface import Sampling
 
-Progress = Callable[[int], None]
 BASELINE = "step-by-step"  # what the last claim compares with
 
 
@@ -120,13 +111,16 @@ def expected(planned: Plan) -> int:
     """How many samples `gather` draws or finds, for a progress bar."""
     effort, count = planned.effort, len(planned.problems)
     few, wide = (min(limit, count) for limit in (effort.budget_problems, effort.parallel_problems))
-    each = few * effort.budget_samples * len(budgets(1, 1 << 30)) + wide * effort.parallel_samples
     return (
         evaluate.expected(planned.settings, len(planned.checkpoints), count)
-        + len(planned.stages) * each
+        + len(planned.stages) * (_expected_of_budgets(effort, few) + wide * effort.parallel_samples)
         + probe.expected(planned.probe_settings, len(planned.probed), min(effort.probe_problems, count))
         + (evaluate.expected(planned.settings, 2, count, BASELINE) if planned.prompted else 0)
     )
+
+
+def _expected_of_budgets(effort: Effort, problems: int) -> int:
+    return problems * effort.budget_samples * (1 + most_draws(budgets(1, 1 << 30)))
 
 
 def gather(planned: Plan, workers: Workers | None = None, progress: Progress | None = None) -> None:
@@ -163,36 +157,33 @@ def _train(planned: Plan, workers: Workers | None, progress: Progress | None) ->
 
 
 def _test(planned: Plan, workers: Workers | None, progress: Progress | None) -> dict[str, Any]:
-    effort, source = planned.effort, planned.source
+    """Both curves of every stage: thinking held to budgets, and several samples."""
+    effort = planned.effort
     few, wide = planned.problems[: effort.budget_problems], planned.problems[: effort.parallel_problems]
     forced: dict[str, list[list[Row]]] = {}
     drawn: dict[str, list[Row]] = {}
-    limits = []
+    limits: list[Budget] = []
     for stage, name in planned.stages.items():
         candidate = load_candidate(name, planned.cache, workers=workers)
-        sampling = Sampling(source.max_new_tokens, candidate.stop_ids, seed=effort.seed)
-        longest = max(len(prompt_ids(candidate.tokenizer, messages(p, source.system_prompt))) for p in few)
-        limits = budgets(source.max_new_tokens, (candidate.context or 1 << 30) - longest - ROOM)
-        if thinking_ids(candidate.tokenizer):
-            forced[stage] = [
-                sample_budget(candidate, few, effort.budget_samples, sampling, source.system_prompt, limit, progress)
-                for limit in limits
-            ]
+        count = Counted(_expected_of_budgets(effort, len(few)), progress)
+        sampling = Sampling(planned.source.max_new_tokens, candidate.stop_ids, seed=effort.seed)
+        subject = Subject(candidate.backend, candidate.tokenizer, sampling, planned.source.system_prompt, count)
+        longest = max(len(subject.prompt(problem)) for problem in few)
+        limits = budgets(sampling.max_new_tokens, (candidate.context or 1 << 30) - longest - ROOM)
+        free = ask(subject, few, effort.budget_samples)
+        forced[stage] = [rows(subject, keep_to(subject, free, budget)) for budget in limits]
+        count.fill_up()
         asked = (candidate.backend, candidate.tokenizer, wide, effort.parallel_samples, sampling)
-        drawn[stage] = sample_rows(name, *asked, source.system_prompt, progress)
+        drawn[stage] = sample_rows(name, *asked, planned.source.system_prompt, progress)
     base = next(iter(planned.stages))
-    measured: dict[str, Any] = {
+    curves = {stage: sequential(limits, table) for stage, table in forced.items()}
+    return {
         "stages": planned.stages,
         "base": base,
         "note": "" if base == "base" else "A model from scratch has no base model; the cold-started one stands for it.",
-        "parallel": {stage: parallel(rows) for stage, rows in drawn.items()},
+        "parallel": {stage: parallel(table) for stage, table in drawn.items()},
         "crossover": crossover(drawn[base], drawn["trained"], base),
+        "sequential": curves,
+        **{name: curves["trained"][name] for name in ("rise", "extension")},
+        **compare_sequential(forced[base], forced["trained"]),
     }
-    if len(forced) < len(planned.stages):
-        return measured | {
-            "note": measured["note"] + " Its thinking tags are no single tokens: budgets cannot be kept."
-        }
-    curves = {stage: sequential(limits, rows) for stage, rows in forced.items()}
-    compared = compare_sequential(forced[base], forced["trained"])
-    trends = {name: curves["trained"][name] for name in ("rise", "extension")}
-    return measured | {"sequential": curves} | trends | compared

@@ -20,12 +20,12 @@ from eval import behaviour, decomposition, faithfulness, injection, lexical, mon
 from eval.candidate import Candidate, load_candidate
 from eval.labelled import score_behaviour, score_lexical, score_monitor
 from eval.measures import Measures, Row, as_json, changes, rates
+from eval.progress import Counted, Progress
 from eval.source import Source
 from eval.subject import Completion, Subject, ask
 from eval.workers import Workers
 from train.rollout.interface import Sampling
 
-Progress = Callable[[int], None]
 Stage = Callable[[Subject, list[Completion], int], list[Row]]
 
 
@@ -151,21 +151,14 @@ def _run(
     candidate: Candidate, problems: list[Problem], source: Source, settings: Settings, progress: Progress | None
 ) -> dict[str, list[Row]]:
     """Every stage's rows of one checkpoint."""
-    left = expected(settings, 1, len(problems))
-
-    def count(finished: int) -> None:
-        nonlocal left
-        left -= finished
-        if progress is not None:
-            progress(finished)
-
+    count = Counted(expected(settings, 1, len(problems)), progress)
     sampling = Sampling(
         settings.max_new_tokens, candidate.stop_ids, temperature=settings.temperature, seed=settings.seed
     )
     subject = Subject(candidate.backend, candidate.tokenizer, sampling, source.system_prompt, count)
     completions = ask(subject, problems, settings.samples)
     tables = {stage: run(subject, completions, settings.seed) for stage, (run, _, _) in STAGES.items()}
-    count(left)  # not every completion has a step to alter, or an answer to ask again for
+    count.fill_up()  # not every completion has a step to alter, or an answer to ask again for
     return tables
 
 

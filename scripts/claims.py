@@ -17,13 +17,13 @@ from pathlib import Path
 
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 
-from tqdm import tqdm
 from transformers.utils import logging
 
 from eval.claims import check_seeds, judge_claims
 from eval.claims_table import markdown, render
 from eval.curve_plots import write_plots
 from eval.evidence import Effort, expected, gather, plan
+from eval.progress import sample_bar
 from eval.report import write_report
 from eval.workers import Workers, default_count
 
@@ -57,7 +57,7 @@ def main() -> int:
         effort = Effort(**{field.name: getattr(given, field.name) for field in fields(Effort)})
         plans = [plan(run, effort) for run in runs]
         with (
-            tqdm(total=sum(map(expected, plans)), unit="sample", dynamic_ncols=True, delay=0.1) as bar,
+            sample_bar(sum(map(expected, plans))) as bar,
             Workers(given.processes) as workers,
         ):
             for each in plans:

@@ -18,11 +18,11 @@ from pathlib import Path
 
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 
-from tqdm import tqdm
 from transformers.utils import logging
 
 from eval.baselines import BASELINES
 from eval.evaluate import Settings, evaluate, expected
+from eval.progress import sample_bar
 from eval.source import checkpoints_of, source_of
 from eval.table import render
 from eval.workers import Workers, default_count
@@ -91,7 +91,7 @@ def main() -> int:
         output = folder / given.baseline if given.baseline and not given.output else folder
         total = expected(settings, len(checkpoints), given.problems, given.baseline)
         with (
-            tqdm(total=total, unit="sample", dynamic_ncols=True, delay=0.1) as bar,
+            sample_bar(total) as bar,
             Workers(given.processes) as workers,
         ):
             results = evaluate(

@@ -16,11 +16,11 @@ from pathlib import Path
 
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 
-from tqdm import tqdm
 from transformers.utils import logging
 
 from eval.probe import Settings, expected, probe
 from eval.probe_table import render
+from eval.progress import sample_bar
 from eval.source import checkpoints_of, source_of
 from eval.workers import Workers, default_count
 
@@ -72,7 +72,7 @@ def main() -> int:
         output = given.output or (given.run / "evaluation" if given.run else Path("evaluation"))
         total = expected(settings, len(checkpoints), settings.problems)
         with (
-            tqdm(total=total, unit="sample", dynamic_ncols=True, delay=0.1) as bar,
+            sample_bar(total) as bar,
             Workers(given.processes) as workers,
         ):
             results = probe(
