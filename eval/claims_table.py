@@ -30,7 +30,7 @@ def markdown(claims: Mapping[str, Any], command: Sequence[str], figure: str) -> 
         f"| {claim['number']}. {claim['claim']} | {claim['verdict']} | {'; '.join(_figures(claim))} |"
         for claim in claims["claims"]
     ]
-    said = ["", *(f"{words}" for words in claims["words"])] if claims["words"] else []
+    said = ["", " ".join(claims["words"])] if claims["words"] else []
     return "\n".join(
         [
             f"![Accuracy against training tokens, against thinking tokens, and against several samples]({figure})",
@@ -48,7 +48,7 @@ def markdown(claims: Mapping[str, Any], command: Sequence[str], figure: str) -> 
 
 def _figures(claim: Mapping[str, Any]) -> Iterator[str]:
     yield from (f"{figure['says']} {_shown(figure)}" for figure in claim["figures"] if figure["estimate"])
-    yield from claim["missing"]
+    yield from (f"no evidence: {missing}" for missing in claim["missing"])
 
 
 def _shown(figure: Figure) -> str:

@@ -95,14 +95,31 @@ def test_the_weakest_condition_decides(tmp_path):
         assert verdict(1, run) == expected
 
 
-def test_what_is_missing_says_which_command_supplies_it(tmp_path):
+def test_what_is_missing_says_how_it_is_come_by_or_why_there_is_none(tmp_path):
     run = write_run(tmp_path / "run")
     for claim in judge_claims([run])["claims"]:
         assert claim["verdict"] == "inconclusive"
-        assert claim["missing"] == [CLAIMS[claim["number"] - 1].command.format(run=run)]
-    assert "--baseline step-by-step" in judge_claims([run])["claims"][6]["missing"][0]
-    scratch = write_run(tmp_path / "scratch", model="scratch")
-    assert "was trained from scratch" in judge_claims([scratch])["claims"][6]["missing"][0]
+        assert claim["missing"] == [f"python scripts/claims.py --run {run}"]
+    scratch = [write_run(tmp_path / f"{seed}", seed, model="scratch") for seed in (0, 1)]
+    assert judge_claims(scratch)["claims"][6]["missing"] == [CLAIMS[6].from_scratch]
+    found = {"measures": {"valid_steps": estimate(0.1, 0.2)}}
+    probes = {"pairs": [{"decomposition": found, "behaviour": {"measures": {"subgoals_met": None}}}]}
+    without = write_run(tmp_path / "without", evidence={"probes": probes})
+    assert judge_claims([without])["claims"][3]["missing"] == [
+        "nothing in without to take it from: subgoals that are met, change."
+    ]
+
+
+def test_shares_of_several_seeds_stay_shares_and_what_no_seed_changes_stays_as_it_is(tmp_path):
+    runs = []
+    for seed, share in enumerate([0.99, 0.60, 0.95]):
+        measures = {"own_answer_follows": estimate(share - 0.01, share + 0.01)}
+        detectors = {"monitor": {"all": {"right": 50, "extra": 0, "missed": 0}}}
+        probes = {"checkpoints": [{"faithfulness": {"measures": measures}}], "detectors": detectors}
+        runs.append(write_run(tmp_path / f"{seed}", seed, {"probes": probes}))
+    follows, _, precision, _ = (figure["estimate"] for figure in judge_claims(runs)["claims"][5]["figures"])
+    assert (follows["value"], follows["high"]) == (pytest.approx(0.8467, abs=1e-4), 1.0)
+    assert precision == judge_claims(runs[:1])["claims"][5]["figures"][2]["estimate"]
 
 
 def test_three_seeds_speak_of_more_than_these_runs(tmp_path):
