@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from functools import cache as once
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -86,13 +87,8 @@ def _engine(model: PreTrainedModel) -> Draw:
 def _spread(alone: Draw, together: Draw) -> Draw:
     """Draws a few samples in this process, and many in others."""
 
-    def draw(
-        prompts: Sequence[Sequence[int]],
-        numbers: Sequence[int],
-        sampling: Sampling,
-        finished: Callable[[int, Rollout], None],
-    ) -> None:
-        (alone if len(prompts) < FEW else together)(prompts, numbers, sampling, finished)
+    def draw(prompts: Sequence[Sequence[int]], *how: Any) -> None:
+        (alone if len(prompts) < FEW else together)(prompts, *how)
 
     return draw
 

@@ -8,14 +8,14 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from data.mixture import Split, draw_problems
+from data.mixture import Split
 from data.problem import Problem
 from eval.baselines import ask_baseline, check_baseline
 from eval.candidate import Candidate, load_candidate
 from eval.measures import Row, as_json, compare, measure
 from eval.progress import Progress
 from eval.samples import COLUMNS, sample_checkpoint
-from eval.source import MAX_NEW_TOKENS, Source
+from eval.source import MAX_NEW_TOKENS, Source, held_out
 from eval.workers import Workers
 from train.rollout.interface import Sampling
 
@@ -41,8 +41,9 @@ class Settings:
             )
 
 
-def expected(settings: Settings, checkpoints: int, problems: int, baseline: str | None = None) -> int:
+def expected(source: Source, settings: Settings, checkpoints: int, baseline: str | None = None) -> int:
     """How many samples `evaluate` draws or finds, for a progress bar."""
+    problems = len(held_out(source, settings.problems, settings.split))
     return (checkpoints + (baseline == "step-by-step")) * problems * (settings.samples + 1)
 
 
@@ -66,7 +67,7 @@ def evaluate(
     Samples are kept in the folder `cache` (default: `output`/cache) as they come: an evaluation that was cut off, or
     asks for some of the same again, draws only the rest.
     """
-    problems = draw_problems(source.parts, settings.split, settings.problems, source.split_seed, at_most=True)
+    problems = held_out(source, settings.problems, settings.split)
     settings = replace(settings, problems=len(problems))
     cache = cache or output / "cache"
     for number, checkpoint in enumerate(checkpoints):  # whatever is missing is found out before the first minute

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from data.mixture import draw_problems
 from data.problem import Problem
 from eval import evaluate, probe
 from eval.baselines import reads_words
@@ -17,7 +16,7 @@ from eval.candidate import load_candidate
 from eval.measures import Row
 from eval.progress import Counted, Progress
 from eval.samples import sample_rows
-from eval.source import Source, all_checkpoints, read_source, stages_of
+from eval.source import Source, all_checkpoints, held_out, read_source, stages_of
 from eval.subject import Subject, ask
 from eval.test_curve import compare_sequential, crossover, parallel, sequential
 from eval.train_curve import compute_spent, train_curve
@@ -98,7 +97,7 @@ def plan(run: Path, effort: Effort) -> Plan:
     """Check a run and count its samples. Raises ValueError before anything is sampled."""
     checkpoints, stages = all_checkpoints(run), stages_of(run)
     source = read_source(run / "config.yaml")
-    problems = draw_problems(source.parts, "test", effort.problems, source.split_seed, at_most=True)
+    problems = held_out(source, effort.problems)
     tokenizers = {name: load_tokenizer(name) for name in [*checkpoints.values(), *stages.values()]}
     compute_spent(run, list(checkpoints), 1)
     prompted = stages["base"] if "base" in stages and reads_words(tokenizers[stages["base"]]) else None
@@ -109,13 +108,13 @@ def plan(run: Path, effort: Effort) -> Plan:
 
 def expected(planned: Plan) -> int:
     """How many samples `gather` draws or finds, for a progress bar."""
-    effort, count = planned.effort, len(planned.problems)
-    few, wide = (min(limit, count) for limit in (effort.budget_problems, effort.parallel_problems))
+    effort = planned.effort
+    few, wide = (min(limit, len(planned.problems)) for limit in (effort.budget_problems, effort.parallel_problems))
     return (
-        evaluate.expected(planned.settings, len(planned.checkpoints), count)
+        evaluate.expected(planned.source, planned.settings, len(planned.checkpoints))
         + len(planned.stages) * (_expected_of_budgets(effort, few) + wide * effort.parallel_samples)
-        + probe.expected(planned.probe_settings, len(planned.probed), min(effort.probe_problems, count))
-        + (evaluate.expected(planned.settings, 2, count, BASELINE) if planned.prompted else 0)
+        + probe.expected(planned.source, planned.probe_settings, len(planned.probed))
+        + (evaluate.expected(planned.source, planned.settings, 2, BASELINE) if planned.prompted else 0)
     )
 
 

@@ -18,9 +18,9 @@ import datasets
 import yaml
 from transformers import PreTrainedTokenizerBase
 
-from data.mixture import Split, draw_problems, judge
+from data.mixture import Split, judge
 from data.problem import Problem
-from eval.source import Source
+from eval.source import Source, held_out
 from train.models import load_tokenizer
 from train.prompts import messages, opens_thinking
 
@@ -50,7 +50,7 @@ _Dumper.add_representer(Function, lambda dumper, name: dumper.represent_scalar("
 
 def export(source: Source, name: str, count: int, output: Path, split: Split = "test") -> list[str]:
     """Write the tasks into the folder `output`; returns the name of the group, then those of its tasks."""
-    problems = draw_problems(source.parts, split, count, source.split_seed, at_most=True)
+    problems = held_out(source, count, split)
     group = f"rethink_{name}"
     tasks = {part.task: f"{group}_{part.task}" for part in source.parts}
     output.mkdir(parents=True, exist_ok=True)

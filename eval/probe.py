@@ -14,14 +14,14 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from data.mixture import Split, draw_problems
+from data.mixture import Split
 from data.problem import Problem
 from eval import behaviour, decomposition, faithfulness, injection, lexical, monitor, second_turn
 from eval.candidate import Candidate, load_candidate
 from eval.labelled import score_behaviour, score_lexical, score_monitor
 from eval.measures import Measures, Row, as_json, changes, rates
 from eval.progress import Counted, Progress
-from eval.source import Source
+from eval.source import Source, held_out
 from eval.subject import Completion, Subject, ask
 from eval.workers import Workers
 from train.rollout.interface import Sampling
@@ -76,9 +76,10 @@ class Settings:
             raise ValueError(f"temperature is {self.temperature}; probes draw samples, so it must be above 0.")
 
 
-def expected(settings: Settings, checkpoints: int, problems: int) -> int:
+def expected(source: Source, settings: Settings, checkpoints: int) -> int:
     """How many samples `probe` counts as finished, for a progress bar."""
-    return checkpoints * problems * settings.samples * (1 + sum(most for _, _, most in STAGES.values()))
+    completions = len(held_out(source, settings.problems, settings.split)) * settings.samples
+    return checkpoints * completions * (1 + sum(most for _, _, most in STAGES.values()))
 
 
 def probe(
@@ -98,7 +99,7 @@ def probe(
     (default: `output`/cache). Raises ValueError (ModelError) for a checkpoint that cannot be loaded, before any
     sampling.
     """
-    problems = draw_problems(source.parts, settings.split, settings.problems, source.split_seed, at_most=True)
+    problems = held_out(source, settings.problems, settings.split)
     settings = replace(settings, problems=len(problems))
     cache = cache or output / "cache"
     for checkpoint in checkpoints:  # whatever is missing is found out before the first minute is spent
@@ -151,7 +152,7 @@ def _run(
     candidate: Candidate, problems: list[Problem], source: Source, settings: Settings, progress: Progress | None
 ) -> dict[str, list[Row]]:
     """Every stage's rows of one checkpoint."""
-    count = Counted(expected(settings, 1, len(problems)), progress)
+    count = Counted(expected(source, settings, 1), progress)
     sampling = Sampling(
         settings.max_new_tokens, candidate.stop_ids, temperature=settings.temperature, seed=settings.seed
     )

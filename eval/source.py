@@ -6,7 +6,8 @@ from pathlib import Path
 
 import yaml
 
-from data.mixture import Part, load_mixture
+from data.mixture import Part, Split, draw_problems, load_mixture
+from data.problem import Problem
 from train.models import is_complete_checkpoint
 from train.run_folder import COLD_START, last_checkpoint
 
@@ -37,6 +38,11 @@ def read_source(path: Path) -> Source:
         config.get("system_prompt") or "",
         int(config.get("max_completion_length", MAX_NEW_TOKENS)),
     )
+
+
+def held_out(source: Source, count: int, split: Split = "test") -> list[Problem]:
+    """`count` problems that no training saw; a task that has fewer than its share of them gives all it has."""
+    return draw_problems(source.parts, split, count, source.split_seed, at_most=True)
 
 
 def config_of(checkpoint: Path) -> Path | None:

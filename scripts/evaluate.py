@@ -89,11 +89,8 @@ def main() -> int:
         )
         folder = given.output or (given.run / "evaluation" if given.run else Path("evaluation"))
         output = folder / given.baseline if given.baseline and not given.output else folder
-        total = expected(settings, len(checkpoints), given.problems, given.baseline)
-        with (
-            sample_bar(total) as bar,
-            Workers(given.processes) as workers,
-        ):
+        total = expected(source, settings, len(checkpoints), given.baseline)
+        with sample_bar(total) as bar, Workers(given.processes) as workers:
             results = evaluate(
                 *(checkpoints, source, settings, output),
                 cache=given.cache or folder / "cache",

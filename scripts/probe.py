@@ -70,11 +70,8 @@ def main() -> int:
             given.split,
         )
         output = given.output or (given.run / "evaluation" if given.run else Path("evaluation"))
-        total = expected(settings, len(checkpoints), settings.problems)
-        with (
-            sample_bar(total) as bar,
-            Workers(given.processes) as workers,
-        ):
+        total = expected(source, settings, len(checkpoints))
+        with sample_bar(total) as bar, Workers(given.processes) as workers:
             results = probe(
                 *(checkpoints, source, settings, output), cache=given.cache, workers=workers, progress=bar.update
             )

@@ -69,7 +69,7 @@ def test_a_run_that_was_cut_off_samples_only_the_rest(tmp_path, checkpoint, sour
 def test_the_progress_comes_to_what_was_expected(tmp_path, checkpoint, source):
     counted = []
     probe([str(checkpoint)], source, SETTINGS, tmp_path, progress=counted.append)
-    assert sum(counted) == expected(SETTINGS, 1, 4)
+    assert sum(counted) == expected(source, SETTINGS, 1)
 
 
 def test_probes_of_other_settings_share_their_samples(tmp_path, checkpoint, source, monkeypatch):
