@@ -101,14 +101,14 @@ def _serve(connection: Connection) -> None:
     while True:
         try:
             name, prompts, numbers, sampling = connection.recv()
-        except (EOFError, KeyboardInterrupt):
+        except (EOFError, ConnectionError, KeyboardInterrupt):
             return
         try:
             _engine(name).generate(
                 prompts, 1, sampling, sample_numbers=numbers, on_rollout=lambda *drawn: connection.send(drawn)
             )
             connection.send(None)
-        except (BrokenPipeError, KeyboardInterrupt):  # whoever asked is gone
+        except (ConnectionError, KeyboardInterrupt):  # whoever asked is gone
             return
         except Exception as error:
             connection.send(f"{type(error).__name__}: {error}")
