@@ -13,7 +13,7 @@ wrote is never encoded anew.
 
 import re
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -23,13 +23,13 @@ from data.mixture import demonstrations, judge
 from data.problem import Problem, Verdict
 from data.tasks import TASKS, get_task
 from eval.candidate import Candidate
+from eval.progress import Progress
 from eval.samples import NOT_TRACED, NOT_WORDED, describe, sample_checkpoint
 from eval.source import Source
 from train.prompts import messages, opens_thinking, prompt_ids
 from train.rollout.interface import Rollout, Sampling
 
 Row = dict[str, Any]
-Progress = Callable[[int], None]
 
 BASELINES = ("direct", "step-by-step", "few-shot", "majority")
 DIRECT, STEPS, EXTRACT = "The answer is", "Let's think step by step.", "\nTherefore, the answer is"
@@ -48,12 +48,17 @@ def check_baseline(baseline: str, candidate: Candidate, source: Source) -> None:
             )
     if baseline not in ("direct", "step-by-step"):
         return
-    unknown = candidate.tokenizer.unk_token_id
-    if unknown is not None and unknown in candidate.tokenizer.encode(STEPS, add_special_tokens=False):
+    if not reads_words(candidate.tokenizer):
         raise ValueError(
             f"{candidate.name} cannot read the prompt of the baseline {baseline}: its tokenizer knows no plain words, "
             "like that of any model from scratch. Take --baseline few-shot or majority, or a pre-trained model."
         )
+
+
+def reads_words(tokenizer: PreTrainedTokenizerBase) -> bool:
+    """Whether a tokenizer spells plain words; that of a model from scratch knows those of its tasks alone."""
+    unknown = tokenizer.unk_token_id
+    return unknown is None or unknown not in tokenizer.encode(STEPS, add_special_tokens=False)
 
 
 def ask_baseline(
@@ -63,7 +68,7 @@ def ask_baseline(
     source: Source,
     samples: int,
     sampling: Sampling,
-    progress: Progress,
+    progress: Progress | None,
 ) -> list[Row]:
     """Rows as of `sample_checkpoint`: each problem `samples` times (a majority: once, by vote) and once greedily."""
     if baseline == "majority":
@@ -118,7 +123,12 @@ def first_line(text: str) -> str:
 
 
 def _few_shot(
-    candidate: Candidate, problems: list[Problem], source: Source, samples: int, sampling: Sampling, progress: Progress
+    candidate: Candidate,
+    problems: list[Problem],
+    source: Source,
+    samples: int,
+    sampling: Sampling,
+    progress: Progress | None,
 ) -> list[Row]:
     shots = _shots(source, {problem.task for problem in problems})
     tokenizer = candidate.tokenizer
@@ -141,7 +151,7 @@ def _shots(source: Source, tasks: set[str]) -> dict[str, list[dict[str, str]]]:
 
 
 def _direct(
-    candidate: Candidate, problems: list[Problem], samples: int, sampling: Sampling, progress: Progress
+    candidate: Candidate, problems: list[Problem], samples: int, sampling: Sampling, progress: Progress | None
 ) -> list[Row]:
     tokenizer = candidate.tokenizer
     lead = tokenizer.encode(DIRECT, add_special_tokens=False)
@@ -153,7 +163,7 @@ def _direct(
 
 
 def _step_by_step(
-    candidate: Candidate, problems: list[Problem], samples: int, sampling: Sampling, progress: Progress
+    candidate: Candidate, problems: list[Problem], samples: int, sampling: Sampling, progress: Progress | None
 ) -> list[Row]:
     tokenizer = candidate.tokenizer
     lead, extract = (tokenizer.encode(text, add_special_tokens=False) for text in (STEPS, EXTRACT))
