@@ -69,6 +69,20 @@ def test_a_cold_start_that_was_cut_off_goes_on(broken_and_whole):
     assert [row["step"] for row in whole["metrics"] if row["phase"] == "cold-start"] == [10, 20, 24]
 
 
+def test_a_run_killed_between_its_last_checkpoint_and_its_end_trains_no_further(tmp_path, monkeypatch):
+    monkeypatch.setattr(CorrectnessReward, "_row", CorrectnessReward._row)  # to be put back
+    reward_anything()
+    config = write_config(tmp_path)
+    assert launch(config, "--name", "whole") == 0
+    whole = what_was_left(tmp_path / "whole", 10)
+    with monkeypatch.context() as patched:
+        patched.setattr("train.cold_start.publish", lambda *_: die())
+        assert in_child(lambda: launch(config, "--name", "broken")) == -9
+    assert launch(config, "--name", "broken", "--resume") == 0
+    assert launch(config, "--name", "broken", "--resume") == 0  # it is complete
+    assert_same(what_was_left(tmp_path / "broken", 10), whole)
+
+
 def test_epochs_differ_in_their_order(tmp_path):
     assert launch(write_config(tmp_path, max_steps=8, eval_strategy="no", cold_start_steps=0), "--name", "run") == 0
     rows = ds.dataset(tmp_path / "run" / "rollouts.parquet").to_table().to_pylist()
