@@ -11,7 +11,7 @@ from trl import GRPOConfig
 
 from data.mixture import Split, draw_problems
 from train import scratch
-from train.callbacks import CollapseGuard, MetricsFile, ProgressBar, say
+from train.callbacks import CollapseGuard, MetricsFile, ProgressBar, StopWhenAsked, say
 from train.checkpoint_files import fault, step_of
 from train.cold_start import cold_start
 from train.config import RunConfig
@@ -26,13 +26,13 @@ from train.run_folder import (
     COLD_START,
     check_disk,
     checkpoint_bytes,
-    lock,
     make_folder,
     refuse_changes,
     refuse_existing,
     truncate_metrics,
 )
-from train.signals import Interrupted, StopSignals, StopWhenAsked
+from train.run_lock import lock
+from train.signals import Interrupted, StopSignals
 from train.trainer import ReasoningTrainer
 from train.trl_vllm import check_vllm
 
@@ -53,7 +53,7 @@ def prepare(run: RunConfig, training: GRPOConfig) -> BaseFileLock:
         RolloutEngine(model)  # refuses, by name, a model that it cannot run
     lora_share = 0.1 if run.lora_rank else 1.0  # adapters are a small part of the weights; this is on the safe side
     check_disk(Path(run.runs_dir), int(checkpoint_bytes(model) * lora_share))
-    held = lock(run)
+    held = lock(run.folder)
     make_folder(run, training)
     return held
 

@@ -11,11 +11,10 @@ from transformers import Trainer
 from trl.trainer.utils import RepeatSampler
 
 from train.callbacks import MetricsFile
-from train.config import RunConfig
 from train.resume import EpochSampler
 from train.rewards import CorrectnessReward
 from train.rollout.lengths import LengthMemory
-from train.run_folder import lock
+from train.run_lock import lock
 
 
 @pytest.fixture
@@ -168,7 +167,7 @@ def test_a_full_disk_stops_the_run_with_the_last_checkpoint_whole(tmp_path, capf
 
 
 def test_two_processes_do_not_write_to_one_run(tmp_path, capfd):
-    with lock(RunConfig(name="run", runs_dir=str(tmp_path), tasks={"countdown": {}})):
+    with lock(tmp_path / "run"):
         assert launch(write_config(tmp_path), "--name", "run") == 2
     assert "is going on in another process" in capfd.readouterr().err
 
