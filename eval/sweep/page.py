@@ -1,0 +1,5 @@
+from eval.sweep.results import Results
+
+
+def write_page(results: Results) -> None:
+    pass
