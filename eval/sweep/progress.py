@@ -10,6 +10,7 @@ from eval.sweep.records import Trial
 from eval.sweep.setting import setting
 from eval.sweep.space import show
 from eval.sweep.store import Store
+from eval.sweep.tidy import best
 from eval.table import show as show_figure
 
 
@@ -58,11 +59,8 @@ class Progress:
             "failed": sum(trial.frozen.state == TrialState.FAIL for trial in trials),
         }
         words = [f"{count} {name}" for name, count in told.items() if count]
-        complete = [trial for trial in trials if trial.frozen.state == TrialState.COMPLETE]
-        if complete:
-            sign = 1 if self.store.spec.direction == "maximize" else -1
-            best = max(complete, key=lambda trial: (sign * (trial.frozen.value or 0.0), -trial.number))
-            words.insert(0, f"best {came_to(self.store, best)}, trial {best.number}")
+        if (first := best(self.store, trials)) is not None:
+            words.insert(0, f"best {came_to(self.store, first)}, trial {first.number}")
         return ", ".join(words)
 
 

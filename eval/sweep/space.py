@@ -54,7 +54,7 @@ class Dimension:
             raise ValueError(
                 f"search.{self.field} is a range, of which a grid tries some values: give `points`, or `step`."
             )
-        return [self.low + i * (self.step or 1) for i in range(int(self.size))]
+        return [_at(self.low, self.step or 1, i) for i in range(int(self.size))]
 
     @property
     def size(self) -> float:
@@ -144,8 +144,13 @@ def _dimension(field: str, given: Any) -> Dimension:
     if points is not None and (not isinstance(points, int) or points < 2):
         raise ValueError(f"search.{field}.points is {points}; expected a whole number, 2 or more.")
     if step is not None:
-        high = low + step * _steps(low, high, step)  # the last value that the steps come to
+        high = _at(low, step, _steps(low, high, step))  # the last value that the steps come to
     return Dimension(field, (), low, high, log, step, points)
+
+
+def _at(low: float, step: float, count: int) -> float:
+    """A value some steps above the lowest, without what its sum in binary leaves behind the comma."""
+    return round(low + count * step, 12)
 
 
 def _steps(low: float, high: float, step: float) -> int:

@@ -6,6 +6,7 @@ from eval import table
 from eval.estimators import Estimate
 from eval.sweep.results import Results
 
+DECODING = ("temperature", "top_p", "top_k", "min_p", "max_completion_length", "system_prompt")
 FEW = 3  # seeds from which on an interval says something of other seeds
 
 
@@ -35,10 +36,8 @@ def verdict(results: Results) -> str:
         return f"{said} No other trial is complete."
     if rest[0].behind is None:
         return said
-    next_one = f"trial {rest[0].number}, by {difference(spec.metric, rest[0].behind)}"
-    if not results.ties:
-        return f"{said} It is clear of the next, {next_one}."
-    return f"{said} It is within noise of {trials([entry.number for entry in results.ties])}; the next is {next_one}."
+    noise = "within noise" if rest[0].within_noise else "clear of zero"
+    return f"{said} The next, trial {rest[0].number}, is behind by {difference(spec.metric, rest[0].behind)}: {noise}."
 
 
 def trials(numbers: list[int]) -> str:
@@ -58,11 +57,16 @@ def cautions(results: Results) -> list[str]:
         )
     if len(spec.seeds) < FEW:
         seeds = "one seed" if len(spec.seeds) == 1 else "two seeds"
-        found.append(f"With {seeds} of each trial next to nothing is known of the luck of training; take {FEW} or more.")
+        found.append(f"With {seeds} of each trial next to nothing is known of the luck of training; take {FEW}.")
     if len(results.ranked) > 1:
         found.append(
             f"The best of {len(results.ranked)} is partly the luckiest: expect less of it on new seeds and problems. "
             "The test set has not been touched; evaluate the best on it, once, before saying how good it is."
+        )
+    if decoded := [field for field in spec.search if field in DECODING]:
+        found.append(
+            f"{' and '.join(decoded)} was searched, and is how the validation problems are answered as well: part of a "
+            "difference may be the decoding and not what was learnt."
         )
     if not results.over:
         found.append("The sweep is not over; this is how it stands.")

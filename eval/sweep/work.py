@@ -16,6 +16,7 @@ from eval.sweep.progress import Progress, say
 from eval.sweep.records import Attempt, Run, State, now
 from eval.sweep.spec import Spec
 from eval.sweep.store import Store
+from eval.sweep.tidy import keep_best
 
 IDLE = 2.0  # seconds before another look for work, or at how it goes
 FULL = 5  # train's exit code where the disk is full: whatever came next would fail as well
@@ -109,7 +110,9 @@ class Worker:
         outcome = self._outcome(run, ended, pruned)
         state = self._state(run, outcome, pruned)
         attempt = Attempt(self.store.presence.id, began, now(), outcome.words, outcome.code, outcome.said)
-        if self.store.finish(run, attempt, state) and attempt.failed:
+        mine = self.store.finish(run, attempt, state)
+        keep_best(self.store)
+        if mine and attempt.failed:
             again = "to be tried again" if state == "waiting" else "given up"
             say(f"trial {run.trial}, seed {run.seed}: {outcome.words}; {again}. Its log: {run.log}")
 

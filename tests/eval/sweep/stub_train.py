@@ -1,8 +1,8 @@
-"""Stands in for `train` in the tests of sweeps: in a moment it leaves the files that a run leaves, and resumes like one.
+"""Stands in for `train` in the tests of sweeps: leaves in a moment the files that a run leaves, and resumes like one.
 
-Its accuracy rises towards a height that the learning rate and the seed give. Fields of the config that `train` does not
-know make it fail: `crash_at` (a step; once, or always with `crash_always`), `refuse`, `guard_at`, `full_at`, and `pause`
-between steps. Each start leaves a line in `starts` beside the run.
+Its accuracy rises towards a height that the learning rate and the seed give. Fields that `train` does not know make it
+fail: `crash_at` (a step; once, or always with `crash_always`), `refuse`, `guard_at`, `full_at`. `pause` is the time of
+a step. Each start leaves a line in `seed-N.starts` beside the run.
 """
 
 import argparse
@@ -12,6 +12,7 @@ import os
 import signal
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pyarrow as pa
@@ -19,21 +20,20 @@ import pyarrow.parquet as pq
 import yaml
 
 PROBLEMS, SAMPLES = 40, 2
-asked = []
 
 
-def main() -> int:
+def main(words: list[str], asked: Callable[[], bool]) -> int:
+    """Do what `-m train` does with these words, until `asked` says stop; returns the exit code."""
     parser = argparse.ArgumentParser()
     for name in ("--config", "--runs_dir", "--name"):
         parser.add_argument(name, required=True)
     parser.add_argument("--seed", type=int, required=True)
     parser.add_argument("--resume", action="store_true")
-    given = parser.parse_args()
-    signal.signal(signal.SIGTERM, lambda number, frame: asked.append(number))
+    given = parser.parse_args(words)
     config = yaml.safe_load(Path(given.config).read_text())
     run = Path(given.runs_dir) / given.name
     with run.with_name(f"{run.name}.starts").open("a") as file:
-        file.write(f"{os.getpid()} {'resumed' if given.resume else 'fresh'} {os.environ['CUDA_VISIBLE_DEVICES']}\n")
+        file.write(f"{'resumed' if given.resume else 'fresh'} {os.environ.get('CUDA_VISIBLE_DEVICES')}\n")
     if config.get("refuse"):
         print("error: this setting is refused", file=sys.stderr)
         return 2
@@ -47,7 +47,7 @@ def main() -> int:
     kept = [line for line in metrics.read_text().splitlines() if json.loads(line)["step"] <= begun] if begun else []
     metrics.write_text("".join(f"{line}\n" for line in kept))
     for step in range(begun + 1, config["max_steps"] + 1):
-        if asked:
+        if asked():
             return 4
         if code := trouble(config, run, step):
             return code
@@ -89,4 +89,6 @@ def evaluate(run: Path, metrics: Path, step: int, share: float) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    signals: list[int] = []
+    signal.signal(signal.SIGTERM, lambda number, frame: signals.append(number))
+    sys.exit(main(sys.argv[1:], lambda: bool(signals)))
