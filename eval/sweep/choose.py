@@ -16,7 +16,7 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 from eval.sweep.space import Params, grid
 from eval.sweep.spec import Spec
 
-PATIENCE = 200  # draws of settings tried already, after which a search counts as exhausted
+PATIENCE, TPE_PATIENCE = 1_000, 20  # draws of settings tried already, after which a search counts as exhausted
 
 
 def propose(spec: Spec, number: int, taken: Sequence[Params], over: Sequence[FrozenTrial]) -> Params | None:
@@ -28,20 +28,27 @@ def propose(spec: Spec, number: int, taken: Sequence[Params], over: Sequence[Fro
         settings = list(grid(spec.space))
         return settings[number] if number < len(settings) else None
     seed = int.from_bytes(hashlib.blake2b(f"{spec.seed}|{number}".encode(), digest_size=4).digest())
-    sampler: BaseSampler = RandomSampler(seed=seed)
+    samplers: list[tuple[BaseSampler, int]] = [(RandomSampler(seed=seed), PATIENCE)]
     if spec.method == "tpe":
-        sampler = TPESampler(seed=seed, n_startup_trials=spec.startup_trials)
+        # Of few choices it can hold on to one that was tried: then chance decides.
+        samplers.insert(0, (TPESampler(seed=seed, n_startup_trials=spec.startup_trials), TPE_PATIENCE))
+    for sampler, patience in samplers:
+        study = _study_of(spec, sampler, taken, over)
+        for _ in range(patience):
+            params = study.ask({dimension.field: dimension.distribution for dimension in spec.space}).params
+            if params not in taken:  # the same setting again would give the same runs again
+                return params
+    return None
+
+
+def _study_of(spec: Spec, sampler: BaseSampler, taken: Sequence[Params], over: Sequence[FrozenTrial]) -> optuna.Study:
+    """A study that holds the trials that are over, and of the others that they run."""
     study = optuna.create_study(direction=spec.direction, sampler=sampler)
-    distributions = {dimension.field: dimension.distribution for dimension in spec.space}
     study.add_trials(over)
+    distributions = {dimension.field: dimension.distribution for dimension in spec.space}
     for params in taken[len(over) :]:
         study.add_trial(create_trial(state=TrialState.RUNNING, params=params, distributions=distributions))
-    for _ in range(PATIENCE):
-        trial = study.ask(distributions)
-        if trial.params not in taken:  # the same setting again would give the same runs again
-            return trial.params
-        study.tell(trial, state=TrialState.FAIL)
-    return None
+    return study
 
 
 def pruned_at(spec: Spec, over: Sequence[FrozenTrial], curve: Mapping[int, float]) -> int | None:

@@ -39,7 +39,7 @@ def check_fields(fixed: Mapping[str, Any], space: tuple[Dimension, ...]) -> None
                 f"search.{field} would change what is measured, not what is learnt, and trials could not be compared; "
                 f"put one value under set."
             )
-        if overlap := [other for other in fixed if other == field or f"{other}.".startswith(f"{field}.")]:
+        if overlap := [o for o in fixed if f"{o}.".startswith(f"{field}.") or f"{field}.".startswith(f"{o}.")]:
             raise ValueError(f"set.{overlap[0]} and search.{field} are the same place; leave one out.")
 
 
