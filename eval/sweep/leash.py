@@ -22,6 +22,8 @@ GRACE = 600.0  # seconds; a step of a large model may take minutes
 
 def main() -> int:
     """Run the command that the arguments are; returns its exit code."""
+    if os.getpgid(0) != os.getpid():
+        os.setpgid(0, 0)  # whom it ends must be its own
     child = subprocess.Popen(sys.argv[1:], stdin=subprocess.DEVNULL)
     let_go = threading.Event()
     threading.Thread(target=_wait_for_the_end, args=(child, let_go), daemon=True).start()
