@@ -111,6 +111,8 @@ def _entry(store: Store, trial: Trial) -> Entry:
 def _replica(store: Store, trial: Trial, seed: int) -> Replica:
     metric, run, record = store.spec.metric, store.run(trial.number, seed), trial.runs[seed]
     curve = measure.curve(run.folder, metric)
+    if trial.pruned_at is not None:  # how far a run came until it heard of it is chance
+        curve = {step: value for step, value in curve.items() if step <= trial.pruned_at}
     if record.state != "done":
         return Replica(seed, record, run.folder, curve)
     problems = measure.by_problem(run.folder, metric, max(curve))

@@ -20,6 +20,7 @@ from eval.sweep.records import Run
 from eval.sweep.results import Results
 from eval.sweep.run import sweep
 from eval.sweep.spec import Spec
+from train.signals import StopSignals
 
 STUB = Path(__file__).with_name("stub_train.py")
 BASE = {"max_steps": 8, "eval_steps": 2, "learning_rate": 1e-3}
@@ -58,4 +59,8 @@ def do(folder: Path, spec: Spec, asked: Callable[[], bool] = lambda: False, **op
 
 
 if __name__ == "__main__":
-    do(Path(sys.argv[1]), read_spec(Path(sys.argv[2])))
+    with StopSignals() as stop:
+        try:
+            do(Path(sys.argv[1]), read_spec(Path(sys.argv[2])), lambda: stop.first is not None)
+        except work.SweepStopped as stopped:
+            sys.exit(stopped.code)
