@@ -44,8 +44,8 @@ def main(words: list[str], asked: Callable[[], bool]) -> int:
     begun = int(checkpoint.read_text()) if checkpoint.exists() else 0
     assert bool(begun) <= given.resume
     metrics = run / "metrics.jsonl"
-    kept = [line for line in metrics.read_text().splitlines() if json.loads(line)["step"] <= begun] if begun else []
-    metrics.write_text("".join(f"{line}\n" for line in kept))
+    logged = metrics.read_text().split("\n")[:-1] if begun else []
+    write(metrics, "".join(f"{line}\n" for line in logged if json.loads(line)["step"] <= begun))
     for step in range(begun + 1, config["max_steps"] + 1):
         if asked():
             return 4
@@ -54,8 +54,15 @@ def main(words: list[str], asked: Callable[[], bool]) -> int:
         time.sleep(config.get("pause", 0))
         if step % config["eval_steps"] == 0:
             evaluate(run, metrics, step, accuracy(config, given.seed, step))
-        checkpoint.write_text(str(step))
+        write(checkpoint, str(step))
     return 0
+
+
+def write(path: Path, text: str) -> None:
+    """Whole or not at all: this one is killed as well."""
+    partial = path.with_name(f".{path.name}")
+    partial.write_text(text)
+    partial.replace(path)
 
 
 def trouble(config: dict, run: Path, step: int) -> int:

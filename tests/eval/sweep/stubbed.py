@@ -15,10 +15,9 @@ import stub_train
 
 from eval.sweep import launch, work
 from eval.sweep.check import Machine
+from eval.sweep.folder import open_folder
 from eval.sweep.read import read_spec
 from eval.sweep.records import Run
-from eval.sweep.results import Results
-from eval.sweep.run import sweep
 from eval.sweep.spec import Spec
 from train.signals import StopSignals
 
@@ -52,8 +51,10 @@ def in_process(words: list[str], run: Run, slot: launch.Slot, stop: Callable[[],
     return code, said.getvalue()
 
 
-def do(folder: Path, spec: Spec, asked: Callable[[], bool] = lambda: False, **options: Any) -> Results:
+def do(folder: Path, spec: Spec, asked: Callable[[], bool] = lambda: False, **options: Any) -> Any:
     """Do a sweep with the stub, each run in a process of its own."""
+    from eval.sweep.run import sweep  # with its page, which the processes that are killed have no need of
+
     launch.POLL = work.IDLE = 0.05
     return sweep(folder, spec, options.pop("machine", CPU), asked, words=command, **options)
 
@@ -61,6 +62,8 @@ def do(folder: Path, spec: Spec, asked: Callable[[], bool] = lambda: False, **op
 if __name__ == "__main__":
     with StopSignals() as stop:
         try:
-            do(Path(sys.argv[1]), read_spec(Path(sys.argv[2])), lambda: stop.first is not None)
+            launch.POLL = work.IDLE = 0.05
+            place = Path(sys.argv[1])
+            work.work(place, open_folder(place, read_spec(Path(sys.argv[2]))), CPU, lambda: bool(stop.first), command)
         except work.SweepStopped as stopped:
             sys.exit(stopped.code)

@@ -190,7 +190,7 @@ def test_the_report_as_it_stands_and_of_nothing(tmp_path):
 def test_a_sweep_that_was_stopped_and_killed_ends_as_one_that_was_not(tmp_path):
     found = spec(
         search={"learning_rate": {"low": 1e-5, "high": 1e-1, "log": True}},
-        **{"method": "tpe", "trials": 5, "prune": Prune(after=3), "base": BASE | {"pause": 0.05}},
+        **{"method": "tpe", "trials": 4, "prune": Prune(after=2), "base": BASE | {"pause": 0.05}},
     )
     (tmp_path / "spec.yaml").write_text(found.to_yaml())
     broken, whole, log = tmp_path / "broken", tmp_path / "whole", tmp_path / "log"
@@ -216,7 +216,7 @@ def test_a_sweep_that_was_stopped_and_killed_ends_as_one_that_was_not(tmp_path):
 
 
 def test_several_processes_share_a_sweep_and_do_no_run_twice(tmp_path):
-    found = spec(search={"learning_rate": [10.0**-n for n in range(1, 6)]}, base=BASE | {"pause": 0.02})
+    found = spec(search={"learning_rate": [10.0**-n for n in range(1, 5)]}, base=BASE | {"pause": 0.1})
     (tmp_path / "spec.yaml").write_text(found.to_yaml())
     words = ["tests/eval/sweep/stubbed.py", str(tmp_path / "sweep"), str(tmp_path / "spec.yaml")]
     processes = [
@@ -225,11 +225,8 @@ def test_several_processes_share_a_sweep_and_do_no_run_twice(tmp_path):
     ]
     assert [process.wait() for process in processes] == [0, 0, 0]
     starts = [path.read_text().splitlines() for path in (tmp_path / "sweep").glob("trials/*/*.starts")]
-    assert len(starts) == 10 and all(len(each) == 1 for each in starts)
-    workers = {
-        attempt["worker"]
-        for trial in json.loads((tmp_path / "sweep" / "results.json").read_text())["trials"]
-        for seed in trial["seeds"].values()
-        for attempt in seed["attempts"]
-    }
+    assert len(starts) == 8 and all(len(each) == 1 for each in starts)
+    results = report(tmp_path / "sweep", found)
+    assert len(results.ranked) == 4
+    workers = {record.attempts[0].worker for number in range(4) for record in records(results, number).values()}
     assert len(workers) > 1
