@@ -15,7 +15,7 @@ from pathlib import Path
 
 import filelock
 
-from eval.sweep.read import STORED, changed, read_spec
+from eval.sweep.read import SETTLED, STORED, changed, read_spec
 from eval.sweep.spec import FREE, Spec
 
 
@@ -30,20 +30,37 @@ def locked(folder: Path) -> Iterator[None]:
         yield
 
 
-def open_folder(folder: Path, spec: Spec) -> Spec:
-    """Make the sweep's folder, or find out that this spec goes on with the one there; returns the spec to go by.
+def going_on(folder: Path, spec: Spec) -> Spec:
+    """The spec to go by: that of the sweep in the folder, if there is one, with what may have changed since.
 
-    Raises ValueError, naming the fields, where it is another sweep's, or the folder cannot be written.
+    Raises ValueError, naming the fields, where it is another sweep's.
+    """
+    if not (folder / STORED).is_file():
+        return spec
+    before = read_spec(folder)
+    if differing := changed(before, spec):
+        raise ValueError(
+            f"{folder} holds a sweep that began with another spec: {'; '.join(differing)}. Put that back, or give "
+            "the new one another --folder."
+        )
+    return replace(before, **{name: getattr(spec, name) for name in FREE})
+
+
+def open_folder(folder: Path, spec: Spec) -> Spec:
+    """Make the folder of a sweep that was checked, or go on with the one there; returns the spec to go by.
+
+    What the spec had left open stays as it was settled when the sweep began, maybe on another machine. Raises
+    ValueError where it is another sweep's folder, or cannot be written.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with locked(folder):
-            stored = folder / STORED
-            if stored.is_file():
-                spec = _go_on(folder, read_spec(stored), spec)
+            if (folder / STORED).is_file():
+                before = read_spec(folder)
+                spec = going_on(folder, replace(spec, **{name: getattr(before, name) for name in SETTLED}))
             elif any(path.name != ".lock" for path in folder.iterdir()):
                 raise ValueError(f"{folder} holds files but no {STORED}, so it is no sweep's; give another --folder.")
-            write(stored, spec.to_yaml())
+            write(folder / STORED, spec.to_yaml())
             return spec
     except OSError as error:
         raise ValueError(f"The sweep folder {folder} cannot be written: {error.strerror}.") from None
@@ -54,12 +71,3 @@ def write(path: Path, text: str) -> None:
     partial = path.with_name(f".{path.name}.partial")
     partial.write_text(text, encoding="utf-8")
     partial.replace(path)
-
-
-def _go_on(folder: Path, before: Spec, now: Spec) -> Spec:
-    if differing := changed(before, now):
-        raise ValueError(
-            f"{folder} holds a sweep that began with another spec: {'; '.join(differing)}. Put that back, or give "
-            "the new one another --folder."
-        )
-    return replace(before, **{name: getattr(now, name) for name in FREE})

@@ -108,6 +108,14 @@ def now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
+def last_word(run: Run) -> str:
+    """When a run last said something; empty where it never did."""
+    try:
+        return datetime.fromtimestamp(run.log.stat().st_mtime, UTC).isoformat(timespec="seconds")
+    except FileNotFoundError:
+        return ""
+
+
 def _record(value: dict[str, Any]) -> Record:
     attempts = (Attempt(**attempt | {"said": tuple(attempt["said"])}) for attempt in value["attempts"])
     return Record(value["state"], value["worker"], tuple(attempts))

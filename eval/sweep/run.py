@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from eval.sweep.check import Machine, ahead
-from eval.sweep.folder import open_folder
+from eval.sweep.folder import going_on, open_folder
 from eval.sweep.launch import Slot, command, show_command
 from eval.sweep.page import write_page
 from eval.sweep.presence import Presence
@@ -22,7 +22,7 @@ def read(path: Path, folder: Path | None = None, workers: int | None = None) -> 
     """A sweep's folder and spec: `path` is a YAML file, or the folder of a sweep to go on with. Raises ValueError."""
     spec = read_spec(path)
     place = folder or (path if path.is_dir() else Path("runs") / "sweeps" / spec.name)
-    return place, replace(spec, workers=workers or spec.workers)
+    return place, going_on(place, replace(spec, workers=workers or spec.workers))
 
 
 def show_plan(folder: Path, spec: Spec) -> str:

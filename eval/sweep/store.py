@@ -26,6 +26,7 @@ from eval.sweep.records import (
     Trial,
     attribute,
     attributes,
+    last_word,
     now,
     read_trial,
 )
@@ -130,7 +131,8 @@ class Store:
         for trial in self.trials():
             for seed, record in trial.runs.items():
                 if record.state == "running" and record.worker not in living:
-                    lost = Attempt(record.worker, record.attempts[-1].began, now(), LOST)
+                    began = record.attempts[-1].began
+                    lost = Attempt(record.worker, began, last_word(self.run(trial.number, seed)) or began, LOST)
                     self._write(trial, seed, record.ended(lost, "waiting"))
 
     def _settled(self, trial: Trial) -> Trial:

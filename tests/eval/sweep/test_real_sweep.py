@@ -11,6 +11,8 @@ import psutil
 import pytest
 from killing import figures, kill, lines, outcomes, started, until
 
+from train.config import parse_config
+
 pytestmark = pytest.mark.slow
 SPEC = "configs/sweeps/ci.yaml"
 
@@ -36,6 +38,8 @@ def test_a_sweep_that_was_killed_midway_ends_with_the_same_ranking_as_one_that_w
     assert figures(broken) == figures(whole)
     assert sum(outcome.startswith("lost") for outcome in outcomes(broken)) >= 2
     assert set(outcomes(whole)) == {"done"}
+    run, training = parse_config(["--config", str(broken / "best.yaml")])
+    assert (run.name, training.max_steps) == ("ci-best", 40)
     with capsys.disabled():
         print("\n" + table(whole) + "\n" + table(broken))
     shutil.rmtree(whole)

@@ -7,7 +7,7 @@ import pytest
 from optuna.trial import TrialState
 from stubbed import spec
 
-from eval.sweep.folder import open_folder
+from eval.sweep.folder import going_on, open_folder
 from eval.sweep.presence import Presence
 from eval.sweep.records import Attempt
 from eval.sweep.spec import Prune
@@ -230,7 +230,10 @@ def test_a_kill_between_the_verdict_and_the_end_of_the_run_leaves_a_pruned_trial
 
 def test_a_folder_goes_on_with_its_own_sweep_only(tmp_path):
     began = open_folder(tmp_path / "sweep", spec())
-    assert open_folder(tmp_path / "sweep", spec(at_once=None, retries=3)) == replace(began, retries=3)
+    assert open_folder(tmp_path / "sweep", spec(at_once=7, retries=3)) == replace(began, retries=3)  # settled elsewhere
+    with pytest.raises(ValueError, match="at_once was 2 and is 7"):  # but not where it is said
+        going_on(tmp_path / "sweep", spec(at_once=7))
+    assert going_on(tmp_path / "sweep", spec(at_once=None)) == began
     with pytest.raises(ValueError, match="began with another spec: seeds was"):
         open_folder(tmp_path / "sweep", spec(seeds=(0, 1, 2)))
     (tmp_path / "other").mkdir()
