@@ -11,8 +11,8 @@ evaluation on the validation problems. The same command goes on with a sweep tha
 going on; runs that were killed go on from their last checkpoint. It ends in report.html, results.json and best.yaml in
 the sweep's folder.
 
-Exit codes: 0 done, 1 no trial could be ranked, 2 refused before any work, 4 stopped by a signal, 5 a run could not be
-saved.
+Exit codes: 0 done, 1 no trial could be ranked (or others took this process for dead), 2 refused before any work,
+4 stopped by a signal, 5 a run could not be saved.
 
 Fields of a sweep's YAML file:
 """
@@ -64,8 +64,9 @@ def main() -> int:
                 print(show_plan(folder, spec))
                 return 0
             with StopSignals("the runs in hand finish their step and are saved") as signals:
-                asked = lambda: signals.first is not None  # noqa: E731
-                results = sweep(folder, spec, machine, asked, retry_failed=given.retry_failed)
+                results = sweep(
+                    folder, spec, machine, lambda: signals.first is not None, retry_failed=given.retry_failed
+                )
     except ValueError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

@@ -23,20 +23,12 @@ BAR = re.compile(r"\d+%\|")  # a progress bar
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What an attempt came to: the state of its run if it is left at that, in words, and `train`'s own exit code.
-
-    `again` says whether trying again may help.
-    """
+    """What an attempt came to: the state of its run if it is left at that, in words, and `train`'s own exit code."""
 
     state: State
     words: str
     code: int
     said: tuple[str, ...]
-
-    @property
-    def again(self) -> bool:
-        """Whether another attempt may end otherwise."""
-        return self.state == "failed"
 
 
 def read_outcome(exit_code: int, text: str) -> Outcome:

@@ -107,8 +107,7 @@ class Worker:
 
         began = now()
         ended = launch(self.words(self.store.spec, run, slot), run, slot, stop)
-        outcome = self._outcome(run, ended, pruned)
-        state = self._state(run, outcome, pruned)
+        state, outcome = self._come_to(run, ended, pruned)
         attempt = Attempt(self.store.presence.id, began, now(), outcome.words, outcome.code, outcome.said)
         mine = self.store.finish(run, attempt, state)
         keep_best(self.store)
@@ -116,33 +115,31 @@ class Worker:
             again = "to be tried again" if state == "waiting" else "given up"
             say(f"trial {run.trial}, seed {run.seed}: {outcome.words}; {again}. Its log: {run.log}")
 
-    def _outcome(self, run: Run, ended: tuple[int, str] | None, pruned: bool) -> Outcome:
-        """How an attempt ended; a run that is done must have been measured at its end."""
-        asked = pruned or self.stopping()
+    def _come_to(self, run: Run, ended: tuple[int, str] | None, pruned: bool) -> tuple[State, Outcome]:
+        """What becomes of the run after an attempt, and how that ended: a failure is tried again as often as told."""
+        asked: State = "pruned" if pruned else "waiting"
         if ended is None:
-            return Outcome("failed", "stopped by the sweep before it began", 0, ())
-        outcome = read_outcome(*ended)
-        if outcome.state == "failed" and asked:
-            return replace(outcome, words="stopped by the sweep")
+            return asked, Outcome(asked, "stopped by the sweep before it began", 0, ())
+        outcome = self._measured(run, read_outcome(*ended))
+        if outcome.state != "failed":
+            return outcome.state, outcome
+        if pruned or self.stopping():
+            return asked, replace(outcome, words="stopped by the sweep")
+        if outcome.code == FULL:
+            self._full = True
+            return "waiting", outcome
+        before = self.store.trials()[run.trial].runs[run.seed].attempts[:-1]
+        enough = sum(attempt.failed for attempt in before) >= self.store.spec.retries
+        return "failed" if enough else "waiting", outcome
+
+    def _measured(self, run: Run, outcome: Outcome) -> Outcome:
+        """A run that says that it is done must have been measured at its end."""
         if outcome.state == "done":
             try:
                 self.store.value(run.folder)
             except ValueError as error:
                 return replace(outcome, state="failed", words=f"failed: {error}")
         return outcome
-
-    def _state(self, run: Run, outcome: Outcome, pruned: bool) -> State:
-        """What becomes of the run: a failure is tried again as often as the spec says."""
-        if outcome.state != "failed":
-            return outcome.state
-        if pruned:
-            return "pruned"
-        if outcome.code == FULL and not self.stopping():
-            self._full = True
-        if self.stopping():
-            return "waiting"
-        before = self.store.trials()[run.trial].runs[run.seed].attempts[:-1]
-        return "failed" if sum(attempt.failed for attempt in before) >= self.store.spec.retries else "waiting"
 
 
 def _slots(store: Store, machine: Machine) -> list[Slot]:

@@ -190,20 +190,20 @@ def test_the_report_as_it_stands_and_of_nothing(tmp_path):
 def test_a_sweep_that_was_stopped_and_killed_ends_as_one_that_was_not(tmp_path):
     found = spec(
         search={"learning_rate": {"low": 1e-5, "high": 1e-1, "log": True}},
-        **{"method": "tpe", "trials": 4, "prune": Prune(after=2), "base": BASE | {"pause": 0.05}},
+        **{"method": "tpe", "trials": 4, "prune": Prune(after=2), "base": BASE | {"pause": 0.1}},
     )
     (tmp_path / "spec.yaml").write_text(found.to_yaml())
     broken, whole, log = tmp_path / "broken", tmp_path / "whole", tmp_path / "log"
     words = ["tests/eval/sweep/stubbed.py", str(broken), str(tmp_path / "spec.yaml")]
     with started(words, log) as process:  # asked to stop
-        until(lambda: lines(broken, "000/seed-0") >= 4, process, log)
+        until(lambda: lines(broken, "000/seed-0") >= 2, process, log)
         process.terminate()
         assert process.wait() == 4
     with started(words, log) as process:  # killed, with all that it started
-        until(lambda: lines(broken, "001/seed-0") >= 4, process, log)
+        until(lambda: lines(broken, "001/seed-0") >= 2, process, log)
         kill(process)
     with started(words, log) as process:  # killed alone: the next one waits for the runs that it leaves behind
-        until(lambda: lines(broken, "003/seed-0") >= 4, process, log)
+        until(lambda: lines(broken, "002/seed-1") >= 2, process, log)
         kill(process, alone=True)
         with started(words, log) as again:
             assert again.wait() == 0, log.read_text()
@@ -212,7 +212,7 @@ def test_a_sweep_that_was_stopped_and_killed_ends_as_one_that_was_not(tmp_path):
     assert figures(broken) == figures(whole)
     assert not any(outcome.startswith("failed") for outcome in outcomes(broken))
     assert "stopped by the sweep" in outcomes(broken)
-    assert sum(outcome.startswith("lost") for outcome in outcomes(broken)) >= 2
+    assert any(outcome.startswith("lost") for outcome in outcomes(broken))
 
 
 def test_several_processes_share_a_sweep_and_do_no_run_twice(tmp_path):
