@@ -21,6 +21,7 @@ class Progress:
         self.store = store
         trials = store.trials()
         self._told = {trial.number for trial in trials if trial.over}
+        self._shown: tuple[float, str] | None = None
         total = store.spec.count * len(store.spec.seeds)
         self._bar = tqdm(total=total, initial=self._runs(trials), desc=store.spec.name, unit="run", dynamic_ncols=True)
 
@@ -31,8 +32,10 @@ class Progress:
             if trial.over and trial.number not in self._told:
                 self._told.add(trial.number)
                 say(f"trial {trial.number}: {came_to(self.store, trial)} ({show(trial.params)})")
-        self._bar.n = self._runs(trials)
-        self._bar.set_postfix_str(self._standing(trials))
+        now = self._runs(trials), self._standing(trials)
+        if now != self._shown or sys.stderr.isatty():  # a log need not hold the same line every other second
+            self._bar.n, self._shown = now[0], now
+            self._bar.set_postfix_str(now[1])
 
     def close(self) -> None:
         """Leave the bar as it is."""

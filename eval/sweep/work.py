@@ -44,12 +44,15 @@ def work(folder: Path, spec: Spec, machine: Machine, asked: Callable[[], bool], 
         slots = _slots(store, machine)
         with ThreadPoolExecutor(len(slots), thread_name_prefix="slot") as pool:
             threads = [pool.submit(worker.serve, slot) for slot in slots]
-            progress = Progress(store)
-            while not all(thread.done() for thread in threads):
-                wait(threads, IDLE)
-                worker.broken |= any(thread.done() and thread.exception() for thread in threads)
-                progress.update()
-            progress.close()
+            try:
+                progress = Progress(store)
+                while not all(thread.done() for thread in threads):
+                    wait(threads, IDLE)
+                    worker.broken |= any(thread.done() and thread.exception() for thread in threads)
+                    progress.update()
+                progress.close()
+            finally:
+                worker.broken = True  # else the pool would wait for threads that go on
         for thread in threads:
             thread.result()
         if worker.stopped is not None:
