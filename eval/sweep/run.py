@@ -22,7 +22,7 @@ def read(path: Path, folder: Path | None = None, workers: int | None = None) -> 
     """A sweep's folder and spec: `path` is a YAML file, or the folder of a sweep to go on with. Raises ValueError."""
     spec = read_spec(path)
     place = folder or (path if path.is_dir() else Path("runs") / "sweeps" / spec.name)
-    return place, going_on(place, replace(spec, workers=workers or spec.workers))
+    return place, going_on(place, spec if workers is None else replace(spec, workers=workers))
 
 
 def show_plan(folder: Path, spec: Spec) -> str:

@@ -5,6 +5,7 @@ from dataclasses import asdict
 from eval import table
 from eval.estimators import Estimate
 from eval.sweep.results import Results
+from eval.sweep.spec import Spec
 
 DECODING = ("temperature", "top_p", "top_k", "min_p", "max_completion_length", "system_prompt")
 FEW = 3  # seeds from which on an interval says something of other seeds
@@ -27,9 +28,8 @@ def verdict(results: Results) -> str:
     if not results.ranked:
         return "No trial is complete, so there is nothing to rank."
     spec, (first, *rest) = results.spec, results.ranked
-    seeds = "1 seed" if len(spec.seeds) == 1 else f"{len(spec.seeds)} seeds"
     said = (
-        f"Trial {first.number} is first: {spec.metric} {figure(spec.metric, first.estimate)} over {seeds} and "
+        f"Trial {first.number} is first: {spec.metric} {figure(spec.metric, first.estimate)} over {seeds(spec)} and "
         f"{results.problems} validation problems."
     )
     if not rest:
@@ -38,6 +38,11 @@ def verdict(results: Results) -> str:
         return said
     noise = "within noise" if rest[0].within_noise else "clear of zero"
     return f"{said} The next, trial {rest[0].number}, is behind by {difference(spec.metric, rest[0].behind)}: {noise}."
+
+
+def seeds(spec: Spec) -> str:
+    """`1 seed`, `3 seeds`."""
+    return f"{len(spec.seeds)} seed{'s' if len(spec.seeds) > 1 else ''}"
 
 
 def trials(numbers: list[int]) -> str:
@@ -56,8 +61,7 @@ def cautions(results: Results) -> list[str]:
             "problems any of them might be first. Take the cheapest or the simplest, or run more seeds of these."
         )
     if len(spec.seeds) < FEW:
-        seeds = "one seed" if len(spec.seeds) == 1 else "two seeds"
-        found.append(f"With {seeds} of each trial next to nothing is known of the luck of training; take {FEW}.")
+        found.append(f"With {seeds(spec)} of each trial next to nothing is known of the luck of training; take {FEW}.")
     if len(results.ranked) > 1:
         found.append(
             f"The best of {len(results.ranked)} is partly the luckiest: expect less of it on new seeds and problems. "

@@ -11,7 +11,7 @@ from eval.sweep.folder import write
 from eval.sweep.results import Entry, Results
 from eval.sweep.setting import setting
 from eval.sweep.space import show
-from eval.sweep.words import figure, verdict
+from eval.sweep.words import figure, seeds, verdict
 
 
 def write_results(results: Results) -> None:
@@ -44,8 +44,7 @@ def write_best(results: Results) -> None:
     path = results.folder / "best.yaml"
     head = [
         f"Trial {best.number} of the sweep {spec.name}: {show(best.trial.params)}.",
-        f"{spec.metric} {figure(spec.metric, best.estimate)} on {results.problems} validation problems, "
-        f"{len(spec.seeds)} seeds.",
+        f"{spec.metric} {figure(spec.metric, best.estimate)} on {results.problems} validation problems, {seeds(spec)}.",
         *([] if results.over else ["The sweep is not over yet."]),
         *(
             [f"Within noise of it: {', '.join(f'trial {entry.number}' for entry in results.ties)}."]

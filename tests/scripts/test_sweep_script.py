@@ -42,6 +42,12 @@ def test_a_field_that_train_does_not_know_is_refused_before_any_work(tmp_path):
     assert not (tmp_path / "sweep").exists()
 
 
+def test_workers_that_cannot_be_are_one_clear_line(tmp_path):
+    done = sweep(write(tmp_path, search={"learning_rate": [1e-4, 1e-3]}), "--workers", 0)
+    assert done.returncode == 2
+    assert done.stderr == "error: workers is 0; expected a whole number, 1 or more.\n"
+
+
 def test_a_folder_without_a_sweep_is_one_clear_line(tmp_path):
     done = sweep(tmp_path, "--report")
     assert done.returncode == 2

@@ -83,7 +83,7 @@ def test_it_warns_where_the_winner_is_within_noise_and_only_there(tmp_path):
 
 def test_few_seeds_and_searched_decoding_are_cautioned(tmp_path):
     one = swept(tmp_path, [(40,), (10,)], seeds=(0,), search={"temperature": [0.5, 1.0]})
-    assert any(said.startswith("With one seed of each trial") for said in cautions(one))
+    assert any(said.startswith("With 1 seed of each trial") for said in cautions(one))
     assert any(said.startswith("temperature was searched, and is how") for said in cautions(one))
 
 
