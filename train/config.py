@@ -241,8 +241,8 @@ def parse_config(arguments: Sequence[str] | None = None) -> tuple[RunConfig, GRP
     training.use_vllm = run.backend == "vllm"
     training.bf16 = training.bf16 and not training.use_cpu  # a CPU is no faster in it
     training.output_dir = str(run.folder / "checkpoints")
-    # A batch larger than its share of the validation problems would be filled up with copies of them.
-    share = max(1, -(-run.validation_problems // world_size()))
+    # A batch larger than its share of the validation rollouts would be filled up with copies of them.
+    share = max(1, -(-run.validation_problems // world_size())) * (training.num_generations_eval or 1)
     training.per_device_eval_batch_size = min(training.per_device_eval_batch_size, share)
     check_options(training)
     check_groups(training)

@@ -13,7 +13,7 @@ from data.contamination import overlaps
 from data.mixture import Split, draw_problems, held_out
 from data.tasks import get_task
 from train import scratch
-from train.callbacks import CollapseGuard, MetricsFile, ProgressBar, say
+from train.callbacks import CollapseGuard, MetricsFile, ProgressBar, StopWhenAsked, say
 from train.checkpoint_files import fault, step_of
 from train.cold_start import cold_start
 from train.config import RunConfig
@@ -28,13 +28,13 @@ from train.run_folder import (
     COLD_START,
     check_disk,
     checkpoint_bytes,
-    lock,
     make_folder,
     refuse_changes,
     refuse_existing,
     truncate_metrics,
 )
-from train.signals import Interrupted, StopSignals, StopWhenAsked
+from train.run_lock import lock
+from train.signals import Interrupted, StopSignals
 from train.trainer import ReasoningTrainer
 from train.trl_vllm import check_vllm
 
@@ -58,7 +58,7 @@ def prepare(run: RunConfig, training: GRPOConfig) -> BaseFileLock:
     lora_share = 0.1 if run.lora_rank else 1.0  # adapters are a small part of the weights; this is on the safe side
     check_disk(Path(run.runs_dir), int(checkpoint_bytes(model) * lora_share))
     contamination = check_contamination(run, training.seed) if not run.resume else None
-    held = lock(run)
+    held = lock(run.folder)
     make_folder(run, training, contamination)
     return held
 

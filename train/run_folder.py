@@ -19,7 +19,6 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-import filelock
 import torch
 import yaml
 from trl import GRPOConfig
@@ -73,19 +72,6 @@ def refuse_changes(run: RunConfig, training: GRPOConfig) -> None:
             f"--resume goes on with the settings that the run began with, but {'; '.join(differing)}. Put them "
             "back, or start another run with --name."
         )
-
-
-def lock(run: RunConfig) -> filelock.BaseFileLock:
-    """Hold the run's name for this process: two runs that write to one folder would spoil it. Raises ValueError."""
-    held = filelock.FileLock(run.folder.with_name(f".{run.name}.lock"))
-    try:
-        run.folder.parent.mkdir(parents=True, exist_ok=True)
-        held.acquire(timeout=0)
-    except filelock.Timeout:
-        raise ValueError(f"The run {run.folder} is going on in another process; end that one first.") from None
-    except OSError as error:
-        raise ValueError(f"The run folder {run.folder} cannot be written: {error.strerror}.") from None
-    return held
 
 
 def make_folder(run: RunConfig, training: GRPOConfig, contamination: dict[str, Any] | None = None) -> None:

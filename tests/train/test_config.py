@@ -76,6 +76,12 @@ def test_groups_that_would_span_processes_are_refused(tmp_path, monkeypatch):
         check_groups(training)
 
 
+def test_an_evaluation_batch_is_cut_to_the_validation_rollouts_and_holds_whole_groups(tmp_path):
+    values = {"validation_problems": 6, "num_generations_eval": 4, "per_device_eval_batch_size": 128}
+    _, training = parse_config(["--config", write(tmp_path, **values)])
+    assert training.per_device_eval_batch_size == 24
+
+
 def test_a_config_that_is_not_there_or_no_yaml_is_one_line(tmp_path):
     with pytest.raises(ValueError, match="does not exist"):
         parse_config(["--config", str(tmp_path / "none.yaml")])

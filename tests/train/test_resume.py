@@ -11,11 +11,10 @@ from transformers import Trainer
 from trl.trainer.utils import RepeatSampler
 
 from train.callbacks import MetricsFile
-from train.config import RunConfig
 from train.resume import EpochSampler
 from train.rewards import CorrectnessReward
 from train.rollout.lengths import LengthMemory
-from train.run_folder import lock
+from train.run_lock import lock
 
 
 @pytest.fixture
@@ -67,6 +66,20 @@ def test_a_killed_run_goes_on_as_if_nothing_had_happened(broken_and_whole, kille
 def test_a_cold_start_that_was_cut_off_goes_on(broken_and_whole):
     whole = broken_and_whole(20, resumed_from=18, phase="cold-start", cold_start_steps=24)
     assert [row["step"] for row in whole["metrics"] if row["phase"] == "cold-start"] == [10, 20, 24]
+
+
+def test_a_run_killed_between_its_last_checkpoint_and_its_end_trains_no_further(tmp_path, monkeypatch):
+    monkeypatch.setattr(CorrectnessReward, "_row", CorrectnessReward._row)  # to be put back
+    reward_anything()
+    config = write_config(tmp_path)
+    assert launch(config, "--name", "whole") == 0
+    whole = what_was_left(tmp_path / "whole", 10)
+    with monkeypatch.context() as patched:
+        patched.setattr("train.cold_start.publish", lambda *_: die())
+        assert in_child(lambda: launch(config, "--name", "broken")) == -9
+    assert launch(config, "--name", "broken", "--resume") == 0
+    assert launch(config, "--name", "broken", "--resume") == 0  # it is complete
+    assert_same(what_was_left(tmp_path / "broken", 10), whole)
 
 
 def test_epochs_differ_in_their_order(tmp_path):
@@ -154,7 +167,7 @@ def test_a_full_disk_stops_the_run_with_the_last_checkpoint_whole(tmp_path, capf
 
 
 def test_two_processes_do_not_write_to_one_run(tmp_path, capfd):
-    with lock(RunConfig(name="run", runs_dir=str(tmp_path), tasks={"countdown": {}})):
+    with lock(tmp_path / "run"):
         assert launch(write_config(tmp_path), "--name", "run") == 2
     assert "is going on in another process" in capfd.readouterr().err
 
