@@ -6,13 +6,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from eval.estimators import Sums, paired_difference, trend
 from eval.measures import Row, as_json, compare, measure
 from eval.samples import correct_by_problem
+from train.untrusted import read_parquet
 
 SHOWN = ("accuracy", "greedy_accuracy", "thinking_tokens", "truncated", "incorrect_to_correct", "step_accuracy")
 
@@ -82,10 +81,7 @@ def _tokens_generated(folder: Path) -> dict[int, int]:
     """Tokens sampled for training, by step."""
     generated: dict[int, int] = {}
     for path in sorted(folder.glob("train-*.parquet")):
-        try:
-            table = pq.read_table(path, columns=["step", "completion_ids"])
-        except (OSError, pa.ArrowException) as error:
-            raise ValueError(f"{path} cannot be read as a run's rollouts: {str(error).splitlines()[0]}") from None
+        table = read_parquet(path, ("step", "completion_ids"))
         if table.num_rows:
             step = table["step"][0].as_py()
             generated[step] = generated.get(step, 0) + pc.sum(pc.list_value_length(table["completion_ids"])).as_py()

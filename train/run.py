@@ -18,6 +18,7 @@ from train.checkpoint_files import fault, step_of
 from train.cold_start import cold_start
 from train.config import RunConfig
 from train.guards import ReportingGuards
+from train.keep import KeepCheckpoints
 from train.models import load_model, load_tokenizer
 from train.nonfinite import NonFiniteGuard
 from train.prompts import messages, prompt_ids, stop_ids
@@ -176,7 +177,14 @@ def reinforce(
         backend=run.backend,
         cache_gib=run.cache_gib,
         nonfinite=NonFiniteGuard(run.folder / "nonfinite", run.nonfinite_limit),
-        callbacks=[ReportingGuards(), MetricsFile(metrics, "rl"), ProgressBar("reinforcement"), guard, stop],
+        callbacks=[
+            ReportingGuards(),
+            MetricsFile(metrics, "rl"),
+            ProgressBar("reinforcement"),
+            guard,
+            stop,
+            KeepCheckpoints(run.folder / "checkpoints", run.keep_last, run.keep_best),
+        ],
     )
     trainer.remove_callback(PrinterCallback)
     trainer.train(resume_from_checkpoint=str(resumed) if resumed else None)

@@ -44,8 +44,10 @@ TIMES = ("seconds", "step_time", "runtime", "per_second")
 
 def reward_anything() -> None:
     """Reward what the tiny model can get: it is never right, and without a reward nothing would be trained."""
-    row = CorrectnessReward._row
-    CorrectnessReward._row = lambda self, ids, problem: row(self, ids, problem) | {"reward": sum(ids) % 3}
+    rows = CorrectnessReward._rows
+    CorrectnessReward._rows = lambda self, completions, problems: [
+        row | {"reward": sum(row["completion_ids"]) % 3} for row in rows(self, completions, problems)
+    ]
 
 
 def write_config(folder: Path, **values: Any) -> Path:

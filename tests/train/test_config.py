@@ -59,6 +59,13 @@ def test_the_command_line_overrides_the_file(tmp_path):
         ({"repetition_penalty": 1.1}, "Rethink would ignore"),
         ({"use_vllm": True}, "set backend: vllm"),
         ({"name": 5}, "expected a folder name"),
+        ({"keep_last": -1}, "keep_last is -1"),
+        ({"keep_last": 2, "save_total_limit": 2}, "leave save_total_limit out"),
+        ({"keep_best": 1}, "needs keep_last"),
+        (
+            {"keep_last": 1, "keep_best": 1, "eval_strategy": "steps", "eval_steps": 7, "save_steps": 10},
+            "does not divide save_steps",
+        ),
         ({"num_generations": 16, "per_device_train_batch_size": 24}, "num_generations"),
     ],
 )
