@@ -1,6 +1,7 @@
 """A run's configuration: one YAML file and the command line, every option of TRL's GRPOConfig included."""
 
 import json
+import math
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -113,6 +114,27 @@ class RunConfig:
         default=None,
         metadata={"help": "Limit of the engine's key-value cache in GiB; half of the free memory by default."},
     )
+    dynamic_sampling: bool = field(
+        default=False,
+        metadata={
+            "help": "Ask first what the model solves sometimes, and within the step replace groups whose samples all "
+            "got the same reward."
+        },
+    )
+    screening_samples: int = field(
+        default=4,
+        metadata={
+            "help": "With dynamic_sampling: samples of a group that decide whether the rest are drawn; num_generations "
+            "or more draws whole groups, as DAPO does."
+        },
+    )
+    oversample: float = field(
+        default=2.0,
+        metadata={
+            "help": "With dynamic_sampling: a step samples at most this many times the rollouts that it trains on; 1 "
+            "replaces nothing."
+        },
+    )
     guard_fraction: float = field(
         default=0.5,
         metadata={"help": "Stop when the mean reward of 8 steps falls below this share of its best; 0 never stops."},
@@ -158,6 +180,10 @@ class RunConfig:
         ):
             if getattr(self, name) <= 0:
                 raise ValueError(f"{name} is {getattr(self, name)}; expected more than 0.")
+        if self.screening_samples < 2:
+            raise ValueError(f"screening_samples is {self.screening_samples}; of fewer than 2 samples none can differ.")
+        if not 1 <= self.oversample < math.inf:
+            raise ValueError(f"oversample is {self.oversample}; expected 1 (replace nothing) or more, such as 2.")
         if not 0 <= self.guard_fraction < 1:
             raise ValueError(f"guard_fraction is {self.guard_fraction}; expected 0 (off) to below 1.")
         self.parts  # noqa: B018 - reads the tasks, so that a wrong one is refused here
