@@ -7,13 +7,14 @@ would have asked, and all processes ask the same.
 """
 
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
 from data.problem import Problem
 
 BAND = (0.2, 0.8)  # success rates from which there is most to learn: the variance of a reward is p (1 - p)
-EXPLORED = 0.1  # share of problems asked out of their turn: what was hopeless, or mastered, may not be so any more
+KEPT = 0.5  # share of what is asked that was found in the band before
+EXPLORED = 0.1  # share that is expected out of it: what was hopeless, or mastered, may not be so any more
 # Of windows from 16 to 1024 and priors from 2 to 16 these foretold best how the groups of the quickstart would do.
 WINDOWS = (512, 512, 32)  # rollouts that a success rate looks back on: of a task, of problems that look alike, of one
 PRIOR = 8  # rollouts that the wider kind counts for in the estimate of the narrower
@@ -37,6 +38,11 @@ class SuccessRates:
             kept = min(1.0, max(0.0, window - rollouts) / seen) if seen else 1.0
             self.counts[kind] = (kept * solved + successes, kept * seen + rollouts)
 
+    def seen(self, kind: str) -> float:
+        """The success rate of a kind that has been asked."""
+        solved, seen = self.counts[kind]
+        return solved / seen
+
     def estimate(self, kinds: Sequence[str]) -> float:
         """The success rate to expect of the last of `kinds`, which go from the widest to the narrowest.
 
@@ -51,12 +57,17 @@ class SuccessRates:
 
 
 class Curriculum:
-    """Chooses among `problems`, by their number, and learns from what comes of it."""
+    """Chooses among `problems`, by their number, and learns from what comes of it.
+
+    A problem that was found to be in the band is kept at hand, and asked again until it is not.
+    """
 
     def __init__(self, problems: Sequence[Problem]) -> None:
         self.kinds = [(problem.task, look(problem), problem.prompt) for problem in problems]
         self.rates = SuccessRates()
-        self.queue = list(range(len(problems)))
+        # Ordered sets: every problem waits in one of them, and the longest waiting stands first.
+        self.kept: dict[int, None] = {}
+        self.others = dict.fromkeys(range(len(problems)))
         self.owed = 0.0  # explorations that are due, a fraction of one included
 
     def estimate(self, number: int) -> float:
@@ -64,51 +75,58 @@ class Curriculum:
         return self.rates.estimate(self.kinds[number])
 
     def record(self, number: int, successes: int, rollouts: int) -> None:
-        """Take note of what came of asking a problem."""
+        """Take note of what came of asking a problem, and let it wait from now on."""
         self.rates.record(self.kinds[number], successes, rollouts)
+        for waiting in (self.kept, self.others):
+            waiting.pop(number, None)
+        here = self.kept if in_band(self.rates.seen(self.kinds[number][-1])) else self.others
+        here[number] = None
 
     def next(self, count: int, asked: Collection[int] = ()) -> list[int]:
-        """The next `count` problems, which then go to the end of the queue: of those in the band the longest waiting.
+        """`count` problems to ask, none with a prompt of those `asked` already; fewer where there are no more.
 
-        A share of EXPLORED are the longest waiting of the others. Where the band has too few, those nearest to it fill
-        up. No prompt comes twice, or again where it is among those `asked`; so there may be fewer than `count`.
+        A share of KEPT from those that are kept, the rest from the others: those whose success rate is expected to lie
+        in the band, and a share of EXPLORED whatever is expected. Where that is too few, the nearest to the band fill up.
         """
         prompts = {self.kinds[number][-1] for number in asked}
-        self.owed = min(self.owed, 1.0) + EXPLORED * count
         chosen: list[int] = []
-        passed_over: list[int] = []
-        for number in self.queue:
-            prompt = self.kinds[number][-1]
-            if len(chosen) == count:
-                break
-            if prompt in prompts:
-                continue
-            if not in_band(self.estimate(number)):
-                if self.owed < 1:
-                    passed_over.append(number)
-                    continue
-                self.owed -= 1
-            chosen.append(number)
-            prompts.add(prompt)
-        for number in sorted(passed_over, key=lambda number: abs(self.estimate(number) - sum(BAND) / 2)):
-            if len(chosen) < count and self.kinds[number][-1] not in prompts:
-                chosen.append(number)
-                prompts.add(self.kinds[number][-1])
-        gone = set(chosen)
-        self.queue = [number for number in self.queue if number not in gone] + chosen
+
+        def take(numbers: Iterable[int], until: int) -> None:
+            for number in numbers:
+                if len(chosen) >= until:
+                    return
+                if self.kinds[number][-1] not in prompts:
+                    prompts.add(self.kinds[number][-1])
+                    chosen.append(number)
+
+        take(self.kept, round(KEPT * count))
+        self.owed = min(self.owed, 1.0) + EXPLORED * count
+        before = len(chosen)
+        take((number for number in self.others if not in_band(self.estimate(number))), before + int(self.owed))
+        self.owed -= len(chosen) - before
+        take((number for number in self.others if in_band(self.estimate(number))), count)
+        take(self.kept, count)
+        if len(chosen) < count:
+            take(sorted(self.others, key=lambda number: abs(self.estimate(number) - sum(BAND) / 2)), count)
         return chosen
 
     def share_in_band(self) -> float:
         """The share of all problems whose estimate lies in the band."""
-        return sum(in_band(self.estimate(number)) for number in self.queue) / len(self.queue)
+        return sum(in_band(self.estimate(number)) for number in range(len(self.kinds))) / len(self.kinds)
 
     def state_dict(self) -> dict[str, Any]:
         """All that `next` depends on, as plain values."""
-        return {"counts": dict(self.rates.counts), "queue": list(self.queue), "owed": self.owed}
+        return {
+            "counts": dict(self.rates.counts),
+            "kept": list(self.kept),
+            "others": list(self.others),
+            "owed": self.owed,
+        }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from what `state_dict` gave."""
-        self.rates.counts, self.queue, self.owed = dict(state["counts"]), list(state["queue"]), state["owed"]
+        self.rates.counts, self.owed = dict(state["counts"]), state["owed"]
+        self.kept, self.others = dict.fromkeys(state["kept"]), dict.fromkeys(state["others"])
 
 
 def in_band(rate: float) -> bool:
