@@ -1,9 +1,8 @@
 """Which problems to ask next: first those that the model solves sometimes, since the others teach it nothing.
 
 How often a problem is solved is estimated from its own rollouts; of one that has none, from problems that look alike
-(the same words, numbers of as many digits), and of a new kind from its task. Problems wait in a queue, those that were
-just asked at its end, so what is asked next is a function of the state alone: a resumed run asks what an unbroken one
-would have asked, and all processes ask the same.
+(the same words in any order, numbers of as many digits), and of a new kind from its task. Those that wait longest come
+first, and chance has no part: a resumed run asks what an unbroken one would have asked, and all processes the same.
 """
 
 import re
@@ -21,8 +20,8 @@ PRIOR = 8  # rollouts that the wider kind counts for in the estimate of the narr
 
 
 def look(problem: Problem) -> str:
-    """What problems that look alike have in common: `countdown numbers 0 0 0 target 00`."""
-    return f"{problem.task} {re.sub(r'[0-9]', '0', problem.prompt)}"
+    """What problems that look alike have in common, such as `arithmetic * + 0 00 compute`."""
+    return " ".join([problem.task, *sorted(set(re.sub(r"[0-9]", "0", problem.prompt).split()))])
 
 
 class SuccessRates:
@@ -85,8 +84,8 @@ class Curriculum:
     def next(self, count: int, asked: Collection[int] = ()) -> list[int]:
         """`count` problems to ask, none with a prompt of those `asked` already; fewer where there are no more.
 
-        A share of KEPT from those that are kept, the rest from the others: those whose success rate is expected to lie
-        in the band, and a share of EXPLORED whatever is expected. Where that is too few, the nearest to the band fill up.
+        A share of KEPT from those that are kept, a share of EXPLORED from those that are expected out of the band, and
+        the rest from those that are expected in it. Where these are too few, those nearest to the band fill up.
         """
         prompts = {self.kinds[number][-1] for number in asked}
         chosen: list[int] = []

@@ -1,5 +1,4 @@
 import json
-from collections import Counter
 
 import pytest
 from hypothesis import given
@@ -14,20 +13,32 @@ def problem(prompt, task="countdown"):
     return Problem(task, prompt, prompt, {})
 
 
-def curriculum(*rates, ask=16):
-    """One problem of each success rate, no two alike, all of them asked some times."""
-    made = Curriculum([problem(f"{'word ' * number}", f"task {number}") for number in range(len(rates))])
-    for number, rate in enumerate(rates):
-        for _ in range(4):
-            made.record(number, round(rate * ask), ask)
-    return made
+class School:
+    """A curriculum whose problems, each a task of its own, have the given success rates."""
+
+    def __init__(self, *rates):
+        self.rates = rates
+        self.curriculum = Curriculum([problem(f"{'word ' * number}", f"task {number}") for number in range(len(rates))])
+
+    def ask(self, count, rollouts=16):
+        chosen = self.curriculum.next(count)
+        for number in chosen:
+            self.curriculum.record(number, round(self.rates[number] * rollouts), rollouts)
+        return chosen
+
+    def ask_all(self, times=3):
+        for _ in range(times):
+            for number, rate in enumerate(self.rates):
+                self.curriculum.record(number, round(rate * 16), 16)
+        return self
 
 
-def test_problems_look_alike_where_only_digits_differ():
-    assert look(problem("numbers 2 6 8 target 14")) == look(problem("numbers 1 1 3 target 40"))
-    assert look(problem("numbers 2 6 8 target 14")) != look(problem("numbers 2 6 8 target 4"))
-    assert look(problem("compute 1 + 2")) != look(problem("compute 1 * 2"))
-    assert look(problem("compute 1 + 2")) != look(problem("compute 1 + 2", "other"))
+def test_problems_look_alike_whose_words_and_lengths_of_numbers_are_the_same():
+    same = look(problem("numbers 2 6 8 target 14"))
+    assert look(problem("numbers 9 1 3 1 target 40")) == same
+    assert look(problem("numbers 2 6 8 target 4")) != same
+    assert look(problem("numbers 2 6 8 target 14", "other")) != same
+    assert look(problem("compute 1 + 2 * 3")) == look(problem("compute 9 * 2 + 1")) != look(problem("compute 1 + 2"))
 
 
 def test_a_problem_never_asked_is_expected_to_be_like_its_kin():
@@ -68,31 +79,51 @@ def test_an_estimate_is_a_probability_and_rises_with_success(history):
     assert made.estimate(0) > before
 
 
-def test_the_band_comes_first_and_a_share_of_the_others():
-    made = curriculum(*[0.0] * 40, *[0.5] * 40, *[1.0] * 40)
-    chosen = [number for _ in range(4) for number in made.next(10)]
+def test_what_is_in_the_band_comes_first_and_a_share_of_the_others():
+    school = School(*[0.0] * 40, *[0.5] * 40, *[1.0] * 40).ask_all()
+    chosen = [number for _ in range(6) for number in school.ask(10)]
     middling = [number for number in chosen if 40 <= number < 80]
-    assert len(chosen) - len(middling) == round(EXPLORED * 40)
-    assert middling == list(range(40, 40 + len(middling)))  # in the order in which they wait
+    others = [number for number in chosen if not 40 <= number < 80]
+    assert others == [0, 1, 2, 3, 4, 5] and len(chosen) == 60  # EXPLORED, in the order in which they wait
+    assert middling[:40] == list(range(40, 80)) and middling[40:] == list(range(40, 54))  # in turn
+
+
+def test_half_of_what_is_asked_was_found_in_the_band_before():
+    school = School(*[0.5] * 100)
+    first, second, third = school.ask(10), school.ask(10), school.ask(10)
+    assert first == list(range(10))
+    assert second == [*range(5), *range(10, 15)]
+    assert third == [*range(5, 10), *range(15, 20)]
+
+
+def test_a_problem_that_leaves_the_band_is_kept_no_longer():
+    school = School(*[0.5] * 100)
+    school.ask(10)
+    assert list(school.curriculum.kept) == list(range(10))
+    for _ in range(2):
+        school.curriculum.record(3, 16, 16)
+    assert 3 not in school.curriculum.kept and list(school.curriculum.others)[-1] == 3
 
 
 def test_where_the_band_is_too_small_the_nearest_fill_up():
-    made = curriculum(0.0, 0.05, 0.5, 0.9, 1.0)
-    assert made.next(3) == [2, 3, 1]
-    assert not in_band(made.estimate(3)) and not in_band(made.estimate(1))
+    school = School(0.0, 0.05, 0.5, 0.9, 1.0).ask_all()
+    assert school.ask(3) == [2, 3, 1]
 
 
 def test_no_problem_waits_for_ever():
-    made = curriculum(*[0.0] * 30, *[0.5] * 30)
-    asked = Counter(number for _ in range(2 * 30 * 10 // 4) for number in made.next(4))
-    assert asked.keys() == set(range(60))
+    school = School(*[0.0] * 30, *[0.5] * 30).ask_all()
+    rounds = round(30 / (EXPLORED * 4)) + 10
+    assert {number for _ in range(rounds) for number in school.ask(4)} == set(range(60))
 
 
 def test_a_step_asks_no_prompt_twice():
     made = Curriculum([problem("a"), problem("b"), problem("a"), problem("c"), problem("b")])
     assert made.next(2) == [0, 1]
     assert made.next(5, asked=[0, 1]) == [3]
-    assert made.next(9) == [2, 4, 3]
+    assert made.next(9) == [0, 1, 3]
+    made.record(0, 8, 16)
+    made.record(1, 8, 16)
+    assert made.next(9) == [0, 1, 3] and made.next(9, asked=[2]) == [1, 3]
 
 
 @given(
@@ -108,22 +139,21 @@ def test_what_is_next_is_a_function_of_the_saved_state(problems, counts):
         chosen = made.next(count)
         assert chosen == twin.next(count)
         assert len(chosen) == min(count, len({letter for letter, _ in problems}))
-        assert sorted(made.queue) == list(range(len(problems)))
         for number in chosen:
             made.record(number, problems[number][1], 4)
+        assert sorted([*made.kept, *made.others]) == list(range(len(problems)))
 
 
 def test_a_state_is_not_changed_by_what_happens_after():
-    made = curriculum(0.0, 0.5, 1.0)
-    state = made.state_dict()
+    school = School(0.0, 0.5, 1.0).ask_all()
+    state = school.curriculum.state_dict()
     before = json.dumps(state)
-    made.next(2)
-    made.record(0, 4, 4)
+    school.ask(2)
     assert json.dumps(state) == before
 
 
 def test_the_share_in_the_band_is_over_all_problems():
-    assert curriculum(0.0, 0.5, 0.6, 1.0).share_in_band() == 0.5
+    assert School(0.0, 0.5, 0.6, 1.0).ask_all().curriculum.share_in_band() == 0.5
 
 
 @pytest.mark.parametrize(("rate", "inside"), [(BAND[0], True), (BAND[1], True), (0.19, False), (0.81, False)])
@@ -132,14 +162,15 @@ def test_the_bounds_belong_to_the_band(rate, inside):
 
 
 def test_it_finds_the_problems_worth_asking_in_a_real_mixture():
-    """Products are never solved, sums half of the time: after some steps hardly a product is asked."""
-    problems = draw_problems(load_mixture({"arithmetic": {"products": 0.5}}), "train", 400, 0)
+    """Problems with a product are never solved, sums half of the time: after some steps few products are asked."""
+    problems = draw_problems(load_mixture({"arithmetic": {}}), "train", 400, 0)
+    hopeless = ["*" in one.prompt for one in problems]
     made = Curriculum(problems)
     shares = []
-    for _ in range(20):
+    for _ in range(12):
         chosen = made.next(16)
-        product = ["*" in look(problems[number]).split()[3:4] for number in chosen]
-        for number, hopeless in zip(chosen, product, strict=True):
-            made.record(number, 0 if hopeless else 8, 16)
-        shares.append(sum(product) / len(product))
-    assert shares[0] > 0.3 and sum(shares[-5:]) / 5 < 0.2
+        for number in chosen:
+            made.record(number, 0 if hopeless[number] else 8, 16)
+        shares.append(sum(hopeless[number] for number in chosen) / len(chosen))
+    assert sum(hopeless) / len(hopeless) > 0.6
+    assert shares[0] > 0.5 and sum(shares[-4:]) / 4 < 0.25
