@@ -20,9 +20,10 @@ SHOWN = ("accuracy", "greedy_accuracy", "thinking_tokens", "truncated", "incorre
 class Compute:
     """What reinforcement had spent by a checkpoint, over all processes; the cold start is not counted.
 
-    `tokens` are those of all rollouts, prompts included; `generated` of them were sampled. `flops` is 6 N for each token
-    trained on, which is all but what dynamic sampling left out, and 2 N for each generated, N all parameters (Kaplan et
-    al. 2020, section 2.1; attention over the context left out, and frozen weights counted as trained).
+    `tokens` are those of all rollouts, prompts included; `generated` of them were sampled. `flops` is 6 N for each
+    token trained on, which are all but those that dynamic sampling left out, and 2 N for each generated, N all
+    parameters (Kaplan et al. 2020, section 2.1; attention over the context left out, and frozen weights counted as
+    trained).
     """
 
     step: int

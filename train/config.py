@@ -122,10 +122,10 @@ class RunConfig:
         },
     )
     screening_samples: int = field(
-        default=4,
+        default=0,
         metadata={
-            "help": "With dynamic_sampling: samples of a group that decide whether the rest are drawn; num_generations "
-            "or more draws whole groups, as DAPO does."
+            "help": "With dynamic_sampling: draw this many samples of a group first, and the rest only if those differ; "
+            "0 draws whole groups. Saves tokens where few groups are useful, and takes more calls of the back end."
         },
     )
     oversample: float = field(
@@ -180,8 +180,11 @@ class RunConfig:
         ):
             if getattr(self, name) <= 0:
                 raise ValueError(f"{name} is {getattr(self, name)}; expected more than 0.")
-        if self.screening_samples < 2:
-            raise ValueError(f"screening_samples is {self.screening_samples}; of fewer than 2 samples none can differ.")
+        if self.screening_samples < 0 or self.screening_samples == 1:
+            raise ValueError(
+                f"screening_samples is {self.screening_samples}; expected 0 (whole groups) or at least the 2 that can "
+                "differ."
+            )
         if not 1 <= self.oversample < math.inf:
             raise ValueError(f"oversample is {self.oversample}; expected 1 (replace nothing) or more, such as 2.")
         if not 0 <= self.guard_fraction < 1:

@@ -1,14 +1,14 @@
 """Dynamic sampling: a group whose samples all got the same reward teaches nothing, and is replaced within the step.
 
-DAPO (arXiv 2503.14476) draws whole groups until enough of them vary. Here, as in SPEED (arXiv 2506.09016), a problem is
-screened first: a few samples of its group are drawn, and the rest only where the rewards of those vary. What is turned
-down then costs a quarter of a group.
+As in DAPO (arXiv 2503.14476) groups are drawn until enough of them vary; how many more it takes than are wanted is
+learnt from the steps before, so that one call of the back end mostly suffices. Or, as in SPEED (arXiv 2506.09016), a
+problem is screened first: a few samples of its group are drawn, and the rest only where the rewards of those vary.
 
 Choosing groups by their rewards reweights problems and does nothing else. What a sample adds to the gradient depends,
 the rewards given, on its own reward alone; so whatever made us choose a group of which k of G samples are right, in
 expectation it points along the gradient of its problem's success rate p, k (G - k) / (G p (1 - p)) times.
 
-No process may wait for another inside a rollout: each screens as many candidates as any other in every round, and all
+No process may wait for another inside a rollout: each draws of as many candidates as any other in every round, and all
 decide alike, from what they all know.
 """
 
@@ -79,8 +79,8 @@ Draw = Callable[[Sequence[int], int, int], list[Group]]
 class DynamicSampling:
     """Fills batches with groups that vary, of problems that a curriculum chooses.
 
-    `screening` samples decide about a problem. A step draws at most `oversample` times the rollouts of its batch;
-    where too few candidates pass until then, others fill up, whose later samples may vary yet.
+    The first `screening` samples of a group decide about it, or all where that is 0. A step draws at most `oversample`
+    times the rollouts of its batch; where too few candidates pass until then, others fill up.
     """
 
     def __init__(self, problems: Iterable[str], reward: CorrectnessReward, screening: int, oversample: float) -> None:
@@ -98,7 +98,7 @@ class DynamicSampling:
         Second, the tokens of the rollouts that are left out, on all processes; they are written down here. Third,
         metrics of the step.
         """
-        processes, few = PartialState().num_processes, min(self.screening, size)
+        processes, few = PartialState().num_processes, min(self.screening or size, size)
         most = int(share * processes * (1 + (self.oversample - 1) * size / few))
         candidates, own = self._screen(share * processes, most, few, draw)
         expected = sum(self.curriculum.estimate(one.problem) for one in candidates) / len(candidates)

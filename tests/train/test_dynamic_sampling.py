@@ -1,16 +1,23 @@
+import json
 import random
 import threading
+from collections import Counter
 from itertools import chain
 from types import SimpleNamespace
 
+import pyarrow.dataset as ds
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from resuming import DYNAMIC, launch, reward_anything, write_config
 
 from data.problem import Problem
 from train import dynamic_sampling
 from train.dynamic_sampling import Candidate, DynamicSampling, Group, best, deal, to_screen
+from train.models import load_tokenizer
+from train.prompts import messages, prompt_ids
+from train.rewards import CorrectnessReward
 
 SIZE = 8
 
@@ -135,7 +142,7 @@ def test_only_the_groups_that_are_kept_are_drawn_whole():
 
 
 def test_whole_groups_can_be_drawn_at_once():
-    sampling, model, _ = filler([0.0, 1.0, 0.5] * 20, screening=99, oversample=4.0)
+    sampling, model, _ = filler([0.0, 1.0, 0.5] * 20, screening=0, oversample=4.0)
     kept, _, _ = sampling.fill(1, 6, SIZE, model.draw)
     assert all((first, count) == (0, SIZE) for _, first, count in model.calls)
     assert all(0 < group.successes < SIZE for group in kept)
@@ -176,6 +183,49 @@ def test_it_goes_on_from_its_state_as_if_nothing_had_happened():
         left, right = unbroken.fill(step, 4, SIZE, model.draw), resumed.fill(step, 4, SIZE, again.draw)
         assert left == right
     assert unbroken.state_dict() == resumed.state_dict()
+
+
+def test_a_run_counts_every_token_and_keeps_every_rollout(tmp_path, monkeypatch):
+    monkeypatch.setattr(CorrectnessReward, "_row", CorrectnessReward._row)  # to be put back
+    reward_anything()
+    values = DYNAMIC | {"max_steps": 3, "save_steps": 3, "cold_start_steps": 0, "eval_strategy": "no"}
+    assert launch(write_config(tmp_path, **values), "--name", "run") == 0
+    run = tmp_path / "run"
+    rows = ds.dataset(run / "rollouts.parquet").to_table().to_pylist()
+    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    tokenizer = load_tokenizer(str(run / "checkpoints" / "checkpoint-3"))
+    tokens, left_out = 0, 0
+    for line in (line for line in lines if "reward" in line):
+        step = [row for row in rows if row["step"] == line["step"]]
+        kept = [row for row in step if not row["left_out"]]
+        assert Counter(Counter(row["problem"] for row in kept).values()) == {4: 2}  # two groups of four
+        assert set(Counter(row["problem"] for row in step if row["left_out"]).values()) <= {2}  # screened only
+        assert not {row["problem"] for row in kept} & {row["problem"] for row in step if row["left_out"]}
+        assert line["reward"] == pytest.approx(sum(row["reward"] for row in kept) / 8)
+        for row in step:
+            asked = prompt_ids(tokenizer, messages(Problem.from_json(row["problem"])))
+            tokens += len(asked) + len(row["completion_ids"])
+            left_out += row["left_out"] * (len(asked) + len(row["completion_ids"]))
+        assert (line["num_tokens"], line["left_out_tokens"]) == (tokens, left_out)
+    assert left_out > 0
+
+
+def test_samples_of_a_group_are_drawn_as_if_all_at_once(tmp_path, monkeypatch):
+    """Screened first or drawn whole, the engine's samples of a problem in a step are the same."""
+    drawn = {}
+    for name, values in (("screened", DYNAMIC), ("whole", DYNAMIC | {"screening_samples": 0})):
+        config = write_config(tmp_path, **values, max_steps=1, cold_start_steps=0, eval_strategy="no", save_steps=1)
+        assert launch(config, "--name", name) == 0
+        rows = ds.dataset(tmp_path / name / "rollouts.parquet").to_table().to_pylist()
+        drawn[name] = {}
+        for row in rows:
+            drawn[name].setdefault(row["problem"], []).append(row["completion_ids"])
+    shared = drawn["screened"].keys() & drawn["whole"].keys()
+    assert shared
+    for problem in shared:
+        samples = drawn["screened"][problem]
+        assert samples == drawn["whole"][problem][: len(samples)]
+        assert len({tuple(ids) for ids in samples}) > 1
 
 
 class Ranks:
