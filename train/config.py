@@ -124,7 +124,7 @@ class RunConfig:
     screening_samples: int = field(
         default=0,
         metadata={
-            "help": "With dynamic_sampling: draw this many samples of a group first, and the rest only if those differ; "
+            "help": "With dynamic_sampling: draw this many samples of a group first, the rest only if those differ; "
             "0 draws whole groups. Saves tokens where few groups are useful, and takes more calls of the back end."
         },
     )
