@@ -112,8 +112,8 @@ class DynamicSampling:
         passed = sum(one.passes for one in candidates)
         self.passed, self.screened = MEMORY * self.passed + passed, MEMORY * self.screened + len(candidates)
         metrics = {
-            "screening/passed": passed / len(candidates),
-            "screening/replaced": float(len(candidates) - share * processes),
+            "dynamic_sampling/passed": passed / len(candidates),
+            "dynamic_sampling/replaced": float(len(candidates) - share * processes),
             "curriculum/expected_accuracy": expected,
             "curriculum/in_band": self.curriculum.share_in_band(),
         }

@@ -164,21 +164,22 @@ class ReasoningTrainer(ResumableTrainer, GRPOTrainer):
             self._metrics["train"][name].append(value)
         logprobs = [row for group in groups for row in group.logprobs or []]
         self._drawn = [ids for group in groups for ids in group.completions], logprobs or None
-        return [self.train_dataset[group.problem] | {"judged_rows": row} for group in groups for row in group.rows]
+        examples = [self.train_dataset[group.problem] for group in groups]
+        return [
+            example | {"judged_rows": row}
+            for example, group in zip(examples, groups, strict=True)
+            for row in group.rows
+        ]
 
     def _draw(self, problems: Sequence[int], first: int, count: int) -> list[Group]:
         """Samples `first` to `first + count` of each of the problems, which are numbered as in the training set."""
-        asked = [self.train_dataset[number]["prompt"] for number in problems for _ in range(count)]
-        prompt_ids, images, fields = self._tokenize_prompts(asked)
+        prompts = [self.train_dataset[number]["prompt"] for number in problems]
+        prompt_ids, images, fields = self._tokenize_prompts([prompt for prompt in prompts for _ in range(count)])
         completions, logprobs = self._generate_single_turn(prompt_ids, images, fields, count, first=first)
+        places = [slice(at, at + count) for at in range(0, len(completions), count)]
         return [
-            Group(
-                number,
-                len(prompt_ids[at]),
-                completions[at : at + count],
-                logprobs[at : at + count] if logprobs else None,
-            )
-            for number, at in zip(problems, range(0, len(asked), count), strict=True)
+            Group(number, len(prompt_ids[at.start]), completions[at], logprobs[at] if logprobs else None)
+            for number, at in zip(problems, places, strict=True)
         ]
 
     def _prepare_inputs(self, generation_batch: Any) -> Any:

@@ -127,7 +127,7 @@ def test_silent_groups_are_replaced():
         assert [int(logprobs[0]) for logprobs in group.logprobs] == list(range(SIZE))  # no sample twice, none left out
         assert 0 < group.successes < SIZE
     asked = {number for numbers, first, _ in model.calls for number in numbers if first == 0}
-    assert metrics["screening/replaced"] == len(asked) - 6
+    assert metrics["dynamic_sampling/replaced"] == len(asked) - 6
     assert left_out == sampling.left_out_tokens == 4 * 11 * (len(asked) - 6)
     assert {row["problem"] for row in reward.written} == {str(n) for n in asked} - {str(g.problem) for g in kept}
     assert len(reward.written) == 4 * (len(asked) - 6)
@@ -153,7 +153,7 @@ def test_whole_groups_can_be_drawn_at_once():
 def test_the_budget_is_kept_where_nothing_varies(oversample, screening):
     sampling, model, _ = filler([0.0] * 100, screening, oversample)
     kept, _, metrics = sampling.fill(1, 5, SIZE, model.draw)
-    assert len(kept) == 5 and metrics["screening/passed"] == 0
+    assert len(kept) == 5 and metrics["dynamic_sampling/passed"] == 0
     rollouts = sum(len(numbers) * count for numbers, _, count in model.calls)
     assert oversample * 5 * SIZE - screening < rollouts <= oversample * 5 * SIZE
 
@@ -162,7 +162,7 @@ def test_where_problems_run_out_the_silent_fill_up():
     sampling, model, _ = filler([0.0, 1.0, 0.5, 0.0])
     kept, _, metrics = sampling.fill(1, 3, SIZE, model.draw)
     assert len(kept) == 3 and 2 in [group.problem for group in kept]
-    assert metrics["screening/replaced"] == 1
+    assert metrics["dynamic_sampling/replaced"] == 1
 
 
 def test_the_curriculum_learns_from_every_rollout():

@@ -76,7 +76,7 @@ def test_so_does_one_with_dynamic_sampling(broken_and_whole, killed_at, resumed_
     whole = broken_and_whole(killed_at, resumed_from=resumed_from, **DYNAMIC | values)
     steps = [row for row in whole["metrics"] if "reward" in row]
     assert any(row["loss"] for row in steps)
-    assert any(row["screening/replaced"] for row in steps)
+    assert any(row["dynamic_sampling/replaced"] for row in steps)
     assert any('"left_out": true' in row for row in whole["rollouts"])
     assert whole["choosing"]["progress-rank0.pt"]["curriculum"]["counts"]
 
