@@ -112,7 +112,7 @@ class RunConfig:
     )
     cache_gib: float | None = field(
         default=None,
-        metadata={"help": "Limit of the engine's key-value cache in GiB; half of the free memory by default."},
+        metadata={"help": "Limit of the engine's memory in GiB, above all its cache; half of what is free by default."},
     )
     dynamic_sampling: bool = field(
         default=False,
