@@ -76,6 +76,7 @@ class ProgressBar(TrainerCallback):
         if "reward" in logs:
             now, tokens = time.monotonic(), float(logs["num_tokens"])
             shown = {"reward": f"{logs['reward']:.2f}", "accuracy": f"{logs['accuracy']:.2f}"}
+            shown["useful"] = f"{logs['useful_groups']:.2f}"
             shown["thinking"] = f"{logs['thinking_tokens']:.0f}"
             shown["tok/s"] = f"{(tokens - self.tokens) / (now - self.began):,.0f}"
             self.tokens, self.began = tokens, now

@@ -1,6 +1,7 @@
 """A run's configuration: one YAML file and the command line, every option of TRL's GRPOConfig included."""
 
 import json
+import math
 import os
 import sys
 from collections.abc import Sequence
@@ -137,6 +138,27 @@ class RunConfig:
         default=0,
         metadata={"help": "With keep_last: keep this many more, those of the best validation accuracy at their step."},
     )
+    dynamic_sampling: bool = field(
+        default=False,
+        metadata={
+            "help": "Ask first what the model solves sometimes, and within the step replace groups whose samples all "
+            "got the same reward."
+        },
+    )
+    screening_samples: int = field(
+        default=0,
+        metadata={
+            "help": "With dynamic_sampling: draw this many samples of a group first, the rest only if those differ; "
+            "0 draws whole groups. Saves tokens where few groups are useful, and takes more calls of the back end."
+        },
+    )
+    oversample: float = field(
+        default=2.0,
+        metadata={
+            "help": "With dynamic_sampling: a step samples at most this many times the rollouts that it trains on; 1 "
+            "replaces nothing."
+        },
+    )
     guard_fraction: float = field(
         default=0.5,
         metadata={"help": "Stop when the mean reward of 8 steps falls below this share of its best; 0 never stops."},
@@ -187,6 +209,13 @@ class RunConfig:
         ):
             if getattr(self, name) <= 0:
                 raise ValueError(f"{name} is {getattr(self, name)}; expected more than 0.")
+        if self.screening_samples < 0 or self.screening_samples == 1:
+            raise ValueError(
+                f"screening_samples is {self.screening_samples}; expected 0 (whole groups) or at least the 2 that can "
+                "differ."
+            )
+        if not 1 <= self.oversample < math.inf:
+            raise ValueError(f"oversample is {self.oversample}; expected 1 (replace nothing) or more, such as 2.")
         if not 0 <= self.guard_fraction < 1:
             raise ValueError(f"guard_fraction is {self.guard_fraction}; expected 0 (off) to below 1.")
         check_tasks(self)

@@ -17,6 +17,7 @@ from train.callbacks import CollapseGuard, MetricsFile, ProgressBar, StopWhenAsk
 from train.checkpoint_files import fault, step_of
 from train.cold_start import cold_start
 from train.config import RunConfig
+from train.dynamic_sampling import DynamicSampling
 from train.guards import ReportingGuards
 from train.keep import KeepCheckpoints
 from train.models import load_model, load_tokenizer
@@ -54,6 +55,8 @@ def prepare(run: RunConfig, training: GRPOConfig) -> BaseFileLock:
     draw_problems(run.parts, "validation", run.validation_problems, run.split_seed)
     model, tokenizer = start_model(run, training.seed)
     check_lengths(run, training, model, tokenizer)
+    if run.dynamic_sampling:
+        check_choice(run, training)
     if run.backend == "engine":
         RolloutEngine(model)  # refuses, by name, a model that it cannot run
     lora_share = 0.1 if run.lora_rank else 1.0  # adapters are a small part of the weights; this is on the safe side
@@ -114,6 +117,18 @@ def check_lengths(
         )
 
 
+def check_choice(run: RunConfig, training: GRPOConfig) -> None:
+    """Refuse dynamic sampling where a batch would have to ask a problem twice. Raises ValueError."""
+    wanted = training.generation_batch_size // training.num_generations
+    problems = draw_problems(run.parts, "train", run.train_problems, run.split_seed, order=training.seed)
+    distinct = len({problem.prompt for problem in problems})
+    if distinct < wanted:
+        raise ValueError(
+            f"dynamic_sampling chooses problems, but only {distinct} of them differ, and a step trains on {wanted}; "
+            "raise train_problems, widen the tasks' settings, or leave dynamic_sampling out."
+        )
+
+
 def start_model(run: RunConfig, seed: int) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """The model and tokenizer that the run starts from."""
     if run.model == "scratch":
@@ -163,12 +178,16 @@ def reinforce(
         rollouts.forget_after(step)
         truncate_metrics(metrics, "rl", step)
         say(f"Resuming from {resumed}." if resumed else "No checkpoint was saved yet; reinforcement starts anew.")
+    reward = CorrectnessReward(
+        tokenizer, stop_ids(model, tokenizer), rollouts, mask_truncated=training.mask_truncated_completions
+    )
+    problems = problem_dataset(run, "train", run.train_problems, training.seed)
     training.eval_on_start = training.eval_on_start and resumed is None  # done before the run was cut off
     trainer = ReasoningTrainer(
         model=model,
-        reward_funcs=CorrectnessReward(tokenizer, stop_ids(model, tokenizer), rollouts),
+        reward_funcs=reward,
         args=training,
-        train_dataset=problem_dataset(run, "train", run.train_problems, training.seed),
+        train_dataset=problems,
         eval_dataset=problem_dataset(run, "validation", run.validation_problems, 0)
         if run.validation_problems
         else None,
@@ -177,6 +196,9 @@ def reinforce(
         backend=run.backend,
         cache_gib=run.cache_gib,
         nonfinite=NonFiniteGuard(run.folder / "nonfinite", run.nonfinite_limit),
+        dynamic_sampling=DynamicSampling(problems["problem"], reward, run.screening_samples, run.oversample)
+        if run.dynamic_sampling
+        else None,
         callbacks=[
             ReportingGuards(),
             MetricsFile(metrics, "rl"),

@@ -52,6 +52,8 @@ def test_the_command_line_overrides_the_file(tmp_path):
         ({"model": "some/model", "scratch": {"hidden_size": 64}}, "leave one out"),
         ({"cold_start_steps": -1}, "cold_start_steps is -1"),
         ({"guard_fraction": 2.0}, "guard_fraction is 2.0"),
+        ({"screening_samples": 1}, "screening_samples is 1"),
+        ({"oversample": 0.5}, "oversample is 0.5"),
         ({"resume": True, "overwrite": True}, "exclude each other"),
         ({"lora_rank": 8}, "model is scratch"),
         ({"temperature": 0.0}, "temperature is 0.0"),
