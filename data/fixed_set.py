@@ -94,7 +94,7 @@ def _problems(
     return sound, faults, repeated
 
 
-def text_of(values: Mapping[str, Any], column: str, longest: int) -> str:
+def text_of(values: Mapping[str, Any], column: str, longest: int, *, strip: bool = True) -> str:
     """The text in a column. Raises Fault where it is none, blank, or longer than `longest`."""
     value = values.get(column)
     if isinstance(value, int | float) and not isinstance(value, bool):
@@ -103,7 +103,7 @@ def text_of(values: Mapping[str, Any], column: str, longest: int) -> str:
         raise Fault(f"its {column} is {str(value)[:80]!r}; expected a text.")
     if len(value) > longest:
         raise Fault(f"its {column} has {len(value)} characters; expected at most {longest}.")
-    return value.strip()
+    return value.strip() if strip else value
 
 
 def content_of(text: str) -> str:

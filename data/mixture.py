@@ -1,11 +1,14 @@
 """A weighted mixture of tasks, and the problems of its train, validation and test splits (`data.splits`)."""
 
 import functools
+import math
 import random
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Any
+
+from tqdm import tqdm
 
 from data.problem import Problem, Verdict
 from data.response import Response, parse_response
@@ -28,7 +31,10 @@ __all__ = [
 
 JUDGED_AT_ONCE = 16  # more than any machine has workers for
 PATIENCE = 5_000  # draws without a new problem after which a task counts as exhausted
+BATCH = 32  # problems drawn at once, at most
+BAR_SECONDS = 3  # drawing that takes longer shows how far it is
 _READ: dict[tuple[str, str], Mapping[Split, Sequence[Problem]]] = {}  # fixed sets, by task and settings
+_DRAWN: dict[tuple[Any, ...], list[Problem]] = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,11 +91,19 @@ def draw_problems(
     return drawn
 
 
+def held_out(parts: list[Part], split: Split, seed: int, most: int) -> list[Problem]:
+    """All that the fixed sets have of a split; of the procedural tasks, which have no end, `most` of each at most."""
+    found = []
+    for part in parts:
+        if get_task(part.task).draw:
+            found += _found(part, split, most, seed, 0)
+        else:
+            found += [replace(problem, task=part.task) for problem in problems_of(_all_problems(part), split, seed)]
+    return found
+
+
 def _draw(part: Part, split: Split, count: int, seed: int, order: int, at_most: bool) -> list[Problem]:
-    rng = random.Random(f"{seed}|{order}|{split}|{part.task}")
-    task = get_task(part.task)
-    found = _generate(task, part, split, count, seed, rng) if task.generate else _choose(part, split, seed, rng)
-    problems = [replace(problem, task=part.task) for problem in found[:count]]
+    problems = _found(part, split, count, seed, order)
     if len(problems) == count or (problems and at_most and split != "train"):
         return problems
     if split != "train" or not problems:
@@ -100,18 +114,35 @@ def _draw(part: Part, split: Split, count: int, seed: int, order: int, at_most: 
     return [problems[i % len(problems)] for i in range(count)]
 
 
-def _generate(task: Task, part: Part, split: Split, count: int, seed: int, rng: random.Random) -> list[Problem]:
-    """Distinct problems of a procedural task: `count`, or as many as turn up."""
-    assert task.generate
+def _found(part: Part, split: Split, count: int, seed: int, order: int) -> list[Problem]:
+    """`count` problems of a task, or all there are. Drawn once in a process: some generators take seconds for each."""
+    key = (part.task, repr(part.settings), split, count, seed, order)
+    if key not in _DRAWN:
+        rng = random.Random(f"{seed}|{order}|{split}|{part.task}")
+        task = get_task(part.task)
+        found = _distinct(task, part, split, count, seed, rng) if task.draw else _choose(part, split, seed, rng)
+        _DRAWN[key] = [replace(problem, task=part.task) for problem in found[:count]]
+    return list(_DRAWN[key])
+
+
+def _distinct(task: Task, part: Part, split: Split, count: int, seed: int, rng: random.Random) -> list[Problem]:
+    """Distinct problems of a procedural task: `count`, or as many as turn up. Long work shows a bar."""
+    assert task.draw
     found: dict[str, Problem] = {}
     misses = 0
-    while len(found) < count and misses < PATIENCE:
-        problem = task.generate(rng, part.settings)
-        if problem.canonical in found or split_of(problem.canonical, seed) != split:
-            misses += 1
-        else:
-            found[problem.canonical] = problem
-            misses = 0
+    label = f"{split} problems of {part.task}"
+    with tqdm(total=count, desc=label, unit="problem", dynamic_ncols=True, delay=BAR_SECONDS) as bar:
+        while len(found) < count and misses < PATIENCE:
+            tried = min(BATCH, math.ceil((count - len(found)) / SHARES[split]))
+            drawn = task.draw(rng, part.settings, tried)
+            misses += tried - len(drawn)
+            for problem in drawn:
+                if problem.canonical in found or split_of(problem.canonical, seed) != split:
+                    misses += 1
+                else:
+                    found[problem.canonical] = problem
+                    misses = 0
+            bar.update(len(found) - bar.n)
     return list(found.values())
 
 

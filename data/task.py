@@ -45,11 +45,14 @@ class NoSettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Task:
-    """A task, whatever it was made of; what it lacks is None or empty. `name` is what a config calls it."""
+    """A task, whatever it was made of; what it lacks is None or empty. `name` is what a config calls it.
+
+    It has either `problems`, or `draw(rng, settings, count)`, which draws so many, or fewer where some are unusable.
+    """
 
     name: str
     verify: Callable[[Problem, str], Verdict]
-    generate: Callable[[random.Random, Any], Problem] | None = None
+    draw: Callable[[random.Random, Any, int], list[Problem]] | None = None
     problems: Callable[[Any], Mapping[Split, Sequence[Problem]]] | None = None
     settings: type = NoSettings
     question: str = ""
@@ -66,7 +69,6 @@ class Task:
 
 ATTRIBUTES = {
     "verify": "verify",
-    "generate": "generate",
     "problems": "problems",
     "Settings": "settings",
     "QUESTION": "question",
@@ -85,10 +87,12 @@ def task_of(module: ModuleType, name: str) -> Task:
         raise ValueError(f"Settings of the task module {name} is no dataclass; put @dataclass(frozen=True) above it.")
     if "verify" not in given:
         raise ValueError(f"The task module {name} has no verify(problem, answer), which it needs: see data/task.py.")
-    if ("generate" in given) == ("problems" in given):
-        has = "both" if "generate" in given else "neither"
+    generate = vars(module).get("generate")
+    if (generate is None) == ("problems" not in given):
+        has = "neither" if generate is None else "both"
         raise ValueError(
             f"The task module {name} has {has} of generate(rng, settings), which draws a problem, and "
             "problems(settings), which gives all there are; a task needs one of them (see data/task.py)."
         )
-    return Task(name=name, **given)
+    draw = None if generate is None else lambda rng, settings, count: [generate(rng, settings) for _ in range(count)]
+    return Task(name=name, draw=draw, **given)

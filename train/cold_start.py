@@ -10,13 +10,13 @@ from trl import GRPOConfig, SFTConfig, SFTTrainer
 
 from data.mixture import demonstrations
 from data.tasks import get_task
-from train.callbacks import MetricsFile, ProgressBar, say
+from train.callbacks import MetricsFile, ProgressBar, StopWhenAsked, say
 from train.checkpoint_files import UNFINISHED, publish, step_of
 from train.config import RunConfig, world_size
 from train.prompts import messages, opens_thinking, prompt_ids
 from train.resume import ResumableTrainer, resume_point
 from train.run_folder import COLD_START, truncate_metrics
-from train.signals import Interrupted, StopWhenAsked
+from train.signals import Interrupted
 
 
 class DemonstrationTrainer(ResumableTrainer, SFTTrainer):
@@ -116,7 +116,9 @@ def cold_start(
 
 def judgement_ids(tokenizer: PreTrainedTokenizerBase, run: RunConfig) -> list[int]:
     """Ids of the tasks' judgement words, with and without the space before them, where they are single tokens."""
-    words = {space + word for part in run.parts for word in get_task(part.task).judgements for space in ("", " ")}
+    words = {
+        space + word for part in run.demonstrated for word in get_task(part.task).judgements for space in ("", " ")
+    }
     encoded = [tokenizer.encode(word, add_special_tokens=False) for word in words]
     return sorted({ids[0] for ids in encoded if len(ids) == 1})
 
@@ -125,7 +127,7 @@ def demonstration_dataset(tokenizer: PreTrainedTokenizerBase, run: RunConfig, co
     """`count` demonstrations as token ids: the prompt as RL will ask it, the completion, and the end token."""
     opened = opens_thinking(tokenizer)
     rows = []
-    for problem, completion in demonstrations(run.parts, count, run.split_seed, order=seed):
+    for problem, completion in demonstrations(run.demonstrated, count, run.split_seed, order=seed):
         prompt = prompt_ids(tokenizer, messages(problem, run.system_prompt))
         text = completion.removeprefix("<think>") if opened else completion
         answer = [*tokenizer.encode(text, add_special_tokens=False), tokenizer.eos_token_id]

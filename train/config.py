@@ -1,6 +1,7 @@
 """A run's configuration: one YAML file and the command line, every option of TRL's GRPOConfig included."""
 
 import json
+import math
 import os
 import sys
 from collections.abc import Sequence
@@ -88,12 +89,25 @@ class RunConfig:
         default=8_000, metadata={"help": "Problems drawn for RL; passed over again when used up."}
     )
     validation_problems: int = field(default=64, metadata={"help": "Held-out problems for the curve during training."})
+    contamination: str = field(
+        default="report",
+        metadata={
+            "help": "Held-out problems that overlap with training ones (data/contamination.py): `report` says how "
+            "many, `refuse` stops before any work, `off` does not look."
+        },
+    )
     system_prompt: str = field(
         default="", metadata={"help": "System message before each problem; `task` takes the task's own instructions."}
     )
 
     cold_start_steps: int = field(
         default=0, metadata={"help": "Steps of supervised training on demonstrations before RL; 0 goes straight to RL."}
+    )
+    cold_start_tasks: dict | str | None = field(
+        default=None,
+        metadata={
+            "help": "Mapping as in `tasks`: what the cold start imitates where those have no demonstrations themselves."
+        },
     )
     cold_start_batch_size: int = field(
         default=16, metadata={"help": "Demonstrations in one cold-start step, per process."}
@@ -115,7 +129,7 @@ class RunConfig:
     )
     cache_gib: float | None = field(
         default=None,
-        metadata={"help": "Limit of the engine's key-value cache in GiB; half of the free memory by default."},
+        metadata={"help": "Limit of the engine's memory in GiB, above all its cache; half of what is free by default."},
     )
     keep_last: int = field(
         default=0, metadata={"help": "Keep this many of the newest checkpoints, and delete older ones; 0 keeps all."}
@@ -123,6 +137,27 @@ class RunConfig:
     keep_best: int = field(
         default=0,
         metadata={"help": "With keep_last: keep this many more, those of the best validation accuracy at their step."},
+    )
+    dynamic_sampling: bool = field(
+        default=False,
+        metadata={
+            "help": "Ask first what the model solves sometimes, and within the step replace groups whose samples all "
+            "got the same reward."
+        },
+    )
+    screening_samples: int = field(
+        default=0,
+        metadata={
+            "help": "With dynamic_sampling: draw this many samples of a group first, the rest only if those differ; "
+            "0 draws whole groups. Saves tokens where few groups are useful, and takes more calls of the back end."
+        },
+    )
+    oversample: float = field(
+        default=2.0,
+        metadata={
+            "help": "With dynamic_sampling: a step samples at most this many times the rollouts that it trains on; 1 "
+            "replaces nothing."
+        },
     )
     guard_fraction: float = field(
         default=0.5,
@@ -137,6 +172,7 @@ class RunConfig:
         """Raise ValueError naming the first value that cannot be, before any work starts."""
         self.tasks = _mapping("tasks", self.tasks)
         self.scratch = _mapping("scratch", self.scratch)
+        self.cold_start_tasks = _mapping("cold_start_tasks", self.cold_start_tasks) or None
         if (
             not isinstance(self.name, str)
             or not self.name
@@ -151,6 +187,8 @@ class RunConfig:
             raise ValueError("--resume and --overwrite exclude each other; give one.")
         if self.backend not in BACKENDS:
             raise ValueError(f"backend is {self.backend!r}; expected one of: {', '.join(BACKENDS)}.")
+        if self.contamination not in ("report", "refuse", "off"):
+            raise ValueError(f"contamination is {self.contamination!r}; expected report, refuse or off.")
         if self.model_dtype not in ("float32", "bfloat16"):
             raise ValueError(f"model_dtype is {self.model_dtype!r}; expected float32 or bfloat16.")
         if self.model == "scratch" and self.lora_rank:
@@ -171,6 +209,13 @@ class RunConfig:
         ):
             if getattr(self, name) <= 0:
                 raise ValueError(f"{name} is {getattr(self, name)}; expected more than 0.")
+        if self.screening_samples < 0 or self.screening_samples == 1:
+            raise ValueError(
+                f"screening_samples is {self.screening_samples}; expected 0 (whole groups) or at least the 2 that can "
+                "differ."
+            )
+        if not 1 <= self.oversample < math.inf:
+            raise ValueError(f"oversample is {self.oversample}; expected 1 (replace nothing) or more, such as 2.")
         if not 0 <= self.guard_fraction < 1:
             raise ValueError(f"guard_fraction is {self.guard_fraction}; expected 0 (off) to below 1.")
         check_tasks(self)
@@ -179,6 +224,11 @@ class RunConfig:
     def parts(self) -> list[Part]:
         """The mixture of tasks."""
         return load_mixture(self.tasks)  # type: ignore[arg-type]
+
+    @property
+    def demonstrated(self) -> list[Part]:
+        """The mixture of tasks that the cold start imitates."""
+        return load_mixture(self.cold_start_tasks) if self.cold_start_tasks else self.parts  # type: ignore[arg-type]
 
     @property
     def folder(self) -> Path:
@@ -193,12 +243,13 @@ class RunConfig:
 
 def check_tasks(run: RunConfig) -> None:
     """Refuse tasks that are unknown, ill set, or lack what this run needs of them. Raises ValueError."""
-    for task in [get_task(part.task) for part in run.parts]:
-        if run.cold_start_steps and task.demonstrate is None:
+    for part in run.demonstrated:
+        if run.cold_start_steps and get_task(part.task).demonstrate is None:
             raise ValueError(
-                f"cold_start_steps is {run.cold_start_steps}, but the task {task.name} has no demonstrations to "
-                "imitate. Set it to 0, or leave that task out."
+                f"cold_start_steps is {run.cold_start_steps}, but the task {part.task} has no demonstrations to "
+                "imitate. Set it to 0, or name tasks that have some in cold_start_tasks, such as {arithmetic: {}}."
             )
+    for task in [get_task(part.task) for part in (*run.parts, *run.demonstrated)]:
         if run.model == "scratch" and not task.words:
             raise ValueError(
                 f"model is scratch, but the task {task.name} names no WORDS, and a model from nothing reads no others. "
@@ -225,8 +276,8 @@ def parse_config(arguments: Sequence[str] | None = None) -> tuple[RunConfig, GRP
     training.use_vllm = run.backend == "vllm"
     training.bf16 = training.bf16 and not training.use_cpu  # a CPU is no faster in it
     training.output_dir = str(run.folder / "checkpoints")
-    # A batch larger than its share of the validation problems would be filled up with copies of them.
-    share = max(1, -(-run.validation_problems // world_size()))
+    # A batch larger than its share of the validation rollouts would be filled up with copies of them.
+    share = max(1, -(-run.validation_problems // world_size())) * (training.num_generations_eval or 1)
     training.per_device_eval_batch_size = min(training.per_device_eval_batch_size, share)
     check_options(run, training)
     check_groups(training)

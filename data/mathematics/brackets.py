@@ -1,8 +1,10 @@
 """Splitting LaTeX where no bracket is open."""
 
+import re
 from collections.abc import Iterator
 
 OPENERS, CLOSERS = "([{", ")]}"
+MAX_DEPTH = 40
 
 
 def outside(text: str) -> Iterator[tuple[int, int]]:
@@ -40,3 +42,15 @@ def closer(text: str, start: int) -> int:
             if depth == 0:
                 return place
     return -1
+
+
+def is_sound(text: str) -> bool:
+    """Whether the braces pair up, and neither brackets nor signs pile up higher than in any formula."""
+    if re.search(r"[-+^]{8}", text):
+        return False
+    depth = 0
+    for character in text:
+        depth += (character == "{") - (character == "}")
+        if depth < 0:
+            return False
+    return depth == 0 and max((depth for _, depth in outside(text)), default=0) <= MAX_DEPTH

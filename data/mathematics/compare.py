@@ -27,7 +27,7 @@ LETTERED = re.compile(r"\(?([A-Z])[).:]\s")
 
 def same(gold: str, answer: str) -> bool:
     """Whether two answers as they are written say the same. May take for ever: call it in a worker."""
-    return _same(tidy(gold), tidy(answer))
+    return _same(tidy(gold), forms.not_rounded(tidy(answer)))
 
 
 def readable(gold: str) -> bool:
@@ -68,7 +68,7 @@ def _as_words(gold: str, answer: str) -> bool | None:
     lists = [split(plain(text), ",") for text in (gold, answer)]
     if len(lists[0]) > 1:
         return _same_parts(lists[0], lists[1], as_sets=False)
-    lettered = LETTERED.match(answer)  # B) 42
+    lettered = LETTERED.match(plain(answer))  # B) 42
     return wanted in (given, forms.letters(answer), lettered and lettered[1].lower())
 
 
@@ -171,6 +171,10 @@ def _as_values(gold: str, answer: str) -> bool:
         if unit.worth != given_unit.worth:
             wanted, found = exact(value), exact(given)
             return wanted is not None and found is not None and wanted * unit.worth == found * given_unit.worth
+    angles = [found is not None and found.kind == ("angle", 1) for found in (unit, given_unit)]
+    if angles[0] != angles[1] and r"\pi" in gold + answer:
+        degrees, other = (value, given) if angles[0] else (given, value)
+        return same_formula(rf"\frac{{\pi}}{{180}} \cdot {degrees}", other)
     shares = [found is not None and found.kind == ("share", 1) for found in (unit, given_unit)]
     if shares[0] != shares[1]:  # 50% is 0.5, and an answer of 50 where the problem asks for a percentage
         share, other = (value, given) if shares[0] else (given, value)

@@ -18,7 +18,7 @@ BETWEEN = re.compile(r"\\[()\[\]]|[$.,;&\s]|\b(?:and|or)\b|[a-zA-Z](?:_\{?\d+\}?
 MARKER = re.compile(r"####\s*(.*)")
 STATED = re.compile(
     r"(?:^|\n)A:\s+|"
-    r"(?:\b(?:final|correct|right|our|my|the|an)\s+)*\b(?:answer|result|solution)s?\b"
+    r"(?:\b(?:final|correct|right|our|my|the|an)\s+){0,3}\b(?:answer|result|solution)s?\b"
     r"(?:\s+(?:to|of|for)\s[^.\n:]{0,80}?)?[\s*_]*(?::|\b(?:is|are|would be|becomes)\b|=)[\s*_:]*",
     re.IGNORECASE,
 )

@@ -15,6 +15,7 @@ NAME = re.compile(
     r"(?:m?\s*\\angle\s*)?(?:[a-zA-Z]|[A-Z]{2,3}|\\overline\{[A-Z]+\}|\\[a-zA-Z]+)(?:_\{?\w+\}?|')*"  # x_1, AB
     r"(?:\s*\([a-zA-Z](?:\s*,\s*[a-zA-Z])*\))?"  # f(x)
     r"|\(\s*[a-zA-Z](?:\s*,\s*[a-zA-Z])*\s*\)"  # (x, y)
+    r"|[a-zA-Z]{4,}(?: [a-zA-Z]+)*"  # Total, Area of the square
 )
 RELATION = re.compile(r"\\(?:le|ge|ne)(?![a-zA-Z])|[<>]")
 JOINT = re.compile(r"\s*(?:,\s*)?(?<![a-zA-Z\\])(?:\\text\s*\{\s*(?:and|or)\s*\}|and|or)(?![a-zA-Z])\s*|\s*;\s*")
@@ -45,7 +46,7 @@ def letters(text: str) -> str:
 
 def ratio(text: str) -> list[Fraction] | None:
     """The terms of 2:3, none of them 0; those of a fraction are its two halves."""
-    terms = [exact(term) for term in split(text, ":")]
+    terms = [exact(term) for term in split(re.sub(r"(?<=\d) to (?=\d)", ":", text), ":")]
     if len(terms) == 1 and terms[0]:
         terms = [Fraction(terms[0].numerator), Fraction(terms[0].denominator)]
     found = [term for term in terms if term]
@@ -84,7 +85,7 @@ def union(text: str) -> list[str]:
 def named(text: str) -> tuple[str, str] | None:
     """The name and the value of `x = 5`, of `x = 2 + 3 = 5`, and of `x \\in [0, 1]`."""
     sides = split(re.sub(r"\\in(?![a-zA-Z])", "=", text), "=")
-    if len(sides) < 2 or not sides[-1] or not NAME.fullmatch(sides[0]):
+    if len(sides) < 2 or not sides[-1] or not NAME.fullmatch(plain(sides[0])):
         return None
     return re.sub(r"\s", "", sides[0]), sides[-1]
 
@@ -93,6 +94,12 @@ def by_name(found: list[str]) -> list[str] | None:
     """The values of `x = 2`, `y = 3` in the order of their names."""
     pairs = [pair for part in found if (pair := named(part))]
     return [value for _, value in sorted(pairs)] if len(pairs) == len(found) else None
+
+
+def not_rounded(text: str) -> str:
+    """What is said to be about something, `1/3` of `1/3 \\approx 0.33`; nothing of `x \\approx 7`."""
+    exactly = split(text.replace(r"\approx", "\x00"), "\x00")[0] if r"\approx" in text else text
+    return "" if exactly != text and NAME.fullmatch(exactly) else exactly
 
 
 def worked_out(text: str) -> str | None:

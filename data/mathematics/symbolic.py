@@ -18,8 +18,11 @@ from latex2sympy2_extended.latex2sympy2 import ConversionConfig, latex2sympy
 from latex2sympy2_extended.math_normalization import NormalizationConfig, normalize_latex
 from math_verify import verify
 
+from data.mathematics.brackets import is_sound
+
 DIGITS = 60
 AGREED = sympy.Float(10) ** -45  # relative
+MAX_DIGITS = 1_000  # to which a difference of constants is worked out
 POINTS = 12  # tried, until
 AMPLE = 5  # of them agree; at fewer than
 ENOUGH = 3  # where both sides have a value nothing is settled
@@ -41,7 +44,7 @@ def same_formula(gold: str, answer: str) -> bool:
         return False
     if isinstance(wanted, sympy.Eq) and isinstance(given, sympy.Eq):
         settled = _proportional(wanted.lhs - wanted.rhs, given.lhs - given.rhs)
-    elif isinstance(wanted, sympy.Expr) and isinstance(given, sympy.Expr):
+    elif all(isinstance(side, sympy.Expr) and not isinstance(side, sympy.MatrixExpr) for side in (wanted, given)):
         settled = _agree(wanted, given)
     else:
         settled = None
@@ -53,23 +56,30 @@ def same_formula(gold: str, answer: str) -> bool:
 @lru_cache(1_000)
 def _read(latex: str) -> Any:
     """The formula as sympy has it, decimals as fractions and i as the imaginary unit; None where it cannot be read."""
+    if not is_sound(latex):
+        return None
     latex = re.sub(r"(\d+(?:\.\d+)?)\s*\^\\circ", r"(\\frac{\\pi}{180} \\cdot \1)", latex)
     try:
-        normal = normalize_latex(latex, NORMAL)
-        formula = latex2sympy(normal, is_real=True, conversion_config=CONVERSION, normalization_config=None)
+        formula = latex2sympy(
+            normalize_latex(latex, NORMAL), is_real=True, conversion_config=CONVERSION, normalization_config=None
+        )
+        if isinstance(formula, sympy.MatrixExpr):
+            formula = formula.doit()
+        if not isinstance(formula, sympy.Basic | sympy.MatrixBase):
+            return None
+        exact: dict[Any, Any] = {number: sympy.Rational(str(number)) for number in formula.atoms(sympy.Float)}
+        exact |= {symbol: sympy.I for symbol in formula.free_symbols if str(symbol) == "i"}
+        return formula.xreplace(exact)
     except MemoryError:
         raise
-    except Exception:  # whatever the parser dies of, the formula has not been read
+    except Exception:  # whatever parser and sympy die of, the formula has not been read
         return None
-    if not isinstance(formula, sympy.Basic | sympy.MatrixBase):
-        return None
-    exact: dict[Any, Any] = {number: sympy.Rational(str(number)) for number in formula.atoms(sympy.Float)}
-    exact |= {symbol: sympy.I for symbol in formula.free_symbols if str(symbol) == "i"}
-    return formula.xreplace(exact)
 
 
 def _agree(wanted: sympy.Expr, given: sympy.Expr) -> bool | None:
     """Whether two expressions have the same value at every point; None where too few points tell."""
+    if not (wanted.free_symbols or given.free_symbols):
+        return _same_constant(wanted, given)
     told = 0
     for a, b in _values(wanted, given):
         if not _close(a, b):
@@ -77,7 +87,19 @@ def _agree(wanted: sympy.Expr, given: sympy.Expr) -> bool | None:
         told += 1
         if told == AMPLE:
             return True
-    return True if told >= (ENOUGH if wanted.free_symbols | given.free_symbols else 1) else None
+    return True if told >= ENOUGH else None
+
+
+def _same_constant(wanted: sympy.Expr, given: sympy.Expr) -> bool | None:
+    """Whether two numbers are the same, however small what tells them apart: 2^1000 + 1 is not 2^1000."""
+    difference = (wanted - given).doit()
+    if difference.is_Rational:
+        return bool(difference == 0)
+    left = sympy.N(difference, 20, maxn=MAX_DIGITS)  # as many digits as cancel
+    if not left.is_number or not left.is_finite:
+        return None
+    sizes = [abs(sympy.N(side, 20)) for side in (wanted, given)]
+    return bool(abs(left) <= AGREED * (min(1, *sizes) or 1))
 
 
 def _proportional(wanted: sympy.Expr, given: sympy.Expr) -> bool | None:
@@ -99,17 +121,17 @@ def _values(wanted: sympy.Expr, given: sympy.Expr) -> Iterator[tuple[Any, Any]]:
         a, b = (sympy.N(formula.subs(point), DIGITS) for formula in (wanted, given))
         if not (a.is_number and b.is_number and a.is_finite and b.is_finite):
             continue
-        if symbols and real and not (_is_real(a) or _is_real(b)):
+        if real and not (_is_real(a) or _is_real(b)):
             continue
         yield a, b
 
 
 def _points(symbols: list[Any], whole: bool) -> Iterator[dict[Any, Any]]:
     """Points to evaluate at: of either sign, near zero and far from it, and some of them whole and positive, or all
-    where the formula counts something. One empty point for constants.
+    where the formula counts something.
     """
     rng = random.Random(0)
-    for number in range(POINTS if symbols else 1):
+    for number in range(POINTS):
         scale = 1 if whole else (2003, 499, 97, 1)[number % 4]
         sizes, sign = ((2, 12), 1) if scale == 1 else ((101, 999), -1 if number % 3 == 2 else 1)
         yield {symbol: sign * sympy.Rational(rng.randint(*sizes), scale) for symbol in symbols}

@@ -14,7 +14,7 @@ TASKS: dict[str, Task] = {module.NAME: task_of(module, module.NAME) for module i
 
 # Families of tasks: each is a module, imported when first asked for, with `task(label) -> Task`, where `label` is what
 # stands behind the colon, or "".
-FAMILIES: dict[str, str] = {"gym": "data.tasks.gym", "math": "data.tasks.math"}
+FAMILIES: dict[str, str] = {"gym": "data.tasks.gym", "math": "data.tasks.math", "code": "data.tasks.code"}
 
 
 def get_task(name: str) -> Task:

@@ -38,8 +38,8 @@ def try_out(task: Task, settings: Any) -> None:
     if key in _TRIED:
         return
     try:
-        if task.generate:
-            problem = task.generate(random.Random(0), settings)
+        if task.draw:
+            problem = task.draw(random.Random(0), settings, 1)[0]
         else:
             assert task.problems
             problem = next(problem for problems in task.problems(settings).values() for problem in problems)

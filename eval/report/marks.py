@@ -55,9 +55,12 @@ def read(row: dict[str, Any]) -> Reading:
     return Reading(lay_out(response.thinking, trace), response.answer, trace, unmarked)
 
 
-def right_attempt(row: dict[str, Any]) -> int:
-    """The number, from 1, of the first right attempt in a rollout's thinking; 0 where there is none."""
-    attempts = trace_of(row, parse_response(row["completion"], _opened(row)).thinking)[0].attempts
+def right_attempt(row: dict[str, Any]) -> int | None:
+    """The number, from 1, of a rollout's first right attempt: 0 without one, None where its attempts cannot be told."""
+    trace, unmarked = trace_of(row, parse_response(row["completion"], _opened(row)).thinking)
+    if unmarked:
+        return None
+    attempts = trace.attempts
     return next((number for number, attempt in enumerate(attempts, 1) if attempt.correct), 0)
 
 

@@ -3,26 +3,32 @@ from pathlib import Path
 
 import pytest
 
+from data.mixture import judge, judge_all
 from data.problem import Problem
 from data.tasks import math
 
 PAIRS = [json.loads(line) for line in (Path(__file__).parent / "math_pairs.jsonl").read_text().splitlines()]
-# Labelled by mathematics, and still judged wrong: without its problem, 0.25 does not say that it is money, and what
-# `Rs.` counts is no matter of mathematics.
-MISSED = {("0.25", "25 cents"), ("36", "Rs. 36")}
+# Labelled by mathematics, and still judged wrong: without its problem, 0.25 does not say that it is money; the others
+# are ways of saying it in words that are not read.
+MISSED = {
+    ("0.25", "25 cents"),
+    ("36", "Rs. 36"),
+    ("36", "The result is 36, not 35."),
+    (r"\frac{9}{19}", r"9 \text{ over } 19"),
+    (r"\text{Tuesday}", "On Tuesday"),
+    ("110_2", r"110_{\text{two}}"),
+}
 
 
 @pytest.fixture(scope="module")
 def verdicts():
     """The verdict on each pair, asked for as training asks."""
-    found = []
-    for pair in PAIRS:
-        problem = Problem("math", "?", "math ?", {"answer": pair["gold"]})
-        verdict = math.verify(problem, pair["answer"])
-        for _ in range(3):  # a busy machine may take longer over one than its time limit
-            if verdict.error and "timed out" in verdict.error:
-                verdict = math.verify(problem, pair["answer"])
-        found.append(verdict)
+    problems = [Problem("math", "?", "math ?", {"answer": pair["gold"]}) for pair in PAIRS]
+    completions = [f"<think>Hm.</think> {pair['answer']}" for pair in PAIRS]
+    found = [verdict for _, verdict in judge_all(problems, completions)]
+    for place, verdict in enumerate(found):  # a busy machine may take longer over one than its time limit
+        if verdict.error and "timed out" in verdict.error:
+            found[place] = judge(problems[place], completions[place])[1]
     return found
 
 

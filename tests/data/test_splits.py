@@ -52,6 +52,7 @@ def a_set(monkeypatch):
         return Verdict(answer == str(problem.facts["n"]), True, "")
 
     monkeypatch.setattr(mixture, "_READ", {})
+    monkeypatch.setattr(mixture, "_DRAWN", {})
     monkeypatch.setitem(TASKS, "set", Task(name="set", problems=problems, verify=verify))
     return reads
 

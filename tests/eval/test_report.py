@@ -17,7 +17,7 @@ from data.problem import Problem
 from eval import estimators
 from eval.claims import judge_claims
 from eval.evaluate import Settings, summarise
-from eval.probe_table import STAGES
+from eval.probe import STAGES
 from eval.report import explorer, write_report
 from eval.report.load import load_run
 from eval.report.marks import read
@@ -394,7 +394,7 @@ def test_a_claim_without_evidence_shows_the_command_that_supplies_it(tmp_path):
     run = make_run(tmp_path / "run")
     text = Outline(page_of(run)).text
     assert f"No evidence yet. It comes from python scripts/claims.py --run {run}" in text
-    assert f"python scripts/probe.py --run {run}" in text and "reads no plain words" in text
+    assert "a model from scratch reads no plain words" in text
 
 
 def test_a_claim_shows_its_figures_and_where_they_lie(tmp_path):
@@ -474,3 +474,11 @@ def test_the_script_prints_where_the_page_is_or_one_line_and_exit_code_2(tmp_pat
 def test_a_run_reads_back(tmp_path):
     run = load_run(make_run(tmp_path / "run"))
     assert run.name == "tiny" and len(run.rl) == 3 and run.results is None
+
+
+def test_more_tasks_than_curves_have_colours_are_said(tmp_path):
+    run = make_run(tmp_path / "run")
+    config = yaml.safe_load((run / "config.yaml").read_text())
+    config["tasks"] |= {f"gym:task_{number}": {} for number in range(5)}
+    (run / "config.yaml").write_text(yaml.safe_dump(config))
+    assert "There are 7 tasks: the curves are of all together and of the first 5" in Outline(page_of(run)).text

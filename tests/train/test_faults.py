@@ -20,7 +20,7 @@ from pathlib import Path
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 import pytest
-from resuming import ROOT, assert_same, die, in_child, launch, reward_anything, what_was_left, write_config
+from resuming import DYNAMIC, ROOT, assert_same, die, in_child, launch, reward_anything, what_was_left, write_config
 from trl import GRPOTrainer
 
 from data import mixture
@@ -246,10 +246,11 @@ def two_processes(config: Path, *arguments: str, killed_at: str = "") -> subproc
     )
 
 
+@pytest.mark.parametrize("values", [{}, DYNAMIC | {"train_problems": 24}])
 @pytest.mark.parametrize("adapters", [False, True])
-def test_two_processes_resume_to_the_same_end(tmp_path, checkpoint, adapters):
+def test_two_processes_resume_to_the_same_end(tmp_path, checkpoint, adapters, values):
     model = {"model": str(checkpoint), "scratch": None, "lora_rank": 2} if adapters else {}
-    config = write_config(tmp_path, **VALUES | model | {"save_steps": 5})
+    config = write_config(tmp_path, **VALUES | model | values | {"save_steps": 5})
     for name, options, killed_at, code in (
         ("whole", (), "", 0),
         ("broken", (), "7", -9),

@@ -1,8 +1,8 @@
 """Root-mean-square norms as one kernel each, for as long as one call lasts.
 
-transformers writes a norm as six operations, and at decode sizes on a GPU each costs a launch, whatever its work: the 61
-norms of SmolLM2-135M took a quarter of a step (H200, bfloat16, 256 rows: 6.96 ms, and 5.34 ms with them fused). On a CPU
-the work dominates and nothing is won. Fused norms round once where the module rounds twice.
+transformers writes a norm as six operations, and at decode sizes on a GPU each costs a launch, whatever its work: the
+61 norms of SmolLM2-135M took a quarter of a step (H200, bfloat16, 256 rows: 6.96 ms, and 5.34 ms with them fused). On a
+CPU the work dominates and nothing is won. Fused norms round once where the module rounds twice.
 """
 
 from collections.abc import Callable, Iterator

@@ -13,7 +13,7 @@ import torch
 from train.rollout.blocks import BlockAllocator
 from train.rollout.holdings import Chunk
 from train.rollout.interface import Rollout
-from train.rollout.memory import block_limit
+from train.rollout.memory import memory_budget
 from train.rollout.paged.decoder import Capacity, PagedDecoder, power_of_two
 from train.rollout.paged.pool import page_bytes
 from train.rollout.paged.step import CLOSED, FINITE, FORCED, RUNNING, STOPPED, Outputs, draw, read_outputs
@@ -63,7 +63,8 @@ class PagedRun(Run):
         known = Capacity(0, 0, 0, 0) if old is None else old.capacity
         old = None
         engine.release()  # before the new one takes its memory
-        limit = block_limit(page_bytes(engine.layers, self.block_size), engine.cache_gib, self.device)
+        budget = memory_budget(engine.cache_gib, self.device)
+        limit = budget // page_bytes(engine.layers, self.block_size)
         # Rounded up, and never less than before, so that calls of slightly different size share the graphs.
         capacity = Capacity(
             pages=min(limit, power_of_two(max(self.blocks_of_use(limit - 1) + 1, known.pages))),
