@@ -162,7 +162,7 @@ def _head(model: str, settings: Settings, command: str, asked: list[Row]) -> Ite
 
 def _line(row: Row) -> str:
     rate = wilson(row["right"], row["of"])
-    settings = ", ".join(f"{key}: {json.dumps(value)}" for key, value in row["settings"].items()) or "defaults"
+    settings = _listed(row["settings"]) or "defaults"
     return (
         f"| gym:{row['task']} | {settings} | {100 * rate.value:.1f} [{100 * rate.low:.1f}, {100 * rate.high:.1f}] "
         f"| {100 * row['mixed'] / row['groups']:.0f} | {row['answer_tokens']:.0f} | {row['seconds']:.0f} |"
@@ -180,6 +180,14 @@ def _tail(rows: list[Row]) -> Iterator[str]:
     )
     for name, why in gym.REFUSED.items():
         yield f"\n`gym:{name}` is refused: {why}."
+    yield "\n## Settings and their defaults\n"
+    for name in gym.names():
+        yield f"- gym:{name}: {_listed(gym.defaults(name))}"
+
+
+def _listed(settings: Row) -> str:
+    short = json.loads(json.dumps(settings), parse_float=lambda text: round(float(text), 4))
+    return ", ".join(f"{key}: {json.dumps(value)}" for key, value in short.items())
 
 
 def _read(path: Path, settings: Settings) -> list[Row]:

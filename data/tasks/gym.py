@@ -85,10 +85,16 @@ def first_level(label: str) -> dict[str, Any]:
     return plain(kind(**{known.name: getattr(config, known.name) for known in fields(kind)}))
 
 
+def defaults(label: str) -> dict[str, Any]:
+    """Every setting of a task at its default, as a config would give it."""
+    made = settings_of(label)()
+    return {known.name: _plain(getattr(made, known.name)) for known in fields(made)}
+
+
 def plain(settings: Any) -> dict[str, Any]:
     """The settings that differ from their defaults, as JSON values that `read_settings` takes back."""
     default = type(settings)()
-    values = {field.name: getattr(settings, field.name) for field in fields(settings)}
+    values = {known.name: getattr(settings, known.name) for known in fields(settings)}
     return {name: _plain(value) for name, value in values.items() if value != getattr(default, name)}
 
 

@@ -84,6 +84,7 @@ def test_the_page_has_a_line_for_each_task_with_its_interval_and_the_command():
     assert lines[1].startswith("| gym:b | defaults | 0.0 [0.0, 5.7] | 0 |") and len(lines) == 2
     assert "1 of the 2 tasks have any" in page and "gym:c (answers of 99 tokens)" in page
     assert "`python scripts/gym_table.py`" in page and gym.REFUSED["composite"] in page
+    assert "- gym:gcd: min_numbers: 2, max_numbers: 2, min_value: 1, max_value: 1000" in page
 
 
 def test_settings_out_of_range_are_named():
