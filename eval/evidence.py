@@ -4,7 +4,7 @@ The parts share their samples: what one has drawn the next finds (`eval.cache`).
 """
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -27,19 +27,23 @@ from train.rollout.interface import Sampling
 BASELINE = "step-by-step"  # what the last claim compares with
 
 
+def _option(default: int, says: str) -> Any:
+    return field(default=default, metadata={"help": says})
+
+
 @dataclass(frozen=True, slots=True)
 class Effort:
-    """How much is sampled."""
+    """How much is sampled: the options of scripts/claims.py, each with its help."""
 
-    problems: int = 400  # of each checkpoint of the train-compute curve
-    samples: int = 4
-    budget_problems: int = 100  # at each budget, of each model
-    budget_samples: int = 4
-    parallel_problems: int = 100
-    parallel_samples: int = 32
-    probe_problems: int = 200  # of each checkpoint
-    probe_samples: int = 2
-    seed: int = 0
+    problems: int = _option(400, "held-out problems that every checkpoint answers")
+    samples: int = _option(4, "samples of each; one more is greedy")
+    budget_problems: int = _option(100, "of these, how many are asked at each thinking budget")
+    budget_samples: int = _option(4, "samples of each of them at each budget")
+    parallel_problems: int = _option(100, "of these, how many are asked for pass@k and maj@k")
+    parallel_samples: int = _option(32, "samples of each of them: the largest k")
+    probe_problems: int = _option(200, "problems on which every checkpoint is probed")
+    probe_samples: int = _option(2, "samples of each of them")
+    seed: int = _option(0, "of the sampling")
 
     def __post_init__(self) -> None:
         """Raise ValueError naming the first number that is too small."""

@@ -35,12 +35,14 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--output", type=Path, help="folder for claims.json and plots (default: RUN/evaluation, or "
                         "claims beside the first of several runs)")  # fmt: skip
     parser.add_argument(
-        "--processes", type=int, default=default_count(), help="that sample a small model (default: %(default)s)"
+        "--processes",
+        type=int,
+        default=default_count(),
+        help="processes that sample, where the model is small (default: %(default)s)",
     )
     for field in fields(Effort):
-        parser.add_argument(
-            f"--{field.name.replace('_', '-')}", type=int, default=field.default, help="(default: %(default)s)"
-        )
+        says = f"{field.metadata['help']} (default: %(default)s)"
+        parser.add_argument(f"--{field.name.replace('_', '-')}", type=int, default=field.default, help=says)
     return parser.parse_args()
 
 

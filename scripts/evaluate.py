@@ -64,7 +64,10 @@ def parse() -> argparse.Namespace:
         "--cache", type=Path, help="folder for samples drawn (default: cache, in the folder for results)"
     )
     parser.add_argument(
-        "--processes", type=int, default=default_count(), help="that sample a small model (default: %(default)s)"
+        "--processes",
+        type=int,
+        default=default_count(),
+        help="processes that sample, where the model is small (default: %(default)s)",
     )
     parser.add_argument("--output", type=Path, help="folder for results (default: RUN/evaluation, or ./evaluation)")
     return parser.parse_args()

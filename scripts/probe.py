@@ -45,7 +45,10 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--split", choices=["test", "validation"], default="test", help="(default: %(default)s)")
     parser.add_argument("--output", type=Path, help="folder for results (default: RUN/evaluation, or ./evaluation)")
     parser.add_argument(
-        "--processes", type=int, default=default_count(), help="that sample a small model (default: %(default)s)"
+        "--processes",
+        type=int,
+        default=default_count(),
+        help="processes that sample, where the model is small (default: %(default)s)",
     )
     parser.add_argument(
         "--cache", type=Path, help="folder for samples drawn (default: cache, in the folder for results)"
