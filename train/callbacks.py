@@ -14,6 +14,7 @@ from accelerate.utils import reduce
 from tqdm import tqdm
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
+from train.run_folder import read_metrics
 from train.signals import StopSignals
 
 WINDOW = 8  # steps whose mean reward the guard compares
@@ -41,9 +42,7 @@ class MetricsFile(TrainerCallback):
 
 def _seconds_so_far(path: Path, phase: str) -> float:
     """What the last line of `phase` says, so that a resumed run's clock goes on."""
-    if not path.is_file():
-        return 0.0
-    rows = map(json.loads, path.read_text().splitlines())
+    rows = (row for _, row in read_metrics(path))
     return max((row["seconds"] for row in rows if row["phase"] == phase), default=0.0)
 
 
@@ -77,6 +76,7 @@ class ProgressBar(TrainerCallback):
         if "reward" in logs:
             now, tokens = time.monotonic(), float(logs["num_tokens"])
             shown = {"reward": f"{logs['reward']:.2f}", "accuracy": f"{logs['accuracy']:.2f}"}
+            shown["useful"] = f"{logs['useful_groups']:.2f}"
             shown["thinking"] = f"{logs['thinking_tokens']:.0f}"
             shown["tok/s"] = f"{(tokens - self.tokens) / (now - self.began):,.0f}"
             self.tokens, self.began = tokens, now

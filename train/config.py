@@ -1,7 +1,9 @@
 """A run's configuration: one YAML file and the command line, every option of TRL's GRPOConfig included."""
 
 import json
+import math
 import os
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,8 +14,11 @@ import yaml
 from trl import GRPOConfig, TrlParser
 
 from data.mixture import Part, load_mixture
+from data.tasks import get_task
 from train.scratch import check_scratch
+from train.untrusted import read_yaml
 
+MAX_NAME = 200  # characters; file systems take 255 bytes, and lock and scratch files add to it
 BACKENDS = ("engine", "generate", "vllm")
 
 # Where our defaults differ from TRL's. One update a batch, centred advantages, a fixed length normaliser and no
@@ -84,12 +89,25 @@ class RunConfig:
         default=8_000, metadata={"help": "Problems drawn for RL; passed over again when used up."}
     )
     validation_problems: int = field(default=64, metadata={"help": "Held-out problems for the curve during training."})
+    contamination: str = field(
+        default="report",
+        metadata={
+            "help": "Held-out problems that overlap with training ones (data/contamination.py): `report` says how "
+            "many, `refuse` stops before any work, `off` does not look."
+        },
+    )
     system_prompt: str = field(
         default="", metadata={"help": "System message before each problem; `task` takes the task's own instructions."}
     )
 
     cold_start_steps: int = field(
         default=0, metadata={"help": "Steps of supervised training on demonstrations before RL; 0 goes straight to RL."}
+    )
+    cold_start_tasks: dict | str | None = field(
+        default=None,
+        metadata={
+            "help": "Mapping as in `tasks`: what the cold start imitates where those have no demonstrations themselves."
+        },
     )
     cold_start_batch_size: int = field(
         default=16, metadata={"help": "Demonstrations in one cold-start step, per process."}
@@ -113,6 +131,34 @@ class RunConfig:
         default=None,
         metadata={"help": "Limit of the engine's memory in GiB, above all its cache; half of what is free by default."},
     )
+    keep_last: int = field(
+        default=0, metadata={"help": "Keep this many of the newest checkpoints, and delete older ones; 0 keeps all."}
+    )
+    keep_best: int = field(
+        default=0,
+        metadata={"help": "With keep_last: keep this many more, those of the best validation accuracy at their step."},
+    )
+    dynamic_sampling: bool = field(
+        default=False,
+        metadata={
+            "help": "Ask first what the model solves sometimes, and within the step replace groups whose samples all "
+            "got the same reward."
+        },
+    )
+    screening_samples: int = field(
+        default=0,
+        metadata={
+            "help": "With dynamic_sampling: draw this many samples of a group first, the rest only if those differ; "
+            "0 draws whole groups. Saves tokens where few groups are useful, and takes more calls of the back end."
+        },
+    )
+    oversample: float = field(
+        default=2.0,
+        metadata={
+            "help": "With dynamic_sampling: a step samples at most this many times the rollouts that it trains on; 1 "
+            "replaces nothing."
+        },
+    )
     guard_fraction: float = field(
         default=0.5,
         metadata={"help": "Stop when the mean reward of 8 steps falls below this share of its best; 0 never stops."},
@@ -126,18 +172,23 @@ class RunConfig:
         """Raise ValueError naming the first value that cannot be, before any work starts."""
         self.tasks = _mapping("tasks", self.tasks)
         self.scratch = _mapping("scratch", self.scratch)
+        self.cold_start_tasks = _mapping("cold_start_tasks", self.cold_start_tasks) or None
         if (
             not isinstance(self.name, str)
             or not self.name
             or self.name in (".", "..")
             or "/" in self.name
             or "\\" in self.name
+            or not self.name.isprintable()
+            or len(self.name) > MAX_NAME
         ):
             raise ValueError(f"name is {self.name!r}; expected a folder name, such as --name my-run.")
         if self.resume and self.overwrite:
             raise ValueError("--resume and --overwrite exclude each other; give one.")
         if self.backend not in BACKENDS:
             raise ValueError(f"backend is {self.backend!r}; expected one of: {', '.join(BACKENDS)}.")
+        if self.contamination not in ("report", "refuse", "off"):
+            raise ValueError(f"contamination is {self.contamination!r}; expected report, refuse or off.")
         if self.model_dtype not in ("float32", "bfloat16"):
             raise ValueError(f"model_dtype is {self.model_dtype!r}; expected float32 or bfloat16.")
         if self.model == "scratch" and self.lora_rank:
@@ -146,7 +197,7 @@ class RunConfig:
             check_scratch(self.scratch)
         elif self.scratch:
             raise ValueError(f"scratch is set, but model is {self.model!r}; leave one out.")
-        for name in ("cold_start_steps", "lora_rank", "validation_problems"):
+        for name in ("cold_start_steps", "lora_rank", "validation_problems", "keep_last", "keep_best"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} is {getattr(self, name)}; expected 0 or more.")
         for name in (
@@ -158,14 +209,26 @@ class RunConfig:
         ):
             if getattr(self, name) <= 0:
                 raise ValueError(f"{name} is {getattr(self, name)}; expected more than 0.")
+        if self.screening_samples < 0 or self.screening_samples == 1:
+            raise ValueError(
+                f"screening_samples is {self.screening_samples}; expected 0 (whole groups) or at least the 2 that can "
+                "differ."
+            )
+        if not 1 <= self.oversample < math.inf:
+            raise ValueError(f"oversample is {self.oversample}; expected 1 (replace nothing) or more, such as 2.")
         if not 0 <= self.guard_fraction < 1:
             raise ValueError(f"guard_fraction is {self.guard_fraction}; expected 0 (off) to below 1.")
-        self.parts  # noqa: B018 - reads the tasks, so that a wrong one is refused here
+        check_tasks(self)
 
     @property
     def parts(self) -> list[Part]:
         """The mixture of tasks."""
         return load_mixture(self.tasks)  # type: ignore[arg-type]
+
+    @property
+    def demonstrated(self) -> list[Part]:
+        """The mixture of tasks that the cold start imitates."""
+        return load_mixture(self.cold_start_tasks) if self.cold_start_tasks else self.parts  # type: ignore[arg-type]
 
     @property
     def folder(self) -> Path:
@@ -178,6 +241,22 @@ class RunConfig:
         return torch.bfloat16 if self.model_dtype == "bfloat16" else torch.float32
 
 
+def check_tasks(run: RunConfig) -> None:
+    """Refuse tasks that are unknown, ill set, or lack what this run needs of them. Raises ValueError."""
+    for part in run.demonstrated:
+        if run.cold_start_steps and get_task(part.task).demonstrate is None:
+            raise ValueError(
+                f"cold_start_steps is {run.cold_start_steps}, but the task {part.task} has no demonstrations to "
+                "imitate. Set it to 0, or name tasks that have some in cold_start_tasks, such as {arithmetic: {}}."
+            )
+    for task in [get_task(part.task) for part in (*run.parts, *run.demonstrated)]:
+        if run.model == "scratch" and not task.words:
+            raise ValueError(
+                f"model is scratch, but the task {task.name} names no WORDS, and a model from nothing reads no others. "
+                "Take a pre-trained model, such as model: smollm2-135m, or leave that task out."
+            )
+
+
 def parse_config(arguments: Sequence[str] | None = None) -> tuple[RunConfig, GRPOConfig]:
     """Read `--config FILE` and the command line, which overrides the file.
 
@@ -185,19 +264,13 @@ def parse_config(arguments: Sequence[str] | None = None) -> tuple[RunConfig, GRP
     """
     parser = TrlParser([RunConfig, GRPOConfig], prog="accelerate launch -m train", allow_abbrev=False)
     parser.set_defaults_with_config(**RL_DEFAULTS)
-    given = list(arguments) if arguments is not None else None
+    given = list(arguments) if arguments is not None else sys.argv[1:]
+    if "--config" in given[:-1]:
+        check_file(Path(given[given.index("--config") + 1]))
     try:
         run, training = parser.parse_args_and_config(given)
-    except FileNotFoundError as error:
-        raise ValueError(
-            f"Config file {error.filename} does not exist; --config takes the path of a YAML file."
-        ) from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise ValueError(f"The config file cannot be read: {error}.") from None
     except TypeError as error:
         raise ValueError(f"A value in the configuration has the wrong type: {error}.") from None
-    except yaml.YAMLError as error:
-        raise ValueError(f"The config file is not valid YAML: {' '.join(str(error).split())}") from None
     if training.use_vllm:
         raise ValueError("use_vllm is set by the back end; leave it out and set backend: vllm.")
     training.use_vllm = run.backend == "vllm"
@@ -206,18 +279,39 @@ def parse_config(arguments: Sequence[str] | None = None) -> tuple[RunConfig, GRP
     # A batch larger than its share of the validation rollouts would be filled up with copies of them.
     share = max(1, -(-run.validation_problems // world_size())) * (training.num_generations_eval or 1)
     training.per_device_eval_batch_size = min(training.per_device_eval_batch_size, share)
-    check_options(training)
+    check_options(run, training)
     check_groups(training)
     return run, training
 
 
-def check_options(training: GRPOConfig) -> None:
+def check_file(path: Path) -> None:
+    """Refuse a config file that TRL's parser, which reads it next, would choke on, or obey too well."""
+    if not path.exists():
+        raise ValueError(f"Config file {path} does not exist; --config takes the path of a YAML file.")
+    content = read_yaml(path)
+    if isinstance(content, dict) and "env" in content:
+        raise ValueError(f"{path} sets environment variables with `env`; leave it out, and set them where you launch.")
+
+
+def check_options(run: RunConfig, training: GRPOConfig) -> None:
     """Refuse options of TRL that would be ignored here, and values that TRL would find wrong only after hours."""
     for name, default in REFUSED.items():
         if getattr(training, name) not in (default, None):
             raise ValueError(f"{name} is {getattr(training, name)!r}, which Rethink would ignore; leave it out.")
     if training.loss_type not in LOSSES:
         raise ValueError(f"loss_type is {training.loss_type!r}; expected one of: {', '.join(LOSSES)}.")
+    if run.keep_last and training.save_total_limit:
+        raise ValueError("keep_last and save_total_limit both say which checkpoints stay; leave save_total_limit out.")
+    if run.keep_best and not (run.keep_last and training.eval_strategy == "steps" and run.validation_problems):
+        raise ValueError(
+            f"keep_best is {run.keep_best}, which needs keep_last, and validation at the saved steps: eval_strategy: "
+            "steps, and eval_steps that divides save_steps."
+        )
+    if run.keep_best and training.save_steps % (training.eval_steps or training.logging_steps):
+        raise ValueError(
+            f"keep_best is {run.keep_best}, but eval_steps, {training.eval_steps}, does not divide save_steps, "
+            f"{training.save_steps}: most checkpoints would never be validated."
+        )
     if training.temperature <= 0:
         raise ValueError(f"temperature is {training.temperature}; RL samples, so it must be above 0.")
     if training.steps_per_generation < training.gradient_accumulation_steps:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from eval import table
 from eval.claims import SMALLEST, judge_claims
+from eval.measures import SAID
 from eval.report import plots, series
 from eval.report.examples import choose
 from eval.report.explorer import pack
@@ -19,7 +20,14 @@ from eval.report.words import facts, remarks, verdict
 
 MEASURES = (
     *("accuracy", "greedy_accuracy", "first_attempt_accuracy", "incorrect_to_correct", "correct_to_incorrect"),
-    *("step_accuracy", "repair_rate", "thinking_tokens", "answer_tokens", "truncated"),
+    *(
+        "step_accuracy",
+        "repair_rate",
+        *(f"says_{name}" for name in SAID),
+        "thinking_tokens",
+        "answer_tokens",
+        "truncated",
+    ),
 )
 Titled = list[tuple[str, Plot]]
 HEADLINES = ("accuracy", "incorrect_to_correct", "repair_rate", "thinking_tokens")
@@ -84,6 +92,7 @@ def render_page(run: Run, claims: Row, scaling: dict[str, Plot], curves: Titled,
         ],
         curves=curves,
         panels=panels,
+        chosen=bool(run.config.get("dynamic_sampling")),
         validated=bool(series.held_out(run, None).steps),
         examples=[(kind, list(group)) for kind, group in groupby(choose(run), lambda example: example.kind)],
         measures=MEASURES,
@@ -105,7 +114,10 @@ def headlines(results: Row) -> list[tuple[str, Row | None, Row | None, Row | Non
     """The figures to see first: measure, before, after, difference."""
     before, after = results["checkpoints"][0]["measures"], results["checkpoints"][-1]["measures"]
     change = results["pairs"][-1]["measures"]
-    return [(name, before.get(name), after.get(name), change.get(name)) for name in HEADLINES]
+    return [
+        (name, before.get(name), after.get(name), change.get(name))
+        for name in table.given(HEADLINES, [before, after, change])
+    ]
 
 
 def _curves(run: Run) -> Titled:
