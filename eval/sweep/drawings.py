@@ -1,5 +1,8 @@
-"""The plots of a sweep's page. A trial has one colour and one mark in all of them: the first five of the ranking their
-own, the others none; by their names the page's script lights one trial up everywhere."""
+"""The plots of a sweep's page.
+
+A trial has one colour and one mark in all of them: the first five of the ranking their own, the others none. By the ids
+of their lines the page's script lights one trial up everywhere.
+"""
 
 from collections.abc import Sequence
 from typing import Any

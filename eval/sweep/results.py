@@ -1,6 +1,5 @@
 """What a sweep has found: the ranking with intervals over seeds and problems, and whether the first is really first."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import fmean
@@ -120,17 +119,17 @@ def _replica(store: Store, trial: Trial, seed: int) -> Replica:
 
 
 def _difference(first: Entry, other: Entry, sign: int) -> Estimate | None:
-    """How much better the first is: per seed, paired over the problems that both have, then over the seeds."""
+    """How much better the first is: for each seed paired over the problems that both have, then over the seeds."""
     found: list[Estimate] = []
     for ours, theirs in zip(first.replicas, other.replicas, strict=True):
-        shared = sorted((ours.problems or {}).keys() & (theirs.problems or {}).keys())
+        assert ours.problems is not None and theirs.problems is not None  # both trials are complete
+        shared = ours.problems.keys() & theirs.problems.keys()
         if not shared:
             return None
-        pair: Sequence[measure.ByProblem] = [
-            {problem: (sign * found[problem][0], found[problem][1]) for problem in shared}
-            for found in (theirs.problems or {}, ours.problems or {})
-        ]
-        difference = paired_difference(measure.sums(pair[0]), measure.sums(pair[1]))
-        if difference is not None:
-            found.append(difference)
+        (above, below), (their_above, their_below) = (
+            measure.sums({problem: sums[problem] for problem in shared}) for sums in (ours.problems, theirs.problems)
+        )
+        difference = paired_difference((sign * their_above, their_below), (sign * above, below))
+        assert difference is not None  # each problem has a rollout
+        found.append(difference)
     return across_seeds(found)
