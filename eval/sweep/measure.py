@@ -11,10 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 
 from eval.estimators import Estimate, Sums, ratio
+from train.untrusted import read_parquet
 
 COLUMNS = {"accuracy": "correct", "format": "format", "truncated": "truncated", "thinking_tokens": "thinking_tokens"}
 ByProblem = dict[str, tuple[float, float]]  # numerator and denominator of each validation problem
@@ -35,11 +34,7 @@ def by_problem(run: Path, metric: str, at: int) -> ByProblem:
     name, _, task = metric.partition("/")
     sums: dict[str, tuple[float, float]] = {}
     for path in sorted((run / "rollouts.parquet").glob(f"validation-{at:06d}-*.parquet")):
-        try:
-            rows = pq.read_table(path, columns=["problem", "task", COLUMNS[name]]).to_pylist()
-        except (OSError, pa.ArrowException) as error:
-            raise ValueError(f"{path} cannot be read as rollouts: {str(error).splitlines()[0]}") from None
-        for row in rows:
+        for row in read_parquet(path, ("problem", "task", COLUMNS[name])).to_pylist():
             if not task or row["task"] == task:
                 above, below = sums.get(row["problem"], (0.0, 0.0))
                 sums[row["problem"]] = above + row[COLUMNS[name]], below + 1

@@ -5,9 +5,8 @@ from dataclasses import MISSING, fields, replace
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from eval.sweep.spec import FREE, Prune, Spec
+from train.untrusted import read_yaml
 
 STORED = "sweep.yaml"  # what a sweep's folder keeps
 # What a spec may leave open, and is settled when its sweep begins.
@@ -43,14 +42,7 @@ def changed(before: Spec, now: Spec) -> list[str]:
 
 
 def _mapping(path: Path) -> dict[str, Any]:
-    try:
-        given = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise ValueError(f"{path} does not exist; expected a YAML file.") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path} cannot be read: {error}.") from None
-    except yaml.YAMLError as error:
-        raise ValueError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
+    given = read_yaml(path)
     if not isinstance(given, dict):
         raise ValueError(f"{path} holds {given!r}; expected a mapping of fields.")
     return given

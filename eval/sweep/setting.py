@@ -60,7 +60,8 @@ def put(config: dict[str, Any], field: str, value: Any) -> None:
 
 def _defaults(config: dict[str, Any]) -> None:
     """What a sweep needs of a run where its config does not say: few checkpoints, and evaluations up to its end."""
-    config.setdefault("save_total_limit", 1)
+    if not {"keep_last", "save_total_limit"} & config.keys():
+        config["keep_last"] = 1
     steps = config.get("max_steps")
     if "eval_strategy" not in config and isinstance(steps, int) and steps > 0:
         config["eval_strategy"] = "steps"

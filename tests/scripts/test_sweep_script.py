@@ -51,4 +51,4 @@ def test_workers_that_cannot_be_are_one_clear_line(tmp_path):
 def test_a_folder_without_a_sweep_is_one_clear_line(tmp_path):
     done = sweep(tmp_path, "--report")
     assert done.returncode == 2
-    assert done.stderr == f"error: {tmp_path}/sweep.yaml does not exist; expected a YAML file.\n"
+    assert done.stderr == f"error: {tmp_path}/sweep.yaml cannot be read: No such file or directory.\n"

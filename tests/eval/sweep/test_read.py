@@ -74,7 +74,7 @@ def test_the_spec_that_a_folder_keeps_is_the_same(tmp_path):
         ({"set": {"learning_rate": 1}}, "set.learning_rate and search.learning_rate are the same place"),
         ({"set": {"a.b": 1}, "search": {"a": [{}, None]}}, "set.a.b and search.a are the same place"),
         ({"set": {"a": {"b": 1}}, "search": {"a.b": [1, 2]}}, "set.a and search.a.b are the same place"),
-        ({"config": "nowhere.yaml"}, "nowhere.yaml does not exist"),
+        ({"config": "nowhere.yaml"}, "nowhere.yaml cannot be read: No such file"),
         ({"config": 5}, "config must be a path"),
     ],
 )
@@ -85,7 +85,7 @@ def test_what_cannot_be_is_refused_in_one_line(tmp_path, values, message):
 
 
 def test_a_file_that_is_none_or_no_yaml_is_one_line(tmp_path):
-    with pytest.raises(ValueError, match="does not exist"):
+    with pytest.raises(ValueError, match="cannot be read: No such file"):
         read_spec(tmp_path / "none.yaml")
     (tmp_path / "bad.yaml").write_text("a: [1")
     with pytest.raises(ValueError, match="is not valid YAML"):

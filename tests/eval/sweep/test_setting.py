@@ -17,7 +17,7 @@ def test_dots_lead_inside_and_the_base_stays_as_it_was():
         "scratch": {"hidden_size": 64},
         "learning_rate": 1,
         "validation_problems": 8,
-        "save_total_limit": 1,
+        "keep_last": 1,
         "eval_strategy": "steps",
         "eval_steps": 3,
     }

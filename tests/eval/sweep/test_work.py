@@ -53,7 +53,7 @@ def test_it_ends_in_a_ranking_results_and_a_config_to_run(tmp_path):
     text = (tmp_path / "best.yaml").read_text()
     assert text.startswith("# Trial 1 of the sweep small: learning_rate 0.001.\n")
     assert f"accelerate launch -m train --config {tmp_path}/best.yaml" in text
-    assert yaml.safe_load(text) == {"name": "small-best", **BASE, "save_total_limit": 1, "eval_strategy": "steps"}
+    assert yaml.safe_load(text) == {"name": "small-best", **BASE, "keep_last": 1, "eval_strategy": "steps"}
 
 
 def test_a_run_that_crashed_goes_on_from_where_it_was(tmp_path):
