@@ -8,6 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from transformers import PreTrainedTokenizerBase, TrainerState
 
+from data.mixture import side_by_side
 from data.problem import Problem
 from train import judged
 from train.prompts import opens_thinking
@@ -73,7 +74,7 @@ class CorrectnessReward:
         **_: Any,
     ) -> list[float]:
         """Rewards of a batch, one for each completion; its rollouts are written down and its rates logged."""
-        rows = self._rows(completion_ids, [Problem.from_json(line) for line in problem])
+        rows = side_by_side(self._row, completion_ids, [Problem.from_json(line) for line in problem])
         step = trainer_state.global_step + (split[0] == "train")  # rewards are asked for before the step is counted
         for row in rows:
             row |= {"step": step, "split": split[0]}
@@ -88,13 +89,10 @@ class CorrectnessReward:
             log_metric("repetition", repetition(row["completion_ids"]))
         return [row["reward"] for row in rows]
 
-    def _rows(self, completions: list[list[int]], problems: list[Problem]) -> list[dict[str, Any]]:
-        truncated = [ids[-1] not in self.stop_ids for ids in completions]
-        found = judged.judged(problems, completions, self.tokenizer, self.opened, truncated)
-        return [
-            row | {"completion_ids": ids, "reward": float(row["correct"])}
-            for (row, _), ids in zip(found, completions, strict=True)
-        ]
+    def _row(self, ids: list[int], problem: Problem) -> dict[str, Any]:
+        truncated = ids[-1] not in self.stop_ids
+        row, _ = judged.judged(problem, ids, self.tokenizer, self.opened, truncated)
+        return row | {"completion_ids": ids, "reward": float(row["correct"])}
 
 
 def repetition(ids: list[int], n: int = 4) -> float:
