@@ -1,9 +1,8 @@
 """A weighted mixture of tasks, and the problems of its train, validation and test splits (`data.splits`)."""
 
-import functools
 import math
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Any
@@ -24,12 +23,12 @@ __all__ = [
     "demonstrations",
     "draw_problems",
     "judge",
-    "judge_all",
     "load_mixture",
+    "side_by_side",
     "split_of",
 ]
 
-JUDGED_AT_ONCE = 16  # more than any machine has workers for
+AT_ONCE = 16  # more than a process has workers
 PATIENCE = 5_000  # draws without a new problem after which a task counts as exhausted
 BATCH = 32  # problems drawn at once, at most
 BAR_SECONDS = 3  # drawing that takes longer shows how far it is
@@ -177,13 +176,10 @@ def judge(problem: Problem, completion: str, *, thinking_opened: bool = False) -
         return response, Verdict(False, False, "the verifier failed", error=f"{type(error).__name__}: {error}")
 
 
-def judge_all(
-    problems: Sequence[Problem], completions: Sequence[str], *, thinking_opened: bool = False
-) -> list[tuple[Response, Verdict]]:
-    """`judge` for many completions, each of its problem; verifiers that wait for a process wait at the same time."""
-    with ThreadPoolExecutor(JUDGED_AT_ONCE) as threads:
-        asked = functools.partial(judge, thinking_opened=thinking_opened)
-        return list(threads.map(asked, problems, completions))
+def side_by_side(function: Callable[..., Any], *arguments: Sequence[Any]) -> list[Any]:
+    """`map`, in threads: calls that wait for a process, as some verifiers do, wait at the same time."""
+    with ThreadPoolExecutor(AT_ONCE) as threads:
+        return list(threads.map(function, *arguments))
 
 
 def demonstrations(parts: list[Part], count: int, seed: int, *, order: int = 0) -> list[tuple[Problem, str]]:

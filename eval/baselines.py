@@ -137,7 +137,7 @@ def _few_shot(
         prompt_ids(tokenizer, [*shots[problem.task], *messages(problem, source.system_prompt)]) for problem in problems
     ]
     rollouts = candidate.backend.generate(prompts, samples, sampling, progress)
-    return describe([problem for problem in problems for _ in range(samples)], rollouts, tokenizer, opened)
+    return [describe(problems[place // samples], rollout, tokenizer, opened) for place, rollout in enumerate(rollouts)]
 
 
 def _shots(source: Source, tasks: set[str]) -> dict[str, list[dict[str, str]]]:

@@ -7,6 +7,7 @@ import numpy as np
 import pyarrow as pa
 from transformers import PreTrainedTokenizerBase
 
+from data.mixture import side_by_side
 from data.problem import Problem
 from data.tasks import get_task
 from eval.estimators import Sums
@@ -77,25 +78,18 @@ def sample_rows(
     prompts = [prompt_ids(tokenizer, messages(problem, system_prompt)) for problem in problems]
     rollouts = backend.generate(prompts, samples, sampling, on_finished)
     asked = [problem for problem in problems for _ in range(samples)]
+    rows = side_by_side(lambda problem, rollout: describe(problem, rollout, tokenizer, opened), asked, rollouts)
     return [
         row | {"checkpoint": name, "sample": place % samples, "greedy": sampling.temperature == 0}
-        for place, row in enumerate(describe(asked, rollouts, tokenizer, opened))
+        for place, row in enumerate(rows)
     ]
 
 
-def describe(
-    problems: Sequence[Problem], rollouts: Sequence[Rollout], tokenizer: PreTrainedTokenizerBase, opened: bool
-) -> list[dict[str, Any]]:
-    """Verdict, token counts and the exactly counted behaviours of each completion."""
-    ids = [rollout.token_ids for rollout in rollouts]
-    # One whose thinking a budget closed still came to its end.
-    truncated = [rollout.finish_reason == "length" for rollout in rollouts]
-    return [
-        row | {"answer": response.answer} | counted(problem, response.thinking)
-        for problem, (row, response) in zip(
-            problems, judged.judged(problems, ids, tokenizer, opened, truncated), strict=True
-        )
-    ]
+def describe(problem: Problem, rollout: Rollout, tokenizer: PreTrainedTokenizerBase, opened: bool) -> dict[str, Any]:
+    """Verdict, token counts and the exactly counted behaviours of one completion."""
+    truncated = rollout.finish_reason == "length"  # one whose thinking a budget closed still came to its end
+    row, response = judged.judged(problem, rollout.token_ids, tokenizer, opened, truncated)
+    return row | {"answer": response.answer} | counted(problem, response.thinking)
 
 
 def counted(problem: Problem, thinking: str) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from data.mathematics.extract import final_answer
-from data.mixture import judge_all, load_mixture
+from data.mixture import judge, load_mixture, side_by_side
 from data.problem import Problem
 from data.sandbox import jail
 from data.tasks import code, math
@@ -60,7 +60,7 @@ def by_math_verify(gold: str, answer: str) -> bool:
 def by_us(pairs: Sequence[dict[str, Any]]) -> list[bool]:
     """Our judgement of each pair."""
     problems = [Problem("math", "?", "math ?", {"answer": pair["gold"]}) for pair in pairs]
-    verdicts = judge_all(problems, [f"<think>.</think> {pair['answer']}" for pair in pairs])
+    verdicts = side_by_side(judge, problems, [f"<think>.</think> {pair['answer']}" for pair in pairs])
     return [verdict.correct for _, verdict in verdicts]
 
 
@@ -78,7 +78,7 @@ def speed(problems: Sequence[Problem], completions: Sequence[str], repeats: int)
 
     def seconds() -> float:
         started = time.perf_counter()
-        judge_all(problems, completions)
+        side_by_side(judge, problems, completions)
         return time.perf_counter() - started
 
     seconds()  # starts the workers

@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 from transformers import PreTrainedTokenizerBase, TrainerState
 
 from data.curriculum import in_band
+from data.mixture import side_by_side
 from data.problem import Problem
 from train import judged
 from train.prompts import opens_thinking
@@ -114,12 +115,12 @@ class CorrectnessReward:
 
     def judge(self, problems: Sequence[Problem], completions: Sequence[list[int]]) -> list[Row]:
         """What is written down of completions, one of each of `problems`, verdicts included."""
-        truncated = [ids[-1] not in self.stop_ids for ids in completions]
-        found = judged.judged(problems, completions, self.tokenizer, self.opened, truncated)
-        return [
-            row | {"completion_ids": ids, "reward": float(row["correct"])}
-            for (row, _), ids in zip(found, completions, strict=True)
-        ]
+        return side_by_side(self._row, completions, problems)
+
+    def _row(self, ids: list[int], problem: Problem) -> Row:
+        truncated = ids[-1] not in self.stop_ids
+        row, _ = judged.judged(problem, ids, self.tokenizer, self.opened, truncated)
+        return row | {"completion_ids": ids, "reward": float(row["correct"])}
 
     def spread(self, group: Sequence[Row]) -> float:
         """How much a group's samples differ in what they teach: the root mean square of the advantages that count.

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from data import mixture
 from data.fixed_set import Fault
-from data.mixture import draw_problems, judge, judge_all, load_mixture
+from data.mixture import draw_problems, judge, load_mixture, side_by_side
 from data.problem import Problem
 from data.sandbox import jail, trial
 from data.tasks import code
@@ -53,13 +53,13 @@ def test_the_example_solutions_are_right_and_what_is_not_is_wrong(walled):
     asked = {problem.prompt.splitlines()[0]: problem for problem in draw_problems(parts, "train", 60, 0)}
     rows = [row for row in ROWS if row["question"] in asked][:8]
     problems = [asked[row["question"]] for row in rows]
-    verdicts = judge_all(problems, [solved(row) for row in rows])
+    verdicts = side_by_side(judge, problems, [solved(row) for row in rows])
     assert [verdict.correct for _, verdict in verdicts] == [True] * 8
     wrong = [
         solved(row, f"def {problem.facts['names'][0]}(*_): return 7\n")
         for row, problem in zip(rows, problems, strict=True)
     ]
-    assert not any(verdict.correct or verdict.error for _, verdict in judge_all(problems, wrong))
+    assert not any(verdict.correct or verdict.error for _, verdict in side_by_side(judge, problems, wrong))
 
 
 def test_every_example_passes_its_own_tests(walled):

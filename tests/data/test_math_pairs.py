@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from data.mixture import judge, judge_all
+from data.mixture import judge, side_by_side
 from data.problem import Problem
 from data.tasks import math
 
@@ -25,7 +25,7 @@ def verdicts():
     """The verdict on each pair, asked for as training asks."""
     problems = [Problem("math", "?", "math ?", {"answer": pair["gold"]}) for pair in PAIRS]
     completions = [f"<think>Hm.</think> {pair['answer']}" for pair in PAIRS]
-    found = [verdict for _, verdict in judge_all(problems, completions)]
+    found = [verdict for _, verdict in side_by_side(judge, problems, completions)]
     for place, verdict in enumerate(found):  # a busy machine may take longer over one than its time limit
         if verdict.error and "timed out" in verdict.error:
             found[place] = judge(problems[place], completions[place])[1]

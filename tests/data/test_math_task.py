@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from data.mixture import draw_problems, judge, judge_all, load_mixture
+from data.mixture import draw_problems, judge, load_mixture, side_by_side
 from data.problem import Problem
 from data.tasks import math
 from data.tasks.math import Settings, verify
@@ -103,9 +103,11 @@ def test_verdicts_come_in_order_and_from_any_thread():
     completions = [f"<think>Hm.</think> {answer}" for answer in answers]
     problems = [asks(r"\frac{1}{2} + 0")] * 16
     found = {}
-    threads = [
-        threading.Thread(target=lambda n=n: found.update({n: judge_all(problems, completions)})) for n in range(3)
-    ]
+
+    def ask(number):
+        found[number] = side_by_side(judge, problems, completions)
+
+    threads = [threading.Thread(target=ask, args=(number,)) for number in range(3)]
     for thread in threads:
         thread.start()
     for thread in threads:

@@ -25,7 +25,7 @@ LUCKY = "<think> try 6 - 2 = 4 , 6 * 4 = 24 vs 14 no</think> ( 2 + 6 ) + 6"
 
 def row(tokenizer, completion, sample=0, greedy=False, finish="stop"):
     ids = [*tokenizer.encode(completion), tokenizer.eos_token_id]
-    [made] = describe([COUNTDOWN], [Rollout(ids, finish)], tokenizer, opened=False)
+    made = describe(COUNTDOWN, Rollout(ids, finish), tokenizer, opened=False)
     return made | {"checkpoint": "x", "sample": sample, "greedy": greedy}
 
 
