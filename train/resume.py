@@ -24,6 +24,7 @@ from trl.trainer.utils import RepeatSampler
 
 from train.callbacks import say
 from train.checkpoint_files import UNFINISHED, discard_after, newest_whole, publish, step_of
+from train.sharding import sharding_on_any_device
 
 REFERENCE = "reference.safetensors"
 COUNTERS = ("_tr_loss", "_total_loss_scalar", "_globalstep_last_logged", "_total_train_tokens")
@@ -85,6 +86,11 @@ class ResumableTrainer(Trainer):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.add_callback(GoOn(self))
+
+    def create_accelerator_and_postprocess(self) -> None:
+        """As transformers does it, where weights are to be sharded on CPUs too."""
+        with sharding_on_any_device():
+            super().create_accelerator_and_postprocess()
 
     def create_model_card(self, *args: Any, **kwargs: Any) -> None:
         """None: TRL's names neither the base model nor the tasks; the run's config.yaml says both."""

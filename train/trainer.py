@@ -5,6 +5,8 @@ a rollout back end that samples a whole group at once, and each micro-batch shed
 Pinned to trl 1.16; `tests/train/test_trl_seams.py` checks the signatures that are relied on here.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from itertools import groupby
 from pathlib import Path
@@ -23,6 +25,7 @@ from train.rollout.engine import RolloutEngine
 from train.rollout.generate import GenerateBackend
 from train.rollout.interface import Rollout, Sampling
 from train.rollout.lengths import LengthMemory
+from train.sharding import WholeCopy, reshard
 
 PARITY_ROLLOUTS = 4  # compared with the trainer's own forward at every generation; a forward of so few is next to free
 
@@ -45,6 +48,9 @@ class ReasoningTrainer(ResumableTrainer, GRPOTrainer):
         self.backend = backend
         self.cache_gib = cache_gib
         self.engine: RolloutEngine | None = None
+        self.whole_copy: WholeCopy | None = None
+        if self.is_fsdp_enabled and not self.use_vllm:
+            self.whole_copy = WholeCopy(self.model, self.accelerator)
         self.lengths = LengthMemory()
         self.nonfinite = nonfinite or NonFiniteGuard(Path(self.args.output_dir) / "nonfinite", limit=3)
         self._losses_finite = True
@@ -76,17 +82,27 @@ class ReasoningTrainer(ResumableTrainer, GRPOTrainer):
         self, prompt_ids: list[list[int]], *args: Any, **kwargs: Any
     ) -> tuple[list[list[int]], list[list[float]] | None]:
         if self.use_vllm:
+            reshard(self.model_wrapped)  # where it is sharded, TRL asks every weight for its shards
             return super()._generate_single_turn(prompt_ids, *args, **kwargs)
+        with self._whole_model() as model:
+            rollouts = self._sample(model, prompt_ids)
+        if any(rollout.logprobs is None for rollout in rollouts):
+            return [rollout.token_ids for rollout in rollouts], None
+        return [rollout.token_ids for rollout in rollouts], [rollout.logprobs or [] for rollout in rollouts]
+
+    @contextmanager
+    def _whole_model(self) -> Iterator[torch.nn.Module]:
+        """The model with all of its weights on this process."""
+        if self.whole_copy is not None:
+            yield self.whole_copy.follow(self.model_wrapped, self.state.global_step)
+            return
         with unwrap_model_for_generation(
             self.model_wrapped,
             self.accelerator,
             gather_deepspeed3_params=self.args.ds3_gather_for_generation,
             gradient_checkpointing_kwargs=self.args.gradient_checkpointing_kwargs,
         ) as model:
-            rollouts = self._sample(model, prompt_ids)
-        if any(rollout.logprobs is None for rollout in rollouts):
-            return [rollout.token_ids for rollout in rollouts], None
-        return [rollout.token_ids for rollout in rollouts], [rollout.logprobs or [] for rollout in rollouts]
+            yield model
 
     def _sample(self, model: torch.nn.Module, prompt_ids: list[list[int]]) -> list[Rollout]:
         """One rollout for each prompt, which TRL repeats once per sample, the copies side by side."""
@@ -111,17 +127,23 @@ class ReasoningTrainer(ResumableTrainer, GRPOTrainer):
             return backend.generate(prompts, samples, replace(sampling, seed=seed))
         if self.engine is None or self.engine.model is not model:
             self.engine = RolloutEngine(model, cache_gib=self.cache_gib, lengths=self.lengths)
-        with self.accelerator.autocast():
+        # A sharded module computes in the type of its copy's weights, without autocast.
+        with self.accelerator.autocast() if self.whole_copy is None else nullcontext():
             rollouts = self.engine.generate(prompts, samples, sampling, step=self.state.global_step)
             self._check_parity(model, prompts, rollouts)
         return rollouts
 
     def _check_parity(self, model: torch.nn.Module, prompts: list[list[int]], rollouts: list[Rollout]) -> None:
         """Hold the engine's log-probabilities against a plain forward, and log the gap. Raises ParityError."""
-        pad_id = self.processing_class.pad_token_id
-        report = parity.check(
-            model, prompts, rollouts, temperature=self.temperature, pad_id=pad_id, most=PARITY_ROLLOUTS
-        )
+        options = {
+            "temperature": self.temperature,
+            "pad_id": self.processing_class.pad_token_id,
+            "most": PARITY_ROLLOUTS,
+        }
+        if self.whole_copy is None:
+            report = parity.check(model, prompts, rollouts, **options)
+        else:
+            report = self.whole_copy.check(self.model_wrapped, prompts, rollouts, **options)
         metrics = self._metrics["train" if self.model.training else "eval"]
         metrics["logprob_gap/max"].append(report.largest)
         metrics["logprob_gap/mean"].append(report.mean)
