@@ -37,7 +37,7 @@ class DemonstrationTrainer(ResumableTrainer, SFTTrainer):
         return_outputs: bool = False,
         num_items_in_batch: torch.Tensor | None = None,
     ) -> torch.Tensor:
-        """Cross-entropy averaged over the completion tokens with their weights."""
+        """Cross-entropy averaged over the completion tokens with their weights, those of all processes together."""
         outputs = model(**inputs, use_cache=False, fused_lm_head=True)
         targets = inputs["labels"][:, 1:]  # (rows, width - 1)
         judged = torch.isin(targets, self.judgement_ids.to(targets.device))  # (rows, width - 1)
@@ -45,7 +45,9 @@ class DemonstrationTrainer(ResumableTrainer, SFTTrainer):
         right = outputs.is_top1[judged].float()
         if len(right):
             self._metrics["train"]["judgement_accuracy"].append(right.mean().item())
-        return -(outputs.log_probs * weights).sum() / weights.sum().clamp(min=1)
+        # The gradients of the processes are averaged, so each divides by the mean of their weights: a mean of means
+        # would count the tokens of a process with shorter demonstrations for more.
+        return -(outputs.log_probs * weights).sum() / self.accelerator.reduce(weights.sum(), "mean").clamp(min=1)
 
 
 def cold_start(

@@ -109,6 +109,13 @@ class ResumableTrainer(Trainer):
         for name in COUNTERS:
             setattr(self, name, progress[name])
 
+    def _save(self, output_dir: str | None = None, state_dict: dict[str, Any] | None = None) -> None:
+        # Gathered from shards, weights that are tied no longer share their memory, and would be written twice.
+        tied = getattr(self.model, "all_tied_weights_keys", {})
+        if state_dict is not None:
+            state_dict = {name: weight for name, weight in state_dict.items() if name not in tied}
+        super()._save(output_dir, state_dict)
+
     def _save_rng_state(self, output_dir: str) -> None:
         super()._save_rng_state(output_dir)
         torch.save(self.progress(), self._progress_file(output_dir))

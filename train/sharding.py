@@ -19,11 +19,8 @@ from accelerate.utils.fsdp_utils import fsdp2_canonicalize_names
 from torch.distributed.fsdp import FSDPModule
 from torch.distributed.tensor import DTensor
 
-from train.rollout import parity
 from train.rollout.causes import forward_logprobs
-from train.rollout.comparison import ParityReport, compare
-from train.rollout.interface import Rollout
-from train.rollout.parity import ParityError
+from train.rollout.parity import LIMITS, ParityError
 
 
 @contextmanager
@@ -53,58 +50,48 @@ class WholeCopy:
     """A copy of `model`, made before it is sharded, which `follow` brings up to the shards."""
 
     def __init__(self, model: torch.nn.Module, accelerator: Accelerator) -> None:
-        self.model = copy.deepcopy(model)
-        for module in self.model.modules():
-            module.__dict__.pop("forward", None)  # trl's, which would lead back to the original
         self.accelerator = accelerator
         policy = accelerator.state.fsdp_plugin.mixed_precision_policy
-        self.dtype: torch.dtype | None = policy.param_dtype if policy is not None else None
+        dtype = policy.param_dtype if policy is not None else None
+        # Straight to where they are to be: on the way, another copy in main memory would be one too many.
+        weights = {
+            id(weight): torch.nn.Parameter(
+                weight.detach().to(accelerator.device, dtype, copy=True), requires_grad=weight.requires_grad
+            )
+            for weight in model.parameters()
+        }
+        self.model = copy.deepcopy(model, weights).to(accelerator.device)
+        for module in self.model.modules():
+            module.__dict__.pop("forward", None)  # trl's, which would lead back to the original
         self._step: int | None = None  # whose weights it holds
 
-    def follow(self, sharded: torch.nn.Module, step: int) -> torch.nn.Module:
-        """The copy, with the weights that `sharded` has after `step`. Every process must call this together."""
+    def follow(self, sharded: torch.nn.Module, step: int, prompt: Sequence[int]) -> torch.nn.Module:
+        """The copy, with the weights that `sharded` has after `step`. All processes must call this together.
+
+        Where new weights were taken, both are asked for the log-probabilities of a prompt, each process its own.
+        Raises ParityError, in all processes, where the two differ in one.
+        """
         if self._step == step:
             return self.model
-        if self._step is None:
-            self._take_its_place()
         reshard(sharded)
         shards = fsdp2_canonicalize_names(dict(sharded.named_parameters()))
         for name, weight in self.model.named_parameters():
-            if self._step is None or weight.requires_grad:  # what is frozen is right for good
+            if self._step is None or weight.requires_grad:  # what is frozen stays right
                 shard = shards[name].detach().to(weight.dtype)
                 weight.data.copy_(shard.full_tensor() if isinstance(shard, DTensor) else shard)
         self._step = step
+        self._compare(sharded, list(prompt))
         return self.model
 
-    def check(
-        self,
-        sharded: torch.nn.Module,
-        prompts: Sequence[Sequence[int]],
-        rollouts: Sequence[Rollout],
-        *,
-        temperature: float,
-        pad_id: int,
-        most: int,
-    ) -> ParityReport:
-        """Hold rollouts of the copy against the sharded module. Every process must call this with as many rollouts.
-
-        Raises ParityError, on all of them, where it is over the limit on one.
-        """
-        report = compare(prompts, rollouts, forward_logprobs(sharded, temperature), most=most)
-        limit = parity.LIMITS[next(self.model.parameters()).dtype]
-        worst = float(self.accelerator.gather(torch.tensor(report.largest, device=self.accelerator.device)).max())
-        if worst <= limit:
-            return report
-        parity.check(self.model, prompts, rollouts, temperature=temperature, pad_id=pad_id, most=most)
-        raise ParityError(
-            f"the engine's log-probabilities differ from the sharded model's by up to {worst:.3g} (limit {limit:.3g}), "
-            f"{report.largest:.3g} on this process, though here the engine agrees with its own copy of the weights: the "
-            "copy does not follow the shards. Use backend: vllm with vllm_mode: server, or leave the weights whole (DDP)."
-        )
-
-    def _take_its_place(self) -> None:
-        """On the device of the process, in the type that the sharded module computes in; buffers keep theirs."""
-        self.model.to(self.accelerator.device)
-        for weight in self.model.parameters():
-            if self.dtype is not None and weight.is_floating_point():
-                weight.data = weight.data.to(self.dtype)
+    def _compare(self, sharded: torch.nn.Module, prompt: list[int]) -> None:
+        theirs, mine = (forward_logprobs(model)(prompt, prompt) for model in (sharded, self.model))
+        reshard(sharded)
+        gap = (theirs - mine).abs().nan_to_num(nan=0.0).max()  # what is not finite has its own guard
+        worst = float(self.accelerator.gather(gap.to(self.accelerator.device)).max())
+        limit = LIMITS[next(self.model.parameters()).dtype]
+        if worst > limit:
+            raise ParityError(
+                f"the copy of the sharded weights that rollouts are sampled from gives log-probabilities that differ "
+                f"from the sharded model's by up to {worst:.3g} (limit {limit:.3g}); use backend: vllm, or leave the "
+                "weights whole (configs/accelerate/ddp.yaml)."
+            )

@@ -84,17 +84,17 @@ class ReasoningTrainer(ResumableTrainer, GRPOTrainer):
         if self.use_vllm:
             reshard(self.model_wrapped)  # where it is sharded, TRL asks every weight for its shards
             return super()._generate_single_turn(prompt_ids, *args, **kwargs)
-        with self._whole_model() as model:
+        with self._whole_model(prompt_ids[0]) as model:
             rollouts = self._sample(model, prompt_ids)
         if any(rollout.logprobs is None for rollout in rollouts):
             return [rollout.token_ids for rollout in rollouts], None
         return [rollout.token_ids for rollout in rollouts], [rollout.logprobs or [] for rollout in rollouts]
 
     @contextmanager
-    def _whole_model(self) -> Iterator[torch.nn.Module]:
-        """The model with all of its weights on this process."""
+    def _whole_model(self, prompt: list[int]) -> Iterator[torch.nn.Module]:
+        """The model with all of its weights on this process; `prompt` is what a copy is tried with."""
         if self.whole_copy is not None:
-            yield self.whole_copy.follow(self.model_wrapped, self.state.global_step)
+            yield self.whole_copy.follow(self.model_wrapped, self.state.global_step, prompt)
             return
         with unwrap_model_for_generation(
             self.model_wrapped,
@@ -135,15 +135,10 @@ class ReasoningTrainer(ResumableTrainer, GRPOTrainer):
 
     def _check_parity(self, model: torch.nn.Module, prompts: list[list[int]], rollouts: list[Rollout]) -> None:
         """Hold the engine's log-probabilities against a plain forward, and log the gap. Raises ParityError."""
-        options = {
-            "temperature": self.temperature,
-            "pad_id": self.processing_class.pad_token_id,
-            "most": PARITY_ROLLOUTS,
-        }
-        if self.whole_copy is None:
-            report = parity.check(model, prompts, rollouts, **options)
-        else:
-            report = self.whole_copy.check(self.model_wrapped, prompts, rollouts, **options)
+        pad_id = self.processing_class.pad_token_id
+        report = parity.check(
+            model, prompts, rollouts, temperature=self.temperature, pad_id=pad_id, most=PARITY_ROLLOUTS
+        )
         metrics = self._metrics["train" if self.model.training else "eval"]
         metrics["logprob_gap/max"].append(report.largest)
         metrics["logprob_gap/mean"].append(report.mean)
