@@ -6,12 +6,14 @@ torchrun tells them only how many they are.
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
 import torch
+from transformers.integrations import deepspeed
 from trl import GRPOConfig
 
 from train.config import RunConfig
@@ -122,3 +124,14 @@ class Rule:
 
 
 RULES: tuple[Rule, ...] = ()
+
+
+@contextmanager
+def unpartitioned() -> Iterator[None]:
+    """Models that are made while this is entered are whole, under ZeRO-3 too, and made by this process alone."""
+    kept = deepspeed._hf_deepspeed_config_weak_ref
+    deepspeed.unset_hf_deepspeed_config()
+    try:
+        yield
+    finally:
+        deepspeed._hf_deepspeed_config_weak_ref = kept

@@ -16,6 +16,7 @@ from train.checkpoint_files import fault, step_of
 from train.cold_start import cold_start
 from train.config import RunConfig
 from train.guards import ReportingGuards
+from train.launch import unpartitioned
 from train.models import load_model, load_tokenizer
 from train.nonfinite import NonFiniteGuard
 from train.prompts import messages, prompt_ids, stop_ids
@@ -47,7 +48,8 @@ def prepare(run: RunConfig, training: GRPOConfig) -> BaseFileLock:
     if run.resume:
         refuse_changes(run, training)
     draw_problems(run.parts, "validation", run.validation_problems, run.split_seed)
-    model, tokenizer = start_model(run, training.seed)
+    with unpartitioned():
+        model, tokenizer = start_model(run, training.seed)
     check_lengths(run, training, model, tokenizer)
     if run.backend == "engine":
         RolloutEngine(model)  # refuses, by name, a model that it cannot run
@@ -77,7 +79,8 @@ def start_model(run: RunConfig, seed: int) -> tuple[PreTrainedModel, PreTrainedT
     if run.model == "scratch":
         set_seed(seed)
         tokenizer = scratch.build_tokenizer()
-        return scratch.build_model(run.scratch, tokenizer), tokenizer  # type: ignore[arg-type]
+        with unpartitioned():
+            return scratch.build_model(run.scratch, tokenizer), tokenizer  # type: ignore[arg-type]
     return load_model(run.model, dtype=run.dtype, is_trainable=True), load_tokenizer(run.model)
 
 
