@@ -13,8 +13,10 @@ Exit codes of a process:
 import errno
 import os
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from pathlib import Path
 
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
@@ -26,13 +28,17 @@ from trl import GRPOConfig
 
 from train.callbacks import say
 from train.config import RunConfig, parse_config
+from train.launch import Launch, check_launch, find_launch, refusal
 from train.nonfinite import NonFiniteSteps
 from train.ranks import RankWatch
 from train.resume import CheckpointError
 from train.rollout.parity import ParityError
 from train.rollout.sampler import NonFiniteLogits
 from train.run import prepare, train
+from train.shared_folder import why_not_shared
 from train.signals import Interrupted
+
+PATIENCE = 20.0  # seconds in which the first process can say why the run is refused
 
 
 def main() -> int:
@@ -40,15 +46,21 @@ def main() -> int:
     logging.set_verbosity_error()
     logging.disable_progress_bar()
     try:
+        launch = find_launch()
+        check_launch(launch)
         run, training = parse_config()
+        if why := refusal(launch, run, training):
+            raise ValueError(why)
     except ValueError as error:
         if int(os.environ.get("RANK", "0")) == 0:
             say(f"error: {error}")
+        else:
+            time.sleep(PATIENCE)  # a launcher ends the others when one ends: let the first process be that one
         return 2
     watch = RankWatch()
     try:
-        with prepared(run, training) as refusal:
-            code, message = (2, f"error: {refusal}") if refusal else outcome(run, training)
+        with prepared(run, training, launch) as why_not:
+            code, message = (2, f"error: {why_not}") if why_not else outcome(run, training)
     except RuntimeError as error:
         watch.explain(error)
         raise
@@ -60,19 +72,21 @@ def main() -> int:
 
 
 @contextmanager
-def prepared(run: RunConfig, training: GRPOConfig) -> Iterator[str | None]:
+def prepared(run: RunConfig, training: GRPOConfig, launch: Launch) -> Iterator[str | None]:
     """One process checks the run, makes its folder and holds it; all hear why not, if the run is refused."""
     state = PartialState()
-    refusal: list[str | None] = [None]
+    why_not: list[str | None] = [None]
     with ExitStack() as held:
-        if state.is_main_process:
+        if launch.local_processes < launch.processes:
+            why_not = [why_not_shared(Path(run.runs_dir))]
+        if state.is_main_process and why_not[0] is None:
             try:
                 held.enter_context(prepare(run, training))
             except ValueError as error:
-                refusal = [str(error)]
+                why_not = [str(error)]
         if state.num_processes > 1:
-            broadcast_object_list(refusal)
-        yield refusal[0]
+            broadcast_object_list(why_not)
+        yield why_not[0]
 
 
 def outcome(run: RunConfig, training: GRPOConfig) -> tuple[int, str | None]:

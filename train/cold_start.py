@@ -17,6 +17,7 @@ from train.prompts import messages, opens_thinking, prompt_ids
 from train.resume import ResumableTrainer, resume_point
 from train.run_folder import COLD_START, truncate_metrics
 from train.signals import Interrupted, StopWhenAsked
+from train.trackers import TENSORBOARD, log_last
 
 
 class DemonstrationTrainer(ResumableTrainer, SFTTrainer):
@@ -84,12 +85,13 @@ def cold_start(
         save_strategy="steps",
         save_steps=max(1, run.cold_start_steps // 10),
         save_total_limit=1,
-        report_to="none",
+        report_to=[name for name in training.report_to if name == "tensorboard"],
         log_level=training.log_level,
         disable_tqdm=True,
         seed=training.seed,
         bf16=training.bf16,
         use_cpu=training.use_cpu,
+        ddp_find_unused_parameters=training.ddp_find_unused_parameters,
         gradient_checkpointing=training.gradient_checkpointing,
     )
     count = run.cold_start_steps * run.cold_start_batch_size * world_size()
@@ -104,6 +106,7 @@ def cold_start(
         callbacks=[MetricsFile(metrics, "cold-start"), ProgressBar("cold start"), stop],
     )
     trainer.remove_callback(PrinterCallback)
+    log_last(trainer, run.folder / TENSORBOARD / COLD_START, step_of(resumed) if resumed else -1)
     trainer.train(resume_from_checkpoint=str(resumed) if resumed else None)
     if stop.stopped:
         step = trainer.state.global_step

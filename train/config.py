@@ -33,11 +33,12 @@ RL_DEFAULTS: dict[str, Any] = {
     "logging_steps": 1,
     "save_strategy": "steps",
     "bf16": torch.cuda.is_available() and torch.cuda.is_bf16_supported(),
-    "report_to": "none",
+    "report_to": "tensorboard",
     "log_level": "error",
     "remove_unused_columns": False,
     "disable_tqdm": True,  # our own bar shows what matters in RL
     "vllm_importance_sampling_mode": "token_truncate",  # TRL's masks long completions whole
+    "ddp_find_unused_parameters": False,  # there are none, and to look for them costs a walk of the graph
     "gradient_checkpointing": False,  # a second forward that small models do not need
 }
 # Follow from other options, so a saved configuration leaves them out.
@@ -188,6 +189,12 @@ def parse_config(arguments: Sequence[str] | None = None) -> tuple[RunConfig, GRP
     given = list(arguments) if arguments is not None else None
     try:
         run, training = parser.parse_args_and_config(given)
+    except ImportError as error:
+        raise ValueError(f"An option asks for a package that is not installed: {_first_line(error)}") from None
+    except ValueError as error:
+        if "assigned backend" not in str(error):  # accelerate's words, which do not name the option
+            raise
+        raise ValueError(f"ddp_backend does not go together with this device: {error}. Leave it out.") from None
     except FileNotFoundError as error:
         raise ValueError(
             f"Config file {error.filename} does not exist; --config takes the path of a YAML file."
@@ -257,6 +264,10 @@ def save_config(run: RunConfig, training: GRPOConfig, path: Path) -> None:
 def world_size() -> int:
     """Processes in this launch, from the launcher's environment."""
     return int(os.environ.get("WORLD_SIZE", "1"))
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
 def _mapping(name: str, value: Any) -> dict[str, Any]:

@@ -6,13 +6,14 @@ torchrun tells them only how many they are.
 
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
 import torch
+from accelerate.state import AcceleratorState
 from transformers.integrations import deepspeed
 from trl import GRPOConfig
 
@@ -114,16 +115,69 @@ def _check_deepspeed(launch: Launch) -> None:
 
 
 @dataclass(frozen=True)
-class Rule:
-    """What does not go together: a run of one of the kinds, back ends and adapters, and why, with the mend."""
+class Conflict:
+    """What does not go together: launches of these kinds, rollouts by these, and a configuration of which `when` holds.
 
-    kinds: tuple[str, ...]
-    samplers: tuple[str, ...]
-    adapters: tuple[str, ...]
+    `why` says so, and what to do.
+    """
+
     why: str
+    kinds: tuple[str, ...] = KINDS
+    samplers: tuple[str, ...] = SAMPLERS
+    when: Callable[[RunConfig, GRPOConfig, Launch], bool] = lambda *_: True
 
 
-RULES: tuple[Rule, ...] = ()
+CONFLICTS = (
+    Conflict(
+        "The configuration says fsdp or deepspeed, which is the launcher's to say before the processes start; leave it "
+        "out, and accelerate launch --config_file configs/accelerate/fsdp2.yaml (or zero2, zero3).",
+        when=lambda _, training, __: bool(training.fsdp or training.deepspeed),
+    ),
+    Conflict(
+        "Several processes were launched, but each would train by itself: there is no GPU here, and nothing says that "
+        "this is meant; set use_cpu: true.",
+        when=lambda _, training, launch: training.world_size != launch.processes,
+    ),
+    Conflict(
+        "One process was launched where there are several GPUs, and would split each batch over them in a way that "
+        "rollouts do not survive; launch one process for each (configs/accelerate/ddp.yaml), or show it one with "
+        "configs/accelerate/one-gpu.yaml.",
+        kinds=("one process",),
+        when=lambda _, training, __: training.n_gpu > 1,
+    ),
+    Conflict(
+        "use_cpu is set, and DeepSpeed trains on GPUs; on CPUs use configs/accelerate/ddp.yaml or fsdp2.yaml.",
+        kinds=("ZeRO-1", "ZeRO-2", "ZeRO-3"),
+        when=lambda _, training, __: training.use_cpu,
+    ),
+    Conflict(
+        "sync_ref_model copies the weights into the reference model, which it cannot where both are sharded; leave it "
+        "out, or leave the weights whole (configs/accelerate/ddp.yaml or zero2.yaml).",
+        kinds=SHARDED,
+        when=lambda _, training, __: training.sync_ref_model,
+    ),
+    Conflict(
+        "cast_lm_head_to_fp32 changes the model's own forward, which the copy that is sampled from under FSDP2 lacks; "
+        "leave it out, or leave the weights whole (configs/accelerate/ddp.yaml).",
+        kinds=("FSDP2",),
+        samplers=("engine", "generate"),
+        when=lambda _, training, __: training.cast_lm_head_to_fp32,
+    ),
+    Conflict(
+        "gradient_checkpointing and fsdp_activation_checkpointing are the same thing done twice; leave one out.",
+        kinds=("FSDP2",),
+        when=lambda _, training, launch: training.gradient_checkpointing and launch.recomputes,
+    ),
+)
+
+
+def refusal(launch: Launch, run: RunConfig, training: GRPOConfig) -> str | None:
+    """Why a run cannot be trained as it was launched, in one line with the mend, or None."""
+    sampler = f"vllm {training.vllm_mode}" if run.backend == "vllm" else run.backend
+    for conflict in CONFLICTS:
+        if launch.kind in conflict.kinds and sampler in conflict.samplers and conflict.when(run, training, launch):
+            return conflict.why
+    return None
 
 
 @contextmanager
@@ -135,3 +189,24 @@ def unpartitioned() -> Iterator[None]:
         yield
     finally:
         deepspeed._hf_deepspeed_config_weak_ref = kept
+
+
+def forget_trainer(training: GRPOConfig) -> None:
+    """After one trainer, make ready for the next: of DeepSpeed's settings accelerate and transformers keep one set."""
+    if training.deepspeed_plugin is not None:
+        AcceleratorState._reset_state()
+        training.deepspeed_plugin.set_deepspeed_weakref()
+
+
+def _zero_stage(environment: Mapping[str, str]) -> str:
+    """The stage that DeepSpeed is told: in a variable, or in a JSON file of its own that the launcher points to."""
+    file = environment.get("ACCELERATE_DEEPSPEED_CONFIG_FILE", "")
+    if file.endswith(".json"):
+        try:
+            return str(json.loads(Path(file).read_text())["zero_optimization"]["stage"])
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise ValueError(
+                f"deepspeed_config_file is {file}, in which zero_optimization.stage cannot be read ({error}); write it "
+                "there, or use configs/accelerate/zero2.yaml or zero3.yaml."
+            ) from None
+    return environment.get("ACCELERATE_DEEPSPEED_ZERO_STAGE", "2")

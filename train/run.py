@@ -16,7 +16,7 @@ from train.checkpoint_files import fault, step_of
 from train.cold_start import cold_start
 from train.config import RunConfig
 from train.guards import ReportingGuards
-from train.launch import unpartitioned
+from train.launch import forget_trainer, unpartitioned
 from train.models import load_model, load_tokenizer
 from train.nonfinite import NonFiniteGuard
 from train.prompts import messages, prompt_ids, stop_ids
@@ -34,6 +34,7 @@ from train.run_folder import (
     truncate_metrics,
 )
 from train.signals import Interrupted, StopSignals, StopWhenAsked
+from train.trackers import TENSORBOARD, check_trackers, log_last, trackers
 from train.trainer import ReasoningTrainer
 from train.trl_vllm import check_vllm
 
@@ -43,6 +44,7 @@ def prepare(run: RunConfig, training: GRPOConfig) -> BaseFileLock:
 
     Returns the lock that keeps other processes off the folder.
     """
+    check_trackers(training)
     check_vllm(run, training)
     refuse_existing(run)
     if run.resume:
@@ -94,11 +96,12 @@ def train(run: RunConfig, training: GRPOConfig) -> str | None:
         peft_config = LoraConfig(
             r=run.lora_rank, lora_alpha=run.lora_alpha, target_modules="all-linear", task_type="CAUSAL_LM"
         )
-    with StopSignals() as signals:
+    with trackers(run, training), StopSignals() as signals:
         if run.cold_start_steps:
             path = checkpoints / COLD_START
             if fault(path) is not None:
                 cold_start(model, tokenizer, run, training, peft_config, StopWhenAsked(signals))
+                forget_trainer(training)
             model, peft_config = load_model(str(path), dtype=run.dtype, is_trainable=True), None
         return reinforce(model, tokenizer, run, training, peft_config, StopWhenAsked(signals))
 
@@ -139,6 +142,7 @@ def reinforce(
         callbacks=[ReportingGuards(), MetricsFile(metrics, "rl"), ProgressBar("reinforcement"), guard, stop],
     )
     trainer.remove_callback(PrinterCallback)
+    log_last(trainer, run.folder / TENSORBOARD, step_of(resumed) if resumed else -1)
     trainer.train(resume_from_checkpoint=str(resumed) if resumed else None)
     if stop.stopped:
         raise Interrupted(f"Stopped after step {trainer.state.global_step}, which is saved; --resume goes on from it.")

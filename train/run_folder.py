@@ -4,6 +4,7 @@ runs/NAME/config.yaml        the resolved configuration; `--config` reads it bac
 runs/NAME/environment.json   versions, git commit, hardware, seed
 runs/NAME/metrics.jsonl      one line a logged step
 runs/NAME/rollouts.parquet/  one part a step and process; read the folder as one table
+runs/NAME/tensorboard/       curves; those of the cold start in a folder of their own below
 runs/NAME/checkpoints/       cold-start, checkpoint-10, checkpoint-20, ...
 """
 
@@ -23,6 +24,7 @@ import yaml
 from trl import GRPOConfig
 
 from train.config import RunConfig, resolved, save_config, world_size
+from train.launch import find_launch
 
 PACKAGES = ("rethink", "torch", "transformers", "trl", "accelerate", "peft", "datasets", "numpy")
 COLD_START = "cold-start"
@@ -32,7 +34,7 @@ FREE = (
     "report_to", "run_name", "per_device_eval_batch_size", "metric_for_best_model", "greater_is_better",
     "load_best_model_at_end",
 )  # fmt: skip
-FREE_PREFIXES = ("logging_", "log_", "save_", "eval_", "hub_", "push_to_hub", "trackio_", "project")
+FREE_PREFIXES = ("logging_", "log_", "save_", "eval_", "hub_", "push_to_hub", "trackio_", "project", "ddp_")
 
 
 def refuse_existing(run: RunConfig) -> None:
@@ -56,9 +58,17 @@ def refuse_existing(run: RunConfig) -> None:
 
 def refuse_changes(run: RunConfig, training: GRPOConfig) -> None:
     """Raise ValueError, naming the options, where the run would go on under other settings than it began with."""
-    processes = json.loads((run.folder / "environment.json").read_text())["processes"]
-    if world_size() != processes:
-        raise ValueError(f"The run began with {processes} processes, and this would go on with {world_size()}.")
+    environment = json.loads((run.folder / "environment.json").read_text())
+    if world_size() != environment["processes"]:
+        raise ValueError(
+            f"The run began with {environment['processes']} processes, and this would go on with {world_size()}."
+        )
+    kind = find_launch().kind
+    if environment.get("launch", kind) != kind:
+        raise ValueError(
+            f"The run began with {environment['launch']}, and this would go on with {kind}, whose checkpoints are "
+            "others; launch it as it was."
+        )
     began = yaml.safe_load((run.folder / "config.yaml").read_text())
     now = yaml.safe_load(yaml.safe_dump(resolved(run, training)))
     differing = [
@@ -166,7 +176,8 @@ def write_environment(path: Path, seed: int) -> None:
         "processor": _processor(),
         "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
         "threads": torch.get_num_threads(),
-        "processes": int(os.environ.get("WORLD_SIZE", "1")),
+        "processes": world_size(),
+        "launch": find_launch().kind,
         "gpus": [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())],
     }
     path.write_text(json.dumps(record, indent=2) + "\n")
