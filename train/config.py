@@ -191,16 +191,17 @@ def parse_config(arguments: Sequence[str] | None = None) -> tuple[RunConfig, GRP
         run, training = parser.parse_args_and_config(given)
     except ImportError as error:
         raise ValueError(f"An option asks for a package that is not installed: {_first_line(error)}") from None
-    except ValueError as error:
-        if "assigned backend" not in str(error):  # accelerate's words, which do not name the option
-            raise
-        raise ValueError(f"ddp_backend does not go together with this device: {error}. Leave it out.") from None
     except FileNotFoundError as error:
         raise ValueError(
             f"Config file {error.filename} does not exist; --config takes the path of a YAML file."
         ) from None
     except (OSError, UnicodeDecodeError) as error:
         raise ValueError(f"The config file cannot be read: {error}.") from None
+    except ValueError as error:
+        if not any(words in str(error) for words in ("assigned backend", "Default process group")):
+            raise
+        # accelerate's words do not name the option.
+        raise ValueError(f"ddp_backend does not go together with this launch ({error}); leave it out.") from None
     except TypeError as error:
         raise ValueError(f"A value in the configuration has the wrong type: {error}.") from None
     except yaml.YAMLError as error:

@@ -4,7 +4,11 @@ They are forked, so that each need not import torch anew; one test goes through 
 """
 
 import os
+import select
+import signal
 import socket
+import time
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 
@@ -29,8 +33,11 @@ def launch_environment(name: str, processes: int) -> dict[str, str]:
     return {key: value for key, value in environment.items() if os.environ.get(key) != value}
 
 
-def in_processes(count: int, environment: dict[str, str], work: Callable[[], int]) -> list[int]:
-    """Run `work` in `count` forked processes that find one another; returns their exit codes, or minus the signal."""
+def in_processes(count: int, environment: dict[str, str], work: Callable[[], int], nodes: int = 1) -> list[int]:
+    """Run `work` in `count` forked processes that find one another; returns their exit codes, or minus the signal.
+
+    As on so many machines; after five minutes, which only processes that wait for one another take, all are killed.
+    """
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -41,11 +48,20 @@ def in_processes(count: int, environment: dict[str, str], work: Callable[[], int
         if not child:
             code = 70
             try:
-                os.environ.update(environment | shared)
-                for prefix in ("", "LOCAL_"):
-                    os.environ[f"{prefix}RANK"], os.environ[f"{prefix}WORLD_SIZE"] = str(rank), str(count)
+                numbers = {"RANK": rank, "WORLD_SIZE": count}
+                numbers |= {"LOCAL_RANK": rank % (count // nodes), "LOCAL_WORLD_SIZE": count // nodes}
+                os.environ.update(environment | shared | {name: str(number) for name, number in numbers.items()})
                 code = work()
+            except BaseException:
+                traceback.print_exc()
             finally:
                 os._exit(code)
         children.append(child)
+    ended = {child: os.pidfd_open(child) for child in children}
+    deadline = time.monotonic() + 300
+    for handle in ended.values():
+        if not select.select([handle], [], [], max(0, deadline - time.monotonic()))[0]:
+            for child in children:
+                os.kill(child, signal.SIGKILL)
+        os.close(handle)
     return [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children]
