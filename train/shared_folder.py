@@ -11,7 +11,7 @@ from accelerate.utils import broadcast_object_list, gather_object
 PATIENCE = 30.0  # seconds until a network file system shows what another machine has made
 
 
-def why_not_shared(runs_dir: Path, patience: float = PATIENCE) -> str | None:
+def why_not_shared(runs_dir: Path) -> str | None:
     """Why the processes do not see one and the same `runs_dir`, or None. All of them must call this together.
 
     The first process makes a file there, and the others look for it. Where it cannot, there is no saying: None.
@@ -30,7 +30,7 @@ def why_not_shared(runs_dir: Path, patience: float = PATIENCE) -> str | None:
     if name[0] is None:
         return None
     token = runs_dir / name[0]
-    blind = gather_object([] if _appears(token, patience) else [socket.gethostname()])
+    blind = gather_object([] if _appears(token) else [socket.gethostname()])
     if state.is_main_process:
         token.unlink()
     if not blind:
@@ -41,8 +41,8 @@ def why_not_shared(runs_dir: Path, patience: float = PATIENCE) -> str | None:
     )
 
 
-def _appears(path: Path, patience: float) -> bool:
-    ends = time.monotonic() + patience
+def _appears(path: Path) -> bool:
+    ends = time.monotonic() + PATIENCE
     while not path.exists():
         if time.monotonic() > ends:
             return False
