@@ -191,8 +191,8 @@ def unpartitioned() -> Iterator[None]:
         deepspeed._hf_deepspeed_config_weak_ref = kept
 
 
-def forget_trainer(training: GRPOConfig) -> None:
-    """After one trainer, make ready for the next: of DeepSpeed's settings accelerate and transformers keep one set."""
+def take_deepspeed(training: GRPOConfig) -> None:
+    """Make DeepSpeed's settings those of `training`: whoever made some last, another trainer say, has left his own."""
     if training.deepspeed_plugin is not None:
         AcceleratorState._reset_state()
         training.deepspeed_plugin.set_deepspeed_weakref()

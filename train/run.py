@@ -16,7 +16,7 @@ from train.checkpoint_files import fault, step_of
 from train.cold_start import cold_start
 from train.config import RunConfig
 from train.guards import ReportingGuards
-from train.launch import forget_trainer, unpartitioned
+from train.launch import take_deepspeed, unpartitioned
 from train.models import load_model, load_tokenizer
 from train.nonfinite import NonFiniteGuard
 from train.prompts import messages, prompt_ids, stop_ids
@@ -89,6 +89,7 @@ def start_model(run: RunConfig, seed: int) -> tuple[PreTrainedModel, PreTrainedT
 def train(run: RunConfig, training: GRPOConfig) -> str | None:
     """Train the run to its end. Returns None, or what the collapse guard has to say. Raises Interrupted."""
     set_seed(training.seed)
+    take_deepspeed(training)
     checkpoints = run.folder / "checkpoints"
     model, tokenizer = start_model(run, training.seed)
     peft_config = None
@@ -101,7 +102,7 @@ def train(run: RunConfig, training: GRPOConfig) -> str | None:
             path = checkpoints / COLD_START
             if fault(path) is not None:
                 cold_start(model, tokenizer, run, training, peft_config, StopWhenAsked(signals))
-                forget_trainer(training)
+                take_deepspeed(training)
             model, peft_config = load_model(str(path), dtype=run.dtype, is_trainable=True), None
         return reinforce(model, tokenizer, run, training, peft_config, StopWhenAsked(signals))
 

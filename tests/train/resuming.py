@@ -38,6 +38,7 @@ SMALL: dict[str, Any] = {
     "eval_strategy": "steps",
     "eval_steps": 4,
     "use_cpu": True,
+    "report_to": "none",
 }
 TIMES = ("seconds", "step_time", "runtime", "per_second")
 
