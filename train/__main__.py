@@ -60,13 +60,13 @@ def main() -> int:
     watch = RankWatch()
     try:
         with prepared(run, training, launch) as why_not:
-            code, message = (2, f"error: {why_not}") if why_not else outcome(run, training)
+            code, message, alone = (2, f"error: {why_not}", False) if why_not else outcome(run, training)
     except RuntimeError as error:
         watch.explain(error)
         raise
-    if code != 5:  # the others have come to the same end
+    if not alone:  # the others have come to the same end
         watch.leave()
-    if message is not None and (code == 5 or PartialState().is_main_process):
+    if message is not None and (alone or PartialState().is_main_process):
         say(message)
     return code
 
@@ -89,27 +89,27 @@ def prepared(run: RunConfig, training: GRPOConfig, launch: Launch) -> Iterator[s
         yield why_not[0]
 
 
-def outcome(run: RunConfig, training: GRPOConfig) -> tuple[int, str | None]:
-    """Train; returns the exit code, and what to say where it is not 0."""
+def outcome(run: RunConfig, training: GRPOConfig) -> tuple[int, str | None, bool]:
+    """Train; returns the exit code, what to say where it is not 0, and whether other processes may know nothing."""
     try:
         stopped = train(run, training)
-        return (0, None) if stopped is None else (3, stopped)
+        return 3 if stopped else 0, stopped, False
     except ParityError as error:
-        return 3, f"Stopped: {error}"
+        return 3, f"Stopped: {error}", True
     except NonFiniteSteps as error:
-        return 3, str(error)
+        return 3, str(error), False
     except ValueError as error:
         if not isinstance(error.__cause__, NonFiniteLogits):
             raise
-        return 3, f"Stopped: {error}"
+        return 3, f"Stopped: {error}", True
     except Interrupted as error:
-        return 4, str(error)
+        return 4, str(error), False
     except CheckpointError as error:
-        return 5, f"error: {error}"
+        return 5, f"error: {error}", True
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
             raise
-        return 5, f"error: {error}. The last checkpoint is whole; free some space, then --resume."
+        return 5, f"error: {error}. The last checkpoint is whole; free some space, then --resume.", True
 
 
 if __name__ == "__main__":

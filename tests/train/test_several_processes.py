@@ -17,6 +17,8 @@ from transformers import AutoModelForCausalLM
 from trl import GRPOTrainer
 
 from train.rewards import CorrectnessReward
+from train.rollout import parity
+from train.rollout.parity import ParityError
 from train.scratch import build_model
 
 STEPS = 3
@@ -213,3 +215,18 @@ def test_a_run_does_not_go_on_with_weights_kept_otherwise(tmp_path, model, capfd
     resumed = in_processes(2, launch_environment("fsdp2", 2), lambda: launch(config, "--name", "run", "--resume"))
     assert resumed == [2, 2]
     assert "The run began with DDP, and this would go on with FSDP2" in capfd.readouterr().err
+
+
+def test_a_process_that_alone_leaves_the_trainer_stops_the_other_and_says_why(tmp_path, model, monkeypatch, capfd):
+    def check(*args, **options):
+        if os.environ["RANK"] == "1":
+            raise ParityError("the engine is off")
+        return whole(*args, **options)
+
+    whole = parity.check
+    monkeypatch.setattr(parity, "check", check)
+    plain = {"model": model, "cold_start_steps": 0, "eval_strategy": "no"}
+    config = write_config(tmp_path, **VALUES | plain | shared_by(2))
+    assert in_processes(2, {}, lambda: launch(config, "--name", "run")) == [6, 3]
+    said = capfd.readouterr().err
+    assert "Stopped: the engine is off" in said and "The process of rank 1 (pid" in said
