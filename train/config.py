@@ -209,7 +209,8 @@ def parse_config(arguments: Sequence[str] | None = None) -> tuple[RunConfig, GRP
     if training.use_vllm:
         raise ValueError("use_vllm is set by the back end; leave it out and set backend: vllm.")
     training.use_vllm = run.backend == "vllm"
-    training.bf16 = training.bf16 and not training.use_cpu  # a CPU is no faster in it
+    if training.use_cpu:  # which is no faster in bf16
+        training.bf16, training.mixed_precision = False, "no"
     training.output_dir = str(run.folder / "checkpoints")
     # A batch larger than its share of the validation problems would be filled up with copies of them.
     share = max(1, -(-run.validation_problems // world_size()))

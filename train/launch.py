@@ -81,11 +81,6 @@ def check_launch(launch: Launch) -> None:
         _check_fsdp(launch)
     if launch.kind.startswith("ZeRO"):
         _check_deepspeed(launch)
-    if launch.gpus and not launch.on_cpu and launch.local_processes > launch.gpus:
-        raise ValueError(
-            f"{launch.local_processes} processes were launched on this machine, which has {launch.gpus} "
-            f"GPU{'s' * (launch.gpus > 1)}; launch one process for each GPU with --num_processes."
-        )
 
 
 def _check_fsdp(launch: Launch) -> None:
@@ -139,11 +134,22 @@ CONFLICTS = (
         when=lambda _, training, launch: training.world_size != launch.processes,
     ),
     Conflict(
+        "More processes were launched on this machine than it has GPUs; launch one for each, with --num_processes, or "
+        "set use_cpu: true.",
+        when=lambda _, training, launch: 0 < launch.gpus < launch.local_processes and not _on_cpu(training, launch),
+    ),
+    Conflict(
         "One process was launched where there are several GPUs, and would split each batch over them in a way that "
         "rollouts do not survive; launch one process for each (configs/accelerate/ddp.yaml), or show it one with "
         "configs/accelerate/one-gpu.yaml.",
         kinds=("one process",),
         when=lambda _, training, __: training.n_gpu > 1,
+    ),
+    Conflict(
+        "The run is to train on the CPU, but fully_shard takes the GPUs that it sees; hide them with "
+        "CUDA_VISIBLE_DEVICES= before the command, or use configs/accelerate/ddp.yaml.",
+        kinds=("FSDP2",),
+        when=lambda _, training, launch: launch.gpus > 0 and _on_cpu(training, launch),
     ),
     Conflict(
         "use_cpu is set, and DeepSpeed trains on GPUs; on CPUs use configs/accelerate/ddp.yaml or fsdp2.yaml.",
@@ -169,6 +175,10 @@ CONFLICTS = (
         when=lambda _, training, launch: training.gradient_checkpointing and launch.recomputes,
     ),
 )
+
+
+def _on_cpu(training: GRPOConfig, launch: Launch) -> bool:
+    return training.use_cpu or launch.on_cpu
 
 
 def refusal(launch: Launch, run: RunConfig, training: GRPOConfig) -> str | None:
