@@ -182,7 +182,8 @@ class ReasoningTrainer(ResumableTrainer, GRPOTrainer):
         if losses_finite and torch.as_tensor(norm).isfinite():
             self.nonfinite.passed()
         else:
-            model.zero_grad(set_to_none=True)
+            if not self.is_deepspeed_enabled:
+                model.zero_grad(set_to_none=True)
             step, rank = self.state.global_step + 1, self.args.process_index
             self.nonfinite.skipped(step, rank, self._buffered_inputs or [], self.model, loss=losses_finite)
         self._metrics["train"]["nonfinite_steps"] = [float(self.nonfinite.total)]

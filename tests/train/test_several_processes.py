@@ -139,7 +139,6 @@ def test_four_processes_of_the_real_launcher_train_what_one_does(tmp_path, model
         {"gradient_checkpointing": True},
         {"loss_type": "dapo"},
         {"loss_type": "grpo"},
-        {"steps_per_generation": 8, "max_steps": 4, "save_steps": 4},
     ],
     ids=str,
 )
@@ -149,8 +148,7 @@ def test_sharded_weights_train_what_one_process_does(tmp_path, model, values):
     for processes in (1, 2):
         folder = tmp_path / str(processes)
         folder.mkdir()
-        parts = shared_by(processes) | {k: v // processes for k, v in values.items() if k == "steps_per_generation"}
-        config = write_config(folder, **VALUES | plain | values | parts)
+        config = write_config(folder, **VALUES | plain | values | shared_by(processes))
         environment = launch_environment("fsdp2", 2) if processes == 2 else {}
         codes = in_processes(processes, environment, lambda config=config: launch(config, "--name", "run"))
         assert codes == [0] * processes
