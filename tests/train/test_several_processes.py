@@ -1,5 +1,6 @@
 """Two and four processes train what one process trains, with whole weights (DDP) and with sharded ones (FSDP2)."""
 
+import importlib.util
 import json
 import math
 import os
@@ -113,20 +114,30 @@ def test_two_processes_train_what_one_does(tmp_path, model, alone, name):
     assert all(ours != theirs for ours, theirs in zip(*longest, strict=True)), longest
 
 
+def launch_really(name, processes, script, *arguments, **environment):
+    """Go through `accelerate launch` itself."""
+    command = [sys.executable, "-m", "accelerate.commands.launch", "--config_file", ACCELERATE / f"{name}.yaml"]
+    command += ["--num_processes", str(processes), "--main_process_port", "0", ROOT / "tests/train" / script]
+    paths = [str(ROOT), str(ROOT / "tests/train"), *filter(None, [os.environ.get("PYTHONPATH")])]
+    environment |= {"OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(paths)}
+    done = subprocess.run([*command, *arguments], env=os.environ | environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-3000:]
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["ddp", "fsdp2"])
 def test_four_processes_of_the_real_launcher_train_what_one_does(tmp_path, model, alone, name):
     config = write_config(tmp_path, model=model, **VALUES, **shared_by(4))
-    launcher = [sys.executable, "-m", "accelerate.commands.launch", "--config_file", ACCELERATE / f"{name}.yaml"]
-    script = [ROOT / "tests/train/resuming.py", "--config", config, "--name", "run"]
-    environment = {"ACCELERATE_USE_CPU": "1", "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
-    done = subprocess.run(
-        [*launcher, "--num_processes", "4", "--main_process_port", "0", *script],
-        env=os.environ | environment,
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
+    launch_really(name, 4, "resuming.py", "--config", config, "--name", "run", ACCELERATE_USE_CPU="1")
+    assert_trained_the_same(tmp_path / "run", alone)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(importlib.util.find_spec("deepspeed") is None, reason="deepspeed is not installed")
+@pytest.mark.parametrize("name", ["zero2", "zero3"])
+def test_so_does_deepspeed(tmp_path, model, alone, name):
+    config = write_config(tmp_path, model=model, **VALUES | {"use_cpu": False, "bf16": False}, **shared_by(2))
+    launch_really(name, 2, "deepspeed_on_cpu.py", "--config", config, "--name", "run")
     assert_trained_the_same(tmp_path / "run", alone)
 
 
