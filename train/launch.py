@@ -202,10 +202,20 @@ def unpartitioned() -> Iterator[None]:
 
 
 def take_deepspeed(training: GRPOConfig) -> None:
-    """Make DeepSpeed's settings those of `training`: whoever made some last, another trainer say, has left his own."""
-    if training.deepspeed_plugin is not None:
-        AcceleratorState._reset_state()
-        training.deepspeed_plugin.set_deepspeed_weakref()
+    """Make DeepSpeed's settings those of `training`: whoever made some last, another trainer say, has left his own.
+
+    Its checkpoints are then read without unpickling anything but tensors and the classes named here.
+    """
+    if training.deepspeed_plugin is None:
+        return
+    from deepspeed.runtime.fp16.loss_scaler import DynamicLossScaler, LossScaler
+    from deepspeed.runtime.zero.config import ZeroStageEnum
+    from deepspeed.utils.tensor_fragment import fragment_address
+
+    torch.serialization.add_safe_globals([DynamicLossScaler, LossScaler, ZeroStageEnum, fragment_address])
+    os.environ["TORCH_FORCE_WEIGHTS_ONLY_LOAD"] = "1"
+    AcceleratorState._reset_state()
+    training.deepspeed_plugin.set_deepspeed_weakref()
 
 
 def _zero_stage(environment: Mapping[str, str]) -> str:
