@@ -6,15 +6,12 @@ torchrun tells them only how many they are.
 
 import json
 import os
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
 import torch
-from accelerate.state import AcceleratorState
-from transformers.integrations import deepspeed
 from trl import GRPOConfig
 
 from train.config import RunConfig
@@ -188,34 +185,6 @@ def refusal(launch: Launch, run: RunConfig, training: GRPOConfig) -> str | None:
         if launch.kind in conflict.kinds and sampler in conflict.samplers and conflict.when(run, training, launch):
             return conflict.why
     return None
-
-
-@contextmanager
-def unpartitioned() -> Iterator[None]:
-    """Models that are made while this is entered are whole, under ZeRO-3 too, and made by this process alone."""
-    kept = deepspeed._hf_deepspeed_config_weak_ref
-    deepspeed.unset_hf_deepspeed_config()
-    try:
-        yield
-    finally:
-        deepspeed._hf_deepspeed_config_weak_ref = kept
-
-
-def take_deepspeed(training: GRPOConfig) -> None:
-    """Make DeepSpeed's settings those of `training`: whoever made some last, another trainer say, has left his own.
-
-    Its checkpoints are then read without unpickling anything but tensors and the classes named here.
-    """
-    if training.deepspeed_plugin is None:
-        return
-    from deepspeed.runtime.fp16.loss_scaler import DynamicLossScaler, LossScaler
-    from deepspeed.runtime.zero.config import ZeroStageEnum
-    from deepspeed.utils.tensor_fragment import fragment_address
-
-    torch.serialization.add_safe_globals([DynamicLossScaler, LossScaler, ZeroStageEnum, fragment_address])
-    os.environ["TORCH_FORCE_WEIGHTS_ONLY_LOAD"] = "1"
-    AcceleratorState._reset_state()
-    training.deepspeed_plugin.set_deepspeed_weakref()
 
 
 def _zero_stage(environment: Mapping[str, str]) -> str:

@@ -16,7 +16,7 @@ from train.checkpoint_files import fault, step_of
 from train.cold_start import cold_start
 from train.config import RunConfig
 from train.guards import ReportingGuards
-from train.launch import take_deepspeed, unpartitioned
+from train.launch import find_launch
 from train.models import load_model, load_tokenizer
 from train.nonfinite import NonFiniteGuard
 from train.prompts import messages, prompt_ids, stop_ids
@@ -37,6 +37,7 @@ from train.signals import Interrupted, StopSignals, StopWhenAsked
 from train.trackers import TENSORBOARD, check_trackers, log_last, trackers
 from train.trainer import ReasoningTrainer
 from train.trl_vllm import check_vllm
+from train.zero import take_deepspeed, unpartitioned
 
 
 def prepare(run: RunConfig, training: GRPOConfig) -> BaseFileLock:
@@ -56,7 +57,7 @@ def prepare(run: RunConfig, training: GRPOConfig) -> BaseFileLock:
     if run.backend == "engine":
         RolloutEngine(model)  # refuses, by name, a model that it cannot run
     lora_share = 0.1 if run.lora_rank else 1.0  # adapters are a small part of the weights; this is on the safe side
-    check_disk(Path(run.runs_dir), int(checkpoint_bytes(model) * lora_share))
+    check_disk(Path(run.runs_dir), int(checkpoint_bytes(model, find_launch().kind) * lora_share))
     held = lock(run)
     make_folder(run, training)
     return held

@@ -133,10 +133,13 @@ def check_disk(folder: Path, checkpoint_bytes: int) -> None:
         )
 
 
-def checkpoint_bytes(model: torch.nn.Module) -> int:
-    """Bytes of one checkpoint: what is saved of the weights, and AdamW's two moments of what is trained."""
+def checkpoint_bytes(model: torch.nn.Module, launch: str) -> int:
+    """Bytes of one checkpoint: what is saved of the weights, and AdamW's two moments of what is trained.
+
+    FSDP and DeepSpeed, if that is the kind of `launch`, keep the weights a second time, for themselves.
+    """
     trained = sum(p.numel() * p.element_size() for p in model.parameters() if p.requires_grad)
-    return 3 * trained
+    return (3 if launch in ("one process", "DDP") else 4) * trained
 
 
 def last_checkpoint(folder: Path) -> Path | None:
