@@ -29,8 +29,7 @@ setup-dev: $(VENV)/.installed-dev  ## what the tests need as well
 quickstart: setup  ## train the small model on both tasks, evaluate, write the report (15 minutes on 2 cores)
 	ACCELERATE_USE_CPU=1 OMP_NUM_THREADS=1 $(BIN)/torchrun --standalone --nproc_per_node 2 -m train \
 		--config configs/quickstart.yaml --name $(RUN) --seed $(SEED) $(ARGS)
-	$(BIN)/python scripts/evaluate.py --run runs/$(RUN)
-	$(BIN)/python scripts/report.py runs/$(RUN)
+	$(BIN)/python scripts/claims.py --run runs/$(RUN)
 
 test: setup-dev  ## the test suite (under 10 minutes on 2 cores)
 	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -n auto -m "not slow and not gpu"

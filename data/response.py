@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 OPEN, CLOSE = "<think>", "</think>"
-MAX_ANSWER_CHARACTERS = 2_000
+MAX_ANSWER_CHARACTERS = 16_000  # a solution in words, or a program; each task bounds its own further
 
 
 @dataclass(frozen=True, slots=True)

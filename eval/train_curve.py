@@ -1,6 +1,7 @@
 """The train-compute curve: what every checkpoint of a run can do, against what the run had spent by then."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from eval.estimators import paired_difference, trend
+from eval.estimators import Sums, paired_difference, trend
 from eval.measures import Row, as_json, compare, measure
 from eval.samples import correct_by_problem
 
@@ -58,10 +59,14 @@ def train_curve(checkpoints: list[tuple[str, list[Row]]], spent: list[Compute]) 
         | {key: value for key, value in as_json(measure(rows)).items() if key in SHOWN}
         for (name, rows), at in zip(checkpoints, spent, strict=True)
     ]
-    accuracies = [correct_by_problem(rows) for _, rows in checkpoints]
     first, last = checkpoints[0][1], checkpoints[-1][1]
-    tests = {"rise": trend(accuracies), "difference": paired_difference(accuracies[0], accuracies[-1])}
-    return {"points": points, **as_json(tests), "changes": as_json(compare(first, last))}
+    tests = rise_and_difference([correct_by_problem(rows) for _, rows in checkpoints])
+    return {"points": points, **tests, "changes": as_json(compare(first, last))}
+
+
+def rise_and_difference(accuracies: Sequence[Sums]) -> dict[str, Any]:
+    """What the curve's claim is judged by (see `train_curve`), from right samples and samples of each problem."""
+    return as_json({"rise": trend(accuracies), "difference": paired_difference(accuracies[0], accuracies[-1])})
 
 
 def _tokens_trained(path: Path) -> dict[int, int]:

@@ -121,7 +121,9 @@ def cold_start(
 
 def judgement_ids(tokenizer: PreTrainedTokenizerBase, run: RunConfig) -> list[int]:
     """Ids of the tasks' judgement words, with and without the space before them, where they are single tokens."""
-    words = {space + word for part in run.parts for word in get_task(part.task).JUDGEMENTS for space in ("", " ")}
+    words = {
+        space + word for part in run.demonstrated for word in get_task(part.task).judgements for space in ("", " ")
+    }
     encoded = [tokenizer.encode(word, add_special_tokens=False) for word in words]
     return sorted({ids[0] for ids in encoded if len(ids) == 1})
 
@@ -130,7 +132,7 @@ def demonstration_dataset(tokenizer: PreTrainedTokenizerBase, run: RunConfig, co
     """`count` demonstrations as token ids: the prompt as RL will ask it, the completion, and the end token."""
     opened = opens_thinking(tokenizer)
     rows = []
-    for problem, completion in demonstrations(run.parts, count, run.split_seed, order=seed):
+    for problem, completion in demonstrations(run.demonstrated, count, run.split_seed, order=seed):
         prompt = prompt_ids(tokenizer, messages(problem, run.system_prompt))
         text = completion.removeprefix("<think>") if opened else completion
         answer = [*tokenizer.encode(text, add_special_tokens=False), tokenizer.eos_token_id]

@@ -12,6 +12,7 @@ import yaml
 from trl import GRPOConfig, TrlParser
 
 from data.mixture import Part, load_mixture
+from data.tasks import get_task
 from train.scratch import check_scratch
 
 BACKENDS = ("engine", "generate", "vllm")
@@ -85,12 +86,25 @@ class RunConfig:
         default=8_000, metadata={"help": "Problems drawn for RL; passed over again when used up."}
     )
     validation_problems: int = field(default=64, metadata={"help": "Held-out problems for the curve during training."})
+    contamination: str = field(
+        default="report",
+        metadata={
+            "help": "Held-out problems that overlap with training ones (data/contamination.py): `report` says how "
+            "many, `refuse` stops before any work, `off` does not look."
+        },
+    )
     system_prompt: str = field(
         default="", metadata={"help": "System message before each problem; `task` takes the task's own instructions."}
     )
 
     cold_start_steps: int = field(
         default=0, metadata={"help": "Steps of supervised training on demonstrations before RL; 0 goes straight to RL."}
+    )
+    cold_start_tasks: dict | str | None = field(
+        default=None,
+        metadata={
+            "help": "Mapping as in `tasks`: what the cold start imitates where those have no demonstrations themselves."
+        },
     )
     cold_start_batch_size: int = field(
         default=16, metadata={"help": "Demonstrations in one cold-start step, per process."}
@@ -112,7 +126,7 @@ class RunConfig:
     )
     cache_gib: float | None = field(
         default=None,
-        metadata={"help": "Limit of the engine's key-value cache in GiB; half of the free memory by default."},
+        metadata={"help": "Limit of the engine's memory in GiB, above all its cache; half of what is free by default."},
     )
     guard_fraction: float = field(
         default=0.5,
@@ -127,6 +141,7 @@ class RunConfig:
         """Raise ValueError naming the first value that cannot be, before any work starts."""
         self.tasks = _mapping("tasks", self.tasks)
         self.scratch = _mapping("scratch", self.scratch)
+        self.cold_start_tasks = _mapping("cold_start_tasks", self.cold_start_tasks) or None
         if (
             not isinstance(self.name, str)
             or not self.name
@@ -139,6 +154,8 @@ class RunConfig:
             raise ValueError("--resume and --overwrite exclude each other; give one.")
         if self.backend not in BACKENDS:
             raise ValueError(f"backend is {self.backend!r}; expected one of: {', '.join(BACKENDS)}.")
+        if self.contamination not in ("report", "refuse", "off"):
+            raise ValueError(f"contamination is {self.contamination!r}; expected report, refuse or off.")
         if self.model_dtype not in ("float32", "bfloat16"):
             raise ValueError(f"model_dtype is {self.model_dtype!r}; expected float32 or bfloat16.")
         if self.model == "scratch" and self.lora_rank:
@@ -161,12 +178,17 @@ class RunConfig:
                 raise ValueError(f"{name} is {getattr(self, name)}; expected more than 0.")
         if not 0 <= self.guard_fraction < 1:
             raise ValueError(f"guard_fraction is {self.guard_fraction}; expected 0 (off) to below 1.")
-        self.parts  # noqa: B018 - reads the tasks, so that a wrong one is refused here
+        check_tasks(self)
 
     @property
     def parts(self) -> list[Part]:
         """The mixture of tasks."""
         return load_mixture(self.tasks)  # type: ignore[arg-type]
+
+    @property
+    def demonstrated(self) -> list[Part]:
+        """The mixture of tasks that the cold start imitates."""
+        return load_mixture(self.cold_start_tasks) if self.cold_start_tasks else self.parts  # type: ignore[arg-type]
 
     @property
     def folder(self) -> Path:
@@ -177,6 +199,22 @@ class RunConfig:
     def dtype(self) -> torch.dtype:
         """The type that weights are loaded as."""
         return torch.bfloat16 if self.model_dtype == "bfloat16" else torch.float32
+
+
+def check_tasks(run: RunConfig) -> None:
+    """Refuse tasks that are unknown, ill set, or lack what this run needs of them. Raises ValueError."""
+    for part in run.demonstrated:
+        if run.cold_start_steps and get_task(part.task).demonstrate is None:
+            raise ValueError(
+                f"cold_start_steps is {run.cold_start_steps}, but the task {part.task} has no demonstrations to "
+                "imitate. Set it to 0, or name tasks that have some in cold_start_tasks, such as {arithmetic: {}}."
+            )
+    for task in [get_task(part.task) for part in (*run.parts, *run.demonstrated)]:
+        if run.model == "scratch" and not task.words:
+            raise ValueError(
+                f"model is scratch, but the task {task.name} names no WORDS, and a model from nothing reads no others. "
+                "Take a pre-trained model, such as model: smollm2-135m, or leave that task out."
+            )
 
 
 def parse_config(arguments: Sequence[str] | None = None) -> tuple[RunConfig, GRPOConfig]:

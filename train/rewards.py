@@ -73,7 +73,7 @@ class CorrectnessReward:
         **_: Any,
     ) -> list[float]:
         """Rewards of a batch, one for each completion; its rollouts are written down and its rates logged."""
-        rows = [self._row(ids, Problem.from_json(line)) for ids, line in zip(completion_ids, problem, strict=True)]
+        rows = self._rows(completion_ids, [Problem.from_json(line) for line in problem])
         step = trainer_state.global_step + (split[0] == "train")  # rewards are asked for before the step is counted
         for row in rows:
             row |= {"step": step, "split": split[0]}
@@ -88,10 +88,13 @@ class CorrectnessReward:
             log_metric("repetition", repetition(row["completion_ids"]))
         return [row["reward"] for row in rows]
 
-    def _row(self, ids: list[int], problem: Problem) -> dict[str, Any]:
-        truncated = ids[-1] not in self.stop_ids
-        row, _ = judged.judged(problem, ids, self.tokenizer, self.opened, truncated)
-        return row | {"completion_ids": ids, "reward": float(row["correct"])}
+    def _rows(self, completions: list[list[int]], problems: list[Problem]) -> list[dict[str, Any]]:
+        truncated = [ids[-1] not in self.stop_ids for ids in completions]
+        found = judged.judged(problems, completions, self.tokenizer, self.opened, truncated)
+        return [
+            row | {"completion_ids": ids, "reward": float(row["correct"])}
+            for (row, _), ids in zip(found, completions, strict=True)
+        ]
 
 
 def repetition(ids: list[int], n: int = 4) -> float:

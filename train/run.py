@@ -9,7 +9,9 @@ from peft import LoraConfig
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, PrinterCallback, set_seed
 from trl import GRPOConfig
 
-from data.mixture import Split, draw_problems
+from data.contamination import overlaps
+from data.mixture import Split, draw_problems, held_out
+from data.tasks import get_task
 from train import scratch
 from train.callbacks import CollapseGuard, MetricsFile, ProgressBar, say
 from train.checkpoint_files import fault, step_of
@@ -39,6 +41,8 @@ from train.trainer import ReasoningTrainer
 from train.trl_vllm import check_vllm
 from train.zero import take_deepspeed, unpartitioned
 
+TEST_PROBLEMS = 100  # of each procedural task, held against the training problems; of fixed sets it is all
+
 
 def prepare(run: RunConfig, training: GRPOConfig) -> BaseFileLock:
     """Check all that can go wrong before any work, then make the run folder. Raises ValueError with one clear line.
@@ -58,16 +62,53 @@ def prepare(run: RunConfig, training: GRPOConfig) -> BaseFileLock:
         RolloutEngine(model)  # refuses, by name, a model that it cannot run
     lora_share = 0.1 if run.lora_rank else 1.0  # adapters are a small part of the weights; this is on the safe side
     check_disk(Path(run.runs_dir), int(checkpoint_bytes(model, find_launch().kind) * lora_share))
+    contamination = check_contamination(run, training.seed) if not run.resume else None
     held = lock(run)
-    make_folder(run, training)
+    make_folder(run, training, contamination)
     return held
+
+
+def check_contamination(run: RunConfig, seed: int) -> dict[str, Any] | None:
+    """Say how far the run's held-out problems overlap with those that it trains on; None where it is not to look.
+
+    Raises ValueError with the worst pair where there are some, and the run is to refuse them.
+    """
+    if run.contamination == "off":
+        return None
+    trained = draw_problems(run.parts, "train", run.train_problems, run.split_seed, order=seed)
+    sets = {
+        "validation": draw_problems(run.parts, "validation", run.validation_problems, run.split_seed),
+        "test": held_out(run.parts, "test", run.split_seed, TEST_PROBLEMS),
+    }
+    procedural = [part.task for part in run.parts if get_task(part.task).draw]
+    found = {name: overlaps(trained, problems, procedural) for name, problems in sets.items()}
+    counts = ", ".join(f"{len(found[name])} of {len(problems):,} {name}" for name, problems in sets.items())
+    say(f"Contamination: {counts} problems overlap with the {len(trained):,} training problems.")
+    worst = max((pair for pairs in found.values() for pair in pairs), key=lambda pair: pair.share, default=None)
+    if worst and run.contamination == "refuse":
+        raise ValueError(
+            f"contamination is refuse, and held-out problems overlap with training ones ({counts}). The worst, by "
+            f"{worst.share:.0%}, is {worst.held_out.prompt[:200]!r} of {worst.held_out.task}, beside the training "
+            f"problem {worst.trained.prompt[:200]!r} of {worst.trained.task}. Leave one of the sources out, or set "
+            "contamination: report."
+        )
+    return {
+        name: {"problems": len(sets[name]), "overlapping": [pair.as_json() for pair in pairs]}
+        for name, pairs in found.items()
+    }
 
 
 def check_lengths(
     run: RunConfig, training: GRPOConfig, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase
 ) -> None:
-    """Refuse completions that would run past the model's context. Raises ValueError."""
+    """Refuse prompts that a model from scratch cannot read, and completions past the context. Raises ValueError."""
     problems = draw_problems(run.parts, "train", min(200, run.train_problems), run.split_seed)
+    for problem in problems:
+        if run.model == "scratch" and tokenizer.unk_token_id in tokenizer.encode(problem.prompt):
+            raise ValueError(
+                f"A model from scratch cannot read the prompt {problem.prompt!r} of {problem.task}: it knows numbers, "
+                "signs and the WORDS of its tasks. Add the words there, or take a pre-trained model."
+            )
     longest = max(len(prompt_ids(tokenizer, messages(problem, run.system_prompt))) for problem in problems)
     context = model.config.get_text_config().max_position_embeddings
     if longest + training.max_completion_length > context:
@@ -81,7 +122,9 @@ def start_model(run: RunConfig, seed: int) -> tuple[PreTrainedModel, PreTrainedT
     """The model and tokenizer that the run starts from."""
     if run.model == "scratch":
         set_seed(seed)
-        tokenizer = scratch.build_tokenizer()
+        tokenizer = scratch.build_tokenizer(
+            word for part in (*run.parts, *run.demonstrated) for word in get_task(part.task).words
+        )
         with unpartitioned():
             return scratch.build_model(run.scratch, tokenizer), tokenizer  # type: ignore[arg-type]
     return load_model(run.model, dtype=run.dtype, is_trainable=True), load_tokenizer(run.model)

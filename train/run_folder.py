@@ -2,6 +2,7 @@
 
 runs/NAME/config.yaml        the resolved configuration; `--config` reads it back
 runs/NAME/environment.json   versions, git commit, hardware, seed
+runs/NAME/contamination.json how far held-out problems overlap with training ones
 runs/NAME/metrics.jsonl      one line a logged step
 runs/NAME/rollouts.parquet/  one part a step and process; read the folder as one table
 runs/NAME/tensorboard/       curves; those of the cold start in a folder of their own below
@@ -17,6 +18,7 @@ import sys
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Any
 
 import filelock
 import torch
@@ -30,8 +32,8 @@ PACKAGES = ("rethink", "torch", "transformers", "trl", "accelerate", "peft", "da
 COLD_START = "cold-start"
 # What may change when a run goes on: how long, what is shown, what is kept. All else would make it another run.
 FREE = (
-    "name", "runs_dir", "max_steps", "num_train_epochs", "guard_fraction", "nonfinite_limit", "disable_tqdm",
-    "report_to", "run_name", "per_device_eval_batch_size", "metric_for_best_model", "greater_is_better",
+    "name", "runs_dir", "contamination", "max_steps", "num_train_epochs", "guard_fraction", "nonfinite_limit",
+    "disable_tqdm", "report_to", "run_name", "per_device_eval_batch_size", "metric_for_best_model", "greater_is_better",
     "load_best_model_at_end",
 )  # fmt: skip
 FREE_PREFIXES = ("logging_", "log_", "save_", "eval_", "hub_", "push_to_hub", "trackio_", "project", "ddp_")
@@ -96,7 +98,7 @@ def lock(run: RunConfig) -> filelock.BaseFileLock:
     return held
 
 
-def make_folder(run: RunConfig, training: GRPOConfig) -> None:
+def make_folder(run: RunConfig, training: GRPOConfig, contamination: dict[str, Any] | None = None) -> None:
     """Make the run folder and record the run in it; a run that is resumed has its configuration written anew.
 
     The folder appears whole, by renaming: one without its records could be neither resumed nor started over.
@@ -114,6 +116,8 @@ def make_folder(run: RunConfig, training: GRPOConfig) -> None:
         (fresh / "checkpoints").mkdir(parents=True)
         save_config(run, training, fresh / "config.yaml")
         write_environment(fresh / "environment.json", training.seed)
+        if contamination is not None:
+            (fresh / "contamination.json").write_text(json.dumps(contamination, indent=2, ensure_ascii=False) + "\n")
         if run.overwrite and run.folder.exists():
             run.folder.rename(old)
         fresh.rename(run.folder)

@@ -12,6 +12,7 @@ from markupsafe import Markup
 
 from eval import table
 from eval.claims import SMALLEST, judge_claims
+from eval.measures import SAID
 from eval.report import plots, series
 from eval.report.examples import choose
 from eval.report.explorer import pack
@@ -24,7 +25,14 @@ from eval.report.words import facts, remarks, verdict
 HERE = Path(__file__).parent
 MEASURES = (
     *("accuracy", "greedy_accuracy", "first_attempt_accuracy", "incorrect_to_correct", "correct_to_incorrect"),
-    *("step_accuracy", "repair_rate", "thinking_tokens", "answer_tokens", "truncated"),
+    *(
+        "step_accuracy",
+        "repair_rate",
+        *(f"says_{name}" for name in SAID),
+        "thinking_tokens",
+        "answer_tokens",
+        "truncated",
+    ),
 )
 Titled = list[tuple[str, Plot]]
 HEADLINES = ("accuracy", "incorrect_to_correct", "repair_rate", "thinking_tokens")
@@ -113,7 +121,10 @@ def headlines(results: Row) -> list[tuple[str, Row | None, Row | None, Row | Non
     """The figures to see first: measure, before, after, difference."""
     before, after = results["checkpoints"][0]["measures"], results["checkpoints"][-1]["measures"]
     change = results["pairs"][-1]["measures"]
-    return [(name, before.get(name), after.get(name), change.get(name)) for name in HEADLINES]
+    return [
+        (name, before.get(name), after.get(name), change.get(name))
+        for name in table.given(HEADLINES, [before, after, change])
+    ]
 
 
 def _curves(run: Run) -> Titled:
