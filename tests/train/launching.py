@@ -13,6 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from accelerate.commands.launch import _validate_launch_command, launch_command_parser
+from accelerate.state import AcceleratorState
 from accelerate.utils.launch import prepare_multi_gpu_env
 
 ROOT = Path(__file__).parents[2]
@@ -50,6 +51,7 @@ def in_processes(count: int, environment: dict[str, str], work: Callable[[], int
             try:
                 numbers = {"RANK": rank, "WORLD_SIZE": count}
                 numbers |= {"LOCAL_RANK": rank % (count // nodes), "LOCAL_WORLD_SIZE": count // nodes}
+                AcceleratorState._reset_state(reset_partial_state=True)  # what the tests before have left
                 os.environ.update(environment | shared | {name: str(number) for name, number in numbers.items()})
                 code = work()
             except BaseException:
