@@ -22,10 +22,9 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any, Literal
 
-import yaml
-
 from eval.estimators import Estimate, wilson
 from eval.seeds import across_seeds
+from train.untrusted import read_yaml
 
 Verdict = Literal["supported", "not supported", "inconclusive"]
 
@@ -236,9 +235,9 @@ def _at(found: Any, keys: Sequence[str]) -> Estimate | None:
 
 def _config(run: Path) -> dict[str, Any]:
     try:
-        return dict(yaml.safe_load((run / "config.yaml").read_text()))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError, TypeError, ValueError) as error:
-        raise ValueError(f"{run} is no run folder: its config.yaml cannot be read ({type(error).__name__}).") from None
+        return dict(read_yaml(run / "config.yaml"))
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{run} is no run folder: its config.yaml cannot be read ({error}).") from None
 
 
 def _words(runs: Sequence[Path]) -> list[str]:

@@ -4,12 +4,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 
-import yaml
-
 from data.mixture import Part, Split, draw_problems, load_mixture
 from data.problem import Problem
 from train.models import is_complete_checkpoint
 from train.run_folder import COLD_START, last_checkpoint
+from train.untrusted import read_yaml
 
 MAX_NEW_TOKENS = 512  # of a completion, where the config does not say
 
@@ -26,10 +25,7 @@ class Source:
 
 def read_source(path: Path) -> Source:
     """Read tasks, splits and prompt from a run's `config.yaml` or any training config. Raises ValueError."""
-    try:
-        config = yaml.safe_load(path.read_text())
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ValueError(f"The config {path} cannot be read: {' '.join(str(error).split())}") from None
+    config = read_yaml(path)
     if not isinstance(config, dict) or "tasks" not in config:
         raise ValueError(f"The config {path} has no `tasks`; give one that `train` takes.")
     return Source(
@@ -83,7 +79,7 @@ def checkpoints_of(run: Path, *, start: bool = False) -> list[str]:
             f"{run} is no run folder with a checkpoint; expected config.yaml and checkpoints/checkpoint-N."
         )
     cold = run / "checkpoints" / COLD_START
-    model = str(yaml.safe_load(config.read_text())["model"])
+    model = str(read_yaml(config)["model"])
     if model == "scratch":
         return [str(cold), str(last)] if cold.is_dir() else [str(last)]
     return [model if start or not cold.is_dir() else str(cold), str(last)]

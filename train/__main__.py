@@ -110,6 +110,10 @@ def outcome(run: RunConfig, training: GRPOConfig) -> tuple[int, str | None, bool
         if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
             raise
         return 5, f"error: {error}. The last checkpoint is whole; free some space, then --resume.", True
+    except Exception as error:
+        if "Weights only load failed" not in str(error):
+            raise
+        return 5, "error: the checkpoint is not as `train` writes it: it holds code, which was not run.", True
 
 
 if __name__ == "__main__":

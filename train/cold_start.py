@@ -10,13 +10,13 @@ from trl import GRPOConfig, SFTConfig, SFTTrainer
 
 from data.mixture import demonstrations
 from data.tasks import get_task
-from train.callbacks import MetricsFile, ProgressBar, say
+from train.callbacks import MetricsFile, ProgressBar, StopWhenAsked, say
 from train.checkpoint_files import UNFINISHED, publish, step_of
 from train.config import RunConfig, world_size
 from train.prompts import messages, opens_thinking, prompt_ids
 from train.resume import ResumableTrainer, resume_point
 from train.run_folder import COLD_START, truncate_metrics
-from train.signals import Interrupted, StopWhenAsked
+from train.signals import Interrupted
 from train.trackers import TENSORBOARD, log_last
 
 

@@ -1,7 +1,9 @@
 """A run's configuration: one YAML file and the command line, every option of TRL's GRPOConfig included."""
 
 import json
+import math
 import os
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,7 +16,9 @@ from trl import GRPOConfig, TrlParser
 from data.mixture import Part, load_mixture
 from data.tasks import get_task
 from train.scratch import check_scratch
+from train.untrusted import read_yaml
 
+MAX_NAME = 200  # characters; file systems take 255 bytes, and lock and scratch files add to it
 BACKENDS = ("engine", "generate", "vllm")
 
 # Where our defaults differ from TRL's. One update a batch, centred advantages, a fixed length normaliser and no
@@ -128,6 +132,34 @@ class RunConfig:
         default=None,
         metadata={"help": "Limit of the engine's memory in GiB, above all its cache; half of what is free by default."},
     )
+    keep_last: int = field(
+        default=0, metadata={"help": "Keep this many of the newest checkpoints, and delete older ones; 0 keeps all."}
+    )
+    keep_best: int = field(
+        default=0,
+        metadata={"help": "With keep_last: keep this many more, those of the best validation accuracy at their step."},
+    )
+    dynamic_sampling: bool = field(
+        default=False,
+        metadata={
+            "help": "Ask first what the model solves sometimes, and within the step replace groups whose samples all "
+            "got the same reward."
+        },
+    )
+    screening_samples: int = field(
+        default=0,
+        metadata={
+            "help": "With dynamic_sampling: draw this many samples of a group first, the rest only if those differ; "
+            "0 draws whole groups. Saves tokens where few groups are useful, and takes more calls of the back end."
+        },
+    )
+    oversample: float = field(
+        default=2.0,
+        metadata={
+            "help": "With dynamic_sampling: a step samples at most this many times the rollouts that it trains on; 1 "
+            "replaces nothing."
+        },
+    )
     guard_fraction: float = field(
         default=0.5,
         metadata={"help": "Stop when the mean reward of 8 steps falls below this share of its best; 0 never stops."},
@@ -148,6 +180,8 @@ class RunConfig:
             or self.name in (".", "..")
             or "/" in self.name
             or "\\" in self.name
+            or not self.name.isprintable()
+            or len(self.name) > MAX_NAME
         ):
             raise ValueError(f"name is {self.name!r}; expected a folder name, such as --name my-run.")
         if self.resume and self.overwrite:
@@ -164,7 +198,7 @@ class RunConfig:
             check_scratch(self.scratch)
         elif self.scratch:
             raise ValueError(f"scratch is set, but model is {self.model!r}; leave one out.")
-        for name in ("cold_start_steps", "lora_rank", "validation_problems"):
+        for name in ("cold_start_steps", "lora_rank", "validation_problems", "keep_last", "keep_best"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} is {getattr(self, name)}; expected 0 or more.")
         for name in (
@@ -176,6 +210,13 @@ class RunConfig:
         ):
             if getattr(self, name) <= 0:
                 raise ValueError(f"{name} is {getattr(self, name)}; expected more than 0.")
+        if self.screening_samples < 0 or self.screening_samples == 1:
+            raise ValueError(
+                f"screening_samples is {self.screening_samples}; expected 0 (whole groups) or at least the 2 that can "
+                "differ."
+            )
+        if not 1 <= self.oversample < math.inf:
+            raise ValueError(f"oversample is {self.oversample}; expected 1 (replace nothing) or more, such as 2.")
         if not 0 <= self.guard_fraction < 1:
             raise ValueError(f"guard_fraction is {self.guard_fraction}; expected 0 (off) to below 1.")
         check_tasks(self)
@@ -224,17 +265,13 @@ def parse_config(arguments: Sequence[str] | None = None) -> tuple[RunConfig, GRP
     """
     parser = TrlParser([RunConfig, GRPOConfig], prog="accelerate launch -m train", allow_abbrev=False)
     parser.set_defaults_with_config(**RL_DEFAULTS)
-    given = list(arguments) if arguments is not None else None
+    given = list(arguments) if arguments is not None else sys.argv[1:]
+    if "--config" in given[:-1]:
+        check_file(Path(given[given.index("--config") + 1]))
     try:
         run, training = parser.parse_args_and_config(given)
     except ImportError as error:
         raise ValueError(f"An option asks for a package that is not installed: {_first_line(error)}") from None
-    except FileNotFoundError as error:
-        raise ValueError(
-            f"Config file {error.filename} does not exist; --config takes the path of a YAML file."
-        ) from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise ValueError(f"The config file cannot be read: {error}.") from None
     except ValueError as error:
         if not any(words in str(error) for words in ("assigned backend", "Default process group")):
             raise
@@ -242,29 +279,48 @@ def parse_config(arguments: Sequence[str] | None = None) -> tuple[RunConfig, GRP
         raise ValueError(f"ddp_backend does not go together with this launch ({error}); leave it out.") from None
     except TypeError as error:
         raise ValueError(f"A value in the configuration has the wrong type: {error}.") from None
-    except yaml.YAMLError as error:
-        raise ValueError(f"The config file is not valid YAML: {' '.join(str(error).split())}") from None
     if training.use_vllm:
         raise ValueError("use_vllm is set by the back end; leave it out and set backend: vllm.")
     training.use_vllm = run.backend == "vllm"
     if training.use_cpu:  # which is no faster in bf16
         training.bf16, training.mixed_precision = False, "no"
     training.output_dir = str(run.folder / "checkpoints")
-    # A batch larger than its share of the validation problems would be filled up with copies of them.
-    share = max(1, -(-run.validation_problems // world_size()))
+    # A batch larger than its share of the validation rollouts would be filled up with copies of them.
+    share = max(1, -(-run.validation_problems // world_size())) * (training.num_generations_eval or 1)
     training.per_device_eval_batch_size = min(training.per_device_eval_batch_size, share)
-    check_options(training)
+    check_options(run, training)
     check_groups(training)
     return run, training
 
 
-def check_options(training: GRPOConfig) -> None:
+def check_file(path: Path) -> None:
+    """Refuse a config file that TRL's parser, which reads it next, would choke on, or obey too well."""
+    if not path.exists():
+        raise ValueError(f"Config file {path} does not exist; --config takes the path of a YAML file.")
+    content = read_yaml(path)
+    if isinstance(content, dict) and "env" in content:
+        raise ValueError(f"{path} sets environment variables with `env`; leave it out, and set them where you launch.")
+
+
+def check_options(run: RunConfig, training: GRPOConfig) -> None:
     """Refuse options of TRL that would be ignored here, and values that TRL would find wrong only after hours."""
     for name, default in REFUSED.items():
         if getattr(training, name) not in (default, None):
             raise ValueError(f"{name} is {getattr(training, name)!r}, which Rethink would ignore; leave it out.")
     if training.loss_type not in LOSSES:
         raise ValueError(f"loss_type is {training.loss_type!r}; expected one of: {', '.join(LOSSES)}.")
+    if run.keep_last and training.save_total_limit:
+        raise ValueError("keep_last and save_total_limit both say which checkpoints stay; leave save_total_limit out.")
+    if run.keep_best and not (run.keep_last and training.eval_strategy == "steps" and run.validation_problems):
+        raise ValueError(
+            f"keep_best is {run.keep_best}, which needs keep_last, and validation at the saved steps: eval_strategy: "
+            "steps, and eval_steps that divides save_steps."
+        )
+    if run.keep_best and training.save_steps % (training.eval_steps or training.logging_steps):
+        raise ValueError(
+            f"keep_best is {run.keep_best}, but eval_steps, {training.eval_steps}, does not divide save_steps, "
+            f"{training.save_steps}: most checkpoints would never be validated."
+        )
     if training.temperature <= 0:
         raise ValueError(f"temperature is {training.temperature}; RL samples, so it must be above 0.")
     if training.steps_per_generation < training.gradient_accumulation_steps:

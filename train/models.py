@@ -3,7 +3,6 @@
 Weights come from safetensors only, so nothing is unpickled, and no code from a checkpoint is run.
 """
 
-import json
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,12 +13,13 @@ import torch
 from huggingface_hub import HfApi, try_to_load_from_cache
 from huggingface_hub.errors import HFValidationError
 from peft import PeftModel
-from safetensors import SafetensorError
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from train import smollm2
+from train.untrusted import MAX_JSON_BYTES, read_json
 
 ADAPTER = "adapter_config.json"
+MOST_LAYERS = 1_000
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "spiece.model", "vocab.json", "vocab.txt", "tekken.json")
 
 
@@ -73,7 +73,7 @@ def load_model(
             use_safetensors=True,
             output_loading_info=True,
         )
-    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
+    except Exception as error:  # transformers raises whatever comes of a file that is damaged, or made to harm
         raise ModelError(f"the model of {name} could not be loaded ({_reason(error)}).") from error
     if missing := sorted(info["missing_keys"]):  # transformers would leave these at random values, with a warning
         raise ModelError(
@@ -100,6 +100,10 @@ def load_tokenizer(name: str, *, revision: str | None = None) -> PreTrainedToken
         raise ModelError(f"the tokenizer of {name} has no end-of-sequence token; set eos_token in its config.")
     if not tokenizer.chat_template:
         raise ModelError(f"the tokenizer of {name} has no chat template; take an instruct model, or set chat_template.")
+    try:
+        tokenizer.apply_chat_template([{"role": "user", "content": "?"}], add_generation_prompt=True, tokenize=False)
+    except Exception as error:  # a template is a program, though a sandboxed one
+        raise ModelError(f"the chat template of {name} does not work ({_reason(error)}).") from error
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
     return tokenizer
@@ -123,7 +127,7 @@ def merged_checkpoint(name: str, model: PreTrainedModel | PeftModel) -> Iterator
 def _load_adapter(folder: Path, dtype: torch.dtype, is_trainable: bool) -> PeftModel:
     """The base model that the adapter in `folder` names, with the adapter applied."""
     try:
-        config = json.loads((folder / ADAPTER).read_text())
+        config = read_json(folder / ADAPTER)
         base_name, revision = config["base_model_name_or_path"], config.get("revision")
         base = Path(base_name)
         if base.name == smollm2.NAME and base.is_absolute() and not base.exists():  # in another machine's cache
@@ -136,7 +140,7 @@ def _load_adapter(folder: Path, dtype: torch.dtype, is_trainable: bool) -> PeftM
         raise ModelError(f"the base model of the adapter {folder} could not be loaded: {error}") from error
     try:
         return PeftModel.from_pretrained(model, folder, is_trainable=is_trainable)
-    except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
+    except Exception as error:  # as above
         raise ModelError(f"the adapter of {folder} could not be loaded ({_reason(error)}).") from error
 
 
@@ -150,18 +154,32 @@ def _check_checkpoint(path: Path) -> None:
         stem = "model"
     else:
         raise ModelError(f"{path} is no checkpoint: no config.json nor {ADAPTER} in it ({_contents(path)}).")
+    if large := next((file for file in path.glob("*.json") if file.stat().st_size > MAX_JSON_BYTES), None):
+        raise ModelError(f"{large} has more than {MAX_JSON_BYTES:,} bytes, and is not read.")
+    _check_layers(path / "config.json")
     index = path / f"{stem}.safetensors.index.json"
     try:
-        files = (
-            set(json.loads(index.read_text())["weight_map"].values()) if index.is_file() else {f"{stem}.safetensors"}
-        )
-    except (OSError, ValueError, KeyError, AttributeError) as error:
+        files = set(read_json(index)["weight_map"].values()) if index.is_file() else {f"{stem}.safetensors"}
+        if outside := [file for file in files if Path(file).name != file]:
+            raise ValueError(f"it names {outside[0]}, which is no file beside it")
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ModelError(f"{index} is damaged: {error}.") from error
     if missing := sorted(file for file in files if not (path / file).is_file()):
         raise ModelError(
             f"{path} is no complete checkpoint: {missing[0]} is missing ({_contents(path)}). Only safetensors are "
             f"read, never pickled weights."
         )
+
+
+def _check_layers(config: Path) -> None:
+    """Refuse a configuration that would have transformers build layers until the memory is full."""
+    try:
+        values = read_json(config) if config.is_file() else {}
+        layers = [part.get("num_hidden_layers") for part in (values, values.get("text_config") or {})]
+    except (ValueError, AttributeError):
+        return  # transformers will say what is wrong with it
+    if absurd := next((count for count in layers if isinstance(count, int) and count > MOST_LAYERS), None):
+        raise ModelError(f"{config} asks for {absurd:,} layers; expected at most {MOST_LAYERS:,}.")
 
 
 def _contents(folder: Path) -> str:

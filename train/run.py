@@ -13,11 +13,13 @@ from data.contamination import overlaps
 from data.mixture import Split, draw_problems, held_out
 from data.tasks import get_task
 from train import scratch
-from train.callbacks import CollapseGuard, MetricsFile, ProgressBar, say
+from train.callbacks import CollapseGuard, MetricsFile, ProgressBar, StopWhenAsked, say
 from train.checkpoint_files import fault, step_of
 from train.cold_start import cold_start
 from train.config import RunConfig
+from train.dynamic_sampling import DynamicSampling
 from train.guards import ReportingGuards
+from train.keep import KeepCheckpoints
 from train.launch import find_launch
 from train.models import load_model, load_tokenizer
 from train.nonfinite import NonFiniteGuard
@@ -29,13 +31,13 @@ from train.run_folder import (
     COLD_START,
     check_disk,
     checkpoint_bytes,
-    lock,
     make_folder,
     refuse_changes,
     refuse_existing,
     truncate_metrics,
 )
-from train.signals import Interrupted, StopSignals, StopWhenAsked
+from train.run_lock import lock
+from train.signals import Interrupted, StopSignals
 from train.trackers import TENSORBOARD, check_trackers, log_last, trackers
 from train.trainer import ReasoningTrainer
 from train.trl_vllm import check_vllm
@@ -58,12 +60,14 @@ def prepare(run: RunConfig, training: GRPOConfig) -> BaseFileLock:
     with unpartitioned():
         model, tokenizer = start_model(run, training.seed)
     check_lengths(run, training, model, tokenizer)
+    if run.dynamic_sampling:
+        check_choice(run, training)
     if run.backend == "engine":
         RolloutEngine(model)  # refuses, by name, a model that it cannot run
     lora_share = 0.1 if run.lora_rank else 1.0  # adapters are a small part of the weights; this is on the safe side
     check_disk(Path(run.runs_dir), int(checkpoint_bytes(model, find_launch().kind) * lora_share))
     contamination = check_contamination(run, training.seed) if not run.resume else None
-    held = lock(run)
+    held = lock(run.folder)
     make_folder(run, training, contamination)
     return held
 
@@ -115,6 +119,18 @@ def check_lengths(
         raise ValueError(
             f"max_completion_length is {training.max_completion_length} and prompts take up to {longest} tokens, more "
             f"together than the model's context of {context}; ask for at most {context - longest}."
+        )
+
+
+def check_choice(run: RunConfig, training: GRPOConfig) -> None:
+    """Refuse dynamic sampling where a batch would have to ask a problem twice. Raises ValueError."""
+    wanted = training.generation_batch_size // training.num_generations
+    problems = draw_problems(run.parts, "train", run.train_problems, run.split_seed, order=training.seed)
+    distinct = len({problem.prompt for problem in problems})
+    if distinct < wanted:
+        raise ValueError(
+            f"dynamic_sampling chooses problems, but only {distinct} of them differ, and a step trains on {wanted}; "
+            "raise train_problems, widen the tasks' settings, or leave dynamic_sampling out."
         )
 
 
@@ -170,12 +186,16 @@ def reinforce(
         rollouts.forget_after(step)
         truncate_metrics(metrics, "rl", step)
         say(f"Resuming from {resumed}." if resumed else "No checkpoint was saved yet; reinforcement starts anew.")
+    reward = CorrectnessReward(
+        tokenizer, stop_ids(model, tokenizer), rollouts, mask_truncated=training.mask_truncated_completions
+    )
+    problems = problem_dataset(run, "train", run.train_problems, training.seed)
     training.eval_on_start = training.eval_on_start and resumed is None  # done before the run was cut off
     trainer = ReasoningTrainer(
         model=model,
-        reward_funcs=CorrectnessReward(tokenizer, stop_ids(model, tokenizer), rollouts),
+        reward_funcs=reward,
         args=training,
-        train_dataset=problem_dataset(run, "train", run.train_problems, training.seed),
+        train_dataset=problems,
         eval_dataset=problem_dataset(run, "validation", run.validation_problems, 0)
         if run.validation_problems
         else None,
@@ -184,7 +204,17 @@ def reinforce(
         backend=run.backend,
         cache_gib=run.cache_gib,
         nonfinite=NonFiniteGuard(run.folder / "nonfinite", run.nonfinite_limit),
-        callbacks=[ReportingGuards(), MetricsFile(metrics, "rl"), ProgressBar("reinforcement"), guard, stop],
+        dynamic_sampling=DynamicSampling(problems["problem"], reward, run.screening_samples, run.oversample)
+        if run.dynamic_sampling
+        else None,
+        callbacks=[
+            ReportingGuards(),
+            MetricsFile(metrics, "rl"),
+            ProgressBar("reinforcement"),
+            guard,
+            stop,
+            KeepCheckpoints(run.folder / "checkpoints", run.keep_last, run.keep_best),
+        ],
     )
     trainer.remove_callback(PrinterCallback)
     log_last(trainer, run.folder / TENSORBOARD, step_of(resumed) if resumed else -1)

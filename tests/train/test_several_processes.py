@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 from launching import ACCELERATE, ROOT, in_processes, launch_environment
-from resuming import SMALL, assert_same, in_child, launch, reward_anything, what_was_left, write_config
+from resuming import DYNAMIC, SMALL, assert_same, in_child, launch, reward_anything, what_was_left, write_config
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
 from trl import GRPOTrainer
@@ -39,7 +39,7 @@ SAME = ("loss", "grad_norm", "reward", "accuracy", "thinking_tokens", "num_token
 
 @pytest.fixture(autouse=True)
 def rewarded(monkeypatch):
-    monkeypatch.setattr(CorrectnessReward, "_row", CorrectnessReward._row)  # to be put back
+    monkeypatch.setattr(CorrectnessReward, "judge", CorrectnessReward.judge)  # to be put back
     reward_anything()
 
 
@@ -178,7 +178,7 @@ def test_sharded_weights_train_what_one_process_does(tmp_path, model, values):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("values", [{}, {"lora_rank": 2}], ids=str)
+@pytest.mark.parametrize("values", [{}, {"lora_rank": 2}, DYNAMIC], ids=str)
 def test_a_sharded_run_that_is_resumed_ends_as_one_that_was_not(tmp_path, model, values):
     plain = {"model": model, "cold_start_steps": 0, "eval_strategy": "no", "save_steps": 2, "max_steps": 4}
     config = write_config(tmp_path, **VALUES | plain | values | shared_by(2))
