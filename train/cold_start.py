@@ -17,6 +17,7 @@ from train.prompts import messages, opens_thinking, prompt_ids
 from train.resume import ResumableTrainer, resume_point
 from train.run_folder import COLD_START, truncate_metrics
 from train.signals import Interrupted
+from train.trackers import TENSORBOARD, log_last
 
 
 class DemonstrationTrainer(ResumableTrainer, SFTTrainer):
@@ -37,7 +38,7 @@ class DemonstrationTrainer(ResumableTrainer, SFTTrainer):
         return_outputs: bool = False,
         num_items_in_batch: torch.Tensor | None = None,
     ) -> torch.Tensor:
-        """Cross-entropy averaged over the completion tokens with their weights."""
+        """Cross-entropy averaged over the completion tokens with their weights, those of all processes together."""
         outputs = model(**inputs, use_cache=False, fused_lm_head=True)
         targets = inputs["labels"][:, 1:]  # (rows, width - 1)
         judged = torch.isin(targets, self.judgement_ids.to(targets.device))  # (rows, width - 1)
@@ -45,7 +46,9 @@ class DemonstrationTrainer(ResumableTrainer, SFTTrainer):
         right = outputs.is_top1[judged].float()
         if len(right):
             self._metrics["train"]["judgement_accuracy"].append(right.mean().item())
-        return -(outputs.log_probs * weights).sum() / weights.sum().clamp(min=1)
+        # The gradients of the processes are averaged, so each divides by the mean of their weights: a mean of means
+        # would count the tokens of a process with shorter demonstrations for more.
+        return -(outputs.log_probs * weights).sum() / self.accelerator.reduce(weights.sum(), "mean").clamp(min=1)
 
 
 def cold_start(
@@ -82,12 +85,13 @@ def cold_start(
         save_strategy="steps",
         save_steps=max(1, run.cold_start_steps // 10),
         save_total_limit=1,
-        report_to="none",
+        report_to=[name for name in training.report_to if name == "tensorboard"],
         log_level=training.log_level,
         disable_tqdm=True,
         seed=training.seed,
         bf16=training.bf16,
         use_cpu=training.use_cpu,
+        ddp_find_unused_parameters=training.ddp_find_unused_parameters,
         gradient_checkpointing=training.gradient_checkpointing,
     )
     count = run.cold_start_steps * run.cold_start_batch_size * world_size()
@@ -102,6 +106,7 @@ def cold_start(
         callbacks=[MetricsFile(metrics, "cold-start"), ProgressBar("cold start"), stop],
     )
     trainer.remove_callback(PrinterCallback)
+    log_last(trainer, run.folder / TENSORBOARD / COLD_START, step_of(resumed) if resumed else -1)
     trainer.train(resume_from_checkpoint=str(resumed) if resumed else None)
     if stop.stopped:
         step = trainer.state.global_step

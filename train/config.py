@@ -38,11 +38,12 @@ RL_DEFAULTS: dict[str, Any] = {
     "logging_steps": 1,
     "save_strategy": "steps",
     "bf16": torch.cuda.is_available() and torch.cuda.is_bf16_supported(),
-    "report_to": "none",
+    "report_to": "tensorboard",
     "log_level": "error",
     "remove_unused_columns": False,
     "disable_tqdm": True,  # our own bar shows what matters in RL
     "vllm_importance_sampling_mode": "token_truncate",  # TRL's masks long completions whole
+    "ddp_find_unused_parameters": False,  # there are none, and to look for them costs a walk of the graph
     "gradient_checkpointing": False,  # a second forward that small models do not need
 }
 # Follow from other options, so a saved configuration leaves them out.
@@ -269,12 +270,20 @@ def parse_config(arguments: Sequence[str] | None = None) -> tuple[RunConfig, GRP
         check_file(Path(given[given.index("--config") + 1]))
     try:
         run, training = parser.parse_args_and_config(given)
+    except ImportError as error:
+        raise ValueError(f"An option asks for a package that is not installed: {_first_line(error)}") from None
+    except ValueError as error:
+        if not any(words in str(error) for words in ("assigned backend", "Default process group")):
+            raise
+        # accelerate's words do not name the option.
+        raise ValueError(f"ddp_backend does not go together with this launch ({error}); leave it out.") from None
     except TypeError as error:
         raise ValueError(f"A value in the configuration has the wrong type: {error}.") from None
     if training.use_vllm:
         raise ValueError("use_vllm is set by the back end; leave it out and set backend: vllm.")
     training.use_vllm = run.backend == "vllm"
-    training.bf16 = training.bf16 and not training.use_cpu  # a CPU is no faster in it
+    if training.use_cpu:  # which is no faster in bf16
+        training.bf16, training.mixed_precision = False, "no"
     training.output_dir = str(run.folder / "checkpoints")
     # A batch larger than its share of the validation rollouts would be filled up with copies of them.
     share = max(1, -(-run.validation_problems // world_size())) * (training.num_generations_eval or 1)
@@ -351,6 +360,10 @@ def save_config(run: RunConfig, training: GRPOConfig, path: Path) -> None:
 def world_size() -> int:
     """Processes in this launch, from the launcher's environment."""
     return int(os.environ.get("WORLD_SIZE", "1"))
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
 def _mapping(name: str, value: Any) -> dict[str, Any]:

@@ -20,6 +20,7 @@ from train.config import RunConfig
 from train.dynamic_sampling import DynamicSampling
 from train.guards import ReportingGuards
 from train.keep import KeepCheckpoints
+from train.launch import find_launch
 from train.models import load_model, load_tokenizer
 from train.nonfinite import NonFiniteGuard
 from train.prompts import messages, prompt_ids, stop_ids
@@ -37,8 +38,10 @@ from train.run_folder import (
 )
 from train.run_lock import lock
 from train.signals import Interrupted, StopSignals
+from train.trackers import TENSORBOARD, check_trackers, log_last, trackers
 from train.trainer import ReasoningTrainer
 from train.trl_vllm import check_vllm
+from train.zero import take_deepspeed, unpartitioned
 
 TEST_PROBLEMS = 100  # of each procedural task, held against the training problems; of fixed sets it is all
 
@@ -48,19 +51,21 @@ def prepare(run: RunConfig, training: GRPOConfig) -> BaseFileLock:
 
     Returns the lock that keeps other processes off the folder.
     """
+    check_trackers(training)
     check_vllm(run, training)
     refuse_existing(run)
     if run.resume:
         refuse_changes(run, training)
     draw_problems(run.parts, "validation", run.validation_problems, run.split_seed)
-    model, tokenizer = start_model(run, training.seed)
+    with unpartitioned():
+        model, tokenizer = start_model(run, training.seed)
     check_lengths(run, training, model, tokenizer)
     if run.dynamic_sampling:
         check_choice(run, training)
     if run.backend == "engine":
         RolloutEngine(model)  # refuses, by name, a model that it cannot run
     lora_share = 0.1 if run.lora_rank else 1.0  # adapters are a small part of the weights; this is on the safe side
-    check_disk(Path(run.runs_dir), int(checkpoint_bytes(model) * lora_share))
+    check_disk(Path(run.runs_dir), int(checkpoint_bytes(model, find_launch().kind) * lora_share))
     contamination = check_contamination(run, training.seed) if not run.resume else None
     held = lock(run.folder)
     make_folder(run, training, contamination)
@@ -136,13 +141,15 @@ def start_model(run: RunConfig, seed: int) -> tuple[PreTrainedModel, PreTrainedT
         tokenizer = scratch.build_tokenizer(
             word for part in (*run.parts, *run.demonstrated) for word in get_task(part.task).words
         )
-        return scratch.build_model(run.scratch, tokenizer), tokenizer  # type: ignore[arg-type]
+        with unpartitioned():
+            return scratch.build_model(run.scratch, tokenizer), tokenizer  # type: ignore[arg-type]
     return load_model(run.model, dtype=run.dtype, is_trainable=True), load_tokenizer(run.model)
 
 
 def train(run: RunConfig, training: GRPOConfig) -> str | None:
     """Train the run to its end. Returns None, or what the collapse guard has to say. Raises Interrupted."""
     set_seed(training.seed)
+    take_deepspeed(training)
     checkpoints = run.folder / "checkpoints"
     model, tokenizer = start_model(run, training.seed)
     peft_config = None
@@ -150,11 +157,12 @@ def train(run: RunConfig, training: GRPOConfig) -> str | None:
         peft_config = LoraConfig(
             r=run.lora_rank, lora_alpha=run.lora_alpha, target_modules="all-linear", task_type="CAUSAL_LM"
         )
-    with StopSignals() as signals:
+    with trackers(run, training), StopSignals() as signals:
         if run.cold_start_steps:
             path = checkpoints / COLD_START
             if fault(path) is not None:
                 cold_start(model, tokenizer, run, training, peft_config, StopWhenAsked(signals))
+                take_deepspeed(training)
             model, peft_config = load_model(str(path), dtype=run.dtype, is_trainable=True), None
         return reinforce(model, tokenizer, run, training, peft_config, StopWhenAsked(signals))
 
@@ -209,6 +217,7 @@ def reinforce(
         ],
     )
     trainer.remove_callback(PrinterCallback)
+    log_last(trainer, run.folder / TENSORBOARD, step_of(resumed) if resumed else -1)
     trainer.train(resume_from_checkpoint=str(resumed) if resumed else None)
     if stop.stopped:
         raise Interrupted(f"Stopped after step {trainer.state.global_step}, which is saved; --resume goes on from it.")

@@ -5,6 +5,7 @@ runs/NAME/environment.json   versions, git commit, hardware, seed
 runs/NAME/contamination.json how far held-out problems overlap with training ones
 runs/NAME/metrics.jsonl      one line a logged step
 runs/NAME/rollouts.parquet/  one part a step and process; read the folder as one table
+runs/NAME/tensorboard/       curves; those of the cold start in a folder of their own below
 runs/NAME/checkpoints/       cold-start, checkpoint-10, checkpoint-20, ...
 """
 
@@ -25,6 +26,7 @@ import yaml
 from trl import GRPOConfig
 
 from train.config import RunConfig, resolved, save_config, world_size
+from train.launch import find_launch
 from train.untrusted import read_json, read_yaml
 
 PACKAGES = ("rethink", "torch", "transformers", "trl", "accelerate", "peft", "datasets", "numpy")
@@ -35,7 +37,7 @@ FREE = (
     "disable_tqdm", "report_to", "run_name", "per_device_eval_batch_size", "metric_for_best_model", "greater_is_better",
     "load_best_model_at_end", "keep_last", "keep_best",
 )  # fmt: skip
-FREE_PREFIXES = ("logging_", "log_", "save_", "eval_", "hub_", "push_to_hub", "trackio_", "project")
+FREE_PREFIXES = ("logging_", "log_", "save_", "eval_", "hub_", "push_to_hub", "trackio_", "project", "ddp_")
 
 
 def refuse_existing(run: RunConfig) -> None:
@@ -66,6 +68,12 @@ def refuse_changes(run: RunConfig, training: GRPOConfig) -> None:
     processes = environment["processes"]
     if world_size() != processes:
         raise ValueError(f"The run began with {processes} processes, and this would go on with {world_size()}.")
+    kind = find_launch().kind
+    if environment.get("launch", kind) != kind:
+        raise ValueError(
+            f"The run began with {environment['launch']}, and this would go on with {kind}, whose checkpoints are "
+            "others; launch it as it was."
+        )
     now = yaml.safe_load(yaml.safe_dump(resolved(run, training)))
     differing = [
         f"{name} was {began.get(name, 'left out')!r} and is {now.get(name, 'left out')!r}"
@@ -122,10 +130,13 @@ def check_disk(folder: Path, checkpoint_bytes: int) -> None:
         )
 
 
-def checkpoint_bytes(model: torch.nn.Module) -> int:
-    """Bytes of one checkpoint: what is saved of the weights, and AdamW's two moments of what is trained."""
+def checkpoint_bytes(model: torch.nn.Module, launch: str) -> int:
+    """Bytes of one checkpoint: what is saved of the weights, and AdamW's two moments of what is trained.
+
+    FSDP and DeepSpeed, if that is the kind of `launch`, keep the weights a second time, for themselves.
+    """
     trained = sum(p.numel() * p.element_size() for p in model.parameters() if p.requires_grad)
-    return 3 * trained
+    return (3 if launch in ("one process", "DDP") else 4) * trained
 
 
 def last_checkpoint(folder: Path) -> Path | None:
@@ -178,7 +189,8 @@ def write_environment(path: Path, seed: int) -> None:
         "processor": _processor(),
         "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
         "threads": torch.get_num_threads(),
-        "processes": int(os.environ.get("WORLD_SIZE", "1")),
+        "processes": world_size(),
+        "launch": find_launch().kind,
         "gpus": [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())],
     }
     path.write_text(json.dumps(record, indent=2) + "\n")

@@ -5,7 +5,8 @@ a rollout back end that samples a whole group at once, and each micro-batch shed
 Pinned to trl 1.16; `tests/train/test_trl_seams.py` checks the signatures that are relied on here.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from itertools import groupby
 from pathlib import Path
@@ -25,6 +26,7 @@ from train.rollout.engine import RolloutEngine
 from train.rollout.generate import GenerateBackend
 from train.rollout.interface import Rollout, Sampling
 from train.rollout.lengths import LengthMemory
+from train.sharding import WholeCopy, reshard
 
 PARITY_ROLLOUTS = 4  # compared with the trainer's own forward at every generation; a forward of so few is next to free
 
@@ -48,6 +50,9 @@ class ReasoningTrainer(ResumableTrainer, GRPOTrainer):
         self.backend = backend
         self.cache_gib = cache_gib
         self.engine: RolloutEngine | None = None
+        self.whole_copy: WholeCopy | None = None
+        if self.is_fsdp_enabled and not self.use_vllm:
+            self.whole_copy = WholeCopy(self.model, self.accelerator)
         self.lengths = LengthMemory()
         self.nonfinite = nonfinite or NonFiniteGuard(Path(self.args.output_dir) / "nonfinite", limit=3)
         self.dynamic_sampling = dynamic_sampling
@@ -89,17 +94,27 @@ class ReasoningTrainer(ResumableTrainer, GRPOTrainer):
             drawn, self._drawn = self._drawn, None
             return drawn
         if self.use_vllm:
+            reshard(self.model_wrapped)  # where it is sharded, TRL asks every weight for its shards
             return super()._generate_single_turn(prompt_ids, *args, **kwargs)
+        with self._whole_model(prompt_ids[0]) as model:
+            rollouts = self._sample(model, prompt_ids, first)
+        if any(rollout.logprobs is None for rollout in rollouts):
+            return [rollout.token_ids for rollout in rollouts], None
+        return [rollout.token_ids for rollout in rollouts], [rollout.logprobs or [] for rollout in rollouts]
+
+    @contextmanager
+    def _whole_model(self, prompt: list[int]) -> Iterator[torch.nn.Module]:
+        """The model with all of its weights on this process; `prompt` is what a copy is tried with."""
+        if self.whole_copy is not None:
+            yield self.whole_copy.follow(self.model_wrapped, self.state.global_step, prompt)
+            return
         with unwrap_model_for_generation(
             self.model_wrapped,
             self.accelerator,
             gather_deepspeed3_params=self.args.ds3_gather_for_generation,
             gradient_checkpointing_kwargs=self.args.gradient_checkpointing_kwargs,
         ) as model:
-            rollouts = self._sample(model, prompt_ids, first)
-        if any(rollout.logprobs is None for rollout in rollouts):
-            return [rollout.token_ids for rollout in rollouts], None
-        return [rollout.token_ids for rollout in rollouts], [rollout.logprobs or [] for rollout in rollouts]
+            yield model
 
     def _sample(self, model: torch.nn.Module, prompt_ids: list[list[int]], first: int) -> list[Rollout]:
         """One rollout for each prompt, which TRL repeats once per sample, the copies side by side."""
@@ -125,8 +140,9 @@ class ReasoningTrainer(ResumableTrainer, GRPOTrainer):
             return backend.generate(prompts, samples, replace(sampling, seed=seed))
         if self.engine is None or self.engine.model is not model:
             self.engine = RolloutEngine(model, cache_gib=self.cache_gib, lengths=self.lengths)
-        with self.accelerator.autocast():
-            numbers = [*range(first, first + samples)] * len(prompts) if first else None
+        numbers = [*range(first, first + samples)] * len(prompts) if first else None
+        # A sharded module computes in the type of its copy's weights, without autocast.
+        with self.accelerator.autocast() if self.whole_copy is None else nullcontext():
             rollouts = self.engine.generate(
                 prompts, samples, sampling, step=self.state.global_step, sample_numbers=numbers
             )
@@ -213,7 +229,8 @@ class ReasoningTrainer(ResumableTrainer, GRPOTrainer):
         if losses_finite and torch.as_tensor(norm).isfinite():
             self.nonfinite.passed()
         else:
-            model.zero_grad(set_to_none=True)
+            if not self.is_deepspeed_enabled:
+                model.zero_grad(set_to_none=True)
             step, rank = self.state.global_step + 1, self.args.process_index
             self.nonfinite.skipped(step, rank, self._buffered_inputs or [], self.model, loss=losses_finite)
         self._metrics["train"]["nonfinite_steps"] = [float(self.nonfinite.total)]

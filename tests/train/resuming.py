@@ -39,6 +39,7 @@ SMALL: dict[str, Any] = {
     "eval_strategy": "steps",
     "eval_steps": 4,
     "use_cpu": True,
+    "report_to": "none",
 }
 # Of four samples a group, two decide about it; rewards are thirds, so one group in three is replaced.
 DYNAMIC: dict[str, Any] = {"dynamic_sampling": True, "screening_samples": 2}

@@ -76,6 +76,12 @@ def test_what_cannot_be_is_refused_by_name(tmp_path, values, message):
         parse_config(["--config", write(tmp_path, **values)])
 
 
+def test_a_cpu_trains_in_float32_whatever_the_launcher_says(tmp_path, monkeypatch):
+    monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "bf16")
+    _, training = parse_config(["--config", write(tmp_path)])
+    assert training.mixed_precision == "no" and not training.bf16
+
+
 def test_groups_that_would_span_processes_are_refused(tmp_path, monkeypatch):
     from train.config import check_groups
 
