@@ -19,7 +19,7 @@ from typing import Any
 
 from transformers import PreTrainedTokenizerBase
 
-from data.mixture import demonstrations, judge
+from data.mixture import demonstrations, judge, side_by_side
 from data.problem import Problem, Verdict
 from data.tasks import TASKS, get_task
 from eval.candidate import Candidate
@@ -137,7 +137,8 @@ def _few_shot(
         prompt_ids(tokenizer, [*shots[problem.task], *messages(problem, source.system_prompt)]) for problem in problems
     ]
     rollouts = candidate.backend.generate(prompts, samples, sampling, progress)
-    return [describe(problems[place // samples], rollout, tokenizer, opened) for place, rollout in enumerate(rollouts)]
+    asked = [problem for problem in problems for _ in range(samples)]
+    return side_by_side(lambda problem, rollout: describe(problem, rollout, tokenizer, opened), asked, rollouts)
 
 
 def _shots(source: Source, tasks: set[str]) -> dict[str, list[dict[str, str]]]:

@@ -10,6 +10,7 @@ where the tags are several tokens or a server samples.
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from data.mixture import side_by_side
 from data.response import CLOSE, OPEN
 from eval.alter import thinking_ids, waiting
 from eval.measures import Row
@@ -64,10 +65,13 @@ def keep_to(subject: Subject, completions: Sequence[Completion], budget: Budget)
 
 def rows(subject: Subject, completions: Sequence[Completion]) -> list[Row]:
     """What each completion did, in the rows of `eval.samples`."""
-    problems = [completion.problem for completion in completions]
-    rollouts = [Rollout(one.ids, "stop" if one.ended else "length") for one in completions]
     greedy = {"greedy": subject.sampling.temperature == 0}
-    return [row | greedy for row in describe(problems, rollouts, subject.tokenizer, subject.opened)]
+
+    def row(one: Completion) -> Row:
+        rollout = Rollout(one.ids, "stop" if one.ended else "length")
+        return describe(one.problem, rollout, subject.tokenizer, subject.opened) | greedy
+
+    return side_by_side(row, completions)
 
 
 def _go_on(subject: Subject, kept: list[Completion], starts: dict[int, list[int]]) -> None:
