@@ -24,7 +24,7 @@ from eval.claims_table import markdown, render
 from eval.curve_plots import write_plots
 from eval.evidence import Effort, expected, gather, plan
 from eval.progress import sample_bar
-from eval.report import write_report
+from eval.report.page import write_report
 from eval.workers import Workers, default_count
 
 

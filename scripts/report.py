@@ -13,7 +13,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from eval.report import write_report
+from eval.report.page import write_report
 from eval.source import read_source
 
 

@@ -19,9 +19,9 @@ from eval.lexical import PHRASES
 from eval.measures import SAID
 from eval.probe import Settings as ProbeSettings
 from eval.probe import probe
-from eval.report import write_report
 from eval.report.examples import SINGLE
 from eval.report.marks import read, right_attempt
+from eval.report.page import write_report
 from eval.samples import counted
 from eval.source import checkpoints_of, read_source
 from eval.table import render

@@ -55,7 +55,7 @@ HUNG_VERIFIERS = 3
 
 @pytest.fixture
 def rewarded(monkeypatch):
-    monkeypatch.setattr(CorrectnessReward, "_rows", CorrectnessReward._rows)  # to be put back
+    monkeypatch.setattr(CorrectnessReward, "judge", CorrectnessReward.judge)  # to be put back
     reward_anything()
 
 

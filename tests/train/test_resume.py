@@ -25,7 +25,7 @@ def broken_and_whole(tmp_path, monkeypatch, capfd):
     def run(killed_at, *, resumed_from, phase="rl", **values):
         config = write_config(tmp_path, **values)
         on_log = MetricsFile.on_log
-        monkeypatch.setattr(CorrectnessReward, "_rows", CorrectnessReward._rows)  # to be put back
+        monkeypatch.setattr(CorrectnessReward, "judge", CorrectnessReward.judge)  # to be put back
         reward_anything()
         assert launch(config, "--name", "whole") == 0
 
