@@ -62,7 +62,7 @@ def evaluate(
     settings = replace(settings, problems=len(problems))
     cache = cache or output / "cache"
     for number, checkpoint in enumerate(checkpoints):  # whatever is missing is found out before the first minute
-        candidate = load_candidate(checkpoint, cache, backend=settings.backend, tokenizer=tokenizer)
+        candidate = load_candidate(checkpoint, cache, backend=settings.backend, tokenizer=tokenizer, chat=source.chat)
         if baseline and not number:
             check_baseline(baseline, candidate)
     try:
@@ -71,7 +71,7 @@ def evaluate(
         raise ValueError(f"The folder for results, {output}, cannot be made: {error.strerror}.") from None
     tables: list[list[Row]] = []
     for number, checkpoint in enumerate(checkpoints):
-        candidate = load_candidate(checkpoint, cache, backend=settings.backend, tokenizer=tokenizer)
+        candidate = load_candidate(checkpoint, cache, backend=settings.backend, tokenizer=tokenizer, chat=source.chat)
         rows = _sample(candidate, problems, source, settings, None if number else baseline)
         pq.write_table(pa.Table.from_pylist(rows, schema=COLUMNS), output / f"samples-{number}.parquet")
         tables.append(rows)

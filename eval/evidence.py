@@ -71,7 +71,7 @@ def plan(run: Path, effort: Effort) -> Plan:
     source = read_source(run / "config.yaml")
     problems = draw_problems(source.parts, "test", effort.problems, source.split_seed, at_most=True)
     for name in dict.fromkeys([*checkpoints.values(), *stages.values()]):
-        load_tokenizer(name)
+        load_tokenizer(name, source.chat)
     compute_spent(run, list(checkpoints), 1)
     shared = [min(count, len(problems)) for count in (effort.budget_problems, effort.parallel_problems)]
     each = shared[0] * effort.budget_samples * len(budgets(1, 1 << 30)) + shared[1] * effort.parallel_samples
@@ -137,7 +137,7 @@ def _test(planned: Plan, progress: Progress | None) -> dict[str, Any]:
 
 
 def _load(planned: Plan, name: str) -> Candidate:
-    return load_candidate(name, planned.run / "evaluation" / "cache")
+    return load_candidate(name, planned.run / "evaluation" / "cache", chat=planned.source.chat)
 
 
 def _sampling(planned: Plan, candidate: Candidate) -> Sampling:

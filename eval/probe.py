@@ -87,7 +87,7 @@ def probe(
     settings = replace(settings, problems=len(problems))
     folder = output / "probes"
     for checkpoint in checkpoints:  # whatever is missing is found out before the first minute is spent
-        load_tokenizer(checkpoint)
+        load_tokenizer(checkpoint, source.chat)
         load_model(checkpoint)
     _claim(folder, _key(checkpoints, source, settings), overwrite)
     names = short_names(checkpoints)
@@ -145,7 +145,7 @@ def _run(
 
 
 def _subject(checkpoint: str, source: Source, settings: Settings) -> Subject:
-    tokenizer = load_tokenizer(checkpoint)
+    tokenizer = load_tokenizer(checkpoint, source.chat)
     model = load_model(checkpoint).to("cuda" if torch.cuda.is_available() else "cpu")
     sampling = Sampling(
         settings.max_new_tokens, stop_ids(model, tokenizer), temperature=settings.temperature, seed=settings.seed
@@ -204,6 +204,7 @@ def _key(checkpoints: list[str], source: Source, settings: Settings) -> dict[str
         "tasks": [asdict(part) for part in source.parts],
         "split_seed": source.split_seed,
         "system_prompt": source.system_prompt,
+        "chat": asdict(source.chat),
         "checkpoints": {
             name: [[path.name, path.stat().st_size, path.stat().st_mtime_ns] for path in _weights(name)]
             for name in checkpoints

@@ -6,6 +6,7 @@ from pathlib import Path
 import yaml
 
 from data.mixture import Part, load_mixture
+from train.chat import TOKENIZERS_OWN, Chat, read_template
 from train.models import is_complete_checkpoint
 from train.run_folder import COLD_START, last_checkpoint
 
@@ -20,6 +21,7 @@ class Source:
     split_seed: int
     system_prompt: str
     max_new_tokens: int
+    chat: Chat = TOKENIZERS_OWN
 
 
 def read_source(path: Path) -> Source:
@@ -35,6 +37,7 @@ def read_source(path: Path) -> Source:
         int(config.get("split_seed", 0)),
         config.get("system_prompt") or "",
         int(config.get("max_completion_length", MAX_NEW_TOKENS)),
+        Chat(read_template(config.get("chat_template") or ""), config.get("eos_token") or ""),
     )
 
 

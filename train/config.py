@@ -12,6 +12,7 @@ import yaml
 from trl import GRPOConfig, TrlParser
 
 from data.mixture import Part, load_mixture
+from train.chat import Chat, read_template
 from train.scratch import check_scratch
 
 BACKENDS = ("engine", "generate", "vllm")
@@ -74,6 +75,10 @@ class RunConfig:
         default=0, metadata={"help": "Rank of LoRA adapters on every linear layer; 0 trains all weights."}
     )
     lora_alpha: int = field(default=32, metadata={"help": "LoRA scaling numerator: updates count alpha / rank."})
+    load_in_4bit: bool = field(
+        default=False,
+        metadata={"help": "QLoRA: weights in 4 bits (bitsandbytes, CUDA) under LoRA; needs model_dtype bfloat16."},
+    )
 
     tasks: dict | str | None = field(
         default=None,
@@ -86,6 +91,16 @@ class RunConfig:
     validation_problems: int = field(default=64, metadata={"help": "Held-out problems for the curve during training."})
     system_prompt: str = field(
         default="", metadata={"help": "System message before each problem; `task` takes the task's own instructions."}
+    )
+    chat_template: str = field(
+        default="",
+        metadata={
+            "help": "plain, plain-think, chatml, chatml-think, or the path of a Jinja file; by default the tokenizer's "
+            "own, which base models often lack. The -think ones open the thinking in the prompt."
+        },
+    )
+    eos_token: str = field(
+        default="", metadata={"help": "Token that ends a turn, where the tokenizer's end-of-sequence token does not."}
     )
 
     cold_start_steps: int = field(
@@ -138,14 +153,8 @@ class RunConfig:
             raise ValueError("--resume and --overwrite exclude each other; give one.")
         if self.backend not in BACKENDS:
             raise ValueError(f"backend is {self.backend!r}; expected one of: {', '.join(BACKENDS)}.")
-        if self.model_dtype not in ("float32", "bfloat16"):
-            raise ValueError(f"model_dtype is {self.model_dtype!r}; expected float32 or bfloat16.")
-        if self.model == "scratch" and self.lora_rank:
-            raise ValueError(f"lora_rank is {self.lora_rank}, but model is scratch; LoRA needs a trained model, use 0.")
-        if self.model == "scratch":
-            check_scratch(self.scratch)
-        elif self.scratch:
-            raise ValueError(f"scratch is set, but model is {self.model!r}; leave one out.")
+        self.chat_template = read_template(self.chat_template)
+        _check_model(self)
         for name in ("cold_start_steps", "lora_rank", "validation_problems"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} is {getattr(self, name)}; expected 0 or more.")
@@ -171,6 +180,11 @@ class RunConfig:
     def folder(self) -> Path:
         """The run folder."""
         return Path(self.runs_dir) / self.name
+
+    @property
+    def chat(self) -> Chat:
+        """How the model is spoken to."""
+        return Chat(self.chat_template, self.eos_token)
 
     @property
     def dtype(self) -> torch.dtype:
@@ -257,6 +271,31 @@ def save_config(run: RunConfig, training: GRPOConfig, path: Path) -> None:
 def world_size() -> int:
     """Processes in this launch, from the launcher's environment."""
     return int(os.environ.get("WORLD_SIZE", "1"))
+
+
+def _check_model(run: RunConfig) -> None:
+    """Refuse settings of the model that do not go together. Raises ValueError."""
+    if run.model_dtype not in ("float32", "bfloat16"):
+        raise ValueError(f"model_dtype is {run.model_dtype!r}; expected float32 or bfloat16.")
+    if run.model != "scratch":
+        if run.scratch:
+            raise ValueError(f"scratch is set, but model is {run.model!r}; leave one out.")
+    elif run.lora_rank:
+        raise ValueError(f"lora_rank is {run.lora_rank}, but model is scratch; LoRA needs a trained model, use 0.")
+    elif run.chat_template or run.eos_token:
+        raise ValueError("chat_template or eos_token is set, but model is scratch, which has its own; leave it out.")
+    else:
+        check_scratch(run.scratch)  # type: ignore[arg-type]
+    if run.load_in_4bit and not (run.lora_rank and run.model_dtype == "bfloat16"):
+        raise ValueError(
+            f"load_in_4bit is set, but lora_rank is {run.lora_rank} and model_dtype {run.model_dtype}; weights in 4 "
+            "bits are frozen and multiplied in bfloat16: set lora_rank: 16 and model_dtype: bfloat16."
+        )
+    if run.load_in_4bit and run.backend == "vllm":
+        raise ValueError(
+            "load_in_4bit is set, but backend is vllm, which would be given adapters merged into rounded weights; use "
+            "backend: engine."
+        )
 
 
 def _mapping(name: str, value: Any) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from trl import GRPOConfig
 from data.mixture import Split, draw_problems
 from train import scratch
 from train.callbacks import CollapseGuard, MetricsFile, ProgressBar, say
+from train.chat_checks import check_chat
 from train.checkpoint_files import fault, step_of
 from train.cold_start import cold_start
 from train.config import RunConfig
@@ -19,6 +20,7 @@ from train.guards import ReportingGuards
 from train.models import load_model, load_tokenizer
 from train.nonfinite import NonFiniteGuard
 from train.prompts import messages, prompt_ids, stop_ids
+from train.quantised import check_quantised, four_bits
 from train.resume import resume_point
 from train.rewards import CorrectnessReward, RolloutLog
 from train.rollout.engine import RolloutEngine
@@ -43,11 +45,13 @@ def prepare(run: RunConfig, training: GRPOConfig) -> BaseFileLock:
     Returns the lock that keeps other processes off the folder.
     """
     check_vllm(run, training)
+    check_quantised(run, training)
     refuse_existing(run)
     if run.resume:
         refuse_changes(run, training)
     draw_problems(run.parts, "validation", run.validation_problems, run.split_seed)
     model, tokenizer = start_model(run, training.seed)
+    check_chat(model, tokenizer, system=bool(run.system_prompt))
     check_lengths(run, training, model, tokenizer)
     if run.backend == "engine":
         RolloutEngine(model)  # refuses, by name, a model that it cannot run
@@ -78,7 +82,16 @@ def start_model(run: RunConfig, seed: int) -> tuple[PreTrainedModel, PreTrainedT
         set_seed(seed)
         tokenizer = scratch.build_tokenizer()
         return scratch.build_model(run.scratch, tokenizer), tokenizer  # type: ignore[arg-type]
-    return load_model(run.model, dtype=run.dtype, is_trainable=True), load_tokenizer(run.model)
+    tokenizer = load_tokenizer(run.model, run.chat)
+    model = load_trainable(run, run.model)
+    if run.eos_token:  # so that a checkpoint ends its turns wherever it is loaded
+        model.generation_config.eos_token_id = list(stop_ids(model, tokenizer))
+    return model, tokenizer
+
+
+def load_trainable(run: RunConfig, name: str) -> PreTrainedModel:
+    """The model called `name`, in the precision that `run` trains in."""
+    return load_model(name, dtype=run.dtype, is_trainable=True, quantised=four_bits() if run.load_in_4bit else {})
 
 
 def train(run: RunConfig, training: GRPOConfig) -> str | None:
@@ -96,7 +109,7 @@ def train(run: RunConfig, training: GRPOConfig) -> str | None:
             path = checkpoints / COLD_START
             if fault(path) is not None:
                 cold_start(model, tokenizer, run, training, peft_config, StopWhenAsked(signals))
-            model, peft_config = load_model(str(path), dtype=run.dtype, is_trainable=True), None
+            model, peft_config = load_trainable(run, str(path)), None
         return reinforce(model, tokenizer, run, training, peft_config, StopWhenAsked(signals))
 
 

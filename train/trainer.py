@@ -17,6 +17,7 @@ from trl.trainer.utils import split_tensor_dict
 
 from train.microbatch import HUSHABLE_LOSSES, hush_silent_rows, sort_rows, trim_padding
 from train.nonfinite import NonFiniteGuard
+from train.quantised import keep_adapters_precise
 from train.resume import EpochSampler, ResumableTrainer
 from train.rollout import parity
 from train.rollout.engine import RolloutEngine
@@ -42,6 +43,7 @@ class ReasoningTrainer(ResumableTrainer, GRPOTrainer):
         **kwargs: Any,
     ) -> None:
         super().__init__(*args, **kwargs)
+        keep_adapters_precise(self.model)
         self.backend = backend
         self.cache_gib = cache_gib
         self.engine: RolloutEngine | None = None
