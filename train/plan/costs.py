@@ -1,0 +1,156 @@
+"""What one step costs in bytes and in work, whatever the device: everything that has to be traced, traced once."""
+
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import numpy as np
+from torch import nn
+from transformers import PreTrainedConfig
+
+from train.config import RunConfig
+from train.plan.loss import Batch, LossCost, loss_cost
+from train.plan.modules import base_of, build, read_config
+from train.plan.rollouts import CHUNK_TOKENS, MAX_ROWS, Forward, cache_layers, trace_forward
+from train.plan.trace import Work
+from train.plan.workload import Workload
+from train.rollout.pool import LayerShape
+
+# NF4 keeps 4 bits a weight and, its scales quantised again, 0.127 bits of scales (Dettmers et al. 2023, section 3).
+QUANTISED_BYTES = 4.127 / 8
+BATCHES = (1, 8, 32, 128, MAX_ROWS)  # rows of a decode step that are traced; others lie between
+
+
+@dataclass(frozen=True, slots=True)
+class Sizes:
+    """Bytes of a model as it is trained, on one process, and its numbers of weights."""
+
+    total: int
+    trained: int
+    weights: float
+    gradients: float
+    moments: float
+    packed: float  # a CPU's second copy of the linear weights, while rollouts are sampled
+    saved_by_quantising: float  # what the trace counts too much of the weights
+    largest: float  # of one weight, which QLoRA unpacks to multiply with
+
+
+class Costs:
+    """The costs of `run` under `work`, on a GPU or on a CPU. Traces are made when they are first asked for."""
+
+    def __init__(self, run: RunConfig, work: Workload, *, gpu: bool, config: PreTrainedConfig | None = None) -> None:
+        self.run = run
+        self.work = work
+        self.gpu = gpu
+        self.config = config or read_config(run)
+        self._losses: dict[int, LossCost] = {}
+
+    def altered(self, *, checkpointing: bool | None = None, **changes: object) -> "Costs":
+        """The same with other settings of the run, or with gradient checkpointing."""
+        work = self.work if checkpointing is None else replace(self.work, checkpointing=checkpointing)
+        return Costs(replace(self.run, **changes), work, gpu=self.gpu, config=self.config)  # type: ignore[arg-type]
+
+    @cached_property
+    def sizes(self) -> Sizes:
+        """What the weights and all that goes with them take."""
+        model = build(self.config, self.run)
+        weights = list(model.parameters())
+        trained = [weight for weight in weights if weight.requires_grad]
+        total = sum(weight.numel() for weight in weights)
+        size = float(sum(weight.numel() * weight.element_size() for weight in weights))
+        gradients = float(sum(weight.numel() * weight.element_size() for weight in trained))
+        linear = [
+            module.weight
+            for module in base_of(model).modules()
+            if isinstance(module, nn.Linear) and not module.weight.requires_grad
+        ]
+        head = base_of(model).get_output_embeddings().weight
+        rounded = sum(weight.numel() for weight in linear if weight is not head) if self.run.load_in_4bit else 0
+        saved = rounded * (self.run.dtype.itemsize - QUANTISED_BYTES)
+        packed = sum(w.numel() * 4 for w in _packable(model)) if not self.gpu and not self.work.bf16 else 0
+        return Sizes(
+            total=total,
+            trained=sum(weight.numel() for weight in trained),
+            weights=size - saved,
+            gradients=gradients,
+            moments=2.0 * sum(w.numel() for w in trained) if self.work.eight_bit_optimiser else 2 * gradients,
+            packed=float(packed),
+            saved_by_quantising=saved,
+            largest=max((w.numel() * w.element_size() for w in linear), default=0) * self.run.load_in_4bit,
+        )
+
+    def loss(self, rows: int | None = None) -> LossCost:
+        """Of a micro-batch of `rows`, the run's own by default."""
+        work = self.work if rows is None else self.work.with_rows(rows)
+        if work.rows not in self._losses:
+            self._losses[work.rows] = loss_cost(
+                self.config,
+                self.run,
+                Batch(work.rows, work.prompt, work.most),
+                bf16=work.bf16,
+                checkpointing=work.checkpointing,
+                accumulates=work.micro_batches > 1,
+                gpu=self.gpu,
+            )
+        return self._losses[work.rows]
+
+    def mean_loss_work(self) -> Work:
+        """The work of a micro-batch of mean length: rows are sorted by length, and each shorter one costs less."""
+        work = self.work
+        batch = Batch(work.rows, work.prompt, max(1, round(work.mean)))
+        accumulates = work.micro_batches > 1
+        return loss_cost(
+            self.config,
+            self.run,
+            batch,
+            bf16=work.bf16,
+            checkpointing=work.checkpointing,
+            accumulates=accumulates,
+            gpu=self.gpu,
+        ).work
+
+    @cached_property
+    def layers(self) -> list[LayerShape]:
+        """What each layer keeps of a token; on a GPU the pages hold keys in the type of the values."""
+        layers = cache_layers(self.config, self.run, bf16=self.work.bf16)
+        return [replace(layer, key_dtype=layer.value_dtype) for layer in layers] if self.gpu else layers
+
+    @property
+    def token_bytes(self) -> int:
+        """Bytes of one token in the cache."""
+        return sum(layer.bytes_per_token for layer in self.layers)
+
+    @cached_property
+    def decodes(self) -> list[Forward]:
+        """Decode steps of more and more rows, up to as many as a step can have."""
+        most = min(MAX_ROWS, self.work.rollouts)
+        sizes = sorted({size for size in BATCHES if size < most} | {most})
+        return [self._forward(size, size) for size in sizes]
+
+    @cached_property
+    def prefill(self) -> Forward:
+        """One chunk of prompts."""
+        return self._forward(min(CHUNK_TOKENS, max(1, self.work.prompts * self.work.prompt)), 1)
+
+    @cached_property
+    def parity(self) -> Forward:
+        """The plain forward of one long rollout that the engine is held against, with all of its logits."""
+        return self._forward(self.work.prompt + self.work.most, self.work.most)
+
+    @property
+    def forward_peak(self) -> int:
+        """The most that a forward while rollouts are sampled takes beside weights and cache."""
+        return max(forward.peak for forward in (self.prefill, self.parity, *self.decodes))
+
+    def _forward(self, tokens: int, drawn: int) -> Forward:
+        return trace_forward(self.config, self.run, tokens, drawn, bf16=self.work.bf16, gpu=self.gpu)
+
+
+def decode_seconds(seconds: list[float], decodes: list[Forward], rows: np.ndarray) -> np.ndarray:
+    """Seconds of decode steps of `rows` rows, from those that were traced."""
+    return np.interp(rows, [forward.tokens for forward in decodes], seconds)
+
+
+def _packable(model: nn.Module) -> list[nn.Parameter]:
+    """The weights that `train.rollout.packed` copies, each once."""
+    found = {id(m.weight): m.weight for m in model.modules() if type(m) is nn.Linear and m.weight.numel() >= 1 << 16}
+    return list(found.values())
