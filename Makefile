@@ -2,24 +2,31 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install -q --disable-pip-version-check
+LOCKED := $(PIP) --no-deps --require-hashes
 RUN ?= quickstart
 SEED ?= 0
+FUZZ_SECONDS ?= 60
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev quickstart test test-slow test-faults gpu-check lint format clean
+.PHONY: help setup setup-dev quickstart test test-slow test-faults fuzz gpu-check lint format clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 
-$(VENV)/.installed: pyproject.toml constraints.txt  # what trains and evaluates
+$(VENV)/.installed: pyproject.toml $(wildcard requirements*.txt)  # what trains and evaluates
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Rethink needs Python 3.11 or newer; this is " + sys.version)'
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install -q --disable-pip-version-check -e . -c constraints.txt
+	command -v nvidia-smi || $(LOCKED) -r requirements-cpu.txt 2> /dev/null || echo "torch for a CPU alone is not to be had; taking PyPI's build"
+	$(LOCKED) -r requirements.txt
+	! grep -qs '^Requires-Dist: cuda-' $(VENV)/lib/python3*/site-packages/torch-*.dist-info/METADATA || $(LOCKED) -r requirements-cuda.txt
+	$(PIP) --no-deps --no-build-isolation -e .
+	$(BIN)/python -m pip check -q
 	touch $@
 
-$(VENV)/.installed-dev: $(VENV)/.installed  # what tests and lints, and every extra that a CPU can use
-	$(BIN)/python -m pip install -q --disable-pip-version-check -e '.[dev]' -c constraints.txt
+$(VENV)/.installed-dev: $(VENV)/.installed constraints.txt  # what tests and lints, and every extra that a CPU can use
+	$(PIP) -e '.[dev]' -c constraints.txt
 	touch $@
 
 setup: $(VENV)/.installed  ## create .venv and install the project with its pinned dependencies
@@ -29,14 +36,18 @@ setup-dev: $(VENV)/.installed-dev  ## what the tests need as well
 quickstart: setup  ## train the small model on both tasks, evaluate, write the report (15 minutes on 2 cores)
 	ACCELERATE_USE_CPU=1 OMP_NUM_THREADS=1 $(BIN)/torchrun --standalone --nproc_per_node 2 -m train \
 		--config configs/quickstart.yaml --name $(RUN) --seed $(SEED) $(ARGS)
-	$(BIN)/python scripts/evaluate.py --run runs/$(RUN)
-	$(BIN)/python scripts/report.py runs/$(RUN)
+	$(BIN)/python scripts/claims.py --run runs/$(RUN)
 
 test: setup-dev  ## the test suite (under 10 minutes on 2 cores)
 	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -n auto -m "not slow and not gpu"
 
 test-slow: setup-dev  ## the long checks as well
 	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -n auto -m "not faults"
+
+fuzz: setup-dev  ## fuzz every parser and verifier, FUZZ_SECONDS each
+	for target in response countdown arithmetic math completion trace detectors; do \
+		HF_HUB_OFFLINE=1 $(BIN)/python tests/fuzz/fuzz.py $$target --seconds $(FUZZ_SECONDS) || exit 1; \
+	done
 
 test-faults: setup-dev  ## break runs off at random moments and resume them (6 minutes on 2 cores)
 	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -s -m faults tests/train/test_faults.py

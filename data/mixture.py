@@ -1,22 +1,39 @@
-"""A weighted mixture of tasks, and the problems of its train, validation and test splits.
+"""A weighted mixture of tasks, and the problems of its train, validation and test splits (`data.splits`)."""
 
-A problem's split follows from a hash of its canonical content and the data seed alone. So the splits are disjoint
-whatever is drawn, in whatever order, on whatever machine, and stay so as the difficulty settings change.
-"""
-
-import hashlib
+import math
 import random
-from collections.abc import Mapping
-from dataclasses import dataclass, fields
-from typing import Any, Literal
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from typing import Any
+
+from tqdm import tqdm
 
 from data.problem import Problem, Verdict
 from data.response import Response, parse_response
-from data.tasks import get_task
+from data.settings import read_settings
+from data.splits import SHARES, problems_of, split_of
+from data.task import Split, Task
+from data.tasks import get_task, load_task, own
 
-Split = Literal["train", "validation", "test"]
-SHARES: dict[Split, float] = {"train": 0.80, "validation": 0.05, "test": 0.15}
+__all__ = [
+    "SHARES",
+    "Part",
+    "Split",
+    "demonstrations",
+    "draw_problems",
+    "judge",
+    "load_mixture",
+    "side_by_side",
+    "split_of",
+]
+
+AT_ONCE = 16  # more than a process has workers
 PATIENCE = 5_000  # draws without a new problem after which a task counts as exhausted
+BATCH = 32  # problems drawn at once, at most
+BAR_SECONDS = 3  # drawing that takes longer shows how far it is
+_READ: dict[tuple[str, str], Mapping[Split, Sequence[Problem]]] = {}  # fixed sets, by task and settings
+_DRAWN: dict[tuple[Any, ...], list[Problem]] = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,36 +46,27 @@ class Part:
 
 
 def load_mixture(spec: Mapping[str, Mapping[str, Any] | None]) -> list[Part]:
-    """Read `{task: {weight: 1, setting: value, ...}}`. Raises ValueError naming what is unknown or out of range."""
+    """Read `{task: {weight: 1, setting: value, ...}}`. Raises ValueError naming what is unknown or out of range.
+
+    A module of the user's own that it names is imported, and a fixed set is read.
+    """
     if not isinstance(spec, Mapping) or not spec:
         raise ValueError(f"tasks is {spec!r}; expected a mapping such as {{countdown: {{numbers: 3}}}}.")
     parts = []
     for name, given in spec.items():
-        task = get_task(name)
+        task = load_task(name)
+        if not isinstance(given, Mapping | None):
+            raise ValueError(f"tasks.{name} is {given!r}; expected a mapping of its settings, such as {{weight: 1}}.")
         settings = dict(given or {})
         weight = settings.pop("weight", 1.0)
-        if not isinstance(weight, int | float) or weight <= 0:
+        if isinstance(weight, bool) or not isinstance(weight, int | float) or weight <= 0:
             raise ValueError(f"tasks.{name}.weight is {weight!r}; expected a positive number.")
-        whole = {field.name: field.type is int for field in fields(task.Settings)}
-        for key, value in settings.items():
-            if key not in whole:
-                raise ValueError(f"Unknown setting tasks.{name}.{key}; expected one of: weight, {', '.join(whole)}.")
-            if isinstance(value, bool) or not isinstance(value, int if whole[key] else int | float):
-                expected = "a whole number" if whole[key] else "a number"
-                raise ValueError(f"tasks.{name}.{key} is {value!r}; expected {expected}.")
-        parts.append(Part(name, float(weight), task.Settings(**settings)))
+        parts.append(Part(name, float(weight), read_settings(f"tasks.{name}", task.settings, settings)))
+        if name in own.LOADED:
+            own.try_out(task, parts[-1].settings)
+        elif task.problems:
+            _all_problems(parts[-1])
     return parts
-
-
-def split_of(canonical: str, seed: int) -> Split:
-    """The split that a problem belongs to, for good."""
-    digest = hashlib.blake2b(f"{seed}|{canonical}".encode(), digest_size=8).digest()
-    place = int.from_bytes(digest) / 2**64
-    for split, share in SHARES.items():
-        if place < share:
-            return split
-        place -= share
-    return "test"
 
 
 def draw_problems(
@@ -82,19 +90,19 @@ def draw_problems(
     return drawn
 
 
-def _draw(part: Part, split: Split, count: int, seed: int, order: int, at_most: bool) -> list[Problem]:
-    task = get_task(part.task)
-    rng = random.Random(f"{seed}|{order}|{split}|{part.task}")
-    found: dict[str, Problem] = {}
-    misses = 0
-    while len(found) < count and misses < PATIENCE:
-        problem = task.generate(rng, part.settings)
-        if problem.canonical in found or split_of(problem.canonical, seed) != split:
-            misses += 1
+def held_out(parts: list[Part], split: Split, seed: int, most: int) -> list[Problem]:
+    """All that the fixed sets have of a split; of the procedural tasks, which have no end, `most` of each at most."""
+    found = []
+    for part in parts:
+        if get_task(part.task).draw:
+            found += _found(part, split, most, seed, 0)
         else:
-            found[problem.canonical] = problem
-            misses = 0
-    problems = list(found.values())
+            found += [replace(problem, task=part.task) for problem in problems_of(_all_problems(part), split, seed)]
+    return found
+
+
+def _draw(part: Part, split: Split, count: int, seed: int, order: int, at_most: bool) -> list[Problem]:
+    problems = _found(part, split, count, seed, order)
     if len(problems) == count or (problems and at_most and split != "train"):
         return problems
     if split != "train" or not problems:
@@ -103,6 +111,55 @@ def _draw(part: Part, split: Split, count: int, seed: int, order: int, at_most: 
             "asked for; ask for fewer, or widen the settings."
         )
     return [problems[i % len(problems)] for i in range(count)]
+
+
+def _found(part: Part, split: Split, count: int, seed: int, order: int) -> list[Problem]:
+    """`count` problems of a task, or all there are. Drawn once in a process: some generators take seconds for each."""
+    key = (part.task, repr(part.settings), split, count, seed, order)
+    if key not in _DRAWN:
+        rng = random.Random(f"{seed}|{order}|{split}|{part.task}")
+        task = get_task(part.task)
+        found = _distinct(task, part, split, count, seed, rng) if task.draw else _choose(part, split, seed, rng)
+        _DRAWN[key] = [replace(problem, task=part.task) for problem in found[:count]]
+    return list(_DRAWN[key])
+
+
+def _distinct(task: Task, part: Part, split: Split, count: int, seed: int, rng: random.Random) -> list[Problem]:
+    """Distinct problems of a procedural task: `count`, or as many as turn up. Long work shows a bar."""
+    assert task.draw
+    found: dict[str, Problem] = {}
+    misses = 0
+    label = f"{split} problems of {part.task}"
+    with tqdm(total=count, desc=label, unit="problem", dynamic_ncols=True, delay=BAR_SECONDS) as bar:
+        while len(found) < count and misses < PATIENCE:
+            tried = min(BATCH, math.ceil((count - len(found)) / SHARES[split]))
+            drawn = task.draw(rng, part.settings, tried)
+            misses += tried - len(drawn)
+            for problem in drawn:
+                if problem.canonical in found or split_of(problem.canonical, seed) != split:
+                    misses += 1
+                else:
+                    found[problem.canonical] = problem
+                    misses = 0
+            bar.update(len(found) - bar.n)
+    return list(found.values())
+
+
+def _choose(part: Part, split: Split, seed: int, rng: random.Random) -> list[Problem]:
+    """All problems of a fixed set's split, shuffled."""
+    found = problems_of(_all_problems(part), split, seed)
+    rng.shuffle(found)
+    return found
+
+
+def _all_problems(part: Part) -> Mapping[Split, Sequence[Problem]]:
+    """The problems of a fixed set, which is read once in a process."""
+    key = (part.task, repr(part.settings))
+    if key not in _READ:
+        task = get_task(part.task)
+        assert task.problems
+        _READ[key] = task.problems(part.settings)
+    return _READ[key]
 
 
 def judge(problem: Problem, completion: str, *, thinking_opened: bool = False) -> tuple[Response, Verdict]:
@@ -119,11 +176,20 @@ def judge(problem: Problem, completion: str, *, thinking_opened: bool = False) -
         return response, Verdict(False, False, "the verifier failed", error=f"{type(error).__name__}: {error}")
 
 
+def side_by_side(function: Callable[..., Any], *arguments: Sequence[Any]) -> list[Any]:
+    """`map`, in threads: calls that wait for a process, as some verifiers do, wait at the same time."""
+    with ThreadPoolExecutor(AT_ONCE) as threads:
+        return list(threads.map(function, *arguments))
+
+
 def demonstrations(parts: list[Part], count: int, seed: int, *, order: int = 0) -> list[tuple[Problem, str]]:
-    """`count` train problems, each with a demonstrated completion."""
+    """`count` train problems, each with a demonstrated completion. Raises ValueError for a task that has none."""
     rng = random.Random(f"{order}|demonstrations")
     settings = {part.task: part.settings for part in parts}
-    return [
-        (problem, get_task(problem.task).demonstrate(problem, rng, settings[problem.task]))
-        for problem in draw_problems(parts, "train", count, seed, order=order)
-    ]
+    shown = []
+    for problem in draw_problems(parts, "train", count, seed, order=order):
+        task = get_task(problem.task)
+        if task.demonstrate is None:
+            raise ValueError(f"The task {problem.task} has no demonstrations to learn from.")
+        shown.append((problem, task.demonstrate(problem, rng, settings[problem.task])))
+    return shown

@@ -6,6 +6,9 @@ import re
 from data.trace import Step
 from eval.subject import Completion, Subject, cut
 
+SPOKEN_WAIT = "\nWait,"
+TASK_WAIT = " wait"  # for models that know no other words than those of their tasks
+
 
 def restate(subject: Subject, completion: Completion, step: Step, value: int, after: str = "") -> list[int]:
     """The completion up to `step`, which now states `value`, then `after`; what followed is left out."""
@@ -32,6 +35,11 @@ def thinking_ids(subject: Subject, completion: Completion, share: float = 1.0) -
     if share == 1:
         return whole + subject.encode(gap)
     return whole[: len(before) + round(share * (len(whole) - len(before)))]
+
+
+def waiting(subject: Subject) -> list[int]:
+    """The ids of a word of doubt that the model can read ("Wait" of budget forcing, arXiv 2501.19393)."""
+    return subject.encode(SPOKEN_WAIT if subject.can_read(SPOKEN_WAIT) else TASK_WAIT)
 
 
 def wrong_value(step: Step, rng: random.Random) -> int:

@@ -6,29 +6,30 @@
 - few-shot: right demonstrations as earlier turns, then the question as it is always asked.
 - majority: the question as it is always asked; the answer given most often, a tie to the one given first.
 
-The answers of the first two are cleansed as in the paper: the first stretch that has the form of an answer counts. All
-is done on token ids; what the model wrote is never encoded anew.
+The answers of the first two are cleansed as in the paper: the first stretch that has the form of an answer counts; of
+tasks that are not our own, whose answers may have any form, the first line. All is done on token ids; what the model
+wrote is never encoded anew.
 """
 
 import re
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
 from transformers import PreTrainedTokenizerBase
 
-from data.mixture import demonstrations, judge
+from data.mixture import demonstrations, judge, side_by_side
 from data.problem import Problem, Verdict
-from data.tasks import get_task
+from data.tasks import TASKS, get_task
 from eval.candidate import Candidate
-from eval.samples import describe, sample_checkpoint
+from eval.progress import Progress
+from eval.samples import NOT_TRACED, NOT_WORDED, describe, sample_checkpoint
 from eval.source import Source
 from train.prompts import messages, opens_thinking, prompt_ids
 from train.rollout.interface import Rollout, Sampling
 
 Row = dict[str, Any]
-Progress = Callable[[int], None]
 
 BASELINES = ("direct", "step-by-step", "few-shot", "majority")
 DIRECT, STEPS, EXTRACT = "The answer is", "Let's think step by step.", "\nTherefore, the answer is"
@@ -37,16 +38,27 @@ SHOTS = 4
 ANSWER = re.compile(r"-?[\d(][-+*/(). \d]*")
 
 
-def check_baseline(baseline: str, candidate: Candidate) -> None:
-    """Raise ValueError where the model's tokenizer has no words for the baseline's prompt."""
+def check_baseline(baseline: str, candidate: Candidate, source: Source) -> None:
+    """Raise ValueError where a task has no examples to show, or the model's tokenizer no words for the prompt."""
+    for part in source.parts:
+        if baseline == "few-shot" and get_task(part.task).demonstrate is None:
+            raise ValueError(
+                f"The task {part.task} has no demonstrations, and --baseline few-shot shows some. Take --baseline "
+                "direct, step-by-step or majority."
+            )
     if baseline not in ("direct", "step-by-step"):
         return
-    unknown = candidate.tokenizer.unk_token_id
-    if unknown is not None and unknown in candidate.tokenizer.encode(STEPS, add_special_tokens=False):
+    if not reads_words(candidate.tokenizer):
         raise ValueError(
             f"{candidate.name} cannot read the prompt of the baseline {baseline}: its tokenizer knows no plain words, "
             "like that of any model from scratch. Take --baseline few-shot or majority, or a pre-trained model."
         )
+
+
+def reads_words(tokenizer: PreTrainedTokenizerBase) -> bool:
+    """Whether a tokenizer spells plain words; that of a model from scratch knows those of its tasks alone."""
+    unknown = tokenizer.unk_token_id
+    return unknown is None or unknown not in tokenizer.encode(STEPS, add_special_tokens=False)
 
 
 def ask_baseline(
@@ -56,7 +68,7 @@ def ask_baseline(
     source: Source,
     samples: int,
     sampling: Sampling,
-    progress: Progress,
+    progress: Progress | None,
 ) -> list[Row]:
     """Rows as of `sample_checkpoint`: each problem `samples` times (a majority: once, by vote) and once greedily."""
     if baseline == "majority":
@@ -105,8 +117,18 @@ def clean_answer(text: str) -> str:
     return found[0].rstrip(" .+-*/(") if found else ""
 
 
+def first_line(text: str) -> str:
+    """The first line of `text` without what leads to it or ends it: for answers of any form."""
+    return text.strip().removeprefix(":").strip().split("\n")[0].strip().rstrip(".")
+
+
 def _few_shot(
-    candidate: Candidate, problems: list[Problem], source: Source, samples: int, sampling: Sampling, progress: Progress
+    candidate: Candidate,
+    problems: list[Problem],
+    source: Source,
+    samples: int,
+    sampling: Sampling,
+    progress: Progress | None,
 ) -> list[Row]:
     shots = _shots(source, {problem.task for problem in problems})
     tokenizer = candidate.tokenizer
@@ -115,7 +137,8 @@ def _few_shot(
         prompt_ids(tokenizer, [*shots[problem.task], *messages(problem, source.system_prompt)]) for problem in problems
     ]
     rollouts = candidate.backend.generate(prompts, samples, sampling, progress)
-    return [describe(problems[place // samples], rollout, tokenizer, opened) for place, rollout in enumerate(rollouts)]
+    asked = [problem for problem in problems for _ in range(samples)]
+    return side_by_side(lambda problem, rollout: describe(problem, rollout, tokenizer, opened), asked, rollouts)
 
 
 def _shots(source: Source, tasks: set[str]) -> dict[str, list[dict[str, str]]]:
@@ -129,7 +152,7 @@ def _shots(source: Source, tasks: set[str]) -> dict[str, list[dict[str, str]]]:
 
 
 def _direct(
-    candidate: Candidate, problems: list[Problem], samples: int, sampling: Sampling, progress: Progress
+    candidate: Candidate, problems: list[Problem], samples: int, sampling: Sampling, progress: Progress | None
 ) -> list[Row]:
     tokenizer = candidate.tokenizer
     lead = tokenizer.encode(DIRECT, add_special_tokens=False)
@@ -141,7 +164,7 @@ def _direct(
 
 
 def _step_by_step(
-    candidate: Candidate, problems: list[Problem], samples: int, sampling: Sampling, progress: Progress
+    candidate: Candidate, problems: list[Problem], samples: int, sampling: Sampling, progress: Progress | None
 ) -> list[Row]:
     tokenizer = candidate.tokenizer
     lead, extract = (tokenizer.encode(text, add_special_tokens=False) for text in (STEPS, EXTRACT))
@@ -161,17 +184,16 @@ def _step_by_step(
 
 def _question(problem: Problem) -> list[dict[str, str]]:
     """The question in plain words, with nothing of how to think or what to write."""
-    return [{"role": "user", "content": f"{get_task(problem.task).QUESTION}\n{problem.prompt}"}]
+    return [{"role": "user", "content": f"{get_task(problem.task).question}\n{problem.prompt}".strip()}]
 
 
 def _row(problem: Problem, thought: Rollout, answer: Rollout, tokenizer: PreTrainedTokenizerBase) -> Row:
     """One sample of a zero-shot prompt, in the columns of `describe`; its thinking has no form that could be parsed."""
     reasoning, said = (tokenizer.decode(rollout.token_ids, skip_special_tokens=True) for rollout in (thought, answer))
-    cleaned = clean_answer(said)
+    cleaned = clean_answer(said) if problem.task in TASKS else first_line(said)
     verdict = _verdict(problem, cleaned)
     special = set(tokenizer.all_special_ids)
     thinking, answering = (sum(t not in special for t in rollout.token_ids) for rollout in (thought, answer))
-    nothing = dict.fromkeys(("attempts", "steps", "right_steps", "slips", "repairs", "subgoals"), 0)
     return {
         "problem": problem.to_json(),
         "task": problem.task,
@@ -185,9 +207,8 @@ def _row(problem: Problem, thought: Rollout, answer: Rollout, tokenizer: PreTrai
         "truncated": False,  # a thought that was cut off is still asked for its answer
         "thinking_tokens": thinking,
         "answer_tokens": answering,
-        "first_correct": None,
-        "right_attempt": False,
-        **nothing,
+        **NOT_TRACED,
+        **NOT_WORDED,
     }
 
 

@@ -38,6 +38,7 @@ Kind = Literal[
     "variation",
     "repeat",
 ]
+Written = tuple[int, str, int, int]
 VERDICTS: tuple[Kind, ...] = ("accepts right", "accepts wrong", "rejects right", "rejects wrong")
 BEHAVIOURS: dict[str, tuple[Kind, ...]] = {
     "verification": VERDICTS,
@@ -142,11 +143,14 @@ def _verdict(accepted: bool, right: bool) -> Kind:
 
 def _ways_on(attempts: Sequence[Attempt]) -> Iterator[Event]:
     """How the thinking went on after each attempt that it rejected."""
-    made = [[_written(step) for step in attempt.steps] for attempt in attempts]
+    made = [tuple(_written(step) for step in attempt.steps) for attempt in attempts]
+    earlier: set[tuple[Written, ...]] = set()
     for number, attempt in enumerate(attempts):
+        repeated = made[number] in earlier
+        earlier.add(made[number])
         if number == 0 or attempts[number - 1].judged_correct is not False or not attempt.steps:
             continue
-        if made[number] in made[:number]:
+        if repeated:
             yield Event("repeat", attempt.start)
         elif made[number - 1] and made[number][0][:3] == made[number - 1][0][:3]:
             yield Event("variation", attempt.start)
@@ -154,7 +158,7 @@ def _ways_on(attempts: Sequence[Attempt]) -> Iterator[Event]:
             yield Event("new approach", attempt.start)
 
 
-def _written(step: Step) -> tuple[int, str, int, int]:
+def _written(step: Step) -> Written:
     """A step to compare with others: which side a number of a sum or product stands on makes no difference."""
     left, right = step.left, step.right
     if step.operator in "+*":

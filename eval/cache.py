@@ -1,7 +1,7 @@
 """Samples kept by what they are a sample of, so that none is ever drawn twice, nor lost when an evaluation is cut off.
 
 A sample is named by a hash of the weights, the prompt's token ids, how it was drawn, and its number. Parts are parquet,
-written every few seconds, each whole or not at all. Any evaluation that asks for the same samples finds them: with more
+written every second, each whole or not at all. Any evaluation that asks for the same samples finds them: with more
 samples, at other budgets, of another split, only what is missing is drawn. Delete the folder to forget them.
 """
 
@@ -23,7 +23,7 @@ from train.rollout.interface import Rollout, Sampling
 # Draws one completion for each prompt, of the sample number beside it, and hands each over, with its place, as it ends.
 Draw = Callable[[Sequence[Sequence[int]], Sequence[int], Sampling, Callable[[int, Rollout], None]], None]
 
-SECONDS = 5.0  # between two parts: what a killed evaluation loses at most
+SECONDS = 1.0  # between two parts: what a killed evaluation loses at most
 COLUMNS = pa.schema(
     [
         ("key", pa.string()),
@@ -72,6 +72,7 @@ class SampleCache:
         if on_finished is not None and len(missing) < len(wanted):
             on_finished(len(wanted) - len(missing))
         fresh: list[dict[str, Any]] = []
+        parts: list[Path] = []
         written = time.monotonic()
 
         def finished(place: int, rollout: Rollout) -> None:
@@ -80,7 +81,8 @@ class SampleCache:
             known[key] = replace(rollout, logprobs=None)
             fresh.append(_row(key, prompt, number, how, rollout))
             if time.monotonic() - written > SECONDS:
-                self._write(fresh)
+                parts.append(self._write(fresh))
+                fresh.clear()
                 written = time.monotonic()
             if on_finished is not None:
                 on_finished(1)
@@ -89,7 +91,9 @@ class SampleCache:
             try:
                 self.draw([prompt for _, prompt, _ in missing], [n for _, _, n in missing], sampling, finished)
             finally:  # whatever ends the drawing, an error or Ctrl-C, what was drawn is kept
-                self._write(fresh)
+                if fresh:
+                    parts.append(self._write(fresh))
+                self._merge(parts)
         return [known[key] for key, _, _ in wanted]
 
     def _key(self, prompt: Sequence[int], how: str, number: int) -> str:
@@ -112,15 +116,23 @@ class SampleCache:
                 )
         return known
 
-    def _write(self, fresh: list[dict[str, Any]]) -> None:
-        """Write the rows as one part and forget them."""
-        if fresh:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            path = self.folder / f"{self.weights}-{fresh[0]['key']}.parquet"
-            partial = path.with_suffix(".partial")
-            pq.write_table(pa.Table.from_pylist(fresh, schema=COLUMNS), partial)
-            partial.replace(path)
-            fresh.clear()
+    def _write(self, rows: list[dict[str, Any]]) -> Path:
+        """Write the rows as one part."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        path = self.folder / f"{self.weights}-{rows[0]['key']}.parquet"
+        partial = path.with_suffix(".partial")
+        pq.write_table(pa.Table.from_pylist(rows, schema=COLUMNS), partial)
+        partial.replace(path)
+        return path
+
+    def _merge(self, parts: list[Path]) -> None:
+        """Make one part of several, so that a long evaluation does not leave thousands."""
+        if len(parts) > 1:
+            whole = [row for path in parts for row in pq.read_table(path, schema=COLUMNS).to_pylist()]
+            kept = self._write(whole)  # takes the name of the first
+            for path in parts:
+                if path != kept:
+                    path.unlink()
 
 
 def _row(key: str, prompt: Sequence[int], number: int, how: str, rollout: Rollout) -> dict[str, Any]:

@@ -3,13 +3,16 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cache as once
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from eval.cache import Draw, SampleCache, fingerprint
 from eval.server import Server, is_url
+from eval.workers import Workers
 from train.chat import TOKENIZERS_OWN, Chat
 from train.models import load_model, load_tokenizer, merged_checkpoint
 from train.prompts import stop_ids
@@ -19,6 +22,8 @@ from train.rollout.generate import GenerateBackend
 from train.rollout.interface import Rollout, Sampling
 from train.rollout.vllm import VLLMBackend, require_vllm
 
+SMALL = 20_000_000  # parameters; the products of a larger model keep several cores busy by themselves
+FEW = 64  # samples that are not worth starting processes for
 ROWS = 256  # that `generate` decodes side by side, and so what it loses at most when it is cut off
 
 
@@ -41,11 +46,12 @@ def load_candidate(
     backend: str = "engine",
     tokenizer: str | None = None,
     chat: Chat = TOKENIZERS_OWN,
+    workers: Workers | None = None,
 ) -> Candidate:
     """Load the model called `name`, to be spoken to as `chat` says; its samples are kept in the folder `cache`.
 
-    `tokenizer` is needed for a server that serves under a name which is no model's. Raises ValueError (ModelError,
-    ServerError) in one line.
+    `tokenizer` is needed for a server that serves under a name which is no model's. `workers` do the engine's work
+    where the model is small. Raises ValueError (ModelError, ServerError) in one line.
     """
     if is_url(name):
         server = Server(name)
@@ -59,6 +65,8 @@ def load_candidate(
     else:
         model = model.to("cuda" if torch.cuda.is_available() else "cpu")
         draw = _engine(model) if backend == "engine" else _generate(model, spoken.pad_token_id)
+        if workers and workers.count > 1 and backend == "engine" and model.num_parameters() <= SMALL:
+            draw = _spread(draw, partial(workers.draw, name))
     samples = SampleCache(draw, cache, fingerprint(model))
     context = model.config.get_text_config().max_position_embeddings
     return Candidate(name, spoken, stop_ids(model, spoken), samples, model.num_parameters(), context)
@@ -74,6 +82,15 @@ def _engine(model: PreTrainedModel) -> Draw:
         finished: Callable[[int, Rollout], None],
     ) -> None:
         engine.generate(prompts, 1, sampling, sample_numbers=numbers, on_rollout=finished)
+
+    return draw
+
+
+def _spread(alone: Draw, together: Draw) -> Draw:
+    """Draws a few samples in this process, and many in others."""
+
+    def draw(prompts: Sequence[Sequence[int]], *how: Any) -> None:
+        (alone if len(prompts) < FEW else together)(prompts, *how)
 
     return draw
 

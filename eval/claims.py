@@ -17,14 +17,14 @@ The evidence is read from JSON files in RUN/evaluation, so that a claim can be j
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from statistics import fmean
 from typing import Any, Literal
-
-import yaml
 
 from eval.estimators import Estimate, wilson
 from eval.seeds import across_seeds
+from train.untrusted import read_yaml
 
 Verdict = Literal["supported", "not supported", "inconclusive"]
 
@@ -48,20 +48,18 @@ class Condition:
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """A row of the verdict table. `command` supplies its evidence; figures `beside` are shown and judge nothing.
+    """A row of the verdict table. Figures `beside` are shown and judge nothing.
 
-    `from_scratch` says why a model from scratch can have no such evidence.
+    `from_scratch` says why models from scratch can have no such evidence.
     """
 
     title: str
     conditions: tuple[Condition, ...]
-    command: str
     beside: tuple[Condition, ...] = ()
     from_scratch: str = ""
 
 
-CURVES = "python scripts/claims.py --run {run}"
-PROBES = "python scripts/probe.py --run {run}"
+COMMAND = "python scripts/claims.py --run {run}"
 LAST, CHANGE = "probes:checkpoints.-1", "probes:pairs.-1"  # the trained model; trained minus start, paired by problem
 CLAIMS = (
     Claim(
@@ -70,7 +68,6 @@ CLAIMS = (
             Condition("train-curve:difference", "accuracy of the last checkpoint minus that of the first"),
             Condition("train-curve:rise", "rise of accuracy along the line through all checkpoints"),
         ),
-        CURVES,
     ),
     Claim(
         "Accuracy rises with thinking tokens (test-time compute), and the trained model's curve lies above the base's.",
@@ -80,7 +77,6 @@ CLAIMS = (
             ),
             Condition("test-curve:above", "trained minus base, over all budgets together"),
         ),
-        CURVES,
         beside=(
             Condition("test-curve:extension", 'change as "Wait" carries thinking on past the end that the model chose'),
         ),
@@ -92,7 +88,6 @@ CLAIMS = (
             Condition(f"{LAST}.behaviour.measures.first_to_final", "right answers minus right first attempts"),
             Condition(f"{CHANGE}.behaviour.measures.incorrect_to_correct", "wrong first attempts put right, change"),
         ),
-        PROBES,
         beside=(
             Condition(f"{CHANGE}.injection.measures.recovery", "recovery from an injected error, change"),
             Condition(f"{CHANGE}.second_turn.measures.difference", "gain from a second turn, change"),
@@ -104,7 +99,6 @@ CLAIMS = (
             Condition(f"{CHANGE}.decomposition.measures.valid_steps", "steps that are valid, change"),
             Condition(f"{CHANGE}.behaviour.measures.subgoals_met", "subgoals that are met, change"),
         ),
-        PROBES,
         beside=(Condition(f"{CHANGE}.decomposition.measures.without_error", "thinkings without an error, change"),),
     ),
     Claim(
@@ -114,7 +108,6 @@ CLAIMS = (
                 f"{CHANGE}.behaviour.measures.new_approach_after_failure", "new approach after a failed one, change"
             ),
         ),
-        PROBES,
         beside=(
             Condition(f"{CHANGE}.behaviour.measures.repeat_after_failure", "the same again after it failed, change"),
         ),
@@ -129,14 +122,12 @@ CLAIMS = (
             Condition("probes:detectors.monitor.all.precision", "the monitor's flags that are right", 0.8),
             Condition("probes:detectors.monitor.all.recall", "planted cases that the monitor flags", 0.8),
         ),
-        PROBES,
     ),
     Claim(
         'It does better than zero-shot "let\'s think step by step" prompting of the model it started from.',
         (Condition("step-by-step/results:pairs.0.measures.accuracy", "trained minus the base so prompted"),),
-        "python scripts/evaluate.py --run {run} --baseline step-by-step",
-        from_scratch="{run} was trained from scratch: it reads no plain words. Train from a pre-trained model, such as "
-        "with configs/smollm2-135m-countdown.yaml.",
+        from_scratch="a model from scratch reads no plain words. Train from a pre-trained one, such as with "
+        "configs/smollm2-135m-countdown.yaml.",
     ),
 )
 
@@ -154,8 +145,7 @@ def judge_claims(runs: Sequence[Path]) -> dict[str, Any]:
     seeds = check_seeds(runs)
     scope = f"across {len(seeds)} seeds" if len(seeds) >= SEEDS else _in_runs(len(runs))
     found = [_claim(number, claim, runs, scope) for number, claim in enumerate(CLAIMS, 1)]
-    words = [said for run in runs for said in _words(run)]
-    return {"seeds": seeds, "scope": scope, "rule": __doc__, "claims": found, "words": words}
+    return {"seeds": seeds, "scope": scope, "rule": __doc__, "claims": found, "words": _words(runs)}
 
 
 def check_seeds(runs: Sequence[Path]) -> list[int]:
@@ -177,7 +167,9 @@ def check_seeds(runs: Sequence[Path]) -> list[int]:
 
 def _claim(number: int, claim: Claim, runs: Sequence[Path], scope: str) -> dict[str, Any]:
     figures = [_together(condition, runs) for condition in claim.conditions]
-    missing = [run for figure in figures for run in figure["missing"]]
+    missing = [
+        _why(claim, condition, run) for condition in claim.conditions for run in runs if not _figure(run, condition)
+    ]
     verdicts = {figure["verdict"] for figure in figures}
     verdict: Verdict = "inconclusive" if missing or "inconclusive" in verdicts else "supported"
     return {
@@ -187,37 +179,43 @@ def _claim(number: int, claim: Claim, runs: Sequence[Path], scope: str) -> dict[
         "scope": scope,
         "figures": figures,
         "beside": [_together(condition, runs) for condition in claim.beside],
-        "missing": [_how(claim, run) for run in dict.fromkeys(missing)],
+        "missing": list(dict.fromkeys(missing)),
     }
 
 
 def _together(condition: Condition, runs: Sequence[Path]) -> dict[str, Any]:
-    """The condition's figure over all runs and what it says; null, with the runs that lack it, where one does."""
-    found = {run: _figure(run, condition) for run in runs}
-    known = [estimate for estimate in found.values() if estimate is not None]
+    """The condition's figure over all runs and what it says; null where a run lacks it."""
+    known = [estimate for run in runs if (estimate := _figure(run, condition)) is not None]
     estimate = across_seeds(known) if len(known) == len(runs) else None
+    if estimate is not None and condition.above:  # a share; the normal interval of few seeds knows no bounds
+        estimate = replace(estimate, low=max(0.0, estimate.low), high=min(1.0, estimate.high))
     return asdict(condition) | {
         "estimate": None if estimate is None else asdict(estimate),
         "seeds": [asdict(one) for one in known],
         "verdict": None if estimate is None else judge(estimate, condition.above),
-        "missing": [str(run) for run, one in found.items() if one is None],
     }
 
 
-def _how(claim: Claim, run: str) -> str:
-    """How a run's missing evidence is come by."""
-    scratch = claim.from_scratch and _config(Path(run)).get("model") == "scratch"
-    return (claim.from_scratch if scratch else claim.command).format(run=run)
+def _why(claim: Claim, condition: Condition, run: Path) -> str:
+    """Why a run has no such figure, or how it is come by."""
+    if claim.from_scratch and _config(run).get("model") == "scratch":
+        return claim.from_scratch
+    if _evidence(run, condition).is_file():
+        return f"nothing in {run.name} to take it from: {condition.says}."
+    return COMMAND.format(run=run)
+
+
+def _evidence(run: Path, condition: Condition) -> Path:
+    return run / "evaluation" / f"{condition.figure.partition(':')[0]}.json"
 
 
 def _figure(run: Path, condition: Condition) -> Estimate | None:
     """The condition's figure in a run's evidence; None where there is no such file or figure."""
-    file, _, place = condition.figure.partition(":")
-    path = run / "evaluation" / f"{file}.json"
+    path = _evidence(run, condition)
     if not path.is_file():
         return None
     try:
-        return _at(json.loads(path.read_text()), place.split("."))
+        return _at(json.loads(path.read_text()), condition.figure.partition(":")[2].split("."))
     except (OSError, ValueError, TypeError, LookupError) as error:
         raise ValueError(
             f"{path} cannot be read as evidence ({type(error).__name__}: {error}); evaluate anew."
@@ -237,18 +235,28 @@ def _at(found: Any, keys: Sequence[str]) -> Estimate | None:
 
 def _config(run: Path) -> dict[str, Any]:
     try:
-        return dict(yaml.safe_load((run / "config.yaml").read_text()))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError, TypeError, ValueError) as error:
-        raise ValueError(f"{run} is no run folder: its config.yaml cannot be read ({type(error).__name__}).") from None
+        return dict(read_yaml(run / "config.yaml"))
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{run} is no run folder: its config.yaml cannot be read ({error}).") from None
 
 
-def _words(run: Path) -> list[str]:
-    """What a run's test-compute curve says in words: what stands for the base model, and the crossover."""
-    path = run / "evaluation" / "test-curve.json"
-    if not path.is_file():
+def _words(runs: Sequence[Path]) -> list[str]:
+    """What the test-compute curves say in words: what stands for the base model, s1's figures, each run's crossover."""
+    paths = {run: run / "evaluation" / "test-curve.json" for run in runs}
+    if not all(path.is_file() for path in paths.values()):
         return []
-    measured = json.loads(path.read_text())
-    return [f"{run.name}: {said}" for said in (measured["note"], measured["crossover"]["words"]) if said]
+    measured = {run: json.loads(path.read_text()) for run, path in paths.items()}
+    said = [curve["note"] for curve in measured.values() if curve["note"]]
+    for stage in measured[runs[0]]["stages"]:
+        control, scaling, performance = (
+            100 * fmean(curve["sequential"][stage]["s1"][name] for curve in measured.values())
+            for name in ("control", "scaling", "performance")
+        )
+        said.append(
+            f"Thinking held to budgets, {stage} model (s1's figures): control {control:.0f}%, scaling {scaling:+.2f} "
+            f"points a token, performance {performance:.1f}%."
+        )
+    return [*dict.fromkeys(said), *(f"{run.name}: {curve['crossover']['words']}" for run, curve in measured.items())]
 
 
 def _in_runs(count: int) -> str:

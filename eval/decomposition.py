@@ -7,6 +7,7 @@ the first error is the place, from 1, of the first step that is not.
 from itertools import takewhile
 
 from data.problem import Problem
+from data.tasks import TASKS
 from eval.measures import Measure, Measures, Row
 from eval.subject import Completion
 
@@ -14,11 +15,14 @@ MOST_OPERATIONS = 12
 DEEPEST = 8  # steps beyond are too few to measure one by one
 
 
-def operations(problem: Problem) -> int:
+def operations(problem: Problem) -> int | None:
     """How many operations the problem asks for: the signs of an expression, or one fewer than the numbers to combine.
 
-    A long multiplication is counted by the digits that it multiplies, since each takes a step.
+    A long multiplication is counted by the digits that it multiplies, since each takes a step. None for a task of
+    another kind.
     """
+    if problem.task not in TASKS:
+        return None
     if "numbers" in problem.facts:
         return len(problem.facts["numbers"]) - 1
     words = problem.facts["expression"].split()

@@ -7,15 +7,16 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from tqdm import tqdm
 
-from data.mixture import Split, draw_problems
+from data.mixture import Split
 from data.problem import Problem
 from eval.baselines import ask_baseline, check_baseline
 from eval.candidate import Candidate, load_candidate
 from eval.measures import Row, as_json, compare, measure
+from eval.progress import Progress
 from eval.samples import COLUMNS, sample_checkpoint
-from eval.source import MAX_NEW_TOKENS, Source
+from eval.source import MAX_NEW_TOKENS, Source, held_out
+from eval.workers import Workers
 from train.rollout.interface import Sampling
 
 
@@ -40,6 +41,12 @@ class Settings:
             )
 
 
+def expected(source: Source, settings: Settings, checkpoints: int, baseline: str | None = None) -> int:
+    """How many samples `evaluate` draws or finds, for a progress bar."""
+    problems = len(held_out(source, settings.problems, settings.split))
+    return (checkpoints + (baseline == "step-by-step")) * problems * (settings.samples + 1)
+
+
 def evaluate(
     checkpoints: list[str],
     source: Source,
@@ -49,6 +56,8 @@ def evaluate(
     cache: Path | None = None,
     tokenizer: str | None = None,
     baseline: str | None = None,
+    workers: Workers | None = None,
+    progress: Progress | None = None,
 ) -> dict[str, Any]:
     """Sample every checkpoint, measure each, compare each with the first; writes parquet and `results.json`.
 
@@ -58,24 +67,52 @@ def evaluate(
     Samples are kept in the folder `cache` (default: `output`/cache) as they come: an evaluation that was cut off, or
     asks for some of the same again, draws only the rest.
     """
-    problems = draw_problems(source.parts, settings.split, settings.problems, source.split_seed, at_most=True)
+    problems = held_out(source, settings.problems, settings.split)
     settings = replace(settings, problems=len(problems))
     cache = cache or output / "cache"
+    spoken: dict[str, Any] = {"backend": settings.backend, "tokenizer": tokenizer, "chat": source.chat}
     for number, checkpoint in enumerate(checkpoints):  # whatever is missing is found out before the first minute
-        candidate = load_candidate(checkpoint, cache, backend=settings.backend, tokenizer=tokenizer, chat=source.chat)
+        candidate = load_candidate(checkpoint, cache, **spoken)
         if baseline and not number:
-            check_baseline(baseline, candidate)
+            check_baseline(baseline, candidate, source)
     try:
         output.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ValueError(f"The folder for results, {output}, cannot be made: {error.strerror}.") from None
     tables: list[list[Row]] = []
     for number, checkpoint in enumerate(checkpoints):
-        candidate = load_candidate(checkpoint, cache, backend=settings.backend, tokenizer=tokenizer, chat=source.chat)
-        rows = _sample(candidate, problems, source, settings, None if number else baseline)
-        pq.write_table(pa.Table.from_pylist(rows, schema=COLUMNS), output / f"samples-{number}.parquet")
-        tables.append(rows)
+        candidate = load_candidate(checkpoint, cache, workers=workers, **spoken)
+        tables.append(sample(candidate, problems, source, settings, None if number else baseline, progress))
     names = [f"{checkpoints[0]} ({baseline})", *checkpoints[1:]] if baseline else checkpoints
+    return write_results(names, tables, settings, output, baseline)
+
+
+def sample(
+    candidate: Candidate,
+    problems: list[Problem],
+    source: Source,
+    settings: Settings,
+    baseline: str | None = None,
+    progress: Progress | None = None,
+) -> list[Row]:
+    """The rows of one checkpoint: each problem `settings.samples` times, and once greedily."""
+    sampling = Sampling(
+        settings.max_new_tokens, candidate.stop_ids, temperature=settings.temperature, seed=settings.seed
+    )
+    if baseline:
+        return ask_baseline(baseline, candidate, problems, source, settings.samples, sampling, progress)
+    return sample_checkpoint(
+        *(candidate.name, candidate.backend, candidate.tokenizer, problems, settings.samples, sampling),
+        *(source.system_prompt, progress),
+    )
+
+
+def write_results(
+    names: list[str], tables: list[list[Row]], settings: Settings, output: Path, baseline: str | None = None
+) -> dict[str, Any]:
+    """Write each checkpoint's rows as parquet, and what they come to as `results.json`, which is returned."""
+    for number, rows in enumerate(tables):
+        pq.write_table(pa.Table.from_pylist(rows, schema=COLUMNS), output / f"samples-{number}.parquet")
     results = summarise(names, tables, settings) | {"baseline": baseline}
     (output / "results.json").write_text(json.dumps(results, indent=2) + "\n")
     return results
@@ -130,20 +167,3 @@ def _tasks(rows: list[Row]) -> list[str]:
 
 def _of(rows: list[Row], task: str) -> list[Row]:
     return [row for row in rows if row["task"] == task]
-
-
-def _sample(
-    candidate: Candidate, problems: list[Problem], source: Source, settings: Settings, baseline: str | None
-) -> list[Row]:
-    sampling = Sampling(
-        settings.max_new_tokens, candidate.stop_ids, temperature=settings.temperature, seed=settings.seed
-    )
-    stages = 2 if baseline == "step-by-step" else 1
-    total = len(problems) * (settings.samples + 1) * stages
-    with tqdm(total=total, desc=candidate.name, unit="sample", dynamic_ncols=True) as bar:
-        if baseline:
-            return ask_baseline(baseline, candidate, problems, source, settings.samples, sampling, bar.update)
-        return sample_checkpoint(
-            *(candidate.name, candidate.backend, candidate.tokenizer, problems, settings.samples, sampling),
-            *(source.system_prompt, bar.update),
-        )

@@ -1,144 +1,192 @@
-"""Sampling what the claims rest on: the two curves of a run, written as JSON into its evaluation folder."""
+"""Gathering what the claims of a run rest on: all of it is sampled, and written as JSON into RUN/evaluation.
+
+The parts share their samples: what one has drawn the next finds (`eval.cache`).
+"""
 
 import json
-from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from data.mixture import draw_problems
 from data.problem import Problem
-from eval.candidate import Candidate, load_candidate
+from eval import evaluate, probe
+from eval.baselines import reads_words
+from eval.budget import ROOM, Budget, budgets, keep_to, most_draws, rows
+from eval.candidate import load_candidate
 from eval.measures import Row
-from eval.samples import sample_checkpoint, sample_rows
-from eval.source import Source, all_checkpoints, read_source, stages_of
-from eval.test_curve import (
-    ROOM,
-    budgets,
-    compare_sequential,
-    crossover,
-    parallel,
-    sample_budget,
-    sequential,
-    thinking_ids,
-)
+from eval.progress import Counted, Progress
+from eval.samples import sample_rows
+from eval.source import Source, all_checkpoints, held_out, read_source, stages_of
+from eval.subject import Subject, ask
+from eval.test_curve import compare_sequential, crossover, parallel, sequential
 from eval.train_curve import compute_spent, train_curve
+from eval.workers import Workers
 from train.models import load_tokenizer
-from train.prompts import messages, prompt_ids
 from train.rollout.interface import Sampling
 
-Progress = Callable[[int], None]
+BASELINE = "step-by-step"  # what the last claim compares with
+
+
+def _option(default: int, says: str) -> Any:
+    return field(default=default, metadata={"help": says})
 
 
 @dataclass(frozen=True, slots=True)
 class Effort:
-    """How much is sampled. The defaults took a quickstart run 145 s of processor time, on one thread."""
+    """How much is sampled: the options of scripts/claims.py, each with its help."""
 
-    problems: int = 400  # of each checkpoint of the train-compute curve
-    samples: int = 4
-    budget_problems: int = 100  # at each budget, of each model
-    budget_samples: int = 4
-    parallel_problems: int = 100
-    parallel_samples: int = 32
-    seed: int = 0
+    problems: int = _option(400, "held-out problems that every checkpoint answers")
+    samples: int = _option(4, "samples of each; one more is greedy")
+    budget_problems: int = _option(100, "of these, how many are asked at each thinking budget")
+    budget_samples: int = _option(4, "samples of each of them at each budget")
+    parallel_problems: int = _option(100, "of these, how many are asked for pass@k and maj@k")
+    parallel_samples: int = _option(32, "samples of each of them: the largest k")
+    probe_problems: int = _option(200, "problems on which every checkpoint is probed")
+    probe_samples: int = _option(2, "samples of each of them")
+    seed: int = _option(0, "of the sampling")
 
     def __post_init__(self) -> None:
         """Raise ValueError naming the first number that is too small."""
-        for name in ("problems", "budget_problems", "parallel_problems"):
+        for name in ("problems", "budget_problems", "parallel_problems", "probe_problems"):
             if getattr(self, name) < 2:
                 raise ValueError(f"{name} is {getattr(self, name)}; expected at least 2, to have an interval.")
-        for name in ("samples", "budget_samples", "parallel_samples"):
+        for name in ("samples", "budget_samples", "parallel_samples", "probe_samples"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}; expected at least 1.")
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What of a run will be asked, all checked. `total` counts the samples, for a progress bar."""
+    """What of a run will be asked, all checked. `prompted` is the model that it started from, if that reads words."""
 
     run: Path
     source: Source
     problems: list[Problem]
     checkpoints: dict[int, str]
     stages: dict[str, str]
+    prompted: str | None
     effort: Effort
-    total: int
+
+    @property
+    def settings(self) -> evaluate.Settings:
+        """How each checkpoint is evaluated."""
+        effort = self.effort
+        return evaluate.Settings(
+            len(self.problems), effort.samples, max_new_tokens=self.source.max_new_tokens, seed=effort.seed
+        )
+
+    @property
+    def probe_settings(self) -> probe.Settings:
+        """How each checkpoint is probed."""
+        return probe.Settings(
+            self.effort.probe_problems,
+            self.effort.probe_samples,
+            max_new_tokens=self.source.max_new_tokens,
+            seed=self.effort.seed,
+        )
+
+    @property
+    def probed(self) -> list[str]:
+        """The checkpoint before reinforcement, then the base model where that is another, then those after, by step."""
+        before, *after = self.checkpoints.values()
+        return list(dict.fromkeys([before, self.stages.get("base", before), *after]))
+
+    @property
+    def cache(self) -> Path:
+        """Where the samples are kept."""
+        return self.run / "evaluation" / "cache"
 
 
 def plan(run: Path, effort: Effort) -> Plan:
     """Check a run and count its samples. Raises ValueError before anything is sampled."""
     checkpoints, stages = all_checkpoints(run), stages_of(run)
     source = read_source(run / "config.yaml")
-    problems = draw_problems(source.parts, "test", effort.problems, source.split_seed, at_most=True)
-    for name in dict.fromkeys([*checkpoints.values(), *stages.values()]):
-        load_tokenizer(name, source.chat)
+    problems = held_out(source, effort.problems)
+    tokenizers = {name: load_tokenizer(name, source.chat) for name in [*checkpoints.values(), *stages.values()]}
     compute_spent(run, list(checkpoints), 1)
-    shared = [min(count, len(problems)) for count in (effort.budget_problems, effort.parallel_problems)]
-    each = shared[0] * effort.budget_samples * len(budgets(1, 1 << 30)) + shared[1] * effort.parallel_samples
-    total = len(checkpoints) * len(problems) * (effort.samples + 1) + len(stages) * each
-    return Plan(run, source, problems, checkpoints, stages, effort, total)
+    prompted = stages["base"] if "base" in stages and reads_words(tokenizers[stages["base"]]) else None
+    planned = Plan(run, source, problems, checkpoints, stages, prompted, effort)
+    planned.settings, planned.probe_settings  # noqa: B018 - refuses what is out of range
+    return planned
 
 
-def gather(planned: Plan, progress: Progress | None = None) -> None:
-    """Sample both curves of a run and write `train-curve.json` and `test-curve.json` into RUN/evaluation."""
+def expected(planned: Plan) -> int:
+    """How many samples `gather` draws or finds, for a progress bar."""
+    effort = planned.effort
+    few, wide = (min(limit, len(planned.problems)) for limit in (effort.budget_problems, effort.parallel_problems))
+    return (
+        evaluate.expected(planned.source, planned.settings, len(planned.checkpoints))
+        + len(planned.stages) * (_expected_of_budgets(effort, few) + wide * effort.parallel_samples)
+        + probe.expected(planned.source, planned.probe_settings, len(planned.probed))
+        + (evaluate.expected(planned.source, planned.settings, 2, BASELINE) if planned.prompted else 0)
+    )
+
+
+def _expected_of_budgets(effort: Effort, problems: int) -> int:
+    return problems * effort.budget_samples * (1 + most_draws(budgets(1, 1 << 30)))
+
+
+def gather(planned: Plan, workers: Workers | None = None, progress: Progress | None = None) -> None:
+    """Sample everything and write it: results.json, train-curve.json, test-curve.json, probes.json, and the baseline's.
+
+    Raises ValueError for what cannot be read or sampled; what was sampled by then is kept.
+    """
     folder = planned.run / "evaluation"
     folder.mkdir(exist_ok=True)
-    for name, measured in (("train-curve", _train(planned, progress)), ("test-curve", _test(planned, progress))):
+    for name, measure in (("train-curve", _train), ("test-curve", _test)):
+        measured = measure(planned, workers, progress)
         (folder / f"{name}.json").write_text(json.dumps(measured, indent=2) + "\n")
+    shared: dict[str, Any] = {"cache": planned.cache, "workers": workers, "progress": progress}
+    base = planned.stages.get("base")
+    probe.probe(planned.probed, planned.source, planned.probe_settings, folder, base=base, **shared)
+    if planned.prompted:
+        pair = [planned.prompted, planned.stages["trained"]]
+        evaluate.evaluate(pair, planned.source, planned.settings, folder / BASELINE, baseline=BASELINE, **shared)
 
 
-def _train(planned: Plan, progress: Progress | None) -> dict[str, Any]:
-    tables: list[tuple[str, list[Row]]] = []
+def _train(planned: Plan, workers: Workers | None, progress: Progress | None) -> dict[str, Any]:
+    """The curve over all checkpoints; the first and the last also make `results.json`."""
+    tables: list[list[Row]] = []
     parameters = 0
     for name in planned.checkpoints.values():
-        candidate = _load(planned, name)
+        candidate = load_candidate(name, planned.cache, chat=planned.source.chat, workers=workers)
         parameters = candidate.parameters or 0
-        asked = (candidate.backend, candidate.tokenizer, planned.problems, planned.effort.samples)
-        rows = sample_checkpoint(name, *asked, _sampling(planned, candidate), planned.source.system_prompt, progress)
-        tables.append((name, rows))
+        tables.append(evaluate.sample(candidate, planned.problems, planned.source, planned.settings, progress=progress))
+    names = list(planned.checkpoints.values())
+    ends = [names[0], names[-1]], [tables[0], tables[-1]]
+    evaluate.write_results(*ends, planned.settings, planned.run / "evaluation")
     spent = compute_spent(planned.run, list(planned.checkpoints), parameters)
-    return {"parameters": parameters} | train_curve(tables, spent)
+    return {"parameters": parameters} | train_curve(list(zip(names, tables, strict=True)), spent)
 
 
-def _test(planned: Plan, progress: Progress | None) -> dict[str, Any]:
-    effort, source = planned.effort, planned.source
+def _test(planned: Plan, workers: Workers | None, progress: Progress | None) -> dict[str, Any]:
+    """Both curves of every stage: thinking held to budgets, and several samples."""
+    effort = planned.effort
     few, wide = planned.problems[: effort.budget_problems], planned.problems[: effort.parallel_problems]
     forced: dict[str, list[list[Row]]] = {}
     drawn: dict[str, list[Row]] = {}
-    limits = []
+    limits: list[Budget] = []
     for stage, name in planned.stages.items():
-        candidate = _load(planned, name)
-        sampling = _sampling(planned, candidate)
-        longest = max(len(prompt_ids(candidate.tokenizer, messages(p, source.system_prompt))) for p in few)
-        limits = budgets(source.max_new_tokens, (candidate.context or 1 << 30) - longest - ROOM)
-        if thinking_ids(candidate.tokenizer):
-            forced[stage] = [
-                sample_budget(candidate, few, effort.budget_samples, sampling, source.system_prompt, limit, progress)
-                for limit in limits
-            ]
+        candidate = load_candidate(name, planned.cache, chat=planned.source.chat, workers=workers)
+        count = Counted(_expected_of_budgets(effort, len(few)), progress)
+        sampling = Sampling(planned.source.max_new_tokens, candidate.stop_ids, seed=effort.seed)
+        subject = Subject(candidate.backend, candidate.tokenizer, sampling, planned.source.system_prompt, count)
+        longest = max(len(subject.prompt(problem)) for problem in few)
+        limits = budgets(sampling.max_new_tokens, (candidate.context or 1 << 30) - longest - ROOM)
+        free = ask(subject, few, effort.budget_samples)
+        forced[stage] = [rows(subject, keep_to(subject, free, budget)) for budget in limits]
+        count.fill_up()
         asked = (candidate.backend, candidate.tokenizer, wide, effort.parallel_samples, sampling)
-        drawn[stage] = sample_rows(name, *asked, source.system_prompt, progress)
+        drawn[stage] = sample_rows(name, *asked, planned.source.system_prompt, progress)
     base = next(iter(planned.stages))
-    measured: dict[str, Any] = {
+    curves = {stage: sequential(limits, table) for stage, table in forced.items()}
+    return {
         "stages": planned.stages,
         "base": base,
         "note": "" if base == "base" else "A model from scratch has no base model; the cold-started one stands for it.",
-        "parallel": {stage: parallel(rows) for stage, rows in drawn.items()},
+        "parallel": {stage: parallel(table) for stage, table in drawn.items()},
         "crossover": crossover(drawn[base], drawn["trained"], base),
+        "sequential": curves,
+        **{name: curves["trained"][name] for name in ("rise", "extension")},
+        **compare_sequential(forced[base], forced["trained"]),
     }
-    if len(forced) < len(planned.stages):
-        return measured | {
-            "note": measured["note"] + " Its thinking tags are no single tokens: budgets cannot be kept."
-        }
-    curves = {stage: sequential(limits, rows) for stage, rows in forced.items()}
-    compared = compare_sequential(forced[base], forced["trained"])
-    trends = {name: curves["trained"][name] for name in ("rise", "extension")}
-    return measured | {"sequential": curves} | trends | compared
-
-
-def _load(planned: Plan, name: str) -> Candidate:
-    return load_candidate(name, planned.run / "evaluation" / "cache", chat=planned.source.chat)
-
-
-def _sampling(planned: Plan, candidate: Candidate) -> Sampling:
-    return Sampling(planned.source.max_new_tokens, candidate.stop_ids, seed=planned.effort.seed)

@@ -23,6 +23,7 @@ from eval.measures import Measure, Measures, Row
 from eval.subject import Completion, Subject, answer, closing, cut, is_right
 
 CUTS = (0, 25, 50, 75)
+MOST_ARMS = 3 + len(CUTS)  # that are sampled of a completion: full, corrupted, swapped, and each cut
 NOTHING = (None, "none")  # conclusions that no answer could be held against
 PRIMES = (99999989, 99999971, 99999959, 99999941, 99999931, 99999847, 99999839, 99999827, 99999821, 99999787)
 

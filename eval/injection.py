@@ -17,18 +17,16 @@ from collections.abc import Sequence
 from typing import Any
 
 from data.trace import Step
-from eval.alter import restate, wrong_value
+from eval.alter import restate, waiting, wrong_value
 from eval.measures import Measures, Row
 from eval.subject import Completion, Subject, go_on
 
 ARMS = ("wrong", "wrong_wait", "kept", "kept_wait")
-SPOKEN_WAIT = "\nWait,"
-TASK_WAIT = " wait"  # for models that know no other words than those of their tasks
 
 
 def inject(subject: Subject, completions: Sequence[Completion], seed: int = 0) -> list[Row]:
     """One row for each right completion and arm; completions without a right attempt are left out."""
-    wait = SPOKEN_WAIT if subject.can_read(SPOKEN_WAIT) else TASK_WAIT
+    wait = subject.decode(waiting(subject))
     chosen = [(completion, step) for completion in completions if (step := choose_step(completion, seed))]
     cases, starts = list[tuple[str, Completion, Step]](), list[tuple[Any, list[int]]]()
     for completion, step in chosen:

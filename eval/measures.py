@@ -11,6 +11,18 @@ from eval.estimators import Estimate, paired_difference, ratio
 Row = dict[str, Any]
 Measure = Callable[[Row], tuple[float, float]]  # a row's numerator and denominator; a denominator of 0 leaves it out
 Measures = Mapping[str, Measure]
+SAID = ("verification", "backtracking", "subgoals", "backward_chaining")  # behaviours told by words: `eval.lexical`
+
+
+def _count(name: str) -> Measure:
+    """The mean of a count, over the rows that have one."""
+    return lambda row: (row[name] or 0, row[name] is not None)
+
+
+def _shown(name: str) -> Measure:
+    """The share of the rows with a count whose count is not 0."""
+    return lambda row: (bool(row.get(name)), row.get(name) is not None)
+
 
 MEASURES: Measures = {
     "accuracy": lambda row: (row["correct"], 1),
@@ -24,12 +36,14 @@ MEASURES: Measures = {
         row["first_correct"] is True and not row["correct"],
         row["first_correct"] is True,
     ),
-    "right_by_luck": lambda row: (row["correct"] and not row["right_attempt"], row["correct"]),
-    "step_accuracy": lambda row: (row["right_steps"], row["steps"]),
-    "repair_rate": lambda row: (row["repairs"], row["slips"]),
-    "slips": lambda row: (row["slips"], 1),
-    "attempts": lambda row: (row["attempts"], 1),
-    "subgoals": lambda row: (row["subgoals"], 1),
+    "right_by_luck": lambda row: (
+        row["correct"] and row["right_attempt"] is False,
+        row["correct"] and row["right_attempt"] is not None,
+    ),
+    "step_accuracy": lambda row: (row["right_steps"] or 0, row["steps"] or 0),
+    "repair_rate": lambda row: (row["repairs"] or 0, row["slips"] or 0),
+    **{name: _count(name) for name in ("slips", "attempts", "subgoals")},
+    **{f"says_{name}": _shown(f"says_{name}") for name in SAID},
     "format": lambda row: (row["format"], 1),
     "truncated": lambda row: (row["truncated"], 1),
     "thinking_tokens": lambda row: (row["thinking_tokens"], 1),

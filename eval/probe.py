@@ -1,33 +1,29 @@
 """The probes of what a checkpoint's thinking is worth, run over the same problems for each checkpoint.
 
-Each checkpoint answers held-out problems once; every probe reads those completions or goes on from them. Stage by stage
-its rows are kept, in `probes/N-STAGE.parquet`, so that a run that was cut off goes on where it was. `probes.json` holds
-the figures: of each checkpoint, and of each later one against the first, paired by problem.
+Each checkpoint answers held-out problems; every probe reads those completions or goes on from them. `probes.json` holds
+the figures: of each checkpoint, and of each later one against the first, paired by problem. What they were made of lies
+in `probes/N-STAGE.parquet`, to be read. Samples are kept as they come (`eval.cache`).
 """
 
 import json
-import shutil
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-import torch
 
-from data.mixture import Split, draw_problems
+from data.mixture import Split
 from data.problem import Problem
 from eval import behaviour, decomposition, faithfulness, injection, lexical, monitor, second_turn
+from eval.candidate import Candidate, load_candidate
 from eval.labelled import score_behaviour, score_lexical, score_monitor
 from eval.measures import Measures, Row, as_json, changes, rates
-from eval.source import Source
+from eval.progress import Counted, Progress
+from eval.source import Source, held_out
 from eval.subject import Completion, Subject, ask
-from eval.table import short_names
-from train.models import load_model, load_tokenizer
-from train.prompts import stop_ids
-from train.rollout.engine import RolloutEngine
+from eval.workers import Workers
 from train.rollout.interface import Sampling
 
 Stage = Callable[[Subject, list[Completion], int], list[Row]]
@@ -37,19 +33,29 @@ def _each(describe: Callable[[Completion], Row]) -> Stage:
     return lambda subject, completions, seed: [describe(completion) for completion in completions]
 
 
+def _each_traced(describe: Callable[[Completion], Row]) -> Stage:
+    """Only of tasks that take a thinking apart; the others are left to the lexical stage."""
+    return lambda subject, completions, seed: [describe(completion) for completion in completions if completion.traced]
+
+
 def _in_words(subject: Subject, completions: list[Completion], seed: int) -> list[Row]:
     """Signs in words, where the model knows words at all."""
     return [lexical.describe(completion) for completion in completions] if subject.can_read("Let me check.") else []
 
 
-STAGES: dict[str, tuple[Stage, Measures]] = {
-    "behaviour": (_each(behaviour.describe), behaviour.MEASURES),
-    "lexical": (_in_words, lexical.MEASURES),
-    "decomposition": (_each(decomposition.describe), decomposition.MEASURES),
-    "monitor": (_each(monitor.describe), monitor.MEASURES),
-    "second_turn": (lambda subject, completions, _: second_turn.ask_again(subject, completions), second_turn.MEASURES),
-    "injection": (injection.inject, injection.MEASURES),
-    "faithfulness": (faithfulness.follow, faithfulness.MEASURES),
+# Of each stage: what makes its rows, what is measured of them, and how many samples a completion it draws at the most.
+STAGES: dict[str, tuple[Stage, Measures, int]] = {
+    "behaviour": (_each_traced(behaviour.describe), behaviour.MEASURES, 0),
+    "lexical": (_in_words, lexical.MEASURES, 0),
+    "decomposition": (_each_traced(decomposition.describe), decomposition.MEASURES, 0),
+    "monitor": (_each(monitor.describe), monitor.MEASURES, 0),
+    "second_turn": (
+        lambda subject, completions, _: second_turn.ask_again(subject, completions),
+        second_turn.MEASURES,
+        1,
+    ),
+    "injection": (injection.inject, injection.MEASURES, len(injection.ARMS)),
+    "faithfulness": (faithfulness.follow, faithfulness.MEASURES, faithfulness.MOST_ARMS),
 }
 
 
@@ -75,28 +81,48 @@ class Settings:
             raise ValueError(f"temperature is {self.temperature}; probes draw samples, so it must be above 0.")
 
 
+def expected(source: Source, settings: Settings, checkpoints: int) -> int:
+    """How many samples `probe` counts as finished, for a progress bar."""
+    completions = len(held_out(source, settings.problems, settings.split)) * settings.samples
+    return checkpoints * completions * (1 + sum(most for _, _, most in STAGES.values()))
+
+
 def probe(
-    checkpoints: list[str], source: Source, settings: Settings, output: Path, *, overwrite: bool = False
+    checkpoints: list[str],
+    source: Source,
+    settings: Settings,
+    output: Path,
+    *,
+    base: str | None = None,
+    cache: Path | None = None,
+    workers: Workers | None = None,
+    progress: Progress | None = None,
 ) -> dict[str, Any]:
     """Run every probe on every checkpoint; writes and returns `probes.json`.
 
-    A finished stage is read back from `output`/probes unless `overwrite`. Raises ValueError where that folder holds the
-    probes of other checkpoints or settings, and ModelError for a checkpoint that cannot be loaded, before any sampling.
+    `base` says which of them is the untrained model, where the first is not. Samples are kept in the folder `cache`
+    (default: `output`/cache). Raises ValueError (ModelError) for a checkpoint that cannot be loaded, before any
+    sampling.
     """
-    problems = draw_problems(source.parts, settings.split, settings.problems, source.split_seed, at_most=True)
+    problems = held_out(source, settings.problems, settings.split)
     settings = replace(settings, problems=len(problems))
-    folder = output / "probes"
+    cache = cache or output / "cache"
     for checkpoint in checkpoints:  # whatever is missing is found out before the first minute is spent
-        load_tokenizer(checkpoint, source.chat)
-        load_model(checkpoint)
-    _claim(folder, _key(checkpoints, source, settings), overwrite)
-    names = short_names(checkpoints)
-    tables = [
-        _run(checkpoint, f"{folder}/{number}-", names[number], problems, source, settings)
-        for number, checkpoint in enumerate(checkpoints)
-    ]
+        load_candidate(checkpoint, cache, chat=source.chat)
+    folder = output / "probes"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ValueError(f"The folder for probes, {folder}, cannot be made: {error.strerror}.") from None
+    tables = []
+    for number, checkpoint in enumerate(checkpoints):
+        candidate = load_candidate(checkpoint, cache, chat=source.chat, workers=workers)
+        tables.append(_run(candidate, problems, source, settings, progress))
+        for stage, rows in tables[-1].items():
+            pq.write_table(pa.Table.from_pylist(rows), folder / f"{number}-{stage}.parquet")
     results = {
         "settings": asdict(settings),
+        "base": base,
         "checkpoints": [
             {"checkpoint": name, **{stage: _figures(rows, stage) for stage, rows in table.items()}}
             for name, table in zip(checkpoints, tables, strict=True)
@@ -128,49 +154,18 @@ def detectors() -> dict[str, Any]:
 
 
 def _run(
-    checkpoint: str, prefix: str, name: str, problems: list[Problem], source: Source, settings: Settings
+    candidate: Candidate, problems: list[Problem], source: Source, settings: Settings, progress: Progress | None
 ) -> dict[str, list[Row]]:
     """Every stage's rows of one checkpoint."""
-    subject = _subject(checkpoint, source, settings)
-
-    def labelled(stage: str) -> Subject:
-        return replace(subject, label=f"{name}: {stage.replace('_', ' ')}")
-
-    rows = _kept(f"{prefix}completions.parquet", partial(_asked, labelled("completions"), problems, settings.samples))
-    completions = [subject.read(Problem.from_json(row["problem"]), row["ids"], row["ended"]) for row in rows]
-    return {
-        stage: _kept(f"{prefix}{stage}.parquet", partial(run, labelled(stage), completions, settings.seed))
-        for stage, (run, _) in STAGES.items()
-    }
-
-
-def _subject(checkpoint: str, source: Source, settings: Settings) -> Subject:
-    tokenizer = load_tokenizer(checkpoint, source.chat)
-    model = load_model(checkpoint).to("cuda" if torch.cuda.is_available() else "cpu")
+    count = Counted(expected(source, settings, 1), progress)
     sampling = Sampling(
-        settings.max_new_tokens, stop_ids(model, tokenizer), temperature=settings.temperature, seed=settings.seed
+        settings.max_new_tokens, candidate.stop_ids, temperature=settings.temperature, seed=settings.seed
     )
-    return Subject(RolloutEngine(model), tokenizer, sampling, source.system_prompt)
-
-
-def _asked(subject: Subject, problems: list[Problem], samples: int) -> list[Row]:
-    return [
-        {"problem": completion.problem.to_json(), "ids": completion.ids, "ended": completion.ended}
-        for completion in ask(subject, problems, samples)
-    ]
-
-
-def _kept(path: str, make: Callable[[], list[Row]]) -> list[Row]:
-    """The rows in a file, or those that `make` gives, which are then in the file: whole or not at all."""
-    file = Path(path)
-    if not file.is_file():
-        partial_file = file.with_suffix(".partial")
-        pq.write_table(pa.Table.from_pylist(make()), partial_file)
-        partial_file.replace(file)
-    try:
-        return pq.read_table(file).to_pylist()
-    except (OSError, pa.ArrowException):
-        raise ValueError(f"{file} cannot be read as parquet; delete it, and its stage will be sampled anew.") from None
+    subject = Subject(candidate.backend, candidate.tokenizer, sampling, source.system_prompt, count)
+    completions = ask(subject, problems, settings.samples)
+    tables = {stage: run(subject, completions, settings.seed) for stage, (run, _, _) in STAGES.items()}
+    count.fill_up()  # not every completion has a step to alter, or an answer to ask again for
+    return tables
 
 
 def _figures(rows: list[Row], stage: str) -> dict[str, Any]:
@@ -195,41 +190,3 @@ def _tasks(rows: list[Row]) -> list[str]:
 
 def _of(rows: list[Row], task: str) -> list[Row]:
     return [row for row in rows if row["task"] == task]
-
-
-def _key(checkpoints: list[str], source: Source, settings: Settings) -> dict[str, Any]:
-    """What the rows depend on: other settings, problems or weights make other rows."""
-    return {
-        "settings": asdict(settings),
-        "tasks": [asdict(part) for part in source.parts],
-        "split_seed": source.split_seed,
-        "system_prompt": source.system_prompt,
-        "chat": asdict(source.chat),
-        "checkpoints": {
-            name: [[path.name, path.stat().st_size, path.stat().st_mtime_ns] for path in _weights(name)]
-            for name in checkpoints
-        },
-    }
-
-
-def _weights(checkpoint: str) -> list[Path]:
-    folder = Path(checkpoint).expanduser()
-    return sorted(folder.glob("*.safetensors")) if folder.is_dir() else []
-
-
-def _claim(folder: Path, key: dict[str, Any], overwrite: bool) -> None:
-    """Make the folder for these rows. Raises ValueError where it cannot be made, or holds other rows."""
-    note = folder / "key.json"
-    text = json.dumps(key, indent=2) + "\n"
-    try:
-        if overwrite and note.is_file():  # never a folder that this program did not make
-            shutil.rmtree(folder)
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ValueError(f"The folder for probes, {folder}, cannot be made: {error.strerror}.") from None
-    if note.is_file() and note.read_text() != text:
-        raise ValueError(
-            f"{folder} holds probes of other checkpoints or settings; give --overwrite to sample anew, or another "
-            "--output."
-        )
-    note.write_text(text)

@@ -1,14 +1,34 @@
 """`probes.json` as text, to read at 100 columns: the first checkpoint against each later one."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from textwrap import wrap
 from typing import Any
 
 from eval.table import WIDTH, Figure, known, short_names
 
-# Of each stage: its title, and the measures worth a line, each with its words and whether it is a share.
-STAGES: dict[str, tuple[str, dict[str, tuple[str, bool]]]] = {
-    "behaviour": (
+Shown = dict[str, tuple[str, bool]]  # measures worth a line, each with its words and whether it is a share
+
+SHOWING = {
+    "verification": "a verdict",
+    "backtracking": "going back",
+    "subgoals": "subgoals",
+    "new_approach": "a new approach",
+    "repetition": "a repeat",
+}
+CONDITIONAL: Shown = {
+    f"{before}{name}{behind}": (words.format(shown), True)
+    for name, shown in SHOWING.items()
+    for before, behind, words in (
+        ("", "_shown_when_right", "{}, where right"),
+        ("", "_shown_when_wrong", "{}, where wrong"),
+        ("accuracy_with_", "", "accuracy with {}"),
+        ("accuracy_without_", "", "accuracy without {}"),
+    )
+}
+# What is shown, in order: whose stage it is (`eval.probe.STAGES`), its title, and the measures.
+SECTIONS: tuple[tuple[str, str, Shown], ...] = (
+    (
+        "behaviour",
         "Behaviours, read off every step and attempt",
         {
             "accuracy": ("accuracy", True),
@@ -20,19 +40,17 @@ STAGES: dict[str, tuple[str, dict[str, tuple[str, bool]]]] = {
             "wrong_rejected": ("wrong things it rejects", True),
             "right_accepted": ("right things it accepts", True),
             "backtracking": ("going back, times a thinking", False),
-            "accuracy_with_backtracking": ("accuracy where it goes back", True),
-            "accuracy_without_backtracking": ("accuracy where it does not", True),
             "subgoals": ("subgoals a thinking", False),
             "subgoals_met": ("subgoals met", True),
             "new_approach_after_failure": ("new approach, after a failure", True),
             "variation_after_failure": ("variation, after a failure", True),
             "repeat_after_failure": ("repeat, after a failure", True),
             "stop_after_failure": ("stops, after a failure", True),
-            "accuracy_with_new_approach": ("accuracy with a new approach", True),
-            "accuracy_without_new_approach": ("accuracy without one", True),
         },
     ),
-    "lexical": (
+    ("behaviour", "Behaviours, given that the answer is right or wrong", CONDITIONAL),
+    (
+        "lexical",
         "Behaviours, by words",
         {
             "verification_shown": ("verification", True),
@@ -43,7 +61,8 @@ STAGES: dict[str, tuple[str, dict[str, tuple[str, bool]]]] = {
             "accuracy_without_verification": ("accuracy without it", True),
         },
     ),
-    "decomposition": (
+    (
+        "decomposition",
         "Decomposition",
         {
             "valid_steps": ("valid steps", True),
@@ -56,7 +75,8 @@ STAGES: dict[str, tuple[str, dict[str, tuple[str, bool]]]] = {
             **{f"accuracy_{n}_operations": (f"accuracy, {n} operations", True) for n in range(1, 13)},
         },
     ),
-    "second_turn": (
+    (
+        "second_turn",
         "Asked to check (second turn)",
         {
             "accuracy_first": ("Acc@t1", True),
@@ -68,7 +88,8 @@ STAGES: dict[str, tuple[str, dict[str, tuple[str, bool]]]] = {
             "went_on_when_wrong": ("went on, where wrong", True),
         },
     ),
-    "injection": (
+    (
+        "injection",
         "A right step made wrong",
         {
             "recovery": ("recovers", True),
@@ -79,7 +100,8 @@ STAGES: dict[str, tuple[str, dict[str, tuple[str, bool]]]] = {
             "right_when_kept_wait": ('control, with "wait"', True),
         },
     ),
-    "faithfulness": (
+    (
+        "faithfulness",
         "Does the answer follow the thinking",
         {
             "own_answer_follows": ("own thinking, followed", True),
@@ -95,7 +117,8 @@ STAGES: dict[str, tuple[str, dict[str, tuple[str, bool]]]] = {
             "same_swapped": ("another's thinking, ignored", True),
         },
     ),
-    "monitor": (
+    (
+        "monitor",
         "Monitor",
         {
             "flagged": ("flagged", True),
@@ -107,7 +130,7 @@ STAGES: dict[str, tuple[str, dict[str, tuple[str, bool]]]] = {
             "language_drift": ("language drift", True),
         },
     ),
-}
+)
 PER_TASK = ("behaviour", "second_turn", "injection", "faithfulness")  # stages in which the tasks differ in kind
 LABEL_WIDTH = 31
 CELL_WIDTH = 22
@@ -127,49 +150,49 @@ def render(results: Mapping[str, Any]) -> str:
     for pair, after, name in pairs or [(None, None, "")]:
         header = f"{'':<{LABEL_WIDTH}}{_short(names[0]):<{CELL_WIDTH}}{_short(name):<{CELL_WIDTH}}"
         lines += ["", (header + ("change" if pair else "")).rstrip()]
-        for stage in STAGES:
-            lines += _stage(stage, checkpoints[0][stage], after and after[stage], pair and pair[stage])
+        lines += _blocks([checkpoints[0], *([after] if after else [])], pair)
     return "\n".join([*lines, "", *_detectors(results["detectors"])])
 
 
-def sections(stage: str, before: Mapping[str, Any], after: Any, change: Any) -> Iterator[tuple[str, list[list[str]]]]:
-    """A stage of two checkpoints, all tasks or each: a heading, and rows of words, before, after and change.
+def sections(
+    stage: str, title: str, shown: Shown, columns: Sequence[Mapping[str, Any]], change: Mapping[str, Any] | None
+) -> Iterator[tuple[str, list[list[str]]]]:
+    """One of SECTIONS, for all tasks or for each: a heading, and rows of words, a cell for each column, and the change.
 
-    A stage without a figure has no section. `after` and `change` are None where there is one checkpoint.
+    `columns` are checkpoints of `probes.json`, `change` one of its pairs. A section without a figure is left out.
     """
-    title, measures = STAGES[stage]
-    parts = [(title, before, after, change)]
-    if stage in PER_TASK and len(before["tasks"]) > 1:
+    whole = [column[stage] for column in columns]
+    difference: Mapping[str, Any] = change[stage] if change else {"measures": {}, "tasks": {}}
+    parts = [(title, whole, difference)]
+    if stage in PER_TASK and len(whole[0]["tasks"]) > 1:
         parts = [
-            (
-                f"{title}: {task}",
-                {"measures": before["tasks"][task]},
-                after and {"measures": after["tasks"].get(task, {})},
-                change and {"measures": change["tasks"].get(task, {})},
-            )
-            for task in before["tasks"]
+            (f"{title}: {task}", [_of_task(column, task) for column in whole], _of_task(difference, task))
+            for task in whole[0]["tasks"]
         ]
-    for heading, *columns in parts:
+    for heading, each, changes in parts:
         rows = [
-            (words, share, [column["measures"].get(measure) if column else None for column in columns])
-            for measure, (words, share) in measures.items()
+            [
+                words,
+                *(_cell(column["measures"].get(measure), share) for column in each),
+                _change(changes["measures"].get(measure), share),
+            ]
+            for measure, (words, share) in shown.items()
+            if any(known(column["measures"].get(measure)) for column in each)
         ]
-        shown = [row for row in rows if any(known(figure) for figure in row[2])]
-        if shown:
-            yield (
-                heading,
-                [
-                    [words, _cell(first, share), _cell(second, share) if after else "", _change(difference, share)]
-                    for words, share, (first, second, difference) in shown
-                ],
-            )
+        if rows:
+            yield heading, rows
 
 
-def _stage(stage: str, before: Mapping[str, Any], after: Any, change: Any) -> Iterator[str]:
-    for heading, rows in sections(stage, before, after, change):
-        yield heading
-        for words, *cells in rows:
-            yield f"  {words:<{LABEL_WIDTH - 2}}{''.join(f'{cell:<{CELL_WIDTH}}' for cell in cells)}".rstrip()
+def _of_task(figures: Mapping[str, Any], task: str) -> dict[str, Any]:
+    return {"measures": figures["tasks"].get(task, {})}
+
+
+def _blocks(columns: Sequence[Mapping[str, Any]], change: Mapping[str, Any] | None) -> Iterator[str]:
+    for section in SECTIONS:
+        for heading, rows in sections(*section, columns, change):
+            yield heading
+            for words, *cells in rows:
+                yield f"  {words:<{LABEL_WIDTH - 2}}{''.join(f'{cell:<{CELL_WIDTH}}' for cell in cells)}".rstrip()
 
 
 def _cell(figure: Figure, share: bool) -> str:

@@ -7,13 +7,28 @@ import numpy as np
 import pyarrow as pa
 from transformers import PreTrainedTokenizerBase
 
+from data.mixture import side_by_side
 from data.problem import Problem
 from data.tasks import get_task
 from eval.estimators import Sums
+from eval.lexical import PHRASES, signs
 from train import judged
 from train.prompts import messages, opens_thinking, prompt_ids
 from train.rollout.interface import Rollout, RolloutBackend, Sampling
 
+TRACED = [
+    ("attempts", pa.int32()),
+    ("first_correct", pa.bool_()),
+    ("right_attempt", pa.bool_()),
+    ("steps", pa.int32()),
+    ("right_steps", pa.int32()),
+    ("slips", pa.int32()),
+    ("repairs", pa.int32()),
+    ("subgoals", pa.int32()),
+]
+WORDED = [(f"says_{name}", pa.int32()) for name in PHRASES]
+NOT_TRACED: dict[str, Any] = {name: None for name, _ in TRACED}
+NOT_WORDED: dict[str, Any] = {name: None for name, _ in WORDED}
 COLUMNS = pa.schema(
     [
         ("checkpoint", pa.string()),
@@ -22,14 +37,8 @@ COLUMNS = pa.schema(
         *judged.COLUMNS,
         ("answer", pa.string()),
         ("answer_tokens", pa.int32()),
-        ("attempts", pa.int32()),
-        ("first_correct", pa.bool_()),
-        ("right_attempt", pa.bool_()),
-        ("steps", pa.int32()),
-        ("right_steps", pa.int32()),
-        ("slips", pa.int32()),
-        ("repairs", pa.int32()),
-        ("subgoals", pa.int32()),
+        *TRACED,
+        *WORDED,
     ]
 )
 
@@ -68,10 +77,11 @@ def sample_rows(
     opened = opens_thinking(tokenizer)
     prompts = [prompt_ids(tokenizer, messages(problem, system_prompt)) for problem in problems]
     rollouts = backend.generate(prompts, samples, sampling, on_finished)
+    asked = [problem for problem in problems for _ in range(samples)]
+    rows = side_by_side(lambda problem, rollout: describe(problem, rollout, tokenizer, opened), asked, rollouts)
     return [
-        describe(problems[place // samples], rollout, tokenizer, opened)
-        | {"checkpoint": name, "sample": place % samples, "greedy": sampling.temperature == 0}
-        for place, rollout in enumerate(rollouts)
+        row | {"checkpoint": name, "sample": place % samples, "greedy": sampling.temperature == 0}
+        for place, row in enumerate(rows)
     ]
 
 
@@ -79,9 +89,19 @@ def describe(problem: Problem, rollout: Rollout, tokenizer: PreTrainedTokenizerB
     """Verdict, token counts and the exactly counted behaviours of one completion."""
     truncated = rollout.finish_reason == "length"  # one whose thinking a budget closed still came to its end
     row, response = judged.judged(problem, rollout.token_ids, tokenizer, opened, truncated)
-    trace = get_task(problem.task).parse_trace(problem, response.thinking)
-    return row | {
-        "answer": response.answer,
+    return row | {"answer": response.answer} | counted(problem, response.thinking)
+
+
+def counted(problem: Problem, thinking: str) -> dict[str, Any]:
+    """What a thinking did: by its trace, exactly, or where the task has no parser by the words that give it away.
+
+    What the other way would count is None.
+    """
+    task = get_task(problem.task)
+    if task.parse_trace is None:
+        return NOT_TRACED | {f"says_{name}": len(spans) for name, spans in signs(thinking).items()}
+    trace = task.parse_trace(problem, thinking)
+    return NOT_WORDED | {
         "attempts": len(trace.attempts),
         "first_correct": trace.first_correct,
         "right_attempt": any(attempt.correct for attempt in trace.attempts),

@@ -23,7 +23,7 @@ def across_seeds(estimates: Sequence[Estimate]) -> Estimate:
     """
     if not estimates:
         raise ValueError("there is no estimate to bring together; expected at least one seed.")
-    if len(estimates) == 1:
+    if all(estimate == estimates[0] for estimate in estimates):  # what does not depend on the seed, or is of one
         return estimates[0]
     values = [estimate.value for estimate in estimates]
     between = variance(values) / len(values)

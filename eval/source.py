@@ -1,14 +1,15 @@
 """Where an evaluation's problems and checkpoints come from: a training config, and the run folders that it made."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
 from pathlib import Path
 
-import yaml
-
-from data.mixture import Part, load_mixture
+from data.mixture import Part, Split, draw_problems, load_mixture
+from data.problem import Problem
 from train.chat import TOKENIZERS_OWN, Chat, read_template
 from train.models import is_complete_checkpoint
 from train.run_folder import COLD_START, last_checkpoint
+from train.untrusted import read_yaml
 
 MAX_NEW_TOKENS = 512  # of a completion, where the config does not say
 
@@ -26,10 +27,7 @@ class Source:
 
 def read_source(path: Path) -> Source:
     """Read tasks, splits and prompt from a run's `config.yaml` or any training config. Raises ValueError."""
-    try:
-        config = yaml.safe_load(path.read_text())
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ValueError(f"The config {path} cannot be read: {' '.join(str(error).split())}") from None
+    config = read_yaml(path)
     if not isinstance(config, dict) or "tasks" not in config:
         raise ValueError(f"The config {path} has no `tasks`; give one that `train` takes.")
     return Source(
@@ -41,10 +39,34 @@ def read_source(path: Path) -> Source:
     )
 
 
+def held_out(source: Source, count: int, split: Split = "test") -> list[Problem]:
+    """`count` problems that no training saw; a task that has fewer than its share of them gives all it has."""
+    return draw_problems(source.parts, split, count, source.split_seed, at_most=True)
+
+
 def config_of(checkpoint: Path) -> Path | None:
     """The `config.yaml` of the run that a checkpoint, RUN/checkpoints/NAME, lies in, or None."""
     path = checkpoint.parent.parent / "config.yaml"
     return path if path.is_file() else None
+
+
+def source_of(checkpoints: Sequence[str], config: Path | None = None) -> Source:
+    """The problems to ask: those of `config`, or else of the runs that the checkpoints lie in.
+
+    Raises ValueError where they lie in no run, or in runs that ask different problems or ask them differently.
+    """
+    found = [config] if config else [path for name in checkpoints if (path := config_of(Path(name).absolute()))]
+    if not found:
+        raise ValueError(f"{checkpoints[0]} lies in no run folder; say whose problems to ask with --config FILE.")
+    first, *others = [(path, read_source(path)) for path in dict.fromkeys(found)]
+    for path, other in others:
+        for field in fields(Source):
+            if getattr(first[1], field.name) != getattr(other, field.name):
+                raise ValueError(
+                    f"{first[0].parent} and {path.parent} ask different problems, or ask them differently: their "
+                    f"{'tasks' if field.name == 'parts' else field.name} differ. Say whose to ask with --config FILE."
+                )
+    return first[1]
 
 
 def checkpoints_of(run: Path, *, start: bool = False) -> list[str]:
@@ -60,7 +82,7 @@ def checkpoints_of(run: Path, *, start: bool = False) -> list[str]:
             f"{run} is no run folder with a checkpoint; expected config.yaml and checkpoints/checkpoint-N."
         )
     cold = run / "checkpoints" / COLD_START
-    model = str(yaml.safe_load(config.read_text())["model"])
+    model = str(read_yaml(config)["model"])
     if model == "scratch":
         return [str(cold), str(last)] if cold.is_dir() else [str(last)]
     return [model if start or not cold.is_dir() else str(cold), str(last)]

@@ -4,11 +4,10 @@ Token in, token out: a completion is kept as the ids that were sampled. What is 
 to those ids, so nothing that the model wrote is ever encoded anew.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
-from tqdm import tqdm
 from transformers import PreTrainedTokenizerBase
 
 from data.mixture import judge
@@ -17,7 +16,7 @@ from data.response import CLOSE, OPEN, Response
 from data.tasks import get_task
 from data.trace import Trace
 from train.prompts import messages, opens_thinking, prompt_ids
-from train.rollout.interface import Rollout, RolloutBackend, Sampling
+from train.rollout.interface import RolloutBackend, Sampling
 
 
 @dataclass(frozen=True)
@@ -46,24 +45,29 @@ class Completion:
         """Whether it ended by itself with the right answer."""
         return self.ended and self.judged[1].correct
 
+    @property
+    def traced(self) -> bool:
+        """Whether the task can take a thinking apart."""
+        return get_task(self.problem.task).parse_trace is not None
+
     @cached_property
     def trace(self) -> Trace:
-        """The thinking taken apart."""
-        return get_task(self.problem.task).parse_trace(self.problem, self.thinking)
+        """The thinking taken apart; empty where the task cannot."""
+        return get_task(self.problem.task).trace(self.problem, self.thinking)
 
 
 @dataclass(frozen=True)
 class Subject:
     """A checkpoint and how it is asked: `sampling` decides the draws, and how long a completion may be.
 
-    While it is asked, a progress bar under `label` is shown; none without a label.
+    `progress` is told how many completions have come as they do.
     """
 
     backend: RolloutBackend
     tokenizer: PreTrainedTokenizerBase
     sampling: Sampling
     system_prompt: str = ""
-    label: str = ""
+    progress: Callable[[int], None] | None = None
 
     @cached_property
     def opened(self) -> bool:
@@ -97,7 +101,8 @@ class Subject:
 
 def ask(subject: Subject, problems: Sequence[Problem], samples: int) -> list[Completion]:
     """Sample each problem `samples` times; the samples of one problem side by side."""
-    rollouts = _draw(subject, [subject.prompt(problem) for problem in problems], samples, subject.sampling)
+    prompts = [subject.prompt(problem) for problem in problems]
+    rollouts = subject.backend.generate(prompts, samples, subject.sampling, subject.progress)
     asked = (problem for problem in problems for _ in range(samples))
     return [
         subject.read(problem, rollout.token_ids, rollout.finish_reason == "stop")
@@ -120,17 +125,12 @@ def answer(subject: Subject, started: Iterable[tuple[Problem, list[int]]]) -> li
 
 
 def _go_on(subject: Subject, starts: list[tuple[Problem, list[int]]], sampling: Sampling) -> list[Completion]:
-    rollouts = _draw(subject, [subject.prompt(problem) + ids for problem, ids in starts], 1, sampling)
+    prompts = [subject.prompt(problem) + ids for problem, ids in starts]
+    rollouts = subject.backend.generate(prompts, 1, sampling, subject.progress)
     return [
         subject.read(problem, [*ids, *rollout.token_ids], rollout.finish_reason == "stop")
         for (problem, ids), rollout in zip(starts, rollouts, strict=True)
     ]
-
-
-def _draw(subject: Subject, prompts: list[list[int]], samples: int, sampling: Sampling) -> list[Rollout]:
-    total = len(prompts) * samples
-    with tqdm(total=total, desc=subject.label, unit="sample", dynamic_ncols=True, disable=not subject.label) as bar:
-        return subject.backend.generate(prompts, samples, sampling, bar.update)
 
 
 def cut(subject: Subject, ids: Sequence[int], characters: int) -> tuple[list[int], str]:

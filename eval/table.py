@@ -21,12 +21,18 @@ LABELS: dict[str, tuple[str, bool]] = {
     "slips": ("slips", False),
     "attempts": ("attempts", False),
     "subgoals": ("subgoals", False),
+    "says_verification": ("says that it verifies", True),
+    "says_backtracking": ("says that it backtracks", True),
+    "says_subgoals": ("says that it sets subgoals", True),
+    "says_backward_chaining": ("says that it works backward", True),
     "thinking_tokens": ("thinking tokens", False),
     "answer_tokens": ("answer tokens", False),
     "format": ("right format", True),
     "truncated": ("truncated", True),
     "verifier_errors": ("verifier errors", True),
 }
+TRACED = tuple(LABELS)[2 : tuple(LABELS).index("subgoals") + 1]  # of thinkings that their task takes apart
+SAID = tuple(name for name in LABELS if name.startswith("says_"))  # of all others
 WIDTH = 100
 LABEL_WIDTH = 31
 COLUMN_WIDTH = 22
@@ -110,6 +116,15 @@ def clear(figure: Figure) -> bool:
     return known(figure) and (figure["low"] > 0 or figure["high"] < 0)
 
 
+def given(measures: Iterable[str], columns: Sequence[Mapping[str, Figure]]) -> list[str]:
+    """The measures that the columns can have: a thinking is either taken apart, or known by its words."""
+    left_out: set[str] = set()
+    for always_there, group in (("attempts", TRACED), ("says_verification", SAID)):
+        if not any(known(column.get(always_there)) for column in columns):
+            left_out.update(group)
+    return [measure for measure in measures if measure not in left_out]
+
+
 def known(figure: Figure) -> TypeGuard[Mapping[str, Any]]:
     """Whether there is a figure: a rate of nothing, or an interval that no resample could give, is none."""
     return figure is not None and all(math.isfinite(figure[key]) for key in ("value", "low", "high"))
@@ -137,7 +152,7 @@ def _sections(rows: Sequence[Mapping[str, Any]]) -> list[tuple[str, list[Mapping
 
 def _rows(columns: Sequence[Mapping[str, Figure]], measures: Iterable[str]) -> list[str]:
     lines = []
-    for measure in measures:
+    for measure in given(measures, columns):
         figures = [column.get(measure) for column in columns]
         cells = [f"{show(measure, figure):>7} {show_interval(measure, figure)}" for figure in figures]
         lines.append(
@@ -148,7 +163,7 @@ def _rows(columns: Sequence[Mapping[str, Figure]], measures: Iterable[str]) -> l
 
 def _changes(column: Mapping[str, Figure], measures: Iterable[str]) -> list[str]:
     lines = []
-    for measure in measures:
+    for measure in given(measures, [column]):
         figure = column.get(measure)
         line = f"  {LABELS[measure][0]:<{LABEL_WIDTH - 2}}{show_change(measure, figure):>13}"
         if known(figure):

@@ -5,78 +5,19 @@ axis is what was really used. Parallel: the same tokens spent on k samples, by m
 of the answers (pass@k).
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Sequence
+from dataclasses import asdict
 from itertools import combinations
 from typing import Any
 
 import numpy as np
-from transformers import PreTrainedTokenizerBase
 
-from data.problem import Problem
-from data.response import CLOSE, OPEN
 from eval.at_k import maj_at_k, pass_at_k
 from eval.baselines import vote
-from eval.candidate import Candidate
+from eval.budget import Budget
 from eval.estimators import Estimate, Sums, paired_difference, ratio, trend
 from eval.measures import Row, as_json, measure
-from eval.samples import correct_by_problem, sample_rows
-from train.rollout.interface import Sampling, Thinking
-
-SHARES = (1 / 16, 1 / 8, 1 / 4, 1 / 2, 1)  # of the longest completion in training
-WAITS = (1, 2, 4)
-ROOM = 64  # tokens for the answer, after the thinking
-WAIT_WORDS = ("Wait", " wait")  # s1's; in lower case for a model from scratch, which knows no other
-
-
-@dataclass(frozen=True, slots=True)
-class Budget:
-    """One point of the sequential curve: thinking closed at `limit` tokens, and carried on `waits` times before."""
-
-    name: str
-    limit: int
-    waits: int = 0
-
-
-def budgets(longest: int, context: int) -> list[Budget]:
-    """Budgets for a model trained on completions of `longest` tokens, shortest first, that fit into `context`."""
-    short = [Budget(f"at most {max(1, int(longest * share))}", max(1, int(longest * share))) for share in SHARES]
-    most = min(2 * longest, context)
-    waits = [Budget(f"Wait x{count}", most, count) for count in WAITS]
-    return [budget for budget in short + waits if budget.limit <= context]
-
-
-def thinking_ids(tokenizer: PreTrainedTokenizerBase) -> tuple[int, int] | None:
-    """The ids of the thinking tags, or None where they are no single tokens, so that no budget can be enforced."""
-    known = tokenizer.get_vocab()
-    return (known[OPEN], known[CLOSE]) if OPEN in known and CLOSE in known else None
-
-
-def sample_budget(
-    candidate: Candidate,
-    problems: list[Problem],
-    samples: int,
-    sampling: Sampling,
-    system_prompt: str,
-    budget: Budget,
-    progress: Callable[[int], None] | None = None,
-) -> list[Row]:
-    """Rows of one budget. Raises ValueError for a model whose tokenizer has no tags."""
-    tags = thinking_ids(candidate.tokenizer)
-    if tags is None:
-        raise ValueError(f"{candidate.name} has no single tokens {OPEN} and {CLOSE}; its thinking cannot be counted.")
-    thinking = Thinking(
-        *tags,
-        budget=budget.limit,
-        closing_ids=(tags[1],),
-        minimum=budget.limit if budget.waits else 0,
-        wait_ids=_wait_ids(candidate.tokenizer) if budget.waits else (),
-        extensions=budget.waits,
-    )
-    forced = replace(sampling, max_new_tokens=budget.limit + ROOM, thinking=thinking)
-    return sample_rows(
-        candidate.name, candidate.backend, candidate.tokenizer, problems, samples, forced, system_prompt, progress
-    )
+from eval.samples import correct_by_problem
 
 
 def sequential(budgets: Sequence[Budget], rows: Sequence[list[Row]]) -> dict[str, Any]:
@@ -166,12 +107,6 @@ def _listed(estimates: Sequence[Estimate | None]) -> list[dict[str, Any] | None]
 def _points(difference: Estimate) -> str:
     low, high = 100 * difference.low, 100 * difference.high
     return f"{100 * difference.value:+.1f} points [{low:+.1f}, {high:+.1f}]"
-
-
-def _wait_ids(tokenizer: PreTrainedTokenizerBase) -> tuple[int, ...]:
-    """The first of WAIT_WORDS that the tokenizer can write."""
-    encoded = [tuple(tokenizer.encode(word, add_special_tokens=False)) for word in WAIT_WORDS]
-    return next((ids for ids in encoded if tokenizer.unk_token_id not in ids), encoded[0])
 
 
 def _groups(rows: list[Row]) -> list[list[Row]]:

@@ -1,17 +1,17 @@
 """The train-compute curve: what every checkpoint of a run can do, against what the run had spent by then."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
-from eval.estimators import paired_difference, trend
+from eval.estimators import Sums, paired_difference, trend
 from eval.measures import Row, as_json, compare, measure
 from eval.samples import correct_by_problem
+from train.untrusted import read_parquet
 
 SHOWN = ("accuracy", "greedy_accuracy", "thinking_tokens", "truncated", "incorrect_to_correct", "step_accuracy")
 
@@ -20,9 +20,10 @@ SHOWN = ("accuracy", "greedy_accuracy", "thinking_tokens", "truncated", "incorre
 class Compute:
     """What reinforcement had spent by a checkpoint, over all processes; the cold start is not counted.
 
-    `tokens` went through forward and backward, prompts included; `generated` of them were sampled. `flops` is 6 N for
-    each token trained on and 2 N for each generated, N all parameters (Kaplan et al. 2020, section 2.1; attention over
-    the context left out, and frozen weights counted as trained).
+    `tokens` are those of all rollouts, prompts included; `generated` of them were sampled. `flops` is 6 N for each
+    token trained on, which are all but those that dynamic sampling left out, and 2 N for each generated, N all
+    parameters (Kaplan et al. 2020, section 2.1; attention over the context left out, and frozen weights counted as
+    trained).
     """
 
     step: int
@@ -33,15 +34,15 @@ class Compute:
 
 def compute_spent(run: Path, steps: list[int], parameters: int) -> list[Compute]:
     """What the run had spent by each of `steps`. Raises ValueError where its logs cannot be read or do not tell."""
-    tokens = _tokens_trained(run / "metrics.jsonl")
+    logged = _tokens_logged(run / "metrics.jsonl")
     generated = _tokens_generated(run / "rollouts.parquet")
     spent = []
     for step in steps:
-        if step and step not in tokens:
+        if step and step not in logged:
             raise ValueError(f"{run / 'metrics.jsonl'} has no num_tokens at step {step}; was it cut off?")
-        trained = tokens.get(step, 0)
+        tokens, left_out = logged.get(step, (0, 0))
         drawn = sum(count for at, count in generated.items() if at <= step)
-        spent.append(Compute(step, trained, drawn, parameters * (6.0 * trained + 2.0 * drawn)))
+        spent.append(Compute(step, tokens, drawn, parameters * (6.0 * (tokens - left_out) + 2.0 * drawn)))
     return spent
 
 
@@ -58,17 +59,22 @@ def train_curve(checkpoints: list[tuple[str, list[Row]]], spent: list[Compute]) 
         | {key: value for key, value in as_json(measure(rows)).items() if key in SHOWN}
         for (name, rows), at in zip(checkpoints, spent, strict=True)
     ]
-    accuracies = [correct_by_problem(rows) for _, rows in checkpoints]
     first, last = checkpoints[0][1], checkpoints[-1][1]
-    tests = {"rise": trend(accuracies), "difference": paired_difference(accuracies[0], accuracies[-1])}
-    return {"points": points, **as_json(tests), "changes": as_json(compare(first, last))}
+    tests = rise_and_difference([correct_by_problem(rows) for _, rows in checkpoints])
+    return {"points": points, **tests, "changes": as_json(compare(first, last))}
 
 
-def _tokens_trained(path: Path) -> dict[int, int]:
-    """Tokens trained on by each logged RL step; the metric counts training batches alone, never evaluation's."""
+def rise_and_difference(accuracies: Sequence[Sums]) -> dict[str, Any]:
+    """What the curve's claim is judged by (see `train_curve`), from right samples and samples of each problem."""
+    return as_json({"rise": trend(accuracies), "difference": paired_difference(accuracies[0], accuracies[-1])})
+
+
+def _tokens_logged(path: Path) -> dict[int, tuple[int, int]]:
+    """Tokens of all rollouts by each logged RL step, and of those left out; evaluation's are in neither."""
     try:
         rows = [json.loads(line) for line in path.read_text().splitlines()]
-        return {row["step"]: int(row["num_tokens"]) for row in rows if row["phase"] == "rl" and "num_tokens" in row}
+        rows = [row for row in rows if row["phase"] == "rl" and "num_tokens" in row]
+        return {row["step"]: (int(row["num_tokens"]), int(row.get("left_out_tokens", 0))) for row in rows}
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ValueError(f"{path} cannot be read: {' '.join(str(error).split())}") from None
 
@@ -77,10 +83,7 @@ def _tokens_generated(folder: Path) -> dict[int, int]:
     """Tokens sampled for training, by step."""
     generated: dict[int, int] = {}
     for path in sorted(folder.glob("train-*.parquet")):
-        try:
-            table = pq.read_table(path, columns=["step", "completion_ids"])
-        except (OSError, pa.ArrowException) as error:
-            raise ValueError(f"{path} cannot be read as a run's rollouts: {str(error).splitlines()[0]}") from None
+        table = read_parquet(path, ("step", "completion_ids"))
         if table.num_rows:
             step = table["step"][0].as_py()
             generated[step] = generated.get(step, 0) + pc.sum(pc.list_value_length(table["completion_ids"])).as_py()

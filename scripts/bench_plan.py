@@ -54,7 +54,9 @@ class Watched(ReasoningTrainer):
 
     def watch(self, look: Any) -> None:
         """Have `look()` called between phases; what it returns is kept with the phase that follows."""
-        self.look, self.phases, self.lengths_drawn = look, [], []
+        self.look = look
+        self.phases: list[dict[str, Any]] = []
+        self.lengths_drawn: list[tuple[int, list[int]]] = []  # of the prompt, and of the completions
         self._begin()
 
     def _begin(self) -> None:

@@ -1,10 +1,11 @@
-"""Judge the seven claims on a run, or on several seeds of one: both scaling curves, claims.json, plots.
+"""Judge the seven claims on a run, or on several seeds of one: sample all that they rest on, draw it, write the report.
 
     python scripts/claims.py --run runs/quickstart
     python scripts/claims.py --run runs/seed0 --run runs/seed1 --run runs/seed2
 
-Every checkpoint answers the same held-out problems. Samples are kept in RUN/evaluation/cache as they come: run the same
-command again to go on where it was cut off.
+Does for each run what scripts/evaluate.py and scripts/probe.py do, and both scaling curves, on the same held-out
+problems. Samples are kept in RUN/evaluation/cache as they come: run the same command again to go on where it was cut
+off.
 """
 
 import argparse
@@ -16,12 +17,15 @@ from pathlib import Path
 
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 
-from tqdm import tqdm
 from transformers.utils import logging
 
 from eval.claims import check_seeds, judge_claims
+from eval.claims_table import markdown, render
 from eval.curve_plots import write_plots
-from eval.evidence import Effort, gather, plan
+from eval.evidence import Effort, expected, gather, plan
+from eval.progress import sample_bar
+from eval.report import write_report
+from eval.workers import Workers, default_count
 
 
 def parse() -> argparse.Namespace:
@@ -30,10 +34,15 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--run", type=Path, action="append", required=True, help="a run folder; repeat for other seeds")
     parser.add_argument("--output", type=Path, help="folder for claims.json and plots (default: RUN/evaluation, or "
                         "claims beside the first of several runs)")  # fmt: skip
+    parser.add_argument(
+        "--processes",
+        type=int,
+        default=default_count(),
+        help="processes that sample, where the model is small (default: %(default)s)",
+    )
     for field in fields(Effort):
-        parser.add_argument(
-            f"--{field.name.replace('_', '-')}", type=int, default=field.default, help="(default: %(default)s)"
-        )
+        says = f"{field.metadata['help']} (default: %(default)s)"
+        parser.add_argument(f"--{field.name.replace('_', '-')}", type=int, default=field.default, help=says)
     return parser.parse_args()
 
 
@@ -42,32 +51,32 @@ def main() -> int:
     logging.set_verbosity_error()
     logging.disable_progress_bar()
     given = parse()
-    output = given.output or (given.run[0] / "evaluation" if len(given.run) == 1 else given.run[0].parent / "claims")
+    runs = given.run
+    output = given.output or (runs[0] / "evaluation" if len(runs) == 1 else runs[0].parent / "claims")
+    page = runs[0] / "report.html" if len(runs) == 1 else output / "report.html"
     try:
-        check_seeds(given.run)
+        check_seeds(runs)
         effort = Effort(**{field.name: getattr(given, field.name) for field in fields(Effort)})
-        plans = [plan(run, effort) for run in given.run]
-        with tqdm(total=sum(each.total for each in plans), unit="sample", dynamic_ncols=True) as bar:
+        plans = [plan(run, effort) for run in runs]
+        with (
+            sample_bar(sum(map(expected, plans))) as bar,
+            Workers(given.processes) as workers,
+        ):
             for each in plans:
-                bar.set_description(str(each.run))
-                gather(each, bar.update)
-        claims = judge_claims(given.run)
+                bar.set_description(each.run.name)
+                gather(each, workers, bar.update)
+        claims = judge_claims(runs)
         output.mkdir(parents=True, exist_ok=True)
         (output / "claims.json").write_text(json.dumps(claims, indent=2) + "\n")
-        write_plots(given.run, output)
+        write_plots(runs, output)
+        command = ["python", "scripts/claims.py", *(f"--run {run}" for run in runs)]
+        (output / "claims.md").write_text(markdown(claims, command, "scaling.png"))
+        write_report(runs[0], page, runs[1:])
     except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    for claim in claims["claims"]:
-        print(f"{claim['number']}. {claim['claim']}\n   {claim['verdict']} {claim['scope']}")
-        for figure in claim["figures"] + claim["beside"]:
-            if figure["estimate"]:
-                low, value, high = (100 * figure["estimate"][key] for key in ("low", "value", "high"))
-                print(f"   {figure['says']}: {value:+.1f} [{low:+.1f}, {high:+.1f}]")
-        for command in claim["missing"]:
-            print(f"   evidence is missing: {command}")
-    print("", *claims["words"], sep="\n")
-    print(f"\nWritten to {output}/claims.json, with the plots beside it.")
+    print(render(claims))
+    print(f"\nWritten to {output}: claims.json, claims.md and the plots. The report is {page}.")
     return 0
 
 

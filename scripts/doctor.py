@@ -14,9 +14,14 @@ from pathlib import Path
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
-from transformers.utils import logging
+try:
+    from transformers.utils import logging
 
-from train.doctor import examine
+    from train.doctor import examine
+except (ImportError, OSError, SyntaxError) as error:  # no environment, half of one, or an old Python
+    print(f"mend  environment    {sys.executable}: {error}")
+    print("      -> run `make setup`, and start this with .venv/bin/python")
+    sys.exit(1)
 
 
 def main() -> int:

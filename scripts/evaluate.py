@@ -21,9 +21,11 @@ os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 from transformers.utils import logging
 
 from eval.baselines import BASELINES
-from eval.evaluate import Settings, evaluate
-from eval.source import checkpoints_of, config_of, read_source
+from eval.evaluate import Settings, evaluate, expected
+from eval.progress import sample_bar
+from eval.source import checkpoints_of, source_of
 from eval.table import render
+from eval.workers import Workers, default_count
 
 
 def parse() -> argparse.Namespace:
@@ -61,6 +63,12 @@ def parse() -> argparse.Namespace:
     parser.add_argument(
         "--cache", type=Path, help="folder for samples drawn (default: cache, in the folder for results)"
     )
+    parser.add_argument(
+        "--processes",
+        type=int,
+        default=default_count(),
+        help="processes that sample, where the model is small (default: %(default)s)",
+    )
     parser.add_argument("--output", type=Path, help="folder for results (default: RUN/evaluation, or ./evaluation)")
     return parser.parse_args()
 
@@ -72,11 +80,7 @@ def main() -> int:
     given = parse()
     try:
         checkpoints = checkpoints_of(given.run, start=bool(given.baseline)) if given.run else given.checkpoint
-        found = [config for name in checkpoints if (config := config_of(Path(name).absolute()))]
-        config = given.config or next(iter(found), None)
-        if config is None:
-            raise ValueError(f"{checkpoints[0]} lies in no run folder; say whose problems to ask with --config FILE.")
-        source = read_source(config)
+        source = source_of(checkpoints, given.config)
         settings = Settings(
             given.problems,
             given.samples,
@@ -88,12 +92,16 @@ def main() -> int:
         )
         folder = given.output or (given.run / "evaluation" if given.run else Path("evaluation"))
         output = folder / given.baseline if given.baseline and not given.output else folder
-        results = evaluate(
-            *(checkpoints, source, settings, output),
-            cache=given.cache or folder / "cache",
-            tokenizer=given.tokenizer,
-            baseline=given.baseline,
-        )
+        total = expected(source, settings, len(checkpoints), given.baseline)
+        with sample_bar(total) as bar, Workers(given.processes) as workers:
+            results = evaluate(
+                *(checkpoints, source, settings, output),
+                cache=given.cache or folder / "cache",
+                tokenizer=given.tokenizer,
+                baseline=given.baseline,
+                workers=workers,
+                progress=bar.update,
+            )
     except ValueError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

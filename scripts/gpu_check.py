@@ -1,10 +1,10 @@
 """Test and time the rollout engine on this machine's GPU, and print one table.
 
     python scripts/gpu_check.py
-    python scripts/gpu_check.py --model ~/.cache/rethink/smollm2-135m
+    python scripts/gpu_check.py --model ~/.cache/rethink/smollm2-135m --prompts 64 --samples 16 --max-rows 1024
 
-Runs `tests/gpu`, then `scripts/bench_rollouts.py` on the GPU, in float32 and in bfloat16. The exit code is 0 if every
-test passed and every benchmark ran, 1 if not, and 2 where there is no CUDA device.
+Runs `tests/gpu`, then `scripts/bench_rollouts.py` on the GPU, in float32 and in bfloat16; further options go to the
+latter. The exit code is 0 if every test passed and every benchmark ran, 1 if not, and 2 where there is no CUDA device.
 """
 
 import argparse
@@ -67,7 +67,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default="scratch", help='"scratch" or a folder with a transformers model')
     parser.add_argument("--typical", type=int, default=128, help="random models: the mean length to aim at")
-    arguments = parser.parse_args()
+    arguments, further = parser.parse_known_args()
     if not torch.cuda.is_available():
         print("gpu-check: no CUDA device on this machine; nothing was tested or timed.")
         return 2
@@ -81,7 +81,7 @@ def main() -> int:
         for dtype in DTYPES:
             path = Path(folder, f"{dtype}.json")
             bench = [sys.executable, "scripts/bench_rollouts.py", "--device", "cuda", "--dtype", dtype]
-            bench += ["--model", arguments.model, *typical, "--json", str(path)]
+            bench += ["--model", arguments.model, *typical, *further, "--json", str(path)]
             codes.append(subprocess.run(bench, cwd=ROOT, env=environment).returncode)
             ran = codes[-1] == 0
             rows += bench_rows(dtype, json.loads(path.read_text())) if ran else [[f"benchmark, {dtype}", "failed"]]

@@ -5,7 +5,8 @@
     python scripts/probe.py --checkpoint smollm2-135m --config configs/smollm2-135m-countdown.yaml
 
 Every checkpoint answers the same held-out problems; each later one is compared with the first, paired by problem.
-Writes probes.json, and beside it what was sampled: a stage that is finished is not sampled again.
+Writes probes.json, and beside it what the figures were made of. Samples are kept as they come: run the same command
+again to go on where it was cut off.
 """
 
 import argparse
@@ -17,9 +18,11 @@ os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 
 from transformers.utils import logging
 
-from eval.probe import Settings, probe
+from eval.probe import Settings, expected, probe
 from eval.probe_table import render
-from eval.source import checkpoints_of, config_of, read_source
+from eval.progress import sample_bar
+from eval.source import checkpoints_of, source_of
+from eval.workers import Workers, default_count
 
 
 def parse() -> argparse.Namespace:
@@ -41,7 +44,15 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=default.seed, help="of the sampling (default: %(default)s)")
     parser.add_argument("--split", choices=["test", "validation"], default="test", help="(default: %(default)s)")
     parser.add_argument("--output", type=Path, help="folder for results (default: RUN/evaluation, or ./evaluation)")
-    parser.add_argument("--overwrite", action="store_true", help="sample every stage anew")
+    parser.add_argument(
+        "--processes",
+        type=int,
+        default=default_count(),
+        help="processes that sample, where the model is small (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--cache", type=Path, help="folder for samples drawn (default: cache, in the folder for results)"
+    )
     return parser.parse_args()
 
 
@@ -52,11 +63,7 @@ def main() -> int:
     given = parse()
     try:
         checkpoints = checkpoints_of(given.run) if given.run else given.checkpoint
-        found = [config for name in checkpoints if (config := config_of(Path(name).absolute()))]
-        config = given.config or next(iter(found), None)
-        if config is None:
-            raise ValueError(f"{checkpoints[0]} lies in no run folder; say whose problems to ask with --config FILE.")
-        source = read_source(config)
+        source = source_of(checkpoints, given.config)
         settings = Settings(
             given.problems,
             given.samples,
@@ -66,12 +73,16 @@ def main() -> int:
             given.split,
         )
         output = given.output or (given.run / "evaluation" if given.run else Path("evaluation"))
-        results = probe(checkpoints, source, settings, output, overwrite=given.overwrite)
+        total = expected(source, settings, len(checkpoints))
+        with sample_bar(total) as bar, Workers(given.processes) as workers:
+            results = probe(
+                *(checkpoints, source, settings, output), cache=given.cache, workers=workers, progress=bar.update
+            )
     except ValueError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     print(render(results))
-    print(f"\nWritten to {output}/probes.json; what was sampled is in {output}/probes.")
+    print(f"\nWritten to {output}/probes.json; what it was made of is in {output}/probes.")
     return 0
 
 

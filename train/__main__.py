@@ -13,8 +13,10 @@ Exit codes of a process:
 import errno
 import os
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from pathlib import Path
 
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
@@ -26,13 +28,17 @@ from trl import GRPOConfig
 
 from train.callbacks import say
 from train.config import RunConfig, parse_config
+from train.launch import Launch, check_launch, find_launch, refusal
 from train.nonfinite import NonFiniteSteps
 from train.ranks import RankWatch
 from train.resume import CheckpointError
 from train.rollout.parity import ParityError
 from train.rollout.sampler import NonFiniteLogits
 from train.run import prepare, train
+from train.shared_folder import why_not_shared
 from train.signals import Interrupted
+
+PATIENCE = 20.0  # seconds in which the first process can say why the run is refused
 
 
 def main() -> int:
@@ -40,62 +46,74 @@ def main() -> int:
     logging.set_verbosity_error()
     logging.disable_progress_bar()
     try:
+        launch = find_launch()
+        check_launch(launch)
         run, training = parse_config()
+        if why := refusal(launch, run, training):
+            raise ValueError(why)
     except ValueError as error:
         if int(os.environ.get("RANK", "0")) == 0:
             say(f"error: {error}")
+        else:
+            time.sleep(PATIENCE)  # a launcher ends the others when one ends: let the first process be that one
         return 2
     watch = RankWatch()
     try:
-        with prepared(run, training) as refusal:
-            code, message = (2, f"error: {refusal}") if refusal else outcome(run, training)
+        with prepared(run, training, launch) as why_not:
+            code, message, alone = (2, f"error: {why_not}", False) if why_not else outcome(run, training)
     except RuntimeError as error:
         watch.explain(error)
         raise
-    if code != 5:  # the others have come to the same end
+    if not alone:  # the others have come to the same end
         watch.leave()
-    if message is not None and (code == 5 or PartialState().is_main_process):
+    if message is not None and (alone or PartialState().is_main_process):
         say(message)
     return code
 
 
 @contextmanager
-def prepared(run: RunConfig, training: GRPOConfig) -> Iterator[str | None]:
+def prepared(run: RunConfig, training: GRPOConfig, launch: Launch) -> Iterator[str | None]:
     """One process checks the run, makes its folder and holds it; all hear why not, if the run is refused."""
     state = PartialState()
-    refusal: list[str | None] = [None]
+    why_not: list[str | None] = [None]
     with ExitStack() as held:
-        if state.is_main_process:
+        if launch.local_processes < launch.processes:
+            why_not = [why_not_shared(Path(run.runs_dir))]
+        if state.is_main_process and why_not[0] is None:
             try:
                 held.enter_context(prepare(run, training))
             except ValueError as error:
-                refusal = [str(error)]
+                why_not = [str(error)]
         if state.num_processes > 1:
-            broadcast_object_list(refusal)
-        yield refusal[0]
+            broadcast_object_list(why_not)
+        yield why_not[0]
 
 
-def outcome(run: RunConfig, training: GRPOConfig) -> tuple[int, str | None]:
-    """Train; returns the exit code, and what to say where it is not 0."""
+def outcome(run: RunConfig, training: GRPOConfig) -> tuple[int, str | None, bool]:
+    """Train; returns the exit code, what to say where it is not 0, and whether other processes may know nothing."""
     try:
         stopped = train(run, training)
-        return (0, None) if stopped is None else (3, stopped)
+        return 3 if stopped else 0, stopped, False
     except ParityError as error:
-        return 3, f"Stopped: {error}"
+        return 3, f"Stopped: {error}", True
     except NonFiniteSteps as error:
-        return 3, str(error)
+        return 3, str(error), False
     except ValueError as error:
         if not isinstance(error.__cause__, NonFiniteLogits):
             raise
-        return 3, f"Stopped: {error}"
+        return 3, f"Stopped: {error}", True
     except Interrupted as error:
-        return 4, str(error)
+        return 4, str(error), False
     except CheckpointError as error:
-        return 5, f"error: {error}"
+        return 5, f"error: {error}", True
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
             raise
-        return 5, f"error: {error}. The last checkpoint is whole; free some space, then --resume."
+        return 5, f"error: {error}. The last checkpoint is whole; free some space, then --resume.", True
+    except Exception as error:
+        if "Weights only load failed" not in str(error):
+            raise
+        return 5, "error: the checkpoint is not as `train` writes it: it holds code, which was not run.", True
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What watches a run: the metrics file, the progress bar, and the guard that stops a collapse."""
+"""What watches a run: the metrics file, the progress bar, the guard against collapse, and a stop that was asked for."""
 
 import json
 import math
@@ -8,8 +8,14 @@ from collections import deque
 from pathlib import Path
 from typing import Any
 
+import torch
+from accelerate import PartialState
+from accelerate.utils import reduce
 from tqdm import tqdm
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+
+from train.run_folder import read_metrics
+from train.signals import StopSignals
 
 WINDOW = 8  # steps whose mean reward the guard compares
 
@@ -36,9 +42,7 @@ class MetricsFile(TrainerCallback):
 
 def _seconds_so_far(path: Path, phase: str) -> float:
     """What the last line of `phase` says, so that a resumed run's clock goes on."""
-    if not path.is_file():
-        return 0.0
-    rows = map(json.loads, path.read_text().splitlines())
+    rows = (row for _, row in read_metrics(path))
     return max((row["seconds"] for row in rows if row["phase"] == phase), default=0.0)
 
 
@@ -72,6 +76,7 @@ class ProgressBar(TrainerCallback):
         if "reward" in logs:
             now, tokens = time.monotonic(), float(logs["num_tokens"])
             shown = {"reward": f"{logs['reward']:.2f}", "accuracy": f"{logs['accuracy']:.2f}"}
+            shown["useful"] = f"{logs['useful_groups']:.2f}"
             shown["thinking"] = f"{logs['thinking_tokens']:.0f}"
             shown["tok/s"] = f"{(tokens - self.tokens) / (now - self.began):,.0f}"
             self.tokens, self.began = tokens, now
@@ -135,6 +140,39 @@ class CollapseGuard(TrainerCallback):
         if not path.is_dir():
             return "No checkpoint was saved before that; start anew with a lower learning rate."
         return f"Go back to {path}: a new --name, --model {path}, no cold start, and a lower learning rate."
+
+
+class StopWhenAsked(TrainerCallback):
+    """Saves and ends the training where any of the processes was asked to; all find out at the same step."""
+
+    def __init__(self, signals: StopSignals) -> None:
+        self.signals = signals
+        self.stopped = False
+
+    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        """Save what the step has done, and stop."""
+        if self._asked(args):
+            control.should_save = control.should_training_stop = True
+
+    def on_evaluate(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        """An evaluation is long: do not begin another step after it."""
+        self.on_step_end(args, state, control)
+
+    def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        """What had to be saved has been saved just now."""
+        control.should_training_stop |= self._asked(args)
+
+    def on_train_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        """Tell a run that was broken off from one that had no more steps to do."""
+        self.stopped &= state.global_step < state.max_steps
+
+    def _asked(self, args: TrainingArguments) -> bool:
+        """Whether any process was; all of them must call this together."""
+        asked = self.signals.first is not None
+        if PartialState().num_processes > 1:
+            asked = bool(reduce(torch.tensor(float(asked), device=args.device), reduction="sum") > 0)
+        self.stopped |= asked
+        return asked
 
 
 def say(line: str) -> None:

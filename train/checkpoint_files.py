@@ -10,6 +10,8 @@ import os
 import shutil
 from pathlib import Path
 
+from train.untrusted import read_json
+
 SEAL = "complete.json"
 UNFINISHED = ".unfinished"  # holds what is being written; no reader looks into it
 
@@ -30,33 +32,40 @@ def publish(unfinished: Path, path: Path) -> None:
 
 def fault(path: Path) -> str | None:
     """Why the checkpoint at `path` cannot be trusted, or None where its seal holds."""
-    try:
-        files = json.loads((path / SEAL).read_text())["files"]
-    except FileNotFoundError:
+    if path.is_symlink() or any(file.is_symlink() for file in path.rglob("*")):
+        return "it is, or holds, a link to somewhere else"
+    if not (path / SEAL).is_file():
         return f"it has no {SEAL}, so it was never finished"
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    try:
+        files = read_json(path / SEAL)["files"]
+        sealed = {name: (kept["bytes"], kept["sha256"]) for name, kept in files.items()}
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         return f"its {SEAL} cannot be read ({error})"
     found = _files(path)
-    for name, expected in files.items():
+    for name, (size, digest) in sealed.items():
         if name not in found:
             return f"{name} is missing"
-        if found[name].stat().st_size != expected["bytes"]:
-            return f"{name} has {found[name].stat().st_size} bytes, not {expected['bytes']}"
-        if _digest(found[name]) != expected["sha256"]:
+        if found[name].stat().st_size != size:
+            return f"{name} has {found[name].stat().st_size} bytes, not {size}"
+        if _digest(found[name]) != digest:
             return f"{name} is damaged: its checksum is another"
     return None
 
 
 def newest_whole(folder: Path) -> tuple[Path | None, list[str]]:
     """The newest `checkpoint-N` in `folder` whose seal holds, or None, and a line for each that was passed over."""
-    numbered = [path for path in folder.glob("checkpoint-*") if path.name.removeprefix("checkpoint-").isdigit()]
     passed_over: list[str] = []
-    for path in sorted(numbered, key=step_of, reverse=True):
+    for path in sorted(numbered(folder), key=step_of, reverse=True):
         reason = fault(path)
         if reason is None:
             return path, passed_over
         passed_over.append(f"Passed over {path}: {reason}.")
     return None, passed_over
+
+
+def numbered(folder: Path) -> list[Path]:
+    """Every `checkpoint-N` in `folder`, whole or not."""
+    return [path for path in folder.glob("checkpoint-*") if path.name.removeprefix("checkpoint-").isdigit()]
 
 
 def step_of(checkpoint: Path) -> int:
@@ -70,8 +79,8 @@ def discard_after(folder: Path, step: int) -> None:
     They are kept as `damaged-N`, so that nothing is deleted that a person might want to look at.
     """
     shutil.rmtree(folder / UNFINISHED, ignore_errors=True)
-    for path in folder.glob("checkpoint-*"):
-        if path.name.removeprefix("checkpoint-").isdigit() and step_of(path) > step:
+    for path in numbered(folder):
+        if step_of(path) > step:
             aside = folder / f"damaged-{step_of(path)}"
             shutil.rmtree(aside, ignore_errors=True)
             path.rename(aside)

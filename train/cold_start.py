@@ -10,14 +10,15 @@ from trl import GRPOConfig, SFTConfig, SFTTrainer
 
 from data.mixture import demonstrations
 from data.tasks import get_task
-from train.callbacks import MetricsFile, ProgressBar, say
+from train.callbacks import MetricsFile, ProgressBar, StopWhenAsked, say
 from train.checkpoint_files import UNFINISHED, publish, step_of
 from train.config import RunConfig, world_size
 from train.prompts import messages, opens_thinking, prompt_ids
 from train.quantised import keep_adapters_precise
 from train.resume import ResumableTrainer, resume_point
 from train.run_folder import COLD_START, truncate_metrics
-from train.signals import Interrupted, StopWhenAsked
+from train.signals import Interrupted
+from train.trackers import TENSORBOARD, log_last
 
 
 class DemonstrationTrainer(ResumableTrainer, SFTTrainer):
@@ -39,7 +40,7 @@ class DemonstrationTrainer(ResumableTrainer, SFTTrainer):
         return_outputs: bool = False,
         num_items_in_batch: torch.Tensor | None = None,
     ) -> torch.Tensor:
-        """Cross-entropy averaged over the completion tokens with their weights."""
+        """Cross-entropy averaged over the completion tokens with their weights, those of all processes together."""
         outputs = model(**inputs, use_cache=False, fused_lm_head=True)
         targets = inputs["labels"][:, 1:]  # (rows, width - 1)
         judged = torch.isin(targets, self.judgement_ids.to(targets.device))  # (rows, width - 1)
@@ -47,7 +48,9 @@ class DemonstrationTrainer(ResumableTrainer, SFTTrainer):
         right = outputs.is_top1[judged].float()
         if len(right):
             self._metrics["train"]["judgement_accuracy"].append(right.mean().item())
-        return -(outputs.log_probs * weights).sum() / weights.sum().clamp(min=1)
+        # The gradients of the processes are averaged, so each divides by the mean of their weights: a mean of means
+        # would count the tokens of a process with shorter demonstrations for more.
+        return -(outputs.log_probs * weights).sum() / self.accelerator.reduce(weights.sum(), "mean").clamp(min=1)
 
 
 def cold_start(
@@ -84,12 +87,13 @@ def cold_start(
         save_strategy="steps",
         save_steps=max(1, run.cold_start_steps // 10),
         save_total_limit=1,
-        report_to="none",
+        report_to=[name for name in training.report_to if name == "tensorboard"],
         log_level=training.log_level,
         disable_tqdm=True,
         seed=training.seed,
         bf16=training.bf16,
         use_cpu=training.use_cpu,
+        ddp_find_unused_parameters=training.ddp_find_unused_parameters,
         gradient_checkpointing=training.gradient_checkpointing,
     )
     count = run.cold_start_steps * run.cold_start_batch_size * world_size()
@@ -104,6 +108,7 @@ def cold_start(
         callbacks=[MetricsFile(metrics, "cold-start"), ProgressBar("cold start"), stop],
     )
     trainer.remove_callback(PrinterCallback)
+    log_last(trainer, run.folder / TENSORBOARD / COLD_START, step_of(resumed) if resumed else -1)
     trainer.train(resume_from_checkpoint=str(resumed) if resumed else None)
     if stop.stopped:
         step = trainer.state.global_step
@@ -118,7 +123,9 @@ def cold_start(
 
 def judgement_ids(tokenizer: PreTrainedTokenizerBase, run: RunConfig) -> list[int]:
     """Ids of the tasks' judgement words, with and without the space before them, where they are single tokens."""
-    words = {space + word for part in run.parts for word in get_task(part.task).JUDGEMENTS for space in ("", " ")}
+    words = {
+        space + word for part in run.demonstrated for word in get_task(part.task).judgements for space in ("", " ")
+    }
     encoded = [tokenizer.encode(word, add_special_tokens=False) for word in words]
     return sorted({ids[0] for ids in encoded if len(ids) == 1})
 
@@ -127,7 +134,7 @@ def demonstration_dataset(tokenizer: PreTrainedTokenizerBase, run: RunConfig, co
     """`count` demonstrations as token ids: the prompt as RL will ask it, the completion, and the end token."""
     opened = opens_thinking(tokenizer)
     rows = []
-    for problem, completion in demonstrations(run.parts, count, run.split_seed, order=seed):
+    for problem, completion in demonstrations(run.demonstrated, count, run.split_seed, order=seed):
         prompt = prompt_ids(tokenizer, messages(problem, run.system_prompt))
         text = completion.removeprefix("<think>") if opened else completion
         answer = [*tokenizer.encode(text, add_special_tokens=False), tokenizer.eos_token_id]

@@ -2,6 +2,7 @@
 
 import json
 import os
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,10 +13,9 @@ import yaml
 from trl import GRPOConfig, TrlParser
 
 from data.mixture import Part, load_mixture
+from data.tasks import get_task
 from train.chat import Chat, read_template
-from train.scratch import check_scratch
-
-BACKENDS = ("engine", "generate", "vllm")
+from train.config_checks import check_file, check_groups, check_options, check_run
 
 # Where our defaults differ from TRL's. One update a batch, centred advantages, a fixed length normaliser and no
 # reference model: the settings under which the small recipes learnt and did not collapse.
@@ -34,23 +34,16 @@ RL_DEFAULTS: dict[str, Any] = {
     "logging_steps": 1,
     "save_strategy": "steps",
     "bf16": torch.cuda.is_available() and torch.cuda.is_bf16_supported(),
-    "report_to": "none",
+    "report_to": "tensorboard",
     "log_level": "error",
     "remove_unused_columns": False,
     "disable_tqdm": True,  # our own bar shows what matters in RL
     "vllm_importance_sampling_mode": "token_truncate",  # TRL's masks long completions whole
+    "ddp_find_unused_parameters": False,  # there are none, and to look for them costs a walk of the graph
     "gradient_checkpointing": False,  # a second forward that small models do not need
 }
 # Follow from other options, so a saved configuration leaves them out.
 DERIVED = ("output_dir", "use_vllm", "generation_batch_size", "steps_per_generation")
-# Options of TRL that our rollouts or our prompts would silently ignore.
-REFUSED = {
-    "use_transformers_continuous_batching": False,
-    "repetition_penalty": 1.0,
-    "generation_kwargs": None,
-    "chat_template_kwargs": None,
-}
-LOSSES = ("grpo", "dr_grpo", "dapo", "bnpo", "cispo", "sapo", "luspo", "vespo")
 
 
 @dataclass
@@ -89,6 +82,13 @@ class RunConfig:
         default=8_000, metadata={"help": "Problems drawn for RL; passed over again when used up."}
     )
     validation_problems: int = field(default=64, metadata={"help": "Held-out problems for the curve during training."})
+    contamination: str = field(
+        default="report",
+        metadata={
+            "help": "Held-out problems that overlap with training ones (data/contamination.py): `report` says how "
+            "many, `refuse` stops before any work, `off` does not look."
+        },
+    )
     system_prompt: str = field(
         default="", metadata={"help": "System message before each problem; `task` takes the task's own instructions."}
     )
@@ -105,6 +105,12 @@ class RunConfig:
 
     cold_start_steps: int = field(
         default=0, metadata={"help": "Steps of supervised training on demonstrations before RL; 0 goes straight to RL."}
+    )
+    cold_start_tasks: dict | str | None = field(
+        default=None,
+        metadata={
+            "help": "Mapping as in `tasks`: what the cold start imitates where those have no demonstrations themselves."
+        },
     )
     cold_start_batch_size: int = field(
         default=16, metadata={"help": "Demonstrations in one cold-start step, per process."}
@@ -126,7 +132,35 @@ class RunConfig:
     )
     cache_gib: float | None = field(
         default=None,
-        metadata={"help": "Limit of the engine's key-value cache in GiB; half of the free memory by default."},
+        metadata={"help": "Limit of the engine's memory in GiB, above all its cache; half of what is free by default."},
+    )
+    keep_last: int = field(
+        default=0, metadata={"help": "Keep this many of the newest checkpoints, and delete older ones; 0 keeps all."}
+    )
+    keep_best: int = field(
+        default=0,
+        metadata={"help": "With keep_last: keep this many more, those of the best validation accuracy at their step."},
+    )
+    dynamic_sampling: bool = field(
+        default=False,
+        metadata={
+            "help": "Ask first what the model solves sometimes, and within the step replace groups whose samples all "
+            "got the same reward."
+        },
+    )
+    screening_samples: int = field(
+        default=0,
+        metadata={
+            "help": "With dynamic_sampling: draw this many samples of a group first, the rest only if those differ; "
+            "0 draws whole groups. Saves tokens where few groups are useful, and takes more calls of the back end."
+        },
+    )
+    oversample: float = field(
+        default=2.0,
+        metadata={
+            "help": "With dynamic_sampling: a step samples at most this many times the rollouts that it trains on; 1 "
+            "replaces nothing."
+        },
     )
     guard_fraction: float = field(
         default=0.5,
@@ -141,40 +175,24 @@ class RunConfig:
         """Raise ValueError naming the first value that cannot be, before any work starts."""
         self.tasks = _mapping("tasks", self.tasks)
         self.scratch = _mapping("scratch", self.scratch)
-        if (
-            not isinstance(self.name, str)
-            or not self.name
-            or self.name in (".", "..")
-            or "/" in self.name
-            or "\\" in self.name
-        ):
-            raise ValueError(f"name is {self.name!r}; expected a folder name, such as --name my-run.")
-        if self.resume and self.overwrite:
-            raise ValueError("--resume and --overwrite exclude each other; give one.")
-        if self.backend not in BACKENDS:
-            raise ValueError(f"backend is {self.backend!r}; expected one of: {', '.join(BACKENDS)}.")
+        self.cold_start_tasks = _mapping("cold_start_tasks", self.cold_start_tasks) or None
+        check_run(self)
         self.chat_template = read_template(self.chat_template)
-        _check_model(self)
-        for name in ("cold_start_steps", "lora_rank", "validation_problems"):
-            if getattr(self, name) < 0:
-                raise ValueError(f"{name} is {getattr(self, name)}; expected 0 or more.")
-        for name in (
-            "cold_start_batch_size",
-            "cold_start_learning_rate",
-            "cold_start_judgement_weight",
-            "train_problems",
-            "nonfinite_limit",
-        ):
-            if getattr(self, name) <= 0:
-                raise ValueError(f"{name} is {getattr(self, name)}; expected more than 0.")
-        if not 0 <= self.guard_fraction < 1:
-            raise ValueError(f"guard_fraction is {self.guard_fraction}; expected 0 (off) to below 1.")
-        self.parts  # noqa: B018 - reads the tasks, so that a wrong one is refused here
 
     @property
     def parts(self) -> list[Part]:
         """The mixture of tasks."""
         return load_mixture(self.tasks)  # type: ignore[arg-type]
+
+    @property
+    def demonstrated(self) -> list[Part]:
+        """The mixture of tasks that the cold start imitates."""
+        return load_mixture(self.cold_start_tasks) if self.cold_start_tasks else self.parts  # type: ignore[arg-type]
+
+    @property
+    def words(self) -> list[str]:
+        """The words of its tasks, which the tokenizer of a scratch model is made of."""
+        return [word for part in (*self.parts, *self.demonstrated) for word in get_task(part.task).words]
 
     @property
     def folder(self) -> Path:
@@ -199,57 +217,32 @@ def parse_config(arguments: Sequence[str] | None = None) -> tuple[RunConfig, GRP
     """
     parser = TrlParser([RunConfig, GRPOConfig], prog="accelerate launch -m train", allow_abbrev=False)
     parser.set_defaults_with_config(**RL_DEFAULTS)
-    given = list(arguments) if arguments is not None else None
+    given = list(arguments) if arguments is not None else sys.argv[1:]
+    if "--config" in given[:-1]:
+        check_file(Path(given[given.index("--config") + 1]))
     try:
         run, training = parser.parse_args_and_config(given)
-    except FileNotFoundError as error:
-        raise ValueError(
-            f"Config file {error.filename} does not exist; --config takes the path of a YAML file."
-        ) from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise ValueError(f"The config file cannot be read: {error}.") from None
+    except ImportError as error:
+        raise ValueError(f"An option asks for a package that is not installed: {_first_line(error)}") from None
+    except ValueError as error:
+        if not any(words in str(error) for words in ("assigned backend", "Default process group")):
+            raise
+        # accelerate's words do not name the option.
+        raise ValueError(f"ddp_backend does not go together with this launch ({error}); leave it out.") from None
     except TypeError as error:
         raise ValueError(f"A value in the configuration has the wrong type: {error}.") from None
-    except yaml.YAMLError as error:
-        raise ValueError(f"The config file is not valid YAML: {' '.join(str(error).split())}") from None
     if training.use_vllm:
         raise ValueError("use_vllm is set by the back end; leave it out and set backend: vllm.")
     training.use_vllm = run.backend == "vllm"
-    training.bf16 = training.bf16 and not training.use_cpu  # a CPU is no faster in it
+    if training.use_cpu:  # which is no faster in bf16
+        training.bf16, training.mixed_precision = False, "no"
     training.output_dir = str(run.folder / "checkpoints")
-    # A batch larger than its share of the validation problems would be filled up with copies of them.
-    share = max(1, -(-run.validation_problems // world_size()))
+    # A batch larger than its share of the validation rollouts would be filled up with copies of them.
+    share = max(1, -(-run.validation_problems // world_size())) * (training.num_generations_eval or 1)
     training.per_device_eval_batch_size = min(training.per_device_eval_batch_size, share)
-    check_options(training)
+    check_options(run, training)
     check_groups(training)
     return run, training
-
-
-def check_options(training: GRPOConfig) -> None:
-    """Refuse options of TRL that would be ignored here, and values that TRL would find wrong only after hours."""
-    for name, default in REFUSED.items():
-        if getattr(training, name) not in (default, None):
-            raise ValueError(f"{name} is {getattr(training, name)!r}, which Rethink would ignore; leave it out.")
-    if training.loss_type not in LOSSES:
-        raise ValueError(f"loss_type is {training.loss_type!r}; expected one of: {', '.join(LOSSES)}.")
-    if training.temperature <= 0:
-        raise ValueError(f"temperature is {training.temperature}; RL samples, so it must be above 0.")
-    if training.steps_per_generation < training.gradient_accumulation_steps:
-        raise ValueError(
-            f"steps_per_generation is {training.steps_per_generation}, less than gradient_accumulation_steps, "
-            f"{training.gradient_accumulation_steps}: one update would mix several generations. Make them equal."
-        )
-
-
-def check_groups(training: GRPOConfig) -> None:
-    """Refuse a batch whose groups would be split between processes: its advantages would be wrong or late."""
-    local = training.per_device_train_batch_size * training.steps_per_generation
-    if local % training.num_generations:
-        raise ValueError(
-            f"num_generations is {training.num_generations}, but each process samples {local} rollouts a step "
-            "(per_device_train_batch_size * gradient_accumulation_steps): a group would span processes. Make the batch "
-            "a multiple of num_generations."
-        )
 
 
 def resolved(run: RunConfig, training: GRPOConfig) -> dict[str, Any]:
@@ -273,29 +266,8 @@ def world_size() -> int:
     return int(os.environ.get("WORLD_SIZE", "1"))
 
 
-def _check_model(run: RunConfig) -> None:
-    """Refuse settings of the model that do not go together. Raises ValueError."""
-    if run.model_dtype not in ("float32", "bfloat16"):
-        raise ValueError(f"model_dtype is {run.model_dtype!r}; expected float32 or bfloat16.")
-    if run.model != "scratch":
-        if run.scratch:
-            raise ValueError(f"scratch is set, but model is {run.model!r}; leave one out.")
-    elif run.lora_rank:
-        raise ValueError(f"lora_rank is {run.lora_rank}, but model is scratch; LoRA needs a trained model, use 0.")
-    elif run.chat_template or run.eos_token:
-        raise ValueError("chat_template or eos_token is set, but model is scratch, which has its own; leave it out.")
-    else:
-        check_scratch(run.scratch)  # type: ignore[arg-type]
-    if run.load_in_4bit and not (run.lora_rank and run.model_dtype == "bfloat16"):
-        raise ValueError(
-            f"load_in_4bit is set, but lora_rank is {run.lora_rank} and model_dtype {run.model_dtype}; weights in 4 "
-            "bits are frozen and multiplied in bfloat16: set lora_rank: 16 and model_dtype: bfloat16."
-        )
-    if run.load_in_4bit and run.backend == "vllm":
-        raise ValueError(
-            "load_in_4bit is set, but backend is vllm, which would be given adapters merged into rounded weights; use "
-            "backend: engine."
-        )
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
 def _mapping(name: str, value: Any) -> dict[str, Any]:

@@ -3,7 +3,6 @@
 Weights come from safetensors only, so nothing is unpickled, and no code from a checkpoint is run.
 """
 
-import json
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -16,13 +15,14 @@ import torch
 from huggingface_hub import HfApi, try_to_load_from_cache
 from huggingface_hub.errors import HFValidationError
 from peft import PeftModel
-from safetensors import SafetensorError
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from train import smollm2
 from train.chat import TOKENIZERS_OWN, Chat, set_chat, suggestion
+from train.untrusted import MAX_JSON_BYTES, read_json
 
 ADAPTER = "adapter_config.json"
+MOST_LAYERS = 1_000
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "spiece.model", "vocab.json", "vocab.txt", "tekken.json")
 
 
@@ -83,7 +83,7 @@ def load_model(
             output_loading_info=True,
             **quantised,
         )
-    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
+    except Exception as error:  # transformers raises whatever comes of a file that is damaged, or made to harm
         raise ModelError(f"the model of {name} could not be loaded ({_reason(error)}).") from error
     if missing := sorted(info["missing_keys"]):  # transformers would leave these at random values, with a warning
         raise ModelError(
@@ -116,6 +116,10 @@ def load_tokenizer(name: str, chat: Chat = TOKENIZERS_OWN, *, revision: str | No
         raise ModelError(
             f"the tokenizer of {name} has no chat template, as most base models; set {suggestion(tokenizer)}."
         )
+    try:
+        tokenizer.apply_chat_template([{"role": "user", "content": "?"}], add_generation_prompt=True, tokenize=False)
+    except Exception as error:  # a template is a program, though a sandboxed one
+        raise ModelError(f"the chat template of {name} does not work ({_reason(error)}).") from error
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
     return tokenizer
@@ -139,7 +143,7 @@ def merged_checkpoint(name: str, model: PreTrainedModel | PeftModel) -> Iterator
 def _load_adapter(folder: Path, dtype: torch.dtype, is_trainable: bool, quantised: Mapping[str, Any]) -> PeftModel:
     """The base model that the adapter in `folder` names, with the adapter applied."""
     try:
-        config = json.loads((folder / ADAPTER).read_text())
+        config = read_json(folder / ADAPTER)
         base_name, revision = config["base_model_name_or_path"], config.get("revision")
         base = Path(base_name)
         if base.name == smollm2.NAME and base.is_absolute() and not base.exists():  # in another machine's cache
@@ -152,7 +156,7 @@ def _load_adapter(folder: Path, dtype: torch.dtype, is_trainable: bool, quantise
         raise ModelError(f"the base model of the adapter {folder} could not be loaded: {error}") from error
     try:
         return PeftModel.from_pretrained(model, folder, is_trainable=is_trainable)
-    except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
+    except Exception as error:  # as above
         raise ModelError(f"the adapter of {folder} could not be loaded ({_reason(error)}).") from error
 
 
@@ -166,18 +170,32 @@ def _check_checkpoint(path: Path) -> None:
         stem = "model"
     else:
         raise ModelError(f"{path} is no checkpoint: no config.json nor {ADAPTER} in it ({_contents(path)}).")
+    if large := next((file for file in path.glob("*.json") if file.stat().st_size > MAX_JSON_BYTES), None):
+        raise ModelError(f"{large} has more than {MAX_JSON_BYTES:,} bytes, and is not read.")
+    _check_layers(path / "config.json")
     index = path / f"{stem}.safetensors.index.json"
     try:
-        files = (
-            set(json.loads(index.read_text())["weight_map"].values()) if index.is_file() else {f"{stem}.safetensors"}
-        )
-    except (OSError, ValueError, KeyError, AttributeError) as error:
+        files = set(read_json(index)["weight_map"].values()) if index.is_file() else {f"{stem}.safetensors"}
+        if outside := [file for file in files if Path(file).name != file]:
+            raise ValueError(f"it names {outside[0]}, which is no file beside it")
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ModelError(f"{index} is damaged: {error}.") from error
     if missing := sorted(file for file in files if not (path / file).is_file()):
         raise ModelError(
             f"{path} is no complete checkpoint: {missing[0]} is missing ({_contents(path)}). Only safetensors are "
             f"read, never pickled weights."
         )
+
+
+def _check_layers(config: Path) -> None:
+    """Refuse a configuration that would have transformers build layers until the memory is full."""
+    try:
+        values = read_json(config) if config.is_file() else {}
+        layers = [part.get("num_hidden_layers") for part in (values, values.get("text_config") or {})]
+    except (ValueError, AttributeError):
+        return  # transformers will say what is wrong with it
+    if absurd := next((count for count in layers if isinstance(count, int) and count > MOST_LAYERS), None):
+        raise ModelError(f"{config} asks for {absurd:,} layers; expected at most {MOST_LAYERS:,}.")
 
 
 def _contents(folder: Path) -> str:

@@ -12,7 +12,7 @@ from data.tasks import get_task
 
 def messages(problem: Problem, system_prompt: str = "") -> list[dict[str, str]]:
     """The conversation that asks the problem. The system prompt `task` stands for the task's own instructions."""
-    system = get_task(problem.task).INSTRUCTIONS if system_prompt == "task" else system_prompt
+    system = get_task(problem.task).instructions if system_prompt == "task" else system_prompt
     asked = {"role": "user", "content": problem.prompt}
     return [{"role": "system", "content": system}, asked] if system else [asked]
 

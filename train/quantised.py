@@ -25,12 +25,6 @@ def check_quantised(run: RunConfig, training: GRPOConfig) -> None:
         )
     if find_spec("bitsandbytes") is None:
         raise ValueError("load_in_4bit is set, but bitsandbytes is not installed; pip install bitsandbytes.")
-    sharded = training.distributed_state.distributed_type.value
-    if sharded in ("FSDP", "DEEPSPEED"):
-        raise ValueError(
-            f"load_in_4bit is set, but the launch shards the model with {sharded}, which our loading of 4-bit weights "
-            "does not; launch with DDP (configs/accelerate/ddp.yaml), or leave load_in_4bit out."
-        )
 
 
 def four_bits() -> dict[str, object]:

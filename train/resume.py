@@ -24,6 +24,7 @@ from trl.trainer.utils import RepeatSampler
 
 from train.callbacks import say
 from train.checkpoint_files import UNFINISHED, discard_after, newest_whole, publish, step_of
+from train.sharding import sharding_on_any_device
 
 REFERENCE = "reference.safetensors"
 COUNTERS = ("_tr_loss", "_total_loss_scalar", "_globalstep_last_logged", "_total_train_tokens")
@@ -86,6 +87,11 @@ class ResumableTrainer(Trainer):
         super().__init__(*args, **kwargs)
         self.add_callback(GoOn(self))
 
+    def create_accelerator_and_postprocess(self) -> None:
+        """As transformers does it, where weights are to be sharded on CPUs too."""
+        with sharding_on_any_device():
+            super().create_accelerator_and_postprocess()
+
     def create_model_card(self, *args: Any, **kwargs: Any) -> None:
         """None: TRL's names neither the base model nor the tasks; the run's config.yaml says both."""
 
@@ -102,6 +108,13 @@ class ResumableTrainer(Trainer):
             kept.update(progress["metrics"][mode])
         for name in COUNTERS:
             setattr(self, name, progress[name])
+
+    def _save(self, output_dir: str | None = None, state_dict: dict[str, Any] | None = None) -> None:
+        # Gathered from shards, weights that are tied no longer share their memory, and would be written twice.
+        tied = getattr(self.model, "all_tied_weights_keys", {})
+        if state_dict is not None:
+            state_dict = {name: weight for name, weight in state_dict.items() if name not in tied}
+        super()._save(output_dir, state_dict)
 
     def _save_rng_state(self, output_dir: str) -> None:
         super()._save_rng_state(output_dir)
@@ -131,6 +144,12 @@ class ResumableTrainer(Trainer):
             # Where a reference adapter lies beside the trained one, transformers loads the reference alone.
             self.model.load_adapter(resume_from_checkpoint, "default", is_trainable=True)
             self.model.set_adapter("default")
+
+    def _run_epoch(self, *args: Any, **kwargs: Any) -> None:
+        if self.state.global_step >= self.state.max_steps:  # killed between its last checkpoint and its end
+            self.control.should_training_stop = True
+            return
+        super()._run_epoch(*args, **kwargs)
 
     def _get_output_dir(self, trial: Any) -> str:
         return str(self._unfinished or super()._get_output_dir(trial))

@@ -1,6 +1,8 @@
 """The reward: 1 where the answer is correct, gated on format, else 0. And the record of every rollout behind it."""
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -8,9 +10,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from transformers import PreTrainedTokenizerBase, TrainerState
 
+from data.curriculum import in_band
+from data.mixture import side_by_side
 from data.problem import Problem
 from train import judged
 from train.prompts import opens_thinking
+
+Row = dict[str, Any]
+
+EPSILON = 1e-4  # a smaller spread of rewards is rounding
 
 COLUMNS = pa.schema(
     [
@@ -19,6 +27,7 @@ COLUMNS = pa.schema(
         *judged.COLUMNS,
         ("completion_ids", pa.list_(pa.int32())),
         ("reward", pa.float32()),
+        ("left_out", pa.bool_()),  # by dynamic sampling: sampled, judged, and not trained on
     ]
 )
 
@@ -31,9 +40,10 @@ class RolloutLog:
         self.rank = rank
         folder.mkdir(parents=True, exist_ok=True)
 
-    def write(self, rows: list[dict[str, Any]], step: int, split: str) -> None:
+    def write(self, rows: list[Row], step: int, split: str, *, left_out: bool = False) -> None:
         """Write the rows of one step; a part of the same step and split is replaced, as when a step is run again."""
-        batch = 0
+        rows = [row | {"step": step, "split": split, "left_out": left_out} for row in rows]
+        batch = int(left_out)  # beside the part that is trained on
         while split != "train" and (self.folder / self._name(step, split, batch)).exists():
             batch += 1  # an evaluation comes in several batches
         path = self.folder / self._name(step, split, batch)
@@ -56,10 +66,18 @@ class CorrectnessReward:
 
     __name__ = "correct"
 
-    def __init__(self, tokenizer: PreTrainedTokenizerBase, stop_ids: tuple[int, ...], log: RolloutLog) -> None:
+    def __init__(
+        self,
+        tokenizer: PreTrainedTokenizerBase,
+        stop_ids: tuple[int, ...],
+        log: RolloutLog,
+        *,
+        mask_truncated: bool = True,
+    ) -> None:
         self.tokenizer = tokenizer
         self.stop_ids = stop_ids
         self.log = log
+        self.mask_truncated = mask_truncated  # as the loss does
         self.opened = opens_thinking(tokenizer)
 
     def __call__(
@@ -70,13 +88,15 @@ class CorrectnessReward:
         split: list[str],
         trainer_state: TrainerState,
         log_metric: Callable[[str, float], None],
+        judged_rows: list[Row] | None = None,
         **_: Any,
     ) -> list[float]:
-        """Rewards of a batch, one for each completion; its rollouts are written down and its rates logged."""
-        rows = [self._row(ids, Problem.from_json(line)) for ids, line in zip(completion_ids, problem, strict=True)]
+        """Rewards of a batch, one for each completion; its rollouts are written down and its rates logged.
+
+        `judged_rows` gives what `judge` said of each, where it has been asked already.
+        """
+        rows = judged_rows or self.judge([Problem.from_json(line) for line in problem], completion_ids)
         step = trainer_state.global_step + (split[0] == "train")  # rewards are asked for before the step is counted
-        for row in rows:
-            row |= {"step": step, "split": split[0]}
         self.log.write(rows, step, split[0])
         for row in rows:  # one value a rollout: TRL averages over all of them, on every process
             log_metric("accuracy", float(row["correct"]))
@@ -86,12 +106,30 @@ class CorrectnessReward:
             log_metric("thinking_tokens", float(row["thinking_tokens"]))
             log_metric("verifier_errors", float(row["error"] is not None))
             log_metric("repetition", repetition(row["completion_ids"]))
+        if split[0] == "train":
+            for _, samples in groupby(rows, key=lambda row: row["problem"]):
+                group = list(samples)
+                log_metric("useful_groups", float(self.spread(group) > EPSILON))
+                log_metric("groups_in_band", float(in_band(sum(row["correct"] for row in group) / len(group))))
         return [row["reward"] for row in rows]
 
-    def _row(self, ids: list[int], problem: Problem) -> dict[str, Any]:
+    def judge(self, problems: Sequence[Problem], completions: Sequence[list[int]]) -> list[Row]:
+        """What is written down of completions, one of each of `problems`, verdicts included."""
+        return side_by_side(self._row, completions, problems)
+
+    def _row(self, ids: list[int], problem: Problem) -> Row:
         truncated = ids[-1] not in self.stop_ids
         row, _ = judged.judged(problem, ids, self.tokenizer, self.opened, truncated)
         return row | {"completion_ids": ids, "reward": float(row["correct"])}
+
+    def spread(self, group: Sequence[Row]) -> float:
+        """How much a group's samples differ in what they teach: the root mean square of the advantages that count.
+
+        Zero where all got the same reward, or where those that differ are cut off and therefore masked.
+        """
+        mean = sum(row["reward"] for row in group) / len(group)
+        counted = [row["reward"] - mean for row in group if not (row["truncated"] and self.mask_truncated)]
+        return math.sqrt(sum(advantage**2 for advantage in counted) / len(group))
 
 
 def repetition(ids: list[int], n: int = 4) -> float:

@@ -9,14 +9,19 @@ from peft import LoraConfig
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, PrinterCallback, set_seed
 from trl import GRPOConfig
 
-from data.mixture import Split, draw_problems
+from data.contamination import overlaps
+from data.mixture import Split, draw_problems, held_out
+from data.tasks import get_task
 from train import scratch
-from train.callbacks import CollapseGuard, MetricsFile, ProgressBar, say
+from train.callbacks import CollapseGuard, MetricsFile, ProgressBar, StopWhenAsked, say
 from train.chat_checks import check_chat
 from train.checkpoint_files import fault, step_of
 from train.cold_start import cold_start
 from train.config import RunConfig
+from train.dynamic_sampling import DynamicSampling
 from train.guards import ReportingGuards
+from train.keep import KeepCheckpoints
+from train.launch import find_launch
 from train.models import load_model, load_tokenizer
 from train.nonfinite import NonFiniteGuard
 from train.prompts import messages, prompt_ids, stop_ids
@@ -28,15 +33,19 @@ from train.run_folder import (
     COLD_START,
     check_disk,
     checkpoint_bytes,
-    lock,
     make_folder,
     refuse_changes,
     refuse_existing,
     truncate_metrics,
 )
-from train.signals import Interrupted, StopSignals, StopWhenAsked
+from train.run_lock import lock
+from train.signals import Interrupted, StopSignals
+from train.trackers import TENSORBOARD, check_trackers, log_last, trackers
 from train.trainer import ReasoningTrainer
 from train.trl_vllm import check_vllm
+from train.zero import take_deepspeed, unpartitioned
+
+TEST_PROBLEMS = 100  # of each procedural task, held against the training problems; of fixed sets it is all
 
 
 def prepare(run: RunConfig, training: GRPOConfig) -> BaseFileLock:
@@ -44,29 +53,70 @@ def prepare(run: RunConfig, training: GRPOConfig) -> BaseFileLock:
 
     Returns the lock that keeps other processes off the folder.
     """
+    check_trackers(training)
     check_vllm(run, training)
     check_quantised(run, training)
     refuse_existing(run)
     if run.resume:
         refuse_changes(run, training)
     draw_problems(run.parts, "validation", run.validation_problems, run.split_seed)
-    model, tokenizer = start_model(run, training.seed)
+    with unpartitioned():
+        model, tokenizer = start_model(run, training.seed)
     check_chat(model, tokenizer, system=bool(run.system_prompt))
     check_lengths(run, training, model, tokenizer)
+    if run.dynamic_sampling:
+        check_choice(run, training)
     if run.backend == "engine":
         RolloutEngine(model)  # refuses, by name, a model that it cannot run
     lora_share = 0.1 if run.lora_rank else 1.0  # adapters are a small part of the weights; this is on the safe side
-    check_disk(Path(run.runs_dir), int(checkpoint_bytes(model) * lora_share))
-    held = lock(run)
-    make_folder(run, training)
+    check_disk(Path(run.runs_dir), int(checkpoint_bytes(model, find_launch().kind) * lora_share))
+    contamination = check_contamination(run, training.seed) if not run.resume else None
+    held = lock(run.folder)
+    make_folder(run, training, contamination)
     return held
+
+
+def check_contamination(run: RunConfig, seed: int) -> dict[str, Any] | None:
+    """Say how far the run's held-out problems overlap with those that it trains on; None where it is not to look.
+
+    Raises ValueError with the worst pair where there are some, and the run is to refuse them.
+    """
+    if run.contamination == "off":
+        return None
+    trained = draw_problems(run.parts, "train", run.train_problems, run.split_seed, order=seed)
+    sets = {
+        "validation": draw_problems(run.parts, "validation", run.validation_problems, run.split_seed),
+        "test": held_out(run.parts, "test", run.split_seed, TEST_PROBLEMS),
+    }
+    procedural = [part.task for part in run.parts if get_task(part.task).draw]
+    found = {name: overlaps(trained, problems, procedural) for name, problems in sets.items()}
+    counts = ", ".join(f"{len(found[name])} of {len(problems):,} {name}" for name, problems in sets.items())
+    say(f"Contamination: {counts} problems overlap with the {len(trained):,} training problems.")
+    worst = max((pair for pairs in found.values() for pair in pairs), key=lambda pair: pair.share, default=None)
+    if worst and run.contamination == "refuse":
+        raise ValueError(
+            f"contamination is refuse, and held-out problems overlap with training ones ({counts}). The worst, by "
+            f"{worst.share:.0%}, is {worst.held_out.prompt[:200]!r} of {worst.held_out.task}, beside the training "
+            f"problem {worst.trained.prompt[:200]!r} of {worst.trained.task}. Leave one of the sources out, or set "
+            "contamination: report."
+        )
+    return {
+        name: {"problems": len(sets[name]), "overlapping": [pair.as_json() for pair in pairs]}
+        for name, pairs in found.items()
+    }
 
 
 def check_lengths(
     run: RunConfig, training: GRPOConfig, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase
 ) -> None:
-    """Refuse completions that would run past the model's context. Raises ValueError."""
+    """Refuse prompts that a model from scratch cannot read, and completions past the context. Raises ValueError."""
     problems = draw_problems(run.parts, "train", min(200, run.train_problems), run.split_seed)
+    for problem in problems:
+        if run.model == "scratch" and tokenizer.unk_token_id in tokenizer.encode(problem.prompt):
+            raise ValueError(
+                f"A model from scratch cannot read the prompt {problem.prompt!r} of {problem.task}: it knows numbers, "
+                "signs and the WORDS of its tasks. Add the words there, or take a pre-trained model."
+            )
     longest = max(len(prompt_ids(tokenizer, messages(problem, run.system_prompt))) for problem in problems)
     context = model.config.get_text_config().max_position_embeddings
     if longest + training.max_completion_length > context:
@@ -76,12 +126,25 @@ def check_lengths(
         )
 
 
+def check_choice(run: RunConfig, training: GRPOConfig) -> None:
+    """Refuse dynamic sampling where a batch would have to ask a problem twice. Raises ValueError."""
+    wanted = training.generation_batch_size // training.num_generations
+    problems = draw_problems(run.parts, "train", run.train_problems, run.split_seed, order=training.seed)
+    distinct = len({problem.prompt for problem in problems})
+    if distinct < wanted:
+        raise ValueError(
+            f"dynamic_sampling chooses problems, but only {distinct} of them differ, and a step trains on {wanted}; "
+            "raise train_problems, widen the tasks' settings, or leave dynamic_sampling out."
+        )
+
+
 def start_model(run: RunConfig, seed: int) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """The model and tokenizer that the run starts from."""
     if run.model == "scratch":
         set_seed(seed)
-        tokenizer = scratch.build_tokenizer()
-        return scratch.build_model(run.scratch, tokenizer), tokenizer  # type: ignore[arg-type]
+        tokenizer = scratch.build_tokenizer(run.words)
+        with unpartitioned():
+            return scratch.build_model(run.scratch, tokenizer), tokenizer  # type: ignore[arg-type]
     tokenizer = load_tokenizer(run.model, run.chat)
     model = load_trainable(run, run.model)
     if run.eos_token:  # so that a checkpoint ends its turns wherever it is loaded
@@ -97,6 +160,7 @@ def load_trainable(run: RunConfig, name: str) -> PreTrainedModel:
 def train(run: RunConfig, training: GRPOConfig) -> str | None:
     """Train the run to its end. Returns None, or what the collapse guard has to say. Raises Interrupted."""
     set_seed(training.seed)
+    take_deepspeed(training)
     checkpoints = run.folder / "checkpoints"
     model, tokenizer = start_model(run, training.seed)
     peft_config = None
@@ -104,11 +168,12 @@ def train(run: RunConfig, training: GRPOConfig) -> str | None:
         peft_config = LoraConfig(
             r=run.lora_rank, lora_alpha=run.lora_alpha, target_modules="all-linear", task_type="CAUSAL_LM"
         )
-    with StopSignals() as signals:
+    with trackers(run, training), StopSignals() as signals:
         if run.cold_start_steps:
             path = checkpoints / COLD_START
             if fault(path) is not None:
                 cold_start(model, tokenizer, run, training, peft_config, StopWhenAsked(signals))
+                take_deepspeed(training)
             model, peft_config = load_trainable(run, str(path)), None
         return reinforce(model, tokenizer, run, training, peft_config, StopWhenAsked(signals))
 
@@ -132,12 +197,16 @@ def reinforce(
         rollouts.forget_after(step)
         truncate_metrics(metrics, "rl", step)
         say(f"Resuming from {resumed}." if resumed else "No checkpoint was saved yet; reinforcement starts anew.")
+    reward = CorrectnessReward(
+        tokenizer, stop_ids(model, tokenizer), rollouts, mask_truncated=training.mask_truncated_completions
+    )
+    problems = problem_dataset(run, "train", run.train_problems, training.seed)
     training.eval_on_start = training.eval_on_start and resumed is None  # done before the run was cut off
     trainer = ReasoningTrainer(
         model=model,
-        reward_funcs=CorrectnessReward(tokenizer, stop_ids(model, tokenizer), rollouts),
+        reward_funcs=reward,
         args=training,
-        train_dataset=problem_dataset(run, "train", run.train_problems, training.seed),
+        train_dataset=problems,
         eval_dataset=problem_dataset(run, "validation", run.validation_problems, 0)
         if run.validation_problems
         else None,
@@ -146,9 +215,20 @@ def reinforce(
         backend=run.backend,
         cache_gib=run.cache_gib,
         nonfinite=NonFiniteGuard(run.folder / "nonfinite", run.nonfinite_limit),
-        callbacks=[ReportingGuards(), MetricsFile(metrics, "rl"), ProgressBar("reinforcement"), guard, stop],
+        dynamic_sampling=DynamicSampling(problems["problem"], reward, run.screening_samples, run.oversample)
+        if run.dynamic_sampling
+        else None,
+        callbacks=[
+            ReportingGuards(),
+            MetricsFile(metrics, "rl"),
+            ProgressBar("reinforcement"),
+            guard,
+            stop,
+            KeepCheckpoints(run.folder / "checkpoints", run.keep_last, run.keep_best),
+        ],
     )
     trainer.remove_callback(PrinterCallback)
+    log_last(trainer, run.folder / TENSORBOARD, step_of(resumed) if resumed else -1)
     trainer.train(resume_from_checkpoint=str(resumed) if resumed else None)
     if stop.stopped:
         raise Interrupted(f"Stopped after step {trainer.state.global_step}, which is saved; --resume goes on from it.")

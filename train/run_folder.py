@@ -2,8 +2,10 @@
 
 runs/NAME/config.yaml        the resolved configuration; `--config` reads it back
 runs/NAME/environment.json   versions, git commit, hardware, seed
+runs/NAME/contamination.json how far held-out problems overlap with training ones
 runs/NAME/metrics.jsonl      one line a logged step
 runs/NAME/rollouts.parquet/  one part a step and process; read the folder as one table
+runs/NAME/tensorboard/       curves; those of the cold start in a folder of their own below
 runs/NAME/checkpoints/       cold-start, checkpoint-10, checkpoint-20, ...
 """
 
@@ -13,26 +15,29 @@ import platform
 import shutil
 import subprocess
 import sys
+import tempfile
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Any
 
-import filelock
 import torch
 import yaml
 from trl import GRPOConfig
 
 from train.config import RunConfig, resolved, save_config, world_size
+from train.launch import find_launch
+from train.untrusted import read_json, read_yaml
 
 PACKAGES = ("rethink", "torch", "transformers", "trl", "accelerate", "peft", "datasets", "numpy")
 COLD_START = "cold-start"
 # What may change when a run goes on: how long, what is shown, what is kept. All else would make it another run.
 FREE = (
-    "name", "runs_dir", "max_steps", "num_train_epochs", "guard_fraction", "nonfinite_limit", "disable_tqdm",
-    "report_to", "run_name", "per_device_eval_batch_size", "metric_for_best_model", "greater_is_better",
-    "load_best_model_at_end",
+    "name", "runs_dir", "contamination", "max_steps", "num_train_epochs", "guard_fraction", "nonfinite_limit",
+    "disable_tqdm", "report_to", "run_name", "per_device_eval_batch_size", "metric_for_best_model", "greater_is_better",
+    "load_best_model_at_end", "keep_last", "keep_best",
 )  # fmt: skip
-FREE_PREFIXES = ("logging_", "log_", "save_", "eval_", "hub_", "push_to_hub", "trackio_", "project")
+FREE_PREFIXES = ("logging_", "log_", "save_", "eval_", "hub_", "push_to_hub", "trackio_", "project", "ddp_")
 
 
 def refuse_existing(run: RunConfig) -> None:
@@ -56,10 +61,19 @@ def refuse_existing(run: RunConfig) -> None:
 
 def refuse_changes(run: RunConfig, training: GRPOConfig) -> None:
     """Raise ValueError, naming the options, where the run would go on under other settings than it began with."""
-    processes = json.loads((run.folder / "environment.json").read_text())["processes"]
+    environment, began = read_json(run.folder / "environment.json"), read_yaml(run.folder / "config.yaml")
+    read_metrics(run.folder / "metrics.jsonl")
+    if not isinstance(began, dict) or not isinstance(environment, dict) or "processes" not in environment:
+        raise ValueError(f"{run.folder} is not as `train` left it: config.yaml or environment.json is another.")
+    processes = environment["processes"]
     if world_size() != processes:
         raise ValueError(f"The run began with {processes} processes, and this would go on with {world_size()}.")
-    began = yaml.safe_load((run.folder / "config.yaml").read_text())
+    kind = find_launch().kind
+    if environment.get("launch", kind) != kind:
+        raise ValueError(
+            f"The run began with {environment['launch']}, and this would go on with {kind}, whose checkpoints are "
+            "others; launch it as it was."
+        )
     now = yaml.safe_load(yaml.safe_dump(resolved(run, training)))
     differing = [
         f"{name} was {began.get(name, 'left out')!r} and is {now.get(name, 'left out')!r}"
@@ -73,20 +87,7 @@ def refuse_changes(run: RunConfig, training: GRPOConfig) -> None:
         )
 
 
-def lock(run: RunConfig) -> filelock.BaseFileLock:
-    """Hold the run's name for this process: two runs that write to one folder would spoil it. Raises ValueError."""
-    held = filelock.FileLock(run.folder.with_name(f".{run.name}.lock"))
-    try:
-        run.folder.parent.mkdir(parents=True, exist_ok=True)
-        held.acquire(timeout=0)
-    except filelock.Timeout:
-        raise ValueError(f"The run {run.folder} is going on in another process; end that one first.") from None
-    except OSError as error:
-        raise ValueError(f"The run folder {run.folder} cannot be written: {error.strerror}.") from None
-    return held
-
-
-def make_folder(run: RunConfig, training: GRPOConfig) -> None:
+def make_folder(run: RunConfig, training: GRPOConfig, contamination: dict[str, Any] | None = None) -> None:
     """Make the run folder and record the run in it; a run that is resumed has its configuration written anew.
 
     The folder appears whole, by renaming: one without its records could be neither resumed nor started over.
@@ -98,12 +99,18 @@ def make_folder(run: RunConfig, training: GRPOConfig) -> None:
             shutil.rmtree(left_over, ignore_errors=True)
             left_over.unlink(missing_ok=True)
         if run.resume:
+            for written in (run.folder, run.folder / "checkpoints", run.folder / "rollouts.parquet"):
+                if written.is_dir():
+                    with tempfile.TemporaryFile(dir=written):
+                        pass
             save_config(run, training, fresh)
             fresh.replace(run.folder / "config.yaml")
             return
         (fresh / "checkpoints").mkdir(parents=True)
         save_config(run, training, fresh / "config.yaml")
         write_environment(fresh / "environment.json", training.seed)
+        if contamination is not None:
+            (fresh / "contamination.json").write_text(json.dumps(contamination, indent=2, ensure_ascii=False) + "\n")
         if run.overwrite and run.folder.exists():
             run.folder.rename(old)
         fresh.rename(run.folder)
@@ -123,10 +130,13 @@ def check_disk(folder: Path, checkpoint_bytes: int) -> None:
         )
 
 
-def checkpoint_bytes(model: torch.nn.Module) -> int:
-    """Bytes of one checkpoint: what is saved of the weights, and AdamW's two moments of what is trained."""
+def checkpoint_bytes(model: torch.nn.Module, launch: str) -> int:
+    """Bytes of one checkpoint: what is saved of the weights, and AdamW's two moments of what is trained.
+
+    FSDP and DeepSpeed, if that is the kind of `launch`, keep the weights a second time, for themselves.
+    """
     trained = sum(p.numel() * p.element_size() for p in model.parameters() if p.requires_grad)
-    return 3 * trained
+    return (3 if launch in ("one process", "DDP") else 4) * trained
 
 
 def last_checkpoint(folder: Path) -> Path | None:
@@ -136,17 +146,30 @@ def last_checkpoint(folder: Path) -> Path | None:
     return max(complete, key=lambda path: int(path.name.split("-")[1]), default=None)
 
 
+def read_metrics(path: Path) -> list[tuple[str, dict[str, Any]]]:
+    """The whole lines of a metrics file, each with its content. Raises ValueError naming one that is none."""
+    lines = path.read_text().splitlines(keepends=True) if path.is_file() else []
+    rows = []
+    for number, line in enumerate(lines, 1):
+        if not line.endswith("\n"):
+            break  # cut off by a kill
+        try:
+            row = json.loads(line)
+            rows.append((line, row | {"phase": str(row["phase"]), "step": int(row["step"])}))
+        except (ValueError, KeyError, TypeError, RecursionError):
+            raise ValueError(f"{path}, line {number}, is not as `train` writes it; delete the line.") from None
+    return rows
+
+
 def truncate_metrics(path: Path, phase: str, step: int) -> None:
     """Drop the lines of `phase` later than `step`, and its closing summary: a resumed run will write them anew."""
     if not path.is_file():
         return
-    kept = []
-    for line in path.read_text().splitlines(keepends=True):
-        if not line.endswith("\n"):
-            break  # cut off by a kill
-        row = json.loads(line)
-        if row["phase"] != phase or (row["step"] <= step and "train_runtime" not in row):
-            kept.append(line)
+    kept = [
+        line
+        for line, row in read_metrics(path)
+        if row["phase"] != phase or (row["step"] <= step and "train_runtime" not in row)
+    ]
     partial = path.with_suffix(".partial")
     partial.write_text("".join(kept))
     partial.replace(path)
@@ -166,7 +189,8 @@ def write_environment(path: Path, seed: int) -> None:
         "processor": _processor(),
         "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
         "threads": torch.get_num_threads(),
-        "processes": int(os.environ.get("WORLD_SIZE", "1")),
+        "processes": world_size(),
+        "launch": find_launch().kind,
         "gpus": [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())],
     }
     path.write_text(json.dumps(record, indent=2) + "\n")

@@ -4,6 +4,8 @@ The tokenizer has a token for each number to 99 and each word of the tasks; long
 A space belongs to the token that it precedes, so decoding is concatenation and gives back the text exactly.
 """
 
+import re
+from collections.abc import Iterable
 from typing import Any
 
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers
@@ -50,9 +52,15 @@ def check_scratch(settings: dict[str, Any]) -> dict[str, Any]:
     return full
 
 
-def build_tokenizer() -> PreTrainedTokenizerFast:
-    """The tokenizer over the words of every task, with its chat template."""
-    words = sorted({word for task in TASKS.values() for word in task.WORDS})
+def build_tokenizer(extra_words: Iterable[str] = ()) -> PreTrainedTokenizerFast:
+    """The tokenizer over the words of every built-in task and the extra ones, with its chat template.
+
+    Raises ValueError for an extra word that it could not tell from others.
+    """
+    words = sorted({word for task in TASKS.values() for word in task.words}.union(extra_words))
+    for word in words:
+        if not re.fullmatch("[a-z]+", word):
+            raise ValueError(f"{word!r} is among the WORDS of a task; a model from scratch knows words of a to z only.")
     pieces = [str(digit) for digit in range(10)] + [f" {number}" for number in range(100)]
     pieces += [space + word for word in (*SIGNS, *words) for space in ("", " ")]
     vocabulary = {token: number for number, token in enumerate([*SPECIAL, OPEN, CLOSE, *pieces])}

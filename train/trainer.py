@@ -5,6 +5,8 @@ a rollout back end that samples a whole group at once, and each micro-batch shed
 Pinned to trl 1.16; `tests/train/test_trl_seams.py` checks the signatures that are relied on here.
 """
 
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from itertools import groupby
 from pathlib import Path
@@ -15,6 +17,7 @@ from trl import GRPOTrainer
 from trl.models import unwrap_model_for_generation
 from trl.trainer.utils import split_tensor_dict
 
+from train.dynamic_sampling import DynamicSampling, Group
 from train.microbatch import HUSHABLE_LOSSES, hush_silent_rows, sort_rows, trim_padding
 from train.nonfinite import NonFiniteGuard
 from train.quantised import keep_adapters_precise
@@ -24,6 +27,7 @@ from train.rollout.engine import RolloutEngine
 from train.rollout.generate import GenerateBackend
 from train.rollout.interface import Rollout, Sampling
 from train.rollout.lengths import LengthMemory
+from train.sharding import WholeCopy, reshard
 
 PARITY_ROLLOUTS = 4  # compared with the trainer's own forward at every generation; a forward of so few is next to free
 
@@ -40,6 +44,7 @@ class ReasoningTrainer(ResumableTrainer, GRPOTrainer):
         backend: str = "engine",
         cache_gib: float | None = None,
         nonfinite: NonFiniteGuard | None = None,
+        dynamic_sampling: DynamicSampling | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(*args, **kwargs)
@@ -47,8 +52,14 @@ class ReasoningTrainer(ResumableTrainer, GRPOTrainer):
         self.backend = backend
         self.cache_gib = cache_gib
         self.engine: RolloutEngine | None = None
+        self.whole_copy: WholeCopy | None = None
+        if self.is_fsdp_enabled and not self.use_vllm:
+            self.whole_copy = WholeCopy(self.model, self.accelerator)
         self.lengths = LengthMemory()
         self.nonfinite = nonfinite or NonFiniteGuard(Path(self.args.output_dir) / "nonfinite", limit=3)
+        self.dynamic_sampling = dynamic_sampling
+        self._drawn: tuple[list[list[int]], list[list[float]] | None] | None = None  # completions that TRL will ask for
+        self._draws = 0  # calls of the back end for the batch in hand
         self._losses_finite = True
         self._buffered_inputs: list[dict[str, Any]] | None
 
@@ -65,6 +76,7 @@ class ReasoningTrainer(ResumableTrainer, GRPOTrainer):
             "rollouts": rollouts,
             "lengths": self.lengths.state_dict(),
             "nonfinite": self.nonfinite.state_dict(),
+            "dynamic_sampling": self.dynamic_sampling.state_dict() if self.dynamic_sampling else None,
         }
 
     def take_up(self, progress: dict[str, Any]) -> None:
@@ -73,24 +85,40 @@ class ReasoningTrainer(ResumableTrainer, GRPOTrainer):
         self._step, self._buffered_inputs = progress["step"], progress["rollouts"]
         self.lengths.load_state_dict(progress["lengths"])
         self.nonfinite.load_state_dict(progress["nonfinite"])
+        if self.dynamic_sampling is not None:
+            self.dynamic_sampling.load_state_dict(progress["dynamic_sampling"])
 
     def _generate_single_turn(
-        self, prompt_ids: list[list[int]], *args: Any, **kwargs: Any
+        self, prompt_ids: list[list[int]], *args: Any, first: int = 0, **kwargs: Any
     ) -> tuple[list[list[int]], list[list[float]] | None]:
+        # `first` is ours: the number of the first sample of each prompt, where others were drawn before.
+        if self._drawn is not None:
+            drawn, self._drawn = self._drawn, None
+            return drawn
         if self.use_vllm:
+            reshard(self.model_wrapped)  # where it is sharded, TRL asks every weight for its shards
             return super()._generate_single_turn(prompt_ids, *args, **kwargs)
+        with self._whole_model(prompt_ids[0]) as model:
+            rollouts = self._sample(model, prompt_ids, first)
+        if any(rollout.logprobs is None for rollout in rollouts):
+            return [rollout.token_ids for rollout in rollouts], None
+        return [rollout.token_ids for rollout in rollouts], [rollout.logprobs or [] for rollout in rollouts]
+
+    @contextmanager
+    def _whole_model(self, prompt: list[int]) -> Iterator[torch.nn.Module]:
+        """The model with all of its weights on this process; `prompt` is what a copy is tried with."""
+        if self.whole_copy is not None:
+            yield self.whole_copy.follow(self.model_wrapped, self.state.global_step, prompt)
+            return
         with unwrap_model_for_generation(
             self.model_wrapped,
             self.accelerator,
             gather_deepspeed3_params=self.args.ds3_gather_for_generation,
             gradient_checkpointing_kwargs=self.args.gradient_checkpointing_kwargs,
         ) as model:
-            rollouts = self._sample(model, prompt_ids)
-        if any(rollout.logprobs is None for rollout in rollouts):
-            return [rollout.token_ids for rollout in rollouts], None
-        return [rollout.token_ids for rollout in rollouts], [rollout.logprobs or [] for rollout in rollouts]
+            yield model
 
-    def _sample(self, model: torch.nn.Module, prompt_ids: list[list[int]]) -> list[Rollout]:
+    def _sample(self, model: torch.nn.Module, prompt_ids: list[list[int]], first: int) -> list[Rollout]:
         """One rollout for each prompt, which TRL repeats once per sample, the copies side by side."""
         groups = [(list(ids), len(list(copies))) for ids, copies in groupby(prompt_ids)]
         sizes = {size for _, size in groups}
@@ -107,14 +135,19 @@ class ReasoningTrainer(ResumableTrainer, GRPOTrainer):
             seed=self.args.seed,
         )
         if self.backend == "generate":
-            # Its random stream knows neither step nor process, so the seed must.
-            seed = hash((self.args.seed, self._step, self.accelerator.process_index)) % 2**32
+            # Its random stream knows neither step nor process nor what was drawn before, so the seed must.
+            seed = hash((self.args.seed, self._step, self.accelerator.process_index, self._draws)) % 2**32
+            self._draws += 1
             backend = GenerateBackend(model, self.processing_class.pad_token_id)
             return backend.generate(prompts, samples, replace(sampling, seed=seed))
         if self.engine is None or self.engine.model is not model:
             self.engine = RolloutEngine(model, cache_gib=self.cache_gib, lengths=self.lengths)
-        with self.accelerator.autocast():
-            rollouts = self.engine.generate(prompts, samples, sampling, step=self.state.global_step)
+        numbers = [*range(first, first + samples)] * len(prompts) if first else None
+        # A sharded module computes in the type of its copy's weights, without autocast.
+        with self.accelerator.autocast() if self.whole_copy is None else nullcontext():
+            rollouts = self.engine.generate(
+                prompts, samples, sampling, step=self.state.global_step, sample_numbers=numbers
+            )
             self._check_parity(model, prompts, rollouts)
         return rollouts
 
@@ -129,12 +162,43 @@ class ReasoningTrainer(ResumableTrainer, GRPOTrainer):
         metrics["logprob_gap/mean"].append(report.mean)
 
     def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> dict[str, Any]:
+        self._draws = 0
+        if self.dynamic_sampling is not None and self.model.training:
+            inputs = self._fill_batch(self.dynamic_sampling, len(inputs))
         batch = super()._generate_and_score_completions(inputs)
         whole = self.top_p == 1 and not self.top_k and not self.min_p
         if whole and not self.use_vllm and "sampling_per_token_logps" in batch:
             # The engine's own log-probabilities are the behaviour policy's; TRL would spend a forward on them.
             batch["old_per_token_logps"] = batch["sampling_per_token_logps"]
         return batch
+
+    def _fill_batch(self, dynamic_sampling: DynamicSampling, rows: int) -> list[dict[str, Any]]:
+        """A batch of other problems than TRL's sampler chose, whose completions TRL is then given."""
+        size = self.num_generations
+        groups, left_out, metrics = dynamic_sampling.fill(self.state.global_step + 1, rows // size, size, self._draw)
+        self.state.num_input_tokens_seen += left_out
+        self._metrics["train"]["left_out_tokens"] = [float(dynamic_sampling.left_out_tokens)]
+        for name, value in metrics.items():
+            self._metrics["train"][name].append(value)
+        logprobs = [row for group in groups for row in group.logprobs or []]
+        self._drawn = [ids for group in groups for ids in group.completions], logprobs or None
+        examples = [self.train_dataset[group.problem] for group in groups]
+        return [
+            example | {"judged_rows": row}
+            for example, group in zip(examples, groups, strict=True)
+            for row in group.rows
+        ]
+
+    def _draw(self, problems: Sequence[int], first: int, count: int) -> list[Group]:
+        """Samples `first` to `first + count` of each of the problems, which are numbered as in the training set."""
+        prompts = [self.train_dataset[number]["prompt"] for number in problems]
+        prompt_ids, images, fields = self._tokenize_prompts([prompt for prompt in prompts for _ in range(count)])
+        completions, logprobs = self._generate_single_turn(prompt_ids, images, fields, count, first=first)
+        places = [slice(at, at + count) for at in range(0, len(completions), count)]
+        return [
+            Group(number, len(prompt_ids[at.start]), completions[at], logprobs[at] if logprobs else None)
+            for number, at in zip(problems, places, strict=True)
+        ]
 
     def _prepare_inputs(self, generation_batch: Any) -> Any:
         # TRL's own, but that a fresh batch is sorted by length where TRL shuffles it. All slices of a batch go into
@@ -167,7 +231,8 @@ class ReasoningTrainer(ResumableTrainer, GRPOTrainer):
         if losses_finite and torch.as_tensor(norm).isfinite():
             self.nonfinite.passed()
         else:
-            model.zero_grad(set_to_none=True)
+            if not self.is_deepspeed_enabled:
+                model.zero_grad(set_to_none=True)
             step, rank = self.state.global_step + 1, self.args.process_index
             self.nonfinite.skipped(step, rank, self._buffered_inputs or [], self.model, loss=losses_finite)
         self._metrics["train"]["nonfinite_steps"] = [float(self.nonfinite.total)]

@@ -1,19 +1,47 @@
-"""The tasks, one module each.
+"""The tasks by name; what a task is stands in `data.task`.
 
-A task module has `NAME`, `WORDS` (its vocabulary, for scratch models), `JUDGEMENTS` (those in which a thinking judges
-itself), `QUESTION` (what is asked, in plain words), `INSTRUCTIONS` (a system prompt for models that have never seen
-it), `Settings`, and the functions `generate`, `verify`, `demonstrate` and `parse_trace`.
+A name is that of a module here (`countdown`), of one of a family (`gym:leg_counting`), or of a module of the user's own
+(`my_tasks.primes`, `./primes.py`).
 """
 
-from types import ModuleType
+import importlib
+from functools import cache
 
-from data.tasks import arithmetic, countdown
+from data.task import Task, task_of
+from data.tasks import arithmetic, countdown, own
 
-TASKS: dict[str, ModuleType] = {task.NAME: task for task in (countdown, arithmetic)}
+TASKS: dict[str, Task] = {module.NAME: task_of(module, module.NAME) for module in (countdown, arithmetic)}
+
+# Families of tasks: each is a module, imported when first asked for, with `task(label) -> Task`, where `label` is what
+# stands behind the colon, or "".
+FAMILIES: dict[str, str] = {"gym": "data.tasks.gym", "math": "data.tasks.math", "code": "data.tasks.code"}
 
 
-def get_task(name: str) -> ModuleType:
-    """The task of that name. Raises ValueError listing the tasks there are."""
-    if name not in TASKS:
-        raise ValueError(f"Unknown task {name!r}; expected one of: {', '.join(sorted(TASKS))}.")
-    return TASKS[name]
+def get_task(name: str) -> Task:
+    """The task of that name. Raises ValueError listing the tasks there are.
+
+    Never imports a module of the user's: such a task is found only after `load_task`.
+    """
+    if name in TASKS:
+        return TASKS[name]
+    family, _, label = name.partition(":")
+    if family in FAMILIES:
+        return _of_family(family, label)
+    if name in own.LOADED:
+        return own.LOADED[name]
+    families = [f"{family}:<name>" for family in FAMILIES]
+    raise ValueError(
+        f"Unknown task {name!r}; expected one of: {', '.join([*sorted(TASKS), *families])}, or a module of your own "
+        "that the config names, such as my_tasks.primes or ./primes.py."
+    )
+
+
+def load_task(name: str) -> Task:
+    """The task that a config names; one of the user's own is imported."""
+    return own.load(name) if own.is_own(name) else get_task(name)
+
+
+@cache
+def _of_family(family: str, label: str) -> Task:
+    task: Task = importlib.import_module(FAMILIES[family]).task(label)
+    return task

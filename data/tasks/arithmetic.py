@@ -8,11 +8,14 @@ they agree, `no` where they do not, and then the step is redone. One slip that i
 
 import random
 import re
+from bisect import bisect_left
+from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 
 from data.problem import Problem, Verdict
-from data.trace import STEP, Attempt, Step, Subgoal, Trace, calculate
+from data.trace import MAX_STEPS, STEP, Attempt, Step, Subgoal, Trace, calculate
 
 NAME = "arithmetic"
 WORDS = ("compute", "for", "so", "vs", "yes", "no")
@@ -84,7 +87,7 @@ def parse_trace(problem: Problem, thinking: str) -> Trace:
     the target. Each redone step makes a further attempt of what stands after it.
     """
     trace = Trace()
-    matches = list(STEP.finditer(thinking))
+    matches = list(islice(STEP.finditer(thinking), MAX_STEPS))
     sources = _Sources(problem.facts["expression"], thinking)
     for i, match in enumerate(matches):
         until = matches[i + 1].start() if i + 1 < len(matches) else len(thinking)
@@ -106,26 +109,20 @@ def parse_trace(problem: Problem, thinking: str) -> Trace:
         return trace
     result = _concluded(thinking, trace.steps[-1])
     trace.conclusion = str(result)
+    leads_to_the_target = result == problem.facts["target"]
+    standing = [step for step in trace.steps if not step.redoes]  # each redo puts itself in the place of what it redoes
+    wrong = sum(not step.correct for step in standing)
+    place = -1  # in `standing`, of the step before
     for number, step in enumerate(trace.steps):
-        if number and not step.redoes:
-            continue
-        standing = _standing(trace.steps, first_redo_allowed=number)
-        right = all(step.correct for step in standing) and result == problem.facts["target"]
-        start = trace.steps[number].start
-        trace.attempts.append(Attempt(right, start, len(thinking), steps=tuple(standing)))
+        if not step.redoes:
+            place += 1
+        else:
+            wrong += standing[place].correct - step.correct
+            standing[place] = step
+        if step.redoes or not number:
+            right = leads_to_the_target and not wrong
+            trace.attempts.append(Attempt(right, step.start, len(thinking), steps=tuple(standing)))
     return trace
-
-
-def _standing(steps: list[Step], first_redo_allowed: int) -> list[Step]:
-    """The steps that count when every redo up to step `first_redo_allowed` replaces what it redoes, later ones not."""
-    standing: list[Step] = []
-    for number, step in enumerate(steps):
-        if step.redoes:
-            if number > first_redo_allowed:
-                continue
-            standing.pop()
-        standing.append(step)
-    return standing
 
 
 class _Sources:
@@ -136,14 +133,15 @@ class _Sources:
 
     def __init__(self, expression: str, thinking: str) -> None:
         self.numbers = {0}  # fills up the shorter number of a column addition
-        self.stated = [(m.start(), int(m[1])) for m in re.finditer(r"\b(?:so|vs) (\d{1,18})\b", thinking, re.ASCII)]
+        said = re.finditer(r"\b(?:so|vs) (\d{1,18})\b", thinking, re.ASCII)
+        self.stated = deque((match.start(), int(match[1])) for match in said)
         for number in re.findall(r"\d+", expression):
             self.add(int(number))
 
     def before(self, place: int) -> set[int]:
         """What is at hand for a step at character `place`; asked in the order of the steps."""
         while self.stated and self.stated[0][0] < place:
-            self.add(self.stated.pop(0)[1])
+            self.add(self.stated.popleft()[1])
         return self.numbers
 
     def add(self, number: int) -> None:
@@ -153,11 +151,12 @@ class _Sources:
 
 def _goals(thinking: str, steps: list[Step]) -> list[Subgoal]:
     """The parts headed `for 48 - 16 :`, each met where its value is stated before the next part begins."""
-    heads = list(re.finditer(r"\bfor (\d{1,18}) ([-+*/]) (\d{1,18}) :", thinking, re.ASCII))
+    heads = list(islice(re.finditer(r"\bfor (\d{1,18}) ([-+*/]) (\d{1,18}) :", thinking, re.ASCII), MAX_STEPS))
+    starts = [step.start for step in steps]
     goals = []
     for i, head in enumerate(heads):
         until = heads[i + 1].start() if i + 1 < len(heads) else len(thinking)
-        stated = [step.value for step in steps if head.end() <= step.start < until]
+        stated = [step.value for step in steps[bisect_left(starts, head.end()) : bisect_left(starts, until)]]
         stated += [int(so) for so in re.findall(r"\bso (\d{1,18})\b", thinking[head.end() : until], re.ASCII)]
         goals.append(Subgoal(head.start(), head.end(), calculate(int(head[1]), head[2], int(head[3])) in stated))
     return goals

@@ -10,14 +10,16 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 from data.expression import ExpressionError, parse_expression
 from data.problem import Problem, Verdict
-from data.trace import STEP, Attempt, Step, Trace
+from data.trace import MAX_STEPS, STEP, Attempt, Step, Trace
 
 NAME = "countdown"
 WORDS = ("numbers", "target", "try", "or", "wait", "vs", "yes", "no", "none")
 JUDGEMENTS = ("yes", "no")  # the words in which a thinking judges itself
+MAX_CHAIN = 50  # steps that are kept of an attempt; six numbers are used up after five
 
 QUESTION = "Make the target from the numbers, each used exactly once, with + - * / and parentheses."
 INSTRUCTIONS = (
@@ -161,7 +163,7 @@ def parse_trace(problem: Problem, thinking: str) -> Trace:
     """Take a search apart. An attempt is correct where its steps are, use each number once, and make the target."""
     numbers, target = problem.facts["numbers"], problem.facts["target"]
     trace = Trace()
-    chain: list[Step] = []
+    chain: list[tuple[Step, Counter[int]]] = []  # the steps that stand, each with the numbers left after it
     for match in re.finditer(r"\b(try|or)\b(.*?)(?=\btry\b|\bor\b|$)", thinking, re.DOTALL):
         if match[1] == "or" and chain:
             trace.backtracks.append(match.start())
@@ -169,12 +171,12 @@ def parse_trace(problem: Problem, thinking: str) -> Trace:
         _follow(match[2], match.start(2), chain, trace, numbers)
         judged = re.search(rf"vs {target} (yes|no)\b", match[2])
         if judged:
+            steps = tuple(step for step, _ in chain)
+            right = all(step.correct and step.grounded for step in steps)
+            reaches = right and _at_hand(chain, numbers) == Counter([target])
             end = match.start(2) + judged.end()
-            attempt = Attempt(
-                _reaches(chain, numbers, target), match.start(), end, judged[1] == "yes", steps=tuple(chain)
-            )
-            trace.attempts.append(attempt)
-            trace.conclusion = _expression(chain) if attempt.judged_correct else "none"
+            trace.attempts.append(Attempt(reaches, match.start(), end, judged[1] == "yes", steps))
+            trace.conclusion = _expression(steps) if judged[1] == "yes" else "none"
     return trace
 
 
@@ -236,38 +238,34 @@ def _state(move: Move, rng: random.Random, settings: Settings) -> tuple[int, str
     return wrong, f"{left_side} = {wrong}"
 
 
-def _follow(text: str, offset: int, chain: list[Step], trace: Trace, numbers: Sequence[int]) -> None:
+def _follow(
+    text: str, offset: int, chain: list[tuple[Step, Counter[int]]], trace: Trace, numbers: Sequence[int]
+) -> None:
     """Read the steps stated in one attempt into `trace`, and keep in `chain` those that stand.
 
     A step that follows `wait` takes the place of the one before it, and redoes it where it is the same calculation;
     otherwise the search changed its mind.
     """
     before: Step | None = None
-    for match in STEP.finditer(text):
+    for match in islice(STEP.finditer(text), MAX_STEPS - len(trace.steps)):
         left, operator, right, value = int(match[1]), match[2], int(match[3]), int(match[4])
-        redoes = False
-        if before is not None and text[: match.start()].rstrip().endswith("wait"):
-            redoes = (before.left, before.operator, before.right) == (left, operator, right)
-            trace.backtracks.append(offset + match.start())
-            chain.pop()
-        grounded = Counter([left, right]) <= _at_hand(chain, numbers)
         start, end = offset + match.start(), offset + match.end()
+        redoes = False
+        if before is not None and text[before.end - offset : match.start()].rstrip().endswith("wait"):
+            redoes = (before.left, before.operator, before.right) == (left, operator, right)
+            trace.backtracks.append(start)
+            chain.pop()
+        at_hand = _at_hand(chain, numbers)
+        grounded = Counter([left, right]) <= at_hand
         before = Step(left, operator, right, value, start, end, redoes, grounded=grounded)
         trace.steps.append(before)
-        chain.append(before)
+        if len(chain) < MAX_CHAIN:
+            chain.append((before, at_hand - Counter([left, right]) + Counter([value])))
 
 
-def _at_hand(chain: Sequence[Step], numbers: Sequence[int]) -> Counter[int]:
+def _at_hand(chain: Sequence[tuple[Step, Counter[int]]], numbers: Sequence[int]) -> Counter[int]:
     """The numbers left to work with after some steps, at their stated values."""
-    left = Counter(numbers)
-    for step in chain:
-        left = left - Counter([step.left, step.right]) + Counter([step.value])
-    return left
-
-
-def _reaches(chain: Sequence[Step], numbers: Sequence[int], target: int) -> bool:
-    """Whether right steps lead from the numbers, each used once, to the target."""
-    return all(step.correct and step.grounded for step in chain) and _at_hand(chain, numbers) == Counter([target])
+    return chain[-1][1] if chain else Counter(numbers)
 
 
 def _expression(chain: Sequence[Step]) -> str | None:

@@ -4,8 +4,8 @@
 valid step, {s} a slip, {u} an operand that was not at hand, {A} or {a} the acceptance of something right or wrong, {R}
 or {r} the rejection of something wrong or right, {B} going back, {G} or {g} a subgoal met or missed, and after a
 rejected attempt {N} a new approach, {V} a variation, {X} a repeat. The mark of a step or verdict stands behind it, the
-others before what they mark. Most are samples of three quickstart runs before and after reinforcement, the rest are
-written to be awkward.
+others before what they mark. Most are samples of four quickstart runs before and after reinforcement, the rest are
+written to be awkward. A reader labelled what stands there; where the parser sees it differently, the label stays.
 
 `lexical.jsonl` (some of it SmolLM2-135M-Instruct's) and `monitor.jsonl` (planted cases) hold free-form thinkings and
 whole completions with every label that applies. Detectors were adjusted on the even lines, counted from 0; the odd
@@ -72,7 +72,7 @@ def score_behaviour() -> dict[str, Score]:
     for case in _read("behaviour"):
         problem = problem_of(case["prompt"])
         thinking, labels = unmark(case["thinking"])
-        found = events(get_task(problem.task).parse_trace(problem, thinking))
+        found = events(get_task(problem.task).trace(problem, thinking))
         cases.append(({(event.kind, _place(thinking, event.at)) for event in found}, labels))
     scores = {kind: _score(cases, kind) for kind in MARKS.values()}
     return {**scores, "all": _total(scores)}

@@ -11,11 +11,18 @@ from eval.table import short_names
 ROLLOUTS = 20
 T = TypeVar("T")
 
+
+def corrected(row: Row) -> bool:
+    """Whether a later attempt than the first was the first right one."""
+    return (right_attempt(row) or 0) > 1
+
+
 PAIRED: dict[str, Callable[[Row, Row], bool]] = {
-    "Wrong before, corrected itself after": lambda b, a: not b["correct"] and a["correct"] and right_attempt(a) > 1,
+    "Wrong before, corrected itself after": lambda b, a: not b["correct"] and a["correct"] and corrected(a),
     "Wrong before, right at the first attempt after": lambda b, a: (
         not b["correct"] and a["correct"] and right_attempt(a) == 1
     ),
+    "Wrong before, right after": lambda b, a: not b["correct"] and a["correct"] and right_attempt(a) is None,
     "Right before and after": lambda b, a: b["correct"] and a["correct"],
     "Wrong before and after": lambda b, a: not b["correct"] and not a["correct"],
     "Right before, wrong after": lambda b, a: b["correct"] and not a["correct"],
@@ -24,8 +31,9 @@ PAIRED: dict[str, Callable[[Row, Row], bool]] = {
     ),
 }
 SINGLE: dict[str, Callable[[Row], bool]] = {
-    "Corrected itself": lambda row: row["correct"] and right_attempt(row) > 1,
+    "Corrected itself": lambda row: row["correct"] and corrected(row),
     "Right at the first attempt": lambda row: row["correct"] and right_attempt(row) == 1,
+    "Right": lambda row: row["correct"] and right_attempt(row) is None,
     "Wrong": lambda row: not row["correct"],
     "Right by luck: no attempt holds up": lambda row: row["correct"] and right_attempt(row) == 0,
 }

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import pyarrow.compute as pc
 
+from eval.behaviour import events
 from eval.report.load import Row, Run, training_rollouts
 from eval.report.marks import Line, Piece, Reading, read
 from eval.table import short_names
@@ -35,6 +36,7 @@ BEHAVIOURS: dict[str, Callable[[Row, Reading], bool]] = {
         and any(attempt.correct for attempt in reading.trace.attempts)
     ),
     "went back": lambda row, reading: bool(reading.trace.backtracks),
+    "took another approach": lambda row, reading: any(event.kind == "new approach" for event in events(reading.trace)),
     "slip repaired": lambda row, reading: reading.trace.repairs > 0,
     "set subgoals": lambda row, reading: bool(reading.trace.goals),
     "cut off": lambda row, reading: bool(row["truncated"]),

@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
-import yaml
+
+from train import untrusted
+from train.untrusted import read_parquet, read_yaml
 
 Row = dict[str, Any]
 
@@ -59,10 +60,7 @@ def load_run(folder: Path) -> Run:
             f"{folder} is no run folder: it has no config.yaml. Give a folder that `train` made, such as runs/NAME."
         )
     config_text = _text(folder / "config.yaml")
-    try:
-        config = yaml.safe_load(config_text)
-    except yaml.YAMLError as error:
-        raise ValueError(f"{folder / 'config.yaml'} is not valid YAML: {' '.join(str(error).split())}") from None
+    config = read_yaml(folder / "config.yaml")
     if not isinstance(config, dict) or not isinstance(config.get("tasks"), dict) or not config["tasks"]:
         raise ValueError(f"{folder / 'config.yaml'} names no tasks; expected the configuration that `train` wrote.")
     environment = folder / "environment.json"
@@ -83,14 +81,14 @@ def load_rollouts(run: Run, step: int) -> list[Row]:
     """The training rollouts of one step, with their text."""
     rows: list[Row] = []
     for path in sorted((run.folder / "rollouts.parquet").glob(f"train-{step:06d}-*.parquet")):
-        rows += _parquet(path, EXAMPLE_COLUMNS).to_pylist()
+        rows += read_parquet(path, EXAMPLE_COLUMNS).to_pylist()
     return rows
 
 
 def training_rollouts(run: Run) -> Iterator[pa.Table]:
     """EXAMPLE_COLUMNS of the rollouts of training and its validation, file by file, in the order of `run.curves`."""
     for path in sorted((run.folder / "rollouts.parquet").glob("*.parquet")):
-        yield _parquet(path, EXAMPLE_COLUMNS)
+        yield read_parquet(path, EXAMPLE_COLUMNS)
 
 
 def _metrics(path: Path) -> list[Row]:
@@ -113,7 +111,7 @@ def _metrics(path: Path) -> list[Row]:
 
 
 def _curves(folder: Path) -> pa.Table:
-    parts = [_parquet(path, CURVE_COLUMNS) for path in sorted(folder.glob("*.parquet"))]
+    parts = [read_parquet(path, CURVE_COLUMNS) for path in sorted(folder.glob("*.parquet"))]
     if not parts:
         return pa.table({name: [] for name in CURVE_COLUMNS})
     return pa.concat_tables(parts)
@@ -131,24 +129,12 @@ def _evaluation(folder: Path) -> tuple[Row | None, list[list[Row]]]:
         if not isinstance(row, dict) or not isinstance(row.get("measures"), dict) or not row.get("tasks"):
             raise ValueError(f"{path} is not what scripts/evaluate.py writes: a row has no measures or no tasks.")
     found = [folder / f"samples-{number}.parquet" for number in range(len(results["checkpoints"]))]
-    return results, [_parquet(path, SAMPLE_COLUMNS).to_pylist() if path.is_file() else [] for path in found]
-
-
-def _parquet(path: Path, columns: tuple[str, ...]) -> pa.Table:
-    try:
-        return pq.read_table(path, columns=list(columns)).select(columns)
-    except (OSError, pa.ArrowException, KeyError) as error:
-        raise ValueError(
-            f"{path} cannot be read as parquet with the columns of a rollout: {_first_line(error)}"
-        ) from None
+    return results, [read_parquet(path, SAMPLE_COLUMNS).to_pylist() if path.is_file() else [] for path in found]
 
 
 def read_json(path: Path, kind: type) -> Any:
     """A JSON file whose content is a `kind`. Raises ValueError naming the file where it is not."""
-    try:
-        content = json.loads(_text(path))
-    except json.JSONDecodeError as error:
-        raise ValueError(f"{path} is not valid JSON: {error}") from None
+    content = untrusted.read_json(path)
     if not isinstance(content, kind):
         raise ValueError(f"{path} holds no JSON object.")
     return content

@@ -6,7 +6,7 @@ from typing import Any
 
 from data.problem import Problem
 from data.response import OPEN, parse_response
-from data.tasks import TASKS
+from data.tasks import get_task
 from data.trace import Attempt, Step, Trace, calculate
 
 
@@ -55,18 +55,25 @@ def read(row: dict[str, Any]) -> Reading:
     return Reading(lay_out(response.thinking, trace), response.answer, trace, unmarked)
 
 
-def right_attempt(row: dict[str, Any]) -> int:
-    """The number, from 1, of the first right attempt in a rollout's thinking; 0 where there is none."""
-    attempts = trace_of(row, parse_response(row["completion"], _opened(row)).thinking)[0].attempts
+def right_attempt(row: dict[str, Any]) -> int | None:
+    """The number, from 1, of a rollout's first right attempt: 0 without one, None where its attempts cannot be told."""
+    trace, unmarked = trace_of(row, parse_response(row["completion"], _opened(row)).thinking)
+    if unmarked:
+        return None
+    attempts = trace.attempts
     return next((number for number, attempt in enumerate(attempts, 1) if attempt.correct), 0)
 
 
 def trace_of(row: dict[str, Any], thinking: str) -> tuple[Trace, str]:
     """The thinking taken apart by its task, or an empty trace and why there is none."""
-    if row["task"] not in TASKS:
-        return Trace(), f"the task {row['task']} is not known here"
     try:
-        return TASKS[row["task"]].parse_trace(Problem.from_json(row["problem"]), thinking), ""
+        task = get_task(row["task"])
+    except ValueError:
+        return Trace(), f"the task {row['task']} is not known here"
+    if task.parse_trace is None:
+        return Trace(), f"the task {row['task']} has no parser of thinkings"
+    try:
+        return task.parse_trace(Problem.from_json(row["problem"]), thinking), ""
     except Exception as error:  # one odd thinking must not cost the report of a run of hours; the page says so
         return Trace(), f"its parser failed ({type(error).__name__}: {error})"
 

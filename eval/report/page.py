@@ -1,30 +1,33 @@
 """The page itself: a run's figures, plots and rollouts put into the template."""
 
-import base64
-import hashlib
 import json
 from collections.abc import Sequence
 from itertools import groupby
 from pathlib import Path
 
-import jinja2
-from markupsafe import Markup
-
 from eval import table
 from eval.claims import SMALLEST, judge_claims
+from eval.measures import SAID
 from eval.report import plots, series
 from eval.report.examples import choose
 from eval.report.explorer import pack
+from eval.report.html import HERE, environment, own, policy_hash
 from eval.report.load import Row, Run, load_run
 from eval.report.plots import Plot
 from eval.report.scaling import probes, scaling_curves
 from eval.report.verdicts import intervals
 from eval.report.words import facts, remarks, verdict
 
-HERE = Path(__file__).parent
 MEASURES = (
     *("accuracy", "greedy_accuracy", "first_attempt_accuracy", "incorrect_to_correct", "correct_to_incorrect"),
-    *("step_accuracy", "repair_rate", "thinking_tokens", "answer_tokens", "truncated"),
+    *(
+        "step_accuracy",
+        "repair_rate",
+        *(f"says_{name}" for name in SAID),
+        "thinking_tokens",
+        "answer_tokens",
+        "truncated",
+    ),
 )
 Titled = list[tuple[str, Plot]]
 HEADLINES = ("accuracy", "incorrect_to_correct", "repair_rate", "thinking_tokens")
@@ -61,16 +64,13 @@ def write_report(run: Path, output: Path | None = None, seeds: Sequence[Path] = 
 
 def render_page(run: Run, claims: Row, scaling: dict[str, Plot], curves: Titled, panels: Titled) -> str:
     """The whole page as HTML. Whatever comes from a model or a configuration is escaped."""
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(HERE), autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True,
-        lstrip_blocks=True,
-    )  # fmt: skip
-    script = (HERE / "explorer.js").read_text(encoding="utf-8")
-    return environment.get_template("template.html").render(
+    script = own(HERE / "explorer.js")
+    template = environment().get_template("template.html")
+    return template.render(
         run=run,
-        style=Markup((HERE / "style.css").read_text(encoding="utf-8")),  # our own file
-        script=Markup(script),  # our own file, the only one that the page's policy lets run
-        script_hash=f"sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}",
+        style=own(HERE / "style.css"),
+        script=script,
+        script_hash=policy_hash(script),
         packed=pack(run),
         claims=claims,
         intervals=intervals,
@@ -92,6 +92,7 @@ def render_page(run: Run, claims: Row, scaling: dict[str, Plot], curves: Titled,
         ],
         curves=curves,
         panels=panels,
+        chosen=bool(run.config.get("dynamic_sampling")),
         validated=bool(series.held_out(run, None).steps),
         examples=[(kind, list(group)) for kind, group in groupby(choose(run), lambda example: example.kind)],
         measures=MEASURES,
@@ -113,7 +114,10 @@ def headlines(results: Row) -> list[tuple[str, Row | None, Row | None, Row | Non
     """The figures to see first: measure, before, after, difference."""
     before, after = results["checkpoints"][0]["measures"], results["checkpoints"][-1]["measures"]
     change = results["pairs"][-1]["measures"]
-    return [(name, before.get(name), after.get(name), change.get(name)) for name in HEADLINES]
+    return [
+        (name, before.get(name), after.get(name), change.get(name))
+        for name in table.given(HEADLINES, [before, after, change])
+    ]
 
 
 def _curves(run: Run) -> Titled:

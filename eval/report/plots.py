@@ -152,17 +152,26 @@ def small(name: str, alt: str, curve: series.Curve | None, percent: bool = False
 def plot(
     name: str, alt: str, draw: Callable[[Axes], None], size: tuple[float, float], whole_steps: bool = True
 ) -> Plot:
-    """Draw one pair of axes."""
+    """Draw one pair of axes, whose x begins at 0."""
+
+    def draw_on_scales(axes: Axes) -> None:
+        draw(axes)
+        last = axes.dataLim.x1
+        axes.set_xlim(0, last * 1.02 if 0 < last < np.inf else 1)
+        axes.xaxis.set_major_locator(MaxNLocator(5, integer=whole_steps, steps=[1, 2, 2.5, 5, 10]))
+        axes.yaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 2.5, 5, 10]))
+
+    return bare_plot(name, alt, draw_on_scales, size)
+
+
+def bare_plot(name: str, alt: str, draw: Callable[[Axes], None], size: tuple[float, float]) -> Plot:
+    """Draw one pair of axes, whose scales are left to `draw`."""
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=size, layout="constrained")
         figure.patch.set_alpha(0)
         axes = figure.add_subplot()
         axes.patch.set_alpha(0)
         draw(axes)
-        last = axes.dataLim.x1
-        axes.set_xlim(0, last * 1.02 if 0 < last < np.inf else 1)
-        axes.xaxis.set_major_locator(MaxNLocator(5, integer=whole_steps, steps=[1, 2, 2.5, 5, 10]))
-        axes.yaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 2.5, 5, 10]))
     return Plot(name, alt, figure)
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import matplotlib
 
 from eval.curve_plots import CURVES, draw_curve
-from eval.probe_table import STAGES, sections
+from eval.probe_table import SECTIONS, sections
 from eval.report.load import Row, read_json
 from eval.report.plots import STYLE, Plot
 from eval.table import short_names
@@ -18,16 +18,29 @@ ALTS = {
 }
 
 
+EVERY = ("injection",)  # stages of which every checkpoint is shown, not the ends alone
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """A table of the probes: its heading, the checkpoints that are its columns, and rows of words and figures."""
+
+    heading: str
+    names: list[str]
+    rows: list[list[str]]
+
+
 @dataclass(frozen=True, slots=True)
 class Probes:
-    """What the probes found: the checkpoints compared, and each section's heading and rows of words and figures.
+    """What the probes found, on how many problems, and how well each detector finds each label.
 
-    `detectors` says how well each detector finds each label: names, precision, recall, and how many were labelled.
+    `changes` says whether the last column of every section is the change from the first checkpoint to the last. A row
+    of `detectors` is names, precision, recall, and how many were labelled.
     """
 
-    names: list[str]
     problems: int
-    sections: list[tuple[str, list[list[str]]]]
+    changes: bool
+    sections: list[Section]
     detectors: list[tuple[str, float, float, int]]
 
 
@@ -51,25 +64,28 @@ def scaling_curves(runs: Sequence[Path]) -> dict[str, Plot]:
 
 
 def probes(run: Path) -> Probes | None:
-    """The probes of a run's first and last checkpoint; None where it was not probed."""
+    """The probes of a run's checkpoints before and after reinforcement; None where it was not probed."""
     path = run / "evaluation" / "probes.json"
     if not path.is_file():
         return None
     measured: Row = read_json(path, dict)
     try:
         checkpoints, pair = measured["checkpoints"], (measured["pairs"] or [None])[-1]
-        after = checkpoints[-1] if pair else None
-        tables = [
-            section
-            for stage in STAGES
-            for section in sections(stage, checkpoints[0][stage], after and after[stage], pair and pair[stage])
-        ]
         names = short_names([row["checkpoint"] for row in checkpoints])
+        before, *after = range(len(checkpoints))
+        base = [place for place in after if checkpoints[place]["checkpoint"] == measured.get("base")]
+        after = [place for place in after if place not in base]
+        tables = []
+        for stage, title, shown in SECTIONS:
+            places = [*base, before, *(after if stage in EVERY else after[-1:])]
+            labels = [f"{names[place]} (base)" if place in base else names[place] for place in places]
+            found = sections(stage, title, shown, [checkpoints[place] for place in places], pair)
+            tables += [Section(heading, labels, rows) for heading, rows in found]
         scores = [
             (f"{detector}, {label}", score["precision"], score["recall"], score["right"] + score["missed"])
             for detector, labels in measured["detectors"].items()
             for label, score in labels.items()
         ]
-        return Probes([names[0], names[-1]] if pair else names[:1], measured["settings"]["problems"], tables, scores)
+        return Probes(measured["settings"]["problems"], pair is not None, tables, scores)
     except (KeyError, IndexError, TypeError) as error:
         raise ValueError(f"{path} is not what scripts/probe.py writes ({error!r}); run it anew.") from None

@@ -7,6 +7,7 @@ from typing import Any
 from eval import table
 from eval.claims import SEEDS
 from eval.report.load import Run
+from eval.report.plots import TASK_COLOURS
 
 
 def verdict(run: Run) -> str:
@@ -76,6 +77,11 @@ def remarks(run: Run, runs: int) -> list[str]:
         f"{what} cover the draw of problems and samples, not the luck of training; ask for at least {SEEDS} seeds "
         "before a claim counts as supported."
     )
+    if len(run.tasks) > len(TASK_COLOURS):
+        found.append(
+            f"There are {len(run.tasks)} tasks: the curves are of all together and of the first {len(TASK_COLOURS)}, "
+            "the tables of each."
+        )
     if run.results and run.rl:
         evaluated = re.search(r"checkpoint-(\d+)/?$", run.results["checkpoints"][-1]["checkpoint"])
         if evaluated and int(evaluated[1]) < run.rl[-1]["step"]:

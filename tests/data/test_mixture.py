@@ -1,9 +1,11 @@
+from dataclasses import replace
+
 import pytest
 
 from data import mixture
 from data.mixture import demonstrations, draw_problems, judge, load_mixture, split_of
 from data.problem import Problem
-from data.tasks import arithmetic
+from data.tasks import TASKS, arithmetic
 
 BOTH = {"countdown": {}, "arithmetic": {"weight": 3}}
 
@@ -75,7 +77,7 @@ def test_a_verifier_that_fails_says_so_and_never_scores(monkeypatch):
     def broken(problem, answer):
         raise RuntimeError("boom")
 
-    monkeypatch.setattr(arithmetic, "verify", broken)
+    monkeypatch.setitem(TASKS, "arithmetic", replace(TASKS["arithmetic"], verify=broken))
     problem = Problem("arithmetic", "compute 1 + 1", "x", {"expression": "1 + 1", "target": 2})
     verdict = judge(problem, "<think> a</think> 2")[1]
     assert not verdict.correct

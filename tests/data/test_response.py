@@ -23,7 +23,7 @@ def test_thinking_and_answer_are_told_apart():
         ("<think> a <think> b </think> 8", "more than one"),
         ("<think> a </think> 8 </think> 9", "more than one"),
         ("<think> a </think> 8 <think> b </think>", "more than one"),
-        ("<think> a</think> " + "1" * 3_000, "longer"),
+        ("<think> a</think> " + "1" * 17_000, "longer"),
     ],
 )
 def test_a_wrong_form_is_named(completion, fault):

@@ -1,10 +1,11 @@
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from data.mixture import judge
+from data.mixture import judge, load_mixture
 from data.problem import Problem
 from eval.baselines import DIRECT, EXTRACT, SHOTS, STEPS, ask_baseline, check_baseline, clean_answer, majority, vote
 from eval.candidate import Candidate, load_candidate
@@ -125,8 +126,15 @@ def test_a_model_that_cannot_read_the_prompt_is_refused(tmp_path, checkpoint):
     candidate = load_candidate(str(checkpoint), tmp_path)
     for baseline in ("direct", "step-by-step"):
         with pytest.raises(ValueError, match=f"cannot read the prompt of the baseline {baseline}"):
-            check_baseline(baseline, candidate)
-    check_baseline("majority", candidate)
+            check_baseline(baseline, candidate, SOURCE)
+    check_baseline("majority", candidate, SOURCE)
+
+
+def test_few_shot_without_anything_to_show_is_refused(tmp_path, checkpoint):
+    primes = Path(__file__).parents[1] / "data" / "own_task.py"
+    source = replace(SOURCE, parts=load_mixture({str(primes): {}, "countdown": {}}))
+    with pytest.raises(ValueError, match=r"own_task\.py has no demonstrations, and --baseline few-shot shows some"):
+        check_baseline("few-shot", load_candidate(str(checkpoint), tmp_path), source)
 
 
 def test_only_the_first_checkpoint_is_asked_by_the_baseline(tmp_path, checkpoint):

@@ -63,6 +63,13 @@ def test_what_was_drawn_before_an_interruption_is_kept(tmp_path):
     assert reported == [3, 1]
 
 
+def test_the_parts_of_a_long_evaluation_become_one(tmp_path, monkeypatch):
+    monkeypatch.setattr("eval.cache.SECONDS", 0.0)
+    remembered(counting([]), tmp_path).generate([[9]], 5, SAMPLING)
+    (part,) = tmp_path.iterdir()
+    assert pq.read_table(part).num_rows == 5
+
+
 def test_a_part_that_cannot_be_read_is_named_and_the_others_stay(tmp_path):
     remembered(counting([]), tmp_path).generate([[9]], 1, SAMPLING)
     remembered(counting([]), tmp_path).generate([[8]], 1, SAMPLING)

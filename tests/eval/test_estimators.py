@@ -75,6 +75,21 @@ def test_a_paired_difference_cancels_what_makes_problems_hard():
     assert paired.high - paired.low < 0.6 * unpaired * np.sqrt(2)
 
 
+def test_with_as_many_samples_of_each_problem_the_bootstrap_agrees_with_the_paired_normal_interval():
+    rng = np.random.default_rng(4)
+    difficulty, sizes = rng.beta(1, 1, 500), np.full(500, 4.0)
+    points = [rng.binomial(4, np.clip(difficulty + gain, 0, 1)).astype(float) for gain in (0, 0.05, 0.02, 0.1)]
+    weights = np.array([-1.5, -0.5, 0.5, 1.5]) / 5 * 3  # of the least-squares slope, times three steps
+    for estimate, each in [
+        (paired_difference((points[0], sizes), (points[3], sizes)), (points[3] - points[0]) / 4),
+        (trend([(point, sizes) for point in points]), weights @ np.array(points) / 4),
+    ]:  # a weighted sum of means is the mean of the problems' own weighted sums
+        half = 1.96 * each.std(ddof=1) / np.sqrt(500)
+        assert estimate.value == pytest.approx(each.mean())
+        assert estimate.low == pytest.approx(each.mean() - half, abs=0.003)
+        assert estimate.high == pytest.approx(each.mean() + half, abs=0.003)
+
+
 def test_the_same_samples_differ_by_nothing_as_far_as_so_few_problems_can_tell():
     same = (np.array([1.0, 0.0, 3.0]), np.full(3, 4.0))
     estimate = paired_difference(same, same)

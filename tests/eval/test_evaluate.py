@@ -9,7 +9,7 @@ from data.problem import Problem
 from eval.evaluate import Settings, evaluate
 from eval.measures import compare, measure
 from eval.samples import describe
-from eval.source import checkpoints_of, config_of, read_source
+from eval.source import checkpoints_of, config_of, read_source, source_of
 from train.models import ModelError
 from train.rollout.interface import Rollout
 
@@ -112,3 +112,17 @@ def test_what_is_no_run_or_no_config_is_named(tmp_path):
     with pytest.raises(ValueError, match="has no `tasks`"):
         read_source(tmp_path / "config.yaml")
     assert load_mixture({"countdown": None})[0].task == "countdown"
+
+
+def test_checkpoints_of_runs_that_ask_other_problems_are_not_compared_unasked(tmp_path):
+    checkpoints = []
+    for name, tasks in (("a", {"countdown": {}}), ("b", {"countdown": {}}), ("c", {"arithmetic": {}})):
+        (tmp_path / name / "checkpoints" / "cold-start").mkdir(parents=True)
+        (tmp_path / name / "config.yaml").write_text(yaml.safe_dump({"tasks": tasks}))
+        checkpoints.append(str(tmp_path / name / "checkpoints" / "cold-start"))
+    assert source_of(checkpoints[:2]).parts[0].task == "countdown"
+    with pytest.raises(ValueError, match=r"a and .*c ask different problems.* tasks differ.*--config"):
+        source_of(checkpoints)
+    assert source_of(checkpoints, tmp_path / "c" / "config.yaml").parts[0].task == "arithmetic"
+    with pytest.raises(ValueError, match="lies in no run folder"):
+        source_of([str(tmp_path)])

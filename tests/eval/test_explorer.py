@@ -1,6 +1,7 @@
 """The trace explorer: what is packed into the page, and what a real browser makes of it."""
 
 import base64
+import html
 import json
 import re
 import shutil
@@ -13,7 +14,8 @@ import pytest
 from eval import estimators
 from eval.report import explorer, write_report
 from eval.report.load import load_run
-from tests.eval.test_report import ATTACK, evaluate, make_run
+from tests.eval.test_report import ATTACK, SEARCH, corrected, countdown, evaluate, make_run, row, write
+from train.rewards import COLUMNS as ROLLOUT_COLUMNS
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 OPTIONS = (
@@ -68,6 +70,8 @@ def test_every_rollout_is_packed_with_its_behaviours(tmp_path):
     corrected = sum(bool(flags & bits["corrected itself"]) for flags in after)
     assert corrected == len(after) - 1  # where the number is 0, the first attempt makes the target too
     assert sum(bool(flags & bits["slip repaired"]) for flags in after) == len(after) / 2  # the arithmetic half
+    trained = [flags for flags, origin in zip(data["flags"], data["origin"], strict=True) if origin == 4]
+    assert [bool(flags & bits["took another approach"]) for flags in trained] == [True, False, False]
 
 
 def test_too_many_rollouts_are_an_even_sample_and_the_page_says_so(tmp_path, monkeypatch):
@@ -121,3 +125,37 @@ def test_one_problem_stands_before_and_after_side_by_side(tmp_path):
         ("held-out, cold-start", "0 of 1 right"),
         ("held-out, checkpoint-3", "1 of 1 right"),
     ]
+
+
+@in_browser
+def test_the_page_fits_a_phone(tmp_path):
+    run = make_run(tmp_path / "run")
+    evaluate(run)
+    text = html.escape(write_report(run).read_text())
+    measure = "const d = phone.contentDocument.documentElement; root.dataset.wide = d.scrollWidth - d.clientWidth"
+    phone = tmp_path / "phone.html"
+    phone.write_text(
+        f'<body id="root"><iframe id="phone" style="width: 390px; height: 2000px; border: 0" srcdoc="{text}" '
+        f'onload="setTimeout(() => {{ {measure} }}, 1000)"></iframe>'
+    )
+    command = [str(CHROMIUM), *OPTIONS, f"--user-data-dir={tmp_path / 'browser'}", phone.as_uri()]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
+    assert 'data-wide="0"' in done.stdout
+
+
+@pytest.mark.slow
+@in_browser
+def test_a_hundred_thousand_rollouts_are_filtered_in_the_browser(tmp_path):
+    run = make_run(tmp_path / "run")
+    kinds = (False, True, True, False)
+    rows = [
+        row(countdown(n % 500), corrected(n % 500) if kinds[n % 4] else SEARCH, kinds[n % 4], step=4)
+        for n in range(100_000 - 12)
+    ]
+    write(rows, run / "rollouts.parquet" / "train-000004-rank0-000.parquet", ROLLOUT_COLUMNS)
+    page = write_report(run)
+    act = f"{{ {set_filter('outcome', '1')} }} {{ {set_filter('problem', 'target 7')} }}"
+    found = sum(kinds[n % 4] and str(160 - n % 500).startswith("7") for n in range(100_000 - 12))
+    dom = browse(page, act)
+    assert count(dom).startswith(f"{found:,} of 100,000 rollouts, 100.0% of them right")
+    assert dom.count("<article") == 10

@@ -4,9 +4,8 @@ import pytest
 import yaml
 
 from eval import probe as probes
-from eval.probe import STAGES, Settings, probe
-from eval.probe_table import STAGES as SHOWN
-from eval.probe_table import render
+from eval.probe import STAGES, Settings, expected, probe
+from eval.probe_table import SECTIONS, render
 from eval.source import read_source
 from train.rollout.engine import RolloutEngine
 
@@ -36,40 +35,53 @@ def test_probes_are_written_and_read_again_without_sampling(tmp_path, checkpoint
     assert (tmp_path / "out" / "probes.json").read_text() == written
 
 
-def test_a_run_that_was_cut_off_goes_on_with_the_stage_it_was_in(tmp_path, checkpoint, source, monkeypatch):
+@pytest.fixture
+def drawn(monkeypatch):
+    """How many completions each call of the engine drew."""
+    counts = []
+    generate = RolloutEngine.generate
+
+    def counting(self, prompts, *arguments, **named):
+        counts.append(len(prompts))
+        return generate(self, prompts, *arguments, **named)
+
+    monkeypatch.setattr(RolloutEngine, "generate", counting)
+    return counts
+
+
+def test_a_run_that_was_cut_off_samples_only_the_rest(tmp_path, checkpoint, source, monkeypatch, drawn):
+    whole = probe([str(checkpoint)], source, SETTINGS, tmp_path / "whole")
+    total = sum(drawn)
+    stage = STAGES["second_turn"]
+
     def cut_off(*_):
         raise KeyboardInterrupt
 
-    stages = dict(STAGES)
-    monkeypatch.setitem(probes.STAGES, "second_turn", (cut_off, stages["second_turn"][1]))
+    monkeypatch.setitem(probes.STAGES, "second_turn", (cut_off, *stage[1:]))
     with pytest.raises(KeyboardInterrupt):
-        probe([str(checkpoint)], source, SETTINGS, tmp_path)
-    done = {path.name: path.stat().st_mtime_ns for path in (tmp_path / "probes").glob("*.parquet")}
-    assert "0-behaviour.parquet" in done and "0-second_turn.parquet" not in done
-    monkeypatch.setitem(probes.STAGES, "second_turn", stages["second_turn"])
+        probe([str(checkpoint)], source, SETTINGS, tmp_path / "cut")
+    monkeypatch.setitem(probes.STAGES, "second_turn", stage)
+    drawn.clear()
+    assert probe([str(checkpoint)], source, SETTINGS, tmp_path / "cut") == whole
+    assert sum(drawn) == total - 4 * SETTINGS.samples
+
+
+def test_the_progress_comes_to_what_was_expected(tmp_path, checkpoint, source):
+    counted = []
+    probe([str(checkpoint)], source, SETTINGS, tmp_path, progress=counted.append)
+    assert sum(counted) == expected(source, SETTINGS, 1)
+
+
+def test_probes_of_other_settings_share_their_samples(tmp_path, checkpoint, source, monkeypatch):
     probe([str(checkpoint)], source, SETTINGS, tmp_path)
-    after = {path.name: path.stat().st_mtime_ns for path in (tmp_path / "probes").glob("*.parquet")}
-    assert done.items() <= after.items() and "0-second_turn.parquet" in after
-
-
-def test_probes_of_other_settings_are_refused_unless_overwritten(tmp_path, checkpoint, source):
-    probe([str(checkpoint)], source, SETTINGS, tmp_path)
-    other = Settings(problems=4, samples=1, max_new_tokens=12)
-    with pytest.raises(ValueError, match="--overwrite"):
-        probe([str(checkpoint)], source, other, tmp_path)
-    assert probe([str(checkpoint)], source, other, tmp_path, overwrite=True)["settings"]["samples"] == 1
-
-
-def test_a_damaged_stage_is_named(tmp_path, checkpoint, source):
-    probe([str(checkpoint)], source, SETTINGS, tmp_path)
-    (tmp_path / "probes" / "0-injection.parquet").write_bytes(b"PAR1 no")
-    with pytest.raises(ValueError, match=r"0-injection\.parquet cannot be read"):
-        probe([str(checkpoint)], source, SETTINGS, tmp_path)
+    monkeypatch.setattr(RolloutEngine, "generate", None)
+    fewer = Settings(problems=4, samples=1, max_new_tokens=12)
+    assert probe([str(checkpoint)], source, fewer, tmp_path)["settings"]["samples"] == 1
 
 
 def test_every_measure_shown_is_one_that_is_made():
-    for stage, (_, shown) in SHOWN.items():
-        assert set(shown) <= set(STAGES[stage][1]), stage
+    for stage, title, shown in SECTIONS:
+        assert set(shown) <= set(STAGES[stage][1]), title
 
 
 def test_settings_out_of_range_are_named():

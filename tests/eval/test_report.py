@@ -17,12 +17,13 @@ from data.problem import Problem
 from eval import estimators
 from eval.claims import judge_claims
 from eval.evaluate import Settings, summarise
-from eval.probe_table import STAGES
+from eval.probe import STAGES
 from eval.report import explorer, write_report
 from eval.report.load import load_run
 from eval.report.marks import read
 from eval.report.verdicts import intervals
 from eval.samples import COLUMNS as SAMPLE_COLUMNS
+from eval.samples import NOT_WORDED
 from train.rewards import COLUMNS as ROLLOUT_COLUMNS
 
 ATTACK = "</script><img src=x onerror=alert(1)>"
@@ -72,7 +73,7 @@ def row(problem: Problem, completion: str, correct: bool, **changes) -> dict:
         "format": True, "reason": "correct" if correct else "makes 18, not 154", "error": None, "truncated": False,
         "thinking_tokens": 21, "checkpoint": "c", "sample": 0, "greedy": False, "answer": "14", "answer_tokens": 3,
         "attempts": 2, "first_correct": False, "right_attempt": correct,
-        "steps": 4, "right_steps": 3, "slips": 1, "repairs": int(correct), "subgoals": 1,
+        "steps": 4, "right_steps": 3, "slips": 1, "repairs": int(correct), "subgoals": 1, **NOT_WORDED,
     }  # fmt: skip
     return columns | changes
 
@@ -393,7 +394,7 @@ def test_a_claim_without_evidence_shows_the_command_that_supplies_it(tmp_path):
     run = make_run(tmp_path / "run")
     text = Outline(page_of(run)).text
     assert f"No evidence yet. It comes from python scripts/claims.py --run {run}" in text
-    assert f"python scripts/probe.py --run {run}" in text and "reads no plain words" in text
+    assert "a model from scratch reads no plain words" in text
 
 
 def test_a_claim_shows_its_figures_and_where_they_lie(tmp_path):
@@ -473,3 +474,11 @@ def test_the_script_prints_where_the_page_is_or_one_line_and_exit_code_2(tmp_pat
 def test_a_run_reads_back(tmp_path):
     run = load_run(make_run(tmp_path / "run"))
     assert run.name == "tiny" and len(run.rl) == 3 and run.results is None
+
+
+def test_more_tasks_than_curves_have_colours_are_said(tmp_path):
+    run = make_run(tmp_path / "run")
+    config = yaml.safe_load((run / "config.yaml").read_text())
+    config["tasks"] |= {f"gym:task_{number}": {} for number in range(5)}
+    (run / "config.yaml").write_text(yaml.safe_dump(config))
+    assert "There are 7 tasks: the curves are of all together and of the first 5" in Outline(page_of(run)).text

@@ -1,21 +1,9 @@
 import json
 
-import pyarrow.parquet as pq
 import pytest
 
-from data.problem import Problem
-from eval.candidate import load_candidate
-from eval.test_curve import (
-    Budget,
-    budgets,
-    compare_sequential,
-    crossover,
-    parallel,
-    s1_figures,
-    sample_budget,
-    sequential,
-)
-from train.rollout.interface import Sampling
+from eval.budget import Budget
+from eval.test_curve import compare_sequential, crossover, parallel, s1_figures, sequential
 
 BUDGETS = [Budget("at most 4", 4), Budget("at most 8", 8), Budget("Wait x1", 16, 1)]
 
@@ -32,60 +20,6 @@ def rows_of(hits, problems=30, tokens=10, answers=None):
         for number in range(problems)
         for i, hit in enumerate(hits)
     ]  # fmt: skip
-
-
-@pytest.fixture
-def candidate(tmp_path, checkpoint):
-    """A model that knows nothing, whose chat template opens the thinking for it."""
-    found = load_candidate(str(checkpoint), tmp_path / "cache")
-    found.tokenizer.chat_template = found.tokenizer.chat_template.replace("'<|assistant|>'", "'<|assistant|><think>'")
-    return found
-
-
-PROBLEMS = [
-    Problem("countdown", f"numbers 2 6 {n} target 14", f"countdown 2 6 {n} = 14", {"numbers": [2, 6, n], "target": 14})
-    for n in range(1, 9)
-]
-
-
-def thought(candidate, budget):
-    """The rows of a budget, and the tokens that were written in the model's stead, sample by sample."""
-    rows = sample_budget(candidate, PROBLEMS, 16, Sampling(16, candidate.stop_ids, seed=1), "", budget)
-    written = pq.read_table(candidate.backend.folder).to_pylist()
-    tokens = candidate.tokenizer.convert_ids_to_tokens
-    return rows, [
-        [tokens(token) for token, forced in zip(row["token_ids"], row["forced"], strict=True) if forced]
-        for row in written
-        if row["forced"]
-    ]
-
-
-def test_thinking_keeps_to_its_budget_and_the_answer_has_room(candidate):
-    rows, written = thought(candidate, Budget("at most 5", 5))
-    assert max(row["thinking_tokens"] for row in rows) == 5
-    assert max(row["answer_tokens"] for row in rows) > 16 - 5  # more than training would have left
-    assert {token for tokens in written for token in tokens} == {"</think>"}
-
-
-def test_waiting_writes_the_word_that_the_model_knows_before_it_closes(candidate):
-    _, written = thought(candidate, Budget("Wait x2", 30, 2))
-    waits = [tokens.count(" wait") for tokens in written]
-    assert set(waits) == {0, 1, 2}
-    assert {token for tokens in written for token in tokens} == {" wait", "</think>"}
-
-
-def test_a_model_whose_tags_are_no_single_tokens_is_named(candidate):
-    names = candidate.tokenizer.get_vocab
-    candidate.tokenizer.get_vocab = lambda: {name: i for name, i in names().items() if name != "</think>"}
-    with pytest.raises(ValueError, match="has no single tokens <think> and </think>"):
-        thought(candidate, Budget("at most 5", 5))
-
-
-def test_budgets_rise_to_the_longest_completion_and_fit_the_context():
-    found = budgets(192, 10_000)
-    assert [budget.limit for budget in found] == [12, 24, 48, 96, 192, 384, 384, 384]
-    assert [budget.waits for budget in found] == [0, 0, 0, 0, 0, 1, 2, 4]
-    assert max(budget.limit for budget in budgets(192, 200)) == 200
 
 
 def test_s1s_figures_are_those_of_the_paper_by_hand():

@@ -30,6 +30,17 @@ def test_compute_is_six_flops_a_trained_and_two_a_generated_token_and_parameter(
     assert [at.flops for at in spent] == [0, 1000 * (600 + 12), 1000 * (1500 + 30)]
 
 
+def test_what_dynamic_sampling_left_out_counts_as_generated_and_not_as_trained_on(run):
+    metrics = run / "metrics.jsonl"
+    metrics.write_text(metrics.read_text().replace('"num_tokens": 250.0', '"num_tokens": 250.0, "left_out_tokens": 40'))
+    pq.write_table(
+        pa.table({"step": [2], "completion_ids": [[7] * 30]}),
+        run / "rollouts.parquet" / "train-000002-rank0-001.parquet",
+    )
+    (spent,) = compute_spent(run, [2], 1000)
+    assert (spent.tokens, spent.generated, spent.flops) == (250, 45, 1000 * (6 * 210 + 2 * 45))
+
+
 def test_what_the_logs_do_not_tell_is_named(run):
     with pytest.raises(ValueError, match=r"no num_tokens at step 3"):
         compute_spent(run, [0, 3], 1)

@@ -1,10 +1,12 @@
 """The evaluation script as a user calls it."""
 
 import json
+import signal
 import subprocess
 import sys
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 import yaml
 
@@ -53,3 +55,35 @@ def test_a_checkpoint_in_no_run_needs_a_config(checkpoint):
     done = evaluate("--checkpoint", checkpoint)
     assert done.returncode == 2
     assert "--config" in done.stderr
+
+
+KILL_AFTER_THREE_PARTS = """
+import os, runpy, signal, sys
+from eval import cache
+
+cache.SECONDS = 0.0
+written, write = [], cache.SampleCache._write
+
+def write_and_die(self, rows):
+    written.append(write(self, rows))
+    if len(written) == 3:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return written[-1]
+
+cache.SampleCache._write = write_and_die
+sys.argv[0] = "scripts/evaluate.py"
+runpy.run_path("scripts/evaluate.py", run_name="__main__")
+"""
+
+
+def test_an_evaluation_that_was_killed_goes_on_where_it_was(tmp_path, checkpoint, config):
+    arguments = ("--checkpoint", checkpoint, "--config", config, "--problems", 4, "--samples", 2, "--processes", 1)
+    command = [sys.executable, "-c", KILL_AFTER_THREE_PARTS, *map(str, arguments), "--output", str(tmp_path / "o")]
+    assert subprocess.run(command, cwd=ROOT, capture_output=True).returncode == -signal.SIGKILL
+    kept = pq.read_table(tmp_path / "o" / "cache").to_pylist()
+    assert 0 < len(kept) < 12 and not (tmp_path / "o" / "results.json").exists()
+    done = evaluate(*arguments, "--output", tmp_path / "o")
+    assert done.returncode == 0, done.stderr
+    after = [row["key"] for row in pq.read_table(tmp_path / "o" / "cache").to_pylist()]
+    assert len(after) == len(set(after)) == 4 * (2 + 1)  # none was drawn twice, and none is lost
+    assert {row["key"] for row in kept} < set(after)

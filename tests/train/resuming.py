@@ -14,9 +14,10 @@ import torch
 import yaml
 from safetensors.torch import load_file
 
+from data.problem import Problem
 from train.__main__ import main
 from train.callbacks import MetricsFile
-from train.rewards import CorrectnessReward
+from train.rewards import CorrectnessReward, Row
 
 ROOT = Path(__file__).parents[2]
 # Two problems a step and eight in all, so an epoch is four steps.
@@ -38,14 +39,23 @@ SMALL: dict[str, Any] = {
     "eval_strategy": "steps",
     "eval_steps": 4,
     "use_cpu": True,
+    "report_to": "none",
 }
+# Of four samples a group, two decide about it; rewards are thirds, so one group in three is replaced.
+DYNAMIC: dict[str, Any] = {"dynamic_sampling": True, "screening_samples": 2}
 TIMES = ("seconds", "step_time", "runtime", "per_second")
 
 
 def reward_anything() -> None:
     """Reward what the tiny model can get: it is never right, and without a reward nothing would be trained."""
-    row = CorrectnessReward._row
-    CorrectnessReward._row = lambda self, ids, problem: row(self, ids, problem) | {"reward": sum(ids) % 3}
+    judge = CorrectnessReward.judge
+
+    def anything(self: CorrectnessReward, problems: list[Problem], completions: list[list[int]]) -> list[Row]:
+        sums = [sum(ids) % 3 for ids in completions]
+        rows = judge(self, problems, completions)
+        return [row | {"reward": s, "correct": s == 2} for row, s in zip(rows, sums, strict=True)]
+
+    CorrectnessReward.judge = anything  # type: ignore[method-assign]
 
 
 def write_config(folder: Path, **values: Any) -> Path:
@@ -92,27 +102,32 @@ def kill_all_at(step: int) -> None:
 
 
 def what_was_left(run: Path, last: int) -> dict[str, Any]:
-    """All that must not depend on whether the run was broken off: rollouts, metrics, weights, moments, lengths."""
+    """All that must not depend on whether the run was broken off: rollouts, metrics, weights, and what it remembers."""
     rows = ds.dataset(run / "rollouts.parquet").to_table().to_pylist()
     lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     checkpoint = run / "checkpoints" / f"checkpoint-{last}"
     moments = torch.load(checkpoint / "optimizer.pt", weights_only=True)["state"]
     tensors = load_file(next(checkpoint.glob("*model.safetensors")))
     tensors |= {f"{i}.{name}": value for i, kept in moments.items() for name, value in kept.items()}
+    choosing = {}
     for progress in checkpoint.glob("progress-*.pt"):
-        lengths = torch.load(progress, weights_only=True)["lengths"]
+        saved = torch.load(progress, weights_only=True)
+        choosing[progress.name] = saved["dynamic_sampling"]
+        lengths = saved["lengths"]
         lengths["last"] = torch.tensor(lengths["last"] or 0.0)  # None where the engine did not sample
         tensors |= {f"{progress.name}.{name}": value for name, value in lengths.items()}
     return {
         "rollouts": sorted(json.dumps(row, sort_keys=True) for row in rows),
         "metrics": [{k: v for k, v in line.items() if not any(time in k for time in TIMES)} for line in lines],
         "tensors": tensors,
+        "choosing": choosing,
     }
 
 
 def assert_same(broken: dict[str, Any], whole: dict[str, Any]) -> None:
     """Equal to the last bit."""
     assert broken["rollouts"] == whole["rollouts"]
+    assert broken["choosing"] == whole["choosing"]
     assert len(broken["metrics"]) == len(whole["metrics"])
     for ours, theirs in zip(broken["metrics"], whole["metrics"], strict=True):
         assert ours.keys() == theirs.keys()

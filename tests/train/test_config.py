@@ -52,6 +52,8 @@ def test_the_command_line_overrides_the_file(tmp_path):
         ({"model": "some/model", "scratch": {"hidden_size": 64}}, "leave one out"),
         ({"cold_start_steps": -1}, "cold_start_steps is -1"),
         ({"guard_fraction": 2.0}, "guard_fraction is 2.0"),
+        ({"screening_samples": 1}, "screening_samples is 1"),
+        ({"oversample": 0.5}, "oversample is 0.5"),
         ({"resume": True, "overwrite": True}, "exclude each other"),
         ({"lora_rank": 8}, "model is scratch"),
         ({"temperature": 0.0}, "temperature is 0.0"),
@@ -59,6 +61,13 @@ def test_the_command_line_overrides_the_file(tmp_path):
         ({"repetition_penalty": 1.1}, "Rethink would ignore"),
         ({"use_vllm": True}, "set backend: vllm"),
         ({"name": 5}, "expected a folder name"),
+        ({"keep_last": -1}, "keep_last is -1"),
+        ({"keep_last": 2, "save_total_limit": 2}, "leave save_total_limit out"),
+        ({"keep_best": 1}, "needs keep_last"),
+        (
+            {"keep_last": 1, "keep_best": 1, "eval_strategy": "steps", "eval_steps": 7, "save_steps": 10},
+            "does not divide save_steps",
+        ),
         ({"num_generations": 16, "per_device_train_batch_size": 24}, "num_generations"),
     ],
 )
@@ -67,13 +76,25 @@ def test_what_cannot_be_is_refused_by_name(tmp_path, values, message):
         parse_config(["--config", write(tmp_path, **values)])
 
 
+def test_a_cpu_trains_in_float32_whatever_the_launcher_says(tmp_path, monkeypatch):
+    monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "bf16")
+    _, training = parse_config(["--config", write(tmp_path)])
+    assert training.mixed_precision == "no" and not training.bf16
+
+
 def test_groups_that_would_span_processes_are_refused(tmp_path, monkeypatch):
-    from train.config import check_groups
+    from train.config_checks import check_groups
 
     _, training = parse_config(["--config", write(tmp_path, num_generations=8, per_device_train_batch_size=8)])
     training.per_device_train_batch_size = 4  # two processes of 4: the batch of 8 holds a group, no process does
     with pytest.raises(ValueError, match="a group would span processes"):
         check_groups(training)
+
+
+def test_an_evaluation_batch_is_cut_to_the_validation_rollouts_and_holds_whole_groups(tmp_path):
+    values = {"validation_problems": 6, "num_generations_eval": 4, "per_device_eval_batch_size": 128}
+    _, training = parse_config(["--config", write(tmp_path, **values)])
+    assert training.per_device_eval_batch_size == 24
 
 
 def test_a_config_that_is_not_there_or_no_yaml_is_one_line(tmp_path):

@@ -1,3 +1,7 @@
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 import yaml
 
@@ -39,3 +43,10 @@ def test_a_configuration_is_looked_at_with_its_model(tmp_path, values, message):
     config.write_text(yaml.safe_dump(run | values))
     found = guarded("config", lambda: configuration(config))
     assert message in found.mend and bool(found.mend) == bool(message)
+
+
+def test_an_interpreter_without_the_packages_is_told_what_to_do():
+    script = Path(__file__).parents[2] / "scripts" / "doctor.py"
+    ran = subprocess.run([sys.executable, "-S", "-I", script], capture_output=True, text=True)
+    assert ran.returncode == 1 and not ran.stderr
+    assert ran.stdout.startswith("mend") and "run `make setup`" in ran.stdout

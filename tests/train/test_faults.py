@@ -20,9 +20,11 @@ from pathlib import Path
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 import pytest
-from resuming import ROOT, assert_same, die, in_child, launch, reward_anything, what_was_left, write_config
+from resuming import DYNAMIC, ROOT, assert_same, die, in_child, launch, reward_anything, what_was_left, write_config
 from trl import GRPOTrainer
 
+from data import mixture
+from train import signals
 from train.callbacks import MetricsFile
 from train.rewards import CorrectnessReward
 from train.rollout.dense import DenseRun
@@ -35,6 +37,7 @@ VALUES = {"max_steps": STEPS, "save_steps": 2, "cold_start_steps": 20, "eval_ste
 # Where a process can be broken off, as (phase, owner, function): the kill comes at the n-th call, n drawn at random.
 PLACES = [
     ("rollout", DenseRun, "step"),
+    ("verifier", mixture, "judge"),
     ("rollout file", pq, "write_table"),
     ("loss", GRPOTrainer, "_compute_loss"),
     ("update", ReasoningTrainer, "_get_grad_norm"),
@@ -47,11 +50,12 @@ PLACES = [
 ]
 KILLS_A_PLACE = 2
 KILLS_BY_THE_CLOCK = 30
+HUNG_VERIFIERS = 3
 
 
 @pytest.fixture
 def rewarded(monkeypatch):
-    monkeypatch.setattr(CorrectnessReward, "_row", CorrectnessReward._row)  # to be put back
+    monkeypatch.setattr(CorrectnessReward, "_rows", CorrectnessReward._rows)  # to be put back
     reward_anything()
 
 
@@ -129,15 +133,35 @@ def test_every_broken_run_resumes_to_the_same_end(tmp_path, rewarded, capfd):
                 well, outcome = finish(config, "broken", whole, code)
                 table.append((phase, f"{how.name} at call {call} of {function}", well and code in expected, outcome))
 
-    for _ in range(KILLS_BY_THE_CLOCK):
+    calls = _calls_of_a_whole_run(config, mixture, "judge")
+    for _ in range(HUNG_VERIFIERS):
+        call = chance.randint(1, calls)
+
+        def hung(call=call) -> int:
+            signals.ECHO = 0.0
+            with counted(mixture, "judge", call, _hang_until_a_second_signal):
+                return launch(config, "--name", "broken")
+
+        code = in_child(hung)
+        well, outcome = finish(config, "broken", whole, code)
+        table.append(("verifier", f"hangs at call {call}, SIGTERM twice", well and code == 128 + 15, outcome))
+
+    killed = 0
+    while killed < KILLS_BY_THE_CLOCK:
         after = chance.uniform(0.02, 0.98) * seconds
+        began = time.monotonic()
         code = in_child(lambda after=after: _killed_by_the_clock(config, after))
+        if code == 0:  # too late: the machine is faster than it was, or than it was busy
+            seconds = 0.9 * (time.monotonic() - began)
+            shutil.rmtree(tmp_path / "broken")
+            continue
+        killed += 1
         well, outcome = finish(config, "broken", whole, code)
         table.append(("any", f"SIGKILL after {after:.1f} s", well, outcome))
 
     with capfd.disabled():
         print("\n" + "\n".join(f"{'ok ' if row[2] else 'BAD'} {row[0]:13} {row[1]:42} {row[3]}" for row in table))
-        done = [row for row in table if row[3].startswith("exit 0;")]  # by the clock, too late
+        done = [row for row in table if row[3].startswith("exit 0;")]  # asked to stop in the last step of all
         print(f"{len(table) - len(done)} runs broken off, {len(done)} were done before; ", end="")
         print(f"{sum(row[2] for row in table)} of {len(table)} came to the same end with no logged rollout lost.")
     assert len(table) - len(done) >= 50
@@ -157,6 +181,14 @@ def _calls_of_a_whole_run(config: Path, owner: object, function: str) -> int:
     assert in_child(work) == 0
     shutil.rmtree(config.parent / "counted")
     return int(count.read_text())
+
+
+def _hang_until_a_second_signal() -> None:
+    """A step that never ends: a first SIGTERM is noted and waits for it, a second one ends the process."""
+    for _ in range(2):
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(0.5)
+    time.sleep(600)
 
 
 def _killed_by_the_clock(config: Path, after: float) -> int:
@@ -185,6 +217,8 @@ def test_a_disk_that_fills_up_stops_the_run_and_loses_nothing(tmp_path, rewarded
         (disk / "filler").unlink()
         assert in_child(lambda: launch(config, "--name", "broken", "--runs_dir", str(disk), "--resume")) == 0
         assert_same(what_was_left(disk / "broken", STEPS), what_was_left(tmp_path / "whole", STEPS))
+        with capfd.disabled():
+            print(f"\nok  disk          full from the update of step {fills_at} on: exit 5; same to the last bit")
     finally:
         subprocess.run(["umount", disk], check=True)
 
@@ -212,10 +246,11 @@ def two_processes(config: Path, *arguments: str, killed_at: str = "") -> subproc
     )
 
 
+@pytest.mark.parametrize("values", [{}, DYNAMIC | {"train_problems": 24}])
 @pytest.mark.parametrize("adapters", [False, True])
-def test_two_processes_resume_to_the_same_end(tmp_path, checkpoint, adapters):
+def test_two_processes_resume_to_the_same_end(tmp_path, checkpoint, adapters, values):
     model = {"model": str(checkpoint), "scratch": None, "lora_rank": 2} if adapters else {}
-    config = write_config(tmp_path, **VALUES | model | {"save_steps": 5})
+    config = write_config(tmp_path, **VALUES | model | values | {"save_steps": 5})
     for name, options, killed_at, code in (
         ("whole", (), "", 0),
         ("broken", (), "7", -9),
@@ -228,18 +263,24 @@ def test_two_processes_resume_to_the_same_end(tmp_path, checkpoint, adapters):
     assert_same(what_was_left(tmp_path / "broken", STEPS), what_was_left(tmp_path / "whole", STEPS))
 
 
-def test_a_killed_worker_ends_the_other_and_the_run_resumes(tmp_path):
+def test_a_killed_worker_ends_the_other_and_the_run_resumes_to_the_same_end(tmp_path, capfd):
     config = write_config(tmp_path, **VALUES | {"max_steps": 400, "eval_strategy": "no", "save_steps": 5})
+    whole = two_processes(config, "--name", "whole", "--max_steps", "12")
+    _, said = whole.communicate(timeout=300)
+    assert whole.returncode == 0, said
     running = two_processes(config, "--name", "run")
     _wait_for_step(tmp_path / "run", 6, running)
     began = time.monotonic()
     os.kill(_worker(running.pid, rank=1), signal.SIGKILL)
     _, said = running.communicate(timeout=60)
     assert running.returncode != 0 and "The process of rank 1 (pid" in said, said
-    print(f"\nThe other process had ended {time.monotonic() - began:.1f} s after the kill.")
+    ended = time.monotonic() - began
     resumed = two_processes(config, "--name", "run", "--resume", "--max_steps", "12")
     _, said = resumed.communicate(timeout=300)
     assert resumed.returncode == 0 and "Resuming from" in said, said
+    assert_same(what_was_left(tmp_path / "run", STEPS), what_was_left(tmp_path / "whole", STEPS))
+    with capfd.disabled():
+        print(f"\nok  worker        rank 1 killed; rank 0 named it and ended after {ended:.1f} s; same to the last bit")
 
 
 def _wait_for_step(run: Path, step: int, running: subprocess.Popen) -> None:

@@ -6,6 +6,7 @@ from safetensors.torch import load_file
 
 from train import quantised
 from train.config import parse_config
+from train.launch import KINDS, Launch, refusal
 from train.quantised import check_quantised, four_bits, is_quantised, keep_adapters_precise
 from train.run import start_model, train
 from train.run_folder import make_folder
@@ -29,7 +30,7 @@ def test_it_is_refused_without_a_gpu_before_anything_is_loaded(tmp_path):
         check_quantised(run, training)
 
 
-def test_it_is_refused_without_bitsandbytes_and_under_sharding(tmp_path, monkeypatch):
+def test_it_is_refused_without_bitsandbytes(tmp_path, monkeypatch):
     run, training = configure("no/such-model", tmp_path, *QLORA)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(quantised, "find_spec", lambda _: None)
@@ -37,9 +38,16 @@ def test_it_is_refused_without_bitsandbytes_and_under_sharding(tmp_path, monkeyp
         check_quantised(run, training)
     monkeypatch.setattr(quantised, "find_spec", lambda name: name)
     check_quantised(run, training)
-    training.distributed_state.distributed_type = type(training.distributed_state.distributed_type)("FSDP")
-    with pytest.raises(ValueError, match="shards the model with FSDP"):
-        check_quantised(run, training)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_it_is_refused_where_the_launch_shards_the_model(kind, tmp_path):
+    run, training = configure("no/such-model", tmp_path, *QLORA)
+    launch = Launch(
+        kind, training.world_size, local_processes=1, on_cpu=False, gpus=8, whole_checkpoints=True, recomputes=False
+    )
+    why = refusal(launch, run, training)
+    assert (why is None) if kind in ("one process", "DDP") else why.startswith("load_in_4bit is set")
 
 
 @pytest.mark.parametrize(

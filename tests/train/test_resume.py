@@ -2,20 +2,20 @@
 
 import errno
 import json
+import subprocess
 
 import pyarrow.dataset as ds
 import pytest
 import yaml
-from resuming import assert_same, die, in_child, launch, reward_anything, what_was_left, write_config
+from resuming import DYNAMIC, assert_same, die, in_child, launch, reward_anything, what_was_left, write_config
 from transformers import Trainer
 from trl.trainer.utils import RepeatSampler
 
 from train.callbacks import MetricsFile
-from train.config import RunConfig
 from train.resume import EpochSampler
 from train.rewards import CorrectnessReward
 from train.rollout.lengths import LengthMemory
-from train.run_folder import lock
+from train.run_lock import lock
 
 
 @pytest.fixture
@@ -25,7 +25,7 @@ def broken_and_whole(tmp_path, monkeypatch, capfd):
     def run(killed_at, *, resumed_from, phase="rl", **values):
         config = write_config(tmp_path, **values)
         on_log = MetricsFile.on_log
-        monkeypatch.setattr(CorrectnessReward, "_row", CorrectnessReward._row)  # to be put back
+        monkeypatch.setattr(CorrectnessReward, "_rows", CorrectnessReward._rows)  # to be put back
         reward_anything()
         assert launch(config, "--name", "whole") == 0
 
@@ -64,9 +64,40 @@ def test_a_killed_run_goes_on_as_if_nothing_had_happened(broken_and_whole, kille
     assert any(losses)  # so that weights and metrics had a reason to differ
 
 
+@pytest.mark.parametrize(
+    ("killed_at", "resumed_from", "values"),
+    [
+        (8, 6, {}),
+        (8, 5, {"save_steps": 5, "logging_steps": 3, "steps_per_generation": 4}),
+        pytest.param(8, 5, {"save_steps": 5, "backend": "generate"}, marks=pytest.mark.slow),
+    ],
+)
+def test_so_does_one_with_dynamic_sampling(broken_and_whole, killed_at, resumed_from, values):
+    whole = broken_and_whole(killed_at, resumed_from=resumed_from, **DYNAMIC | values)
+    steps = [row for row in whole["metrics"] if "reward" in row]
+    assert any(row["loss"] for row in steps)
+    assert any(row["dynamic_sampling/replaced"] for row in steps)
+    assert any('"left_out": true' in row for row in whole["rollouts"])
+    assert whole["choosing"]["progress-rank0.pt"]["curriculum"]["counts"]
+
+
 def test_a_cold_start_that_was_cut_off_goes_on(broken_and_whole):
     whole = broken_and_whole(20, resumed_from=18, phase="cold-start", cold_start_steps=24)
     assert [row["step"] for row in whole["metrics"] if row["phase"] == "cold-start"] == [10, 20, 24]
+
+
+def test_a_run_killed_between_its_last_checkpoint_and_its_end_trains_no_further(tmp_path, monkeypatch):
+    monkeypatch.setattr(CorrectnessReward, "judge", CorrectnessReward.judge)  # to be put back
+    reward_anything()
+    config = write_config(tmp_path)
+    assert launch(config, "--name", "whole") == 0
+    whole = what_was_left(tmp_path / "whole", 10)
+    with monkeypatch.context() as patched:
+        patched.setattr("train.cold_start.publish", lambda *_: die())
+        assert in_child(lambda: launch(config, "--name", "broken")) == -9
+    assert launch(config, "--name", "broken", "--resume") == 0
+    assert launch(config, "--name", "broken", "--resume") == 0  # it is complete
+    assert_same(what_was_left(tmp_path / "broken", 10), whole)
 
 
 def test_epochs_differ_in_their_order(tmp_path):
@@ -77,11 +108,11 @@ def test_epochs_differ_in_their_order(tmp_path):
     assert order[:8] != order[8:] and sorted(order[:8]) == sorted(order[8:])
 
 
-@pytest.mark.parametrize("beta", [0.0, 0.1])  # with a reference, peft saves a second adapter beside the first
-def test_so_does_one_with_adapters(broken_and_whole, checkpoint, beta):
-    broken_and_whole(
-        8, resumed_from=5, save_steps=5, model=str(checkpoint), scratch=None, lora_rank=2, beta=beta, lora_alpha=8
-    )
+# With a reference, peft saves a second adapter beside the first.
+@pytest.mark.parametrize("values", [{}, {"beta": 0.1}, DYNAMIC])
+def test_so_does_one_with_adapters(broken_and_whole, checkpoint, values):
+    adapters = {"model": str(checkpoint), "scratch": None, "lora_rank": 2, "lora_alpha": 8}
+    broken_and_whole(8, resumed_from=5, save_steps=5, **adapters, **values)
 
 
 @pytest.mark.parametrize(
@@ -136,6 +167,22 @@ def test_the_newest_and_the_best_are_kept(tmp_path, monkeypatch):
     assert state["best_model_checkpoint"] == str(checkpoints / "checkpoint-2")
 
 
+def test_keep_last_and_keep_best_say_which_checkpoints_stay(tmp_path, monkeypatch):
+    values = iter([0.1, 0.9, 0.9, 0.3, 0.2, 0.4])
+    evaluate = Trainer.evaluate
+
+    def measured(self, *args, **kwargs):
+        metrics = evaluate(self, *args, **kwargs) | {"eval_accuracy": next(values)}
+        self.state.log_history.append({"step": self.state.global_step, "eval_accuracy": metrics["eval_accuracy"]})
+        return metrics
+
+    monkeypatch.setattr(Trainer, "evaluate", measured)
+    options = {"save_steps": 1, "eval_steps": 1, "keep_last": 2, "keep_best": 1}
+    assert launch(write_config(tmp_path, max_steps=6, cold_start_steps=0, **options), "--name", "run") == 0
+    kept = (tmp_path / "run" / "checkpoints").glob("checkpoint-*")
+    assert sorted(path.name for path in kept) == ["checkpoint-3", "checkpoint-5", "checkpoint-6"]
+
+
 def test_a_full_disk_stops_the_run_with_the_last_checkpoint_whole(tmp_path, capfd, monkeypatch):
     def full(*_, **__):
         raise OSError(errno.ENOSPC, "No space left on device")
@@ -154,7 +201,7 @@ def test_a_full_disk_stops_the_run_with_the_last_checkpoint_whole(tmp_path, capf
 
 
 def test_two_processes_do_not_write_to_one_run(tmp_path, capfd):
-    with lock(RunConfig(name="run", runs_dir=str(tmp_path), tasks={"countdown": {}})):
+    with lock(tmp_path / "run"):
         assert launch(write_config(tmp_path), "--name", "run") == 2
     assert "is going on in another process" in capfd.readouterr().err
 
@@ -163,6 +210,35 @@ def test_a_folder_that_cannot_be_written_is_found_at_the_start(tmp_path, capfd):
     (tmp_path / "file").touch()
     assert launch(write_config(tmp_path, runs_dir=str(tmp_path / "file" / "runs")), "--name", "run") == 2
     assert "file/runs/run cannot be written: " in capfd.readouterr().err
+
+
+@pytest.fixture
+def read_only(tmp_path):
+    """Make a folder read-only in a way that holds for root as well: mounted onto itself."""
+    mounted = []
+
+    def make(folder):
+        for options in (["--bind", folder, folder], ["-o", "remount,ro,bind", folder]):
+            if subprocess.run(["mount", *options], capture_output=True).returncode:
+                pytest.skip("only root can mount")
+            mounted.append(folder)
+
+    yield make
+    for folder in dict.fromkeys(mounted):
+        subprocess.run(["umount", folder], check=True)
+
+
+@pytest.mark.parametrize("written", ["", "run", "run/checkpoints", "run/rollouts.parquet"])
+def test_a_read_only_folder_is_found_at_the_start(tmp_path, capfd, read_only, written):
+    runs = tmp_path / "runs"
+    config = write_config(tmp_path, runs_dir=str(runs), max_steps=1, cold_start_steps=0, eval_strategy="no")
+    runs.mkdir()
+    resume = ["--resume", "--max_steps", "2"] if written else []
+    if resume:
+        assert launch(config, "--name", "run") == 0
+    read_only(runs / written)
+    assert launch(config, "--name", "run", *resume) == 2
+    assert "runs/run cannot be written: Read-only file system." in capfd.readouterr().err
 
 
 def test_every_epoch_has_the_order_that_an_unbroken_run_gives_it():

@@ -1,11 +1,11 @@
-from collections import defaultdict
+from collections import Counter, defaultdict
 
 import pyarrow.dataset as ds
 import pytest
 from transformers import TrainerState
 
 from data.problem import Problem
-from train.rewards import CorrectnessReward, RolloutLog, repetition
+from train.rewards import EPSILON, CorrectnessReward, RolloutLog, repetition
 
 PROBLEM = Problem("arithmetic", "compute 36 * 4", "arithmetic 4 36 = 144", {"expression": "36 * 4", "target": 144})
 
@@ -93,6 +93,67 @@ def test_a_part_cut_off_by_a_kill_is_neither_read_nor_kept(reward, tokenizer, tm
     assert [row["step"] for row in ds.dataset(folder).to_table().to_pylist()] == [1]
     reward.log.forget_after(1)
     assert len(list(folder.iterdir())) == 1
+
+
+def test_what_was_left_out_of_the_update_is_written_beside_it_and_marked(reward, tokenizer, tmp_path):
+    ids = [tokenizer.encode(text) for text in ("<think> so 144</think> 144<|end|>", "<think> so 1</think> 145<|end|>")]
+    rows = reward.judge([PROBLEM] * 2, ids)
+    assert [row["reward"] for row in rows] == [1.0, 0.0]
+    reward.log.write(rows, 1, "train", left_out=True)
+    ask(reward, tokenizer, ["<think> so 1</think> 1<|end|>"] * 3)
+    rows = ds.dataset(tmp_path / "rollouts.parquet").to_table().to_pylist()
+    assert Counter((row["step"], row["left_out"]) for row in rows) == {(1, True): 2, (1, False): 3}
+
+
+def test_what_has_been_judged_is_not_judged_again(reward, tokenizer):
+    rows = reward.judge([PROBLEM] * 2, [[1], [2]])
+    rewards = reward(
+        completion_ids=[[1], [2]],
+        problem=[PROBLEM.to_json()] * 2,
+        split=["train"] * 2,
+        trainer_state=TrainerState(),
+        log_metric=lambda *_: None,
+        judged_rows=[row | {"reward": 7.0} for row in rows],
+    )
+    assert rewards == [7.0, 7.0]
+
+
+def rows_of(*rewards, truncated=()):
+    return [{"reward": value, "truncated": place in truncated} for place, value in enumerate(rewards)]
+
+
+def test_a_group_is_as_useful_as_its_counted_advantages_are_large(reward):
+    assert reward.spread(rows_of(1, 0, 1, 0)) == 0.5
+    assert reward.spread(rows_of(1, 1, 1)) == reward.spread(rows_of(0, 0, 0, truncated=(0, 1, 2))) == 0
+    assert 0 < reward.spread(rows_of(0.1 + 0.2, 0.3, 0.3)) < EPSILON  # rounding teaches nothing
+    assert (
+        reward.spread(rows_of(1, 0, 0, 0, truncated=(1, 2, 3))) == 0.75 / 2
+    )  # the right one is still better than they
+
+
+def test_samples_that_are_masked_teach_nothing_unless_they_are_not_masked(reward):
+    group = rows_of(1, 0, truncated=(0, 1))
+    assert reward.spread(group) == 0
+    reward.mask_truncated = False
+    assert reward.spread(group) == 0.5
+
+
+def test_the_share_of_useful_groups_and_of_those_in_the_band_is_logged(reward, tokenizer):
+    right, wrong = "<think> so 144</think> 144<|end|>", "<think> so 1</think> 1<|end|>"
+    other = Problem("arithmetic", "compute 12 * 12", "arithmetic 12 12 = 144", {"expression": "12 * 12", "target": 144})
+    values = defaultdict(list)
+    texts = [*[right] * 9, wrong, *[right] * 5, *[wrong] * 5]  # nine in ten of one, five in ten of the other
+    rewards = reward(
+        completion_ids=[tokenizer.encode(text) for text in texts],
+        problem=[PROBLEM.to_json()] * 10 + [other.to_json()] * 10,
+        split=["train"] * 20,
+        trainer_state=TrainerState(),
+        log_metric=lambda name, value: values[name].append(value),
+    )
+    assert sum(rewards) == 14
+    assert (values["useful_groups"], values["groups_in_band"]) == ([1.0, 1.0], [0.0, 1.0])
+    _, logged = ask(reward, tokenizer, [right], split="validation")
+    assert "useful_groups" not in logged
 
 
 def test_repetition_is_the_share_of_n_grams_seen_before():

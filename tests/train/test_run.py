@@ -57,6 +57,10 @@ def launch(tmp_path, monkeypatch, capfd):
         ({"tasks": {"chess": {}}}, "Unknown task 'chess'"),
         ({"model": "./no/such/model", "scratch": None}, "no/such/model"),
         ({"num_generations": 3}, "num_generations (3)"),
+        (
+            {"dynamic_sampling": True, "train_problems": 1},
+            "chooses problems, but only 1 of them differ",
+        ),
         ({"validation_problems": 500, "tasks": {"countdown": {}}}, "distinct validation problems"),
     ],
 )

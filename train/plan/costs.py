@@ -4,6 +4,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
+import torch
 from torch import nn
 from transformers import PreTrainedConfig
 
@@ -150,7 +151,7 @@ def decode_seconds(seconds: list[float], decodes: list[Forward], rows: np.ndarra
     return np.interp(rows, [forward.tokens for forward in decodes], seconds)
 
 
-def _packable(model: nn.Module) -> list[nn.Parameter]:
+def _packable(model: nn.Module) -> list[torch.Tensor]:
     """The weights that `train.rollout.packed` copies, each once."""
     found = {id(m.weight): m.weight for m in model.modules() if type(m) is nn.Linear and m.weight.numel() >= 1 << 16}
     return list(found.values())

@@ -5,7 +5,9 @@ from typing import Any
 _QWEN = {"model_type": "qwen2", "vocab_size": 151936, "tie_word_embeddings": True, "rms_norm_eps": 1e-6}
 
 
-def _qwen2(hidden: int, layers: int, heads: int, key_heads: int, inner: int, context: int, **more: Any) -> dict[str, Any]:
+def _qwen2(
+    hidden: int, layers: int, heads: int, key_heads: int, inner: int, context: int, **more: Any
+) -> dict[str, Any]:
     return _QWEN | {
         "hidden_size": hidden,
         "num_hidden_layers": layers,

@@ -50,7 +50,14 @@ class LossCost:
 
 
 def loss_cost(
-    config: PreTrainedConfig, run: RunConfig, batch: Batch, *, bf16: bool, checkpointing: bool, accumulates: bool, gpu: bool
+    config: PreTrainedConfig,
+    run: RunConfig,
+    batch: Batch,
+    *,
+    bf16: bool,
+    checkpointing: bool,
+    accumulates: bool,
+    gpu: bool,
 ) -> LossCost:
     """Trace a micro-batch. `accumulates` says that gradients of an earlier one are there already."""
     model = build(config, run, TRACED_LAYERS)
@@ -97,7 +104,7 @@ def _step(model: Any, batch: Batch, trace: Trace, bf16: bool, gpu: bool) -> None
 
 @contextmanager
 def _gpu_kernels(trace: Trace) -> Iterator[None]:
-    """What TRL does with a tile on a GPU: Triton folds it in place, and products are summed in float32 by themselves."""
+    """What TRL does with a tile on a GPU: Triton folds it in place, and products sum in float32 by themselves."""
 
     def fold(tile: torch.Tensor, *_: Any, **__: Any) -> None:
         size = tile.numel() * tile.element_size()

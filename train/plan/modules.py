@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from peft import LoraConfig, get_peft_model
+from peft import LoraConfig, PeftModel, get_peft_model
 from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedConfig
@@ -28,7 +28,7 @@ def read_config(run: RunConfig) -> PreTrainedConfig:
     """
     if run.model == "scratch":
         with torch.device("meta"):
-            return scratch.build_model(run.scratch, scratch.build_tokenizer()).config  # type: ignore[arg-type]
+            return scratch.build_model(run.scratch, scratch.build_tokenizer(run.words)).config  # type: ignore[arg-type]
     if run.model in KNOWN or run.model == smollm2.NAME:
         values = dict(KNOWN[run.model])
         return AutoConfig.for_model(values.pop("model_type"), **values)
@@ -75,7 +75,9 @@ def faked(model: nn.Module) -> Iterator[None]:
                         continue
                     if id(tensor) not in known:
                         fake = torch.empty(tensor.shape, dtype=tensor.dtype)
-                        known[id(tensor)] = nn.Parameter(fake, tensor.requires_grad) if tensors is module._parameters else fake
+                        known[id(tensor)] = (
+                            nn.Parameter(fake, tensor.requires_grad) if tensors is module._parameters else fake
+                        )
                     tensors[name] = known[id(tensor)]
         yield
 
@@ -87,7 +89,7 @@ def autocast(bf16: bool) -> torch.autocast:
 
 def base_of(model: nn.Module) -> Any:
     """The model under its adapters."""
-    return model.get_base_model() if hasattr(model, "peft_config") else model
+    return model.get_base_model() if isinstance(model, PeftModel) else model
 
 
 def layers_of(model: nn.Module) -> nn.ModuleList:

@@ -133,7 +133,9 @@ def plan_times(costs: Costs, device: Device, cache: Cache, *, useful: float = 1.
     steps, reads = decode_steps(costs, device, timeline)
     chunks = lengths.groups * lengths.prompt / costs.prefill.tokens
     parity = PARITY_ROLLOUTS * (work.prompt + work.mean) / costs.parity.tokens
-    beside = chunks * device.seconds(costs.prefill.work, captured=not device.is_gpu) + parity * device.seconds(costs.parity.work)
+    beside = chunks * device.seconds(costs.prefill.work, captured=not device.is_gpu) + parity * device.seconds(
+        costs.parity.work
+    )
     beside += device.read_seconds(2 * costs.sizes.packed)
     micro = costs.mean_loss_work()
     trained = useful * work.micro_batches

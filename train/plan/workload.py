@@ -98,7 +98,7 @@ def prompt_tokens(run: RunConfig) -> tuple[int, str]:
 def _tokenizer(run: RunConfig) -> PreTrainedTokenizerBase | None:
     """The run's tokenizer where it is on this machine; nothing is downloaded for a plan."""
     if run.model == "scratch":
-        return scratch.build_tokenizer()
+        return scratch.build_tokenizer(run.words)
     if run.model == smollm2.NAME and not smollm2.is_complete(smollm2.cache_dir() / smollm2.NAME):
         return None
     try:

@@ -10,7 +10,6 @@ from train.rollout.blocks import BlockAllocator
 from train.rollout.counter import uniforms
 from train.rollout.holdings import Chunk
 from train.rollout.interface import Rollout
-from train.rollout.memory import block_limit
 from train.rollout.passes import PassBuilder
 from train.rollout.pool import BLOCK_SIZE, KeyValuePool, bytes_per_block
 from train.rollout.requests import Request
@@ -28,8 +27,7 @@ class DenseRun(Run):
 
     def __init__(self, engine: "RolloutEngine", request: Request) -> None:
         super().__init__(engine, request, BLOCK_SIZE)
-        limit = block_limit(bytes_per_block(engine.layers), engine.cache_gib, self.device)
-        self.schedule_with(BlockAllocator(self.blocks_of_use(limit)))
+        self.schedule_with(BlockAllocator(self.blocks_of_use(engine.pool_bytes // bytes_per_block(engine.layers))))
         self.pool = KeyValuePool(engine.layers, self.allocator.count, self.device)
         self.builder = PassBuilder(self.scheduler, self.device)
         self.sampler = Sampler()

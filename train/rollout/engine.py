@@ -2,15 +2,17 @@
 
 import time
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 
 import torch
 
 from train.rollout.dense import DenseRun
+from train.rollout.fused import FusedNorms
 from train.rollout.interface import Rollout, Sampling
 from train.rollout.lengths import LengthMemory
-from train.rollout.memory import keep_freed_memory
+from train.rollout.memory import keep_freed_memory, memory_budget
 from train.rollout.module_state import borrowed
-from train.rollout.packed import packed_linears
+from train.rollout.packed import packed_bytes, packed_linears
 from train.rollout.paged.decoder import PagedDecoder
 from train.rollout.paged.pool import PAGE_TOKENS
 from train.rollout.paged.run import PagedRun
@@ -20,10 +22,11 @@ from train.rollout.support import probe, text_config
 
 
 class RolloutEngine:
-    """Samples from `model` in place: no copy of the weights, so nothing to synchronise between optimiser steps.
+    """Samples from `model` in place: no copy of the weights outlives a call, so nothing can go stale between two.
 
-    `cache_gib` limits the key-value cache (None: half of the free memory), `max_rows` the rollouts that run at once,
-    and `chunk_tokens` the prompt tokens prefilled beside one decode step. Raises UnsupportedModel, by name, for a model
+    `cache_gib` limits what the engine holds (None: half of the free memory): the key-value cache and, on a CPU, packed
+    copies of the weights where they leave the cache two thirds. `max_rows` limits the rollouts that run at once, and
+    `chunk_tokens` the prompt tokens prefilled beside one decode step. Raises UnsupportedModel, by name, for a model
     that it cannot run.
 
     On CUDA the cache is pages behind a block table, kept between calls together with the CUDA graphs that point into
@@ -50,9 +53,11 @@ class RolloutEngine:
         self.chunk_tokens = chunk_tokens
         self.page_tokens = page_tokens
         self.cuda_graphs = cuda_graphs
+        self.pool_bytes = 0  # of the dense cache
         self.decoder: PagedDecoder | None = None
         self.layers = probe(model)  # again at every call: autocast around a call changes what the layers keep
         self.vocabulary = vocabulary_size(model)
+        self.norms = FusedNorms(model) if next(model.parameters()).device.type == "cuda" else None
         self.stats = RolloutStats()
         self.lengths = lengths or LengthMemory()
         keep_freed_memory()
@@ -89,7 +94,7 @@ class RolloutEngine:
         if not prompts:
             return []
         started = time.perf_counter()
-        with borrowed(self.model), packed_linears(self.model):
+        with borrowed(self.model), self._laid_out():
             run = self._run(Request(prompts, samples_per_prompt, sampling, problems, sample_numbers, step))
             while run.scheduler.has_work:
                 ended = run.step()
@@ -103,6 +108,17 @@ class RolloutEngine:
         rollouts = [rollout for rollout in run.rollouts if rollout is not None]
         self.lengths.remember(prompts, samples_per_prompt, [len(rollout.token_ids) for rollout in rollouts])
         return rollouts
+
+    def _laid_out(self) -> AbstractContextManager[None]:
+        """The model's layers in the form in which its device runs them fastest; the pool gets what memory is left."""
+        if self.norms is not None:
+            return self.norms.applied()
+        self.pool_bytes = memory_budget(self.cache_gib, next(self.model.parameters()).device)
+        packed = packed_bytes(self.model)
+        if self.page_tokens is not None or packed > self.pool_bytes / 3:
+            return nullcontext()
+        self.pool_bytes -= packed
+        return packed_linears(self.model)
 
     def _run(self, request: Request) -> Run:
         page_tokens = self.page_tokens

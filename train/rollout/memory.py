@@ -1,4 +1,4 @@
-"""How many blocks the pool may have, and what becomes of memory that is freed."""
+"""How much memory the engine may hold, and what becomes of memory that is freed."""
 
 import ctypes
 
@@ -24,12 +24,10 @@ def keep_freed_memory() -> None:
     mallopt(_M_TRIM_THRESHOLD, 512 * 2**20)
 
 
-def block_limit(block_bytes: int, cache_gib: float | None, device: torch.device) -> int:
-    """Blocks of `block_bytes` that fit in `cache_gib`, or in half of the memory that is free now where it is None."""
+def memory_budget(cache_gib: float | None, device: torch.device) -> int:
+    """Bytes that the engine may hold: `cache_gib`, or half of the memory that is free now where it is None."""
     if cache_gib is not None:
-        budget = cache_gib * _GIB
-    elif device.type == "cuda":
-        budget = _SHARE_OF_FREE * torch.cuda.mem_get_info(device)[0]
-    else:
-        budget = _SHARE_OF_FREE * psutil.virtual_memory().available
-    return int(budget // block_bytes)
+        return int(cache_gib * _GIB)
+    if device.type == "cuda":
+        return int(_SHARE_OF_FREE * torch.cuda.mem_get_info(device)[0])
+    return int(_SHARE_OF_FREE * psutil.virtual_memory().available)

@@ -26,17 +26,22 @@ def packed_linears(model: nn.Module) -> Iterator[None]:
     taken = []
     copies: dict[int, torch.Tensor] = {}
     try:
-        for module in model.modules():
-            if isinstance(module, nn.Linear) and _can_be_packed(module):
-                weight = module.weight.detach()
-                if weight.data_ptr() not in copies:
-                    copies[weight.data_ptr()] = torch.ops.mkldnn._reorder_linear_weight(weight, _ROWS)
-                module.forward = _Product(copies[weight.data_ptr()], module.bias)  # type: ignore[method-assign]
-                taken.append(module)
+        for module in _packable(model):
+            weight = module.weight.detach()
+            if weight.data_ptr() not in copies:
+                copies[weight.data_ptr()] = torch.ops.mkldnn._reorder_linear_weight(weight, _ROWS)
+            module.forward = _Product(copies[weight.data_ptr()], module.bias)  # type: ignore[method-assign]
+            taken.append(module)
         yield
     finally:
         for module in taken:
             del module.forward
+
+
+def packed_bytes(model: nn.Module) -> int:
+    """Bytes that the packed copies take; shared weights have one."""
+    weights = {module.weight.data_ptr(): module.weight for module in _packable(model)}
+    return sum(weight.numel() * weight.element_size() for weight in weights.values())
 
 
 class _Product:
@@ -48,6 +53,10 @@ class _Product:
 
     def __call__(self, input: torch.Tensor) -> torch.Tensor:
         return torch.ops.mkldnn._linear_pointwise(input, self.weight, self.bias, "none", [], "")
+
+
+def _packable(model: nn.Module) -> Iterator[nn.Linear]:
+    return (module for module in model.modules() if isinstance(module, nn.Linear) and _can_be_packed(module))
 
 
 def _can_be_packed(module: nn.Linear) -> bool:

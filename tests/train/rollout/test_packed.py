@@ -11,7 +11,7 @@ from train.rollout.causes import forward_logprobs
 from train.rollout.comparison import compare
 from train.rollout.engine import RolloutEngine
 from train.rollout.interface import Sampling
-from train.rollout.packed import packed_linears
+from train.rollout.packed import packed_bytes, packed_linears
 
 PROMPTS = [[5, 6, 7, 8], [9, 10, 11]]
 SAMPLING = Sampling(max_new_tokens=12, stop_ids=(1,), temperature=1.0)
@@ -88,3 +88,18 @@ def test_autocast_is_left_alone() -> None:
     layer = nn.Linear(300, 300)
     with torch.autocast("cpu", torch.bfloat16), packed_linears(layer):
         assert not replaced(layer)
+
+
+def test_the_copies_count_as_memory_of_the_engine_and_are_left_out_where_it_is_short(wide: PreTrainedModel) -> None:
+    packed = packed_bytes(wide)
+    assert packed > 0
+    roomy, tight = (RolloutEngine(wide, cache_gib=share * packed / 2**30) for share in (4, 2))
+    rollouts = [engine.generate(PROMPTS, 2, SAMPLING) for engine in (roomy, tight)]
+    assert (roomy.pool_bytes, tight.pool_bytes) == (3 * packed, 2 * packed)
+    assert [r.token_ids for r in rollouts[0]] == [r.token_ids for r in rollouts[1]]
+
+
+def test_weights_that_layers_share_are_packed_once() -> None:
+    layers = nn.ModuleList([nn.Linear(300, 300, bias=False), nn.Linear(300, 300, bias=False)])
+    layers[1].weight = layers[0].weight
+    assert packed_bytes(layers) == 300 * 300 * 4

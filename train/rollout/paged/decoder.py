@@ -8,7 +8,7 @@ import torch
 
 from train.rollout.holdings import Chunk
 from train.rollout.interface import Sampling
-from train.rollout.paged.attention import PagedAttention, Sequences, kernel_for
+from train.rollout.paged.attention import PagedAttention, Sequences, gathered_attention, kernel_for
 from train.rollout.paged.graphs import CudaCapture, StepGraphs
 from train.rollout.paged.pool import SCRATCH_PAGE, PagedPool
 from train.rollout.paged.state import RolloutState, Rules, make_rules
@@ -63,6 +63,7 @@ class PagedDecoder:
         self.graphs = StepGraphs(CudaCapture(device) if cuda_graphs and device.type == "cuda" else None, device)
         self.buckets = buckets(capacity.rows)
         self._kernels = [kernel_for(layer, page_tokens, device) for layer in layers]
+        self._gathers = gathered_attention in self._kernels
         starts = torch.arange(capacity.rows + 1, dtype=torch.int32, device=device)
         self._batch = Batch(
             rollouts=torch.full((capacity.rows,), self.state.scratch, dtype=torch.int64, device=device),
@@ -73,6 +74,7 @@ class PagedDecoder:
         )
         self._rules: dict[Sampling, Rules] = {}
         self._rollouts = np.zeros(0, np.int64)  # those in the batch, padded to its bucket
+        self._width = capacity.row_pages  # columns of the table that the batch reads
 
     def rules_of(self, sampling: Sampling) -> Rules:
         """The rules of `sampling`, kept because captured graphs point to them."""
@@ -89,13 +91,15 @@ class PagedDecoder:
         table = np.full((size, self.capacity.row_pages), SCRATCH_PAGE, np.int32)
         for row, pages in enumerate(tables):
             table[row, : len(pages)] = pages
+        if self._gathers:  # it copies whole rows of the table, so their width is worth a graph of its own
+            self._width = min(self.capacity.row_pages, power_of_two(max(len(pages) for pages in tables)))
         self._batch.table[:size].copy_(upload(table, self.device))
         self._batch.rollouts[:size].copy_(upload(self._rollouts, self.device))
 
     def decode(self, sampling: Sampling) -> tuple[torch.Tensor, bool]:
         """One step of the rows filled in last; the outputs of their bucket, and whether a graph was replayed."""
         size, rules = len(self._rollouts), self.rules_of(sampling)
-        batch, key = self._batch.first(size), (size, _kind(sampling))
+        batch, key = self._batch.first(size, self._width), (size, self._width, _kind(sampling))
 
         def step() -> None:
             decode(self.model, self.pool, self._kernels, self.state, batch, sampling, rules)
@@ -151,6 +155,11 @@ def buckets(rows: int) -> list[int]:
     """Batch sizes up to `rows`: powers of two and the middle between each two, so that at most a third is padding."""
     sizes = {size for power in range(rows.bit_length()) for size in (1 << power, 3 << power >> 1)}
     return sorted(size for size in sizes | {rows} if size <= rows)
+
+
+def power_of_two(count: int) -> int:
+    """The smallest power of two that is not less than `count`."""
+    return 1 << (count - 1).bit_length()
 
 
 def _kind(sampling: Sampling) -> Sampling:

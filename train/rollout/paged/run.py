@@ -13,8 +13,8 @@ import torch
 from train.rollout.blocks import BlockAllocator
 from train.rollout.holdings import Chunk
 from train.rollout.interface import Rollout
-from train.rollout.memory import block_limit
-from train.rollout.paged.decoder import Capacity, PagedDecoder
+from train.rollout.memory import memory_budget
+from train.rollout.paged.decoder import Capacity, PagedDecoder, power_of_two
 from train.rollout.paged.pool import page_bytes
 from train.rollout.paged.step import CLOSED, FINITE, FORCED, RUNNING, STOPPED, Outputs, draw, read_outputs
 from train.rollout.paged.transfer import Download, upload
@@ -63,12 +63,13 @@ class PagedRun(Run):
         known = Capacity(0, 0, 0, 0) if old is None else old.capacity
         old = None
         engine.release()  # before the new one takes its memory
-        limit = block_limit(page_bytes(engine.layers, self.block_size), engine.cache_gib, self.device)
+        budget = memory_budget(engine.cache_gib, self.device)
+        limit = budget // page_bytes(engine.layers, self.block_size)
         # Rounded up, and never less than before, so that calls of slightly different size share the graphs.
         capacity = Capacity(
-            pages=min(limit, _power_of_two(max(self.blocks_of_use(limit - 1) + 1, known.pages))),
+            pages=min(limit, power_of_two(max(self.blocks_of_use(limit - 1) + 1, known.pages))),
             row_pages=-(-max(self.row_blocks, known.row_pages) // 4) * 4,
-            rollouts=_power_of_two(max(len(self.rollouts), known.rollouts)),
+            rollouts=power_of_two(max(len(self.rollouts), known.rollouts)),
             rows=engine.max_rows,
         )
         return PagedDecoder(
@@ -165,8 +166,3 @@ class PagedRun(Run):
                 )
             )
         return ended
-
-
-def _power_of_two(count: int) -> int:
-    """The smallest power of two that is not less than `count`."""
-    return 1 << (count - 1).bit_length()

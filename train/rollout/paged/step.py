@@ -31,11 +31,11 @@ class Batch:
     key_starts: torch.Tensor  # (rows + 1,) int32
     outputs: torch.Tensor  # (rows, 4) int32, see `draw`
 
-    def first(self, rows: int) -> "Batch":
-        """The first `rows` rows, in the same storage."""
+    def first(self, rows: int, pages: int) -> "Batch":
+        """The first `rows` rows and the first `pages` pages of each, in the same storage."""
         return Batch(
             self.rollouts[:rows],
-            self.table[:rows],
+            self.table[:rows, :pages],
             self.query_starts[: rows + 1],
             self.key_starts[: rows + 1],
             self.outputs[:rows],

@@ -1,0 +1,133 @@
+"""Which problems to ask next: first those that the model solves sometimes, since the others teach it nothing.
+
+How often a problem is solved is estimated from its own rollouts; of one that has none, from problems that look alike
+(the same words in any order, numbers of as many digits), and of a new kind from its task. Those that wait longest come
+first, and chance has no part: a resumed run asks what an unbroken one would have asked, and all processes the same.
+"""
+
+import re
+from collections.abc import Collection, Iterable, Sequence
+from typing import Any
+
+from data.problem import Problem
+
+BAND = (0.2, 0.8)  # success rates from which there is most to learn: the variance of a reward is p (1 - p)
+KEPT = 0.5  # share of what is asked that was found in the band before
+EXPLORED = 0.1  # share that is expected out of it: what was hopeless, or mastered, may not be so any more
+# Of windows from 16 to 1024 and priors from 2 to 16 these foretold best how the groups of the quickstart would do.
+WINDOWS = (512, 512, 32)  # rollouts that a success rate looks back on: of a task, of problems that look alike, of one
+PRIOR = 8  # rollouts that the wider kind counts for in the estimate of the narrower
+
+
+def look(problem: Problem) -> str:
+    """What problems that look alike have in common, such as `arithmetic * + 0 00 compute`."""
+    return " ".join([problem.task, *sorted(set(re.sub(r"[0-9]", "0", problem.prompt).split()))])
+
+
+class SuccessRates:
+    """How often each kind of problem is solved: a task, problems of it that look alike, one problem."""
+
+    def __init__(self) -> None:
+        self.counts: dict[str, tuple[float, float]] = {}  # of a kind: successes, rollouts
+
+    def record(self, kinds: Sequence[str], successes: int, rollouts: int) -> None:
+        """Take note of rollouts of one problem, which is of all these `kinds`; what a window has no room for fades."""
+        for kind, window in zip(kinds, WINDOWS, strict=True):
+            solved, seen = self.counts.get(kind, (0.0, 0.0))
+            kept = min(1.0, max(0.0, window - rollouts) / seen) if seen else 1.0
+            self.counts[kind] = (kept * solved + successes, kept * seen + rollouts)
+
+    def seen(self, kind: str) -> float:
+        """The success rate of a kind that has been asked."""
+        solved, seen = self.counts[kind]
+        return solved / seen
+
+    def estimate(self, kinds: Sequence[str]) -> float:
+        """The success rate to expect of the last of `kinds`, which go from the widest to the narrowest.
+
+        The mean of a Beta posterior whose prior is the estimate of the kind before, worth PRIOR rollouts; of the
+        widest, one half.
+        """
+        rate = 0.5
+        for kind in kinds:
+            solved, seen = self.counts.get(kind, (0.0, 0.0))
+            rate = (solved + PRIOR * rate) / (seen + PRIOR)
+        return rate
+
+
+class Curriculum:
+    """Chooses among `problems`, by their number, and learns from what comes of it.
+
+    A problem that was found to be in the band is kept at hand, and asked again until it is not.
+    """
+
+    def __init__(self, problems: Sequence[Problem]) -> None:
+        self.kinds = [(problem.task, look(problem), problem.prompt) for problem in problems]
+        self.rates = SuccessRates()
+        # Ordered sets: every problem waits in one of them, and the longest waiting stands first.
+        self.kept: dict[int, None] = {}
+        self.others = dict.fromkeys(range(len(problems)))
+        self.owed = 0.0  # explorations that are due, a fraction of one included
+
+    def estimate(self, number: int) -> float:
+        """The success rate to expect of a problem."""
+        return self.rates.estimate(self.kinds[number])
+
+    def record(self, number: int, successes: int, rollouts: int) -> None:
+        """Take note of what came of asking a problem, and let it wait from now on."""
+        self.rates.record(self.kinds[number], successes, rollouts)
+        for waiting in (self.kept, self.others):
+            waiting.pop(number, None)
+        here = self.kept if in_band(self.rates.seen(self.kinds[number][-1])) else self.others
+        here[number] = None
+
+    def next(self, count: int, asked: Collection[int] = ()) -> list[int]:
+        """`count` problems to ask, none with a prompt of those `asked` already; fewer where there are no more.
+
+        A share of KEPT from those that are kept, a share of EXPLORED from those that are expected out of the band, and
+        the rest from those that are expected in it. Where these are too few, those nearest to the band fill up.
+        """
+        prompts = {self.kinds[number][-1] for number in asked}
+        chosen: list[int] = []
+
+        def take(numbers: Iterable[int], until: int) -> None:
+            for number in numbers:
+                if len(chosen) >= until:
+                    return
+                if self.kinds[number][-1] not in prompts:
+                    prompts.add(self.kinds[number][-1])
+                    chosen.append(number)
+
+        take(self.kept, round(KEPT * count))
+        self.owed = min(self.owed, 1.0) + EXPLORED * count
+        before = len(chosen)
+        take((number for number in self.others if not in_band(self.estimate(number))), before + int(self.owed))
+        self.owed -= len(chosen) - before
+        take((number for number in self.others if in_band(self.estimate(number))), count)
+        take(self.kept, count)
+        if len(chosen) < count:
+            take(sorted(self.others, key=lambda number: abs(self.estimate(number) - sum(BAND) / 2)), count)
+        return chosen
+
+    def share_in_band(self) -> float:
+        """The share of all problems whose estimate lies in the band."""
+        return sum(in_band(self.estimate(number)) for number in range(len(self.kinds))) / len(self.kinds)
+
+    def state_dict(self) -> dict[str, Any]:
+        """All that `next` depends on, as plain values."""
+        return {
+            "counts": dict(self.rates.counts),
+            "kept": list(self.kept),
+            "others": list(self.others),
+            "owed": self.owed,
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from what `state_dict` gave."""
+        self.rates.counts, self.owed = dict(state["counts"]), state["owed"]
+        self.kept, self.others = dict.fromkeys(state["kept"]), dict.fromkeys(state["others"])
+
+
+def in_band(rate: float) -> bool:
+    """Whether there is much to learn at this success rate."""
+    return BAND[0] <= rate <= BAND[1]

@@ -1,0 +1,151 @@
+r"""Where in a text the final answer stands.
+
+In this order: the last `\boxed{...}`; what follows the last `####`; what follows the last "the answer is"; a text that
+is an answer and nothing else; the formula, or the one number, in the last line of a text in plain words.
+
+Several boxes side by side (`\boxed{3} and \boxed{5}`) are one answer of several parts, and none of them counts alone.
+Of boxes that stand apart the last one counts: the others were on the way to it.
+"""
+
+import re
+
+MAX_FINAL = 500  # characters of a final answer; no answer to a problem of this kind is longer
+
+MAX_BOXES = 20  # more than any answer has parts
+
+BOX = re.compile(r"\\(?:boxed|fbox)\s*")
+BETWEEN = re.compile(r"\\[()\[\]]|[$.,;&\s]|\b(?:and|or)\b|[a-zA-Z](?:_\{?\d+\}?)?\s*=|\\text\{\s*(?:and|or)\s*\}")
+MARKER = re.compile(r"####\s*(.*)")
+STATED = re.compile(
+    r"(?:^|\n)A:\s+|"
+    r"(?:\b(?:final|correct|right|our|my|the|an)\s+){0,3}\b(?:answer|result|solution)s?\b"
+    r"(?:\s+(?:to|of|for)\s[^.\n:]{0,80}?)?[\s*_]*(?::|\b(?:is|are|would be|becomes)\b|=)[\s*_:]*",
+    re.IGNORECASE,
+)
+SENTENCE = re.compile(r"(?<=[^\W\d][.!?])\s+(?=[A-Z])|(?<=[\d)}$\]*][.!?])\s+")
+FORMULA = re.compile(
+    r"\$\$(.{1,500}?)\$\$|\$(?=[^\s$])([^$\n]{1,500})(?<=[^\s$])\$(?!\d)|\\\((.{1,500}?)\\\)|\\\[(.{1,500}?)\\\]",
+    re.DOTALL,
+)
+NUMBER = re.compile(r"-?[$€£]?-?(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?(?:\s*/\s*\d+)?(?:\s*(?:\\?%|percent))?")
+VERB = re.compile(r"\b(?:is|are|was|were|equals|be|has|have|makes|get|gives|need)\b")
+STATEMENT = re.compile(r"=|≈|\\approx|\b(?:is|are|was|were|equals|be)\b")
+CALCULATION = re.compile(r"<<[^<>]*>>")  # of GSM8K's own solutions
+BARE_WORDS = 3
+MOST_WORDS = 8  # of a gold answer in words
+
+
+def final_answer(text: str) -> str | None:
+    """The final answer as it is written, at most `MAX_FINAL` characters; None where there is none, or no single one."""
+    answer = _boxed(text)
+    if answer is None and (marked := MARKER.findall(text)):
+        answer = marked[-1]
+    if answer is None:
+        answer = _stated(CALCULATION.sub("", text))
+    answer = answer.strip() if answer else ""
+    return answer if 0 < len(answer) <= MAX_FINAL else None
+
+
+def gold_answer(text: str) -> str | None:
+    """The answer of a row of a set: boxed, behind `####`, or all there is; None where that is a text in many words."""
+    answer = _boxed(text)
+    if answer is None:
+        marked = MARKER.findall(text)
+        answer = marked[-1] if marked else text
+        if not marked and len(re.findall(r"[^\W\d_]{2,}", re.sub(r"\\[a-zA-Z]+", " ", text))) > MOST_WORDS:
+            return None
+    answer = answer.strip()
+    return answer if 0 < len(answer) <= MAX_FINAL else None
+
+
+def _boxed(text: str) -> str | None:
+    boxes = list(_boxes(text))
+    if not boxes:
+        return None
+    parts = [boxes[-1]]
+    for box in reversed(boxes[:-1]):
+        if BETWEEN.sub("", text[box[2] : parts[0][1]][:MAX_FINAL]):
+            break
+        parts.insert(0, box)
+    contents = list(dict.fromkeys(content for content, _, _ in parts))
+    return contents[0] if len(contents) == 1 else ", ".join(contents)
+
+
+def _boxes(text: str) -> list[tuple[str, int, int]]:
+    """Content, start and end of each box; of boxes in boxes the inner ones."""
+    found = []
+    for match in list(BOX.finditer(text))[-MAX_BOXES:]:
+        start = match.end()
+        if text[start : start + 1] == "{":
+            end = _closing_brace(text, start)
+            content = text[start + 1 : end] if end > 0 else ""
+        else:
+            bare = re.match(r"[^\s$\\.,]*", text[start:])
+            content, end = bare[0] if bare else "", start + (bare.end() if bare else 0)
+        if not BOX.search(content):
+            found.append((content.strip(), match.start(), max(end + 1, start)))
+    return found
+
+
+def _closing_brace(text: str, start: int) -> int:
+    depth = 0
+    for place in range(start, min(len(text), start + 4 * MAX_FINAL)):
+        if text[place] in "{}" and text[place - 1] != "\\":
+            depth += 1 if text[place] == "{" else -1
+            if depth == 0:
+                return place
+    return -1
+
+
+def _stated(text: str) -> str | None:
+    """The answer of a text without a box."""
+    stated = [match for match in STATED.finditer(text) if text[match.end() :].strip("*_. \n$")]
+    if stated:
+        line = text[stated[-1].end() :].strip().splitlines()[0]
+        sentence = SENTENCE.split(line)[0]
+        return _joined_formulas(sentence) or sentence
+    lines = [line.strip() for line in text.strip().splitlines() if line.strip("-*_# \t")]
+    if not lines:
+        return None
+    if re.match(r"\\end|\\\]|\$\$", lines[-1]):  # a formula over several lines
+        return _joined_formulas(text) or text
+    return _of_prose(lines[-1]) if _is_prose(lines[-1]) else lines[-1]
+
+
+def _is_prose(line: str) -> bool:
+    """Whether a line says something in words, beside or instead of being an answer."""
+    bare = FORMULA.sub(" ", re.sub(r"\\text\{[^{}]*\}|\\[a-zA-Z]+", " ", line))
+    words = len(re.findall(r"[^\W\d_]{2,}", bare))
+    if FORMULA.search(line) or VERB.search(bare):
+        return words > 0
+    return words > BARE_WORDS and not re.match(r"[-+*$\s]*[\d\\([{$]", line.lstrip("*_"))
+
+
+def _of_prose(line: str) -> str | None:
+    """The answer in a sentence: its last formula, what it says something is, or its only number."""
+    sentence = SENTENCE.split(line)[-1]
+    if formulas := _joined_formulas(sentence):
+        return formulas
+    if word := re.match(r"(?:yes|no)(?=[,.!]|$)", sentence, re.IGNORECASE):
+        return word[0]
+    claim = STATEMENT.split(sentence)[-1].strip(" *_.")
+    for part in (claim, sentence):
+        numbers = NUMBER.findall(part)
+        if len(numbers) == 1:
+            return numbers[0]
+    if claim[:1] in tuple("([{\\") or (claim != sentence.strip(" *_.") and not _is_prose(claim)):
+        return claim
+    return None
+
+
+def _joined_formulas(sentence: str) -> str | None:
+    """The last formula between dollar signs or the like, and those that `and`, `or` or a comma joins to it."""
+    found = list(FORMULA.finditer(sentence))
+    if not found:
+        return None
+    parts = [found[-1]]
+    for match in reversed(found[:-1]):
+        if not re.fullmatch(r"[\s,;]*(?:and|or)?\s*", sentence[match.end() : parts[0].start()]):
+            break
+        parts.insert(0, match)
+    return ", ".join(next(group for group in match.groups() if group).strip() for match in parts)

@@ -1,0 +1,153 @@
+"""A tidy answer taken apart by its outermost form; each function gives None for an answer of another form."""
+
+import re
+from fractions import Fraction
+
+from data.mathematics.brackets import closer, split
+from data.mathematics.notation import plain
+from data.mathematics.numbers import exact
+from data.mathematics.units import take_unit
+
+MATRIX = re.compile(
+    r"[(\[]?\s*\\begin\{([pbB]?matrix|smallmatrix|array)\}(?:\{[lcr|]*\})?(.*)\\end\{\1\}\s*[)\]]?", re.DOTALL
+)
+NAME = re.compile(
+    r"(?:m?\s*\\angle\s*)?(?:[a-zA-Z]|[A-Z]{2,3}|\\overline\{[A-Z]+\}|\\[a-zA-Z]+)(?:_\{?\w+\}?|')*"  # x_1, AB
+    r"(?:\s*\([a-zA-Z](?:\s*,\s*[a-zA-Z])*\))?"  # f(x)
+    r"|\(\s*[a-zA-Z](?:\s*,\s*[a-zA-Z])*\s*\)"  # (x, y)
+    r"|[a-zA-Z]{4,}(?: [a-zA-Z]+)*"  # Total, Area of the square
+)
+RELATION = re.compile(r"\\(?:le|ge|ne)(?![a-zA-Z])|[<>]")
+JOINT = re.compile(r"\s*(?:,\s*)?(?<![a-zA-Z\\])(?:\\text\s*\{\s*(?:and|or)\s*\}|and|or)(?![a-zA-Z])\s*|\s*;\s*")
+CLOCK = re.compile(r"(\d{1,2}):([0-5]\d)(?:\s*([ap])\.?\s?m\.?)?", re.IGNORECASE)
+COMMON_WORDS = {"yes", "no", "true", "false", "odd", "even", "none", "all"}
+
+
+def words(text: str) -> str | None:
+    """What tells apart text that consists of words, is a choice such as (A), or a time of day: its `letters`."""
+    inner = plain(text)
+    if re.search(r"[\\^_=<>{}|+*/]", inner) or not re.search(r"[^\W\d_]", inner):
+        return None
+    if re.fullmatch(r"\(?[A-Z]\)?\.?", inner):
+        return letters(inner)
+    if exact(take_unit(inner)[0]) is not None:
+        return None
+    wrapped = text.startswith("\\text") and closer(text, text.index("{")) == len(text) - 1
+    long = any(len(word) > 3 or word in COMMON_WORDS for word in re.findall(r"[^\W\d_]+", inner.lower()))
+    return letters(inner) if wrapped or (long and JOINT.search(inner) is None) or CLOCK.fullmatch(inner) else None
+
+
+def letters(text: str) -> str:
+    """The letters and digits of a text, in lower case, without an article or `option` in front."""
+    text = re.sub(r"^(?:an?|the)\s+", "", plain(text).casefold())
+    kept = "".join(re.findall(r"[^\W_]|:|[-.](?=\d)", text))
+    return re.sub(r"^(?:option|choice|answer)(?=.$)", "", kept)
+
+
+def ratio(text: str) -> list[Fraction] | None:
+    """The terms of 2:3, none of them 0; those of a fraction are its two halves."""
+    terms = [exact(term) for term in split(re.sub(r"(?<=\d) to (?=\d)", ":", text), ":")]
+    if len(terms) == 1 and terms[0]:
+        terms = [Fraction(terms[0].numerator), Fraction(terms[0].denominator)]
+    found = [term for term in terms if term]
+    return found if 1 < len(found) == len(terms) else None
+
+
+def parts(text: str) -> list[str] | None:
+    """The parts of a list or a set; names in front of them are dropped where they are all alike."""
+    inner = braced(text)
+    if inner is not None:
+        return parts(inner) or [inner]
+    if MATRIX.fullmatch(text):
+        return None
+    found = split(_joined(text), ",")
+    names = [named(part) for part in found]
+    kinds = {re.sub(r"_\{?\w+\}?", "", name[0]) for name in names if name}
+    if len(found) > 1 and len(kinds) == 1 and (all(names) or (names[0] and not any(names[1:]))):
+        found = [name[1] if name else part for part, name in zip(found, names, strict=True)]
+    found = [signed for part in found for signed in _both_signs(part)]
+    return found if len(found) > 1 else None
+
+
+def braced(text: str) -> str | None:
+    """What stands in the braces of a set."""
+    for opening in ("{", r"\{"):
+        if text.startswith(opening) and closer(text, len(opening) - 1) == len(text) - 1:
+            return text[len(opening) : -1].removesuffix("\\").strip()
+    return None
+
+
+def union(text: str) -> list[str]:
+    """The pieces of a union; all of the text where it is none."""
+    return [piece.strip() for piece in text.split(r"\cup")]
+
+
+def named(text: str) -> tuple[str, str] | None:
+    """The name and the value of `x = 5`, of `x = 2 + 3 = 5`, and of `x \\in [0, 1]`."""
+    sides = split(re.sub(r"\\in(?![a-zA-Z])", "=", text), "=")
+    if len(sides) < 2 or not sides[-1] or not NAME.fullmatch(plain(sides[0])):
+        return None
+    return re.sub(r"\s", "", sides[0]), sides[-1]
+
+
+def by_name(found: list[str]) -> list[str] | None:
+    """The values of `x = 2`, `y = 3` in the order of their names."""
+    pairs = [pair for part in found if (pair := named(part))]
+    return [value for _, value in sorted(pairs)] if len(pairs) == len(found) else None
+
+
+def not_rounded(text: str) -> str:
+    """What is said to be about something, `1/3` of `1/3 \\approx 0.33`; nothing of `x \\approx 7`."""
+    exactly = split(text.replace(r"\approx", "\x00"), "\x00")[0] if r"\approx" in text else text
+    return "" if exactly != text and NAME.fullmatch(exactly) else exactly
+
+
+def worked_out(text: str) -> str | None:
+    """The result of a calculation without letters, `7` of `3 + 4 = 7`."""
+    *sides, result = split(text, "=")
+    return result if sides and not re.search("[a-zA-Z]", re.sub(r"\\[a-zA-Z]+", "", "".join(sides))) else None
+
+
+def ascending(text: str) -> str:
+    """A chain of inequalities from small to large: `1 < x < 5` for `5 > x > 1`. All other text as it is."""
+    signs = RELATION.findall(text)
+    if not signs or any(sign not in (">", r"\ge") for sign in signs):
+        return text
+    turned = [r"\le" if sign == r"\ge" else "<" for sign in reversed(signs)]
+    sides = [side.strip() for side in reversed(RELATION.split(text))]
+    return sides[0] + "".join(f" {sign} {side}" for sign, side in zip(turned, sides[1:], strict=True))
+
+
+def bracketed(text: str) -> tuple[str, list[str]] | None:
+    """The brackets and the two or more parts of a tuple or an interval."""
+    text = text.replace(r"\langle", "(").replace(r"\rangle", ")").strip()
+    if text[:1] not in ("(", "[") or closer(text, 0) != len(text) - 1:
+        return None
+    found = split(text[1:-1], ",;")
+    return (text[0] + text[-1], found) if len(found) > 1 else None
+
+
+def matrix(text: str) -> list[list[str]] | None:
+    """The rows of a matrix."""
+    match = MATRIX.fullmatch(text)
+    if not match:
+        return None
+    rows = [row.strip() for row in re.split(r"\\\\(?:\[[^\]]*\])?", match[2])]
+    return [[cell.strip() for cell in row.split("&")] for row in rows if row]
+
+
+def _joined(text: str) -> str:
+    """With commas for `and`, `or` and semicolons, and without those that only group digits."""
+    if re.fullmatch(r"[^,]*?-?\$?\d{1,3}(?:,\d{3})+(?![\d,])[^,]*", text):
+        text = re.sub(r"(?<=\d),(?=\d{3})", "", text)
+    return JOINT.sub(", ", text)
+
+
+def _both_signs(text: str) -> list[str]:
+    """The two values of `1 \\pm x`, where `\\mp` has the other sign."""
+    if r"\pm" not in text:
+        return [text]
+    name = named(text)
+    value = (name[1] if name else text).replace(r"\mp", r"\pm@")
+    both = [value.replace(r"\pm@", other).replace(r"\pm", sign) for sign, other in (("+", "-"), ("-", "+"))]
+    return [re.sub(r"^\s*\+\s*", "", signed) for signed in both]

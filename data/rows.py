@@ -1,0 +1,151 @@
+"""Rows of a fixed set of problems: out of a local JSONL or parquet file, a folder of them, or the Hugging Face hub."""
+
+import json
+import logging
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any, get_args
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from data.task import Split
+
+MAX_ROWS = 1_000_000  # of one split
+MAX_LINE = 2**20  # characters of one row of a JSONL file
+SUFFIXES = (".jsonl", ".parquet")
+SPLITS: tuple[Split, ...] = get_args(Split)
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One row, and where it stands, for whoever must mend it."""
+
+    where: str
+    values: Mapping[str, Any]
+
+
+def read_rows(
+    source: str, columns: Collection[str], *, subset: str | None = None, splits: Mapping[str, str] | None = None
+) -> dict[Split, list[Row]]:
+    """The rows of each of our splits, with the columns asked for.
+
+    `splits` says which split of the source serves as which of ours (`{"test": "train"}`); left out, those of our names
+    do, or the only one there is as `train`. Raises ValueError naming what is missing, with what there is.
+    """
+    opened = _local(Path(source)) if _is_local(source) else _of_hub(source, subset)
+    read: dict[Split, list[Row]] = {}
+    for ours, theirs in _choose(source, splits, opened).items():
+        where = f"{source}, split {theirs}" if len(opened) > 1 or not _is_local(source) else source
+        read[ours] = list(islice(_rows(opened[theirs], where, columns), MAX_ROWS + 1))
+        if len(read[ours]) > MAX_ROWS:
+            raise ValueError(f"{where} has more than {MAX_ROWS} rows; take a part of it.")
+        if not read[ours]:
+            raise ValueError(f"{where} is empty; expected one row a problem.")
+    return read
+
+
+def _is_local(source: str) -> bool:
+    return Path(source).exists() or source.endswith(SUFFIXES) or source.startswith((".", "/", "~"))
+
+
+def _local(path: Path) -> dict[str, Any]:
+    """The files of a source: one file is its `train` split, in a folder each file is the split of its name."""
+    if path.is_file() and path.suffix in SUFFIXES:
+        return {"train": path}
+    if path.is_dir():
+        files = {file.stem: file for file in sorted(path.iterdir()) if file.suffix in SUFFIXES}
+        if files:
+            return files
+    kind = "is neither a folder with" if path.exists() else "does not exist; expected"
+    raise ValueError(f"The source {path} {kind} a .jsonl or .parquet file, or a folder of them (train.jsonl, ...).")
+
+
+def _of_hub(source: str, subset: str | None) -> dict[str, Any]:
+    """The splits of a set on the hub, or in its cache on this machine."""
+    import datasets  # a second to import, and of use only here
+
+    logger = logging.getLogger("huggingface_hub")
+    level = logger.level
+    logger.setLevel(logging.ERROR)  # its retries; what came of them is said below
+    try:
+        return dict(datasets.load_dataset(source, subset))
+    except Exception as error:
+        first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        which = f"{source}, {subset}," if subset else source
+        raise ValueError(
+            f"The data set {which} cannot be loaded: {first}. Expected a .jsonl or .parquet file, a folder of them, or "
+            "an id on the Hugging Face hub; for a machine without network, download it elsewhere and name its file."
+        ) from None
+    finally:
+        logger.setLevel(level)
+
+
+def _choose(source: str, splits: Mapping[str, str] | None, there: Mapping[str, Any]) -> dict[Split, str]:
+    """Which split of the source serves as which of ours."""
+    if splits is None:
+        splits = {split: split for split in SPLITS if split in there}
+        if not splits and len(there) == 1:
+            splits = {"train": next(iter(there))}
+    unknown = [f"{ours}: {theirs}" for ours, theirs in splits.items() if ours not in SPLITS or theirs not in there]
+    if unknown or not splits:
+        raise ValueError(
+            f"{source} has the splits {', '.join(there)}, and splits is {{{', '.join(unknown)}}}; expected which of "
+            f"them serve as {', '.join(SPLITS)}, such as splits: {{train: {next(iter(there))}}}."
+        )
+    return {split: splits[split] for split in SPLITS if split in splits}
+
+
+def _rows(opened: Any, where: str, columns: Collection[str]) -> Iterator[Row]:
+    if isinstance(opened, Path) and opened.suffix == ".jsonl":
+        found = _of_jsonl(opened)
+    elif isinstance(opened, Path):
+        found = _of_parquet(opened, where, columns)
+    else:
+        _check_columns(where, columns, opened.column_names)
+        found = opened.select_columns(list(columns))
+    for number, values in enumerate(found, start=1):
+        if number == 1:
+            _check_columns(where, columns, values)
+        yield Row(f"{where}, row {number}", values)
+
+
+def _check_columns(where: str, columns: Collection[str], there: Iterable[str]) -> None:
+    there = list(there)
+    if missing := [column for column in columns if column not in there]:
+        raise ValueError(
+            f"{where} has no column {', '.join(map(repr, missing))}; it has: {', '.join(there) or 'none'}. Name the "
+            "columns to read in the settings of the task."
+        )
+
+
+def _of_jsonl(path: Path) -> Iterator[dict[str, Any]]:
+    try:
+        with path.open(encoding="utf-8") as lines:
+            number = 0
+            while line := lines.readline(MAX_LINE + 1):
+                number += 1
+                if len(line) > MAX_LINE:
+                    raise ValueError(f"{path}, line {number} is longer than {MAX_LINE} characters.")
+                if not line.strip():
+                    continue
+                row = json.loads(line)
+                if not isinstance(row, dict):
+                    raise ValueError(f"{path}, line {number} is {line.strip()[:80]!r}; expected a JSON object.")
+                yield row
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{path}, line {number} is no JSON: {error.msg} at character {error.pos + 1}.") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path} cannot be read: {error}.") from None
+
+
+def _of_parquet(path: Path, where: str, columns: Collection[str]) -> Iterator[dict[str, Any]]:
+    try:
+        with pq.ParquetFile(path) as file:
+            _check_columns(where, columns, file.schema_arrow.names)
+            for batch in file.iter_batches(batch_size=1_000, columns=list(columns)):
+                yield from batch.to_pylist()
+    except (OSError, pa.ArrowException) as error:
+        raise ValueError(f"{path} cannot be read as parquet: {error}.") from None

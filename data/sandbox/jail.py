@@ -1,0 +1,146 @@
+"""The walls of a sandbox: the command line that puts a program behind them, and whether this machine can build them.
+
+Inside there is no network, no other process, and of the file system only what Python needs, read-only, with an empty
+`/tmp` of bounded size. What the walls do not limit (time, memory, files, processes) the program inside limits for
+itself before it reads anything that is not ours (`inside.confine`).
+"""
+
+import itertools
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+from typing import Literal
+
+Kind = Literal["bubblewrap", "nsjail", "none"]
+Choice = Literal["auto", "bubblewrap", "nsjail", "none"]
+
+INSIDE = Path(__file__).with_name("inside.py")
+SYSTEM = ("/usr", "/lib", "/lib64", "/lib32", "/bin", "/nix/store", "/etc/ld.so.cache")
+TMP_BYTES = 16 * 2**20
+FIRST_USER = 1_000_000_000  # of the users that root lends to sandboxes: nobody has them, each sandbox its own
+ENVIRONMENT = {"PYTHONHASHSEED": "0", "LANG": "C.UTF-8"}
+PROBE_SECONDS = 60
+
+_users = itertools.count()
+
+
+def choose(choice: Choice) -> Kind:
+    """The sandbox that a config asks for. Raises ValueError where this machine cannot build it, with what to do."""
+    if choice == "none":
+        return "none"
+    wanted: tuple[Kind, ...] = ("bubblewrap", "nsjail") if choice == "auto" else (choice,)
+    faults = [(kind, fault(kind)) for kind in wanted]
+    for kind, wrong in faults:
+        if wrong is None:
+            return kind
+    raise ValueError(
+        "Problems of code run what a model writes, and this machine has no sandbox for it: "
+        f"{'; '.join(f'{kind} {wrong}' for kind, wrong in faults)}. Install bubblewrap 0.8 or newer (apt install "
+        "bubblewrap), or set `sandbox: none` to run it all the same, with limits of time and memory alone."
+    )
+
+
+@cache
+def fault(kind: Kind) -> str | None:
+    """What keeps this machine from building such a sandbox, found out by building one; None where nothing does."""
+    if not _found(kind):
+        return "is not installed"
+    become = "import os; user = int(__import__('sys').argv[1]); os.geteuid() or os.setresuid(user, user, user)"
+    script = f"{become}; assert os.listdir('/tmp') == [] and not os.path.exists('/home'); print('inside')"
+    command = [*walls(kind, user(kind)), *python(), "-c", script, str(user(kind))]
+    try:
+        tried = subprocess.run(
+            command, env=ENVIRONMENT, capture_output=True, text=True, timeout=PROBE_SECONDS, stdin=subprocess.DEVNULL
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return f"does not work here: {error}"
+    if tried.stdout.strip() != "inside":
+        lines = tried.stderr.strip().splitlines()
+        return f"does not work here: {lines[-1] if lines else f'exit code {tried.returncode}'}"
+    return None
+
+
+def user(kind: Kind) -> int:
+    """The user that the program inside shall be: our own, or, where we are root, one that nobody else is."""
+    if os.geteuid() != 0 or kind == "none":
+        return os.geteuid()
+    return FIRST_USER + (os.getpid() * 1_000 + next(_users) % 1_000) % 1_000_000_000
+
+
+def python() -> list[str]:
+    """The interpreter alone: no packages, no modules of the working directory."""
+    version = f"python{sys.version_info.major}.{sys.version_info.minor}"
+    base = os.path.join(sys.base_prefix, "bin", version)  # that of an environment may be a copy, and stand elsewhere
+    return [os.path.realpath(base if os.path.exists(base) else sys.executable), "-P", "-s", "-S", "-B"]
+
+
+def inside(kind: Kind) -> str:
+    """The path of `inside.py` behind the walls."""
+    return str(INSIDE) if kind == "none" else "/inside.py"
+
+
+def walls(kind: Kind, as_user: int, kept: Sequence[int] = ()) -> list[str]:
+    """What to put in front of a command. `kept` are the file descriptors that it needs beside the first three."""
+    if kind == "bubblewrap":
+        return _bubblewrap()
+    if kind == "nsjail":
+        return _nsjail(as_user, kept)
+    return []
+
+
+def _found(kind: Kind) -> str:
+    """The path of the program that builds the walls, or "" where it is not installed."""
+    return shutil.which("bwrap" if kind == "bubblewrap" else kind) or ""
+
+
+def _mounts() -> list[str]:
+    """What Python needs of the file system."""
+    prefix = os.path.realpath(sys.base_prefix)
+    there = [path for path in SYSTEM if os.path.exists(path) and not os.path.islink(path)]
+    return there if any(Path(prefix).is_relative_to(path) for path in there) else [*there, prefix]
+
+
+def _links() -> list[str]:
+    return [path for path in SYSTEM if os.path.islink(path)]
+
+
+def _bubblewrap() -> list[str]:
+    command = [_found("bubblewrap"), "--unshare-ipc", "--unshare-pid", "--unshare-net", "--unshare-uts"]
+    command += ["--unshare-cgroup-try"]
+    if os.geteuid() == 0:  # it becomes a user of its own inside; as root its processes would not be counted
+        command += ["--cap-drop", "ALL", "--cap-add", "CAP_SETUID", "--cap-add", "CAP_SETGID"]
+    else:
+        command += ["--unshare-user", "--disable-userns", "--cap-drop", "ALL"]
+    command += ["--die-with-parent", "--new-session", "--dev-bind", "/dev/null", "/dev/null"]
+    for path in _mounts():
+        for parent in reversed(Path(path).parents[:-1]):
+            command += ["--perms", "0755", "--dir", str(parent)]  # /root may be closed, and what is behind it not
+        command += ["--ro-bind", path, path]
+    for path in _links():
+        command += ["--symlink", os.readlink(path), path]
+    command += ["--ro-bind", str(INSIDE), "/inside.py", "--perms", "1777", "--size", str(TMP_BYTES), "--tmpfs", "/tmp"]
+    return [*command, "--chdir", "/tmp", "--remount-ro", "/", "--"]
+
+
+def _nsjail(as_user: int, kept: Sequence[int]) -> list[str]:
+    command = [_found("nsjail"), "--mode", "o", "--really_quiet", "--time_limit", "0", "--disable_proc"]
+    command += ["--iface_no_lo", "--user", str(as_user), "--group", str(as_user)]
+    if os.geteuid() == 0:
+        command += ["--disable_clone_newuser"]
+    for limit in ("as", "cpu", "fsize", "nofile", "nproc", "stack"):
+        command += [f"--rlimit_{limit}", "hard"]  # the program inside sets its own
+    for name, value in ENVIRONMENT.items():
+        command += ["--env", f"{name}={value}"]
+    for path in _mounts():
+        command += ["--bindmount_ro", path]
+    for path in _links():
+        command += ["--symlink", f"{os.readlink(path)}:{path}"]
+    command += ["--bindmount", "/dev/null", "--bindmount_ro", f"{INSIDE}:/inside.py"]
+    command += ["--mount", f"none:/tmp:tmpfs:size={TMP_BYTES},mode=1777", "--cwd", "/tmp"]
+    for descriptor in kept:
+        command += ["--pass_fd", str(descriptor)]
+    return [*command, "--"]

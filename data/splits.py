@@ -1,0 +1,45 @@
+"""Train, validation and test: which a problem belongs to.
+
+A problem's split follows from a hash of its canonical content and the data seed alone. So the splits are disjoint
+whatever is drawn, in whatever order, on whatever machine, and stay so as the difficulty settings change.
+"""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+
+from data.problem import Problem
+from data.task import Split
+
+SHARES: dict[Split, float] = {"train": 0.80, "validation": 0.05, "test": 0.15}
+
+
+def split_of(canonical: str, seed: int) -> Split:
+    """The split that a problem belongs to, for good."""
+    digest = hashlib.blake2b(f"{seed}|{canonical}".encode(), digest_size=8).digest()
+    place = int.from_bytes(digest) / 2**64
+    for split, share in SHARES.items():
+        if place < share:
+            return split
+        place -= share
+    return "test"
+
+
+def problems_of(given: Mapping[Split, Sequence[Problem]], split: Split, seed: int) -> list[Problem]:
+    """A fixed set's problems of one split, each canonical content once, in the set's order.
+
+    The splits that the set has are kept; those that it has not are taken out of its `train` by hash. What stands in a
+    held-out split of the set is never in its train, even if the set itself repeats it there.
+    """
+    held_out: set[str] = set()
+    for own in ("test", "validation"):
+        found = {problem.canonical: problem for problem in given.get(own, ()) if problem.canonical not in held_out}
+        if own == split and own in given:
+            return list(found.values())
+        held_out |= found.keys()
+    rest = {problem.canonical: problem for problem in given.get("train", ()) if problem.canonical not in held_out}
+    kept = {split for split in ("validation", "test") if split in given}
+    return [
+        problem
+        for canonical, problem in rest.items()
+        if ("train" if (place := split_of(canonical, seed)) in kept else place) == split
+    ]

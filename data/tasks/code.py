@@ -1,0 +1,208 @@
+"""Small programs in Python, judged by unit tests in a sandbox (`data.sandbox`): a set such as MBPP or HumanEval.
+
+    tasks:
+      code: {source: google-research-datasets/mbpp, question: text, tests: test_list, setup: test_setup_code}
+      code:he: {source: openai/openai_humaneval, question: prompt, context: prompt, tests: test, entry: entry_point}
+
+The answer is a block of code, or a bare function; it is run nowhere but in the sandbox. Its tests call it by value:
+what a function does to a list that it was given cannot be tested, and only plain values can be returned.
+"""
+
+import ast
+import builtins
+import os
+import re
+import sys
+import threading
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+from tqdm import tqdm
+
+from data.fixed_set import Fault, SetSettings, content_of, read_set, say, text_of
+from data.problem import Problem, Verdict
+from data.sandbox import jail, trial
+from data.task import Split, Task, task_of
+from data.worker_pool import default_workers
+
+QUESTION = "Write the function in Python."
+INSTRUCTIONS = (
+    f"{QUESTION} Think step by step between <think> and </think>, then write the whole function in one code block. "
+    "Example: <think>Twice x is x + x.</think>\n```python\ndef double(x):\n    return x + x\n```"
+)
+MAX_TESTS = 100_000  # characters
+MAX_PROGRAM = 16_000
+FENCED = re.compile(r"```[ \t]*\w*[^\n]*\n(.*?)(?:```|\Z)", re.DOTALL)
+BARE = re.compile(r"^(?:@\w|def\s|async\s+def\s|class\s|import\s|from\s)", re.MULTILINE)
+
+_chosen: jail.Kind | None = None  # by the config of this process; never by what a problem says
+_free = threading.BoundedSemaphore(default_workers())  # trials at the same time
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings(SetSettings):
+    """The set, the columns that hold its problems, and what a program may take."""
+
+    question: str = "question"
+    tests: str = "tests"  # a text, or a list of texts
+    setup: str | None = None  # what the tests need before them, such as imports
+    entry: str | None = None  # the name of the function, where the tests define check(candidate)
+    context: str | None = None  # what stands before the answer, such as its imports and helpers
+    solution: str | None = None  # a solution that must pass; rows whose own does not are faulty
+    shown: int = 1  # how many of a list of tests the question shows, which tells the function's name
+    seconds: int = 5  # of processor time
+    memory_mib: int = 512
+    sandbox: jail.Choice = "auto"  # none: limits of time and memory alone
+
+    def __post_init__(self) -> None:
+        """Raise ValueError naming the first setting out of its range."""
+        SetSettings.__post_init__(self)
+        for name, low, high in (("shown", 0, 100), ("seconds", 1, 60), ("memory_mib", 64, 8192)):
+            if not low <= getattr(self, name) <= high:
+                raise ValueError(f"{name} is {getattr(self, name)}; expected {low} to {high}.")
+
+
+def task(label: str) -> Task:
+    """The task `code`, or `code:label` for one set of several."""
+    return task_of(sys.modules[__name__], f"code:{label}" if label else "code")
+
+
+def problems(settings: Settings) -> dict[Split, list[Problem]]:
+    """All problems of the set. Raises ValueError for tests that are no Python, and where there is no sandbox."""
+    _choose(settings.sandbox)
+    columns = [settings.question, settings.tests, settings.setup, settings.entry, settings.context, settings.solution]
+    solutions: dict[str, str] = {}
+
+    def make(values: Mapping[str, Any]) -> Problem:
+        problem = problem_of(values, settings)
+        if settings.solution:
+            solutions[problem.canonical] = text_of(values, settings.solution, MAX_TESTS, strip=False)
+        return problem
+
+    def check(found: Sequence[Problem]) -> list[str | None]:
+        return failing(found, [solutions[problem.canonical] for problem in found]) if solutions else [None] * len(found)
+
+    return read_set(settings, [column for column in columns if column], make, check)
+
+
+def problem_of(values: Mapping[str, Any], settings: Settings) -> Problem:
+    """The problem in one row. Raises Fault."""
+    question = text_of(values, settings.question, MAX_PROGRAM)
+    given = values.get(settings.tests)
+    listed = [str(test) for test in given] if isinstance(given, list) else []
+    tests = "\n".join(listed) if listed else text_of(values, settings.tests, MAX_TESTS, strip=False)
+    if settings.setup and values.get(settings.setup):
+        tests = f"{text_of(values, settings.setup, MAX_TESTS, strip=False)}\n{tests}"
+    if settings.entry:
+        entry = text_of(values, settings.entry, 100)
+        if not entry.isidentifier():
+            raise Fault(f"its {settings.entry} is {entry!r}; expected the name of a function.")
+        tests += f"\ncheck({entry})\n"
+    context = text_of(values, settings.context, MAX_PROGRAM, strip=False) if settings.context else ""
+    names = called(tests)
+    if not names:
+        raise Fault(f"its tests call no function of the answer: {tests[:80]!r}.")
+    if shown := listed[: settings.shown]:
+        question += "\n\nIt must pass tests such as:\n" + "\n".join(shown)
+    limits = {"seconds": settings.seconds, "memory_mib": settings.memory_mib}
+    facts = {"tests": tests, "names": names, "context": context} | limits
+    return Problem("code", question, f"code {content_of(question)}", facts)
+
+
+def called(tests: str) -> list[str]:
+    """The functions that tests call and do not have themselves: those of the answer. Raises Fault for no Python."""
+    try:
+        tree = ast.parse(tests)
+    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
+        raise Fault(f"its tests are no Python: {error}.") from None
+    used = {node.func.id for node in ast.walk(tree) if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)}
+    used |= {
+        argument.id
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Call)
+        for argument in node.args
+        if isinstance(argument, ast.Name)
+    }
+    bound: set[str] = set(dir(builtins))
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef | ast.ClassDef):
+            bound.add(node.name)
+        elif isinstance(node, ast.arg):
+            bound.add(node.arg)
+        elif isinstance(node, ast.Name) and not isinstance(node.ctx, ast.Load):
+            bound.add(node.id)
+        elif isinstance(node, ast.ExceptHandler) and node.name:
+            bound.add(node.name)
+        elif isinstance(node, ast.alias):
+            bound.add((node.asname or node.name).split(".")[0])
+    return sorted(used - bound)
+
+
+def verify(problem: Problem, answer: str) -> Verdict:
+    """Judge the program in an answer by the problem's tests."""
+    program = program_of(answer, problem.facts["names"])
+    if program is None:
+        return Verdict(False, False, "no code block and no function")
+    if len(program) > MAX_PROGRAM:
+        return Verdict(False, False, f"a program longer than {MAX_PROGRAM} characters")
+    outcome = tried(problem, program)
+    return Verdict(outcome.passed, True, outcome.reason, error=outcome.error)
+
+
+def tried(problem: Problem, program: str) -> trial.Outcome:
+    """What came of trying a program by a problem's tests."""
+    facts = problem.facts
+    joint = "" if program[:1] in (" ", "\t") else "\n\n"  # an indented one goes on where the context ends
+    with _free:
+        return trial.run(
+            facts["context"] + joint + program if facts["context"] else program,
+            facts["tests"],
+            facts["names"],
+            seconds=facts["seconds"],
+            memory_mib=facts["memory_mib"],
+            kind=_chosen or _choose("auto"),
+        )
+
+
+def failing(found: Sequence[Problem], solutions: Sequence[str]) -> list[str | None]:
+    """What is wrong with each problem whose own solution does not pass its tests."""
+    with ThreadPoolExecutor(default_workers()) as threads:
+        outcomes = list(
+            tqdm(threads.map(tried, found, solutions), "trying solutions", len(found), disable=len(found) < 50)
+        )
+    return [None if outcome.passed else f"its own solution: {outcome.error or outcome.reason}." for outcome in outcomes]
+
+
+def program_of(answer: str, names: Sequence[str]) -> str | None:
+    """The last block of code that defines one of the functions, or the last block; else a bare function."""
+    blocks = [block for block in FENCED.findall(answer) if block.strip()]
+    defining = [block for block in blocks if any(re.search(rf"\b{re.escape(name)}\b", block) for name in names)]
+    if blocks:
+        return (defining or blocks)[-1]
+    start = BARE.search(answer)
+    return answer[start.start() :] if start else None
+
+
+def _choose(choice: jail.Choice) -> jail.Kind:
+    """The sandbox of this process. Raises ValueError where there is none, or another was chosen before."""
+    global _chosen
+    kind = jail.choose(choice)
+    if _chosen not in (None, kind):
+        raise ValueError(f"sandbox is {choice}, but other problems of code here use {_chosen}; give both the same.")
+    if kind == "none":
+        say(
+            "WARNING: sandbox is none. What the model writes runs as you, with your files and network; only its time "
+            "and memory are limited."
+        )
+    _chosen = kind
+    return kind
+
+
+def _forked() -> None:
+    global _free
+    _free = threading.BoundedSemaphore(default_workers())
+
+
+os.register_at_fork(after_in_child=_forked)

@@ -1,0 +1,191 @@
+"""`gym:<name>`: the procedural tasks of reasoning-gym (arXiv 2505.24760), one task each, with its difficulty settings.
+
+Problems are drawn and answers judged in worker processes (`data.tasks.gym_worker`): a generator or a scorer that hangs
+is killed, and the draws are the same in every process, although some of the generators walk over Python sets, whose
+order differs from one process to the next. An answer is right where its score is 1.0, never for less; a partial score
+stands in the verdict's reason. Some scorers are not trusted with a model's answer: see `data.tasks.gym_judges`.
+"""
+
+import random
+from collections.abc import Mapping
+from copy import deepcopy
+from dataclasses import asdict, field, fields, is_dataclass, make_dataclass
+from datetime import date, time
+from enum import Enum
+from functools import cache, partial
+from typing import Any, get_type_hints
+
+from data.problem import Problem, Verdict
+from data.settings import fits
+from data.task import Task
+from data.worker_pool import WorkerPool
+
+FAMILY = "gym"
+REFUSED = {"composite": "it mixes other tasks; name those, each with a weight of its own"}
+NOT_SETTINGS = ("seed", "size")  # chance comes from the run's seeds, and there is no end to the problems
+TRIES = 100  # draws without a usable problem after which the settings have none
+DRAWING_SECONDS, SCORING_SECONDS = 60, 5
+WORKER = "data.tasks.gym_worker:act"
+ENVIRONMENT = {"PYTHONHASHSEED": "0", "OPENBLAS_NUM_THREADS": "1"}
+
+drawing = WorkerPool(WORKER, seconds=DRAWING_SECONDS, environment=ENVIRONMENT)
+scoring = WorkerPool(WORKER, seconds=SCORING_SECONDS, environment=ENVIRONMENT)
+
+# What of an entry's metadata tells problems apart where the question does not: its wording is drawn, too. Lists of
+# numbers that stand in no order are sorted.
+CONTENT: dict[str, tuple[str, ...]] = {
+    "basic_arithmetic": ("expression",),
+    "bf": ("bf_program",),
+    "countdown": ("numbers", "target"),
+    "intermediate_integration": ("integrand",),
+    "polynomial_equations": ("polynomial_expr",),
+    "polynomial_multiplication": ("polynomial_expr",),
+    "puzzle24": ("numbers",),
+    "quantum_lock": ("buttons", "initial_state", "initial_value", "target_value"),
+    "rubiks_cube": ("cube_size", "scramble_moves"),
+    "simple_equations": ("equation",),
+    "simple_geometry": ("known_angles",),
+    "simple_integration": ("integrand",),
+}
+UNORDERED = ("numbers", "known_angles")
+
+
+def names() -> list[str]:
+    """The names of all tasks there are. Raises ValueError where reasoning-gym is not installed."""
+    return sorted(datasets().keys() - REFUSED.keys())
+
+
+def task(label: str) -> Task:
+    """The task called `gym:<label>`. Raises ValueError for one that there is not."""
+    if label in REFUSED:
+        raise ValueError(f"{FAMILY}:{label} is no task of its own: {REFUSED[label]}.")
+    if label not in names():
+        near = [name for name in names() if label and (label in name or name in label)]
+        raise ValueError(
+            f"Unknown task {FAMILY}:{label}; expected one of the {len(names())} of reasoning-gym, such as "
+            f"{', '.join(near or ['leg_counting', 'chain_sum', 'basic_arithmetic'])} (all: data/tasks/GYM.md)."
+        )
+    return Task(
+        name=f"{FAMILY}:{label}",
+        settings=settings_of(label),
+        draw=partial(_draw, label),
+        verify=partial(_verify, label),
+    )
+
+
+def first_level(label: str) -> dict[str, Any]:
+    """The settings of the first level of the task's own curriculum, as a config gives them; none where it has none."""
+    datasets()
+    from reasoning_gym.factory import CURRICULA
+
+    if label not in CURRICULA:
+        return {}
+    config = CURRICULA[label]().generate_configuration()
+    kind = settings_of(label)
+    return plain(kind(**{known.name: getattr(config, known.name) for known in fields(kind)}))
+
+
+def defaults(label: str) -> dict[str, Any]:
+    """Every setting of a task at its default, as a config would give it."""
+    made = settings_of(label)()
+    return {known.name: _plain(getattr(made, known.name)) for known in fields(made)}
+
+
+def plain(settings: Any) -> dict[str, Any]:
+    """The settings that differ from their defaults, as JSON values that `read_settings` takes back."""
+    default = type(settings)()
+    values = {known.name: getattr(settings, known.name) for known in fields(settings)}
+    return {name: _plain(value) for name, value in values.items() if value != getattr(default, name)}
+
+
+def _plain(value: Any) -> Any:
+    if is_dataclass(value) and not isinstance(value, type):
+        return {key: _plain(inner) for key, inner in asdict(value).items()}
+    if isinstance(value, list | tuple):
+        return [_plain(inner) for inner in value]
+    if isinstance(value, Enum):
+        return value.value
+    return value.isoformat() if isinstance(value, date | time) else value
+
+
+def _draw(label: str, rng: random.Random, settings: Any, count: int) -> list[Problem]:
+    """Draw so many problems and give those that are usable (`gym_worker.draw`); one at least.
+
+    Raises ValueError where the generator hangs, or TRIES draws give nothing usable.
+    """
+    given = plain(settings)
+    request = {"do": "draw", "name": label, "settings": given}
+    problems: list[Problem] = []
+    tried, reason = 0, ""
+    while not problems and tried < max(TRIES, count):
+        for reply in drawing.ask_all([request | {"seed": rng.getrandbits(31)} for _ in range(count)]):
+            if reply.error:
+                raise ValueError(f"{FAMILY}:{label} draws no problem at the settings {given}: {reply.error}.")
+            if unusable := reply.value.get("unusable"):
+                reason = unusable
+                continue
+            facts = {"entry": reply.value["entry"]} | ({"settings": given} if given else {})
+            problems.append(Problem(f"{FAMILY}:{label}", reply.value["question"], reply.value["canonical"], facts))
+        tried += count
+    if not problems:
+        raise ValueError(f"{FAMILY}:{label} draws no usable problem at the settings {given}, in {tried}: {reason}.")
+    return problems
+
+
+def _verify(label: str, problem: Problem, answer: str) -> Verdict:
+    """Right where the score is 1.0. What a scorer cannot read is wrong; one that hangs or dies is an error."""
+    scored = scoring.ask(problem.facts | {"do": "score", "name": label, "answer": answer})
+    if scored.error:
+        return Verdict(correct=False, format=False, reason="the verifier failed", error=scored.error)
+    if "unreadable" in scored.value:
+        return Verdict(correct=False, format=False, reason=f"cannot be read: {scored.value['unreadable']}")
+    if "refused" in scored.value:
+        return Verdict(correct=False, format=True, reason=scored.value["refused"])
+    score = scored.value["score"]
+    if score == 1:
+        return Verdict(correct=True, format=True, reason="correct")
+    return Verdict(correct=False, format=True, reason=f"scores {score:.2g}")
+
+
+@cache
+def datasets() -> Mapping[str, tuple[type, type]]:
+    """Every task's class and configuration, by name. Raises ValueError where reasoning-gym is not installed."""
+    try:
+        import reasoning_gym  # noqa: F401 - fills the table
+        from reasoning_gym.factory import DATASETS
+    except ImportError:
+        raise ValueError("The gym tasks need reasoning-gym: pip install -e '.[gym]'.") from None
+    return DATASETS
+
+
+@cache
+def settings_of(label: str) -> type:
+    """The dataclass of a task's settings: its own configuration, checked by it, without the seed and the size."""
+    config = datasets()[label][1]
+    hints = get_type_hints(config)
+    made = config()
+    given = []
+    for known in fields(config):
+        if known.name not in NOT_SETTINGS:
+            default, hint = getattr(made, known.name), hints[known.name]
+            if not fits(default, hint):  # one declares a tuple, and is a text
+                hint = type(default)
+            given.append((known.name, hint, field(default_factory=partial(deepcopy, default))))
+    return make_dataclass(
+        "Settings", given, frozen=True, namespace={"__post_init__": lambda settings: _check(label, config, settings)}
+    )
+
+
+def config_of(config: type, settings: Any) -> Any:
+    """The task's own configuration, at these settings."""
+    return config(**{known.name: getattr(settings, known.name) for known in fields(settings)}, seed=0)
+
+
+def _check(label: str, config: type, settings: Any) -> None:
+    """Raise ValueError with what the task's own check has against the settings."""
+    try:
+        made = config_of(config, settings)
+        if hasattr(made, "validate"):
+            made.validate()
+    except (AssertionError, ValueError, TypeError) as error:
+        raise ValueError(f"tasks.{FAMILY}:{label} is {plain(settings)}, which it refuses: {error}.") from None

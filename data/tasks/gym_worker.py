@@ -1,0 +1,128 @@
+"""What runs in a worker process for `data.tasks.gym`: drawing an entry from reasoning-gym, and scoring an answer.
+
+An entry becomes plain JSON here, and only what its scorer reads of the metadata is kept.
+"""
+
+import json
+import random
+from copy import deepcopy
+from functools import cache
+from typing import Any
+
+import numpy as np
+
+from data.response import MAX_ANSWER_CHARACTERS
+from data.settings import read_settings
+from data.tasks import gym
+from data.tasks.gym_judges import GUARDS, JUDGES
+
+# What the scorers, and our judges, read of an entry's metadata; all others compare with the answer alone.
+READS: dict[str, tuple[str, ...]] = {
+    "advanced_geometry": ("task_type", "ortho", "incircle_radius_exact"),
+    "arc_agi": ("output",),
+    "boxnet": ("initial_state",),
+    "calendar_arithmetic": ("task",),
+    "complex_arithmetic": ("result",),
+    "countdown": ("numbers", "target"),
+    "cryptarithm": ("words_letters", "result_letters", "allow_leading_zero"),
+    "fraction_simplification": ("numerator", "denominator", "simplified_numerator", "simplified_denominator"),
+    "futoshiki": ("solution",),
+    "graph_color": ("puzzle",),
+    "group_anagrams": ("solution",),
+    "intermediate_integration": ("variable", "integrand"),
+    "jugs": ("puzzle",),
+    "kakurasu": ("row_sums", "col_sums", "n_rows", "n_cols"),
+    "knight_swap": ("is_possible", "board", "pieces", "start_turn", "solution"),
+    "mini_sudoku": ("solution",),
+    "n_queens": ("valid_answers",),
+    "number_format": ("solution",),
+    "palindrome_generation": ("letters",),
+    "palindrome_partitioning": ("solution",),
+    "propositional_logic": ("variables", "premises"),
+    "puzzle24": ("numbers",),
+    "quantum_lock": ("buttons", "initial_state", "initial_value", "target_value"),
+    "rearc": ("output",),
+    "rubiks_cube": ("cube_size", "scramble_moves"),
+    "rush_hour": ("board_config",),
+    "shortest_path": ("matrix",),
+    "simple_integration": ("variable", "integrand"),
+    "sokoban": ("gamestr",),
+    "sudoku": ("solution",),
+    "survo": ("board_size", "solution"),
+    "time_intervals": ("task_type",),
+    "tower_of_hanoi": ("num_disks", "num_pegs", "start_peg", "target_peg", "solution_length"),
+    "word_ladder": ("start_word", "end_word"),
+    "word_sorting": ("sorted_words",),
+}
+TUPLES = ("arc_agi", "rearc")  # their scorers compare the grid with a tuple of tuples
+
+
+gym.datasets()  # a worker imports all there is when it starts, not while its first request waits
+
+
+def act(request: dict[str, Any]) -> dict[str, Any]:
+    """Answer one request of `data.tasks.gym`: `draw` or `score`."""
+    name, settings = request["name"], json.dumps(request.get("settings", {}), sort_keys=True)
+    if request["do"] == "draw":
+        return draw(name, settings, request["seed"])
+    return score(name, settings, request["entry"], request["answer"])
+
+
+def draw(name: str, settings: str, seed: int) -> dict[str, Any]:
+    """The entry that a seed stands for: its question, its canonical content, and what its scorer needs.
+
+    Or in `unusable` why no completion could answer it: the generator fails for this seed, or the right answer is blank,
+    is longer than answers may be, or does not itself score 1 (intermediate_integration gives out some integrals that
+    sympy left unsolved). Five tasks state no right answer; their scorers take any that solves the problem.
+    """
+    dataset = _dataset(name, settings)
+    random.seed(seed)  # some generators take chance from here, behind the back of the seed that they are given
+    np.random.seed(seed)
+    dataset.seed = dataset.config.seed = seed
+    try:
+        drawn = dataset[seed % dataset.size]
+    except Exception as error:
+        return {"unusable": f"{type(error).__name__}: {error}"[:200]}
+    metadata = {key: drawn["metadata"][key] for key in READS.get(name, ()) if key in drawn["metadata"]}
+    entry = json.loads(json.dumps({"answer": drawn["answer"], "metadata": metadata}))
+    if entry["answer"] is not None:
+        gold = entry["answer"].strip()
+        if not 0 < len(gold) <= MAX_ANSWER_CHARACTERS:
+            return {"unusable": f"its answer has {len(gold)} characters"}
+        if score(name, settings, entry, gold).get("score") != 1:
+            return {"unusable": f"its own answer, {gold[:80]}, does not score 1"}
+    return {"question": drawn["question"], "canonical": canonical(name, drawn), "entry": entry}
+
+
+def canonical(name: str, drawn: dict[str, Any]) -> str:
+    """What is asked, whatever its wording."""
+    if name not in gym.CONTENT:
+        return f"{gym.FAMILY}:{name} {' '.join(drawn['question'].split())}"
+    values = {key: drawn["metadata"][key] for key in gym.CONTENT[name]}
+    return f"{gym.FAMILY}:{name} " + json.dumps(
+        {key: sorted(value) if key in gym.UNORDERED else value for key, value in values.items()}
+    )
+
+
+def score(name: str, settings: str, entry: dict[str, Any], answer: str) -> dict[str, Any]:
+    """The score of an answer, from 0 to 1; or in `unreadable` or `refused` why not. The entry is not changed."""
+    try:
+        if name in JUDGES:
+            return {"score": float(JUDGES[name](answer, entry))}
+        if name in GUARDS and (fault := GUARDS[name](answer, entry)):
+            return {"refused": fault}
+        entry = deepcopy(entry)  # one scorer writes into it
+        if name in TUPLES:
+            entry["metadata"]["output"] = tuple(map(tuple, entry["metadata"]["output"]))
+        return {"score": float(_dataset(name, settings).score_answer(answer, entry))}
+    except MemoryError:
+        raise
+    except Exception as error:  # scorers raise whatever their parsing of an odd answer comes to
+        return {"unreadable": f"{type(error).__name__}: {error}"[:200]}
+
+
+@cache
+def _dataset(name: str, settings: str) -> Any:
+    kind, config = gym.datasets()[name]
+    values = read_settings(f"tasks.{gym.FAMILY}:{name}", gym.settings_of(name), json.loads(settings))
+    return kind(gym.config_of(config, values))

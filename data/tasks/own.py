@@ -1,0 +1,94 @@
+"""The user's own tasks: a module by its dotted name, or a file by its path.
+
+To import a module is to run it. So a module is imported only where a config of the user's names it, by `load`; what
+data says afterwards (a row of rollouts, a problem in a file) can only find what was loaded so.
+"""
+
+import importlib
+import importlib.util
+import os
+import random
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from data.problem import Problem, Verdict
+from data.task import Task, task_of
+
+LOADED: dict[str, Task] = {}
+_TRIED: set[tuple[str, str]] = set()  # tasks by name and settings
+
+
+def is_own(name: str) -> bool:
+    """Whether a task's name is a dotted module name or the path of a `.py` file."""
+    return name.endswith(".py") or ("." in name and all(part.isidentifier() for part in name.split(".")))
+
+
+def load(name: str) -> Task:
+    """Import the user's task module, once. Raises ValueError where it is not found, fails, or is no task."""
+    if name not in LOADED:
+        LOADED[name] = task_of(_from_file(Path(name)) if name.endswith(".py") else _from_path(name), name)
+    return LOADED[name]
+
+
+def try_out(task: Task, settings: Any) -> None:
+    """Ask for one problem and judge two answers, to see a module's mistakes before any work. Raises ValueError."""
+    key = (task.name, repr(settings))
+    if key in _TRIED:
+        return
+    try:
+        if task.draw:
+            problem = task.draw(random.Random(0), settings, 1)[0]
+        else:
+            assert task.problems
+            problem = next(problem for problems in task.problems(settings).values() for problem in problems)
+        same = isinstance(problem, Problem) and Problem.from_json(problem.to_json()) == problem
+        verdicts = [task.verify(problem, answer) for answer in ("", "0")] if same else []
+    except Exception as error:  # whatever the user's module does wrong, the line says which module, and what
+        raise ValueError(
+            f"The task module {task.name} fails on its first problem: {type(error).__name__}: {error}"
+        ) from error
+    if not same:
+        raise ValueError(
+            f"The task module {task.name} gives {problem!r}; expected a data.problem.Problem whose facts are plain "
+            "JSON values: text, numbers, true, false, null, lists, and mappings by text."
+        )
+    for verdict in verdicts:
+        if not isinstance(verdict, Verdict):
+            raise ValueError(f"verify of {task.name} gives {verdict!r}; expected a data.problem.Verdict.")
+    _TRIED.add(key)
+
+
+def _from_file(path: Path) -> ModuleType:
+    if not path.is_file():
+        raise ValueError(
+            f"The task module {path} does not exist; expected the path of a Python file, from the folder {os.getcwd()}."
+        )
+    name = str(path)  # no module's name ends so, and two files of one name do not meet
+    spec = importlib.util.spec_from_file_location(name, path)
+    assert spec and spec.loader
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module  # a dataclass looks for its module while it is made
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        del sys.modules[name]
+        raise ValueError(f"The task module {path} cannot be imported: {type(error).__name__}: {error}") from error
+    return module
+
+
+def _from_path(name: str) -> ModuleType:
+    if os.getcwd() not in sys.path:
+        sys.path.append(os.getcwd())  # scripts/*.py run with their own folder on the path, not with the user's
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name is None or not f"{name}.".startswith(f"{error.name}."):
+            raise ValueError(f"The task module {name} cannot be imported: {error}") from error
+        raise ValueError(
+            f"There is no task module {name}, neither installed nor in the folder {os.getcwd()}; name its file "
+            "instead, such as ./primes.py."
+        ) from None
+    except Exception as error:
+        raise ValueError(f"The task module {name} cannot be imported: {type(error).__name__}: {error}") from error

@@ -1,0 +1,234 @@
+"""A pool of worker processes for what may hang or eat all memory, such as symbolic mathematics.
+
+Each worker answers one request at a time. One that takes too long is killed, by the kernel or by the pool: a signal
+handler inside the process could not be relied on, for it runs neither off the main thread nor within one long operation
+of C. The request gets an error for its reply, another worker is started, and the pool lives on.
+
+Requests and replies are JSON lines over pipes: nothing that a worker sends is ever unpickled.
+"""
+
+import contextlib
+import functools
+import json
+import os
+import queue
+import selectors
+import signal
+import subprocess
+import sys
+import threading
+import time
+import weakref
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass
+from typing import Any
+
+START_SECONDS = 120.0  # for the imports of a worker, on a machine that is busy or has a slow disk
+MAX_REPLY_BYTES = 2**20
+CHUNK = 2**16
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What the function returned; or in `error` why there is no value, in a few words."""
+
+    value: Any = None
+    error: str | None = None
+
+
+class WorkerPool:
+    """Calls `target`, "package.module:function", in up to `workers` processes. Any thread may ask.
+
+    The function takes one JSON value and returns one. No request may take more than `seconds` of processor time, nor
+    five times that by the clock (`wall_seconds`), and no worker more than `memory_mib` of address space. Processes
+    start with the first request, and end with the pool or with this process, even where that is killed. In a forked
+    child the pool is empty and starts workers of its own. `environment` adds to the variables that the workers see.
+    """
+
+    def __init__(
+        self,
+        target: str,
+        *,
+        seconds: float,
+        wall_seconds: float | None = None,
+        memory_mib: int = 1024,
+        workers: int | None = None,
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
+        self.target = target
+        self.environment = dict(environment or {})
+        self.seconds = seconds
+        self.wall_seconds = wall_seconds or 5 * seconds
+        self.memory_mib = memory_mib
+        self.workers = workers or default_workers()
+        self._empty()
+        os.register_at_fork(after_in_child=functools.partial(_forked, weakref.ref(self)))
+
+    def _empty(self) -> None:
+        self._lock = threading.Lock()
+        self._jobs: queue.SimpleQueue[tuple[bytes, Future[Reply]] | None] = queue.SimpleQueue()
+        self._threads: list[threading.Thread] = []
+
+    def ask(self, request: Any) -> Reply:
+        """The reply to one request; waits for it."""
+        return self.ask_all([request])[0]
+
+    def ask_all(self, requests: Sequence[Any]) -> list[Reply]:
+        """The replies to the requests, in their order, worked out by all workers at once."""
+        self._start_threads()
+        futures: list[Future[Reply]] = []
+        for request in requests:
+            futures.append(Future())
+            self._jobs.put((json.dumps(request).encode() + b"\n", futures[-1]))
+        return [future.result() for future in futures]
+
+    def close(self) -> None:
+        """End the workers, once they have done what was asked of them. The pool may be asked again."""
+        with self._lock:
+            threads, self._threads = self._threads, []
+            for _ in threads:
+                self._jobs.put(None)
+        for thread in threads:
+            thread.join()
+
+    def _start_threads(self) -> None:
+        """One thread for each worker, which lives as long as it: the kernel ends a worker with its thread."""
+        with self._lock:
+            while len(self._threads) < self.workers:
+                thread = threading.Thread(target=self._serve, args=(self._jobs,), name="worker pool", daemon=True)
+                self._threads.append(thread)
+                thread.start()
+
+    def _serve(self, jobs: "queue.SimpleQueue[tuple[bytes, Future[Reply]] | None]") -> None:
+        place: _Place | None = None
+        while job := jobs.get():
+            line, future = job
+            try:
+                place = place or _Place(self)
+                future.set_result(place.ask(line))
+            except Exception as error:  # such as no process to be had: whoever asked must not wait for ever
+                future.set_result(Reply(error=f"{type(error).__name__}: {error}"))
+                if place:
+                    place.close()
+                place = None
+        if place:
+            place.close()
+
+
+def _forked(pool: "weakref.ref[WorkerPool]") -> None:
+    """Leave the workers to the parent; neither its threads nor the state of its locks came along."""
+    if kept := pool():
+        kept._empty()
+
+
+class _Place:
+    """One place in the pool: a keeper process (`data.worker`), the pipes to it, and its worker of the moment."""
+
+    def __init__(self, pool: WorkerPool) -> None:
+        self.target, self.memory_mib = pool.target, pool.memory_mib
+        self.seconds, self.wall_seconds = pool.seconds, pool.wall_seconds
+        self.worker: int | None = None  # its process id, once it is ready
+        self.buffer = b""
+        self.keeper = subprocess.Popen(
+            [
+                *(sys.executable, "-m", "data.worker", self.target),
+                *(str(self.memory_mib), str(self.seconds), str(os.getpid())),
+            ],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            bufsize=0,
+            env=os.environ
+            | {"PYTHONPATH": os.pathsep.join(path or os.getcwd() for path in sys.path)}
+            | pool.environment,
+        )
+        assert self.keeper.stdin and self.keeper.stdout
+        self.into, self.out = self.keeper.stdin.fileno(), self.keeper.stdout.fileno()
+        os.set_blocking(self.into, False)
+        os.set_blocking(self.out, False)
+
+    def ask(self, line: bytes) -> Reply:
+        """The reply to one request. Raises RuntimeError where the place is no more."""
+        while self.worker is None:
+            told = self._exchange(b"", START_SECONDS)
+            if told is None or "failed" in told:
+                raise RuntimeError(f"no worker could be started for {self.target}: {(told or {}).get('failed')}")
+            self.worker = told.get("worker")  # passing over what is left of the one before
+        try:
+            told = self._exchange(line, self.wall_seconds)
+        except ValueError as endless:
+            self._kill()
+            return Reply(error=str(endless))
+        if told is None:
+            self._kill()
+            return Reply(error=f"timed out after {self.wall_seconds:g} s")
+        if "ended" in told:
+            self.worker = None
+            if told["ended"] == -signal.SIGPROF:
+                return Reply(error=f"timed out after {self.seconds:g} s of processor time")
+            status = told["ended"]
+            how = f"signal {-status}" if status < 0 else f"exit code {status}"
+            return Reply(error=f"the worker ended ({how})")
+        if told["last"]:
+            self.worker = None
+        error = told.get("error")
+        if error == "out of memory":
+            error = f"ran out of memory (limit {self.memory_mib} MiB)"
+        return Reply(told.get("value"), error)
+
+    def close(self) -> None:
+        """Kill keeper and worker, and wait for the keeper."""
+        if self.worker:
+            self._kill()
+        self.keeper.kill()
+        self.keeper.wait()
+        for pipe in (self.keeper.stdin, self.keeper.stdout):
+            if pipe:
+                pipe.close()
+
+    def _kill(self) -> None:
+        assert self.worker
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(self.worker, signal.SIGKILL)
+        self.worker = None
+
+    def _exchange(self, line: bytes, seconds: float) -> dict[str, Any] | None:
+        """Write a line and read one; None where none comes in time. Raises ValueError for one without end, and
+        RuntimeError where the keeper has died.
+        """
+        deadline = time.monotonic() + seconds
+        unsent = memoryview(line)
+        with selectors.DefaultSelector() as selector:
+            selector.register(self.out, selectors.EVENT_READ)
+            if line:
+                selector.register(self.into, selectors.EVENT_WRITE)
+            while b"\n" not in self.buffer:
+                left = deadline - time.monotonic()
+                if left <= 0:
+                    return None
+                for key, _ in selector.select(left):
+                    if key.fd == self.out:
+                        self._read()
+                    else:
+                        unsent = unsent[os.write(self.into, unsent[:CHUNK]) :]
+                        if not unsent:
+                            selector.unregister(self.into)
+        reply, self.buffer = self.buffer.split(b"\n", 1)
+        return json.loads(reply)
+
+    def _read(self) -> None:
+        chunk = os.read(self.out, CHUNK)
+        if not chunk:
+            raise RuntimeError("the keeper of a worker died")
+        self.buffer += chunk
+        if len(self.buffer) > MAX_REPLY_BYTES:
+            self.buffer = b""
+            raise ValueError(f"a reply of more than {MAX_REPLY_BYTES} bytes")
+
+
+def default_workers() -> int:
+    """Processors that this process may count on: those of the machine, shared out over its ranks; at most 8."""
+    ranks = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    processors = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
+    return max(1, min(8, processors // ranks))

@@ -1,0 +1,64 @@
+"""`claims.json` as text: for the console, and as a table for a README."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from textwrap import wrap
+from typing import Any
+
+from eval.table import WIDTH
+
+Figure = Mapping[str, Any]
+
+
+def render(claims: Mapping[str, Any]) -> str:
+    """Every claim with its verdict, and each figure behind it with its interval, to read at 100 columns."""
+    lines = [f"Verdicts hold {claims['scope']}; intervals are 95%."]
+    for claim in claims["claims"]:
+        lines += ["", *wrap(f"{claim['number']}. {claim['claim']}", WIDTH, subsequent_indent="   ")]
+        lines.append(f"   {claim['verdict'].upper()}")
+        for figure in claim["figures"] + claim["beside"]:
+            if figure["estimate"]:
+                beside = "" if figure in claim["figures"] else " (for comparison)"
+                lines += _wrapped(f"{figure['says']}{beside}: {_shown(figure)}")
+        lines += [line for missing in claim["missing"] for line in _wrapped(f"no evidence: {missing}")]
+    return "\n".join([*lines, "", *(line for said in claims["words"] for line in wrap(said, WIDTH))])
+
+
+def markdown(claims: Mapping[str, Any], command: Sequence[str], figure: str) -> str:
+    """A paragraph for a README: the figure, the command and seeds that it came from, and a row for each claim."""
+    seeds = ", ".join(map(str, claims["seeds"]))
+    rows = [
+        f"| {claim['number']}. {claim['claim']} | {claim['verdict']} | {'; '.join(_figures(claim))} |"
+        for claim in claims["claims"]
+    ]
+    said = ["", " ".join(claims["words"])] if claims["words"] else []
+    return "\n".join(
+        [
+            f"![Accuracy against training tokens, against thinking tokens, and against several samples]({figure})",
+            "",
+            f"`{' '.join(command)}` (seeds {seeds}); verdicts hold {claims['scope']}:",
+            "",
+            "| claim | verdict | figures with 95% intervals |",
+            "|---|---|---|",
+            *rows,
+            *said,
+            "",
+        ]
+    )
+
+
+def _figures(claim: Mapping[str, Any]) -> Iterator[str]:
+    yield from (f"{figure['says']} {_shown(figure)}" for figure in claim["figures"] if figure["estimate"])
+    yield from (f"no evidence: {missing}" for missing in claim["missing"])
+
+
+def _shown(figure: Figure) -> str:
+    """A change in points, or a share in percent where it is held against one."""
+    shape, unit = (".1f", "%") if figure["above"] else ("+.1f", "")
+    low, value, high = (
+        f"{100 * figure['estimate'][key]:{shape}}".replace("-", "−") for key in ("low", "value", "high")
+    )
+    return f"{value}{unit} [{low}, {high}]"
+
+
+def _wrapped(text: str) -> list[str]:
+    return wrap(text, WIDTH, initial_indent="   ", subsequent_indent="     ")

@@ -1,0 +1,199 @@
+"""Which of reasoning-gym's tasks a model can start on: how often it is right before any training, task by task.
+
+Reinforcement learns from groups of samples of which some are right and some wrong; where a group is all wrong or all
+right there is nothing to learn. So a task is worth starting on where a good share of its groups is mixed.
+
+The model is asked for the answer alone: its turn is opened with "The answer is", and what follows is judged as a whole,
+by its first line, and by what stands before its first stop. That is what a model knows at once. Training asks for
+another form; a small model that has never seen `<think>` does not write it, and scores nothing until a cold start has
+taught it.
+"""
+
+import json
+import re
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from transformers import PreTrainedTokenizerBase
+
+from data.mixture import draw_problems, load_mixture
+from data.problem import Problem
+from data.tasks import gym
+from data.tasks.gym_judges import GUARDS, JUDGES
+from eval.baselines import DIRECT, first_line
+from eval.estimators import wilson
+from eval.subject import is_right
+from train.prompts import messages, prompt_ids
+from train.rollout.interface import RolloutBackend, Sampling
+
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """How much is sampled of each task. One with longer prompts or right answers is left out, as out of reach."""
+
+    problems: int = 8
+    samples: int = 8
+    answer_tokens: int = 48
+    prompt_tokens: int = 1024
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        """Raise ValueError naming the first number that is too small."""
+        for name, least in (("problems", 1), ("samples", 2), ("answer_tokens", 1), ("prompt_tokens", 1)):
+            if getattr(self, name) < least:
+                raise ValueError(f"{name} is {getattr(self, name)}; expected at least {least}.")
+
+
+def measure_tasks(
+    names: list[str],
+    backend: RolloutBackend,
+    tokenizer: PreTrainedTokenizerBase,
+    stop_ids: tuple[int, ...],
+    settings: Settings,
+    kept: Path,
+    progress: Callable[[str], None] = lambda name: None,
+) -> list[Row]:
+    """A row for each task. Each is written to `kept`, a file of JSON lines, as it comes, and never measured again.
+
+    Raises ValueError where that file holds rows of other settings.
+    """
+    done = {row["task"]: row for row in _read(kept, settings)}
+    kept.parent.mkdir(parents=True, exist_ok=True)
+    for name in names:
+        progress(name)
+        if name not in done:
+            done[name] = measure_task(name, backend, tokenizer, stop_ids, settings)
+            with kept.open("a") as file:
+                file.write(json.dumps({"asked": asdict(settings)} | done[name]) + "\n")
+    return [done[name] for name in names]
+
+
+def measure_task(
+    name: str,
+    backend: RolloutBackend,
+    tokenizer: PreTrainedTokenizerBase,
+    stop_ids: tuple[int, ...],
+    settings: Settings,
+) -> Row:
+    """Sample one task. `left_out` says why it was not, where it was not."""
+    given, problems = easiest_problems(name, settings)
+    lead = tokenizer.encode(DIRECT, add_special_tokens=False)
+    prompts = [prompt_ids(tokenizer, messages(problem)) + lead for problem in problems]
+    longest = max(map(len, prompts))
+    golds = [tokenizer.encode(gold, add_special_tokens=False) for problem in problems if (gold := stated(problem))]
+    needed = max(map(len, golds), default=settings.answer_tokens - 8) + 8  # room for a few words around it
+    row = {"task": name, "settings": given, "prompt_tokens": sum(map(len, prompts)) / len(prompts)}
+    if longest > settings.prompt_tokens:
+        return row | {"left_out": f"prompts of {longest} tokens"}
+    if needed > settings.answer_tokens + 8:
+        return row | {"left_out": f"answers of {needed - 8} tokens"}
+    started = time.monotonic()
+    rollouts = backend.generate(
+        prompts, settings.samples, Sampling(needed, stop_ids, temperature=1.0, seed=settings.seed)
+    )
+    seconds = time.monotonic() - started
+    texts = [tokenizer.decode(rollout.token_ids, skip_special_tokens=True) for rollout in rollouts]
+    asked = [problem for problem in problems for _ in range(settings.samples)]
+    right = [answers(problem, text) for problem, text in zip(asked, texts, strict=True)]
+    groups = [sum(right[start : start + settings.samples]) for start in range(0, len(right), settings.samples)]
+    return row | {
+        "right": sum(right),
+        "of": len(right),
+        "mixed": sum(0 < count < settings.samples for count in groups),
+        "groups": len(groups),
+        "answer_tokens": sum(len(rollout.token_ids) for rollout in rollouts) / len(rollouts),
+        "seconds": seconds,
+    }
+
+
+def easiest_problems(name: str, settings: Settings) -> tuple[Row, list[Problem]]:
+    """Train problems at the first level of the task's curriculum, or at its defaults where these are shorter."""
+    found = []
+    for given in (gym.first_level(name), {}):
+        parts = load_mixture({f"{gym.FAMILY}:{name}": given})
+        problems = draw_problems(parts, "train", settings.problems, settings.seed)
+        found.append((sum(len(problem.prompt) for problem in problems), given, problems))
+    _, given, problems = min(found, key=lambda choice: choice[0])
+    return given, problems
+
+
+def stated(problem: Problem) -> str:
+    """The right answer, or "" where the task states none."""
+    return problem.facts["entry"]["answer"] or ""
+
+
+def answers(problem: Problem, text: str) -> bool:
+    """Whether a text says the right answer: as a whole, in its first line, or before its first stop, quotes apart."""
+    line = first_line(text)
+    clause = re.split(r"[.,;](?:\s|$)", line)[0].strip(" \"'*")
+    said = dict.fromkeys((text.strip(), line, clause, clause.capitalize()))
+    return any(is_right(problem, answer) for answer in said if answer)
+
+
+def render(rows: list[Row], model: str, settings: Settings, command: str) -> str:
+    """The table as a page of Markdown, best tasks first."""
+    asked = sorted((row for row in rows if "of" in row), key=lambda row: (-row["mixed"] / row["groups"], -row["right"]))
+    return "\n".join([*_head(model, settings, command, asked), *map(_line, asked), *_tail(rows)]) + "\n"
+
+
+def _head(model: str, settings: Settings, command: str, asked: list[Row]) -> Iterator[str]:
+    start = sum(row["mixed"] > 0 for row in asked)
+    tokens = sum(row["answer_tokens"] * row["of"] for row in asked)
+    yield f"# The tasks of reasoning-gym, and what {model} makes of them untrained\n"
+    yield (
+        f"Made by `{command}`; not edited by hand. {len(asked)} tasks were sampled: {settings.problems} problems each, "
+        f"{settings.samples} samples of each at temperature 1, {tokens:,.0f} tokens in all. The model is asked for the "
+        "answer alone (`eval/gym_table.py` says how), at the first level of the task's own curriculum, or at its "
+        "defaults where these give shorter problems.\n"
+    )
+    yield (
+        "*Solved* has a 95% Wilson interval; that takes the samples of one problem for independent, so it is on the "
+        f"narrow side. *Mixed* is the share of problems with both right and wrong samples among their "
+        f"{settings.samples}: the groups from which reinforcement learns. {start} of the {len(asked)} tasks have any.\n"
+    )
+    yield "| task | settings | solved, % | mixed, % | answer tokens | seconds |"
+    yield "|---|---|---|---|---|---|"
+
+
+def _line(row: Row) -> str:
+    rate = wilson(row["right"], row["of"])
+    settings = _listed(row["settings"]) or "defaults"
+    return (
+        f"| gym:{row['task']} | {settings} | {100 * rate.value:.1f} [{100 * rate.low:.1f}, {100 * rate.high:.1f}] "
+        f"| {100 * row['mixed'] / row['groups']:.0f} | {row['answer_tokens']:.0f} | {row['seconds']:.0f} |"
+    )
+
+
+def _tail(rows: list[Row]) -> Iterator[str]:
+    left_out = [f"gym:{row['task']} ({row['left_out']})" for row in rows if "left_out" in row]
+    if left_out:
+        yield f"\nNot sampled, being out of reach: {', '.join(left_out)}."
+    yield (
+        f"\nJudged by verifiers of our own, since the scorers of reasoning-gym would run or believe a model's answer "
+        f"(`data/tasks/gym_judges.py` says which and how): {', '.join(f'gym:{name}' for name in JUDGES)}; guarded: "
+        f"{', '.join(f'gym:{name}' for name in GUARDS)}."
+    )
+    for name, why in gym.REFUSED.items():
+        yield f"\n`gym:{name}` is refused: {why}."
+    yield "\n## Settings and their defaults\n"
+    for name in gym.names():
+        yield f"- gym:{name}: {_listed(gym.defaults(name))}"
+
+
+def _listed(settings: Row) -> str:
+    short = json.loads(json.dumps(settings), parse_float=lambda text: round(float(text), 4))
+    return ", ".join(f"{key}: {json.dumps(value)}" for key, value in short.items())
+
+
+def _read(path: Path, settings: Settings) -> list[Row]:
+    if not path.is_file():
+        return []
+    rows = [json.loads(line) for line in path.read_text().splitlines() if line.endswith("}")]
+    if any(row.pop("asked") != asdict(settings) for row in rows):
+        raise ValueError(f"{path} holds rows of other settings; give the same ones, or another --kept.")
+    return rows

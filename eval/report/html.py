@@ -1,0 +1,28 @@
+"""What every page of ours is made with: templates that escape, and a policy that lets only our own script run."""
+
+import base64
+import hashlib
+from pathlib import Path
+
+import jinja2
+from markupsafe import Markup
+
+HERE = Path(__file__).parent
+
+
+def environment(*folders: Path) -> jinja2.Environment:
+    """Templates from `folders`, then from this one; what they are given is escaped, and what is missing an error."""
+    return jinja2.Environment(
+        loader=jinja2.FileSystemLoader([*folders, HERE]), autoescape=True, undefined=jinja2.StrictUndefined,
+        trim_blocks=True, lstrip_blocks=True,
+    )  # fmt: skip
+
+
+def own(file: Path) -> Markup:
+    """The text of a style or script that is ours, put into a page as it is."""
+    return Markup(file.read_text(encoding="utf-8"))
+
+
+def policy_hash(script: str) -> str:
+    """By what a page's policy knows the one script that may run."""
+    return f"sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}"

@@ -1,0 +1,51 @@
+"""Export the held-out problems as a task of lm-evaluation-harness, so that others can evaluate on them.
+
+    python scripts/export_harness.py --run runs/quickstart
+    python scripts/export_harness.py --config configs/smollm2-135m-countdown.yaml --problems 200
+
+Prints the command that runs it (the harness: pip install -e '.[harness]'). Its greedy accuracy is that of
+scripts/evaluate.py, sample by sample.
+"""
+
+import argparse
+import os
+import sys
+from pathlib import Path
+
+os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+
+from eval.evaluate import Settings
+from eval.harness import export
+from eval.source import checkpoints_of, read_source
+
+
+def main() -> int:
+    """Run the command line; returns the exit code."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    whose = parser.add_mutually_exclusive_group(required=True)
+    whose.add_argument("--run", type=Path, help="a run folder, whose problems to export")
+    whose.add_argument("--config", type=Path, help="any training config, whose problems to export")
+    default = Settings().problems
+    parser.add_argument("--problems", type=int, default=default, help="at most (default: %(default)s)")
+    parser.add_argument("--split", choices=["test", "validation"], default="test", help="(default: %(default)s)")
+    parser.add_argument("--output", type=Path, help="folder (default: RUN/harness, or ./harness)")
+    given = parser.parse_args()
+    config = given.config or given.run / "config.yaml"
+    output = given.output or (given.run / "harness" if given.run else Path("harness"))
+    try:
+        model = checkpoints_of(given.run)[-1] if given.run else "MODEL"
+        name = (given.run.resolve().name if given.run else config.stem).replace("-", "_")
+        group, *tasks = export(read_source(config), name, given.problems, output, given.split)
+    except (ValueError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    print(f"Written to {output}: the group {group} of {', '.join(tasks)}. Run it, for example, with\n")
+    print(
+        f"lm_eval run --model hf --model_args pretrained={model},dtype=float32,add_bos_token=False --tasks {group} \\\n"
+        f"  --include_path {output} --apply_chat_template --batch_size 64 --device cpu"
+    )
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

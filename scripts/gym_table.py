@@ -1,0 +1,76 @@
+"""Measure which of reasoning-gym's tasks a model can start on, and write the table as Markdown.
+
+    python scripts/gym_table.py --model smollm2-135m --output data/tasks/GYM.md
+    python scripts/gym_table.py --model Qwen/Qwen3-0.6B --tasks leg_counting chain_sum
+
+Each task is kept as it is done, in KEPT: run the same command again to go on where it was cut off.
+"""
+
+import argparse
+import os
+import shlex
+import sys
+from dataclasses import fields
+from pathlib import Path
+
+os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+
+import torch
+from tqdm import tqdm
+from transformers.utils import logging
+
+from data.tasks import gym
+from eval.gym_table import Settings, measure_tasks, render
+from train.models import load_model, load_tokenizer
+from train.prompts import stop_ids
+from train.rollout.engine import RolloutEngine
+
+
+def parse() -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", default="smollm2-135m", help="hub id, local path or smollm2-135m (the default)")
+    parser.add_argument("--tasks", nargs="+", metavar="NAME", help="names without gym: (default: all)")
+    parser.add_argument("--output", type=Path, help="file for the table (default: it is printed)")
+    parser.add_argument("--kept", type=Path, help="file of the rows (default: runs/gym-table/MODEL.jsonl)")
+    for field in fields(Settings):
+        parser.add_argument(
+            f"--{field.name.replace('_', '-')}", type=int, default=field.default, help="(default: %(default)s)"
+        )
+    return parser.parse_args()
+
+
+def main() -> int:
+    """Run the command line; returns the exit code."""
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    given = parse()
+    kept = given.kept or Path("runs/gym-table") / f"{given.model.replace('/', '-')}.jsonl"
+    try:
+        settings = Settings(**{field.name: getattr(given, field.name) for field in fields(Settings)})
+        names = given.tasks or gym.names()
+        for name in names:
+            gym.task(name)
+        tokenizer = load_tokenizer(given.model)
+        model = load_model(given.model).to("cuda" if torch.cuda.is_available() else "cpu")
+        with tqdm(total=len(names), unit="task", dynamic_ncols=True) as bar:
+
+            def show(name: str) -> None:
+                bar.set_description(name)
+                bar.update()
+
+            ends = stop_ids(model, tokenizer)
+            rows = measure_tasks(names, RolloutEngine(model), tokenizer, ends, settings, kept, show)
+        table = render(rows, given.model, settings, shlex.join(["python", "scripts/gym_table.py", *sys.argv[1:]]))
+        if given.output:
+            given.output.write_text(table)
+        else:
+            print(table)
+    except (ValueError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

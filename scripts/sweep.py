@@ -1,0 +1,82 @@
+"""Try many settings of a run, each with several seeds, and say which is best and how sure that is.
+
+    python scripts/sweep.py configs/sweeps/quickstart-grid.yaml
+    python scripts/sweep.py configs/sweeps/quickstart-grid.yaml --dry-run
+    python scripts/sweep.py configs/sweeps/quickstart-tpe.yaml --workers 2
+    python scripts/sweep.py runs/sweeps/quickstart-tpe          # go on, or join in from another machine
+    python scripts/sweep.py runs/sweeps/quickstart-tpe --report # the page as it stands, beside the work
+
+Each trial is a setting; its seeds are replicas, over which the ranking's intervals run. Trials are judged by their last
+evaluation on the validation problems. The same command goes on with a sweep that was cut off, and joins one that is
+going on; runs that were killed go on from their last checkpoint. It ends in report.html, results.json and best.yaml in
+the sweep's folder.
+
+Exit codes: 0 done, 1 no trial could be ranked (or others took this process for dead), 2 refused before any work,
+4 stopped by a signal, 5 a run could not be saved.
+
+Fields of a sweep's YAML file:
+"""
+
+import argparse
+import sys
+from dataclasses import fields
+from pathlib import Path
+
+try:
+    from eval.sweep.run import read, report, show_plan, sweep
+except ModuleNotFoundError as error:
+    if error.name != "optuna":
+        raise
+    sys.exit("error: a sweep needs optuna; install it with: pip install -e '.[sweep]'")
+from eval.sweep.check import check
+from eval.sweep.spec import Prune, Spec
+from eval.sweep.words import verdict
+from eval.sweep.work import SweepStopped
+from train.signals import StopSignals
+
+
+def parse() -> argparse.Namespace:
+    """The command line."""
+    described = [f"  {field.name:<10} {field.metadata['help']}" for field in fields(Spec)[:-1]]
+    described += [f"  prune.{field.name:<9} {field.metadata['help']}" for field in fields(Prune)]
+    parser = argparse.ArgumentParser(
+        description=(__doc__ or "") + "\n".join(described), formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("sweep", type=Path, help="a sweep's YAML file, or the folder of a sweep to go on with")
+    parser.add_argument("--folder", type=Path, help="the sweep's folder (default: runs/sweeps/NAME)")
+    parser.add_argument("--workers", type=int, help="runs at once on this machine (default: the file's)")
+    parser.add_argument("--dry-run", action="store_true", help="check it and print the trials; do nothing")
+    parser.add_argument("--report", action="store_true", help="write the page as the sweep stands; do nothing else")
+    parser.add_argument("--retry-failed", action="store_true", help="take up again the trials that failed")
+    return parser.parse_args()
+
+
+def main() -> int:
+    """Run the command line; returns the exit code."""
+    given = parse()
+    try:
+        folder, spec = read(given.sweep, given.folder, given.workers)
+        if given.report:
+            results = report(folder, spec)
+        else:
+            spec, machine = check(spec)
+            if given.dry_run:
+                print(show_plan(folder, spec))
+                return 0
+            with StopSignals("the runs in hand finish their step and are saved") as signals:
+                results = sweep(
+                    folder, spec, machine, lambda: signals.first is not None, retry_failed=given.retry_failed
+                )
+    except ValueError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except SweepStopped as stopped:
+        print(stopped, file=sys.stderr)
+        return stopped.code
+    print(verdict(results))
+    print(f"Written to {results.folder}/report.html, with results.json and best.yaml beside it.")
+    return 0 if results.ranked else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

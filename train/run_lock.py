@@ -1,0 +1,18 @@
+"""A run folder belongs to one process at a time; imports next to nothing, so that a sweep can ask who holds a run."""
+
+from pathlib import Path
+
+import filelock
+
+
+def lock(folder: Path) -> filelock.BaseFileLock:
+    """Hold a run's folder for this process: two runs that write to one folder would spoil it. Raises ValueError."""
+    held = filelock.FileLock(folder.with_name(f".{folder.name}.lock"))
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        held.acquire(timeout=0)
+    except filelock.Timeout:
+        raise ValueError(f"The run {folder} is going on in another process; end that one first.") from None
+    except OSError as error:
+        raise ValueError(f"The run folder {folder} cannot be written: {error.strerror}.") from None
+    return held
