@@ -16,12 +16,14 @@ import subprocess
 import sys
 import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
 from statistics import geometric_mean, mean, median
 from typing import Any
 
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 
+import psutil  # type: ignore[import-untyped]
 import torch
 from peft import LoraConfig
 from transformers import PrinterCallback
@@ -128,13 +130,13 @@ def measure_memory(given: list[str], steps: int) -> dict[str, Any]:
 def measure_time(given: list[str], steps: int) -> dict[str, Any]:
     """Processor seconds of each phase of the steps but the first, and what the plan makes of the probes around them."""
     costs = make_costs(given, None)
-    works = [(costs.decodes[-1].work, True), (costs.decodes[0].work, True), (costs.mean_loss_work(), False)]
+    works = [(costs.decodes[-1].work, True), (costs.decodes[0].work, True), (costs.losses[-1][1], False)]
     trainer = take_steps(given, steps + 1, lambda: probe(works, 2.0))
     rows = []
     for step, (prompt, lengths) in enumerate(trainer.lengths_drawn):
         if not step:
             continue
-        costs = make_costs(given, (prompt, mean(lengths)))
+        costs = make_costs(given, (prompt, lengths))
         phases = {each["phase"]: each for each in trainer.phases[step * len(PHASES) :][: len(PHASES)]}
         planned = {
             name: geometric_mean(max(1e-9, getattr(planned_times(costs, seen), name)) for seen in phases[name]["seen"])
@@ -150,20 +152,19 @@ def planned_times(costs: Costs, processor: Processor) -> Any:
     return plan_times(costs, processor, plan_cache(costs, processor))
 
 
-def make_costs(given: list[str], drawn: tuple[int, float] | None) -> Costs:
-    """The plan's costs, for the prompt and mean completion that were drawn."""
+def make_costs(given: list[str], drawn: tuple[int, list[int]] | None) -> Costs:
+    """The plan's costs, for the prompt and the completions of the step that were drawn."""
     run, training = parse_config(given)
-    prompt, length = drawn or (None, None)
-    gpu = torch.cuda.is_available() and not training.use_cpu
-    return Costs(run, read_workload(run, training, {}, gpu=gpu, mean=length, prompt=prompt), gpu=gpu)
+    prompt, lengths = drawn or (None, [])
+    work = read_workload(run, training, bf16=training.bf16, mean=mean(lengths) if lengths else None, prompt=prompt)
+    return Costs(run, replace(work, lengths=tuple(lengths)), gpu=torch.cuda.is_available() and not training.use_cpu)
 
 
 def bench(given: list[str], steps: int) -> dict[str, Any]:
     """Measure in two processes, plan in this one, and put both side by side."""
     memory, timed = (child(name, given, steps) for name in ("memory", "time"))
-    prompt = memory["lengths"][0][0]
-    costs = make_costs(given, (prompt, mean(length for _, lengths in memory["lengths"] for length in lengths)))
-    processor = Processor(memory=0.0, threads=1, call=0.0)
+    costs = make_costs(given, max(memory["lengths"], key=lambda drawn: sum(drawn[1])))
+    processor = Processor(memory=float(psutil.virtual_memory().total), threads=1, call=0.0)
     planned = plan_memory(costs, processor, plan_cache(costs, processor))
     result: dict[str, Any] = {"memory": {}, "time": {}}
     for name in ("rollouts", "loss"):

@@ -1,5 +1,6 @@
 """What one step costs in bytes and in work, whatever the device: everything that has to be traced, traced once."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -10,7 +11,7 @@ from transformers import PreTrainedConfig
 
 from train.config import RunConfig
 from train.plan.loss import Batch, LossCost, loss_cost
-from train.plan.modules import base_of, build, read_config
+from train.plan.modules import base_of, build, layers_of, read_config
 from train.plan.rollouts import CHUNK_TOKENS, MAX_ROWS, Forward, cache_layers, trace_forward
 from train.plan.trace import Work
 from train.plan.workload import Workload
@@ -33,6 +34,7 @@ class Sizes:
     packed: float  # a CPU's second copy of the linear weights, while rollouts are sampled
     saved_by_quantising: float  # what the trace counts too much of the weights
     largest: float  # of one weight, which QLoRA unpacks to multiply with
+    layers: int  # the number of weights that are in the layers, not in the embeddings or the head
 
 
 class Costs:
@@ -43,12 +45,15 @@ class Costs:
         self.work = work
         self.gpu = gpu
         self.config = config or read_config(run)
-        self._losses: dict[int, LossCost] = {}
+        self._losses: dict[tuple[Batch, bool], LossCost] = {}
 
-    def altered(self, *, checkpointing: bool | None = None, **changes: object) -> "Costs":
-        """The same with other settings of the run, or with gradient checkpointing."""
-        work = self.work if checkpointing is None else replace(self.work, checkpointing=checkpointing)
-        return Costs(replace(self.run, **changes), work, gpu=self.gpu, config=self.config)  # type: ignore[arg-type]
+    def altered(self, work: Workload | None = None, **settings: object) -> "Costs":
+        """The same with another workload, or with other settings of the run, `gradient_checkpointing` among them."""
+        work = work or self.work
+        if "gradient_checkpointing" in settings:
+            work = replace(work, checkpointing=bool(settings.pop("gradient_checkpointing")))
+        run = replace(self.run, **settings) if settings else self.run  # type: ignore[arg-type]
+        return Costs(run, work, gpu=self.gpu, config=self.config)
 
     @cached_property
     def sizes(self) -> Sizes:
@@ -77,37 +82,39 @@ class Costs:
             packed=float(packed),
             saved_by_quantising=saved,
             largest=max((w.numel() * w.element_size() for w in linear), default=0) * self.run.load_in_4bit,
+            layers=sum(weight.numel() for weight in layers_of(model).parameters()),
         )
+
+    @property
+    def depth(self) -> int:
+        """The number of layers."""
+        return self.config.get_text_config().num_hidden_layers
 
     def loss(self, rows: int | None = None) -> LossCost:
         """Of a micro-batch of `rows`, the run's own by default."""
         work = self.work if rows is None else self.work.with_rows(rows)
-        if work.rows not in self._losses:
-            self._losses[work.rows] = loss_cost(
+        return self._loss(Batch(work.rows, work.prompt, work.most), accumulates=work.micro_batches > 1)
+
+    @cached_property
+    def losses(self) -> list[tuple[int, Work]]:
+        """Micro-batches of a few widths, by that width; the others of a step lie between."""
+        widths = self.work.widths
+        chosen = sorted({int(width) for width in np.quantile(widths, (0, 0.5, 1), method="nearest")})
+        batches = {width: Batch(self.work.rows, self.work.prompt, width) for width in chosen}
+        return [(width, self._loss(batch, accumulates=True).work) for width, batch in batches.items()]
+
+    def _loss(self, batch: Batch, *, accumulates: bool) -> LossCost:
+        if (batch, accumulates) not in self._losses:
+            self._losses[batch, accumulates] = loss_cost(
                 self.config,
                 self.run,
-                Batch(work.rows, work.prompt, work.most),
-                bf16=work.bf16,
-                checkpointing=work.checkpointing,
-                accumulates=work.micro_batches > 1,
+                batch,
+                bf16=self.work.bf16,
+                checkpointing=self.work.checkpointing,
+                accumulates=accumulates,
                 gpu=self.gpu,
             )
-        return self._losses[work.rows]
-
-    def mean_loss_work(self) -> Work:
-        """The work of a micro-batch of mean length: rows are sorted by length, and each shorter one costs less."""
-        work = self.work
-        batch = Batch(work.rows, work.prompt, max(1, round(work.mean)))
-        accumulates = work.micro_batches > 1
-        return loss_cost(
-            self.config,
-            self.run,
-            batch,
-            bf16=work.bf16,
-            checkpointing=work.checkpointing,
-            accumulates=accumulates,
-            gpu=self.gpu,
-        ).work
+        return self._losses[batch, accumulates]
 
     @cached_property
     def layers(self) -> list[LayerShape]:
@@ -142,13 +149,18 @@ class Costs:
         """The most that a forward while rollouts are sampled takes beside weights and cache."""
         return max(forward.peak for forward in (self.prefill, self.parity, *self.decodes))
 
+    def of_decodes(self, value: Callable[[Work], float], rows: np.ndarray) -> np.ndarray:
+        """A value of the work of decode steps of `rows` rows, (steps,), from those that were traced."""
+        traced = [value(forward.work) for forward in self.decodes]
+        return np.interp(rows, [forward.tokens for forward in self.decodes], traced)
+
+    def of_losses(self, value: Callable[[Work], float]) -> float:
+        """A value of the work of all micro-batches of a step together, from those that were traced."""
+        traced = [value(work) for _, work in self.losses]
+        return float(np.interp(self.work.widths, [width for width, _ in self.losses], traced).sum())
+
     def _forward(self, tokens: int, drawn: int) -> Forward:
         return trace_forward(self.config, self.run, tokens, drawn, bf16=self.work.bf16, gpu=self.gpu)
-
-
-def decode_seconds(seconds: list[float], decodes: list[Forward], rows: np.ndarray) -> np.ndarray:
-    """Seconds of decode steps of `rows` rows, from those that were traced."""
-    return np.interp(rows, [forward.tokens for forward in decodes], seconds)
 
 
 def _packable(model: nn.Module) -> list[torch.Tensor]:

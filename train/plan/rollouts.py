@@ -10,6 +10,7 @@ from transformers import PreTrainedConfig
 from train.config import RunConfig
 from train.plan.modules import TRACED_LAYERS, autocast, build, faked, layers_of
 from train.plan.trace import Trace, Work
+from train.plan.workload import Workload
 from train.rollout.interface import Sampling
 from train.rollout.module_state import borrowed
 from train.rollout.pool import LayerShape
@@ -30,23 +31,6 @@ class Forward:
     tokens: int
     work: Work
     peak: int
-
-
-@dataclass(frozen=True, slots=True)
-class Lengths:
-    """Completions of `count` rollouts, in tokens; `groups` prompts of `prompt` tokens, each with equally many."""
-
-    completions: np.ndarray  # (rollouts,) int
-    groups: int
-    prompt: int
-
-
-def spread_lengths(rollouts: int, groups: int, prompt: int, mean: float, most: int) -> Lengths:
-    """Completions of `mean` tokens, spread as evenly as that and `most` allow: nobody knows better beforehand."""
-    half = min(mean - 1, most - mean)
-    places = (np.arange(rollouts) + 0.5) / rollouts
-    completions = np.rint(mean - half + 2 * half * places).astype(np.int64).clip(1, most)
-    return Lengths(np.random.default_rng(0).permutation(completions), groups, prompt)
 
 
 def cache_layers(config: PreTrainedConfig, run: RunConfig, *, bf16: bool) -> list[LayerShape]:
@@ -131,21 +115,21 @@ class Schedule:
         return int(self.cached.max(initial=0))
 
 
-def schedule(lengths: Lengths, most_rows: int) -> Schedule:
+def schedule(work: Workload, most_rows: int) -> Schedule:
     """Start rollouts in order, `most_rows` at a time, each new one as another ends."""
-    free = np.zeros(min(most_rows, len(lengths.completions)), np.int64)  # when each place is free
-    starts = np.zeros(len(lengths.completions), np.int64)
-    for number, length in enumerate(lengths.completions):
+    completions = work.completions
+    free = np.zeros(min(most_rows, len(completions)), np.int64)  # when each place is free
+    starts = np.zeros(len(completions), np.int64)
+    for number, length in enumerate(completions):
         place = int(free.argmin())
         starts[number] = free[place]
         free[place] += length
     steps = int(free.max())
     rows, grown = np.zeros(steps + 1, np.int64), np.zeros(steps + 1, np.int64)
-    ends = starts + lengths.completions
+    ends = starts + completions
     np.add.at(rows, starts, 1)
     np.add.at(rows, ends, -1)
-    np.add.at(grown, ends, -lengths.completions)
+    np.add.at(grown, ends, -completions)
     rows = rows.cumsum()[:-1]
     own = (rows + grown[:-1]).cumsum()  # each running row has one token more than the step before
-    share = len(lengths.completions) // max(1, lengths.groups)  # rollouts that share a prompt
-    return Schedule(rows, own + np.ceil(rows / max(1, share)).astype(np.int64) * lengths.prompt)
+    return Schedule(rows, own + np.ceil(rows / work.samples).astype(np.int64) * work.prompt)

@@ -1,9 +1,9 @@
 """What a run asks of a machine in one step, read off its configuration."""
 
 from dataclasses import dataclass, replace
-from typing import Any
+from math import ceil
 
-import yaml
+import numpy as np
 from transformers import PreTrainedTokenizerBase
 from trl import GRPOConfig
 
@@ -17,13 +17,15 @@ from train.prompts import messages, prompt_ids
 CHARACTERS_PER_TOKEN = 3.5
 TEMPLATE_TOKENS = 30
 PROMPT_TOKENS = 200  # where the problems are not at hand either
+NOT_AT_HAND = f"prompts of {PROMPT_TOKENS} tokens, since the problems are not at hand (--prompt_tokens)"
 
 
 @dataclass(frozen=True, slots=True)
 class Workload:
     """One step on one process: `micro_batches` of `rows` rollouts, from prompts of `prompt` tokens.
 
-    Completions have `mean` tokens on average and `most` at most. `assumed` says in words what was not known.
+    Completions have `mean` tokens on average and `most` at most, or these `lengths`, where they are known. `assumed`
+    says in words what was not.
     """
 
     rows: int
@@ -37,6 +39,7 @@ class Workload:
     eight_bit_optimiser: bool
     steps: int
     assumed: tuple[str, ...] = ()
+    lengths: tuple[int, ...] = ()
 
     @property
     def rollouts(self) -> int:
@@ -48,23 +51,48 @@ class Workload:
         """Prompts of one step, on one process."""
         return max(1, self.rollouts // self.samples)
 
+    @property
+    def completions(self) -> np.ndarray:
+        """The length of each, (rollouts,); spread as evenly as mean and most allow: nobody knows better beforehand."""
+        if self.lengths:
+            return np.array(self.lengths)
+        half = min(self.mean - 1, self.most - self.mean)
+        places = (np.arange(self.rollouts) + 0.5) / self.rollouts
+        lengths = np.rint(self.mean - half + 2 * half * places).astype(np.int64).clip(1, self.most)
+        return np.random.default_rng(0).permutation(lengths)
+
+    @property
+    def widths(self) -> np.ndarray:
+        """Tokens of the longest completion of each micro-batch, (micro_batches,): they are sorted by length."""
+        return np.sort(self.completions)[self.rows - 1 :: self.rows]
+
     def with_rows(self, rows: int) -> "Workload":
         """The same rollouts in micro-batches of `rows`."""
         return replace(self, rows=rows, micro_batches=max(1, self.rollouts // rows))
 
 
 def read_workload(
-    run: RunConfig, training: GRPOConfig, given: dict[str, Any], *, gpu: bool, mean: float | None, prompt: int | None
+    run: RunConfig,
+    training: GRPOConfig,
+    *,
+    bf16: bool,
+    mean: float | None = None,
+    prompt: int | None = None,
+    at_hand: bool = True,
 ) -> Workload:
-    """The workload of a run. `given` is its YAML file; `mean` and `prompt` tokens are assumed where they are None."""
+    """The workload of a run on one process.
+
+    `mean` and `prompt` tokens are assumed where they are None. `at_hand` says that the run's problems can be read here.
+    """
     assumed = []
     if prompt is None:
-        prompt, said = prompt_tokens(run)
+        prompt, said = prompt_tokens(run) if at_hand else (PROMPT_TOKENS, NOT_AT_HAND)
         assumed += [said] if said else []
+    if run.backend == "vllm":
+        assumed.append("rollouts sampled by our engine, though backend is vllm, whose own memory is not planned")
     if mean is None:
         mean = training.max_completion_length / 2
         assumed.append(f"completions of {mean:.0f} tokens on average, half of what is allowed (--mean_tokens)")
-    bf16 = training.bf16 if not gpu else bool(given.get("bf16", True))  # parsed here, where there may be no GPU
     return Workload(
         rows=training.per_device_train_batch_size,
         micro_batches=training.steps_per_generation,
@@ -75,17 +103,19 @@ def read_workload(
         bf16=bf16,
         checkpointing=training.gradient_checkpointing,
         eight_bit_optimiser="8bit" in str(training.optim),
-        steps=training.max_steps,
+        steps=training.max_steps if training.max_steps > 0 else _steps_of_epochs(run, training),
         assumed=tuple(assumed),
     )
 
 
+def _steps_of_epochs(run: RunConfig, training: GRPOConfig) -> int:
+    rollouts = training.per_device_train_batch_size * training.steps_per_generation
+    return ceil(training.num_train_epochs * run.train_problems * training.num_generations / rollouts)
+
+
 def prompt_tokens(run: RunConfig) -> tuple[int, str]:
     """The mean length of the prompts in tokens, and what was assumed to say so."""
-    try:
-        problems = draw_problems(run.parts, "train", min(50, run.train_problems), run.split_seed)
-    except (ValueError, OSError):
-        return PROMPT_TOKENS, f"prompts of {PROMPT_TOKENS} tokens, as the problems are not at hand (--prompt_tokens)"
+    problems = draw_problems(run.parts, "train", min(50, run.train_problems), run.split_seed)
     conversations = [messages(problem, run.system_prompt) for problem in problems]
     tokenizer = _tokenizer(run)
     if tokenizer is not None:
@@ -96,7 +126,7 @@ def prompt_tokens(run: RunConfig) -> tuple[int, str]:
 
 
 def _tokenizer(run: RunConfig) -> PreTrainedTokenizerBase | None:
-    """The run's tokenizer where it is on this machine; nothing is downloaded for a plan."""
+    """The run's tokenizer, where it is to be had; no weights are fetched for it."""
     if run.model == "scratch":
         return scratch.build_tokenizer(run.words)
     if run.model == smollm2.NAME and not smollm2.is_complete(smollm2.cache_dir() / smollm2.NAME):
@@ -105,8 +135,3 @@ def _tokenizer(run: RunConfig) -> PreTrainedTokenizerBase | None:
         return load_tokenizer(run.model, run.chat)
     except ModelError:
         return None
-
-
-def read_yaml(path: str) -> dict[str, Any]:
-    """The configuration file as it is written."""
-    return yaml.safe_load(open(path)) or {}
