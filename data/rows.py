@@ -19,6 +19,10 @@ SUFFIXES = (".jsonl", ".parquet")
 SPLITS: tuple[Split, ...] = get_args(Split)
 
 
+class NotAtHand(ValueError):
+    """A set of problems on the hub that cannot be had from this machine."""
+
+
 @dataclass(frozen=True, slots=True)
 class Row:
     """One row, and where it stands, for whoever must mend it."""
@@ -75,7 +79,7 @@ def _of_hub(source: str, subset: str | None) -> dict[str, Any]:
     except Exception as error:
         first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         which = f"{source}, {subset}," if subset else source
-        raise ValueError(
+        raise NotAtHand(
             f"The data set {which} cannot be loaded: {first}. Expected a .jsonl or .parquet file, a folder of them, or "
             "an id on the Hugging Face hub; for a machine without network, download it elsewhere and name its file."
         ) from None

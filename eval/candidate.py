@@ -13,6 +13,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from eval.cache import Draw, SampleCache, fingerprint
 from eval.server import Server, is_url
 from eval.workers import Workers
+from train.chat import TOKENIZERS_OWN, Chat
 from train.models import load_model, load_tokenizer, merged_checkpoint
 from train.prompts import stop_ids
 from train.rollout.counter import problem_key, row_key
@@ -44,19 +45,20 @@ def load_candidate(
     *,
     backend: str = "engine",
     tokenizer: str | None = None,
+    chat: Chat = TOKENIZERS_OWN,
     workers: Workers | None = None,
 ) -> Candidate:
-    """Load the model called `name`; its samples are kept in the folder `cache`.
+    """Load the model called `name`, to be spoken to as `chat` says; its samples are kept in the folder `cache`.
 
     `tokenizer` is needed for a server that serves under a name which is no model's. `workers` do the engine's work
     where the model is small. Raises ValueError (ModelError, ServerError) in one line.
     """
     if is_url(name):
         server = Server(name)
-        spoken = load_tokenizer(tokenizer or server.root)
+        spoken = load_tokenizer(tokenizer or server.root, chat)
         ends = (spoken.eos_token_id,)
         return Candidate(name, spoken, ends, SampleCache(server.draw, cache, server.fingerprint))
-    spoken = load_tokenizer(tokenizer or name)
+    spoken = load_tokenizer(tokenizer or name, chat)
     model = load_model(name)
     if backend == "vllm":
         draw = _vllm(name, model)

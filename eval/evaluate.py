@@ -70,8 +70,9 @@ def evaluate(
     problems = held_out(source, settings.problems, settings.split)
     settings = replace(settings, problems=len(problems))
     cache = cache or output / "cache"
+    spoken: dict[str, Any] = {"backend": settings.backend, "tokenizer": tokenizer, "chat": source.chat}
     for number, checkpoint in enumerate(checkpoints):  # whatever is missing is found out before the first minute
-        candidate = load_candidate(checkpoint, cache, backend=settings.backend, tokenizer=tokenizer)
+        candidate = load_candidate(checkpoint, cache, **spoken)
         if baseline and not number:
             check_baseline(baseline, candidate, source)
     try:
@@ -80,7 +81,7 @@ def evaluate(
         raise ValueError(f"The folder for results, {output}, cannot be made: {error.strerror}.") from None
     tables: list[list[Row]] = []
     for number, checkpoint in enumerate(checkpoints):
-        candidate = load_candidate(checkpoint, cache, backend=settings.backend, tokenizer=tokenizer, workers=workers)
+        candidate = load_candidate(checkpoint, cache, workers=workers, **spoken)
         tables.append(sample(candidate, problems, source, settings, None if number else baseline, progress))
     names = [f"{checkpoints[0]} ({baseline})", *checkpoints[1:]] if baseline else checkpoints
     return write_results(names, tables, settings, output, baseline)

@@ -102,7 +102,7 @@ def plan(run: Path, effort: Effort) -> Plan:
     checkpoints, stages = all_checkpoints(run), stages_of(run)
     source = read_source(run / "config.yaml")
     problems = held_out(source, effort.problems)
-    tokenizers = {name: load_tokenizer(name) for name in [*checkpoints.values(), *stages.values()]}
+    tokenizers = {name: load_tokenizer(name, source.chat) for name in [*checkpoints.values(), *stages.values()]}
     compute_spent(run, list(checkpoints), 1)
     prompted = stages["base"] if "base" in stages and reads_words(tokenizers[stages["base"]]) else None
     planned = Plan(run, source, problems, checkpoints, stages, prompted, effort)
@@ -149,7 +149,7 @@ def _train(planned: Plan, workers: Workers | None, progress: Progress | None) ->
     tables: list[list[Row]] = []
     parameters = 0
     for name in planned.checkpoints.values():
-        candidate = load_candidate(name, planned.cache, workers=workers)
+        candidate = load_candidate(name, planned.cache, chat=planned.source.chat, workers=workers)
         parameters = candidate.parameters or 0
         tables.append(evaluate.sample(candidate, planned.problems, planned.source, planned.settings, progress=progress))
     names = list(planned.checkpoints.values())
@@ -167,7 +167,7 @@ def _test(planned: Plan, workers: Workers | None, progress: Progress | None) -> 
     drawn: dict[str, list[Row]] = {}
     limits: list[Budget] = []
     for stage, name in planned.stages.items():
-        candidate = load_candidate(name, planned.cache, workers=workers)
+        candidate = load_candidate(name, planned.cache, chat=planned.source.chat, workers=workers)
         count = Counted(_expected_of_budgets(effort, len(few)), progress)
         sampling = Sampling(planned.source.max_new_tokens, candidate.stop_ids, seed=effort.seed)
         subject = Subject(candidate.backend, candidate.tokenizer, sampling, planned.source.system_prompt, count)

@@ -108,7 +108,7 @@ def probe(
     settings = replace(settings, problems=len(problems))
     cache = cache or output / "cache"
     for checkpoint in checkpoints:  # whatever is missing is found out before the first minute is spent
-        load_candidate(checkpoint, cache)
+        load_candidate(checkpoint, cache, chat=source.chat)
     folder = output / "probes"
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -116,7 +116,7 @@ def probe(
         raise ValueError(f"The folder for probes, {folder}, cannot be made: {error.strerror}.") from None
     tables = []
     for number, checkpoint in enumerate(checkpoints):
-        candidate = load_candidate(checkpoint, cache, workers=workers)
+        candidate = load_candidate(checkpoint, cache, chat=source.chat, workers=workers)
         tables.append(_run(candidate, problems, source, settings, progress))
         for stage, rows in tables[-1].items():
             pq.write_table(pa.Table.from_pylist(rows), folder / f"{number}-{stage}.parquet")

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from data.mixture import Part, Split, draw_problems, load_mixture
 from data.problem import Problem
+from train.chat import TOKENIZERS_OWN, Chat, read_template
 from train.models import is_complete_checkpoint
 from train.run_folder import COLD_START, last_checkpoint
 from train.untrusted import read_yaml
@@ -21,6 +22,7 @@ class Source:
     split_seed: int
     system_prompt: str
     max_new_tokens: int
+    chat: Chat = TOKENIZERS_OWN
 
 
 def read_source(path: Path) -> Source:
@@ -33,6 +35,7 @@ def read_source(path: Path) -> Source:
         int(config.get("split_seed", 0)),
         config.get("system_prompt") or "",
         int(config.get("max_completion_length", MAX_NEW_TOKENS)),
+        Chat(read_template(config.get("chat_template") or ""), config.get("eos_token") or ""),
     )
 
 

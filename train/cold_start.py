@@ -14,6 +14,7 @@ from train.callbacks import MetricsFile, ProgressBar, StopWhenAsked, say
 from train.checkpoint_files import UNFINISHED, publish, step_of
 from train.config import RunConfig, world_size
 from train.prompts import messages, opens_thinking, prompt_ids
+from train.quantised import keep_adapters_precise
 from train.resume import ResumableTrainer, resume_point
 from train.run_folder import COLD_START, truncate_metrics
 from train.signals import Interrupted
@@ -28,6 +29,7 @@ class DemonstrationTrainer(ResumableTrainer, SFTTrainer):
 
     def __init__(self, *args: Any, judgement_ids: list[int], judgement_weight: float, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        keep_adapters_precise(self.model)
         self.judgement_ids = torch.tensor(judgement_ids)
         self.judgement_weight = judgement_weight
 

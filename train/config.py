@@ -1,7 +1,6 @@
 """A run's configuration: one YAML file and the command line, every option of TRL's GRPOConfig included."""
 
 import json
-import math
 import os
 import sys
 from collections.abc import Sequence
@@ -15,11 +14,8 @@ from trl import GRPOConfig, TrlParser
 
 from data.mixture import Part, load_mixture
 from data.tasks import get_task
-from train.scratch import check_scratch
-from train.untrusted import read_yaml
-
-MAX_NAME = 200  # characters; file systems take 255 bytes, and lock and scratch files add to it
-BACKENDS = ("engine", "generate", "vllm")
+from train.chat import Chat, read_template
+from train.config_checks import check_file, check_groups, check_options, check_run
 
 # Where our defaults differ from TRL's. One update a batch, centred advantages, a fixed length normaliser and no
 # reference model: the settings under which the small recipes learnt and did not collapse.
@@ -48,14 +44,6 @@ RL_DEFAULTS: dict[str, Any] = {
 }
 # Follow from other options, so a saved configuration leaves them out.
 DERIVED = ("output_dir", "use_vllm", "generation_batch_size", "steps_per_generation")
-# Options of TRL that our rollouts or our prompts would silently ignore.
-REFUSED = {
-    "use_transformers_continuous_batching": False,
-    "repetition_penalty": 1.0,
-    "generation_kwargs": None,
-    "chat_template_kwargs": None,
-}
-LOSSES = ("grpo", "dr_grpo", "dapo", "bnpo", "cispo", "sapo", "luspo", "vespo")
 
 
 @dataclass
@@ -80,6 +68,10 @@ class RunConfig:
         default=0, metadata={"help": "Rank of LoRA adapters on every linear layer; 0 trains all weights."}
     )
     lora_alpha: int = field(default=32, metadata={"help": "LoRA scaling numerator: updates count alpha / rank."})
+    load_in_4bit: bool = field(
+        default=False,
+        metadata={"help": "QLoRA: weights in 4 bits (bitsandbytes, CUDA) under LoRA; needs model_dtype bfloat16."},
+    )
 
     tasks: dict | str | None = field(
         default=None,
@@ -99,6 +91,16 @@ class RunConfig:
     )
     system_prompt: str = field(
         default="", metadata={"help": "System message before each problem; `task` takes the task's own instructions."}
+    )
+    chat_template: str = field(
+        default="",
+        metadata={
+            "help": "plain, plain-think, chatml, chatml-think, or the path of a Jinja file; by default the tokenizer's "
+            "own, which base models often lack. The -think ones open the thinking in the prompt."
+        },
+    )
+    eos_token: str = field(
+        default="", metadata={"help": "Token that ends a turn, where the tokenizer's end-of-sequence token does not."}
     )
 
     cold_start_steps: int = field(
@@ -174,52 +176,8 @@ class RunConfig:
         self.tasks = _mapping("tasks", self.tasks)
         self.scratch = _mapping("scratch", self.scratch)
         self.cold_start_tasks = _mapping("cold_start_tasks", self.cold_start_tasks) or None
-        if (
-            not isinstance(self.name, str)
-            or not self.name
-            or self.name in (".", "..")
-            or "/" in self.name
-            or "\\" in self.name
-            or not self.name.isprintable()
-            or len(self.name) > MAX_NAME
-        ):
-            raise ValueError(f"name is {self.name!r}; expected a folder name, such as --name my-run.")
-        if self.resume and self.overwrite:
-            raise ValueError("--resume and --overwrite exclude each other; give one.")
-        if self.backend not in BACKENDS:
-            raise ValueError(f"backend is {self.backend!r}; expected one of: {', '.join(BACKENDS)}.")
-        if self.contamination not in ("report", "refuse", "off"):
-            raise ValueError(f"contamination is {self.contamination!r}; expected report, refuse or off.")
-        if self.model_dtype not in ("float32", "bfloat16"):
-            raise ValueError(f"model_dtype is {self.model_dtype!r}; expected float32 or bfloat16.")
-        if self.model == "scratch" and self.lora_rank:
-            raise ValueError(f"lora_rank is {self.lora_rank}, but model is scratch; LoRA needs a trained model, use 0.")
-        if self.model == "scratch":
-            check_scratch(self.scratch)
-        elif self.scratch:
-            raise ValueError(f"scratch is set, but model is {self.model!r}; leave one out.")
-        for name in ("cold_start_steps", "lora_rank", "validation_problems", "keep_last", "keep_best"):
-            if getattr(self, name) < 0:
-                raise ValueError(f"{name} is {getattr(self, name)}; expected 0 or more.")
-        for name in (
-            "cold_start_batch_size",
-            "cold_start_learning_rate",
-            "cold_start_judgement_weight",
-            "train_problems",
-            "nonfinite_limit",
-        ):
-            if getattr(self, name) <= 0:
-                raise ValueError(f"{name} is {getattr(self, name)}; expected more than 0.")
-        if self.screening_samples < 0 or self.screening_samples == 1:
-            raise ValueError(
-                f"screening_samples is {self.screening_samples}; expected 0 (whole groups) or at least the 2 that can "
-                "differ."
-            )
-        if not 1 <= self.oversample < math.inf:
-            raise ValueError(f"oversample is {self.oversample}; expected 1 (replace nothing) or more, such as 2.")
-        if not 0 <= self.guard_fraction < 1:
-            raise ValueError(f"guard_fraction is {self.guard_fraction}; expected 0 (off) to below 1.")
-        check_tasks(self)
+        check_run(self)
+        self.chat_template = read_template(self.chat_template)
 
     @property
     def parts(self) -> list[Part]:
@@ -232,30 +190,24 @@ class RunConfig:
         return load_mixture(self.cold_start_tasks) if self.cold_start_tasks else self.parts  # type: ignore[arg-type]
 
     @property
+    def words(self) -> list[str]:
+        """The words of its tasks, which the tokenizer of a scratch model is made of."""
+        return [word for part in (*self.parts, *self.demonstrated) for word in get_task(part.task).words]
+
+    @property
     def folder(self) -> Path:
         """The run folder."""
         return Path(self.runs_dir) / self.name
 
     @property
+    def chat(self) -> Chat:
+        """How the model is spoken to."""
+        return Chat(self.chat_template, self.eos_token)
+
+    @property
     def dtype(self) -> torch.dtype:
         """The type that weights are loaded as."""
         return torch.bfloat16 if self.model_dtype == "bfloat16" else torch.float32
-
-
-def check_tasks(run: RunConfig) -> None:
-    """Refuse tasks that are unknown, ill set, or lack what this run needs of them. Raises ValueError."""
-    for part in run.demonstrated:
-        if run.cold_start_steps and get_task(part.task).demonstrate is None:
-            raise ValueError(
-                f"cold_start_steps is {run.cold_start_steps}, but the task {part.task} has no demonstrations to "
-                "imitate. Set it to 0, or name tasks that have some in cold_start_tasks, such as {arithmetic: {}}."
-            )
-    for task in [get_task(part.task) for part in (*run.parts, *run.demonstrated)]:
-        if run.model == "scratch" and not task.words:
-            raise ValueError(
-                f"model is scratch, but the task {task.name} names no WORDS, and a model from nothing reads no others. "
-                "Take a pre-trained model, such as model: smollm2-135m, or leave that task out."
-            )
 
 
 def parse_config(arguments: Sequence[str] | None = None) -> tuple[RunConfig, GRPOConfig]:
@@ -291,54 +243,6 @@ def parse_config(arguments: Sequence[str] | None = None) -> tuple[RunConfig, GRP
     check_options(run, training)
     check_groups(training)
     return run, training
-
-
-def check_file(path: Path) -> None:
-    """Refuse a config file that TRL's parser, which reads it next, would choke on, or obey too well."""
-    if not path.exists():
-        raise ValueError(f"Config file {path} does not exist; --config takes the path of a YAML file.")
-    content = read_yaml(path)
-    if isinstance(content, dict) and "env" in content:
-        raise ValueError(f"{path} sets environment variables with `env`; leave it out, and set them where you launch.")
-
-
-def check_options(run: RunConfig, training: GRPOConfig) -> None:
-    """Refuse options of TRL that would be ignored here, and values that TRL would find wrong only after hours."""
-    for name, default in REFUSED.items():
-        if getattr(training, name) not in (default, None):
-            raise ValueError(f"{name} is {getattr(training, name)!r}, which Rethink would ignore; leave it out.")
-    if training.loss_type not in LOSSES:
-        raise ValueError(f"loss_type is {training.loss_type!r}; expected one of: {', '.join(LOSSES)}.")
-    if run.keep_last and training.save_total_limit:
-        raise ValueError("keep_last and save_total_limit both say which checkpoints stay; leave save_total_limit out.")
-    if run.keep_best and not (run.keep_last and training.eval_strategy == "steps" and run.validation_problems):
-        raise ValueError(
-            f"keep_best is {run.keep_best}, which needs keep_last, and validation at the saved steps: eval_strategy: "
-            "steps, and eval_steps that divides save_steps."
-        )
-    if run.keep_best and training.save_steps % (training.eval_steps or training.logging_steps):
-        raise ValueError(
-            f"keep_best is {run.keep_best}, but eval_steps, {training.eval_steps}, does not divide save_steps, "
-            f"{training.save_steps}: most checkpoints would never be validated."
-        )
-    if training.temperature <= 0:
-        raise ValueError(f"temperature is {training.temperature}; RL samples, so it must be above 0.")
-    if training.steps_per_generation < training.gradient_accumulation_steps:
-        raise ValueError(
-            f"steps_per_generation is {training.steps_per_generation}, less than gradient_accumulation_steps, "
-            f"{training.gradient_accumulation_steps}: one update would mix several generations. Make them equal."
-        )
-
-
-def check_groups(training: GRPOConfig) -> None:
-    """Refuse a batch whose groups would be split between processes: its advantages would be wrong or late."""
-    local = training.per_device_train_batch_size * training.steps_per_generation
-    if local % training.num_generations:
-        raise ValueError(
-            f"num_generations is {training.num_generations}, but each process samples {local} rollouts a step "
-            "(per_device_train_batch_size * gradient_accumulation_steps): a group would span processes. Make the batch "
-            "a multiple of num_generations."
-        )
 
 
 def resolved(run: RunConfig, training: GRPOConfig) -> dict[str, Any]:

@@ -167,6 +167,12 @@ CONFLICTS = (
         when=lambda _, training, __: training.cast_lm_head_to_fp32,
     ),
     Conflict(
+        "load_in_4bit is set, and our loading of 4-bit weights does not shard them; leave the weights whole "
+        "(configs/accelerate/ddp.yaml), or leave load_in_4bit out.",
+        kinds=("FSDP2", "ZeRO-1", "ZeRO-2", "ZeRO-3"),
+        when=lambda run, _, __: run.load_in_4bit,
+    ),
+    Conflict(
         "gradient_checkpointing and fsdp_activation_checkpointing are the same thing done twice; leave one out.",
         kinds=("FSDP2",),
         when=lambda _, training, launch: training.gradient_checkpointing and launch.recomputes,

@@ -4,9 +4,11 @@ Weights come from safetensors only, so nothing is unpickled, and no code from a 
 """
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from types import MappingProxyType
+from typing import Any
 
 import httpx
 import torch
@@ -16,6 +18,7 @@ from peft import PeftModel
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from train import smollm2
+from train.chat import TOKENIZERS_OWN, Chat, set_chat, suggestion
 from train.untrusted import MAX_JSON_BYTES, read_json
 
 ADAPTER = "adapter_config.json"
@@ -54,16 +57,22 @@ def is_complete_checkpoint(path: str | Path) -> bool:
 
 
 def load_model(
-    name: str, *, dtype: torch.dtype = torch.float32, revision: str | None = None, is_trainable: bool = False
+    name: str,
+    *,
+    dtype: torch.dtype = torch.float32,
+    revision: str | None = None,
+    is_trainable: bool = False,
+    quantised: Mapping[str, Any] = MappingProxyType({}),
 ) -> PreTrainedModel | PeftModel:
     """The causal language model called `name`, in `dtype`, on the CPU, in evaluation mode.
 
     A folder with a PEFT adapter gives its base model with the adapter on it, frozen unless `is_trainable`. `revision`
-    is a branch, tag or commit of a hub id. Raises ModelError.
+    is a branch, tag or commit of a hub id. `quantised` (`quantised.four_bits`) says how the weights are to be rounded,
+    and on which device. Raises ModelError.
     """
     source = resolve(name, revision=revision)
     if (Path(source) / ADAPTER).is_file():
-        return _load_adapter(Path(source), dtype, is_trainable)
+        return _load_adapter(Path(source), dtype, is_trainable, quantised)
     try:
         model, info = AutoModelForCausalLM.from_pretrained(
             source,
@@ -72,6 +81,7 @@ def load_model(
             trust_remote_code=False,
             use_safetensors=True,
             output_loading_info=True,
+            **quantised,
         )
     except Exception as error:  # transformers raises whatever comes of a file that is damaged, or made to harm
         raise ModelError(f"the model of {name} could not be loaded ({_reason(error)}).") from error
@@ -82,8 +92,8 @@ def load_model(
     return model
 
 
-def load_tokenizer(name: str, *, revision: str | None = None) -> PreTrainedTokenizerBase:
-    """The tokenizer called `name`, which is sure to have a chat template and an end-of-sequence token.
+def load_tokenizer(name: str, chat: Chat = TOKENIZERS_OWN, *, revision: str | None = None) -> PreTrainedTokenizerBase:
+    """The tokenizer called `name`, speaking as `chat` says: sure to have a chat template and an end-of-sequence token.
 
     One without a padding token pads with its end-of-sequence token, as TRL does: so take masks from lengths, never
     from ids. Raises ModelError.
@@ -96,10 +106,16 @@ def load_tokenizer(name: str, *, revision: str | None = None) -> PreTrainedToken
         tokenizer = AutoTokenizer.from_pretrained(source, revision=revision, trust_remote_code=False)
     except Exception as error:  # tokenizers raises bare Exception on a file that it cannot read
         raise ModelError(f"the tokenizer of {name} could not be loaded ({_reason(error)}).") from error
+    try:
+        set_chat(tokenizer, chat)
+    except ValueError as error:
+        raise ModelError(f"{name}: {error}") from error
     if tokenizer.eos_token_id is None:
-        raise ModelError(f"the tokenizer of {name} has no end-of-sequence token; set eos_token in its config.")
+        raise ModelError(f"the tokenizer of {name} has no end-of-sequence token; set eos_token.")
     if not tokenizer.chat_template:
-        raise ModelError(f"the tokenizer of {name} has no chat template; take an instruct model, or set chat_template.")
+        raise ModelError(
+            f"the tokenizer of {name} has no chat template, as most base models; set {suggestion(tokenizer)}."
+        )
     try:
         tokenizer.apply_chat_template([{"role": "user", "content": "?"}], add_generation_prompt=True, tokenize=False)
     except Exception as error:  # a template is a program, though a sandboxed one
@@ -124,7 +140,7 @@ def merged_checkpoint(name: str, model: PreTrainedModel | PeftModel) -> Iterator
         yield folder
 
 
-def _load_adapter(folder: Path, dtype: torch.dtype, is_trainable: bool) -> PeftModel:
+def _load_adapter(folder: Path, dtype: torch.dtype, is_trainable: bool, quantised: Mapping[str, Any]) -> PeftModel:
     """The base model that the adapter in `folder` names, with the adapter applied."""
     try:
         config = read_json(folder / ADAPTER)
@@ -135,7 +151,7 @@ def _load_adapter(folder: Path, dtype: torch.dtype, is_trainable: bool) -> PeftM
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ModelError(f"{folder / ADAPTER} does not name a base model; is the file damaged?") from error
     try:
-        model = load_model(base_name, dtype=dtype, revision=revision)
+        model = load_model(base_name, dtype=dtype, revision=revision, quantised=quantised)
     except ModelError as error:
         raise ModelError(f"the base model of the adapter {folder} could not be loaded: {error}") from error
     try:

@@ -14,6 +14,7 @@ from data.mixture import Split, draw_problems, held_out
 from data.tasks import get_task
 from train import scratch
 from train.callbacks import CollapseGuard, MetricsFile, ProgressBar, StopWhenAsked, say
+from train.chat_checks import check_chat
 from train.checkpoint_files import fault, step_of
 from train.cold_start import cold_start
 from train.config import RunConfig
@@ -24,6 +25,7 @@ from train.launch import find_launch
 from train.models import load_model, load_tokenizer
 from train.nonfinite import NonFiniteGuard
 from train.prompts import messages, prompt_ids, stop_ids
+from train.quantised import check_quantised, four_bits
 from train.resume import resume_point
 from train.rewards import CorrectnessReward, RolloutLog
 from train.rollout.engine import RolloutEngine
@@ -53,12 +55,14 @@ def prepare(run: RunConfig, training: GRPOConfig) -> BaseFileLock:
     """
     check_trackers(training)
     check_vllm(run, training)
+    check_quantised(run, training)
     refuse_existing(run)
     if run.resume:
         refuse_changes(run, training)
     draw_problems(run.parts, "validation", run.validation_problems, run.split_seed)
     with unpartitioned():
         model, tokenizer = start_model(run, training.seed)
+    check_chat(model, tokenizer, system=bool(run.system_prompt))
     check_lengths(run, training, model, tokenizer)
     if run.dynamic_sampling:
         check_choice(run, training)
@@ -138,12 +142,19 @@ def start_model(run: RunConfig, seed: int) -> tuple[PreTrainedModel, PreTrainedT
     """The model and tokenizer that the run starts from."""
     if run.model == "scratch":
         set_seed(seed)
-        tokenizer = scratch.build_tokenizer(
-            word for part in (*run.parts, *run.demonstrated) for word in get_task(part.task).words
-        )
+        tokenizer = scratch.build_tokenizer(run.words)
         with unpartitioned():
             return scratch.build_model(run.scratch, tokenizer), tokenizer  # type: ignore[arg-type]
-    return load_model(run.model, dtype=run.dtype, is_trainable=True), load_tokenizer(run.model)
+    tokenizer = load_tokenizer(run.model, run.chat)
+    model = load_trainable(run, run.model)
+    if run.eos_token:  # so that a checkpoint ends its turns wherever it is loaded
+        model.generation_config.eos_token_id = list(stop_ids(model, tokenizer))
+    return model, tokenizer
+
+
+def load_trainable(run: RunConfig, name: str) -> PreTrainedModel:
+    """The model called `name`, in the precision that `run` trains in."""
+    return load_model(name, dtype=run.dtype, is_trainable=True, quantised=four_bits() if run.load_in_4bit else {})
 
 
 def train(run: RunConfig, training: GRPOConfig) -> str | None:
@@ -163,7 +174,7 @@ def train(run: RunConfig, training: GRPOConfig) -> str | None:
             if fault(path) is not None:
                 cold_start(model, tokenizer, run, training, peft_config, StopWhenAsked(signals))
                 take_deepspeed(training)
-            model, peft_config = load_model(str(path), dtype=run.dtype, is_trainable=True), None
+            model, peft_config = load_trainable(run, str(path)), None
         return reinforce(model, tokenizer, run, training, peft_config, StopWhenAsked(signals))
 
 

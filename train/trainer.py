@@ -20,6 +20,7 @@ from trl.trainer.utils import split_tensor_dict
 from train.dynamic_sampling import DynamicSampling, Group
 from train.microbatch import HUSHABLE_LOSSES, hush_silent_rows, sort_rows, trim_padding
 from train.nonfinite import NonFiniteGuard
+from train.quantised import keep_adapters_precise
 from train.resume import EpochSampler, ResumableTrainer
 from train.rollout import parity
 from train.rollout.engine import RolloutEngine
@@ -47,6 +48,7 @@ class ReasoningTrainer(ResumableTrainer, GRPOTrainer):
         **kwargs: Any,
     ) -> None:
         super().__init__(*args, **kwargs)
+        keep_adapters_precise(self.model)
         self.backend = backend
         self.cache_gib = cache_gib
         self.engine: RolloutEngine | None = None

@@ -83,7 +83,7 @@ def test_a_cpu_trains_in_float32_whatever_the_launcher_says(tmp_path, monkeypatc
 
 
 def test_groups_that_would_span_processes_are_refused(tmp_path, monkeypatch):
-    from train.config import check_groups
+    from train.config_checks import check_groups
 
     _, training = parse_config(["--config", write(tmp_path, num_generations=8, per_device_train_batch_size=8)])
     training.per_device_train_batch_size = 4  # two processes of 4: the batch of 8 holds a group, no process does

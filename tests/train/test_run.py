@@ -79,6 +79,13 @@ def test_a_checkpoint_that_is_none_is_refused(launch, tmp_path):
     assert code == 2 and "is no checkpoint" in said and "notes.txt" in said
 
 
+def test_a_chat_template_that_would_spoil_the_run_is_refused(launch, checkpoint, tmp_path):
+    (tmp_path / "no-end.jinja").write_text("{% for message in messages %}{{ message['content'] }}{% endfor %}")
+    code, said = launch(model=str(checkpoint), scratch=None, chat_template=str(tmp_path / "no-end.jinja"))
+    assert code == 2 and "error: the chat template writes no end-of-sequence token behind an answer" in said
+    assert not (tmp_path / "runs").exists()
+
+
 def test_a_full_disk_is_found_before_it_is_full(launch, tmp_path, monkeypatch):
     monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(10, 10, 1000))
     code, said = launch()

@@ -44,4 +44,6 @@ def why_not_capturable(model: torch.nn.Module) -> str | None:
             return f"{name} is sharded (a DTensor, as under FSDP2)"
         if not parameter.numel():
             return f"{name} is empty (partitioned, as under ZeRO-3)"
+        if type(parameter).__name__ == "Params4bit":
+            return "its weights are in 4 bits, whose kernels have not been tried in a graph"
     return None

@@ -1,0 +1,56 @@
+"""Will a run fit, with what batch, how fast and how long? Worked out from its config and its model's, without weights.
+
+    python scripts/plan.py configs/quickstart.yaml
+    python scripts/plan.py configs/recipes/qwen2.5-0.5b-gsm8k.yaml --gpu H100
+    python scripts/plan.py configs/recipes/qwen2.5-1.5b-math.yaml --gpu 24GB --gpus 8 --mean_tokens 400 --lora_rank 16
+
+Every option of the training config can be given. Bytes, products and accesses are counted by running the model's code
+on tensors without numbers; how fast a GPU does them comes from its data sheet, and this machine's CPU is measured for
+a few seconds. `--gpus` processes each do what the config says; the last table shares the same step out over more.
+
+Exit codes: 0 it fits, 1 it does not as it is, 2 refused.
+"""
+
+import argparse
+import os
+import sys
+from pathlib import Path
+
+os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+
+from transformers.utils import logging
+
+from train.plan.devices import BY_SIZE, GPUS
+from train.plan.make import make_plan
+
+
+def main() -> int:
+    """Run the command line; returns the exit code."""
+    logging.set_verbosity_error()
+    parser = argparse.ArgumentParser(
+        description=__doc__,
+        epilog="Every other option is the training config's: --lora_rank, --max_completion_length, ...",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("config", type=Path, help="a training config")
+    parser.add_argument(
+        "--gpu", default="cpu", help=f"cpu (the default: this machine's), {', '.join(GPUS)}, or {', '.join(BY_SIZE)}"
+    )
+    parser.add_argument("--gpus", type=int, default=1, help="processes, each with a GPU (default: %(default)s)")
+    parser.add_argument("--mean_tokens", type=float, help="mean of completions (default: half of what is allowed)")
+    parser.add_argument("--prompt_tokens", type=int, help="mean of prompts (default: that of the problems)")
+    given, options = parser.parse_known_args()
+    try:
+        text, fits = make_plan(
+            given.config, options, gpu=given.gpu, gpus=given.gpus, mean=given.mean_tokens, prompt=given.prompt_tokens
+        )
+    except ValueError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    print(text)
+    return 0 if fits else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

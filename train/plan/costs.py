@@ -1,0 +1,169 @@
+"""What one step costs in bytes and in work, whatever the device: everything that has to be traced, traced once."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import numpy as np
+import torch
+from torch import nn
+from transformers import PreTrainedConfig
+
+from train.config import RunConfig
+from train.plan.loss import Batch, LossCost, loss_cost
+from train.plan.modules import base_of, build, layers_of, read_config
+from train.plan.rollouts import CHUNK_TOKENS, MAX_ROWS, Forward, cache_layers, trace_forward
+from train.plan.trace import Work
+from train.plan.workload import Workload
+from train.rollout.pool import LayerShape
+
+# NF4 keeps 4 bits a weight and, its scales quantised again, 0.127 bits of scales (Dettmers et al. 2023, section 3).
+QUANTISED_BYTES = 4.127 / 8
+BATCHES = (1, 8, 32, 128, MAX_ROWS)  # rows of a decode step that are traced; others lie between
+
+
+@dataclass(frozen=True, slots=True)
+class Sizes:
+    """Bytes of a model as it is trained, on one process, and its numbers of weights."""
+
+    total: int
+    trained: int
+    weights: float
+    gradients: float
+    moments: float
+    packed: float  # a CPU's second copy of the linear weights, while rollouts are sampled
+    saved_by_quantising: float  # what the trace counts too much of the weights
+    largest: float  # of one weight, which QLoRA unpacks to multiply with
+    layers: int  # the number of weights that are in the layers, not in the embeddings or the head
+
+
+class Costs:
+    """The costs of `run` under `work`, on a GPU or on a CPU. Traces are made when they are first asked for."""
+
+    def __init__(self, run: RunConfig, work: Workload, *, gpu: bool, config: PreTrainedConfig | None = None) -> None:
+        self.run = run
+        self.work = work
+        self.gpu = gpu
+        self.config = config or read_config(run)
+        self._losses: dict[tuple[Batch, bool], LossCost] = {}
+
+    def altered(self, work: Workload | None = None, **settings: object) -> "Costs":
+        """The same with another workload, or with other settings of the run, `gradient_checkpointing` among them."""
+        work = work or self.work
+        if "gradient_checkpointing" in settings:
+            work = replace(work, checkpointing=bool(settings.pop("gradient_checkpointing")))
+        run = replace(self.run, **settings) if settings else self.run  # type: ignore[arg-type]
+        return Costs(run, work, gpu=self.gpu, config=self.config)
+
+    @cached_property
+    def sizes(self) -> Sizes:
+        """What the weights and all that goes with them take."""
+        model = build(self.config, self.run)
+        weights = list(model.parameters())
+        trained = [weight for weight in weights if weight.requires_grad]
+        total = sum(weight.numel() for weight in weights)
+        size = float(sum(weight.numel() * weight.element_size() for weight in weights))
+        gradients = float(sum(weight.numel() * weight.element_size() for weight in trained))
+        linear = [
+            module.weight
+            for module in base_of(model).modules()
+            if isinstance(module, nn.Linear) and not module.weight.requires_grad
+        ]
+        head = base_of(model).get_output_embeddings().weight
+        rounded = sum(weight.numel() for weight in linear if weight is not head) if self.run.load_in_4bit else 0
+        saved = rounded * (self.run.dtype.itemsize - QUANTISED_BYTES)
+        packed = sum(w.numel() * 4 for w in _packable(model)) if not self.gpu and not self.work.bf16 else 0
+        return Sizes(
+            total=total,
+            trained=sum(weight.numel() for weight in trained),
+            weights=size - saved,
+            gradients=gradients,
+            moments=2.0 * sum(w.numel() for w in trained) if self.work.eight_bit_optimiser else 2 * gradients,
+            packed=float(packed),
+            saved_by_quantising=saved,
+            largest=max((w.numel() * w.element_size() for w in linear), default=0) * self.run.load_in_4bit,
+            layers=sum(weight.numel() for weight in layers_of(model).parameters()),
+        )
+
+    @property
+    def depth(self) -> int:
+        """The number of layers."""
+        return self.config.get_text_config().num_hidden_layers
+
+    def loss(self, rows: int | None = None) -> LossCost:
+        """Of a micro-batch of `rows`, the run's own by default."""
+        work = self.work if rows is None else self.work.with_rows(rows)
+        return self._loss(Batch(work.rows, work.prompt, work.most), accumulates=work.micro_batches > 1)
+
+    @cached_property
+    def losses(self) -> list[tuple[int, Work]]:
+        """Micro-batches of a few widths, by that width; the others of a step lie between."""
+        widths = self.work.widths
+        chosen = sorted({int(width) for width in np.quantile(widths, (0, 0.5, 1), method="nearest")})
+        batches = {width: Batch(self.work.rows, self.work.prompt, width) for width in chosen}
+        return [(width, self._loss(batch, accumulates=True).work) for width, batch in batches.items()]
+
+    def _loss(self, batch: Batch, *, accumulates: bool) -> LossCost:
+        if (batch, accumulates) not in self._losses:
+            self._losses[batch, accumulates] = loss_cost(
+                self.config,
+                self.run,
+                batch,
+                bf16=self.work.bf16,
+                checkpointing=self.work.checkpointing,
+                accumulates=accumulates,
+                gpu=self.gpu,
+            )
+        return self._losses[batch, accumulates]
+
+    @cached_property
+    def layers(self) -> list[LayerShape]:
+        """What each layer keeps of a token; on a GPU the pages hold keys in the type of the values."""
+        layers = cache_layers(self.config, self.run, bf16=self.work.bf16)
+        return [replace(layer, key_dtype=layer.value_dtype) for layer in layers] if self.gpu else layers
+
+    @property
+    def token_bytes(self) -> int:
+        """Bytes of one token in the cache."""
+        return sum(layer.bytes_per_token for layer in self.layers)
+
+    @cached_property
+    def decodes(self) -> list[Forward]:
+        """Decode steps of more and more rows, up to as many as a step can have."""
+        most = min(MAX_ROWS, self.work.rollouts)
+        sizes = sorted({size for size in BATCHES if size < most} | {most})
+        return [self._forward(size, size) for size in sizes]
+
+    @cached_property
+    def prefill(self) -> Forward:
+        """One chunk of prompts."""
+        return self._forward(min(CHUNK_TOKENS, max(1, self.work.prompts * self.work.prompt)), 1)
+
+    @cached_property
+    def parity(self) -> Forward:
+        """The plain forward of one long rollout that the engine is held against, with all of its logits."""
+        return self._forward(self.work.prompt + self.work.most, self.work.most)
+
+    @property
+    def forward_peak(self) -> int:
+        """The most that a forward while rollouts are sampled takes beside weights and cache."""
+        return max(forward.peak for forward in (self.prefill, self.parity, *self.decodes))
+
+    def of_decodes(self, value: Callable[[Work], float], rows: np.ndarray) -> np.ndarray:
+        """A value of the work of decode steps of `rows` rows, (steps,), from those that were traced."""
+        traced = [value(forward.work) for forward in self.decodes]
+        return np.interp(rows, [forward.tokens for forward in self.decodes], traced)
+
+    def of_losses(self, value: Callable[[Work], float]) -> float:
+        """A value of the work of all micro-batches of a step together, from those that were traced."""
+        traced = [value(work) for _, work in self.losses]
+        return float(np.interp(self.work.widths, [width for width, _ in self.losses], traced).sum())
+
+    def _forward(self, tokens: int, drawn: int) -> Forward:
+        return trace_forward(self.config, self.run, tokens, drawn, bf16=self.work.bf16, gpu=self.gpu)
+
+
+def _packable(model: nn.Module) -> list[torch.Tensor]:
+    """The weights that `train.rollout.packed` copies, each once."""
+    found = {id(m.weight): m.weight for m in model.modules() if type(m) is nn.Linear and m.weight.numel() >= 1 << 16}
+    return list(found.values())

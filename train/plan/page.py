@@ -1,0 +1,179 @@
+"""The plan in words and tables, as `scripts/plan.py` prints it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from train.plan.advice import ROOM, Advice, advise
+from train.plan.costs import Costs
+from train.plan.devices import GIB, Gpu
+from train.plan.plan import Device, Memory, Times, plan_cache, plan_memory, plan_times
+from train.plan.share import Share, shared_out
+
+HELD_TO = {
+    True: "For GPUs the figures rest on data sheets and on the shares of them that train/plan/devices.py assumes.",
+    False: "On CPUs scripts/bench_plan.py holds these figures against measurement.",
+}
+
+
+# Of the table of GPUs, and how wide each is; `of it talk` is the time of a step that goes into communication.
+COLUMNS = {
+    "GPUs": 4,
+    "model": 7,
+    "micro-batch": 13,
+    "accumulation": 14,
+    "rollouts": 10,
+    "memory": 11,
+    "fits": 6,
+    "a step": 10,
+    "of it talk": 12,
+    "run": 10,
+    "speed": 8,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A run shared out over some GPUs."""
+
+    share: Share
+    costs: Costs
+    memory: Memory
+    times: Times
+
+
+def page(config: Path, costs: Costs, device: Device, gpus: int) -> tuple[str, bool]:
+    """The whole plan of `costs`, which are those of each of `gpus` processes, and whether the run fits as it is."""
+    share = Share(gpus)
+    advice = advise(costs, device, share)
+    cache = plan_cache(costs, device, share)
+    memory = plan_memory(costs, device, cache, share=share)
+    fits = memory.peak <= ROOM * device.memory and cache.rows > 0
+    sections = [_head(config, costs, device, gpus), _memory_table(memory), _verdict(device, memory, fits)]
+    sections.append(_batch(costs, advice))
+    if fits or advice is not None:
+        chosen = Advice(costs.work.rows, {}, share, costs, cache) if fits or advice is None else advice
+        sections.append(_times(chosen, device, fits))
+        if isinstance(device, Gpu):
+            sections.append(_table_of_gpus(chosen, device, costs.work.rollouts * gpus, gpus))
+    return "\n\n".join([*sections, HELD_TO[device.is_gpu]]), fits
+
+
+def _head(config: Path, costs: Costs, device: Device, gpus: int) -> str:
+    work, sizes = costs.work, costs.sizes
+    trained = "all of them trained" if sizes.trained == sizes.total else f"{_count(sizes.trained)} of them trained"
+    on = f"{gpus} x {device.name}" if gpus > 1 else f"one {device.name}" if device.is_gpu else "this machine's CPU"
+    lines = [
+        f"{config} on {on}, {device.memory / GIB:,.0f} GiB" + (" each" if gpus > 1 else ""),
+        "",
+        f"model    {costs.run.model}: {_count(sizes.total)} weights, {trained}"
+        + (", in 4 bits" if costs.run.load_in_4bit else ""),
+        f"a step   {work.rollouts * gpus:,} rollouts of {work.prompts * gpus:,} prompts; {work.prompt:,} tokens of "
+        f"prompt, {work.mean:,.0f} of completion, {work.most:,} at most",
+    ]
+    return "\n".join([*lines, *(f"assumed  {each}" for each in work.assumed)])
+
+
+def _memory_table(memory: Memory) -> str:
+    """GiB of each part in each phase."""
+    parts = list(dict.fromkeys(part for phase in memory.phases.values() for part in phase))
+    lines = [f"{'memory, GiB':26}" + "".join(f"{phase:>10}" for phase in memory.phases)]
+    for part in parts:
+        sizes = [phase.get(part, 0.0) for phase in memory.phases.values()]
+        lines.append(f"  {part:24}" + "".join(f"{size / GIB:10.2f}" if size else f"{'-':>10}" for size in sizes))
+    totals = [sum(phase.values()) for phase in memory.phases.values()]
+    return "\n".join([*lines, f"  {'together':24}" + "".join(f"{total / GIB:10.2f}" for total in totals)])
+
+
+def _verdict(device: Device, memory: Memory, fits: bool) -> str:
+    said = f"{memory.peak / GIB:,.1f} of {device.memory / GIB:,.0f} GiB at the worst moment ({memory.worst})"
+    if fits:
+        return f"It fits: {said}."
+    if ROOM * device.memory < memory.peak <= device.memory:
+        return f"It may not fit: {said}, and a plan is out by some percent."
+    return f"It does not fit: {said}."
+
+
+def _batch(costs: Costs, advice: Advice | None) -> str:
+    if advice is None:
+        return "Nothing that a config can say makes it fit; take a smaller model, shorter completions or a larger GPU."
+    work = costs.work.with_rows(advice.rows)
+    settings = {key: str(value).lower() for key, value in advice.settings.items()}
+    settings |= {
+        "per_device_train_batch_size": str(work.rows),
+        "gradient_accumulation_steps": str(work.micro_batches),
+    }
+    said = ", ".join(f"{key}: {value}" for key, value in settings.items())
+    if advice.share.sharded:
+        said += ", launched with configs/accelerate/fsdp2.yaml"
+    now = " (as it is)" if work.rows == costs.work.rows and not advice.settings and not advice.share.sharded else ""
+    return f"The largest micro-batch that fits: {said}{now}."
+
+
+def _times(chosen: Advice, device: Device, fits: bool) -> str:
+    costs, cache = chosen.costs, chosen.cache
+    times = plan_times(costs, device, cache, chosen.share)
+    training = times.loss + times.update
+    lines = [
+        f"a step takes {duration(times.step)}" + ("" if fits else ", with these settings"),
+        f"  rollouts  {duration(times.rollouts):>9}  {times.rollout_rate:>9,.0f} tokens/s sampled, "
+        f"{times.step_rows:,.0f} rollouts at a time, {times.rollout_flops / times.rollouts / 1e12:,.2f} TFLOP/s; "
+        f"bound by {times.bound}",
+        f"  training  {duration(training):>9}  {times.loss_rate:>9,.0f} tokens/s, prompts among them, "
+        f"{times.loss_flops / training / 1e12:,.2f} TFLOP/s",
+    ]
+    if times.communication:
+        lines.append(f"  between GPUs {duration(times.communication):>6}")
+    whole = f"{costs.work.steps:,} steps take {duration(costs.work.steps * times.step)}"
+    return "\n".join([*lines, f"{whole}, evaluations, checkpoints and a cold start aside."])
+
+
+def table_of_gpus(chosen: Advice, gpu: Gpu, rollouts: int, counts: Sequence[int]) -> list[Row]:
+    """The step of `rollouts` shared out over each number of GPUs, with the model whole on each, and in parts."""
+    rows = []
+    for processes in counts:
+        for sharded in (False, True)[: 1 if processes == 1 or chosen.costs.run.load_in_4bit else 2]:
+            share = Share(processes, sharded=sharded)
+            costs = chosen.costs.altered(shared_out(chosen.costs.work, rollouts, processes))
+            cache = plan_cache(costs, gpu, share)
+            memory = plan_memory(costs, gpu, cache, share=share)
+            rows.append(Row(share, costs, memory, plan_times(costs, gpu, cache, share)))
+    return rows
+
+
+def _table_of_gpus(chosen: Advice, gpu: Gpu, rollouts: int, gpus: int) -> str:
+    rows = table_of_gpus(chosen, gpu, rollouts, sorted({1, gpus, 8, 64}))
+    lines = ["The same step on more GPUs, on paper:", "".join(f"{name:>{width}}" for name, width in COLUMNS.items())]
+    for row in rows:
+        work, step = row.costs.work, row.times.step
+        # A batch that had to grow counts for as much more.
+        speed = rows[0].times.step / step * (work.rollouts * row.share.processes) / rows[0].costs.work.rollouts
+        cells = (
+            str(row.share.processes),
+            row.share.name,
+            str(work.rows),
+            str(work.micro_batches),
+            f"{work.rollouts * row.share.processes:,}",
+            f"{row.memory.peak / GIB:.1f} GiB",
+            "yes" if row.memory.peak <= ROOM * gpu.memory else "no",
+            duration(step),
+            duration(row.times.communication),
+            duration(step * work.steps),
+            f"{speed:.1f}x",
+        )
+        lines.append("".join(f"{cell:>{width}}" for cell, width in zip(cells, COLUMNS.values(), strict=True)))
+    return "\n".join(lines)
+
+
+def duration(seconds: float) -> str:
+    """Seconds in the unit that suits them."""
+    if seconds < 0.1:
+        return f"{1000 * seconds:.1f} ms"
+    for size, unit in ((86_400, "days"), (3600, "h"), (60, "min")):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.1f} {unit}"
+    return f"{seconds:.1f} s"
+
+
+def _count(weights: int) -> str:
+    return f"{weights / 1e9:,.2f} billion" if weights >= 1e9 else f"{weights / 1e6:,.2f} million"

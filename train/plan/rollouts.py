@@ -1,0 +1,135 @@
+"""The rollouts of one step: how many run at once, what a decode step costs, and how the batch thins out at the end."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from transformers import PreTrainedConfig
+
+from train.config import RunConfig
+from train.plan.modules import TRACED_LAYERS, autocast, build, faked, layers_of
+from train.plan.trace import Trace, Work
+from train.plan.workload import Workload
+from train.rollout.interface import Sampling
+from train.rollout.module_state import borrowed
+from train.rollout.pool import LayerShape
+from train.rollout.sampler import draw_tokens, workspace
+from train.rollout.support import probe
+
+MAX_ROWS = 256  # the engine's own limit
+CHUNK_TOKENS = 512
+# Calls of torch in one layer's attention over the cache, which the trace leaves out: of the dense path on a CPU,
+# counted with a profiler, and as much for scheduling as for a layer; on a GPU it is one kernel and two that write.
+DENSE_CALLS, PAGED_CALLS = 30, 3
+
+
+@dataclass(frozen=True, slots=True)
+class Forward:
+    """One forward of the engine over `tokens` tokens, `drawn` of which are given a next token. Bytes beside weights."""
+
+    tokens: int
+    work: Work
+    peak: int
+
+
+def cache_layers(config: PreTrainedConfig, run: RunConfig, *, bf16: bool) -> list[LayerShape]:
+    """What each layer keeps for a token, asked of the model itself as the engine does."""
+    model = build(config, run, TRACED_LAYERS)
+    with faked(model), autocast(bf16):
+        found = probe(model)
+    depth = config.get_text_config().num_hidden_layers
+    return [found[min(number, len(found) - 1)] for number in range(depth)]
+
+
+def trace_forward(
+    config: PreTrainedConfig, run: RunConfig, tokens: int, drawn: int, *, bf16: bool, gpu: bool
+) -> Forward:
+    """Trace a forward of the engine over `tokens` tokens, and the draw of `drawn` next ones; the cache is not in it."""
+    model = build(config, run, TRACED_LAYERS)
+    trace = Trace()
+    with faked(model):
+        trace.hold(model.parameters())
+        handles = [
+            layer.register_forward_pre_hook(lambda *_, number=number: trace.begin(f"f{number}"))
+            for number, layer in enumerate(layers_of(model))
+        ]
+        handles.append(layers_of(model)[-1].register_forward_hook(lambda *_: trace.begin("head")))
+        with borrowed(model), trace, autocast(bf16):
+            _forward(model, tokens, drawn, PAGED_CALLS if gpu else DENSE_CALLS)
+    depth = config.get_text_config().num_hidden_layers
+    more, middle = max(0, depth - TRACED_LAYERS), min(1, depth - 1)
+    work = Work()
+    for name, section in trace.sections.items():
+        work = work.plus(section.work, 1 + more * (name == f"f{middle}"))
+    held = trace.sections["start"].start
+    return Forward(tokens, work, max(section.peak for section in trace.sections.values()) - held)
+
+
+def _forward(model: Any, tokens: int, drawn: int, calls: int) -> None:
+    output = model(
+        input_ids=torch.zeros(1, tokens, dtype=torch.int64),
+        position_ids=torch.zeros(1, tokens, dtype=torch.int64),
+        use_cache=False,
+        logits_to_keep=torch.zeros(drawn, dtype=torch.int64),
+        rollout_pass=_NoCache(calls),
+    )
+    if drawn:
+        logits = output.logits[0]
+        sampling = Sampling(max_new_tokens=1, stop_ids=(0,))
+        draw_tokens(logits, sampling, torch.zeros(drawn, dtype=torch.float64), workspace(logits))
+
+
+class _NoCache:
+    """Stands in for attention: as many calls as it makes, its output, and none of its work."""
+
+    def __init__(self, calls: int) -> None:
+        self.calls = calls
+
+    def attend(
+        self,
+        layer: int,
+        query: torch.Tensor,
+        key: torch.Tensor,
+        value: torch.Tensor,
+        scaling: float,
+        options: dict[str, Any],
+    ) -> torch.Tensor:
+        """See `train.rollout.attention.Attends`."""
+        small = torch.zeros(1)
+        for _ in range(self.calls - 1):
+            small = small + 1
+        return query.new_zeros(1, query.shape[2], query.shape[1], value.shape[3])
+
+
+@dataclass(frozen=True, slots=True)
+class Schedule:
+    """How a call runs: for each decode step the rows in it and the tokens that they have in the cache, together."""
+
+    rows: np.ndarray  # (steps,)
+    cached: np.ndarray  # (steps,)
+
+    @property
+    def peak_cached(self) -> int:
+        """The most tokens in the cache at once, each prompt counted once."""
+        return int(self.cached.max(initial=0))
+
+
+def schedule(work: Workload, most_rows: int) -> Schedule:
+    """Start rollouts in order, `most_rows` at a time, each new one as another ends."""
+    completions = work.completions
+    free = np.zeros(min(most_rows, len(completions)), np.int64)  # when each place is free
+    starts = np.zeros(len(completions), np.int64)
+    for number, length in enumerate(completions):
+        place = int(free.argmin())
+        starts[number] = free[place]
+        free[place] += length
+    steps = int(free.max())
+    rows, grown = np.zeros(steps + 1, np.int64), np.zeros(steps + 1, np.int64)
+    ends = starts + completions
+    np.add.at(rows, starts, 1)
+    np.add.at(rows, ends, -1)
+    np.add.at(grown, ends, -completions)
+    rows = rows.cumsum()[:-1]
+    own = (rows + grown[:-1]).cumsum()  # each running row has one token more than the step before
+    return Schedule(rows, own + np.ceil(rows / work.samples).astype(np.int64) * work.prompt)
