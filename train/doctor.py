@@ -23,6 +23,7 @@ from train.launch import find_launch
 from train.quantised import check_quantised
 from train.run import check_lengths, start_model, train
 from train.run_folder import check_disk, checkpoint_bytes, make_folder
+from train.untrusted import read_metrics
 
 # The smallest run that goes through every part: a model from nothing, one step of reinforcement.
 SELF_TEST = {
@@ -147,7 +148,7 @@ def self_test() -> Finding:
         make_folder(run, training)
         with contextlib.redirect_stderr(io.StringIO()):
             train(run, training)
-        rows = [json.loads(line) for line in (run.folder / "metrics.jsonl").read_text().splitlines()]
+        rows = read_metrics(run.folder / "metrics.jsonl")
     gap = next(row["logprob_gap/max"] for row in rows if "logprob_gap/max" in row)
     return Finding("self-test", f"one step trained; the engine is within {gap:.1g} of the trainer")
 
