@@ -54,12 +54,21 @@ def prepare(run: RunConfig, training: GRPOConfig) -> BaseFileLock:
 
     Returns the lock that keeps other processes off the folder.
     """
-    check_trackers(training)
-    check_vllm(run, training)
-    check_quantised(run, training)
     refuse_existing(run)
     if run.resume:
         refuse_changes(run, training)
+    check_parts(run, training)
+    contamination = check_contamination(run, training.seed) if not run.resume else None
+    held = lock(run.folder)
+    make_folder(run, training, contamination)
+    return held
+
+
+def check_parts(run: RunConfig, training: GRPOConfig) -> PreTrainedModel:
+    """Check all that a run needs but its folder, and give its model. Raises ValueError with one clear line."""
+    check_trackers(training)
+    check_vllm(run, training)
+    check_quantised(run, training)
     draw_problems(run.parts, "validation", run.validation_problems, run.split_seed)
     with unpartitioned():
         model, tokenizer = start_model(run, training.seed)
@@ -71,10 +80,7 @@ def prepare(run: RunConfig, training: GRPOConfig) -> BaseFileLock:
         RolloutEngine(model)  # refuses, by name, a model that it cannot run
     lora_share = 0.1 if run.lora_rank else 1.0  # adapters are a small part of the weights; this is on the safe side
     check_disk(Path(run.runs_dir), int(checkpoint_bytes(model, find_launch().kind) * lora_share))
-    contamination = check_contamination(run, training.seed) if not run.resume else None
-    held = lock(run.folder)
-    make_folder(run, training, contamination)
-    return held
+    return model
 
 
 def check_contamination(run: RunConfig, seed: int) -> dict[str, Any] | None:
