@@ -366,7 +366,7 @@ def other_results(run: Path) -> None:
     [
         (remove_config, "is no run folder"),
         (remove_metrics, "has no metrics.jsonl"),
-        (break_metrics, "line 1, cannot be read"),
+        (break_metrics, "line 1, is not as `train` writes it"),
         (break_parquet, "cannot be read as parquet"),
         (other_parquet, "cannot be read as parquet"),
         (break_results, "is not valid JSON"),
