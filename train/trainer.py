@@ -18,6 +18,7 @@ from trl.models import unwrap_model_for_generation
 from trl.trainer.utils import split_tensor_dict
 
 from train.dynamic_sampling import DynamicSampling, Group
+from train.loss_logprobs import at_once, loss_logprobs
 from train.microbatch import HUSHABLE_LOSSES, hush_silent_rows, sort_rows, trim_padding
 from train.nonfinite import NonFiniteGuard
 from train.quantised import keep_adapters_precise
@@ -29,7 +30,7 @@ from train.rollout.interface import Rollout, Sampling
 from train.rollout.lengths import LengthMemory
 from train.sharding import WholeCopy, reshard
 
-PARITY_ROLLOUTS = 4  # compared with the trainer's own forward at every generation; a forward of so few is next to free
+PARITY_ROLLOUTS = 4  # compared with the loss's own forward at every generation; a forward of so few is next to free
 
 
 class ReasoningTrainer(ResumableTrainer, GRPOTrainer):
@@ -152,11 +153,22 @@ class ReasoningTrainer(ResumableTrainer, GRPOTrainer):
         return rollouts
 
     def _check_parity(self, model: torch.nn.Module, prompts: list[list[int]], rollouts: list[Rollout]) -> None:
-        """Hold the engine's log-probabilities against a plain forward, and log the gap. Raises ParityError."""
-        pad_id = self.processing_class.pad_token_id
-        report = parity.check(
-            model, prompts, rollouts, temperature=self.temperature, pad_id=pad_id, most=PARITY_ROLLOUTS
-        )
+        """Hold the engine's log-probabilities against the loss's own, and log the gap. Raises ParityError."""
+        logprobs_of = loss_logprobs(self)
+        if self.whole_copy is not None:
+            logprobs_of = at_once(logprobs_of)
+        cuda = [self.args.device] if self.args.device.type == "cuda" else []
+        with torch.random.fork_rng(devices=cuda):  # dropout, if any, must not draw from the run's own stream
+            report = parity.check(
+                model,
+                prompts,
+                rollouts,
+                temperature=self.temperature,
+                logprobs_of=logprobs_of,
+                bos_id=self.processing_class.bos_token_id,
+                pad_id=self.processing_class.pad_token_id,
+                most=PARITY_ROLLOUTS,
+            )
         metrics = self._metrics["train" if self.model.training else "eval"]
         metrics["logprob_gap/max"].append(report.largest)
         metrics["logprob_gap/mean"].append(report.mean)
