@@ -43,7 +43,8 @@ def forward_logprobs(
         elif positions == "restart":
             place = torch.cat([place[: len(head)], place[: len(completion)]])
         lowered = bfloat16 or torch.is_autocast_enabled(device.type)
-        autocast = torch.autocast(device.type, torch.bfloat16, enabled=lowered)
+        dtype = torch.bfloat16 if bfloat16 else torch.get_autocast_dtype(device.type)  # fp16 is compared with fp16
+        autocast = torch.autocast(device.type, dtype, enabled=lowered)
         with evaluation_mode(model), autocast:
             # Without a mask, transformers would take positions that start anew for those of packed sequences.
             inputs = {"input_ids": ids, "attention_mask": torch.ones_like(ids), "position_ids": place.unsqueeze(0)}

@@ -91,6 +91,16 @@ def test_rollouts_in_bfloat16_are_named(llama: PreTrainedModel) -> None:
         check(llama, prompts, rollouts, bos_id=BOS, pad_id=PAD)
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_under_autocast_the_plain_forward_computes_in_its_type(llama: PreTrainedModel, dtype: torch.dtype) -> None:
+    seen: list[torch.dtype] = []
+    llama.lm_head.register_forward_hook(lambda module, inputs, output: seen.append(output.dtype))
+    with torch.autocast("cpu", dtype):
+        forward_logprobs(llama)([[BOS, 5, 9]], [[7, STOP]])
+    forward_logprobs(llama)([[BOS, 5, 9]], [[7, STOP]])
+    assert seen == [dtype, torch.float32]
+
+
 def test_rollouts_without_the_adapter_are_named(llama: PreTrainedModel) -> None:
     prompts, rollouts = rolled_out(llama)
     adapted = get_peft_model(llama, LoraConfig(r=4, target_modules=["q_proj", "down_proj"]))
