@@ -7,22 +7,17 @@ from typing import Any
 
 from train.plan.costs import Costs
 from train.plan.devices import GIB
-from train.plan.plan import Cache, Device, plan_cache, plan_memory
+from train.plan.plan import ROOM, Cache, Device, plan_cache, plan_memory
 from train.plan.share import ALONE, Share
-
-# A plan is out by some percent: beyond this share of a device's memory a run is not told that it fits.
-ROOM = 0.9
 
 
 @dataclass(frozen=True, slots=True)
 class Advice:
-    """Micro-batches of `rows`, the largest that fit with the `settings`, and what the run costs with these."""
+    """The largest micro-batches that fit with the `settings`, and what the run costs with both."""
 
-    rows: int
     settings: dict[str, Any]
     share: Share
     costs: Costs
-    cache: Cache
 
 
 def advise(costs: Costs, device: Device, share: Share = ALONE) -> Advice | None:
@@ -32,7 +27,7 @@ def advise(costs: Costs, device: Device, share: Share = ALONE) -> Advice | None:
         cache = plan_cache(changed, device, wanted)
         rows = largest_rows(changed, device, cache, wanted) if cache.rows else 0
         if rows:
-            return Advice(rows, settings, wanted, changed.altered(changed.work.with_rows(rows)), cache)
+            return Advice(settings, wanted, changed.altered(changed.work.with_rows(rows)))
     return None
 
 
@@ -56,9 +51,10 @@ def _changes(costs: Costs, device: Device, share: Share) -> Iterator[tuple[dict[
     if not work.checkpointing:
         settings["gradient_checkpointing"] = True
         yield dict(settings), share
-    if device.is_gpu and run.cache_gib is None:
-        for part in (8, 16):
-            settings["cache_gib"] = max(1, int(device.memory / GIB / part))
+    for part in (8, 16, 32) if device.is_gpu else ():
+        cache_gib = max(1, int(device.memory / GIB / part))
+        if run.cache_gib is None or cache_gib < run.cache_gib:
+            settings["cache_gib"] = cache_gib
             yield dict(settings), share
     if share.processes > 1 and not share.sharded and not run.load_in_4bit:
         yield dict(settings), Share(share.processes, sharded=True)

@@ -79,7 +79,10 @@ def loss_cost(
         layer = layers_of(model)[0]
     own = sum(weight.numel() * weight.element_size() for weight in layer.parameters())
     grads = sum(weight.numel() * weight.element_size() for weight in layer.parameters() if weight.requires_grad)
-    return _deepen(trace, config.get_text_config().num_hidden_layers, own + grads * accumulates)
+    # autocast keeps what it has rounded until the forward ends; only without checkpoints does the backward need it too.
+    rounded = [weight.numel() * 2 for weight in layer.parameters() if weight.requires_grad and weight.dim() == 2]
+    released = sum(rounded) if bf16 and checkpointing and run.dtype == torch.float32 else 0
+    return _deepen(trace, config.get_text_config().num_hidden_layers, own + grads * accumulates, released)
 
 
 def _step(model: Any, batch: Batch, trace: Trace, bf16: bool, gpu: bool) -> None:
@@ -99,6 +102,7 @@ def _step(model: Any, batch: Batch, trace: Trace, bf16: bool, gpu: bool) -> None
             logprobs, *_ = ChunkedLogProbFunction.apply(
                 states, head.weight, head.bias, targets, 1.0, tile, None, 1.0, outputs
             )
+        trace.begin("back")
         logprobs.sum().backward()
 
 
@@ -156,11 +160,12 @@ def _sections(model: nn.Module, trace: Trace) -> Iterator[None]:
             handle.remove()
 
 
-def _deepen(trace: Trace, depth: int, layer_bytes: int) -> LossCost:
+def _deepen(trace: Trace, depth: int, layer_bytes: int, released: int) -> LossCost:
     """The cost with `depth` layers, from a trace of few: what its middle layer adds, added as often as it takes.
 
     Memory grows layer by layer in the forward and shrinks in the backward, so its worst moment is at an end of either,
-    or in the head between them. `layer_bytes` are the weights and gradients that one layer holds throughout.
+    or in the head between them. `layer_bytes` are the weights and gradients that one layer holds throughout, `released`
+    what it held in the forward alone.
     """
     sections = trace.sections
     traced = min(depth, TRACED_LAYERS)
@@ -177,7 +182,8 @@ def _deepen(trace: Trace, depth: int, layer_bytes: int) -> LossCost:
     start = sections["f0"].start + more * layer_bytes
     top = start + depth * growth
     head = sections["head"]
-    turn = top + sections[f"b{last}"].start - head.start  # where the backward of the layers begins
+    back = top + sections["back"].start - head.start - more * released  # where the backward of the head begins
+    turn = top + sections[f"b{last}"].start - head.start - more * released  # and that of the layers
     shrink = sections["b0"].start - sections["b1"].start
 
     def within(section: Section) -> int:
@@ -186,6 +192,7 @@ def _deepen(trace: Trace, depth: int, layer_bytes: int) -> LossCost:
     moments = [
         top - growth + within(sections["f1"]),
         top + within(head),
+        back + within(sections["back"]),
         turn + within(sections["b1"]),
         turn + (depth - 2) * shrink + within(sections["b1"]),
         turn + (depth - 1) * shrink + within(sections["b0"]),

@@ -1,14 +1,14 @@
 """The plan in words and tables, as `scripts/plan.py` prints it."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
-from train.plan.advice import ROOM, Advice, advise
+from train.plan.advice import Advice, advise
 from train.plan.costs import Costs
 from train.plan.devices import GIB, Gpu
-from train.plan.plan import Device, Memory, Times, plan_cache, plan_memory, plan_times
-from train.plan.share import Share, shared_out
+from train.plan.outlook import Outlook, look_at, look_further
+from train.plan.plan import ROOM, Device, Memory
+from train.plan.share import Share
 
 HELD_TO = {
     True: "For GPUs the figures rest on data sheets and on the shares of them that train/plan/devices.py assumes.",
@@ -32,31 +32,33 @@ COLUMNS = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
-    """A run shared out over some GPUs."""
-
-    share: Share
-    costs: Costs
-    memory: Memory
-    times: Times
-
-
 def page(config: Path, costs: Costs, device: Device, gpus: int) -> tuple[str, bool]:
     """The whole plan of `costs`, which are those of each of `gpus` processes, and whether the run fits as it is."""
-    share = Share(gpus)
-    advice = advise(costs, device, share)
-    cache = plan_cache(costs, device, share)
-    memory = plan_memory(costs, device, cache, share=share)
-    fits = memory.peak <= ROOM * device.memory and cache.rows > 0
-    sections = [_head(config, costs, device, gpus), _memory_table(memory), _verdict(device, memory, fits)]
+    now = look_at(costs, device, Share(gpus))
+    advice = advise(costs, device, now.share)
+    sections = [_head(config, costs, device, gpus), _memory_table(now.memory), _verdict(device, now)]
     sections.append(_batch(costs, advice))
-    if fits or advice is not None:
-        chosen = Advice(costs.work.rows, {}, share, costs, cache) if fits or advice is None else advice
-        sections.append(_times(chosen, device, fits))
+    best = now if now.fits else look_at(advice.costs, device, advice.share) if advice else None
+    if best is not None:
+        sections.append(_times(best, now.fits))
+        others = []
         if isinstance(device, Gpu):
-            sections.append(_table_of_gpus(chosen, device, costs.work.rollouts * gpus, gpus))
-    return "\n\n".join([*sections, HELD_TO[device.is_gpu]]), fits
+            others = look_further(best.costs, device, now.rollouts, sorted({1, gpus, 8, 64}))
+            sections.append(_table_of_gpus(others, device))
+        sections.append(f"In short: {in_short(best, others, device)}")
+    return "\n\n".join([*sections, HELD_TO[device.is_gpu]]), now.fits
+
+
+def in_short(best: Outlook, others: Sequence[Outlook], device: Device) -> str:
+    """The figures of a plan in one line, as the recipes carry them."""
+    said = f"{best.memory.peak / GIB:.1f} of {device.memory / GIB:.0f} GiB, {duration(best.times.step)} a step, "
+    said += f"{best.costs.work.steps} steps in {duration(best.seconds)}"
+    for processes in sorted({other.share.processes for other in others} - {best.share.processes}):
+        fitting = [other for other in others if other.share.processes == processes and other.fits]
+        if fitting:
+            first = fitting[0]
+            said += f"; {processes} GPUs ({first.share.name}): {duration(first.times.step)} a step"
+    return said + "."
 
 
 def _head(config: Path, costs: Costs, device: Device, gpus: int) -> str:
@@ -85,11 +87,12 @@ def _memory_table(memory: Memory) -> str:
     return "\n".join([*lines, f"  {'together':24}" + "".join(f"{total / GIB:10.2f}" for total in totals)])
 
 
-def _verdict(device: Device, memory: Memory, fits: bool) -> str:
-    said = f"{memory.peak / GIB:,.1f} of {device.memory / GIB:,.0f} GiB at the worst moment ({memory.worst})"
-    if fits:
+def _verdict(device: Device, now: Outlook) -> str:
+    peak = now.memory.peak
+    said = f"{peak / GIB:,.1f} of {device.memory / GIB:,.0f} GiB at the worst moment ({now.memory.worst})"
+    if now.fits:
         return f"It fits: {said}."
-    if ROOM * device.memory < memory.peak <= device.memory:
+    if ROOM * device.memory < peak <= device.memory:
         return f"It may not fit: {said}, and a plan is out by some percent."
     return f"It does not fit: {said}."
 
@@ -97,7 +100,7 @@ def _verdict(device: Device, memory: Memory, fits: bool) -> str:
 def _batch(costs: Costs, advice: Advice | None) -> str:
     if advice is None:
         return "Nothing that a config can say makes it fit; take a smaller model, shorter completions or a larger GPU."
-    work = costs.work.with_rows(advice.rows)
+    work = advice.costs.work
     settings = {key: str(value).lower() for key, value in advice.settings.items()}
     settings |= {
         "per_device_train_batch_size": str(work.rows),
@@ -110,12 +113,11 @@ def _batch(costs: Costs, advice: Advice | None) -> str:
     return f"The largest micro-batch that fits: {said}{now}."
 
 
-def _times(chosen: Advice, device: Device, fits: bool) -> str:
-    costs, cache = chosen.costs, chosen.cache
-    times = plan_times(costs, device, cache, chosen.share)
+def _times(best: Outlook, as_it_is: bool) -> str:
+    times = best.times
     training = times.loss + times.update
     lines = [
-        f"a step takes {duration(times.step)}" + ("" if fits else ", with these settings"),
+        f"a step takes {duration(times.step)}" + ("" if as_it_is else ", with these settings"),
         f"  rollouts  {duration(times.rollouts):>9}  {times.rollout_rate:>9,.0f} tokens/s sampled, "
         f"{times.step_rows:,.0f} rollouts at a time, {times.rollout_flops / times.rollouts / 1e12:,.2f} TFLOP/s; "
         f"bound by {times.bound}",
@@ -124,41 +126,27 @@ def _times(chosen: Advice, device: Device, fits: bool) -> str:
     ]
     if times.communication:
         lines.append(f"  between GPUs {duration(times.communication):>6}")
-    whole = f"{costs.work.steps:,} steps take {duration(costs.work.steps * times.step)}"
+    whole = f"{best.costs.work.steps:,} steps take {duration(best.seconds)}"
     return "\n".join([*lines, f"{whole}, evaluations, checkpoints and a cold start aside."])
 
 
-def table_of_gpus(chosen: Advice, gpu: Gpu, rollouts: int, counts: Sequence[int]) -> list[Row]:
-    """The step of `rollouts` shared out over each number of GPUs, with the model whole on each, and in parts."""
-    rows = []
-    for processes in counts:
-        for sharded in (False, True)[: 1 if processes == 1 or chosen.costs.run.load_in_4bit else 2]:
-            share = Share(processes, sharded=sharded)
-            costs = chosen.costs.altered(shared_out(chosen.costs.work, rollouts, processes))
-            cache = plan_cache(costs, gpu, share)
-            memory = plan_memory(costs, gpu, cache, share=share)
-            rows.append(Row(share, costs, memory, plan_times(costs, gpu, cache, share)))
-    return rows
-
-
-def _table_of_gpus(chosen: Advice, gpu: Gpu, rollouts: int, gpus: int) -> str:
-    rows = table_of_gpus(chosen, gpu, rollouts, sorted({1, gpus, 8, 64}))
+def _table_of_gpus(rows: Sequence[Outlook], gpu: Gpu) -> str:
     lines = ["The same step on more GPUs, on paper:", "".join(f"{name:>{width}}" for name, width in COLUMNS.items())]
     for row in rows:
         work, step = row.costs.work, row.times.step
-        # A batch that had to grow counts for as much more.
-        speed = rows[0].times.step / step * (work.rollouts * row.share.processes) / rows[0].costs.work.rollouts
+        # A batch that had to grow, since each process needs a group, counts for as much more.
+        speed = rows[0].times.step / step * row.rollouts / rows[0].rollouts
         cells = (
             str(row.share.processes),
             row.share.name,
             str(work.rows),
             str(work.micro_batches),
-            f"{work.rollouts * row.share.processes:,}",
+            f"{row.rollouts:,}",
             f"{row.memory.peak / GIB:.1f} GiB",
-            "yes" if row.memory.peak <= ROOM * gpu.memory else "no",
+            "yes" if row.fits else "no",
             duration(step),
             duration(row.times.communication),
-            duration(step * work.steps),
+            duration(row.seconds),
             f"{speed:.1f}x",
         )
         lines.append("".join(f"{cell:>{width}}" for cell, width in zip(cells, COLUMNS.values(), strict=True)))

@@ -21,6 +21,8 @@ INTERPRETER = 0.61 * GIB
 # SmolLM2-135M after a step or two, when the heap is full of holes. LoRA makes more and smaller tensors.
 HEAP_SHARE, HEAP_SHARE_LORA = 0.2, 0.7
 HEAP_KEPT = 0.5 * GIB  # of what it frees, for the next that asks (train.rollout.memory)
+# A plan is out by some percent: beyond this share of a device's memory a run is not told that it fits.
+ROOM = 0.9
 SHARE_OF_FREE = 0.5  # of the memory that is free at the first rollouts, which the engine's cache may take
 
 

@@ -26,6 +26,8 @@ SIZES = [2**exponent for exponent in (14, 17, 20, 23, 25, 27)]  # bytes of the t
 _RUNS, _LEAST = 3, 0.005  # runs of everything that is timed, and the seconds that they take at least
 _LARGEST = 4e9  # additions and multiplications of a product that is timed
 _CACHE_BYTES, _MOST_COPIES = 192 << 20, 48  # of weights that a product is timed with, one after another
+_LEAST_PRODUCTS = 8  # that are timed however long it takes
+_FRESH_BYTES = 32 << 20  # of a tensor whose memory the system hands out anew each time (train.rollout.memory)
 _SMALLEST_PACKED = 1 << 16  # elements of a weight, as in train.rollout.packed
 
 
@@ -90,14 +92,31 @@ def probe(works: Iterable[tuple[Work, bool]], seconds: float = SECONDS) -> Proce
     small = torch.zeros(8)
     found.call = _timed(lambda: [small + 1 for _ in range(2000)]) / 2000
     for size in SIZES:
-        a, b = torch.ones(size // 4), torch.ones(size // 4)
-        found.plain.append(3 * size / _timed(lambda a=a, b=b: a + b))  # type: ignore[misc]
-        found.series.append(2 * size / _timed(lambda a=a: torch.exp(a)))  # type: ignore[misc]
+        found.plain.append(3 * size / _moving_seconds(size, torch.mul, 2))
+        found.series.append(2 * size / _moving_seconds(size, torch.sigmoid, 1))
     for product, packed in wanted:
-        if time.monotonic() > deadline and found.products:
+        if time.monotonic() > deadline and len(found.products) >= _LEAST_PRODUCTS:
             break
         found.products[product, packed] = _product_seconds(product, packed)
     return found
+
+
+def _moving_seconds(size: int, operation: Callable[..., object], factors: int) -> float:
+    """Seconds of an operation on tensors of `size` bytes: on what was made last and on one of long ago, into another.
+
+    The operation must keep its values from running away: what is infinite or denormal takes longer.
+    """
+    if size >= _FRESH_BYTES:
+        given = [torch.ones(size // 4) for _ in range(factors)]
+        return _timed(lambda: operation(*given))
+    tensors = [torch.ones(size // 4) for _ in range(min(_MOST_COPIES, _CACHE_BYTES // size))]
+    half = len(tensors) // 2
+
+    def move() -> None:
+        for place, made in enumerate(tensors):
+            operation(*(tensors[place - 1], tensors[place - half])[:factors], out=made)
+
+    return _timed(move) / len(tensors)
 
 
 def _shapes(works: Iterable[tuple[Work, bool]]) -> list[tuple[Product, bool]]:
@@ -123,7 +142,8 @@ def _shorter(product: Product) -> Product:
 def _product_seconds(product: Product, packed: bool) -> float:
     """Seconds of one product with a weight that is not in a cache, since between two uses of it come all the others."""
     m, k, n, dtype = product
-    copies = max(1, min(_MOST_COPIES, _CACHE_BYTES // (k * n * dtype.itemsize)))
+    copies = min(_MOST_COPIES, _CACHE_BYTES // (k * n * dtype.itemsize), int(_LARGEST / (2 * m * k * n)))
+    copies = max(1, copies)
     left, weights = torch.ones(m, k, dtype=dtype), [torch.ones(n, k, dtype=dtype) for _ in range(copies)]
     if packed:
         weights = [torch.ops.mkldnn._reorder_linear_weight(weight, 64) for weight in weights]

@@ -50,6 +50,7 @@ def trace_forward(
     trace = Trace()
     with faked(model):
         trace.hold(model.parameters())
+        held = trace.alive
         handles = [
             layer.register_forward_pre_hook(lambda *_, number=number: trace.begin(f"f{number}"))
             for number, layer in enumerate(layers_of(model))
@@ -62,7 +63,6 @@ def trace_forward(
     work = Work()
     for name, section in trace.sections.items():
         work = work.plus(section.work, 1 + more * (name == f"f{middle}"))
-    held = trace.sections["start"].start
     return Forward(tokens, work, max(section.peak for section in trace.sections.values()) - held)
 
 
