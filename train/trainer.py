@@ -192,9 +192,9 @@ class ReasoningTrainer(ResumableTrainer, GRPOTrainer):
         if self.dynamic_sampling is not None and self.model.training:
             inputs = self._fill_batch(self.dynamic_sampling, len(inputs))
         batch = super()._generate_and_score_completions(inputs)
-        whole = self.top_p == 1 and not self.top_k and not self.min_p
-        if whole and not self.use_vllm and "sampling_per_token_logps" in batch:
-            # The engine's own log-probabilities are the behaviour policy's; TRL would spend a forward on them.
+        if not self.use_vllm and "sampling_per_token_logps" in batch:
+            # What the loss compares with: whatever top_p, top_k or min_p kept from being drawn, the engine's
+            # log-probabilities are under the whole distribution, as those of TRL's own forward would be.
             batch["old_per_token_logps"] = batch["sampling_per_token_logps"]
         return batch
 
