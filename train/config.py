@@ -134,6 +134,13 @@ class RunConfig:
         default=None,
         metadata={"help": "Limit of the engine's memory in GiB, above all its cache; half of what is free by default."},
     )
+    thinking_budget: int | None = field(
+        default=None,
+        metadata={
+            "help": "Most thinking tokens of a rollout, in training and validation: at that many the engine writes "
+            "`</think>` itself, and the loss leaves that token out. None by default."
+        },
+    )
     keep_last: int = field(
         default=0, metadata={"help": "Keep this many of the newest checkpoints, and delete older ones; 0 keeps all."}
     )

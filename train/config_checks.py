@@ -43,6 +43,11 @@ def check_run(run: "RunConfig") -> None:
         raise ValueError(f"backend is {run.backend!r}; expected one of: {', '.join(BACKENDS)}.")
     if run.contamination not in ("report", "refuse", "off"):
         raise ValueError(f"contamination is {run.contamination!r}; expected report, refuse or off.")
+    if run.thinking_budget is not None and run.backend != "engine":
+        raise ValueError(
+            f"thinking_budget is {run.thinking_budget}, but backend is {run.backend}, which cannot hold thinking to "
+            "one; use backend: engine."
+        )
     check_model(run)
     check_ranges(run)
     check_tasks(run)
@@ -87,6 +92,8 @@ def check_ranges(run: "RunConfig") -> None:
     ):
         if getattr(run, name) <= 0:
             raise ValueError(f"{name} is {getattr(run, name)}; expected more than 0.")
+    if run.thinking_budget is not None and run.thinking_budget < 1:
+        raise ValueError(f"thinking_budget is {run.thinking_budget}; expected 1 or more tokens, or leave it out.")
     if run.screening_samples < 0 or run.screening_samples == 1:
         raise ValueError(
             f"screening_samples is {run.screening_samples}; expected 0 (whole groups) or at least the 2 that can "
@@ -141,6 +148,11 @@ def check_options(run: "RunConfig", training: GRPOConfig) -> None:
         raise ValueError(
             f"keep_best is {run.keep_best}, but eval_steps, {training.eval_steps}, does not divide save_steps, "
             f"{training.save_steps}: most checkpoints would never be validated."
+        )
+    if run.thinking_budget is not None and run.thinking_budget + 3 > training.max_completion_length:
+        raise ValueError(
+            f"thinking_budget is {run.thinking_budget} and max_completion_length {training.max_completion_length}, "
+            "which leaves no room for an answer behind the thinking; lower the one or raise the other."
         )
     if training.temperature <= 0:
         raise ValueError(f"temperature is {training.temperature}; RL samples, so it must be above 0.")

@@ -37,6 +37,7 @@ class Group:
     prompt_tokens: int
     completions: list[list[int]]
     logprobs: list[list[float]] | None
+    forced: list[list[bool] | None]  # see `Rollout`
     rows: list[Row] = field(default_factory=list)
 
     @property
@@ -52,6 +53,7 @@ class Group:
     def take(self, later: "Group") -> None:
         """Add samples that were drawn later."""
         self.completions += later.completions
+        self.forced += later.forced
         self.rows += later.rows
         if self.logprobs is not None:
             self.logprobs += later.logprobs or []

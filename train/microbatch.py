@@ -5,6 +5,7 @@ computes is padding. And where every sample of a group got the same reward, the 
 reference model these rows add exactly nothing to the loss or its gradient, however long they are.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -14,6 +15,14 @@ Batch = dict[str, Any]
 # Losses that divide by the rows of the micro-batch or by a count taken before; `bnpo` divides by the unmasked tokens
 # of the micro-batch itself, which `hush_silent_rows` changes.
 HUSHABLE_LOSSES = ("grpo", "dr_grpo", "dapo", "cispo")
+
+
+def own_tokens(completions: Sequence[Sequence[int]], forced: Sequence[Sequence[bool] | None]) -> list[list[int]]:
+    """1 for each token that the model chose, 0 for each that was `forced` upon it: TRL's `tool_mask`, row by row."""
+    return [
+        [1] * len(ids) if flags is None else [1 - flag for flag in flags]
+        for ids, flags in zip(completions, forced, strict=True)
+    ]
 
 
 def hush_silent_rows(batch: Batch) -> Batch:

@@ -8,6 +8,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from data.problem import Problem
 from data.response import CLOSE, OPEN
 from data.tasks import get_task
+from train.rollout.interface import Thinking
 
 
 def messages(problem: Problem, system_prompt: str = "") -> list[dict[str, str]]:
@@ -26,6 +27,20 @@ def opens_thinking(tokenizer: PreTrainedTokenizerBase) -> bool:
     """Whether the chat template itself writes `<think>` at the end of the prompt."""
     text = tokenizer.apply_chat_template([{"role": "user", "content": "?"}], add_generation_prompt=True, tokenize=False)
     return text.rstrip().endswith(OPEN)
+
+
+def thinking_within(tokenizer: PreTrainedTokenizerBase, budget: int) -> Thinking:
+    """Thinking held to `budget` tokens, by the ids of the tags. Raises ValueError where a tag is not one token."""
+    ids = {tag: tokenizer.encode(tag, add_special_tokens=False) for tag in (OPEN, CLOSE)}
+    for tag, written in ids.items():
+        if len(written) != 1:
+            raise ValueError(
+                f"thinking_budget is {budget}, but the tokenizer writes {tag} as {len(written)} tokens, and the engine "
+                "counts thinking by one token that opens it and one that closes it; leave thinking_budget out, or take "
+                "a model that has the tags as tokens (scratch has)."
+            )
+    (opening,), (close,) = ids[OPEN], ids[CLOSE]
+    return Thinking(opening, close, budget=budget, closing_ids=(close,))
 
 
 def stop_ids(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> tuple[int, ...]:

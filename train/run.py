@@ -25,7 +25,7 @@ from train.keep import KeepCheckpoints
 from train.launch import find_launch
 from train.models import load_model, load_tokenizer
 from train.nonfinite import NonFiniteGuard
-from train.prompts import messages, prompt_ids, stop_ids
+from train.prompts import messages, prompt_ids, stop_ids, thinking_within
 from train.quantised import check_quantised, four_bits
 from train.resume import resume_point
 from train.rewards import CorrectnessReward, RolloutLog
@@ -74,6 +74,8 @@ def check_parts(run: RunConfig, training: GRPOConfig) -> PreTrainedModel:
         model, tokenizer = start_model(run, training.seed)
     check_chat(model, tokenizer, system=bool(run.system_prompt))
     check_lengths(run, training, model, tokenizer)
+    if run.thinking_budget is not None:
+        thinking_within(tokenizer, run.thinking_budget)  # refuses a tokenizer that lacks the tags
     if run.dynamic_sampling:
         check_choice(run, training)
     if run.backend == "engine":
@@ -251,6 +253,7 @@ def reinforce(
         peft_config=peft_config,
         backend=run.backend,
         cache_gib=run.cache_gib,
+        thinking=None if run.thinking_budget is None else thinking_within(tokenizer, run.thinking_budget),
         nonfinite=NonFiniteGuard(run.folder / "nonfinite", run.nonfinite_limit),
         dynamic_sampling=DynamicSampling(problems["problem"], reward, run.screening_samples, run.oversample)
         if run.dynamic_sampling

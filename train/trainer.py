@@ -19,14 +19,14 @@ from trl.trainer.utils import split_tensor_dict
 
 from train.dynamic_sampling import DynamicSampling, Group
 from train.loss_logprobs import at_once, loss_logprobs
-from train.microbatch import HUSHABLE_LOSSES, hush_silent_rows, sort_rows, trim_padding
+from train.microbatch import HUSHABLE_LOSSES, hush_silent_rows, own_tokens, sort_rows, trim_padding
 from train.nonfinite import NonFiniteGuard
 from train.quantised import keep_adapters_precise
 from train.resume import EpochSampler, ResumableTrainer
 from train.rollout import parity
 from train.rollout.engine import RolloutEngine
 from train.rollout.generate import GenerateBackend
-from train.rollout.interface import Rollout, Sampling
+from train.rollout.interface import Rollout, Sampling, Thinking
 from train.rollout.lengths import LengthMemory
 from train.sample_numbers import SampleNumbers
 from train.sharding import WholeCopy, reshard
@@ -37,6 +37,7 @@ PARITY_ROLLOUTS = 4  # compared with the loss's own forward at every generation;
 class ReasoningTrainer(ResumableTrainer, GRPOTrainer):
     """GRPO on checkable problems. Built like a GRPOTrainer; `backend` is `engine` or `generate`.
 
+    `thinking` is a budget that the engine keeps to; what it writes in the model's stead is left out of the loss.
     Where `use_vllm` is set in the arguments, TRL's own vLLM path samples instead, and its correction stands.
     """
 
@@ -45,6 +46,7 @@ class ReasoningTrainer(ResumableTrainer, GRPOTrainer):
         *args: Any,
         backend: str = "engine",
         cache_gib: float | None = None,
+        thinking: Thinking | None = None,
         nonfinite: NonFiniteGuard | None = None,
         dynamic_sampling: DynamicSampling | None = None,
         **kwargs: Any,
@@ -53,6 +55,7 @@ class ReasoningTrainer(ResumableTrainer, GRPOTrainer):
         keep_adapters_precise(self.model)
         self.backend = backend
         self.cache_gib = cache_gib
+        self.thinking = thinking
         self.engine: RolloutEngine | None = None
         self.whole_copy: WholeCopy | None = None
         if self.is_fsdp_enabled and not self.use_vllm:
@@ -61,6 +64,7 @@ class ReasoningTrainer(ResumableTrainer, GRPOTrainer):
         self.nonfinite = nonfinite or NonFiniteGuard(Path(self.args.output_dir) / "nonfinite", limit=3)
         self.dynamic_sampling = dynamic_sampling
         self._drawn: tuple[list[list[int]], list[list[float]] | None] | None = None  # completions that TRL will ask for
+        self._forced: list[list[bool] | None] = []  # of these completions, or of those drawn last: see `Rollout`
         self._draws = 0  # calls of the back end for the batch in hand
         self._numbers = SampleNumbers()  # of that batch
         self._losses_finite = True
@@ -102,9 +106,17 @@ class ReasoningTrainer(ResumableTrainer, GRPOTrainer):
             return super()._generate_single_turn(prompt_ids, *args, **kwargs)
         with self._whole_model(prompt_ids[0]) as model:
             rollouts = self._sample(model, prompt_ids)
+        self._forced = [rollout.forced for rollout in rollouts]
         if any(rollout.logprobs is None for rollout in rollouts):
             return [rollout.token_ids for rollout in rollouts], None
         return [rollout.token_ids for rollout in rollouts], [rollout.logprobs or [] for rollout in rollouts]
+
+    def _generate(self, prompts: list[Any]) -> tuple[Any, ...]:
+        # TRL leaves out of the loss what an environment wrote into a completion; here the engine is one.
+        prompt_ids, completion_ids, own, *rest = super()._generate(prompts)
+        if self.thinking is not None:
+            own = own_tokens(completion_ids, self._forced)
+        return prompt_ids, completion_ids, own, *rest
 
     @contextmanager
     def _whole_model(self, prompt: list[int]) -> Iterator[torch.nn.Module]:
@@ -135,6 +147,7 @@ class ReasoningTrainer(ResumableTrainer, GRPOTrainer):
             top_k=self.top_k,
             min_p=self.min_p or 0.0,
             seed=self.args.seed,
+            thinking=self.thinking,
         )
         if self.backend == "generate":
             # Its random stream knows neither step nor process nor what was drawn before, so the seed must.
@@ -179,9 +192,9 @@ class ReasoningTrainer(ResumableTrainer, GRPOTrainer):
         if self.dynamic_sampling is not None and self.model.training:
             inputs = self._fill_batch(self.dynamic_sampling, len(inputs))
         batch = super()._generate_and_score_completions(inputs)
-        whole = self.top_p == 1 and not self.top_k and not self.min_p
-        if whole and not self.use_vllm and "sampling_per_token_logps" in batch:
-            # The engine's own log-probabilities are the behaviour policy's; TRL would spend a forward on them.
+        if not self.use_vllm and "sampling_per_token_logps" in batch:
+            # What the loss compares with: whatever top_p, top_k or min_p kept from being drawn, the engine's
+            # log-probabilities are under the whole distribution, as those of TRL's own forward would be.
             batch["old_per_token_logps"] = batch["sampling_per_token_logps"]
         return batch
 
@@ -195,6 +208,7 @@ class ReasoningTrainer(ResumableTrainer, GRPOTrainer):
             self._metrics["train"][name].append(value)
         logprobs = [row for group in groups for row in group.logprobs or []]
         self._drawn = [ids for group in groups for ids in group.completions], logprobs or None
+        self._forced = [row for group in groups for row in group.forced]
         examples = [self.train_dataset[group.problem] for group in groups]
         return [
             example | {"judged_rows": row}
@@ -209,7 +223,9 @@ class ReasoningTrainer(ResumableTrainer, GRPOTrainer):
         completions, logprobs = self._generate_single_turn(prompt_ids, images, fields, count)
         places = [slice(at, at + count) for at in range(0, len(completions), count)]
         return [
-            Group(number, len(prompt_ids[at.start]), completions[at], logprobs[at] if logprobs else None)
+            Group(
+                number, len(prompt_ids[at.start]), completions[at], logprobs[at] if logprobs else None, self._forced[at]
+            )
             for number, at in zip(problems, places, strict=True)
         ]
 

@@ -83,6 +83,7 @@ class Model:
                 10,
                 [[self.token(number, sample)] for sample in range(first, first + count)],
                 [[float(sample)] for sample in range(first, first + count)],
+                [[sample % 2 == 0] for sample in range(first, first + count)],
             )
             for number in numbers
         ]
@@ -298,6 +299,7 @@ def test_processes_end_alike_whatever_each_has_drawn(processes, share, rates, sc
         assert len({group.problem for group in kept}) == len(kept) == share * processes
         for group in kept:
             assert [int(logprobs[0]) for logprobs in group.logprobs] == list(range(SIZE))
+            assert group.forced == [[True], [False]] * (SIZE // 2)
             tokens = [made[0][1].token(group.problem, sample) for sample in range(SIZE)]
             assert [ids[0] for ids in group.completions] == tokens
         assert len({results[rank][step][1] for rank in range(processes)}) == 1

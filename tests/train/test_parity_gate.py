@@ -136,3 +136,20 @@ def test_the_gate_draws_nothing_and_changes_nothing(sharp_model, tokenizer, tmp_
     assert torch.equal(torch.get_rng_state(), before[0])
     assert [module.training for module in sharp_model.modules()] == before[1]
     assert all(parameter.grad is None for parameter in sharp_model.parameters())
+
+
+@pytest.mark.parametrize(
+    "options", [{}, {"top_p": 0.6}, {"top_k": 3}, {"min_p": 0.3}, {"top_k": 3, "temperature": 0.7}]
+)
+def test_the_loss_is_given_what_its_own_forward_would_give_however_samples_are_cut(
+    sharp_model, tokenizer, tmp_path, options
+):
+    trainer = trainer_of(sharp_model, tokenizer, tmp_path, **options)
+    trainer.model.train()
+    batch = trainer._generate_and_score_completions([trainer.train_dataset[n] for n in (0, 1) for _ in range(4)])
+    ids = torch.cat([batch["prompt_ids"], batch["completion_ids"]], 1)
+    mask = torch.cat([batch["prompt_mask"], batch["completion_mask"]], 1)
+    with torch.no_grad():
+        own, _, _ = compute(trainer, trainer.model, ids, mask, batch["completion_ids"].shape[1])
+    present = batch["completion_mask"].bool()
+    torch.testing.assert_close(batch["old_per_token_logps"][present], own[present], atol=1e-4, rtol=0)

@@ -23,6 +23,7 @@ def test_the_pinned_version_is_installed():
             "_generate_single_turn",
             ["self", "prompt_ids", "images", "multimodal_fields", "num_generations", "has_tool_images"],
         ),
+        ("_generate", ["self", "prompts"]),
         ("_prepare_inputs", ["self", "generation_batch"]),
         ("_generate_and_score_completions", ["self", "inputs"]),
         ("_compute_loss", ["self", "model", "inputs"]),
@@ -33,7 +34,15 @@ def test_overridden_methods_have_the_signature_that_we_override(method, paramete
 
 
 @pytest.mark.parametrize(
-    "name", ["_step", "_buffered_inputs", "_entropy_bonus_enabled", "eos_token_ids", "num_iterations"]
+    "name",
+    [
+        "_get_per_token_logps_and_entropies",
+        "_step",
+        "_buffered_inputs",
+        "_entropy_bonus_enabled",
+        "eos_token_ids",
+        "num_iterations",
+    ],
 )
 def test_attributes_that_we_read_are_still_trls(name):
     assert f"self.{name}" in inspect.getsource(GRPOTrainer)

@@ -88,10 +88,11 @@ def test_weights_changed_in_place_are_used_at_once(llama: PreTrainedModel) -> No
 @pytest.mark.parametrize("max_rows", [1, 7, 64])
 @pytest.mark.parametrize("chunk_tokens", [16, 512])
 def test_rollouts_do_not_depend_on_the_batch(llama: PreTrainedModel, max_rows: int, chunk_tokens: int) -> None:
-    prompts = prompts_of((5, 33, 70))
-    expected = RolloutEngine(llama).generate(prompts, 4, SAMPLED)
+    prompts, samples = prompts_of((5, 33, 70)), 24  # 72 rows, more than run at once
+    expected = RolloutEngine(llama).generate(prompts, samples, SAMPLED)
     engine = RolloutEngine(llama, max_rows=max_rows, chunk_tokens=chunk_tokens)
-    assert tokens(engine.generate(prompts, 4, SAMPLED)) == tokens(expected)
+    assert tokens(engine.generate(prompts, samples, SAMPLED)) == tokens(expected)
+    assert engine.stats.decode_rows / engine.stats.steps <= max_rows
 
 
 def test_rollouts_do_not_depend_on_the_order_or_company_of_prompts(llama: PreTrainedModel) -> None:
