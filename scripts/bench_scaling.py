@@ -6,6 +6,11 @@
 The time of a decode step is the difference of two calls that differ in their number of new tokens alone, so prefill
 and start-up cancel. Against context, each of 16 rows has a prompt of its own; against rows, prompts are shared by
 groups of 16, as in RL. `generate` is measured beside the engine, and so are the model's matrix products alone.
+
+`--prefill` times prefill instead, to the first token: of a group of 16 against one sample, and of 8 problems behind one
+system prompt of 1,000 tokens against the same many tokens that are not shared. Small enough for a minute on a CPU:
+
+    python scripts/bench_scaling.py --prefill --model ~/.cache/rethink/smollm2-135m
 """
 
 import argparse
@@ -33,6 +38,8 @@ SHORT = 4  # new tokens of the call that is subtracted
 ROWS_AGAINST_CONTEXT = 16
 CONTEXT_AGAINST_ROWS = 128
 GROUP = 16
+PREFILL_PROMPT, SYSTEM_PROMPT = 256, 1_000  # tokens
+PROBLEMS, PROBLEM_TOKENS = 8, 32
 
 
 def seconds_per_step(backend: Any, prompts: list[list[int]], samples: int, steps: int, repeats: int) -> float:
@@ -78,6 +85,42 @@ def measure(arguments: argparse.Namespace) -> list[dict[str, Any]]:
     return results
 
 
+def seconds_to_first_token(backend: Any, prompts: list[list[int]], samples: int, repeats: int) -> float:
+    """Seconds of a call that draws one token a row: the best of `repeats`, after one that is not counted."""
+    taken = []
+    for _ in range(repeats + 1):
+        started = time.perf_counter()
+        backend.generate(prompts, samples, Sampling(max_new_tokens=1, stop_ids=()))
+        taken.append(time.perf_counter() - started)
+    return min(taken[1:])
+
+
+def measure_prefill(arguments: argparse.Namespace) -> list[dict[str, Any]]:
+    """For each engine, what a shared prompt costs beside one that is not: seconds both ways and their ratio."""
+    model = load_model(arguments.model)
+    backends = {"engine": RolloutEngine(model), "generate": GenerateBackend(model, 0)}
+    vocabulary = model.config.vocab_size
+    (prompt,) = random_prompts(1, PREFILL_PROMPT, PREFILL_PROMPT, vocabulary)
+    (system,) = random_prompts(1, SYSTEM_PROMPT, SYSTEM_PROMPT, vocabulary)
+    asked = random_prompts(PROBLEMS, PROBLEM_TOKENS, PROBLEM_TOKENS, vocabulary)
+    apart = random_prompts(PROBLEMS, SYSTEM_PROMPT, SYSTEM_PROMPT, vocabulary)
+    cases = {
+        f"a group of {GROUP} : one sample, prompt of {PREFILL_PROMPT}": (([prompt], GROUP), ([prompt], 1)),
+        f"{PROBLEMS} problems behind one system prompt of {SYSTEM_PROMPT} : behind {PROBLEMS} others": (
+            ([system + problem for problem in asked], 1),
+            ([other + problem for other, problem in zip(apart, asked, strict=True)], 1),
+        ),
+    }
+    results = []
+    for case, sides in cases.items():
+        for name in arguments.engines:
+            shared, against = (seconds_to_first_token(backends[name], *side, arguments.repeats) for side in sides)
+            ratio = shared / against
+            results.append({"engine": name, "case": case, "seconds": shared, "against": against, "ratio": ratio})
+            print(f"{name:10} {case}: {shared:.3f} s : {against:.3f} s = {ratio:.2f}", flush=True)
+    return results
+
+
 def draw(results: list[dict[str, Any]], path: Path) -> None:
     """Two panels, logarithmic both ways."""
     figure, panels = plt.subplots(1, 2, figsize=(10, 4), layout="constrained")
@@ -119,12 +162,13 @@ def main() -> int:
     parser.add_argument("--steps", type=int, default=32, help="decode steps to time (default: %(default)s)")
     parser.add_argument("--repeats", type=int, default=3, help="the best of so many counts (default: %(default)s)")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="(default: %(default)s)")
+    parser.add_argument("--prefill", action="store_true", help="time what sharing a prompt saves, and nothing else")
     parser.add_argument("--plot", type=Path, help="draw both axes into this file (.png or .svg)")
     parser.add_argument("--json", type=Path, help="also write the rows here")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
-    results = measure(arguments)
-    if arguments.plot:
+    results = measure_prefill(arguments) if arguments.prefill else measure(arguments)
+    if arguments.plot and not arguments.prefill:
         draw(results, arguments.plot)
     if arguments.json:
         arguments.json.write_text(json.dumps(results, indent=2) + "\n")

@@ -25,15 +25,14 @@ from typing import Any
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 
 import torch
-from peft import LoraConfig
 from transformers import PrinterCallback
 from transformers.utils import logging
 from trl import GRPOTrainer
 
-from train.config import parse_config
+from train.config import RunConfig, parse_config
 from train.prompts import stop_ids
 from train.rewards import CorrectnessReward, RolloutLog
-from train.run import problem_dataset, start_model
+from train.run import adapters, problem_dataset, start_model
 from train.trainer import ReasoningTrainer
 
 PHASES = ("rollouts", "rewards", "scoring", "loss", "update")
@@ -115,10 +114,10 @@ class Stock(Timed, GRPOTrainer):
 def bench(given: list[str], steps: int) -> dict[str, Any]:
     """Train `steps` steps each way and put the seconds, tokens and gradients side by side."""
     run, training = parse_config(given)
+    check_comparable(run)
     training.max_steps, training.learning_rate, training.max_grad_norm = steps + 1, 0.0, 0.0
     training.eval_strategy, training.save_strategy = "no", "no"
     weights, tokenizer = start_model(run, training.seed)
-    adapter = LoraConfig(r=run.lora_rank, target_modules="all-linear", task_type="CAUSAL_LM") if run.lora_rank else None
     problems = problem_dataset(run, "train", run.train_problems, training.seed)
     made: dict[str, Any] = {}
     for name, kind in (("ours", Ours), ("stock", Stock)):
@@ -132,7 +131,7 @@ def bench(given: list[str], steps: int) -> dict[str, Any]:
                 args=copy.deepcopy(training),
                 train_dataset=problems,
                 processing_class=tokenizer,
-                peft_config=adapter,
+                peft_config=None if hasattr(model, "peft_config") else adapters(run),
             )
             trainer.remove_callback(PrinterCallback)
             if name == "stock":
@@ -141,6 +140,19 @@ def bench(given: list[str], steps: int) -> dict[str, Any]:
             trainer.train()
             made[name] = trainer
     return compare(made["ours"], made["stock"])
+
+
+def check_comparable(run: RunConfig) -> None:
+    """Refuse what stock TRL has no counterpart of, so that the two would not do the same. Raises ValueError."""
+    if run.dynamic_sampling:
+        raise ValueError("dynamic_sampling is set, which stock TRL does not do; set it to false to compare the rest.")
+    if run.thinking_budget is not None:
+        raise ValueError(
+            f"thinking_budget is {run.thinking_budget}, which stock TRL does not keep to; leave it out to compare the "
+            "rest."
+        )
+    if run.backend == "vllm":
+        raise ValueError("backend is vllm, by which both would sample; use backend: engine.")
 
 
 def compare(ours: Ours, stock: Stock) -> dict[str, Any]:

@@ -176,17 +176,20 @@ def load_trainable(run: RunConfig, name: str) -> PreTrainedModel:
     return load_model(name, dtype=run.dtype, is_trainable=True, quantised=four_bits() if run.load_in_4bit else {})
 
 
+def adapters(run: RunConfig) -> LoraConfig | None:
+    """The LoRA adapters that the run trains; None where it trains all weights."""
+    if not run.lora_rank:
+        return None
+    return LoraConfig(r=run.lora_rank, lora_alpha=run.lora_alpha, target_modules="all-linear", task_type="CAUSAL_LM")
+
+
 def train(run: RunConfig, training: GRPOConfig) -> str | None:
     """Train the run to its end. Returns None, or what the collapse guard has to say. Raises Interrupted."""
     set_seed(training.seed)
     take_deepspeed(training)
     checkpoints = run.folder / "checkpoints"
     model, tokenizer = start_model(run, training.seed)
-    peft_config = None
-    if run.lora_rank and not hasattr(model, "peft_config"):
-        peft_config = LoraConfig(
-            r=run.lora_rank, lora_alpha=run.lora_alpha, target_modules="all-linear", task_type="CAUSAL_LM"
-        )
+    peft_config = None if hasattr(model, "peft_config") else adapters(run)
     resumed = resume_point(checkpoints) if run.resume else None
     with trackers(run, training), StopSignals() as signals:
         if run.cold_start_steps:

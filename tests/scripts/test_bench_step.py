@@ -1,11 +1,17 @@
-"""The benchmark of one whole step. That the gradients are equal is tested in tests/train/test_trl_seams.py."""
+"""The benchmark of one whole step."""
 
 import json
 import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 import yaml
+
+from train.rewards import CorrectnessReward
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "train"))
+from resuming import reward_anything, write_config
 
 ROOT = Path(__file__).parents[2]
 
@@ -40,6 +46,32 @@ def test_a_step_of_stock_trl_and_of_ours_are_put_side_by_side(checkpoint, tmp_pa
     assert result["ratio"] == result["seconds"]["stock"]["total"] / result["seconds"]["ours"]["total"]
     assert result["max_gradient_gap"] is None  # a random model is never right, so nothing was compared
     assert "every gradient was 0" in done.stdout
+
+
+def bench(monkeypatch, checkpoint, tmp_path, **values):
+    """What the script finds in this process, where any odd completion is rewarded."""
+    monkeypatch.syspath_prepend(str(ROOT / "scripts"))
+    import bench_step
+
+    monkeypatch.setattr(CorrectnessReward, "judge", CorrectnessReward.judge)  # to be put back
+    reward_anything()
+    given = {"model": str(checkpoint), "scratch": None, "max_completion_length": 12, "name": "x"} | values
+    return bench_step.bench(["--config", str(write_config(tmp_path, **given))], 1)
+
+
+@pytest.mark.parametrize("values", [{}, {"lora_rank": 2, "lora_alpha": 8}], ids=["all weights", "adapters"])
+def test_the_two_gradients_are_compared_and_are_the_same(monkeypatch, checkpoint, tmp_path, values):
+    result = bench(monkeypatch, checkpoint, tmp_path, **values)
+    assert result["largest_gradient"] > 1e-4
+    assert result["max_gradient_gap"] <= 1e-5
+
+
+@pytest.mark.parametrize(
+    "values", [{"dynamic_sampling": True}, {"thinking_budget": 4}], ids=lambda values: next(iter(values))
+)
+def test_what_stock_trl_cannot_do_is_refused(monkeypatch, checkpoint, tmp_path, values):
+    with pytest.raises(ValueError, match=next(iter(values))):
+        bench(monkeypatch, checkpoint, tmp_path, **values)
 
 
 def test_a_config_that_is_none_is_one_clear_line():
