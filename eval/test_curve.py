@@ -82,22 +82,30 @@ def parallel(rows: list[Row]) -> list[dict[str, Any]]:
 
 
 def crossover(base: list[Row], trained: list[Row], name: str) -> dict[str, Any]:
-    """Where the base model's pass@k overtakes the trained model's (Yue et al. 2025), in figures and in words."""
+    """Where the base model's pass@k overtakes the trained model's (Yue et al. 2025), in figures and in words.
+
+    `k` is the first at which the base leads, by a paired interval that is clear of zero; None where there is none.
+    """
     groups = _groups(base), _groups(trained)
     ks = _ks(groups[0])
     curves = _passed(groups[0]), _passed(groups[1])
     gaps = [paired_difference(low, high) for low, high in zip(*curves, strict=True)]
     known = [gap for gap in gaps if gap is not None]
-    behind = [k for k, gap in zip(ks, known, strict=True) if gap.value < 0]
+    leads = [k for k, gap in zip(ks, known, strict=True) if gap.high < 0]
     last = known[-1]
     sure = "" if last.low > 0 or last.high < 0 else ", which is within the noise"
     at_most = f"at k = {ks[-1]} the difference is {_points(last)}{sure}"
-    if not behind:
+    if leads:
+        place = ks.index(leads[0])
+        how = f"leads from k = {leads[0]} on" if leads == ks[place:] else f"leads at k = {leads[0]}"
+        if any(gap.low > 0 for gap in known[:place]):
+            how = f"overtakes the trained one at k = {leads[0]}"
+        words = f"The {name} model {how} ({_points(known[place])}); {at_most}."
+    elif any(gap.low > 0 for gap in known):
         words = f"The {name} model does not overtake the trained one up to k = {ks[-1]}: {at_most}."
     else:
-        gap = known[ks.index(behind[0])]
-        words = f"The {name} model overtakes the trained one at k = {behind[0]} ({_points(gap)}); {at_most}."
-    return {"k": behind[0] if behind else None, "gaps": _listed(known), "words": words}
+        words = f"The {name} model and the trained one cannot be told apart up to k = {ks[-1]}: {at_most}."
+    return {"k": leads[0] if leads else None, "gaps": _listed(known), "words": words}
 
 
 def _listed(estimates: Sequence[Estimate | None]) -> list[dict[str, Any] | None]:

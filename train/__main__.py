@@ -6,7 +6,7 @@ Exit codes of a process:
   2    refused before any work
   3    stopped by a guard: the reward collapsed, the numbers were not finite, or the engine left the trainer
   4    stopped by SIGINT or SIGTERM after the step in hand, which is saved; 130 or 143: at once, by a second signal
-  5    the disk is full or cannot be written, and the last checkpoint is whole; or there are none that are
+  5    the disk is full or cannot be written; or no checkpoint is whole
   6    another process of the run died
 """
 
@@ -31,7 +31,7 @@ from train.config import RunConfig, parse_config
 from train.launch import Launch, check_launch, find_launch, refusal
 from train.nonfinite import NonFiniteSteps
 from train.ranks import RankWatch
-from train.resume import CheckpointError
+from train.resume import CheckpointError, what_is_left
 from train.rollout.parity import ParityError
 from train.rollout.sampler import NonFiniteLogits
 from train.run import prepare, train
@@ -109,7 +109,7 @@ def outcome(run: RunConfig, training: GRPOConfig) -> tuple[int, str | None, bool
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
             raise
-        return 5, f"error: {error}. The last checkpoint is whole; free some space, then --resume.", True
+        return 5, f"error: {error}. {what_is_left(run.folder / 'checkpoints')}", True
     except Exception as error:
         if "Weights only load failed" not in str(error):
             raise

@@ -3,6 +3,7 @@
 Each compares the mean of the last WINDOW logged steps with that of the first ones. None of them stops a run.
 """
 
+import math
 import sys
 from collections import deque
 from collections.abc import Callable
@@ -30,7 +31,7 @@ class Guard:
     def take(self, logs: dict[str, Any]) -> bool:
         """Take note of a logged step; returns whether the guard trips."""
         value = logs.get(self.metric)
-        if value is None:
+        if value is None or not math.isfinite(value):  # one NaN would make every mean NaN, which trips nothing
             return False
         if len(self.first) < WINDOW:
             self.first.append(float(value))

@@ -13,7 +13,10 @@ METRIC = "eval_accuracy"
 
 
 class KeepCheckpoints(TrainerCallback):
-    """After each save, deletes all but the `last` newest checkpoints and the `best` best ones. `last` 0 keeps all."""
+    """After each save, deletes all but the `last` newest checkpoints and the `best` best ones. `last` 0 keeps all.
+
+    That which transformers is to load at the end stays too, by whatever metric it is the best.
+    """
 
     def __init__(self, folder: Path, last: int, best: int) -> None:
         self.folder = folder
@@ -26,6 +29,8 @@ class KeepCheckpoints(TrainerCallback):
             return
         steps = sorted(map(step_of, numbered(self.folder)))
         kept = {*steps[-self.last :], *best_steps(steps, state.log_history, self.best)}
+        if args.load_best_model_at_end:
+            kept.add(state.best_global_step)
         for step in set(steps) - kept:
             shutil.rmtree(self.folder / f"checkpoint-{step}")
 

@@ -1,10 +1,11 @@
 """A step whose loss or gradient is not finite is not taken: it would turn every weight into NaN.
 
-It is counted, its batch is kept for inspection, and after several in a row the run stops and says why it may be.
+It is counted, its batch is kept for inspection, and after several in a row the run stops and says why it may be. With
+DeepSpeed, which takes a step before its norm is known, the first one stops the run.
 """
 
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 from safetensors.torch import save_file
@@ -44,18 +45,34 @@ class NonFiniteGuard:
         self.total += 1
         self.in_a_row += 1
         if self.total <= BATCHES_KEPT:
-            self.folder.mkdir(exist_ok=True)
-            save_file(_joined(batches), self.folder / f"step-{step:06d}-rank{rank}.safetensors")
+            self._keep(step, rank, batches)
         if self.in_a_row >= self.limit:
             raise NonFiniteSteps(
                 f"Stopped at step {step}: the loss or the gradient was not finite in {self.in_a_row} steps in a row. "
                 f"Likely cause: {likely_cause(batches, model, loss=loss)}. The batches are in {self.folder}."
             )
 
+    def taken(self, step: int, rank: int, batches: list[Batch], *, loss: bool) -> NoReturn:
+        """Step `step` was taken before it was known not to be finite. Raises NonFiniteSteps: the weights are spoilt."""
+        self._keep(step, rank, batches)
+        raise NonFiniteSteps(
+            f"Stopped at step {step}: the loss or the gradient was not finite, and DeepSpeed had taken the step by the "
+            f"time that this was known. Likely cause: {likely_cause(batches, None, loss=loss)}. The batches are in "
+            f"{self.folder}; --resume goes on from the last checkpoint."
+        )
 
-def likely_cause(batches: list[Batch], model: torch.nn.Module, *, loss: bool) -> str:
-    """The first thing on the way from the weights to the gradient that is not finite, and what helps against it."""
-    bad = next((name for name, weight in model.named_parameters() if not weight.isfinite().all()), None)
+    def _keep(self, step: int, rank: int, batches: list[Batch]) -> None:
+        self.folder.mkdir(exist_ok=True)
+        save_file(_joined(batches), self.folder / f"step-{step:06d}-rank{rank}.safetensors")
+
+
+def likely_cause(batches: list[Batch], model: torch.nn.Module | None, *, loss: bool) -> str:
+    """The first thing on the way from the weights to the gradient that is not finite, and what helps against it.
+
+    Without a `model`, whose weights have been spoilt since, the weights are taken for finite.
+    """
+    weights = model.named_parameters() if model is not None else ()
+    bad = next((name for name, weight in weights if not weight.isfinite().all()), None)
     if bad is not None:
         return f"the weights themselves are not finite, {bad} for one; go back to an earlier checkpoint"
     for key, what in (("advantages", "a reward"), ("old_per_token_logps", "a log-probability of the rollouts")):

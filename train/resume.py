@@ -173,7 +173,7 @@ class ResumableTrainer(Trainer):
             if isinstance(error, RuntimeError) and "PytorchStreamWriter" not in str(error):
                 raise  # torch.save has no exception of its own
             shutil.rmtree(folder / UNFINISHED, ignore_errors=True)
-            raise CheckpointError(_what_is_left(folder, name, error)) from error
+            raise CheckpointError(_not_written(folder, name, error)) from error
         finally:
             self._unfinished = None
         self.accelerator.wait_for_everyone()
@@ -210,9 +210,14 @@ def resume_point(folder: Path) -> Path | None:
     return Path(checkpoint) if checkpoint else None
 
 
-def _what_is_left(folder: Path, name: str, error: Exception) -> str:
+def _not_written(folder: Path, name: str, error: Exception) -> str:
     free = shutil.disk_usage(folder).free / 2**20
+    reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+    return f"{name} could not be written: {reason} ({free:,.0f} MiB free). {what_is_left(folder)}"
+
+
+def what_is_left(folder: Path) -> str:
+    """What a run whose disk is full can go on from: the newest whole checkpoint in `folder`, if there is one."""
     last, _ = newest_whole(folder)
     left = f"{last} is whole" if last else "No checkpoint was written before it"
-    reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-    return f"{name} could not be written: {reason} ({free:,.0f} MiB free). {left}; free some space, then --resume."
+    return f"{left}; free some space, then --resume."

@@ -260,9 +260,10 @@ class ReasoningTrainer(ResumableTrainer, GRPOTrainer):
         if losses_finite and torch.as_tensor(norm).isfinite():
             self.nonfinite.passed()
         else:
-            if not self.is_deepspeed_enabled:
-                model.zero_grad(set_to_none=True)
-            step, rank = self.state.global_step + 1, self.args.process_index
-            self.nonfinite.skipped(step, rank, self._buffered_inputs or [], self.model, loss=losses_finite)
+            step, rank, batches = self.state.global_step + 1, self.args.process_index, self._buffered_inputs or []
+            if self.is_deepspeed_enabled:  # whose engine steps within the backward pass: it is too late to skip
+                self.nonfinite.taken(step, rank, batches, loss=losses_finite)
+            model.zero_grad(set_to_none=True)
+            self.nonfinite.skipped(step, rank, batches, self.model, loss=losses_finite)
         self._metrics["train"]["nonfinite_steps"] = [float(self.nonfinite.total)]
         return norm

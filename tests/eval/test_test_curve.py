@@ -63,5 +63,23 @@ def test_the_crossover_is_said_in_words():
     found = crossover(wide, narrow, "base")
     assert found["k"] == 4
     assert found["words"].startswith("The base model overtakes the trained one at k = 4 (-40.0 points")
-    assert "does not overtake the trained one up to k = 4" in crossover(narrow, narrow, "base")["words"]
+    assert "cannot be told apart up to k = 4" in crossover(narrow, narrow, "base")["words"]
+    above = crossover(rows_of([0, 0]), rows_of([1, 1]), "base")
+    assert above["k"] is None and "does not overtake the trained one up to k = 2" in above["words"]
     assert json.loads(json.dumps(found)) == found
+
+
+def test_a_base_that_leads_from_the_start_overtakes_nobody():
+    found = crossover(rows_of([1, 1]), rows_of([0, 0]), "base")
+    assert found["k"] == 1 and found["words"].startswith("The base model leads from k = 1 on (-100.0 points")
+
+
+def test_a_gap_within_the_noise_is_no_lead():
+    base = [row for place in range(30) for row in rows_of([place < 16], 1)]
+    trained = [row for place in range(30) for row in rows_of([place < 15 or place == 29], 1)]
+    trained = [row | {"correct": row["correct"] and place != 3 and place != 4} for place, row in enumerate(trained)]
+    for place, (one, other) in enumerate(zip(base, trained, strict=True)):
+        one["problem"] = other["problem"] = f"p{place:02}"
+    found = crossover(base, trained, "base")
+    assert found["gaps"][0]["value"] < 0 and found["k"] is None
+    assert found["words"].startswith("The base model and the trained one cannot be told apart up to k = 1: at k = 1")

@@ -46,6 +46,12 @@ def test_each_guard_marks_its_own_trouble_and_says_it_once(capsys, name, metric,
     assert all(not mark for mark in feed(callback, [STEADY] * WINDOW)[-1:])  # it has passed
 
 
+@pytest.mark.parametrize("not_a_number", [float("nan"), float("inf")])
+def test_one_value_that_is_not_finite_silences_no_guard(not_a_number):
+    rows = [dict.fromkeys(STEADY, not_a_number)] + [STEADY] * WINDOW + [STEADY | {"entropy": 0.01}] * WINDOW
+    assert feed(ReportingGuards(), rows)[-1] == ["guard/entropy_collapse"]
+
+
 def test_noise_does_not_trip_them():
     noisy = [{key: value * (0.6 + 0.2 * (i % 5)) for key, value in STEADY.items()} for i in range(60)]
     assert not any(feed(ReportingGuards(), noisy))

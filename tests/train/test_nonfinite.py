@@ -11,6 +11,7 @@ from trl import GRPOTrainer
 
 from train.nonfinite import likely_cause
 from train.rewards import CorrectnessReward
+from train.trainer import ReasoningTrainer
 
 
 @pytest.fixture
@@ -64,6 +65,24 @@ def test_several_in_a_row_stop_the_run_and_say_why(poisoned):
     assert code == 3
     assert "Stopped at step 5" in said and "in 2 steps in a row" in said and "the loss overflowed" in said
     assert not (run / "checkpoints" / "checkpoint-5").exists()
+
+
+def test_a_step_that_deepspeed_has_taken_stops_the_run_at_once(poisoned, monkeypatch):
+    norm = ReasoningTrainer._get_grad_norm
+
+    def norm_with_deepspeed(self, *arguments):
+        monkeypatch.setattr(self, "is_deepspeed_enabled", True)
+        try:
+            return norm(self, *arguments)
+        finally:
+            monkeypatch.setattr(self, "is_deepspeed_enabled", False)
+
+    monkeypatch.setattr(ReasoningTrainer, "_get_grad_norm", norm_with_deepspeed)
+    code, run, said = poisoned({3}, math.nan)
+    assert code == 3
+    assert "Stopped at step 3" in said and "DeepSpeed had taken the step" in said and "the loss overflowed" in said
+    assert (run / "nonfinite" / "step-000003-rank0.safetensors").exists()
+    assert sorted(path.name for path in (run / "checkpoints").glob("checkpoint-*")) == ["checkpoint-1", "checkpoint-2"]
 
 
 def test_the_likely_cause_is_the_first_thing_that_is_not_finite(tiny_model):

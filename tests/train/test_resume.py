@@ -304,3 +304,14 @@ def test_the_engines_memory_of_lengths_survives_a_checkpoint():
     after.load_state_dict(before.state_dict())
     assert (after.expected([1, 2]), after.expected([3]), after.expected([2, 1])) == (5, 1, None)
     assert (after.typical(100), after.typical(2), LengthMemory().typical(100)) == (3, 2, 50)
+
+
+def test_a_full_disk_before_the_first_checkpoint_does_not_promise_one(tmp_path, capfd, monkeypatch):
+    def full(*_, **__):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    config = write_config(tmp_path, max_steps=1, cold_start_steps=0, eval_strategy="no")
+    monkeypatch.setattr(MetricsFile, "on_log", full)
+    assert launch(config, "--name", "run") == 5
+    said = capfd.readouterr().err
+    assert "No space left on device. No checkpoint was written before it; free some space, then --resume." in said
