@@ -59,7 +59,7 @@ def load_mixture(spec: Mapping[str, Mapping[str, Any] | None]) -> list[Part]:
             raise ValueError(f"tasks.{name} is {given!r}; expected a mapping of its settings, such as {{weight: 1}}.")
         settings = dict(given or {})
         weight = settings.pop("weight", 1.0)
-        if isinstance(weight, bool) or not isinstance(weight, int | float) or weight <= 0:
+        if isinstance(weight, bool) or not isinstance(weight, int | float) or not 0 < weight < math.inf:
             raise ValueError(f"tasks.{name}.weight is {weight!r}; expected a positive number.")
         parts.append(Part(name, float(weight), read_settings(f"tasks.{name}", task.settings, settings)))
         if name in own.LOADED:
@@ -78,16 +78,25 @@ def draw_problems(
     shuffled. A task with fewer problems than its share gives all it has, over and over for the train split; for the
     others, which must not count a problem twice, it gives them once where `at_most`, else ValueError says how many.
     """
-    total_weight = sum(part.weight for part in parts)
     drawn: list[Problem] = []
-    shared = 0
-    for number, part in enumerate(parts):
-        last = number == len(parts) - 1
-        share = count - shared if last else round(count * part.weight / total_weight)
-        shared += share
+    for part, share in zip(parts, apportion(count, [part.weight for part in parts]), strict=True):
         drawn += _draw(part, split, share, seed, order, at_most)
     random.Random(f"{order}|{split}|shuffle").shuffle(drawn)
     return drawn
+
+
+def apportion(count: int, weights: Sequence[float]) -> list[int]:
+    """`count` divided by weight into whole shares, by largest remainders (Hamilton's method).
+
+    Each share is its quota rounded down or up; where remainders are equal, the later ones make up for the earlier.
+    """
+    quotas = [count * weight / sum(weights) for weight in weights]
+    shares = [round(quota) for quota in quotas]
+    while missing := count - sum(shares):
+        step = 1 if missing > 0 else -1
+        furthest = max(range(len(shares)), key=lambda at: (step * (quotas[at] - shares[at]), at))
+        shares[furthest] += step
+    return shares
 
 
 def held_out(parts: list[Part], split: Split, seed: int, most: int) -> list[Problem]:

@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 from data.task import Split
 
 MAX_ROWS = 1_000_000  # of one split
+MAX_BYTES = 2**32  # of the columns read of one split, unpacked
 MAX_LINE = 2**20  # characters of one row of a JSONL file
 SUFFIXES = (".jsonl", ".parquet")
 SPLITS: tuple[Split, ...] = get_args(Split)
@@ -128,9 +129,10 @@ def _check_columns(where: str, columns: Collection[str], there: Iterable[str]) -
 def _of_jsonl(path: Path) -> Iterator[dict[str, Any]]:
     try:
         with path.open(encoding="utf-8") as lines:
-            number = 0
+            number, size = 0, 0
             while line := lines.readline(MAX_LINE + 1):
-                number += 1
+                number, size = number + 1, size + len(line)
+                _check_size(path, size)
                 if len(line) > MAX_LINE:
                     raise ValueError(f"{path}, line {number} is longer than {MAX_LINE} characters.")
                 if not line.strip():
@@ -145,11 +147,20 @@ def _of_jsonl(path: Path) -> Iterator[dict[str, Any]]:
         raise ValueError(f"{path} cannot be read: {error}.") from None
 
 
+def _check_size(path: Path, size: int) -> None:
+    """Refuse what would fill the memory: a parquet file of some kB can unpack to that."""
+    if size > MAX_BYTES:
+        raise ValueError(f"{path} has more than {MAX_BYTES:,} bytes in the columns read; take a part of it.")
+
+
 def _of_parquet(path: Path, where: str, columns: Collection[str]) -> Iterator[dict[str, Any]]:
     try:
         with pq.ParquetFile(path) as file:
             _check_columns(where, columns, file.schema_arrow.names)
-            for batch in file.iter_batches(batch_size=1_000, columns=list(columns)):
+            size = 0
+            for batch in file.iter_batches(batch_size=100, columns=list(columns)):
+                size += batch.nbytes
+                _check_size(path, size)
                 yield from batch.to_pylist()
     except (OSError, pa.ArrowException) as error:
         raise ValueError(f"{path} cannot be read as parquet: {error}.") from None

@@ -19,6 +19,7 @@ import torch
 from transformers import PreTrainedModel
 
 from train.rollout.interface import Rollout, Sampling
+from train.untrusted import read_parquet
 
 # Draws one completion for each prompt, of the sample number beside it, and hands each over, with its place, as it ends.
 Draw = Callable[[Sequence[Sequence[int]], Sequence[int], Sampling, Callable[[int, Rollout], None]], None]
@@ -104,8 +105,8 @@ class SampleCache:
         known: dict[str, Rollout] = {}
         for path in sorted(self.folder.glob(f"{self.weights}-*.parquet")):
             try:
-                rows = pq.read_table(path, schema=COLUMNS).to_pylist()
-            except (OSError, pa.ArrowException) as error:
+                rows = read_parquet(path, tuple(COLUMNS.names)).cast(COLUMNS).to_pylist()
+            except (ValueError, pa.ArrowException) as error:
                 raise ValueError(
                     f"The samples kept in {path} cannot be read ({str(error).splitlines()[0]}); delete that file, and "
                     "its samples alone will be drawn again."
@@ -128,7 +129,7 @@ class SampleCache:
     def _merge(self, parts: list[Path]) -> None:
         """Make one part of several, so that a long evaluation does not leave thousands."""
         if len(parts) > 1:
-            whole = [row for path in parts for row in pq.read_table(path, schema=COLUMNS).to_pylist()]
+            whole = [row for path in parts for row in read_parquet(path, tuple(COLUMNS.names)).to_pylist()]
             kept = self._write(whole)  # takes the name of the first
             for path in parts:
                 if path != kept:

@@ -15,7 +15,6 @@ speak of the method; fewer say only what happened "in this run".
 The evidence is read from JSON files in RUN/evaluation, so that a claim can be judged anew without sampling anything.
 """
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -24,7 +23,7 @@ from typing import Any, Literal
 
 from eval.estimators import Estimate, wilson
 from eval.seeds import across_seeds
-from train.untrusted import read_yaml
+from train.untrusted import read_json, read_yaml
 
 Verdict = Literal["supported", "not supported", "inconclusive"]
 
@@ -215,8 +214,8 @@ def _figure(run: Path, condition: Condition) -> Estimate | None:
     if not path.is_file():
         return None
     try:
-        return _at(json.loads(path.read_text()), condition.figure.partition(":")[2].split("."))
-    except (OSError, ValueError, TypeError, LookupError) as error:
+        return _at(read_json(path), condition.figure.partition(":")[2].split("."))
+    except (ValueError, TypeError, LookupError) as error:
         raise ValueError(
             f"{path} cannot be read as evidence ({type(error).__name__}: {error}); evaluate anew."
         ) from None
@@ -245,7 +244,7 @@ def _words(runs: Sequence[Path]) -> list[str]:
     paths = {run: run / "evaluation" / "test-curve.json" for run in runs}
     if not all(path.is_file() for path in paths.values()):
         return []
-    measured = {run: json.loads(path.read_text()) for run, path in paths.items()}
+    measured = {run: read_json(path) for run, path in paths.items()}
     said = [curve["note"] for curve in measured.values() if curve["note"]]
     for stage in measured[runs[0]]["stages"]:
         control, scaling, performance = (

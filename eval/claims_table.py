@@ -25,7 +25,7 @@ def render(claims: Mapping[str, Any]) -> str:
 
 def markdown(claims: Mapping[str, Any], command: Sequence[str], figure: str) -> str:
     """A paragraph for a README: the figure, the command and seeds that it came from, and a row for each claim."""
-    seeds = ", ".join(map(str, claims["seeds"]))
+    seeds = ("seed " if len(claims["seeds"]) == 1 else "seeds ") + ", ".join(map(str, claims["seeds"]))
     rows = [
         f"| {claim['number']}. {claim['claim']} | {claim['verdict']} | {'; '.join(_figures(claim))} |"
         for claim in claims["claims"]
@@ -35,7 +35,7 @@ def markdown(claims: Mapping[str, Any], command: Sequence[str], figure: str) -> 
         [
             f"![Accuracy against training tokens, against thinking tokens, and against several samples]({figure})",
             "",
-            f"`{' '.join(command)}` (seeds {seeds}); verdicts hold {claims['scope']}:",
+            f"`{' '.join(command)}` ({seeds}); verdicts hold {claims['scope']}:",
             "",
             "| claim | verdict | figures with 95% intervals |",
             "|---|---|---|",

@@ -1,6 +1,5 @@
 """The two scaling curves as figures of their own, PNG and SVG; several seeds are drawn as one, with their interval."""
 
-import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from statistics import fmean
@@ -13,6 +12,7 @@ from matplotlib.ticker import EngFormatter, LogLocator, NullFormatter, PercentFo
 
 from eval.estimators import Estimate
 from eval.seeds import across_seeds
+from train.untrusted import read_json
 
 COLOURS = {"base": "#8a8a8a", "cold-started": "#2a6fbb", "trained": "#c2410c"}
 STYLE = {
@@ -36,7 +36,7 @@ def write_plots(runs: Sequence[Path], output: Path) -> None:
     found = {}
     with rc_context(STYLE):
         for name in CURVES:
-            found[name] = [json.loads((run / "evaluation" / f"{name}.json").read_text()) for run in runs]
+            found[name] = [read_json(run / "evaluation" / f"{name}.json") for run in runs]
             figure = draw_curve(name, found[name])
             figure.savefig(output / f"{name}.png", dpi=150)
             figure.savefig(output / f"{name}.svg", metadata={"Date": None})

@@ -97,10 +97,10 @@ class Plan:
         return self.run / "evaluation" / "cache"
 
 
-def plan(run: Path, effort: Effort) -> Plan:
+def plan(run: Path, effort: Effort, *, own_tasks: bool = False) -> Plan:
     """Check a run and count its samples. Raises ValueError before anything is sampled."""
     checkpoints, stages = all_checkpoints(run), stages_of(run)
-    source = read_source(run / "config.yaml")
+    source = read_source(run / "config.yaml", own_tasks=own_tasks)
     problems = held_out(source, effort.problems)
     tokenizers = {name: load_tokenizer(name, source.chat) for name in [*checkpoints.values(), *stages.values()]}
     compute_spent(run, list(checkpoints), 1)

@@ -1,11 +1,14 @@
 """Where an evaluation's problems and checkpoints come from: a training config, and the run folders that it made."""
 
-from collections.abc import Sequence
+import argparse
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Any
 
 from data.mixture import Part, Split, draw_problems, load_mixture
 from data.problem import Problem
+from data.tasks.own import is_own
 from train.chat import TOKENIZERS_OWN, Chat, read_template
 from train.models import is_complete_checkpoint
 from train.run_folder import COLD_START, last_checkpoint
@@ -25,11 +28,25 @@ class Source:
     chat: Chat = TOKENIZERS_OWN
 
 
-def read_source(path: Path) -> Source:
-    """Read tasks, splits and prompt from a run's `config.yaml` or any training config. Raises ValueError."""
+def add_own_tasks(parser: argparse.ArgumentParser) -> None:
+    """The option that lets a config name code to be run; without it a run folder from a stranger runs nothing."""
+    parser.add_argument(
+        "--own-tasks",
+        action="store_true",
+        help="run the task modules that the config names, and programs without a sandbox where it says so",
+    )
+
+
+def read_source(path: Path, *, own_tasks: bool = False) -> Source:
+    """Read tasks, splits and prompt from a run's `config.yaml` or any training config.
+
+    `own_tasks` lets it name modules to be run. Raises ValueError.
+    """
     config = read_yaml(path)
     if not isinstance(config, dict) or "tasks" not in config:
         raise ValueError(f"The config {path} has no `tasks`; give one that `train` takes.")
+    if not own_tasks:
+        _refuse_code(path, config["tasks"])
     return Source(
         load_mixture(config["tasks"]),
         int(config.get("split_seed", 0)),
@@ -37,6 +54,18 @@ def read_source(path: Path) -> Source:
         int(config.get("max_completion_length", MAX_NEW_TOKENS)),
         Chat(read_template(config.get("chat_template") or ""), config.get("eos_token") or ""),
     )
+
+
+def _refuse_code(path: Path, tasks: Any) -> None:
+    """Raise ValueError where a config would have code of its own run."""
+    for name, settings in tasks.items() if isinstance(tasks, Mapping) else ():
+        if is_own(str(name)):
+            does = f"names the task module {name}, which would be run"
+        elif isinstance(settings, Mapping) and settings.get("sandbox") == "none":
+            does = f"says tasks.{name}.sandbox: none, by which programs run as you"
+        else:
+            continue
+        raise ValueError(f"{path} {does}; give --own-tasks if you trust it.")
 
 
 def held_out(source: Source, count: int, split: Split = "test") -> list[Problem]:
@@ -50,15 +79,15 @@ def config_of(checkpoint: Path) -> Path | None:
     return path if path.is_file() else None
 
 
-def source_of(checkpoints: Sequence[str], config: Path | None = None) -> Source:
-    """The problems to ask: those of `config`, or else of the runs that the checkpoints lie in.
+def source_of(checkpoints: Sequence[str], config: Path | None = None, *, own_tasks: bool = False) -> Source:
+    """The problems to ask: those of `config`, or else of the runs that the checkpoints lie in; `read_source` reads it.
 
     Raises ValueError where they lie in no run, or in runs that ask different problems or ask them differently.
     """
     found = [config] if config else [path for name in checkpoints if (path := config_of(Path(name).absolute()))]
     if not found:
         raise ValueError(f"{checkpoints[0]} lies in no run folder; say whose problems to ask with --config FILE.")
-    first, *others = [(path, read_source(path)) for path in dict.fromkeys(found)]
+    first, *others = [(path, read_source(path, own_tasks=own_tasks)) for path in dict.fromkeys(found)]
     for path, other in others:
         for field in fields(Source):
             if getattr(first[1], field.name) != getattr(other, field.name):

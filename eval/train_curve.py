@@ -1,17 +1,17 @@
 """The train-compute curve: what every checkpoint of a run can do, against what the run had spent by then."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow.compute as pc
 
 from eval.estimators import Sums, paired_difference, trend
 from eval.measures import Row, as_json, compare, measure
 from eval.samples import correct_by_problem
-from train.untrusted import read_parquet
+from train.untrusted import read_json, read_metrics, read_parquet
 
 SHOWN = ("accuracy", "greedy_accuracy", "thinking_tokens", "truncated", "incorrect_to_correct", "step_accuracy")
 
@@ -34,13 +34,11 @@ class Compute:
 
 def compute_spent(run: Path, steps: list[int], parameters: int) -> list[Compute]:
     """What the run had spent by each of `steps`. Raises ValueError where its logs cannot be read or do not tell."""
-    logged = _tokens_logged(run / "metrics.jsonl")
+    logged = _tokens_logged(run, steps)
     generated = _tokens_generated(run / "rollouts.parquet")
     spent = []
     for step in steps:
-        if step and step not in logged:
-            raise ValueError(f"{run / 'metrics.jsonl'} has no num_tokens at step {step}; was it cut off?")
-        tokens, left_out = logged.get(step, (0, 0))
+        tokens, left_out = logged[step]
         drawn = sum(count for at, count in generated.items() if at <= step)
         spent.append(Compute(step, tokens, drawn, parameters * (6.0 * (tokens - left_out) + 2.0 * drawn)))
     return spent
@@ -69,14 +67,37 @@ def rise_and_difference(accuracies: Sequence[Sums]) -> dict[str, Any]:
     return as_json({"rise": trend(accuracies), "difference": paired_difference(accuracies[0], accuracies[-1])})
 
 
-def _tokens_logged(path: Path) -> dict[int, tuple[int, int]]:
-    """Tokens of all rollouts by each logged RL step, and of those left out; evaluation's are in neither."""
+def _tokens_logged(run: Path, steps: Sequence[int]) -> dict[int, tuple[int, int]]:
+    """Tokens of all rollouts by the end of each step, and of those left out; evaluation's are in neither.
+
+    A step that was not logged has the tokens that its checkpoint kept, and of those left out what the logged steps
+    around it have.
+    """
+    path = run / "metrics.jsonl"
     try:
-        rows = [json.loads(line) for line in path.read_text().splitlines()]
-        rows = [row for row in rows if row["phase"] == "rl" and "num_tokens" in row]
-        return {row["step"]: (int(row["num_tokens"]), int(row.get("left_out_tokens", 0))) for row in rows}
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ValueError(f"{path} cannot be read: {' '.join(str(error).split())}") from None
+        rows = [row for row in read_metrics(path) if row["phase"] == "rl" and "num_tokens" in row]
+        logged = {0: (0, 0)} | {
+            row["step"]: (int(row["num_tokens"]), int(row.get("left_out_tokens", 0))) for row in rows
+        }
+    except TypeError:
+        raise ValueError(f"{path} has a num_tokens or left_out_tokens that is no number.") from None
+    known = sorted(logged)
+    left_out = np.interp(steps, known, [logged[step][1] for step in known])
+    return {
+        step: logged[step] if step in logged else (_tokens_kept(run, step), round(between))
+        for step, between in zip(steps, left_out, strict=True)
+    }
+
+
+def _tokens_kept(run: Path, step: int) -> int:
+    """The tokens by then as its checkpoint has them: one may be saved between two logged steps, or on a signal."""
+    path = run / "checkpoints" / f"checkpoint-{step}" / "trainer_state.json"
+    try:
+        return int(read_json(path)["num_input_tokens_seen"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(
+            f"{run / 'metrics.jsonl'} has no num_tokens at step {step}, and {path} does not tell either ({error})."
+        ) from None
 
 
 def _tokens_generated(folder: Path) -> dict[int, int]:

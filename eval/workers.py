@@ -4,7 +4,8 @@ The random numbers of a sample depend on its prompt and number alone, so the sam
 """
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import lru_cache
 from multiprocessing import get_context
 from multiprocessing.connection import Connection, wait
@@ -71,27 +72,35 @@ class Workers:
         """Draw a sample of the model `name` for each prompt (see `eval.cache.Draw`). Raises WorkerError."""
         self._start()
         busy: dict[Connection, range] = {}
-        try:
-            for first, (_, connection) in enumerate(self.started):
-                places = range(first, len(prompts), self.count)  # long and short ones alike for each
+        for first, (_, connection) in enumerate(self.started):
+            places = range(first, len(prompts), self.count)  # long and short ones alike for each
+            with _alive(name):
                 connection.send((name, [prompts[i] for i in places], [numbers[i] for i in places], sampling))
-                busy[connection] = places
-            while busy:
-                for ready in wait(list(busy)):
-                    assert isinstance(ready, Connection)
+            busy[connection] = places
+        while busy:
+            for ready in wait(list(busy)):
+                assert isinstance(ready, Connection)
+                with _alive(name):
                     said = ready.recv()
-                    if isinstance(said, str):
-                        raise WorkerError(f"A process that sampled {name} failed: {said}.")
-                    if said is None:
-                        del busy[ready]
-                    else:
-                        place, rollout = said
-                        finished(busy[ready][place], rollout)
-        except (EOFError, OSError):
-            raise WorkerError(
-                f"A process that sampled {name} is gone; was memory short? What had come is kept: run the same command "
-                "to go on, perhaps with --processes 1."
-            ) from None
+                if isinstance(said, str):
+                    raise WorkerError(f"A process that sampled {name} failed: {said}.")
+                if said is None:
+                    del busy[ready]
+                else:
+                    place, rollout = said
+                    finished(busy[ready][place], rollout)  # its errors, such as a full disk, are its own
+
+
+@contextmanager
+def _alive(name: str) -> Iterator[None]:
+    """Says so, as a WorkerError, where the process that is spoken with is gone."""
+    try:
+        yield
+    except (EOFError, OSError):
+        raise WorkerError(
+            f"A process that sampled {name} is gone; was memory short? What had come is kept: run the same command "
+            "to go on, perhaps with --processes 1."
+        ) from None
 
 
 def _serve(connection: Connection) -> None:

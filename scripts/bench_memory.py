@@ -6,7 +6,6 @@ A leak shows as a slope: it is fitted over the second half of the reinforcement,
 """
 
 import argparse
-import json
 import subprocess
 import sys
 import tempfile
@@ -19,6 +18,8 @@ import psutil  # type: ignore[import-untyped]
 
 matplotlib.use("Agg")
 from matplotlib import pyplot
+
+from train.untrusted import read_metrics
 
 PERIOD = 0.5  # seconds between looks
 NAMES = ("memory (MiB)", "file handles", "threads", "child processes")
@@ -73,11 +74,8 @@ def watch(config: Path, steps: int, folder: Path) -> np.ndarray:
 
 def last_step(metrics: Path) -> int | None:
     """The last logged step of reinforcement, or None before the first."""
-    if not metrics.is_file():
-        return None
-    lines = metrics.read_text().split("\n")[:-1]
-    last = json.loads(lines[-1]) if lines else {}
-    return last["step"] if last.get("phase") == "rl" else None
+    *_, last = [None, *read_metrics(metrics)]
+    return last["step"] if last and last["phase"] == "rl" else None
 
 
 def plot(looks: np.ndarray, path: Path) -> None:

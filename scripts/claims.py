@@ -24,7 +24,8 @@ from eval.claims_table import markdown, render
 from eval.curve_plots import write_plots
 from eval.evidence import Effort, expected, gather, plan
 from eval.progress import sample_bar
-from eval.report import write_report
+from eval.report.page import write_report
+from eval.source import add_own_tasks
 from eval.workers import Workers, default_count
 
 
@@ -43,6 +44,7 @@ def parse() -> argparse.Namespace:
     for field in fields(Effort):
         says = f"{field.metadata['help']} (default: %(default)s)"
         parser.add_argument(f"--{field.name.replace('_', '-')}", type=int, default=field.default, help=says)
+    add_own_tasks(parser)
     return parser.parse_args()
 
 
@@ -57,7 +59,7 @@ def main() -> int:
     try:
         check_seeds(runs)
         effort = Effort(**{field.name: getattr(given, field.name) for field in fields(Effort)})
-        plans = [plan(run, effort) for run in runs]
+        plans = [plan(run, effort, own_tasks=given.own_tasks) for run in runs]
         with (
             sample_bar(sum(map(expected, plans))) as bar,
             Workers(given.processes) as workers,

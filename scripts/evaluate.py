@@ -23,7 +23,7 @@ from transformers.utils import logging
 from eval.baselines import BASELINES
 from eval.evaluate import Settings, evaluate, expected
 from eval.progress import sample_bar
-from eval.source import checkpoints_of, source_of
+from eval.source import add_own_tasks, checkpoints_of, source_of
 from eval.table import render
 from eval.workers import Workers, default_count
 
@@ -70,6 +70,7 @@ def parse() -> argparse.Namespace:
         help="processes that sample, where the model is small (default: %(default)s)",
     )
     parser.add_argument("--output", type=Path, help="folder for results (default: RUN/evaluation, or ./evaluation)")
+    add_own_tasks(parser)
     return parser.parse_args()
 
 
@@ -80,7 +81,7 @@ def main() -> int:
     given = parse()
     try:
         checkpoints = checkpoints_of(given.run, start=bool(given.baseline)) if given.run else given.checkpoint
-        source = source_of(checkpoints, given.config)
+        source = source_of(checkpoints, given.config, own_tasks=given.own_tasks)
         settings = Settings(
             given.problems,
             given.samples,
@@ -102,7 +103,7 @@ def main() -> int:
                 workers=workers,
                 progress=bar.update,
             )
-    except ValueError as error:
+    except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     print(render(results))

@@ -16,7 +16,7 @@ os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 
 from eval.evaluate import Settings
 from eval.harness import export
-from eval.source import checkpoints_of, read_source
+from eval.source import add_own_tasks, checkpoints_of, read_source
 
 
 def main() -> int:
@@ -29,13 +29,15 @@ def main() -> int:
     parser.add_argument("--problems", type=int, default=default, help="at most (default: %(default)s)")
     parser.add_argument("--split", choices=["test", "validation"], default="test", help="(default: %(default)s)")
     parser.add_argument("--output", type=Path, help="folder (default: RUN/harness, or ./harness)")
+    add_own_tasks(parser)
     given = parser.parse_args()
     config = given.config or given.run / "config.yaml"
     output = given.output or (given.run / "harness" if given.run else Path("harness"))
     try:
         model = checkpoints_of(given.run)[-1] if given.run else "MODEL"
         name = (given.run.resolve().name if given.run else config.stem).replace("-", "_")
-        group, *tasks = export(read_source(config), name, given.problems, output, given.split)
+        source = read_source(config, own_tasks=given.own_tasks)
+        group, *tasks = export(source, name, given.problems, output, given.split)
     except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

@@ -21,7 +21,7 @@ from transformers.utils import logging
 from eval.probe import Settings, expected, probe
 from eval.probe_table import render
 from eval.progress import sample_bar
-from eval.source import checkpoints_of, source_of
+from eval.source import add_own_tasks, checkpoints_of, source_of
 from eval.workers import Workers, default_count
 
 
@@ -53,6 +53,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument(
         "--cache", type=Path, help="folder for samples drawn (default: cache, in the folder for results)"
     )
+    add_own_tasks(parser)
     return parser.parse_args()
 
 
@@ -63,7 +64,7 @@ def main() -> int:
     given = parse()
     try:
         checkpoints = checkpoints_of(given.run) if given.run else given.checkpoint
-        source = source_of(checkpoints, given.config)
+        source = source_of(checkpoints, given.config, own_tasks=given.own_tasks)
         settings = Settings(
             given.problems,
             given.samples,
@@ -78,7 +79,7 @@ def main() -> int:
             results = probe(
                 *(checkpoints, source, settings, output), cache=given.cache, workers=workers, progress=bar.update
             )
-    except ValueError as error:
+    except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     print(render(results))

@@ -13,8 +13,8 @@ import argparse
 import sys
 from pathlib import Path
 
-from eval.report import write_report
-from eval.source import read_source
+from eval.report.page import write_report
+from eval.source import add_own_tasks, read_source
 
 
 def main() -> int:
@@ -22,15 +22,11 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run", type=Path, nargs="+", help="a run folder, such as runs/quickstart; then its other seeds")
     parser.add_argument("--output", type=Path, help="the page (default: RUN/report.html)")
-    parser.add_argument(
-        "--own-tasks",
-        action="store_true",
-        help="run the task modules of your own that the run's config names, to mark thinkings by their parsers",
-    )
+    add_own_tasks(parser)
     given = parser.parse_args()
     try:
         if given.own_tasks:
-            read_source(given.run[0] / "config.yaml")
+            read_source(given.run[0] / "config.yaml", own_tasks=True)  # so that its parser marks the thinkings
         path = write_report(given.run[0], given.output, given.run[1:])
     except ValueError as error:
         print(f"error: {error}", file=sys.stderr)

@@ -14,8 +14,8 @@ from accelerate.utils import reduce
 from tqdm import tqdm
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-from train.run_folder import read_metrics
 from train.signals import StopSignals
+from train.untrusted import read_metrics
 
 WINDOW = 8  # steps whose mean reward the guard compares
 
@@ -42,8 +42,7 @@ class MetricsFile(TrainerCallback):
 
 def _seconds_so_far(path: Path, phase: str) -> float:
     """What the last line of `phase` says, so that a resumed run's clock goes on."""
-    rows = (row for _, row in read_metrics(path))
-    return max((row["seconds"] for row in rows if row["phase"] == phase), default=0.0)
+    return max((row["seconds"] for row in read_metrics(path) if row["phase"] == phase), default=0.0)
 
 
 class ProgressBar(TrainerCallback):

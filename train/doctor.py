@@ -17,12 +17,10 @@ from packaging.requirements import Requirement
 
 from data.mixture import demonstrations, judge, load_mixture
 from data.tasks import TASKS
-from train.chat_checks import check_chat
 from train.config import parse_config
-from train.launch import find_launch
-from train.quantised import check_quantised
-from train.run import check_lengths, start_model, train
-from train.run_folder import check_disk, checkpoint_bytes, make_folder
+from train.run import check_contamination, check_parts, train
+from train.run_folder import make_folder
+from train.untrusted import read_metrics
 
 # The smallest run that goes through every part: a model from nothing, one step of reinforcement.
 SELF_TEST = {
@@ -147,18 +145,15 @@ def self_test() -> Finding:
         make_folder(run, training)
         with contextlib.redirect_stderr(io.StringIO()):
             train(run, training)
-        rows = [json.loads(line) for line in (run.folder / "metrics.jsonl").read_text().splitlines()]
+        rows = read_metrics(run.folder / "metrics.jsonl")
     gap = next(row["logprob_gap/max"] for row in rows if "logprob_gap/max" in row)
     return Finding("self-test", f"one step trained; the engine is within {gap:.1g} of the trainer")
 
 
 def configuration(config: Path) -> Finding:
-    """The configuration, and the model that it names."""
+    """The configuration and the model that it names, by the checks of a run that starts."""
     run, training = parse_config(["--config", str(config)])
-    check_quantised(run, training)
-    model, tokenizer = start_model(run, training.seed)
-    check_chat(model, tokenizer, system=bool(run.system_prompt))
-    check_lengths(run, training, model, tokenizer)
-    check_disk(Path(run.runs_dir), checkpoint_bytes(model, find_launch().kind))
+    model = check_parts(run, training)
+    check_contamination(run, training.seed)
     millions = sum(weight.numel() for weight in model.parameters()) / 1e6
     return Finding(str(config), f"{run.model}, {millions:,.1f} million parameters")

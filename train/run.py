@@ -6,11 +6,12 @@ from typing import Any
 from datasets import Dataset
 from filelock import BaseFileLock
 from peft import LoraConfig
+from tqdm import tqdm
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, PrinterCallback, set_seed
 from trl import GRPOConfig
 
 from data.contamination import overlaps
-from data.mixture import Split, draw_problems, held_out
+from data.mixture import BAR_SECONDS, Split, draw_problems, held_out
 from data.tasks import get_task
 from train import scratch
 from train.callbacks import CollapseGuard, MetricsFile, ProgressBar, StopWhenAsked, say
@@ -53,12 +54,21 @@ def prepare(run: RunConfig, training: GRPOConfig) -> BaseFileLock:
 
     Returns the lock that keeps other processes off the folder.
     """
-    check_trackers(training)
-    check_vllm(run, training)
-    check_quantised(run, training)
     refuse_existing(run)
     if run.resume:
         refuse_changes(run, training)
+    check_parts(run, training)
+    contamination = check_contamination(run, training.seed) if not run.resume else None
+    held = lock(run.folder)
+    make_folder(run, training, contamination)
+    return held
+
+
+def check_parts(run: RunConfig, training: GRPOConfig) -> PreTrainedModel:
+    """Check all that a run needs but its folder, and give its model. Raises ValueError with one clear line."""
+    check_trackers(training)
+    check_vllm(run, training)
+    check_quantised(run, training)
     draw_problems(run.parts, "validation", run.validation_problems, run.split_seed)
     with unpartitioned():
         model, tokenizer = start_model(run, training.seed)
@@ -70,10 +80,7 @@ def prepare(run: RunConfig, training: GRPOConfig) -> BaseFileLock:
         RolloutEngine(model)  # refuses, by name, a model that it cannot run
     lora_share = 0.1 if run.lora_rank else 1.0  # adapters are a small part of the weights; this is on the safe side
     check_disk(Path(run.runs_dir), int(checkpoint_bytes(model, find_launch().kind) * lora_share))
-    contamination = check_contamination(run, training.seed) if not run.resume else None
-    held = lock(run.folder)
-    make_folder(run, training, contamination)
-    return held
+    return model
 
 
 def check_contamination(run: RunConfig, seed: int) -> dict[str, Any] | None:
@@ -109,20 +116,30 @@ def check_contamination(run: RunConfig, seed: int) -> dict[str, Any] | None:
 def check_lengths(
     run: RunConfig, training: GRPOConfig, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase
 ) -> None:
-    """Refuse prompts that a model from scratch cannot read, and completions past the context. Raises ValueError."""
-    problems = draw_problems(run.parts, "train", min(200, run.train_problems), run.split_seed)
-    for problem in problems:
+    """Refuse prompts that a model from scratch cannot read, and completions past the context. Raises ValueError.
+
+    Every problem of training and validation is looked at: one long row of a set would end a run after hours.
+    """
+    asked = draw_problems(run.parts, "train", run.train_problems, run.split_seed, order=training.seed)
+    asked += draw_problems(run.parts, "validation", run.validation_problems, run.split_seed)
+    longest, worst = 0, asked[0]
+    different = {(problem.task, problem.prompt): problem for problem in asked}
+    for problem in tqdm(different.values(), "prompts", dynamic_ncols=True, delay=BAR_SECONDS):
         if run.model == "scratch" and tokenizer.unk_token_id in tokenizer.encode(problem.prompt):
             raise ValueError(
                 f"A model from scratch cannot read the prompt {problem.prompt!r} of {problem.task}: it knows numbers, "
                 "signs and the WORDS of its tasks. Add the words there, or take a pre-trained model."
             )
-    longest = max(len(prompt_ids(tokenizer, messages(problem, run.system_prompt))) for problem in problems)
+        length = len(prompt_ids(tokenizer, messages(problem, run.system_prompt)))
+        if length > longest:
+            longest, worst = length, problem
     context = model.config.get_text_config().max_position_embeddings
     if longest + training.max_completion_length > context:
+        mend = f"ask for at most {context - longest}" if context > longest else "leave that one out"
         raise ValueError(
             f"max_completion_length is {training.max_completion_length} and prompts take up to {longest} tokens, more "
-            f"together than the model's context of {context}; ask for at most {context - longest}."
+            f"together than the model's context of {context}; {mend}. The longest, of {worst.task}, begins: "
+            f"{worst.prompt[:80]!r}."
         )
 
 
@@ -168,14 +185,31 @@ def train(run: RunConfig, training: GRPOConfig) -> str | None:
         peft_config = LoraConfig(
             r=run.lora_rank, lora_alpha=run.lora_alpha, target_modules="all-linear", task_type="CAUSAL_LM"
         )
+    resumed = resume_point(checkpoints) if run.resume else None
     with trackers(run, training), StopSignals() as signals:
         if run.cold_start_steps:
-            path = checkpoints / COLD_START
-            if fault(path) is not None:
+            path = cold_started(run, training, resumed)
+            if path is None:
                 cold_start(model, tokenizer, run, training, peft_config, StopWhenAsked(signals))
                 take_deepspeed(training)
-            model, peft_config = load_trainable(run, str(path)), None
-        return reinforce(model, tokenizer, run, training, peft_config, StopWhenAsked(signals))
+            model, peft_config = load_trainable(run, str(path or checkpoints / COLD_START)), None
+        return reinforce(model, tokenizer, run, training, peft_config, StopWhenAsked(signals), resumed)
+
+
+def cold_started(run: RunConfig, training: GRPOConfig, resumed: Path | None) -> Path | None:
+    """What reinforcement can begin with: a whole cold start, or, where that is lost, the checkpoint to resume from.
+
+    None where the cold start is still to be done; so it is, too, where it is lost and rewards are held against it.
+    """
+    path = run.folder / "checkpoints" / COLD_START
+    wrong = fault(path)
+    if wrong is None:
+        return path
+    goes_on = resumed is not None and not training.beta
+    if training.process_index == 0 and (resumed or path.exists()):
+        what_now = f"{resumed} holds all that is needed of it" if goes_on else "it is done anew"
+        say(f"Passed over {path}: {wrong}; {what_now}.")
+    return resumed if goes_on else None
 
 
 def reinforce(
@@ -185,13 +219,16 @@ def reinforce(
     training: GRPOConfig,
     peft_config: LoraConfig | None,
     stop: StopWhenAsked,
+    resumed: Path | None,
 ) -> str | None:
-    """Reinforcement learning from `model`; returns what the collapse guard has to say, if it stopped the run."""
+    """Reinforcement learning from `model`, or on from the checkpoint `resumed`.
+
+    Returns what the collapse guard has to say, if it stopped the run.
+    """
     rank = training.process_index
     rollouts = RolloutLog(run.folder / "rollouts.parquet", rank)
     guard = CollapseGuard(run.guard_fraction, run.folder / "checkpoints")
     metrics = run.folder / "metrics.jsonl"
-    resumed = resume_point(run.folder / "checkpoints") if run.resume else None
     if run.resume and rank == 0:
         step = step_of(resumed) if resumed else -1
         rollouts.forget_after(step)

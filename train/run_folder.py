@@ -27,7 +27,7 @@ from trl import GRPOConfig
 
 from train.config import RunConfig, resolved, save_config, world_size
 from train.launch import find_launch
-from train.untrusted import read_json, read_yaml
+from train.untrusted import read_json, read_metrics, read_yaml
 
 PACKAGES = ("rethink", "torch", "transformers", "trl", "accelerate", "peft", "datasets", "numpy")
 COLD_START = "cold-start"
@@ -146,28 +146,13 @@ def last_checkpoint(folder: Path) -> Path | None:
     return max(complete, key=lambda path: int(path.name.split("-")[1]), default=None)
 
 
-def read_metrics(path: Path) -> list[tuple[str, dict[str, Any]]]:
-    """The whole lines of a metrics file, each with its content. Raises ValueError naming one that is none."""
-    lines = path.read_text().splitlines(keepends=True) if path.is_file() else []
-    rows = []
-    for number, line in enumerate(lines, 1):
-        if not line.endswith("\n"):
-            break  # cut off by a kill
-        try:
-            row = json.loads(line)
-            rows.append((line, row | {"phase": str(row["phase"]), "step": int(row["step"])}))
-        except (ValueError, KeyError, TypeError, RecursionError):
-            raise ValueError(f"{path}, line {number}, is not as `train` writes it; delete the line.") from None
-    return rows
-
-
 def truncate_metrics(path: Path, phase: str, step: int) -> None:
     """Drop the lines of `phase` later than `step`, and its closing summary: a resumed run will write them anew."""
     if not path.is_file():
         return
     kept = [
-        line
-        for line, row in read_metrics(path)
+        json.dumps(row) + "\n"
+        for row in read_metrics(path)
         if row["phase"] != phase or (row["step"] <= step and "train_runtime" not in row)
     ]
     partial = path.with_suffix(".partial")

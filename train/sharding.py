@@ -84,7 +84,7 @@ class WholeCopy:
         return self.model
 
     def _compare(self, sharded: torch.nn.Module, prompt: list[int]) -> None:
-        theirs, mine = (forward_logprobs(model)(prompt, prompt) for model in (sharded, self.model))
+        (theirs,), (mine,) = (forward_logprobs(model)([prompt], [prompt]) for model in (sharded, self.model))
         reshard(sharded)
         gap = (theirs - mine).abs().nan_to_num(nan=0.0).max()  # what is not finite has its own guard
         worst = float(self.accelerator.gather(gap.to(self.accelerator.device)).max())

@@ -18,6 +18,7 @@ from trl.models import unwrap_model_for_generation
 from trl.trainer.utils import split_tensor_dict
 
 from train.dynamic_sampling import DynamicSampling, Group
+from train.loss_logprobs import at_once, loss_logprobs
 from train.microbatch import HUSHABLE_LOSSES, hush_silent_rows, sort_rows, trim_padding
 from train.nonfinite import NonFiniteGuard
 from train.quantised import keep_adapters_precise
@@ -27,9 +28,10 @@ from train.rollout.engine import RolloutEngine
 from train.rollout.generate import GenerateBackend
 from train.rollout.interface import Rollout, Sampling
 from train.rollout.lengths import LengthMemory
+from train.sample_numbers import SampleNumbers
 from train.sharding import WholeCopy, reshard
 
-PARITY_ROLLOUTS = 4  # compared with the trainer's own forward at every generation; a forward of so few is next to free
+PARITY_ROLLOUTS = 4  # compared with the loss's own forward at every generation; a forward of so few is next to free
 
 
 class ReasoningTrainer(ResumableTrainer, GRPOTrainer):
@@ -60,6 +62,7 @@ class ReasoningTrainer(ResumableTrainer, GRPOTrainer):
         self.dynamic_sampling = dynamic_sampling
         self._drawn: tuple[list[list[int]], list[list[float]] | None] | None = None  # completions that TRL will ask for
         self._draws = 0  # calls of the back end for the batch in hand
+        self._numbers = SampleNumbers()  # of that batch
         self._losses_finite = True
         self._buffered_inputs: list[dict[str, Any]] | None
 
@@ -89,9 +92,8 @@ class ReasoningTrainer(ResumableTrainer, GRPOTrainer):
             self.dynamic_sampling.load_state_dict(progress["dynamic_sampling"])
 
     def _generate_single_turn(
-        self, prompt_ids: list[list[int]], *args: Any, first: int = 0, **kwargs: Any
+        self, prompt_ids: list[list[int]], *args: Any, **kwargs: Any
     ) -> tuple[list[list[int]], list[list[float]] | None]:
-        # `first` is ours: the number of the first sample of each prompt, where others were drawn before.
         if self._drawn is not None:
             drawn, self._drawn = self._drawn, None
             return drawn
@@ -99,7 +101,7 @@ class ReasoningTrainer(ResumableTrainer, GRPOTrainer):
             reshard(self.model_wrapped)  # where it is sharded, TRL asks every weight for its shards
             return super()._generate_single_turn(prompt_ids, *args, **kwargs)
         with self._whole_model(prompt_ids[0]) as model:
-            rollouts = self._sample(model, prompt_ids, first)
+            rollouts = self._sample(model, prompt_ids)
         if any(rollout.logprobs is None for rollout in rollouts):
             return [rollout.token_ids for rollout in rollouts], None
         return [rollout.token_ids for rollout in rollouts], [rollout.logprobs or [] for rollout in rollouts]
@@ -118,7 +120,7 @@ class ReasoningTrainer(ResumableTrainer, GRPOTrainer):
         ) as model:
             yield model
 
-    def _sample(self, model: torch.nn.Module, prompt_ids: list[list[int]], first: int) -> list[Rollout]:
+    def _sample(self, model: torch.nn.Module, prompt_ids: list[list[int]]) -> list[Rollout]:
         """One rollout for each prompt, which TRL repeats once per sample, the copies side by side."""
         groups = [(list(ids), len(list(copies))) for ids, copies in groupby(prompt_ids)]
         sizes = {size for _, size in groups}
@@ -142,7 +144,7 @@ class ReasoningTrainer(ResumableTrainer, GRPOTrainer):
             return backend.generate(prompts, samples, replace(sampling, seed=seed))
         if self.engine is None or self.engine.model is not model:
             self.engine = RolloutEngine(model, cache_gib=self.cache_gib, lengths=self.lengths)
-        numbers = [*range(first, first + samples)] * len(prompts) if first else None
+        numbers = self._numbers.take(prompt_ids)
         # A sharded module computes in the type of its copy's weights, without autocast.
         with self.accelerator.autocast() if self.whole_copy is None else nullcontext():
             rollouts = self.engine.generate(
@@ -152,17 +154,28 @@ class ReasoningTrainer(ResumableTrainer, GRPOTrainer):
         return rollouts
 
     def _check_parity(self, model: torch.nn.Module, prompts: list[list[int]], rollouts: list[Rollout]) -> None:
-        """Hold the engine's log-probabilities against a plain forward, and log the gap. Raises ParityError."""
-        pad_id = self.processing_class.pad_token_id
-        report = parity.check(
-            model, prompts, rollouts, temperature=self.temperature, pad_id=pad_id, most=PARITY_ROLLOUTS
-        )
+        """Hold the engine's log-probabilities against the loss's own, and log the gap. Raises ParityError."""
+        logprobs_of = loss_logprobs(self)
+        if self.whole_copy is not None:
+            logprobs_of = at_once(logprobs_of)
+        cuda = [self.args.device] if self.args.device.type == "cuda" else []
+        with torch.random.fork_rng(devices=cuda):  # dropout, if any, must not draw from the run's own stream
+            report = parity.check(
+                model,
+                prompts,
+                rollouts,
+                temperature=self.temperature,
+                logprobs_of=logprobs_of,
+                bos_id=self.processing_class.bos_token_id,
+                pad_id=self.processing_class.pad_token_id,
+                most=PARITY_ROLLOUTS,
+            )
         metrics = self._metrics["train" if self.model.training else "eval"]
         metrics["logprob_gap/max"].append(report.largest)
         metrics["logprob_gap/mean"].append(report.mean)
 
     def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> dict[str, Any]:
-        self._draws = 0
+        self._draws, self._numbers = 0, SampleNumbers()
         if self.dynamic_sampling is not None and self.model.training:
             inputs = self._fill_batch(self.dynamic_sampling, len(inputs))
         batch = super()._generate_and_score_completions(inputs)
@@ -190,10 +203,10 @@ class ReasoningTrainer(ResumableTrainer, GRPOTrainer):
         ]
 
     def _draw(self, problems: Sequence[int], first: int, count: int) -> list[Group]:
-        """Samples `first` to `first + count` of each of the problems, which are numbered as in the training set."""
+        """`count` samples more, after `first`, of each of the problems, which are numbered as in the training set."""
         prompts = [self.train_dataset[number]["prompt"] for number in problems]
         prompt_ids, images, fields = self._tokenize_prompts([prompt for prompt in prompts for _ in range(count)])
-        completions, logprobs = self._generate_single_turn(prompt_ids, images, fields, count, first=first)
+        completions, logprobs = self._generate_single_turn(prompt_ids, images, fields, count)
         places = [slice(at, at + count) for at in range(0, len(completions), count)]
         return [
             Group(number, len(prompt_ids[at.start]), completions[at], logprobs[at] if logprobs else None)

@@ -44,6 +44,22 @@ def read_json(path: Path) -> Any:
         raise ValueError(f"{path} is nested too deep to be read.") from None
 
 
+def read_metrics(path: Path) -> list[dict[str, Any]]:
+    """The rows of a run's `metrics.jsonl`, each with its `phase` and `step`; none where there is no file.
+
+    A last line without an end is passed over: it is in the writing, or was cut off by a kill.
+    """
+    rows = []
+    lines = _text(path, MAX_JSON_BYTES).split("\n")[:-1] if path.is_file() else []
+    for number, line in enumerate(lines, 1):
+        try:
+            row = json.loads(line)
+            rows.append(row | {"phase": str(row["phase"]), "step": int(row["step"])})
+        except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
+            raise ValueError(f"{path}, line {number}, is not as `train` writes it; delete the line.") from None
+    return rows
+
+
 def read_parquet(path: Path, columns: tuple[str, ...]) -> pa.Table:
     """The columns of one parquet file, in that order."""
     try:

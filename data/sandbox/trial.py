@@ -44,20 +44,20 @@ def run(program: str, tests: str, names: Sequence[str], *, seconds: int, memory_
     ours, theirs = socket.socketpair()
     with tempfile.TemporaryFile() as complaints, ours, theirs:
         try:
-            ours.sendall(json.dumps({"code": program}).encode() + b"\n")
             own = {"stdin": theirs, "stdout": theirs, "stderr": complaints}
             piped = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": complaints}
-            with (
-                _part("program", limits | {"seconds": seconds}, kind, (), own) as trying,
-                _part("tests", limits | {"seconds": TESTS_SECONDS}, kind, (ours.fileno(),), piped) as asking,
-            ):
-                ours.close()
+            with _part("program", limits | {"seconds": seconds}, kind, (), own) as trying:
                 theirs.close()
-                told = _told(asking, request, deadline)
-                if told and "failed" in told[-1]:
-                    with contextlib.suppress(subprocess.TimeoutExpired):
-                        trying.wait(1)  # how it ended says why, where it ended
-                return _outcome(told, trying.poll(), seconds, complaints)
+                _send(ours, program, deadline)
+                with _part("tests", limits | {"seconds": TESTS_SECONDS}, kind, (ours.fileno(),), piped) as asking:
+                    ours.close()
+                    told = _told(asking, request, deadline)
+                    if told and "failed" in told[-1]:
+                        with contextlib.suppress(subprocess.TimeoutExpired):
+                            trying.wait(1)  # how it ended says why, where it ended
+                    return _outcome(told, trying.poll(), seconds, complaints)
+        except TimeoutError:
+            return Outcome(False, "not tried", f"the sandbox did not take the program within {5 * seconds} s")
         except OSError as error:
             return Outcome(False, "not tried", f"the sandbox cannot be started: {error}")
 
@@ -81,6 +81,14 @@ def _part(
             for pipe in (process.stdin, process.stdout):
                 if pipe:
                     pipe.close()
+
+
+def _send(channel: socket.socket, program: str, deadline: float) -> None:
+    """Hand the program to the process that is to load it. Raises TimeoutError where that does not take it in time."""
+    channel.settimeout(max(0.01, deadline - time.monotonic()))
+    with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # it ended; what it complained of says why
+        channel.sendall(json.dumps({"code": program}).encode() + b"\n")
+    channel.settimeout(None)  # for the tests, whose process has it next
 
 
 def _told(asking: "subprocess.Popen[bytes]", request: bytes, deadline: float) -> list[dict[str, Any]]:

@@ -178,11 +178,17 @@ def failing(found: Sequence[Problem], solutions: Sequence[str]) -> list[str | No
 def program_of(answer: str, names: Sequence[str]) -> str | None:
     """The last block of code that defines one of the functions, or the last block; else a bare function."""
     blocks = [block for block in FENCED.findall(answer) if block.strip()]
-    defining = [block for block in blocks if any(re.search(rf"\b{re.escape(name)}\b", block) for name in names)]
+    defining = [block for block in blocks if any(defines(block, name) for name in names)]
     if blocks:
         return (defining or blocks)[-1]
     start = BARE.search(answer)
     return answer[start.start() :] if start else None
+
+
+def defines(block: str, name: str) -> bool:
+    """Whether a block of code defines `name`; one that only calls it, to show how it is used, does not."""
+    name = re.escape(name)
+    return bool(re.search(rf"^[ \t]*(?:(?:async\s+)?def|class)\s+{name}\b|^{name}\s*(?::[^=\n]*)?=(?!=)", block, re.M))
 
 
 def _choose(choice: jail.Choice) -> jail.Kind:

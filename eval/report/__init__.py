@@ -1,5 +1,1 @@
 """The report of a run: one self-contained page that shows what it learnt and how its rollouts read."""
-
-from eval.report.page import write_report
-
-__all__ = ["write_report"]

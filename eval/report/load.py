@@ -1,6 +1,5 @@
 """A run folder read whole for the report: configuration, metrics, rollouts, and the evaluation where there is one."""
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +8,7 @@ from typing import Any
 import pyarrow as pa
 
 from train import untrusted
-from train.untrusted import read_parquet, read_yaml
+from train.untrusted import read_metrics, read_parquet, read_yaml
 
 Row = dict[str, Any]
 
@@ -94,17 +93,7 @@ def training_rollouts(run: Run) -> Iterator[pa.Table]:
 def _metrics(path: Path) -> list[Row]:
     if not path.is_file():
         raise ValueError(f"{path.parent} has no metrics.jsonl: the run has not trained a step yet.")
-    text = _text(path)
-    lines = text[: text.rfind("\n") + 1].splitlines()  # a run in progress may be writing its last line
-    rows = []
-    for number, line in enumerate(lines, 1):
-        try:
-            row = json.loads(line)
-            if not {"phase", "step"} <= row.keys():
-                raise ValueError("no phase or no step")
-        except (ValueError, AttributeError) as error:
-            raise ValueError(f"{path}, line {number}, cannot be read: {error}") from None
-        rows.append(row)
+    rows = read_metrics(path)
     if not rows:
         raise ValueError(f"{path} is empty: the run has not trained a step yet.")
     return rows

@@ -31,6 +31,8 @@ MEASURES = (
 )
 Titled = list[tuple[str, Plot]]
 HEADLINES = ("accuracy", "incorrect_to_correct", "repair_rate", "thinking_tokens")
+# Shown for each task: tasks differ in how often a slip pays to be put right, and the share of each shifts in training.
+BY_TASK = ("repair_rate",)
 
 
 def write_report(run: Path, output: Path | None = None, seeds: Sequence[Path] = ()) -> Path:
@@ -110,14 +112,17 @@ def sections(results: Row) -> list[tuple[str, list[Row], list[Row]]]:
     return [whole] + [(task, [r["tasks"][task] for r in rows], [p["tasks"][task] for p in pairs]) for task in tasks]
 
 
-def headlines(results: Row) -> list[tuple[str, Row | None, Row | None, Row | None]]:
-    """The figures to see first: measure, before, after, difference."""
-    before, after = results["checkpoints"][0]["measures"], results["checkpoints"][-1]["measures"]
-    change = results["pairs"][-1]["measures"]
-    return [
-        (name, before.get(name), after.get(name), change.get(name))
-        for name in table.given(HEADLINES, [before, after, change])
-    ]
+def headlines(results: Row) -> list[tuple[str, str, Row | None, Row | None, Row | None]]:
+    """The figures to see first: measure, its task where it is shown for each, before, after, difference."""
+    whole, *tasks = sections(results)
+    found = []
+    for name in HEADLINES:
+        for title, rows, pairs in tasks if name in BY_TASK and tasks else [whole]:
+            before, after, change = rows[0], rows[-1], pairs[-1]
+            if table.given([name], [before, after, change]):
+                task = title if tasks and name in BY_TASK else ""
+                found.append((name, task, before.get(name), after.get(name), change.get(name)))
+    return found
 
 
 def _curves(run: Run) -> Titled:

@@ -5,7 +5,6 @@ the test set is not for choosing. Not by the best evaluation on the way, which w
 anew, which would cost time and show nothing that the curve, by which trials are pruned, does not.
 """
 
-import json
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from eval.estimators import Estimate, Sums, ratio
-from train.untrusted import read_parquet
+from train.untrusted import read_metrics, read_parquet
 
 COLUMNS = {"accuracy": "correct", "format": "format", "truncated": "truncated", "thinking_tokens": "thinking_tokens"}
 ByProblem = dict[str, tuple[float, float]]  # numerator and denominator of each validation problem
@@ -82,6 +81,5 @@ def _rl(run: Path) -> list[dict[str, Any]]:
 
 @lru_cache(maxsize=64)
 def _rows(path: Path, changed: int, size: int) -> list[dict[str, Any]]:
-    """Read once for each state of the file, which is looked at every second; its last line may be in the writing."""
-    lines = path.read_text(encoding="utf-8").split("\n")[:-1]
-    return [row for row in map(json.loads, lines) if row["phase"] == "rl"]
+    """Read once for each state of the file, which is looked at every second."""
+    return [row for row in read_metrics(path) if row["phase"] == "rl"]

@@ -1,9 +1,11 @@
 from dataclasses import replace
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from data import mixture
-from data.mixture import demonstrations, draw_problems, judge, load_mixture, split_of
+from data.mixture import apportion, demonstrations, draw_problems, judge, load_mixture, split_of
 from data.problem import Problem
 from data.tasks import TASKS, arithmetic
 
@@ -35,6 +37,29 @@ def test_splits_have_their_shares():
 def test_weights_share_out_the_problems():
     drawn = draw_problems(load_mixture(BOTH), "train", 400, 0)
     assert sum(p.task == "arithmetic" for p in drawn) == 300
+
+
+@given(st.integers(0, 1_000), st.lists(st.floats(0.01, 100), min_size=1, max_size=12))
+def test_shares_are_whole_near_their_quota_and_sum_to_the_count(count, weights):
+    shares = apportion(count, weights)
+    quotas = [count * weight / sum(weights) for weight in weights]
+    assert sum(shares) == count
+    assert all(share >= 0 and abs(share - quota) < 1 + 1e-9 for share, quota in zip(shares, quotas, strict=True))
+
+
+def test_two_equal_tasks_are_shared_out_as_they_always_were():
+    assert [apportion(count, [1, 1]) for count in range(6)] == [[0, 0], [0, 1], [1, 1], [2, 1], [2, 2], [2, 3]]
+
+
+def test_fewer_problems_than_tasks_are_drawn_all_the_same():
+    assert apportion(3, [1.0] * 5) == [1, 1, 1, 0, 0]
+    parts = load_mixture({"countdown": {}}) * 5
+    assert len(draw_problems(parts, "validation", 3, 0)) == 3
+
+
+def test_a_weight_without_end_is_refused():
+    with pytest.raises(ValueError, match="weight is inf"):
+        load_mixture({"countdown": {"weight": float("inf")}})
 
 
 def test_the_same_seeds_draw_the_same_problems_and_another_order_others():

@@ -400,3 +400,13 @@ def test_without_walls_programs_are_tried_all_the_same_with_their_time_and_memor
     assert not run("none", "import os; os._exit(0)").passed
     assert "MemoryError" in run("none", "def f(x):\n    return len('x' * 2**30)").reason
     assert not run("none", "def f(x):\n    while True: pass", seconds=1).passed
+
+
+def test_a_program_that_no_buffer_holds_is_tried_too():
+    assert run("none", SQUARE + "\n#" + "\N{SNAKE}" * 100_000).passed
+
+
+def test_a_sandbox_that_takes_no_program_ends_at_the_deadline(monkeypatch):
+    monkeypatch.setattr(jail, "walls", lambda *_: ["sh", "-c", "exec sleep 60"])
+    outcome = trial.run("#" * 10**6, TESTS, ["f"], seconds=0, memory_mib=256, kind="none")
+    assert outcome.error == "the sandbox did not take the program within 0 s"

@@ -19,9 +19,9 @@ from eval.lexical import PHRASES
 from eval.measures import SAID
 from eval.probe import Settings as ProbeSettings
 from eval.probe import probe
-from eval.report import write_report
 from eval.report.examples import SINGLE
 from eval.report.marks import read, right_attempt
+from eval.report.page import write_report
 from eval.samples import counted
 from eval.source import checkpoints_of, read_source
 from eval.table import render
@@ -87,7 +87,7 @@ def test_a_mixture_of_gym_tasks_and_ones_own_goes_all_the_way(train, reader):
     rows = ds.dataset(run / "rollouts.parquet").to_table().to_pylist()
     assert {row["task"] for row in rows} <= tasks.keys() and not any(row["error"] for row in rows)
 
-    checkpoints, source = checkpoints_of(run), read_source(run / "config.yaml")
+    checkpoints, source = checkpoints_of(run), read_source(run / "config.yaml", own_tasks=True)
     results = evaluate(checkpoints, source, Settings(8, 2, max_new_tokens=16), run / "evaluation")
     measures = results["checkpoints"][-1]["measures"]
     assert measures["says_backtracking"]["count"] == 16 and measures["attempts"] is None

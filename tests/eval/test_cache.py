@@ -80,6 +80,13 @@ def test_a_part_that_cannot_be_read_is_named_and_the_others_stay(tmp_path):
     assert pq.read_table(parts[1]).num_rows == 1
 
 
+def test_a_part_that_would_fill_the_memory_is_not_read(tmp_path, monkeypatch):
+    remembered(counting([]), tmp_path).generate([[9]], 1, SAMPLING)
+    monkeypatch.setattr("train.untrusted.MAX_PARQUET_BYTES", 10)
+    with pytest.raises(ValueError, match="more than is read of one file"):
+        remembered(counting([]), tmp_path).generate([[9]], 1, SAMPLING)
+
+
 def test_the_samples_are_those_of_the_engine_however_they_come_together(tmp_path, checkpoint, tiny_model):
     expected = [rollout.token_ids for rollout in RolloutEngine(tiny_model).generate(PROMPTS, 3, SAMPLING)]
     load_candidate(str(checkpoint), tmp_path / "cache").backend.generate(PROMPTS[1:], 2, SAMPLING)

@@ -1,4 +1,6 @@
 import json
+import re
+from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
@@ -126,3 +128,29 @@ def test_checkpoints_of_runs_that_ask_other_problems_are_not_compared_unasked(tm
     assert source_of(checkpoints, tmp_path / "c" / "config.yaml").parts[0].task == "arithmetic"
     with pytest.raises(ValueError, match="lies in no run folder"):
         source_of([str(tmp_path)])
+
+
+@pytest.mark.parametrize(
+    "tasks, named",
+    [
+        ("{thief.py: {}}", "names the task module thief.py, which would be run"),
+        ("{thief.module: {}}", "names the task module thief.module, which would be run"),
+        ("{code:x: {source: x.jsonl, sandbox: none}}", "says tasks.code:x.sandbox: none, by which programs run as you"),
+    ],
+)
+def test_the_config_of_a_stranger_runs_nothing_unless_told(tmp_path, monkeypatch, tasks, named):
+    monkeypatch.chdir(tmp_path)
+    Path("thief.py").write_text("from pathlib import Path\nPath('stolen').touch()\n")
+    Path("config.yaml").write_text(f"tasks: {tasks}\n")
+    with pytest.raises(ValueError, match=f"^config.yaml {re.escape(named)}; give --own-tasks if you trust it"):
+        read_source(Path("config.yaml"))
+    assert not Path("stolen").exists()
+
+
+def test_a_config_that_is_trusted_runs_its_task_modules(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("mine.py").write_text("from pathlib import Path\nPath('ran').touch()\n")
+    Path("config.yaml").write_text("tasks: {mine.py: {}}\n")
+    with pytest.raises(ValueError, match="has no verify"):
+        read_source(Path("config.yaml"), own_tasks=True)
+    assert Path("ran").exists()

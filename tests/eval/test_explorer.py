@@ -12,8 +12,9 @@ from pathlib import Path
 import pytest
 
 from eval import estimators
-from eval.report import explorer, write_report
+from eval.report import explorer
 from eval.report.load import load_run
+from eval.report.page import write_report
 from tests.eval.test_report import ATTACK, SEARCH, corrected, countdown, evaluate, make_run, row, write
 from train.rewards import COLUMNS as ROLLOUT_COLUMNS
 

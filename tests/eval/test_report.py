@@ -18,9 +18,10 @@ from eval import estimators
 from eval.claims import judge_claims
 from eval.evaluate import Settings, summarise
 from eval.probe import STAGES
-from eval.report import explorer, write_report
+from eval.report import explorer
 from eval.report.load import load_run
 from eval.report.marks import read
+from eval.report.page import write_report
 from eval.report.verdicts import intervals
 from eval.samples import COLUMNS as SAMPLE_COLUMNS
 from eval.samples import NOT_WORDED
@@ -72,7 +73,7 @@ def row(problem: Problem, completion: str, correct: bool, **changes) -> dict:
         "completion": completion, "completion_ids": [1, 2], "reward": float(correct), "correct": correct,
         "format": True, "reason": "correct" if correct else "makes 18, not 154", "error": None, "truncated": False,
         "thinking_tokens": 21, "checkpoint": "c", "sample": 0, "greedy": False, "answer": "14", "answer_tokens": 3,
-        "attempts": 2, "first_correct": False, "right_attempt": correct,
+        "left_out": False, "attempts": 2, "first_correct": False, "right_attempt": correct,
         "steps": 4, "right_steps": 3, "slips": 1, "repairs": int(correct), "subgoals": 1, **NOT_WORDED,
     }  # fmt: skip
     return columns | changes
@@ -365,7 +366,7 @@ def other_results(run: Path) -> None:
     [
         (remove_config, "is no run folder"),
         (remove_metrics, "has no metrics.jsonl"),
-        (break_metrics, "line 1, cannot be read"),
+        (break_metrics, "line 1, is not as `train` writes it"),
         (break_parquet, "cannot be read as parquet"),
         (other_parquet, "cannot be read as parquet"),
         (break_results, "is not valid JSON"),

@@ -42,11 +42,29 @@ def test_what_dynamic_sampling_left_out_counts_as_generated_and_not_as_trained_o
 
 
 def test_what_the_logs_do_not_tell_is_named(run):
-    with pytest.raises(ValueError, match=r"no num_tokens at step 3"):
+    with pytest.raises(ValueError, match=r"no num_tokens at step 3, and .*checkpoint-3/trainer_state.json"):
         compute_spent(run, [0, 3], 1)
     (run / "rollouts.parquet" / "train-000001-rank0-000.parquet").write_bytes(b"PAR1 cut short")
     with pytest.raises(ValueError, match=r"train-000001-rank0-000.parquet cannot be read"):
         compute_spent(run, [1], 1)
+
+
+def test_a_checkpoint_between_two_logged_steps_or_after_the_last_says_its_tokens_itself(run):
+    metrics = run / "metrics.jsonl"
+    logged = [
+        {"phase": "rl", "step": 10, "num_tokens": 900.0, "left_out_tokens": 80.0},
+        {"phase": "rl", "step": 20, "num_tokens": 2000.0, "left_out_tokens": 120.0},
+    ]
+    metrics.write_text("".join(json.dumps(row) + "\n" for row in logged) + '{"phase": "rl", "st')
+    for step, tokens in ((15, 1300), (23, 2400)):
+        checkpoint = run / "checkpoints" / f"checkpoint-{step}"
+        checkpoint.mkdir(parents=True)
+        (checkpoint / "trainer_state.json").write_text(json.dumps({"num_input_tokens_seen": tokens}))
+    spent = compute_spent(run, [0, 10, 15, 20, 23], 1)
+    assert [at.tokens for at in spent] == [0, 900, 1300, 2000, 2400]
+    assert [at.flops for at in spent] == [
+        6 * (at.tokens - out) + 2 * at.generated for at, out in zip(spent, [0, 80, 100, 120, 120], strict=True)
+    ]
 
 
 def test_the_curve_holds_every_checkpoint_and_tests_the_rise(run):

@@ -38,6 +38,14 @@ def test_what_fails_in_a_process_is_one_clear_line(tmp_path):
         alone.draw(str(tmp_path), [[9]], [0], SAMPLING, print)
 
 
+def test_a_full_disk_is_not_taken_for_a_process_that_is_gone(checkpoint):
+    def full(place, rollout):
+        raise OSError(28, "No space left on device")
+
+    with Workers(1) as alive, pytest.raises(OSError, match="No space left on device"):
+        alive.draw(str(checkpoint), [[9, 12]], [0], SAMPLING, full)
+
+
 def test_a_process_that_dies_loses_nothing_that_had_come(tmp_path, checkpoint):
     came = []
 

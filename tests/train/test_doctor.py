@@ -36,7 +36,15 @@ def test_a_folder_that_cannot_be_written_is_found():
     assert "--runs_dir" in disk(doctor.Path("/proc/runs")).mend
 
 
-@pytest.mark.parametrize(("values", "message"), [({}, ""), ({"max_completion_length": 9_999}, "ask for at most")])
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({}, ""),
+        ({"max_completion_length": 9_999}, "ask for at most"),
+        ({"report_to": "no-such-tracker"}, "report_to is 'no-such-tracker'"),
+        ({"dynamic_sampling": True, "train_problems": 1, "num_generations": 4}, "only 1 of them differ"),
+    ],
+)
 def test_a_configuration_is_looked_at_with_its_model(tmp_path, values, message):
     config = tmp_path / "config.yaml"
     run = {"name": "x", "tasks": {"countdown": {}}, "scratch": {"hidden_size": 32}, "use_cpu": True}

@@ -99,9 +99,10 @@ class Reward:
         self.log = self
         self.written = []
 
-    def judge(self, problem, completions):
+    def judge(self, problems, completions):
         return [
-            {"reward": float(ids == [1]), "correct": ids == [1], "problem": problem.canonical} for ids in completions
+            {"reward": float(ids == [1]), "correct": ids == [1], "problem": problem.canonical}
+            for problem, ids in zip(problems, completions, strict=True)
         ]
 
     def spread(self, rows):

@@ -23,8 +23,7 @@ import pytest
 from resuming import DYNAMIC, ROOT, assert_same, die, in_child, launch, reward_anything, what_was_left, write_config
 from trl import GRPOTrainer
 
-from data import mixture
-from train import signals
+from train import judged, signals
 from train.callbacks import MetricsFile
 from train.rewards import CorrectnessReward
 from train.rollout.dense import DenseRun
@@ -37,7 +36,7 @@ VALUES = {"max_steps": STEPS, "save_steps": 2, "cold_start_steps": 20, "eval_ste
 # Where a process can be broken off, as (phase, owner, function): the kill comes at the n-th call, n drawn at random.
 PLACES = [
     ("rollout", DenseRun, "step"),
-    ("verifier", mixture, "judge"),
+    ("verifier", judged, "judge"),
     ("rollout file", pq, "write_table"),
     ("loss", GRPOTrainer, "_compute_loss"),
     ("update", ReasoningTrainer, "_get_grad_norm"),
@@ -55,7 +54,7 @@ HUNG_VERIFIERS = 3
 
 @pytest.fixture
 def rewarded(monkeypatch):
-    monkeypatch.setattr(CorrectnessReward, "_rows", CorrectnessReward._rows)  # to be put back
+    monkeypatch.setattr(CorrectnessReward, "judge", CorrectnessReward.judge)  # to be put back
     reward_anything()
 
 
@@ -133,13 +132,13 @@ def test_every_broken_run_resumes_to_the_same_end(tmp_path, rewarded, capfd):
                 well, outcome = finish(config, "broken", whole, code)
                 table.append((phase, f"{how.name} at call {call} of {function}", well and code in expected, outcome))
 
-    calls = _calls_of_a_whole_run(config, mixture, "judge")
+    calls = _calls_of_a_whole_run(config, judged, "judge")
     for _ in range(HUNG_VERIFIERS):
         call = chance.randint(1, calls)
 
         def hung(call=call) -> int:
             signals.ECHO = 0.0
-            with counted(mixture, "judge", call, _hang_until_a_second_signal):
+            with counted(judged, "judge", call, _hang_until_a_second_signal):
                 return launch(config, "--name", "broken")
 
         code = in_child(hung)
@@ -180,7 +179,9 @@ def _calls_of_a_whole_run(config: Path, owner: object, function: str) -> int:
 
     assert in_child(work) == 0
     shutil.rmtree(config.parent / "counted")
-    return int(count.read_text())
+    counted_calls = int(count.read_text())
+    assert counted_calls, f"{function} is not called where the test looks"
+    return counted_calls
 
 
 def _hang_until_a_second_signal() -> None:

@@ -23,7 +23,7 @@ def poisoned(tmp_path, monkeypatch, capfd):
         def loss(self, model, inputs):
             return compute(self, model, inputs) * (factor if self.state.global_step + 1 in steps else 1.0)
 
-        monkeypatch.setattr(CorrectnessReward, "_rows", CorrectnessReward._rows)  # to be put back
+        monkeypatch.setattr(CorrectnessReward, "judge", CorrectnessReward.judge)  # to be put back
         reward_anything()
         monkeypatch.setattr(GRPOTrainer, "_compute_loss", loss)
         config = write_config(

@@ -2,7 +2,9 @@
 
 import errno
 import json
+import shutil
 import subprocess
+from pathlib import Path
 
 import pyarrow.dataset as ds
 import pytest
@@ -12,6 +14,7 @@ from transformers import Trainer
 from trl.trainer.utils import RepeatSampler
 
 from train.callbacks import MetricsFile
+from train.checkpoint_files import fault
 from train.resume import EpochSampler
 from train.rewards import CorrectnessReward
 from train.rollout.lengths import LengthMemory
@@ -25,7 +28,7 @@ def broken_and_whole(tmp_path, monkeypatch, capfd):
     def run(killed_at, *, resumed_from, phase="rl", **values):
         config = write_config(tmp_path, **values)
         on_log = MetricsFile.on_log
-        monkeypatch.setattr(CorrectnessReward, "_rows", CorrectnessReward._rows)  # to be put back
+        monkeypatch.setattr(CorrectnessReward, "judge", CorrectnessReward.judge)  # to be put back
         reward_anything()
         assert launch(config, "--name", "whole") == 0
 
@@ -84,6 +87,46 @@ def test_so_does_one_with_dynamic_sampling(broken_and_whole, killed_at, resumed_
 def test_a_cold_start_that_was_cut_off_goes_on(broken_and_whole):
     whole = broken_and_whole(20, resumed_from=18, phase="cold-start", cold_start_steps=24)
     assert [row["step"] for row in whole["metrics"] if row["phase"] == "cold-start"] == [10, 20, 24]
+
+
+def damage(folder: Path) -> None:
+    """Another byte in the weights than is sealed."""
+    weights = folder / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1] + b"!")
+
+
+def test_a_lost_cold_start_is_passed_over_where_a_checkpoint_of_reinforcement_is_whole(tmp_path, capfd, monkeypatch):
+    monkeypatch.setattr(CorrectnessReward, "judge", CorrectnessReward.judge)  # to be put back
+    reward_anything()
+    config = write_config(tmp_path, max_steps=2, save_steps=2, eval_strategy="no")
+    for name in ("damaged", "deleted", "unhurt"):
+        assert launch(config, "--name", name) == 0
+    damage(tmp_path / "damaged" / "checkpoints" / "cold-start")
+    shutil.rmtree(tmp_path / "deleted" / "checkpoints" / "cold-start")
+    ends = {}
+    for name, said in (("damaged", "checksum is another"), ("deleted", "it has no complete.json"), ("unhurt", "")):
+        capfd.readouterr()
+        assert launch(config, "--name", name, "--resume", "--max_steps", "4", "--save_steps", "4") == 0
+        ends[name] = what_was_left(tmp_path / name, 4)
+        told = capfd.readouterr().err
+        assert said in told and "The cold start" not in told
+        assert ("checkpoint-2 holds all that is needed of it" in told) == bool(said)
+    assert_same(ends["damaged"], ends["unhurt"])
+    assert_same(ends["deleted"], ends["unhurt"])
+
+
+@pytest.mark.parametrize("values", [{}, {"beta": 0.1}])
+def test_a_damaged_cold_start_that_is_needed_is_said_and_done_anew(tmp_path, capfd, values):
+    config = write_config(tmp_path, max_steps=1, save_steps=1, eval_strategy="no", **values)
+    assert launch(config, "--name", "run") == 0
+    damage(tmp_path / "run" / "checkpoints" / "cold-start")
+    if not values:
+        shutil.rmtree(tmp_path / "run" / "checkpoints" / "checkpoint-1")
+    capfd.readouterr()
+    assert launch(config, "--name", "run", "--resume") == 0
+    told = capfd.readouterr().err
+    assert "cold-start: model.safetensors is damaged" in told and "it is done anew" in told
+    assert fault(tmp_path / "run" / "checkpoints" / "cold-start") is None
 
 
 def test_a_run_killed_between_its_last_checkpoint_and_its_end_trains_no_further(tmp_path, monkeypatch):

@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow.dataset as ds
@@ -12,6 +13,7 @@ import pytest
 import yaml
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+import train.run
 from train.__main__ import main
 
 ROOT = Path(__file__).parents[2]
@@ -136,6 +138,21 @@ def test_a_resume_before_the_first_checkpoint_starts_reinforcement_anew(launch, 
 def test_completions_longer_than_the_context_are_refused(launch):
     code, said = launch(max_completion_length=5_000)
     assert code == 2 and "ask for at most 10" in said
+
+
+@pytest.mark.parametrize("split", ["train", "validation"])
+def test_one_long_row_of_many_is_found_before_any_work(launch, monkeypatch, split):
+    draw = train.run.draw_problems
+
+    def one_is_long(parts, of, count, *more, **options):
+        problems = draw(parts, of, count, *more, **options)
+        if of == split:
+            problems[-1] = replace(problems[-1], prompt=" ".join([problems[-1].prompt] * 500))
+        return problems
+
+    monkeypatch.setattr(train.run, "draw_problems", one_is_long)
+    code, said = launch(train_problems=300)
+    assert code == 2 and "leave that one out. The longest, of" in said
 
 
 def test_overwriting_never_deletes_the_model_to_start_from(launch, tmp_path, checkpoint):

@@ -16,7 +16,7 @@ from train import untrusted
 from train.checkpoint_files import SEAL, fault, publish
 from train.config import parse_config
 from train.models import load_model, load_tokenizer
-from train.untrusted import read_json, read_parquet, read_yaml
+from train.untrusted import read_json, read_metrics, read_parquet, read_yaml
 
 
 class Trap:
@@ -287,6 +287,36 @@ def test_a_pickle_in_a_resumed_checkpoint_is_refused_and_not_run(tmp_path, capfd
     said = capfd.readouterr().err
     assert "is not as `train` writes it" in said and "Traceback" not in said
     assert not (tmp_path / "sprung").exists()
+
+
+# --- metrics
+
+ROW = '{"phase": "rl", "step": 3, "loss": null}\n'
+
+
+def test_a_last_line_in_the_writing_is_passed_over_and_no_file_has_no_rows(tmp_path):
+    path = tmp_path / "metrics.jsonl"
+    assert read_metrics(path) == []
+    path.write_text(ROW + ROW[:-1])
+    assert read_metrics(path) == [{"phase": "rl", "step": 3, "loss": None}]
+
+
+@pytest.mark.parametrize(
+    "line", ["{}", "[1]", "1", '{"phase": "rl"}', '{"phase": "rl", "step": 1e999}', "[" * 100_000, "{"]
+)
+def test_a_line_that_is_no_row_of_metrics_is_named(tmp_path, line):
+    path = tmp_path / "metrics.jsonl"
+    path.write_text(ROW + line + "\n" + ROW)
+    assert f"{path}, line 2, is not as `train` writes it" in refusal(read_metrics, path)
+
+
+def test_metrics_without_end_are_not_read(tmp_path, monkeypatch):
+    monkeypatch.setattr(untrusted, "MAX_JSON_BYTES", 100)
+    (tmp_path / "metrics.jsonl").write_text(ROW * 9)
+    assert "has more than 100 bytes" in refusal(read_metrics, tmp_path / "metrics.jsonl")
+
+
+# --- run folders
 
 
 @pytest.mark.parametrize(

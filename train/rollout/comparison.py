@@ -7,8 +7,9 @@ import torch
 
 from train.rollout.interface import Rollout
 
-LogprobFunction = Callable[[list[int], list[int]], torch.Tensor]
-"""Prompt ids and completion ids -> log-probabilities (completion tokens,)."""
+Tokens = Sequence[int]
+LogprobFunction = Callable[[Sequence[Tokens], Sequence[Tokens]], list[torch.Tensor]]
+"""Prompts and completions, row by row, as token ids -> log-probabilities (completion tokens,) of each row."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,22 +22,29 @@ class ParityReport:
     worst: tuple[int, int]
 
 
+def choose(rollouts: int, most: int) -> list[int]:
+    """The places of up to `most` rollouts, spread evenly over so many."""
+    count = min(rollouts, most)
+    return [number * rollouts // count for number in range(count)]
+
+
 def compare(
-    prompts: Sequence[Sequence[int]], rollouts: Sequence[Rollout], logprobs_of: LogprobFunction, *, most: int = 8
+    prompts: Sequence[Tokens], rollouts: Sequence[Rollout], logprobs_of: LogprobFunction, *, most: int = 8
 ) -> ParityReport:
-    """Compare up to `most` rollouts, spread evenly over `rollouts`, with `logprobs_of(prompt, completion)`.
+    """Compare up to `most` rollouts, spread evenly over `rollouts`, with what `logprobs_of` gives in one call.
 
     `prompts` are those given to `generate`: the samples of one prompt stand side by side.
     """
     samples = len(rollouts) // len(prompts)
-    chosen = range(0, len(rollouts), max(1, len(rollouts) // most))[:most]
+    chosen = choose(len(rollouts), most)
+    completions = [rollouts[place].token_ids for place in chosen]
+    expected = logprobs_of([prompts[place // samples] for place in chosen], completions)
     gaps = []
-    for place in chosen:
-        rollout = rollouts[place]
-        if rollout.logprobs is None:
+    for place, row in zip(chosen, expected, strict=True):
+        logprobs = rollouts[place].logprobs
+        if logprobs is None:
             raise ValueError(f"rollout {place} has no log-probabilities to compare.")
-        expected = logprobs_of(list(prompts[place // samples]), rollout.token_ids)
-        gaps.append((torch.tensor(rollout.logprobs) - expected).abs().nan_to_num(nan=torch.inf))
+        gaps.append((torch.tensor(logprobs) - row).abs().nan_to_num(nan=torch.inf))
     largest = [float(gap.max()) for gap in gaps]
     worst = max(range(len(gaps)), key=largest.__getitem__)
     every = torch.cat(gaps)

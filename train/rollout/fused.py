@@ -25,7 +25,7 @@ class FusedNorms:
         self._fused: list[tuple[nn.Module, _Norm]] = []
         for module in model.modules():
             kind = type(module)
-            if not kind.__name__.endswith("RMSNorm") or "forward" in module.__dict__ or _epsilon(module) is None:
+            if not kind.__name__.endswith("RMSNorm") or _is_patched(module) or _epsilon(module) is None:
                 continue
             if kind not in kinds:
                 kinds[kind] = _offset(module)
@@ -38,13 +38,14 @@ class FusedNorms:
 
     @contextmanager
     def applied(self) -> Iterator[None]:
-        """Run them fused; the modules' own `forward` is back on the way out."""
+        """Run them fused, but those that something else has patched meanwhile; all is put back on the way out."""
+        taken = [(module, norm) for module, norm in self._fused if not _is_patched(module)]
         try:
-            for module, norm in self._fused:
+            for module, norm in taken:
                 module.forward = norm
             yield
         finally:
-            for module, _ in self._fused:
+            for module, _ in taken:
                 module.__dict__.pop("forward", None)
 
 
@@ -63,6 +64,10 @@ class _Norm:
             return self.forward(self.module, hidden)
         scale = weight + self.offset if self.offset else weight
         return functional.rms_norm(hidden, scale.shape, scale, self.epsilon)
+
+
+def _is_patched(module: nn.Module) -> bool:
+    return "forward" in module.__dict__
 
 
 def _epsilon(module: nn.Module) -> float | None:

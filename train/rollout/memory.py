@@ -1,6 +1,7 @@
 """How much memory the engine may hold, and what becomes of memory that is freed."""
 
 import ctypes
+import os
 
 import psutil  # type: ignore[import-untyped]
 import torch
@@ -25,9 +26,13 @@ def keep_freed_memory() -> None:
 
 
 def memory_budget(cache_gib: float | None, device: torch.device) -> int:
-    """Bytes that the engine may hold: `cache_gib`, or half of the memory that is free now where it is None."""
+    """Bytes that the engine may hold: `cache_gib`, or half of the memory that is free now where it is None.
+
+    Main memory is shared by the processes of a machine, as many as the launcher says: half is what they get together.
+    """
     if cache_gib is not None:
         return int(cache_gib * _GIB)
     if device.type == "cuda":
         return int(_SHARE_OF_FREE * torch.cuda.mem_get_info(device)[0])
-    return int(_SHARE_OF_FREE * psutil.virtual_memory().available)
+    processes = max(1, int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
+    return int(_SHARE_OF_FREE * psutil.virtual_memory().available / processes)

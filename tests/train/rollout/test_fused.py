@@ -79,3 +79,20 @@ def test_forwards_are_put_back_after_an_exception() -> None:
     with pytest.raises(KeyboardInterrupt), FusedNorms(model).applied():
         raise KeyboardInterrupt
     assert replaced(model) == 0
+
+
+def test_a_forward_patched_after_the_norms_were_found_is_used_and_left() -> None:
+    model = scratch_llama()
+    norms, norm, hidden = FusedNorms(model), model.model.norm, torch.randn(4, 64)
+
+    def patched(hidden: torch.Tensor) -> torch.Tensor:
+        return hidden * 2
+
+    norm.forward = patched
+    with torch.no_grad(), norms.applied():
+        assert torch.equal(norm(hidden), hidden * 2)
+        assert replaced(model) == len(norms)
+    assert norm.forward is patched and replaced(model) == 1
+    del norm.forward
+    with norms.applied():
+        assert replaced(model) == len(norms)

@@ -1,6 +1,6 @@
 """The parity gate passes what is right and names what was broken, one thing at a time."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import pytest
 import torch
@@ -9,6 +9,7 @@ from rollout_models import STOP, prompts_of
 from transformers import PreTrainedModel
 
 from train.rollout.causes import forward_logprobs
+from train.rollout.comparison import Tokens
 from train.rollout.engine import RolloutEngine
 from train.rollout.interface import Rollout, Sampling
 from train.rollout.parity import ParityError, check
@@ -35,12 +36,12 @@ def test_only_a_few_rollouts_are_checked(llama: PreTrainedModel) -> None:
     calls: list[int] = []
     plain = forward_logprobs(llama)
 
-    def counted(prompt: list[int], completion: list[int]) -> torch.Tensor:
-        calls.append(1)
-        return plain(prompt, completion)
+    def counted(prompts: Sequence[Tokens], completions: Sequence[Tokens]) -> list[torch.Tensor]:
+        calls.append(len(completions))
+        return plain(prompts, completions)
 
     check(llama, prompts, rollouts, logprobs_of=counted, most=3)
-    assert len(calls) == 3
+    assert calls == [3]
 
 
 @pytest.mark.parametrize(
@@ -72,9 +73,12 @@ def test_dropout_in_the_trainers_forward_is_named(llama: PreTrainedModel) -> Non
     llama.lm_head = torch.nn.Sequential(torch.nn.Dropout(0.3), llama.lm_head)
     llama.train()
 
-    def in_train_mode(prompt: list[int], completion: list[int]) -> torch.Tensor:
-        logits = llama(torch.tensor([prompt + completion])).logits[0, len(prompt) - 1 : -1].detach()
-        return logits.log_softmax(-1).gather(1, torch.tensor(completion)[:, None])[:, 0]
+    def in_train_mode(prompts: Sequence[Tokens], completions: Sequence[Tokens]) -> list[torch.Tensor]:
+        rows = []
+        for prompt, completion in zip(prompts, completions, strict=True):
+            logits = llama(torch.tensor([[*prompt, *completion]])).logits[0, len(prompt) - 1 : -1].detach()
+            rows.append(logits.log_softmax(-1).gather(1, torch.tensor(completion)[:, None])[:, 0])
+        return rows
 
     with pytest.raises(ParityError, match="dropout - the trainer's forward"):
         check(llama, prompts, rollouts, logprobs_of=in_train_mode)
@@ -85,6 +89,16 @@ def test_rollouts_in_bfloat16_are_named(llama: PreTrainedModel) -> None:
         prompts, rollouts = rolled_out(llama)
     with pytest.raises(ParityError, match="so the rollouts came from bfloat16"):
         check(llama, prompts, rollouts, bos_id=BOS, pad_id=PAD)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_under_autocast_the_plain_forward_computes_in_its_type(llama: PreTrainedModel, dtype: torch.dtype) -> None:
+    seen: list[torch.dtype] = []
+    llama.lm_head.register_forward_hook(lambda module, inputs, output: seen.append(output.dtype))
+    with torch.autocast("cpu", dtype):
+        forward_logprobs(llama)([[BOS, 5, 9]], [[7, STOP]])
+    forward_logprobs(llama)([[BOS, 5, 9]], [[7, STOP]])
+    assert seen == [dtype, torch.float32]
 
 
 def test_rollouts_without_the_adapter_are_named(llama: PreTrainedModel) -> None:

@@ -1,0 +1,38 @@
+"""Numbers for samples, so that no two of one step with the same prompt draw the same, on whichever process each is.
+
+The engine's random numbers depend on (seed, step, prompt, sample number). A training set may hold a problem twice, and
+dynamic sampling asks for more of a prompt later in the step, so who numbers must know what all processes draw.
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+
+from accelerate import PartialState
+from accelerate.utils import gather_object
+
+from train.rollout.counter import problem_key
+
+
+class SampleNumbers:
+    """Counts the samples of each prompt over the calls of one step, on all processes, in the order of their ranks.
+
+    So two processes give the numbers that one would give to the same rows.
+    """
+
+    def __init__(self) -> None:
+        self._given: Counter[int] = Counter()  # by prompt, on all processes
+
+    def take(self, prompts: Sequence[Sequence[int]]) -> list[int]:
+        """A number for each row, given its prompt. All processes must call this together."""
+        keys = [problem_key(prompt) for prompt in prompts]
+        counts: list[Counter[int]] = gather_object([Counter(keys)])  # by rank
+        given = Counter(self._given)
+        for earlier in counts[: PartialState().process_index]:
+            given.update(earlier)
+        numbers = []
+        for key in keys:
+            numbers.append(given[key])
+            given[key] += 1
+        for count in counts:
+            self._given.update(count)
+        return numbers
