@@ -10,12 +10,13 @@ from torch import nn
 from transformers import PreTrainedConfig
 
 from train.config import RunConfig
-from train.plan.loss import Batch, LossCost, loss_cost
+from train.plan.loss import Batch, LossCost, loss_cost, parity_cost
 from train.plan.modules import base_of, build, layers_of, read_config
 from train.plan.rollouts import CHUNK_TOKENS, MAX_ROWS, Forward, cache_layers, trace_forward
 from train.plan.trace import Work
 from train.plan.workload import Workload
 from train.rollout.pool import LayerShape
+from train.trainer import PARITY_ROLLOUTS
 
 # NF4 keeps 4 bits a weight and, its scales quantised again, 0.127 bits of scales (Dettmers et al. 2023, section 3).
 QUANTISED_BYTES = 4.127 / 8
@@ -141,8 +142,9 @@ class Costs:
 
     @cached_property
     def parity(self) -> Forward:
-        """The plain forward of one long rollout that the engine is held against, with all of its logits."""
-        return self._forward(self.work.prompt + self.work.most, self.work.most)
+        """The loss's own forward of a few rollouts, which the engine is held against."""
+        batch = Batch(min(PARITY_ROLLOUTS, self.work.rows), self.work.prompt, self.work.most)
+        return parity_cost(self.config, self.run, batch, bf16=self.work.bf16, gpu=self.gpu)
 
     @property
     def forward_peak(self) -> int:

@@ -18,6 +18,7 @@ from trl.trainer.utils import _CHUNKED_LOGPROB_CHUNK_SIZE as VOCABULARY_TILE
 
 from train.config import RunConfig
 from train.plan.modules import TRACED_LAYERS, autocast, base_of, build, faked, layers_of
+from train.plan.rollouts import Forward, deepened
 from train.plan.trace import Section, Trace, Work
 
 
@@ -85,8 +86,20 @@ def loss_cost(
     return _deepen(trace, config.get_text_config().num_hidden_layers, own + grads * accumulates, released)
 
 
+def parity_cost(config: PreTrainedConfig, run: RunConfig, batch: Batch, *, bf16: bool, gpu: bool) -> Forward:
+    """Trace the loss's forward alone, without gradients, as the parity gate asks for it (`train.loss_logprobs`)."""
+    model = build(config, run, TRACED_LAYERS)
+    with faked(model):
+        trace = Trace()
+        trace.hold(model.parameters())
+        held = trace.alive
+        with _sections(model, trace), trace, torch.no_grad():
+            _step(base_of(model), batch, trace, bf16, gpu)
+    return deepened(trace, config, batch.rows * batch.width, held)
+
+
 def _step(model: Any, batch: Batch, trace: Trace, bf16: bool, gpu: bool) -> None:
-    """Forward, loss and backward of `batch`, as TRL computes them."""
+    """Forward, loss and, where gradients are wanted, backward of `batch`, as TRL computes them."""
     ids = torch.zeros(batch.rows, batch.width, dtype=torch.int64)
     with _gpu_kernels(trace) if gpu else nullcontext():
         with autocast(bf16):
@@ -102,8 +115,9 @@ def _step(model: Any, batch: Batch, trace: Trace, bf16: bool, gpu: bool) -> None
             logprobs, *_ = ChunkedLogProbFunction.apply(
                 states, head.weight, head.bias, targets, 1.0, tile, None, 1.0, outputs
             )
-        trace.begin("back")
-        logprobs.sum().backward()
+        if torch.is_grad_enabled():
+            trace.begin("back")
+            logprobs.sum().backward()
 
 
 @contextmanager
@@ -143,7 +157,8 @@ def _sections(model: nn.Module, trace: Trace) -> Iterator[None]:
             if not forward[0]:
                 return
             hidden = output[0] if isinstance(output, tuple) else output
-            hidden.register_hook(lambda gradient: trace.begin(f"b{number}"))
+            if hidden.requires_grad:
+                hidden.register_hook(lambda gradient: trace.begin(f"b{number}"))
             if number == len(layers) - 1:
                 forward[0] = False
                 trace.begin("head")

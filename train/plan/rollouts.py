@@ -26,7 +26,7 @@ DENSE_CALLS, PAGED_CALLS = 30, 3
 
 @dataclass(frozen=True, slots=True)
 class Forward:
-    """One forward of the engine over `tokens` tokens, `drawn` of which are given a next token. Bytes beside weights."""
+    """One forward over `tokens` tokens without gradients. `peak` is bytes beside the weights."""
 
     tokens: int
     work: Work
@@ -58,12 +58,23 @@ def trace_forward(
         handles.append(layers_of(model)[-1].register_forward_hook(lambda *_: trace.begin("head")))
         with borrowed(model), trace, autocast(bf16):
             _forward(model, tokens, drawn, PAGED_CALLS if gpu else DENSE_CALLS)
+    return deepened(trace, config, tokens, held)
+
+
+def deepened(trace: Trace, config: PreTrainedConfig, tokens: int, held: int) -> Forward:
+    """A forward with all layers of `config`, from a trace of few that began with `held` bytes of weights.
+
+    A layer leaves nothing behind, but for what autocast has rounded, which it keeps to the end.
+    """
     depth = config.get_text_config().num_hidden_layers
     more, middle = max(0, depth - TRACED_LAYERS), min(1, depth - 1)
     work = Work()
     for name, section in trace.sections.items():
         work = work.plus(section.work, 1 + more * (name == f"f{middle}"))
-    return Forward(tokens, work, max(section.peak for section in trace.sections.values()) - held)
+    left = more * (trace.sections["f2"].start - trace.sections["f1"].start) if more else 0
+    last = max(trace.sections[name].peak for name in (f"f{middle}", "head"))
+    first = max(section.peak for section in trace.sections.values())
+    return Forward(tokens, work, max(first, last + left) - held)
 
 
 def _forward(model: Any, tokens: int, drawn: int, calls: int) -> None:

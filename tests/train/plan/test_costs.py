@@ -10,7 +10,7 @@ from transformers import AutoConfig, AutoModelForCausalLM
 from train.plan import loss, modules, rollouts
 from train.plan.costs import Costs
 from train.plan.known import KNOWN
-from train.plan.loss import Batch, LossCost, loss_cost
+from train.plan.loss import Batch, LossCost, loss_cost, parity_cost
 from train.plan.rollouts import trace_forward
 from train.plan.trace import Work
 from train.rollout.packed import packed_bytes
@@ -82,11 +82,20 @@ def measured(trace, *_):
     return LossCost(max(section.peak for section in trace.sections.values()), 0, 0, work)
 
 
-def test_a_decode_step_of_a_deep_model_too(monkeypatch):
+@pytest.mark.parametrize("bf16", [False, True])
+@pytest.mark.parametrize("kind", ["decode", "parity"])
+def test_a_forward_without_gradients_of_a_deep_model_too(monkeypatch, kind, bf16):
     run, config = a_run(), Costs(a_run(), a_workload(), gpu=False).config
-    shallow = trace_forward(config, run, 32, 32, bf16=False, gpu=False)
-    monkeypatch.setattr(rollouts, "TRACED_LAYERS", 6)
-    whole = trace_forward(config, run, 32, 32, bf16=False, gpu=False)
+
+    def forward():
+        if kind == "decode":
+            return trace_forward(config, run, 32, 32, bf16=bf16, gpu=False)
+        return parity_cost(config, run, Batch(2, 8, 24), bf16=bf16, gpu=False)
+
+    shallow = forward()
+    for module in (loss, rollouts):
+        monkeypatch.setattr(module, "TRACED_LAYERS", 6)
+    whole = forward()
     assert shallow.work.flops == whole.work.flops
     assert shallow.work.calls == whole.work.calls
     assert shallow.peak == whole.peak
