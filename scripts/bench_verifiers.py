@@ -47,6 +47,7 @@ HANGS = {
     "1 MB": "9" * 1_000_000,
     "1 MB of braces": r"\boxed{" + "{" * 1_000_000,
 }
+MOST_SECONDS = 3.0  # that a hostile answer may take
 
 
 def by_math_verify(gold: str, answer: str) -> bool:
@@ -165,7 +166,8 @@ def main() -> int:
         print(f"code in {kind}: {figures['code'][kind]:.1f} verdicts/s")
     if arguments.json:
         arguments.json.write_text(json.dumps(figures, indent=2, ensure_ascii=False) + "\n")
-    kept = figures["simple"]["as asked"] >= 500 and all(row["lives"] for row in figures["hangs"].values())
+    ended = all(row["lives"] and row["seconds"] <= MOST_SECONDS for row in figures["hangs"].values())
+    kept = figures["simple"]["as asked"] >= 500 and ended
     return 0 if kept else 1
 
 

@@ -70,10 +70,10 @@ def test_several_in_a_row_stop_the_run_and_say_why(poisoned):
 def test_a_step_that_deepspeed_has_taken_stops_the_run_at_once(poisoned, monkeypatch):
     norm = ReasoningTrainer._get_grad_norm
 
-    def norm_with_deepspeed(self, *arguments):
+    def norm_with_deepspeed(self, *arguments, **named):
         monkeypatch.setattr(self, "is_deepspeed_enabled", True)
         try:
-            return norm(self, *arguments)
+            return norm(self, *arguments, **named)
         finally:
             monkeypatch.setattr(self, "is_deepspeed_enabled", False)
 
