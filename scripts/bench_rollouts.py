@@ -231,16 +231,16 @@ def run(arguments: argparse.Namespace) -> list[dict[str, Any]]:
     for name in arguments.engines.split(","):  # the engine first: the peak of resident memory never falls again
         if device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(device)
-        if name == "vllm":
-            row, rollouts = vllm_alone(model, arguments, prompts, sampling)
-        else:
-            try:
+        try:
+            if name == "vllm":
+                row, rollouts = vllm_alone(model, arguments, prompts, sampling)
+            else:
                 row, rollouts = measure(name, backends[name], prompts, arguments.samples, sampling)
-            except Exception as error:
-                if name != "continuous_batching":
-                    raise
-                print(f"continuous_batching does not run here: {error}", file=sys.stderr)
-                continue
+        except Exception as error:
+            if name == "engine":
+                raise
+            print(f"{name} does not run here: {type(error).__name__}: {error}", file=sys.stderr)
+            continue
         if device.type == "cuda":
             row |= {
                 "device": torch.cuda.get_device_name(device),
@@ -255,13 +255,21 @@ def run(arguments: argparse.Namespace) -> list[dict[str, Any]]:
         has_logprobs = rollouts[0].logprobs is not None
         row["max_logprob_gap"] = compare(prompts, rollouts, forward_logprobs(model)).largest if has_logprobs else None
         results.append(row)
+        relate(results)
+        if arguments.json:  # a benchmark of many minutes that is cut off leaves what it has measured
+            arguments.json.write_text(json.dumps(results, indent=2) + "\n")
+        print(f"{name}: {row['tokens_per_second']:,.0f} tokens a second", file=sys.stderr)
+    return results
+
+
+def relate(results: list[dict[str, Any]]) -> None:
+    """Add to each row what it is of the limit, and of the engines it is compared with."""
     speed = {row["engine"]: row["tokens_per_second"] for row in results}
     limit = next((row["limit"] for row in results if "limit" in row), None)
     for row in results:
         row["share_of_limit"] = row["tokens_per_second"] / limit if limit else None
         row["ratio_to_generate"] = row["tokens_per_second"] / speed["generate"] if "generate" in speed else None
         row["ratio_to_vllm"] = row["tokens_per_second"] / speed["vllm"] if "vllm" in speed else None
-    return results
 
 
 def print_table(results: list[dict[str, Any]]) -> None:
@@ -282,7 +290,7 @@ def main() -> None:
         default="engine,generate,vllm,continuous_batching"
         if importlib.util.find_spec("vllm")
         else "engine,generate,continuous_batching",
-        help="transformers' continuous_batching is left out, with a word, where it does not run (default: %(default)s)",
+        help="what does not run here is left out, with a word (default: %(default)s)",
     )
     parser.add_argument("--prompts", type=int, default=16)
     parser.add_argument("--samples", type=int, default=8)
@@ -298,10 +306,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--json", type=Path, help="also write the rows here")
     arguments = parser.parse_args()
-    results = run(arguments)
-    print_table(results)
-    if arguments.json:
-        arguments.json.write_text(json.dumps(results, indent=2) + "\n")
+    print_table(run(arguments))
 
 
 if __name__ == "__main__":
