@@ -14,7 +14,7 @@ import plan
     ("arguments", "code", "said"),
     [
         (["configs/ci.yaml", "--gpu", "H100"], 0, "It fits"),
-        (["configs/ci.yaml", "--gpu", "24GB", "--model", "Qwen/Qwen2.5-3B", "--scratch", "{}"], 1, "It does not fit"),
+        (["configs/ci.yaml", "--gpu", "24GB", "--model", "Qwen/Qwen2.5-1.5B", "--scratch", "{}"], 1, "It does not fit"),
         (["configs/ci.yaml", "--gpu", "abacus"], 2, "error: --gpu is 'abacus'"),
         (["configs/no-such.yaml", "--gpu", "H100"], 2, "error: Config file configs/no-such.yaml does not exist"),
     ],

@@ -58,6 +58,7 @@ def test_a_recipe_is_launched_on_one_gpu_one_node_and_several_with_the_same_batc
     assert len(batches) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("recipe", RECIPES, ids=lambda path: path.stem)
 def test_a_recipe_says_what_is_planned_and_that_it_was_not_run(recipe):
     text = recipe.read_text()
