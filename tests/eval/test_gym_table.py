@@ -49,6 +49,11 @@ def test_a_task_is_measured_at_its_easiest(monkeypatch):
     assert all(len(problem.prompt) < 600 for problem in problems)
 
 
+def test_where_a_first_level_is_out_of_the_tasks_own_range_its_defaults_are_measured():
+    given, problems = easiest_problems("knight_swap", SMALL)
+    assert given == {} and len(problems) == 3
+
+
 def test_rows_count_right_samples_and_mixed_groups_and_are_never_measured_again(tmp_path):
     kept = tmp_path / "rows" / "model.jsonl"
     (row,) = measure_tasks(["syllogism"], *model(" Yes."), SMALL, kept)
