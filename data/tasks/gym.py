@@ -74,7 +74,10 @@ def task(label: str) -> Task:
 
 
 def first_level(label: str) -> dict[str, Any]:
-    """The settings of the first level of the task's own curriculum, as a config gives them; none where it has none."""
+    """The settings of the first level of the task's own curriculum, as a config gives them.
+
+    None where it has no curriculum, or one that begins out of the task's own range, such as knight_swap's.
+    """
     datasets()
     from reasoning_gym.factory import CURRICULA
 
@@ -82,7 +85,10 @@ def first_level(label: str) -> dict[str, Any]:
         return {}
     config = CURRICULA[label]().generate_configuration()
     kind = settings_of(label)
-    return plain(kind(**{known.name: getattr(config, known.name) for known in fields(kind)}))
+    try:
+        return plain(kind(**{known.name: getattr(config, known.name) for known in fields(kind)}))
+    except ValueError:
+        return {}
 
 
 def defaults(label: str) -> dict[str, Any]:
