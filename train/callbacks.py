@@ -15,13 +15,16 @@ from tqdm import tqdm
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from train.signals import StopSignals
-from train.untrusted import read_metrics
+from train.untrusted import metrics_parts, read_metrics
 
 WINDOW = 8  # steps whose mean reward the guard compares
 
 
+PART_BYTES = 2**24  # of metrics.jsonl, some 12,000 steps, before it is rotated
+
+
 class MetricsFile(TrainerCallback):
-    """Appends each logged step to `metrics.jsonl`."""
+    """Appends each logged step to `metrics.jsonl`; a full one becomes `metrics-000.jsonl` and so on, and is kept."""
 
     def __init__(self, path: Path, phase: str) -> None:
         self.path = path
@@ -36,6 +39,9 @@ class MetricsFile(TrainerCallback):
             row = {"phase": self.phase, "step": state.global_step, "seconds": round(time.monotonic() - self.began, 2)}
             # JSON has no NaN, and TRL says None where it has nothing to average.
             finite = {name: value if math.isfinite(value or 0) else None for name, value in logs.items()}
+            if self.path.is_file() and self.path.stat().st_size >= PART_BYTES:
+                older = len(metrics_parts(self.path)) - 1
+                self.path.rename(self.path.with_stem(f"{self.path.stem}-{older:03d}"))
             with self.path.open("a") as file:
                 file.write(json.dumps(row | finite) + "\n")
 

@@ -3,7 +3,7 @@
 runs/NAME/config.yaml        the resolved configuration; `--config` reads it back
 runs/NAME/environment.json   versions, git commit, hardware, seed
 runs/NAME/contamination.json how far held-out problems overlap with training ones
-runs/NAME/metrics.jsonl      one line a logged step
+runs/NAME/metrics.jsonl      one line a logged step; metrics-000.jsonl, ... hold older ones of a very long run
 runs/NAME/rollouts.parquet/  one part a step and process; read the folder as one table
 runs/NAME/tensorboard/       curves; those of the cold start in a folder of their own below
 runs/NAME/checkpoints/       cold-start, checkpoint-10, checkpoint-20, ...
@@ -27,7 +27,7 @@ from trl import GRPOConfig
 
 from train.config import RunConfig, resolved, save_config, world_size
 from train.launch import find_launch
-from train.untrusted import read_json, read_metrics, read_yaml
+from train.untrusted import metrics_parts, read_json, read_metrics, read_metrics_part, read_yaml
 
 PACKAGES = ("rethink", "torch", "transformers", "trl", "accelerate", "peft", "datasets", "numpy")
 COLD_START = "cold-start"
@@ -148,16 +148,15 @@ def last_checkpoint(folder: Path) -> Path | None:
 
 def truncate_metrics(path: Path, phase: str, step: int) -> None:
     """Drop the lines of `phase` later than `step`, and its closing summary: a resumed run will write them anew."""
-    if not path.is_file():
-        return
-    kept = [
-        json.dumps(row) + "\n"
-        for row in read_metrics(path)
-        if row["phase"] != phase or (row["step"] <= step and "train_runtime" not in row)
-    ]
-    partial = path.with_suffix(".partial")
-    partial.write_text("".join(kept))
-    partial.replace(path)
+    for part in metrics_parts(path):
+        kept = [
+            json.dumps(row) + "\n"
+            for row in read_metrics_part(part)
+            if row["phase"] != phase or (row["step"] <= step and "train_runtime" not in row)
+        ]
+        partial = part.with_suffix(".partial")
+        partial.write_text("".join(kept))
+        partial.replace(part)
 
 
 def write_environment(path: Path, seed: int) -> None:

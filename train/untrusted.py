@@ -44,14 +44,23 @@ def read_json(path: Path) -> Any:
         raise ValueError(f"{path} is nested too deep to be read.") from None
 
 
+def metrics_parts(path: Path) -> list[Path]:
+    """The files of a run's metrics, oldest first: what was rotated out of `metrics.jsonl`, and that file itself."""
+    return [*sorted(path.parent.glob(f"{path.stem}-*{path.suffix}")), *([path] if path.is_file() else [])]
+
+
 def read_metrics(path: Path) -> list[dict[str, Any]]:
     """The rows of a run's `metrics.jsonl`, each with its `phase` and `step`; none where there is no file.
 
     A last line without an end is passed over: it is in the writing, or was cut off by a kill.
     """
+    return [row for part in metrics_parts(path) for row in read_metrics_part(part)]
+
+
+def read_metrics_part(path: Path) -> list[dict[str, Any]]:
+    """The rows of one of those files."""
     rows = []
-    lines = _text(path, MAX_JSON_BYTES).split("\n")[:-1] if path.is_file() else []
-    for number, line in enumerate(lines, 1):
+    for number, line in enumerate(_text(path, MAX_JSON_BYTES).split("\n")[:-1], 1):
         try:
             row = json.loads(line)
             rows.append(row | {"phase": str(row["phase"]), "step": int(row["step"])})

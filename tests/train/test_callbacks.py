@@ -3,8 +3,10 @@ import json
 import pytest
 from transformers import TrainerControl, TrainerState
 
+from train import callbacks
 from train.callbacks import WINDOW, CollapseGuard, MetricsFile
 from train.run_folder import truncate_metrics
+from train.untrusted import metrics_parts, read_metrics
 
 
 def feed(guard, rewards):
@@ -65,3 +67,17 @@ def test_metrics_are_lines_of_json_and_a_resumed_run_drops_the_later_ones(tmp_pa
         ("rl", 1),
         ("rl", 2),
     ]
+
+
+def test_a_full_metrics_file_is_rotated_and_all_parts_read_as_one(tmp_path, monkeypatch):
+    monkeypatch.setattr(callbacks, "PART_BYTES", 300)
+    path = tmp_path / "metrics.jsonl"
+    logged = MetricsFile(path, "rl")
+    for step in range(1, 21):
+        logged.on_log(None, TrainerState(global_step=step), None, {"reward": 0.5})
+    assert [part.name for part in metrics_parts(path)][:2] == ["metrics-000.jsonl", "metrics-001.jsonl"]
+    assert [row["step"] for row in read_metrics(path)] == list(range(1, 21))
+    truncate_metrics(path, "rl", 2)
+    assert [row["step"] for row in read_metrics(path)] == [1, 2]
+    MetricsFile(path, "rl").on_log(None, TrainerState(global_step=3), None, {"reward": 0.5})
+    assert [row["step"] for row in read_metrics(path)] == [1, 2, 3]
