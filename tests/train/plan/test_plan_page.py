@@ -37,7 +37,7 @@ def test_what_does_not_fit_is_advised_with_what_would():
 
 def test_on_several_gpus_sharding_comes_before_changing_the_training():
     options = ["--model", "Qwen/Qwen2.5-3B", *SMALL, "--scratch", "{}", "--gradient_checkpointing", "true"]
-    text, fits = make_plan(CI, options, gpu="40GB", gpus=8)
+    text, fits = make_plan(CI, options, gpu="48GB", gpus=8)
     assert not fits and "launched with configs/accelerate/fsdp2.yaml" in text and "lora_rank" not in text
 
 
