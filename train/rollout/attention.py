@@ -53,22 +53,24 @@ class PassAttention:
         options: dict[str, Any],
     ) -> torch.Tensor:
         """See `Attends`. Windows come from the pool's layers, so `options` are not needed again."""
-        heads = key.shape[1]
-        if heads not in self._slots:
-            self._slots[heads] = self.this_pass.slots(heads, key.device)
-        self.pool.write(layer, key[0].transpose(0, 1), value[0].transpose(0, 1), self._slots[heads])
+        self._write(layer, key[0].transpose(0, 1), value[0].transpose(0, 1))
         queries = query[0].transpose(0, 1)  # (tokens, heads, dim)
         # Under autocast keys may be float32 (rotated) and values bfloat16: every product below casts by itself.
         with torch.autocast(query.device.type, enabled=False):
             output = self._attend(layer, queries, scaling)
         return output.to(query.dtype).unsqueeze(0)
 
+    def _write(self, layer: int, keys: torch.Tensor, values: torch.Tensor) -> None:
+        """Store `keys` and `values` (tokens, key heads, dim) of the pass's tokens."""
+        heads = keys.shape[1]
+        if heads not in self._slots:
+            self._slots[heads] = self.this_pass.slots(heads, keys.device)
+        self.pool.write(layer, keys, values, self._slots[heads])
+
     def _attend(self, layer: int, queries: torch.Tensor, scaling: float) -> torch.Tensor:
         """`queries` (tokens, heads, dim) -> (tokens, heads, value dim)."""
         rows = len(self.this_pass.live)
-        parts = []
-        if self.this_pass.layout is not None:
-            parts.append(self._decode(layer, queries[:rows] * scaling, self.this_pass.layout))
+        parts = [self._decode(layer, queries[:rows], scaling)] if rows else []
         start = rows
         for chunk in self.this_pass.chunks:
             end = start + chunk.end - chunk.start
@@ -78,11 +80,13 @@ class PassAttention:
 
     # ---- decode
 
-    def _decode(self, layer: int, queries: torch.Tensor, layout: Layout) -> torch.Tensor:
-        """`queries` (rows, heads, dim), scaled -> (rows, heads, value dim)."""
+    def _decode(self, layer: int, queries: torch.Tensor, scaling: float) -> torch.Tensor:
+        """`queries` (rows, heads, dim) -> (rows, heads, value dim)."""
+        layout = self.this_pass.layout
+        assert layout is not None  # there are rows
         rows, heads, _ = queries.shape
         keys, values = self.pool.keys[layer], self.pool.values[layer]
-        queries = queries.to(keys.dtype)
+        queries = (queries * scaling).to(keys.dtype)
         value_dim = values.shape[-1]
         own = self._own_scores(layer, queries, layout)  # (low_end, heads, BLOCK_SIZE)
         shared = [self._tier_scores(layer, queries, tier) for tier in layout.tiers]

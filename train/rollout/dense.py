@@ -10,6 +10,7 @@ from train.rollout.blocks import BlockAllocator
 from train.rollout.counter import uniforms
 from train.rollout.holdings import Chunk
 from train.rollout.interface import Rollout
+from train.rollout.native.attention import NativeAttention, runs_natively
 from train.rollout.passes import PassBuilder
 from train.rollout.pool import BLOCK_SIZE, KeyValuePool, bytes_per_block
 from train.rollout.requests import Request
@@ -29,7 +30,9 @@ class DenseRun(Run):
         super().__init__(engine, request, BLOCK_SIZE)
         self.schedule_with(BlockAllocator(self.blocks_of_use(engine.pool_bytes // bytes_per_block(engine.layers))))
         self.pool = KeyValuePool(engine.layers, self.allocator.count, self.device)
-        self.builder = PassBuilder(self.scheduler, self.device)
+        native = engine.native and runs_natively(engine.layers, self.device)
+        self.attention = NativeAttention if native else PassAttention
+        self.builder = PassBuilder(self.scheduler, self.device, by_table=native)
         self.sampler = Sampler()
         self.steering = Steering(self.sampling, self.rows, {row: g.prompt for g in self.groups for row in g.pending})
         self._stop = np.asarray(self.sampling.stop_ids, np.int64)
@@ -40,7 +43,8 @@ class DenseRun(Run):
         ended = self._start(scheduler.admit())
         self.pool.copy(*scheduler.take_copies())
         scheduler.grow()
-        self.pool.copy(*scheduler.compact())
+        if self.attention is PassAttention:  # reads the low end of the pool whole
+            self.pool.copy(*scheduler.compact())
         chunks = scheduler.next_chunks()
         if scheduler.live or chunks:
             ended += self._forward(chunks)
@@ -61,7 +65,7 @@ class DenseRun(Run):
             position_ids=this_pass.positions.unsqueeze(0),
             use_cache=False,
             logits_to_keep=this_pass.logit_index,
-            rollout_pass=PassAttention(self.pool, this_pass),
+            rollout_pass=self.attention(self.pool, this_pass),
         )
         logits = output.logits[0]  # (rows + finished prefills, vocab)
         live = this_pass.live

@@ -2,16 +2,18 @@
 
 import time
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import ExitStack
 
 import torch
 
+from train.rollout import native
 from train.rollout.dense import DenseRun
 from train.rollout.fused import FusedNorms
 from train.rollout.interface import Rollout, Sampling
 from train.rollout.lengths import LengthMemory
 from train.rollout.memory import keep_freed_memory, memory_budget
 from train.rollout.module_state import borrowed
+from train.rollout.native.layers import NativeLayers
 from train.rollout.packed import packed_bytes, packed_linears
 from train.rollout.paged.decoder import PagedDecoder
 from train.rollout.paged.pool import PAGE_TOKENS
@@ -31,7 +33,8 @@ class RolloutEngine:
 
     On CUDA the cache is pages behind a block table, kept between calls together with the CUDA graphs that point into
     it, until `release`. Elsewhere it is made for each call, and dense, which is faster on a CPU. `page_tokens` asks for
-    pages of that size on any device, and `cuda_graphs=False` for eager steps.
+    pages of that size on any device, `cuda_graphs=False` for eager steps, and `native_kernels=False` for torch's own
+    operators on a CPU where the compiled ones (native/) would run.
     """
 
     def __init__(
@@ -43,6 +46,7 @@ class RolloutEngine:
         chunk_tokens: int = 512,
         page_tokens: int | None = None,
         cuda_graphs: bool = True,
+        native_kernels: bool = True,
         lengths: LengthMemory | None = None,
     ) -> None:
         if max_rows < 1 or chunk_tokens < 1:
@@ -57,7 +61,13 @@ class RolloutEngine:
         self.decoder: PagedDecoder | None = None
         self.layers = probe(model)  # again at every call: autocast around a call changes what the layers keep
         self.vocabulary = vocabulary_size(model)
-        self.norms = FusedNorms(model) if next(model.parameters()).device.type == "cuda" else None
+        device = next(model.parameters()).device
+        self.native = native_kernels and device.type == "cpu" and native.available()
+        self.fused: FusedNorms | NativeLayers | None = None
+        if device.type == "cuda":
+            self.fused = FusedNorms(model)
+        elif self.native:
+            self.fused = NativeLayers(model)
         self.stats = RolloutStats()
         self.lengths = lengths or LengthMemory()
         keep_freed_memory()
@@ -109,16 +119,20 @@ class RolloutEngine:
         self.lengths.remember(prompts, samples_per_prompt, [len(rollout.token_ids) for rollout in rollouts])
         return rollouts
 
-    def _laid_out(self) -> AbstractContextManager[None]:
+    def _laid_out(self) -> ExitStack:
         """The model's layers in the form in which its device runs them fastest; the pool gets what memory is left."""
-        if self.norms is not None:
-            return self.norms.applied()
-        self.pool_bytes = memory_budget(self.cache_gib, next(self.model.parameters()).device)
+        stack = ExitStack()
+        if self.fused is not None:
+            stack.enter_context(self.fused.applied())
+        device = next(self.model.parameters()).device
+        if device.type == "cuda":
+            return stack
+        self.pool_bytes = memory_budget(self.cache_gib, device)
         packed = packed_bytes(self.model)
-        if self.page_tokens is not None or packed > self.pool_bytes / 3:
-            return nullcontext()
-        self.pool_bytes -= packed
-        return packed_linears(self.model)
+        if self.page_tokens is None and packed <= self.pool_bytes / 3:
+            self.pool_bytes -= packed
+            stack.enter_context(packed_linears(self.model))
+        return stack
 
     def _run(self, request: Request) -> Run:
         page_tokens = self.page_tokens

@@ -2,7 +2,7 @@
 
 transformers writes a norm as six operations, and at decode sizes on a GPU each costs a launch, whatever its work: the
 61 norms of SmolLM2-135M took a quarter of a step (H200, bfloat16, 256 rows: 6.96 ms, and 5.34 ms with them fused). On a
-CPU the work dominates and nothing is won. Fused norms round once where the module rounds twice.
+CPU it is done by a kernel of our own (native/layers.py). Fused norms round once where the module rounds twice.
 """
 
 from collections.abc import Callable, Iterator
@@ -15,12 +15,12 @@ from torch.nn import functional
 
 
 class FusedNorms:
-    """The norms of `model` that `torch.nn.functional.rms_norm` can stand in for, found by trying one of each kind.
+    """The norms of `model` that `rms_norm`, by default torch's, can stand in for, found by trying one of each kind.
 
     What replaces a module's `forward` is made once, so that a fingerprint of the module is the same in every call.
     """
 
-    def __init__(self, model: nn.Module) -> None:
+    def __init__(self, model: nn.Module, rms_norm: Callable[..., torch.Tensor] = functional.rms_norm) -> None:
         kinds: dict[type, float | None] = {}
         self._fused: list[tuple[nn.Module, _Norm]] = []
         for module in model.modules():
@@ -28,10 +28,10 @@ class FusedNorms:
             if not kind.__name__.endswith("RMSNorm") or _is_patched(module) or _epsilon(module) is None:
                 continue
             if kind not in kinds:
-                kinds[kind] = _offset(module)
+                kinds[kind] = _offset(module, rms_norm)
             offset = kinds[kind]
             if offset is not None:
-                self._fused.append((module, _Norm(module, offset)))
+                self._fused.append((module, _Norm(module, offset, rms_norm)))
 
     def __len__(self) -> int:
         return len(self._fused)
@@ -52,8 +52,9 @@ class FusedNorms:
 class _Norm:
     """What stands in for the `forward` of a norm whose weight counts `offset` more than it says."""
 
-    def __init__(self, module: nn.Module, offset: float) -> None:
+    def __init__(self, module: nn.Module, offset: float, rms_norm: Callable[..., torch.Tensor]) -> None:
         self.module: Any = module
+        self.rms_norm = rms_norm
         self.offset = offset
         self.epsilon = _epsilon(module)
         self.forward: Callable[[Any, torch.Tensor], torch.Tensor] = type(module).forward
@@ -63,7 +64,7 @@ class _Norm:
         if hidden.dtype != weight.dtype:  # as under autocast: what comes out is the module's to decide
             return self.forward(self.module, hidden)
         scale = weight + self.offset if self.offset else weight
-        return functional.rms_norm(hidden, scale.shape, scale, self.epsilon)
+        return self.rms_norm(hidden, scale.shape, scale, self.epsilon)
 
 
 def _is_patched(module: nn.Module) -> bool:
@@ -77,7 +78,7 @@ def _epsilon(module: nn.Module) -> float | None:
     return epsilon if isinstance(epsilon, float) and isinstance(weight, nn.Parameter) and weight.dim() == 1 else None
 
 
-def _offset(module: nn.Module) -> float | None:
+def _offset(module: nn.Module, rms_norm: Callable[..., torch.Tensor]) -> float | None:
     """0 where the weight scales as it stands, 1 where one is added to it (Gemma), None where it is neither."""
     weight = module.weight
     assert isinstance(weight, nn.Parameter)
@@ -86,6 +87,6 @@ def _offset(module: nn.Module) -> float | None:
     with torch.no_grad():
         own = module(hidden)
         for offset in (0.0, 1.0):
-            if torch.allclose(own, _Norm(module, offset)(hidden), rtol=tolerance, atol=tolerance):
+            if torch.allclose(own, _Norm(module, offset, rms_norm)(hidden), rtol=tolerance, atol=tolerance):
                 return offset
     return None

@@ -60,7 +60,8 @@ class Holdings:
         rows.cached[index] = cached
         rows.own_start[index] = len(row.group.path) * self.block_size
         rows.block_count[index] = len(row.blocks)
-        rows.table[index, : len(row.blocks)] = row.blocks
+        blocks = [node.block for node in row.group.path] + row.blocks
+        rows.table[index, : len(blocks)] = blocks
         self.live[index] = row
         self.version += 1
 
@@ -70,7 +71,7 @@ class Holdings:
         self.version += 1
 
     def _add_block(self, row: Row, block: int) -> None:
-        self.rows.table[row.index, len(row.blocks)] = block
+        self.rows.table[row.index, len(row.group.path) + len(row.blocks)] = block
         row.blocks.append(block)
         self.rows.block_count[row.index] = len(row.blocks)
         self.version += 1

@@ -66,7 +66,8 @@ class Pass:
     logit_index: torch.Tensor  # tokens whose logits are wanted: the decode tokens, then the ends of prefills
     live: np.ndarray  # (rows,) rollout numbers of the decode tokens
     chunks: list[Chunk]
-    layout: Layout | None
+    layout: Layout | None  # None without decode tokens, and where attention reads by table
+    table: torch.Tensor  # (rows, blocks) of each decode token's row, in order of position
     unwritten: torch.Tensor  # (low_end, 1, BLOCK_SIZE) added to scores: hides what is not written yet
     write_blocks: np.ndarray  # (tokens,)
     write_offsets: np.ndarray  # (tokens,)
@@ -79,12 +80,14 @@ class Pass:
 class PassBuilder:
     """Builds passes; keeps the layout while the scheduler's version stands still."""
 
-    def __init__(self, scheduler: Scheduler, device: torch.device) -> None:
+    def __init__(self, scheduler: Scheduler, device: torch.device, *, by_table: bool = False) -> None:
         self._scheduler = scheduler
         self._device = device
         self._version = -1
         self._live = np.zeros(0, np.int64)
         self._layout: Layout | None = None
+        self._table = torch.zeros(0, 0, dtype=torch.int64)
+        self._by_table = by_table
 
     def build(self, chunks: list[Chunk]) -> Pass:
         """A pass of one token for every live row and of `chunks`."""
@@ -92,13 +95,15 @@ class PassBuilder:
         if self._version != scheduler.version:
             self._version = scheduler.version
             self._live = np.fromiter(scheduler.live, np.int64, len(scheduler.live))
-            self._layout = self._build_layout() if len(self._live) else None
+            if self._by_table:
+                self._table = self._tensor(self._scheduler.rows.table[self._live])
+            else:
+                self._layout = self._build_layout() if len(self._live) else None
         live = self._live
         cached = rows.cached[live]
-        own = cached - rows.own_start[live]
         tokens = [rows.last[live]]
         positions = [cached]
-        blocks = [rows.table[live, own // BLOCK_SIZE]]
+        blocks = [rows.table[live, cached // BLOCK_SIZE]]
         logit_index = list(range(len(live)))
         count = len(live)
         for chunk in chunks:
@@ -122,6 +127,7 @@ class PassBuilder:
             live=live,
             chunks=chunks,
             layout=self._layout,
+            table=self._table,
             unwritten=self._tensor(unwritten).unsqueeze(1),
             write_blocks=np.concatenate(blocks),
             write_offsets=all_positions % BLOCK_SIZE,
@@ -132,7 +138,9 @@ class PassBuilder:
         low_end = scheduler.allocator.low_end
         counts = rows.block_count[live]  # (rows,)
         width = int(counts.max())
-        table = rows.table[live, :width]  # (rows, width)
+        first = rows.own_start[live][:, None] // BLOCK_SIZE
+        columns = np.minimum(first + np.arange(width), rows.table.shape[1] - 1)
+        table = np.take_along_axis(rows.table[live], columns, 1)  # (rows, width) own blocks
         mine = np.arange(width) < counts[:, None]
         batch = np.arange(len(live))
         row_of_block = np.zeros(low_end, np.int64)

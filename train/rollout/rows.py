@@ -41,8 +41,8 @@ class RowArrays:
     def __init__(self, count: int, max_new_tokens: int, max_blocks: int) -> None:
         self.cached = np.zeros(count, np.int64)  # tokens whose keys and values are in the pool
         self.own_start = np.zeros(count, np.int64)  # tokens of those in shared blocks
-        self.table = np.zeros((count, max_blocks), np.int64)  # own blocks, in order
-        self.block_count = np.zeros(count, np.int64)
+        self.table = np.zeros((count, max_blocks), np.int64)  # blocks in order of position: shared ones, then own
+        self.block_count = np.zeros(count, np.int64)  # own ones
         self.keys = np.zeros(count, np.int64)  # of the counter-based generator
         self.drawn = np.zeros(count, np.int64)  # completion tokens so far
         self.last = np.zeros(count, np.int64)  # the newest token, whose keys and values are not cached yet

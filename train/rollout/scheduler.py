@@ -222,7 +222,7 @@ class Scheduler(Holdings):
                     continue
                 allocator.release(block)
                 row.blocks[i] = lower
-                self.rows.table[row.index, i] = lower
+                self.rows.table[row.index, len(row.group.path) + i] = lower
                 sources.append(block)
                 destinations.append(lower)
         self.version += bool(sources)

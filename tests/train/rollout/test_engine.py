@@ -21,7 +21,8 @@ from train.rollout.interface import Rollout, Sampling
 
 LENGTHS = (1, 5, 31, 32, 33, 64, 70)
 GREEDY = Sampling(max_new_tokens=40, stop_ids=(STOP,), temperature=0.0)
-SAMPLED = Sampling(max_new_tokens=40, stop_ids=(STOP, 7))
+# Seed 0 has a draw within 7e-7 of the edge between two tokens, where the last bits of the logits decide.
+SAMPLED = Sampling(max_new_tokens=40, stop_ids=(STOP, 7), seed=1)
 
 
 def tokens(rollouts: list[Rollout]) -> list[list[int]]:
@@ -122,7 +123,7 @@ def test_seed_and_step_change_the_rollouts(llama: PreTrainedModel) -> None:
     first = tokens(engine.generate(prompts, 3, SAMPLED))
     assert tokens(engine.generate(prompts, 3, SAMPLED)) == first
     assert tokens(engine.generate(prompts, 3, SAMPLED, step=1)) != first
-    assert tokens(engine.generate(prompts, 3, Sampling(max_new_tokens=40, stop_ids=(STOP, 7), seed=1))) != first
+    assert tokens(engine.generate(prompts, 3, Sampling(max_new_tokens=40, stop_ids=(STOP, 7), seed=2))) != first
 
 
 def test_samples_of_a_group_differ_and_a_repeated_prompt_goes_on_with_new_samples(llama: PreTrainedModel) -> None:

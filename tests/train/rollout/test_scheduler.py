@@ -131,11 +131,11 @@ def test_every_rollout_ends_with_the_right_cache_and_all_blocks_come_back(
         live = list(scheduler.live)
         for index in live:
             position = rows.cached[index]
-            own = (position - rows.own_start[index]) // SIZE
-            pool[rows.table[index, own], position % SIZE] = history(index, position + 1)
+            pool[rows.table[index, position // SIZE], position % SIZE] = history(index, position + 1)
             rows.cached[index] += 1
             row = scheduler.live[index]
             table = [node.block for node in row.group.path] + row.blocks
+            assert rows.table[index, : len(table)].tolist() == table
             for at in range(position + 1):
                 assert pool[table[at // SIZE], at % SIZE] == history(index, at + 1)
         for chunk_ in chunks:

@@ -1,0 +1,132 @@
+"""A model's norms, rotary embeddings and gated activations as one kernel each, for as long as one call lasts.
+
+transformers writes them as two to ten operations each. At decode sizes on a CPU every one costs its call, a pass over
+memory and a wait for the other threads. As in `fused.py`, what a kernel can stand in for is found by trying: the
+module's own result on random numbers has to be the kernel's.
+"""
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import ModuleType, SimpleNamespace
+from typing import Any
+
+import torch
+from torch import nn
+
+from train.rollout.fused import FusedNorms
+
+_ROTARY = "apply_rotary_pos_emb"  # what transformers calls it in the file of every model
+_CLOSE = 1e-6  # of the numbers near 1 that kernels are tried on
+
+
+class NativeLayers:
+    """What `torch.ops.rethink` can stand in for in `model`; whatever is not float32 on a CPU runs as it was."""
+
+    def __init__(self, model: nn.Module) -> None:
+        self._norms = FusedNorms(model, _rms_norm)
+        self._rotations = [_Rotation(module) for module in _rotary_modules(model)]
+        kinds: dict[type, bool] = {}
+        self._gated: list[tuple[nn.Module, _Gated]] = []
+        for module in model.modules():
+            if not all(hasattr(module, name) for name in ("gate_proj", "up_proj", "down_proj", "act_fn")):
+                continue
+            if type(module) not in kinds:
+                kinds[type(module)] = _is_gated_silu(module)
+            if kinds[type(module)]:
+                self._gated.append((module, _Gated(module)))
+
+    @contextmanager
+    def applied(self) -> Iterator[None]:
+        """Run them natively; all is put back on the way out."""
+        taken = [(module, gated) for module, gated in self._gated if "forward" not in module.__dict__]
+        with self._norms.applied():
+            try:
+                for module, gated in taken:
+                    module.forward = gated
+                for rotation in self._rotations:
+                    setattr(rotation.module, _ROTARY, rotation)
+                yield
+            finally:
+                for module, _ in taken:
+                    module.__dict__.pop("forward", None)
+                for rotation in self._rotations:
+                    setattr(rotation.module, _ROTARY, rotation.original)
+
+
+def _is_plain(*tensors: torch.Tensor) -> bool:
+    return all(tensor.dtype == torch.float32 and tensor.device.type == "cpu" for tensor in tensors)
+
+
+def _rms_norm(hidden: torch.Tensor, shape: torch.Size, weight: torch.Tensor, epsilon: float) -> torch.Tensor:
+    """`torch.nn.functional.rms_norm`."""
+    if not _is_plain(hidden, weight):
+        return nn.functional.rms_norm(hidden, shape, weight, epsilon)
+    return torch.ops.rethink.rms_norm(hidden, weight, epsilon)
+
+
+class _Rotation:
+    """What stands in for the `apply_rotary_pos_emb` of a model's file."""
+
+    def __init__(self, module: ModuleType) -> None:
+        self.module = module
+        self.original: Callable[..., Any] = getattr(module, _ROTARY)
+
+    def __call__(
+        self, q: torch.Tensor, k: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor, *rest: Any, **options: Any
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        fits = not rest and not options and not torch.is_grad_enabled() and _is_plain(q, k, cos, sin)
+        if not fits or len(q) != 1 or cos.shape != (1, q.shape[2], q.shape[3]):
+            return self.original(q, k, cos, sin, *rest, **options)
+        return torch.ops.rethink.rotate(q, k, cos, sin)
+
+
+class _Gated:
+    """What stands in for the `forward` of a feed-forward layer that computes down(silu(gate(x)) * up(x))."""
+
+    def __init__(self, module: nn.Module) -> None:
+        self.module: Any = module
+        self.forward: Callable[[Any, torch.Tensor], torch.Tensor] = type(module).forward
+
+    def __call__(self, hidden: torch.Tensor) -> torch.Tensor:
+        module = self.module
+        if not _is_plain(hidden) or torch.is_autocast_enabled("cpu"):
+            return self.forward(module, hidden)
+        gate, up = module.gate_proj(hidden), module.up_proj(hidden)
+        if not _is_plain(gate, up):
+            return module.down_proj(module.act_fn(gate) * up)
+        return module.down_proj(torch.ops.rethink.silu_multiply(gate, up))
+
+
+def _rotary_modules(model: nn.Module) -> list[ModuleType]:
+    """The files of `model`'s layers whose rotary embedding is the usual one, by halves."""
+    files = {type(module).__module__ for module in model.modules()}
+    found = [sys.modules[file] for file in sorted(files) if hasattr(sys.modules.get(file), _ROTARY)]
+    return [module for module in found if _rotates_halves(getattr(module, _ROTARY))]
+
+
+def _rotates_halves(function: Callable[..., Any]) -> bool:
+    query, key, cos, sin = torch.randn(1, 3, 2, 8), torch.randn(1, 1, 2, 8), torch.randn(1, 2, 8), torch.randn(1, 2, 8)
+    try:
+        own = function(query, key, cos, sin)
+    except Exception:  # of another signature, or for other shapes
+        return False
+    return all(map(_same, own, torch.ops.rethink.rotate(query, key, cos, sin)))
+
+
+def _is_gated_silu(module: Any) -> bool:
+    """Whether the `forward` of `module` is down(silu(gate(x)) * up(x)), tried without its weights."""
+    stand_in = SimpleNamespace(
+        gate_proj=lambda hidden: hidden + 1, up_proj=lambda hidden: 2 - hidden, down_proj=lambda hidden: hidden * 3
+    )
+    stand_in.act_fn = module.act_fn
+    hidden = torch.linspace(-4, 4, 16).view(1, 2, 8)
+    try:
+        own = type(module).forward(stand_in, hidden)
+    except Exception:  # it uses more of itself than that
+        return False
+    return _same(own, 3 * torch.ops.rethink.silu_multiply(hidden + 1, 2 - hidden))
+
+
+def _same(one: Any, other: torch.Tensor) -> bool:
+    return isinstance(one, torch.Tensor) and one.shape == other.shape and torch.allclose(one, other, _CLOSE, _CLOSE)
