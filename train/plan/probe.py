@@ -7,21 +7,25 @@ import time
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from math import log
 
 import numpy as np
 import psutil  # type: ignore[import-untyped]
 import torch
+from torch import nn
 
 from train.plan.trace import Product, Work, bytes_read
+from train.rollout import native
+from train.rollout.packed import Packed
 from train.rollout.pool import BLOCK_SIZE, LayerShape
 
 SECONDS = 5.0  # that a probe takes
 # Measured beside the probe, on the scratch model and SmolLM2-135M: what a call from within a model's modules takes with
 # all of the Python around it, in terms of a call that does next to nothing; the share of its speed that a product has
 # left between others, which push its factors out of the caches; and the share of the bandwidth at which attention reads
-# the key-value cache, one small product a block and head.
-MODULE_CALL, PRODUCT_SHARE, CACHE_SHARE = 3.2, 0.88, 0.30
+# the key-value cache: with torch's operators, one small product a block and head, and with the compiled kernel.
+MODULE_CALL, PRODUCT_SHARE, CACHE_SHARE, NATIVE_CACHE_SHARE = 3.2, 0.88, 0.30, 0.90
 SIZES = [2**exponent for exponent in (14, 17, 20, 23, 25, 27)]  # bytes of the tensors that are moved
 _RUNS, _LEAST = 3, 0.005  # runs of everything that is timed, and the seconds that they take at least
 _LARGEST = 4e9  # additions and multiplications of a product that is timed
@@ -64,6 +68,8 @@ class Processor:
 
     def cache_seconds(self, layers: Sequence[LayerShape], rows: np.ndarray, cached: np.ndarray) -> np.ndarray:
         """Seconds of attention over the cache in steps of `rows` rows that hold `cached` tokens, (steps,) each."""
+        if native.available():
+            return self.read_seconds(1 / NATIVE_CACHE_SHARE) * bytes_read(layers, rows, cached)
         whole = cached + rows * (BLOCK_SIZE // 2)  # the last block of a row is half full, and read whole
         return self.read_seconds(1 / CACHE_SHARE) * bytes_read(layers, rows, whole)
 
@@ -145,15 +151,15 @@ def _product_seconds(product: Product, packed: bool) -> float:
     copies = min(_MOST_COPIES, _CACHE_BYTES // (k * n * dtype.itemsize), int(_LARGEST / (2 * m * k * n)))
     copies = max(1, copies)
     left, weights = torch.ones(m, k, dtype=dtype), [torch.ones(n, k, dtype=dtype) for _ in range(copies)]
+    products: list[Callable[[torch.Tensor], torch.Tensor]]
     if packed:
-        weights = [torch.ops.mkldnn._reorder_linear_weight(weight, 64) for weight in weights]
+        products = [Packed(weight).forward(None) for weight in weights]
+    else:
+        products = [partial(nn.functional.linear, weight=weight) for weight in weights]
 
     def multiply() -> None:
-        for weight in weights:
-            if packed:
-                torch.ops.mkldnn._linear_pointwise(left, weight, None, "none", [], "")
-            else:
-                left @ weight.t()
+        for product in products:
+            product(left)
 
     return _timed(multiply) / copies
 

@@ -1,18 +1,24 @@
 """The rollouts of one step: how many run at once, what a decode step costs, and how the batch thins out at the end."""
 
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
+from torch import nn
 from transformers import PreTrainedConfig
 
 from train.config import RunConfig
 from train.plan.modules import TRACED_LAYERS, autocast, build, faked, layers_of
 from train.plan.trace import Trace, Work
 from train.plan.workload import Workload
+from train.rollout import native
 from train.rollout.interface import Sampling
 from train.rollout.module_state import borrowed
+from train.rollout.native.layers import ROTARY
 from train.rollout.pool import LayerShape
 from train.rollout.sampler import draw_tokens, workspace
 from train.rollout.support import probe
@@ -20,8 +26,9 @@ from train.rollout.support import probe
 MAX_ROWS = 256  # the engine's own limit
 CHUNK_TOKENS = 512
 # Calls of torch in one layer's attention over the cache, which the trace leaves out: of the dense path on a CPU,
-# counted with a profiler, and as much for scheduling as for a layer; on a GPU it is one kernel and two that write.
-DENSE_CALLS, PAGED_CALLS = 30, 3
+# counted with a profiler, and as much for scheduling as for a layer; on a GPU it is one kernel and two that write; the
+# compiled kernels are two calls, and what stands around them.
+DENSE_CALLS, PAGED_CALLS, NATIVE_CALLS = 30, 3, 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,9 +63,30 @@ def trace_forward(
             for number, layer in enumerate(layers_of(model))
         ]
         handles.append(layers_of(model)[-1].register_forward_hook(lambda *_: trace.begin("head")))
-        with borrowed(model), trace, autocast(bf16):
-            _forward(model, tokens, drawn, PAGED_CALLS if gpu else DENSE_CALLS)
+        natively = not gpu and not bf16 and native.available()
+        calls = PAGED_CALLS if gpu else NATIVE_CALLS if natively else DENSE_CALLS
+        with borrowed(model), as_kernels(model) if natively else nullcontext(), trace, autocast(bf16):
+            _forward(model, tokens, drawn, calls)
     return deepened(trace, config, tokens, held)
+
+
+@contextmanager
+def as_kernels(model: nn.Module) -> Iterator[None]:
+    """With one call in place of each norm and rotary embedding, as `train.rollout.native.layers` has them."""
+    norms = [module for module in model.modules() if type(module).__name__.endswith("RMSNorm")]
+    files = {sys.modules[type(module).__module__] for module in model.modules()}
+    rotary = [(file, getattr(file, ROTARY)) for file in files if hasattr(file, ROTARY)]
+    try:
+        for module in norms:
+            module.forward = torch.neg  # any call that reads and writes as much
+        for file, _ in rotary:
+            setattr(file, ROTARY, lambda query, key, *_, **__: (-query, -key))
+        yield
+    finally:
+        for module in norms:
+            del module.forward
+        for file, own in rotary:
+            setattr(file, ROTARY, own)
 
 
 def deepened(trace: Trace, config: PreTrainedConfig, tokens: int, held: int) -> Forward:

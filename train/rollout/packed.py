@@ -1,15 +1,17 @@
 """Weights in the order in which the processor multiplies fastest, for as long as one call lasts.
 
 A plain product lays out its weight anew every time, which at the few dozen rows of a decode step costs as much as the
-product itself. MKL and oneDNN can be given a weight laid out once. Packing all of SmolLM2-135M takes a tenth of a second
-and, while the call lasts, memory for a second copy of its linear weights. Its products took, in ms of two threads, float32:
+product itself. MKL and oneDNN can be given a weight laid out once. Packing all of SmolLM2-135M takes a tenth of a
+second and, while the call lasts, memory for a second copy of its linear weights. Its products took, with two threads of
+a Xeon with AVX-512, in float32:
 
-| rows | plain | oneDNN | MKL |
-|---|---|---|---|
-| Xeon with AVX-512: 8, 64, 128 | 44, 87, 143 | 36, 91, 141 | 31, 75, 122 |
-| EPYC with AVX-512: 8 to 250 | 1 | 0.35 to 0.7 of plain | not tried |
+    rows           8      64     128
+    plain         44 ms   87 ms  141 ms
+    oneDNN        36 ms   91 ms  142 ms
+    MKL           31 ms   75 ms  122 ms
 
-so Intel's processors take MKL, others oneDNN: by a rule and not by a race, as they round differently in the last bits.
+and on an EPYC with AVX-512, from 8 rows to 250, oneDNN took 0.35 to 0.7 of the plain time. So Intel's processors take
+MKL and others oneDNN: by a rule and not by a race, since they round differently in the last bits.
 """
 
 import functools
@@ -32,16 +34,13 @@ def packed_linears(model: nn.Module) -> Iterator[None]:
     patched: the layers under LoRA are, their small adapters are not. The copies do not follow a change of the weights.
     """
     taken = []
-    copies: dict[int, torch.Tensor] = {}
-    mkl = _takes_mkl()
-    pack = torch.ops.mkl._mkl_reorder_linear_weight if mkl else torch.ops.mkldnn._reorder_linear_weight
+    copies: dict[int, Packed] = {}
     try:
         for module in _packable(model):
-            weight = module.weight.detach()
-            if weight.data_ptr() not in copies:
-                copies[weight.data_ptr()] = pack(weight, _ROWS)
-            packed = copies[weight.data_ptr()]
-            module.forward = _by_mkl(packed, weight, module.bias) if mkl else _by_onednn(packed, module.bias)
+            place = module.weight.data_ptr()
+            if place not in copies:
+                copies[place] = Packed(module.weight.detach())
+            module.forward = copies[place].forward(module.bias)  # type: ignore[assignment, method-assign]
             taken.append(module)
         yield
     finally:
@@ -55,19 +54,26 @@ def packed_bytes(model: nn.Module) -> int:
     return sum(weight.numel() * weight.element_size() for weight in weights.values())
 
 
-def _by_mkl(packed: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None) -> Callable[..., torch.Tensor]:
-    """What stands in for the `forward` of a linear layer; `weight` would only be used for another number of rows."""
+class Packed:
+    """A packed copy of `weight` (out, in)."""
 
-    def product(input: torch.Tensor) -> torch.Tensor:
-        rows = input.numel() // input.shape[-1]
-        return torch.ops.mkl._mkl_linear(input, packed, weight, bias, rows)
+    def __init__(self, weight: torch.Tensor) -> None:
+        self.mkl = _takes_mkl()
+        pack = torch.ops.mkl._mkl_reorder_linear_weight if self.mkl else torch.ops.mkldnn._reorder_linear_weight
+        self.weight = weight
+        self.layout: torch.Tensor = pack(weight, _ROWS)
 
-    return product
+    def forward(self, bias: torch.Tensor | None) -> Callable[[torch.Tensor], torch.Tensor]:
+        """What stands in for the `forward` of a linear layer with this weight and `bias`."""
+        layout, weight = self.layout, self.weight
+        if not self.mkl:
+            return lambda input: torch.ops.mkldnn._linear_pointwise(input, layout, bias, "none", [], "")
 
+        def product(input: torch.Tensor) -> torch.Tensor:
+            rows = input.numel() // input.shape[-1]  # told as those it was packed for, or `weight` would be used
+            return torch.ops.mkl._mkl_linear(input, layout, weight, bias, rows)
 
-def _by_onednn(packed: torch.Tensor, bias: torch.Tensor | None) -> Callable[..., torch.Tensor]:
-    """The same by oneDNN."""
-    return lambda input: torch.ops.mkldnn._linear_pointwise(input, packed, bias, "none", [], "")
+        return product
 
 
 @functools.cache

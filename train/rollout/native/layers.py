@@ -16,7 +16,7 @@ from torch import nn
 
 from train.rollout.fused import FusedNorms
 
-_ROTARY = "apply_rotary_pos_emb"  # what transformers calls it in the file of every model
+ROTARY = "apply_rotary_pos_emb"  # what transformers calls it in the file of every model
 _CLOSE = 1e-6  # of the numbers near 1 that kernels are tried on
 
 
@@ -45,13 +45,13 @@ class NativeLayers:
                 for module, gated in taken:
                     module.forward = gated
                 for rotation in self._rotations:
-                    setattr(rotation.module, _ROTARY, rotation)
+                    setattr(rotation.module, ROTARY, rotation)
                 yield
             finally:
                 for module, _ in taken:
                     module.__dict__.pop("forward", None)
                 for rotation in self._rotations:
-                    setattr(rotation.module, _ROTARY, rotation.original)
+                    setattr(rotation.module, ROTARY, rotation.original)
 
 
 def _is_plain(*tensors: torch.Tensor) -> bool:
@@ -70,7 +70,7 @@ class _Rotation:
 
     def __init__(self, module: ModuleType) -> None:
         self.module = module
-        self.original: Callable[..., Any] = getattr(module, _ROTARY)
+        self.original: Callable[..., Any] = getattr(module, ROTARY)
 
     def __call__(
         self, q: torch.Tensor, k: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor, *rest: Any, **options: Any
@@ -101,8 +101,8 @@ class _Gated:
 def _rotary_modules(model: nn.Module) -> list[ModuleType]:
     """The files of `model`'s layers whose rotary embedding is the usual one, by halves."""
     files = {type(module).__module__ for module in model.modules()}
-    found = [sys.modules[file] for file in sorted(files) if hasattr(sys.modules.get(file), _ROTARY)]
-    return [module for module in found if _rotates_halves(getattr(module, _ROTARY))]
+    found = [sys.modules[file] for file in sorted(files) if hasattr(sys.modules.get(file), ROTARY)]
+    return [module for module in found if _rotates_halves(getattr(module, ROTARY))]
 
 
 def _rotates_halves(function: Callable[..., Any]) -> bool:
