@@ -3,9 +3,11 @@
 import contextlib
 import io
 import json
+import os
 import shutil
 import sys
 import tempfile
+import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, requires, version
@@ -18,6 +20,7 @@ from packaging.requirements import Requirement
 from data.mixture import demonstrations, judge, load_mixture
 from data.tasks import TASKS
 from train.config import parse_config
+from train.rollout import native
 from train.run import check_contamination, check_parts, train
 from train.run_folder import make_folder
 from train.untrusted import read_metrics
@@ -51,6 +54,8 @@ def examine(config: Path | None, runs_dir: Path) -> Iterator[Finding]:
     yield from packages()
     yield memory()
     yield device()
+    if not torch.cuda.is_available():
+        yield guarded("kernels", kernels)
     yield disk(runs_dir)
     for what, check in (("verifiers", verifiers), ("self-test", self_test)):
         yield guarded(what, check)
@@ -109,6 +114,17 @@ def device() -> Finding:
     if shutil.which("nvidia-smi"):
         return Finding("device", "CPU, though there is a GPU", "install a build of torch with CUDA, as on pytorch.org")
     return Finding("device", "CPU; enough for models of some million parameters")
+
+
+def kernels() -> Finding:
+    """Whether the rollout engine's kernels for a CPU are there."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        found = native.available()
+    if found or os.environ.get("RETHINK_NATIVE") == "0":
+        return Finding("kernels", "compiled for this processor" if found else "left out, as RETHINK_NATIVE=0 says")
+    state = " ".join(str(caught[0].message).split()) if caught else "not for this system"
+    return Finding("kernels", state, "install a C++ compiler, such as g++; without, rollouts take about twice as long")
 
 
 def disk(runs_dir: Path) -> Finding:
