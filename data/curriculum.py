@@ -1,11 +1,14 @@
 """Which problems to ask next: first those that the model solves sometimes, since the others teach it nothing.
 
 How often a problem is solved is estimated from its own rollouts; of one that has none, from problems that look alike
-(the same words in any order, numbers of as many digits), and of a new kind from its task. Those that wait longest come
-first, and chance has no part: a resumed run asks what an unbroken one would have asked, and all processes the same.
+(the same words in any order, numbers of as many digits), and of a new kind from its task. Each task is asked as often
+as its share of the problems says: one that is still too hard would otherwise never be practised beside an easier one.
+Those that wait longest come first, and chance has no part: a resumed run asks what an unbroken one would have asked,
+and all processes the same.
 """
 
 import re
+from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
@@ -67,7 +70,9 @@ class Curriculum:
         # Ordered sets: every problem waits in one of them, and the longest waiting stands first.
         self.kept: dict[int, None] = {}
         self.others = dict.fromkeys(range(len(problems)))
-        self.owed = 0.0  # explorations that are due, a fraction of one included
+        self.shares = {task: n / len(problems) for task, n in Counter(task for task, _, _ in self.kinds).items()}
+        self.due = dict.fromkeys(self.shares, 0.0)  # places that each task has still to get; below 0, got ahead of time
+        self.owed = dict.fromkeys(self.shares, 0.0)  # explorations that are due, a fraction of one included
 
     def estimate(self, number: int) -> float:
         """The success rate to expect of a problem."""
@@ -84,10 +89,35 @@ class Curriculum:
     def next(self, count: int, asked: Collection[int] = ()) -> list[int]:
         """`count` problems to ask, none with a prompt of those `asked` already; fewer where there are no more.
 
-        A share of KEPT from those that are kept, a share of EXPLORED from those that are expected out of the band, and
-        the rest from those that are expected in it. Where these are too few, those nearest to the band fill up.
+        Of each task, a share of KEPT from those that are kept, a share of EXPLORED from those that are expected out of
+        the band, and the rest from those that are expected in it. Where these are too few, those nearest to the band
+        fill up, and where a task has no more, the other tasks do.
         """
         prompts = {self.kinds[number][-1] for number in asked}
+        chosen: list[int] = []
+        for task, places in self._places(count).items():
+            chosen += self._of_task(task, places, prompts)
+        for task in self.shares:
+            chosen += self._of_task(task, count - len(chosen), prompts)
+        return chosen
+
+    def _places(self, count: int) -> dict[str, int]:
+        """How many of `count` each task gets, so that over all calls each has its share."""
+        places = dict.fromkeys(self.shares, 0)
+        for task, share in self.shares.items():
+            self.due[task] += share * count
+        for _ in range(count):
+            task = max(self.due, key=lambda task: self.due[task])
+            self.due[task] -= 1
+            places[task] += 1
+        return places
+
+    def _of_task(self, task: str, count: int, prompts: set[str]) -> list[int]:
+        """At most `count` problems of `task`, none with one of `prompts`, which grow by theirs."""
+        if not count:
+            return []
+        kept = [number for number in self.kept if self.kinds[number][0] == task]
+        others = [number for number in self.others if self.kinds[number][0] == task]
         chosen: list[int] = []
 
         def take(numbers: Iterable[int], until: int) -> None:
@@ -98,15 +128,15 @@ class Curriculum:
                     prompts.add(self.kinds[number][-1])
                     chosen.append(number)
 
-        take(self.kept, round(KEPT * count))
-        self.owed = min(self.owed, 1.0) + EXPLORED * count
+        take(kept, round(KEPT * count))
+        self.owed[task] = min(self.owed[task], 1.0) + EXPLORED * count
         before = len(chosen)
-        take((number for number in self.others if not in_band(self.estimate(number))), before + int(self.owed))
-        self.owed -= len(chosen) - before
-        take((number for number in self.others if in_band(self.estimate(number))), count)
-        take(self.kept, count)
+        take((number for number in others if not in_band(self.estimate(number))), before + int(self.owed[task]))
+        self.owed[task] -= len(chosen) - before
+        take((number for number in others if in_band(self.estimate(number))), count)
+        take(kept, count)
         if len(chosen) < count:
-            take(sorted(self.others, key=lambda number: abs(self.estimate(number) - sum(BAND) / 2)), count)
+            take(sorted(others, key=lambda number: abs(self.estimate(number) - sum(BAND) / 2)), count)
         return chosen
 
     def share_in_band(self) -> float:
@@ -119,12 +149,14 @@ class Curriculum:
             "counts": dict(self.rates.counts),
             "kept": list(self.kept),
             "others": list(self.others),
-            "owed": self.owed,
+            "due": dict(self.due),
+            "owed": dict(self.owed),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from what `state_dict` gave."""
-        self.rates.counts, self.owed = dict(state["counts"]), state["owed"]
+        self.rates.counts = dict(state["counts"])
+        self.due, self.owed = dict(state["due"]), dict(state["owed"])
         self.kept, self.others = dict.fromkeys(state["kept"]), dict.fromkeys(state["others"])
 
 

@@ -14,11 +14,12 @@ def problem(prompt, task="countdown"):
 
 
 class School:
-    """A curriculum whose problems, each a task of its own, have the given success rates."""
+    """A curriculum whose problems, of one task and each of its own look, have the given success rates."""
 
     def __init__(self, *rates):
         self.rates = rates
-        self.curriculum = Curriculum([problem(f"{'word ' * number}", f"task {number}") for number in range(len(rates))])
+        words = [chr(ord("a") + number // 26) + chr(ord("a") + number % 26) for number in range(len(rates))]
+        self.curriculum = Curriculum([problem(word) for word in words])
 
     def ask(self, count, rollouts=16):
         chosen = self.curriculum.next(count)
@@ -114,6 +115,24 @@ def test_no_problem_waits_for_ever():
     school = School(*[0.0] * 30, *[0.5] * 30).ask_all()
     rounds = round(30 / (EXPLORED * 4)) + 10
     assert {number for _ in range(rounds) for number in school.ask(4)} == set(range(60))
+
+
+def test_every_task_is_asked_as_often_as_its_share_of_the_problems_says():
+    """However hopeless it is, and however well the others do."""
+    problems = [problem(f"a{number}", "hard" if number % 4 == 0 else "easy") for number in range(400)]
+    made, asked = Curriculum(problems), []
+    for count in (1, 2, 3, 16) * 10:
+        chosen = made.next(count)
+        asked += [problems[number].task for number in chosen]
+        for number in chosen:
+            made.record(number, 8 if problems[number].task == "easy" else 0, 16)
+    assert len(asked) == 220 and asked.count("hard") == 55
+
+
+def test_a_task_that_has_no_more_leaves_its_places_to_the_others():
+    made = Curriculum([problem("a", "one"), problem("b", "other"), problem("c", "other")])
+    assert sorted(made.next(3)) == [0, 1, 2]
+    assert made.next(2, asked=[0]) == [1, 2]
 
 
 def test_a_step_asks_no_prompt_twice():

@@ -1,5 +1,6 @@
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import pytest
@@ -58,3 +59,14 @@ def test_an_interpreter_without_the_packages_is_told_what_to_do():
     ran = subprocess.run([sys.executable, "-S", "-I", script], capture_output=True, text=True)
     assert ran.returncode == 1 and not ran.stderr
     assert ran.stdout.startswith("mend") and "run `make setup`" in ran.stdout
+
+
+def test_kernels_that_cannot_be_compiled_are_found(monkeypatch):
+    def fail() -> bool:
+        warnings.warn("no compiler here", stacklevel=1)
+        return False
+
+    monkeypatch.delenv("RETHINK_NATIVE", raising=False)
+    monkeypatch.setattr(doctor.native, "available", fail)
+    found = doctor.kernels()
+    assert found.state == "no compiler here" and "g++" in found.mend
