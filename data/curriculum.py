@@ -10,6 +10,7 @@ and all processes the same.
 import re
 from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
+from itertools import zip_longest
 from typing import Any
 
 from data.problem import Problem
@@ -72,6 +73,7 @@ class Curriculum:
         self.others = dict.fromkeys(range(len(problems)))
         self.shares = {task: n / len(problems) for task, n in Counter(task for task, _, _ in self.kinds).items()}
         self.due = dict.fromkeys(self.shares, 0.0)  # places that each task has still to get; below 0, got ahead of time
+        self.held = dict.fromkeys(self.shares, 0.0)  # places that are due to what is kept; fractions are carried over
         self.owed = dict.fromkeys(self.shares, 0.0)  # explorations that are due, a fraction of one included
 
     def estimate(self, number: int) -> float:
@@ -94,9 +96,9 @@ class Curriculum:
         fill up, and where a task has no more, the other tasks do.
         """
         prompts = {self.kinds[number][-1] for number in asked}
-        chosen: list[int] = []
-        for task, places in self._places(count).items():
-            chosen += self._of_task(task, places, prompts)
+        by_task = [self._of_task(task, places, prompts) for task, places in self._places(count).items()]
+        # In turn, since each process takes a stretch of them: none should have all that is long.
+        chosen = [number for turn in zip_longest(*by_task) for number in turn if number is not None]
         for task in self.shares:
             chosen += self._of_task(task, count - len(chosen), prompts)
         return chosen
@@ -106,7 +108,7 @@ class Curriculum:
         places = dict.fromkeys(self.shares, 0)
         for task, share in self.shares.items():
             self.due[task] += share * count
-        for _ in range(count):
+        for _ in range(count if places else 0):
             task = max(self.due, key=lambda task: self.due[task])
             self.due[task] -= 1
             places[task] += 1
@@ -128,10 +130,15 @@ class Curriculum:
                     prompts.add(self.kinds[number][-1])
                     chosen.append(number)
 
-        take(kept, round(KEPT * count))
+        self.held[task] = self.held[task] % 1 + KEPT * count
+        take(kept, int(self.held[task]))
+        self.held[task] -= len(chosen)
         self.owed[task] = min(self.owed[task], 1.0) + EXPLORED * count
         before = len(chosen)
-        take((number for number in others if not in_band(self.estimate(number))), before + int(self.owed[task]))
+        take(
+            (number for number in others if not in_band(self.estimate(number))),
+            min(count, before + int(self.owed[task])),
+        )
         self.owed[task] -= len(chosen) - before
         take((number for number in others if in_band(self.estimate(number))), count)
         take(kept, count)
@@ -150,13 +157,14 @@ class Curriculum:
             "kept": list(self.kept),
             "others": list(self.others),
             "due": dict(self.due),
+            "held": dict(self.held),
             "owed": dict(self.owed),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from what `state_dict` gave."""
         self.rates.counts = dict(state["counts"])
-        self.due, self.owed = dict(state["due"]), dict(state["owed"])
+        self.due, self.held, self.owed = (dict(state[name]) for name in ("due", "held", "owed"))
         self.kept, self.others = dict.fromkeys(state["kept"]), dict.fromkeys(state["others"])
 
 

@@ -16,7 +16,7 @@ import torch
 from torch import nn
 
 from train.plan.trace import Product, Work, bytes_read
-from train.rollout import native
+from train.rollout.native.attention import runs_natively
 from train.rollout.packed import Packed
 from train.rollout.pool import BLOCK_SIZE, LayerShape
 
@@ -68,7 +68,7 @@ class Processor:
 
     def cache_seconds(self, layers: Sequence[LayerShape], rows: np.ndarray, cached: np.ndarray) -> np.ndarray:
         """Seconds of attention over the cache in steps of `rows` rows that hold `cached` tokens, (steps,) each."""
-        if native.available():
+        if runs_natively(layers, torch.device("cpu")):
             return self.read_seconds(1 / NATIVE_CACHE_SHARE) * bytes_read(layers, rows, cached)
         whole = cached + rows * (BLOCK_SIZE // 2)  # the last block of a row is half full, and read whole
         return self.read_seconds(1 / CACHE_SHARE) * bytes_read(layers, rows, whole)
@@ -76,7 +76,7 @@ class Processor:
     def product(self, product: Product, *, packed: bool) -> float:
         """Seconds of one product; of a shape that was not measured, at the rate of the one most like it."""
         m, k, n, _ = product
-        packed = packed and k * n >= _SMALLEST_PACKED
+        packed = packed and _is_packed(product)
         if (product, packed) in self.products:
             return self.products[product, packed]
         alike = [(measured, taken) for (measured, how), taken in self.products.items() if how == packed]
@@ -132,9 +132,15 @@ def _shapes(works: Iterable[tuple[Work, bool]]) -> list[tuple[Product, bool]]:
         total = sum(2.0 * m * k * n * count for (m, k, n, _), count in work.products.items()) or 1.0
         for product, count in work.products.items():
             m, k, n, _ = product
-            key = (_shorter(product), decode and k * n >= _SMALLEST_PACKED)
+            key = (_shorter(product), decode and _is_packed(product))
             shares[key] = shares.get(key, 0.0) + 2.0 * m * k * n * count / total
     return sorted(shares, key=lambda key: -shares[key])
+
+
+def _is_packed(product: Product) -> bool:
+    """Whether the engine packs the weight of such a product."""
+    _, k, n, dtype = product
+    return k * n >= _SMALLEST_PACKED and dtype == torch.float32
 
 
 def _shorter(product: Product) -> Product:

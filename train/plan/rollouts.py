@@ -1,9 +1,9 @@
 """The rollouts of one step: how many run at once, what a decode step costs, and how the batch thins out at the end."""
 
-import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -18,7 +18,7 @@ from train.plan.workload import Workload
 from train.rollout import native
 from train.rollout.interface import Sampling
 from train.rollout.module_state import borrowed
-from train.rollout.native.layers import ROTARY
+from train.rollout.native.layers import ROTARY, rotary_files
 from train.rollout.pool import LayerShape
 from train.rollout.sampler import draw_tokens, workspace
 from train.rollout.support import probe
@@ -54,6 +54,8 @@ def trace_forward(
 ) -> Forward:
     """Trace a forward of the engine over `tokens` tokens, and the draw of `drawn` next ones; the cache is not in it."""
     model = build(config, run, TRACED_LAYERS)
+    natively = not gpu and not bf16 and run.dtype == torch.float32 and native.available()
+    files = rotary_files(model) if natively else []
     trace = Trace()
     with faked(model):
         trace.hold(model.parameters())
@@ -63,19 +65,20 @@ def trace_forward(
             for number, layer in enumerate(layers_of(model))
         ]
         handles.append(layers_of(model)[-1].register_forward_hook(lambda *_: trace.begin("head")))
-        natively = not gpu and not bf16 and native.available()
         calls = PAGED_CALLS if gpu else NATIVE_CALLS if natively else DENSE_CALLS
-        with borrowed(model), as_kernels(model) if natively else nullcontext(), trace, autocast(bf16):
+        with borrowed(model), as_kernels(model, files) if natively else nullcontext(), trace, autocast(bf16):
             _forward(model, tokens, drawn, calls)
     return deepened(trace, config, tokens, held)
 
 
 @contextmanager
-def as_kernels(model: nn.Module) -> Iterator[None]:
-    """With one call in place of each norm and rotary embedding, as `train.rollout.native.layers` has them."""
+def as_kernels(model: nn.Module, files: Sequence[ModuleType]) -> Iterator[None]:
+    """With one call in place of each norm and rotary embedding, as `train.rollout.native.layers` has them.
+
+    `files` are those whose rotary embedding the kernel can stand in for.
+    """
     norms = [module for module in model.modules() if type(module).__name__.endswith("RMSNorm")]
-    files = {sys.modules[type(module).__module__] for module in model.modules()}
-    rotary = [(file, getattr(file, ROTARY)) for file in files if hasattr(file, ROTARY)]
+    rotary = [(file, getattr(file, ROTARY)) for file in files]
     try:
         for module in norms:
             module.forward = torch.neg  # any call that reads and writes as much
@@ -84,7 +87,7 @@ def as_kernels(model: nn.Module) -> Iterator[None]:
         yield
     finally:
         for module in norms:
-            del module.forward
+            module.__dict__.pop("forward", None)
         for file, own in rotary:
             setattr(file, ROTARY, own)
 

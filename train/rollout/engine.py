@@ -1,8 +1,8 @@
 """The rollout engine: schedule, run the model, draw - until every rollout has ended."""
 
 import time
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 
 import torch
 
@@ -119,20 +119,20 @@ class RolloutEngine:
         self.lengths.remember(prompts, samples_per_prompt, [len(rollout.token_ids) for rollout in rollouts])
         return rollouts
 
-    def _laid_out(self) -> ExitStack:
+    @contextmanager
+    def _laid_out(self) -> Iterator[None]:
         """The model's layers in the form in which its device runs them fastest; the pool gets what memory is left."""
-        stack = ExitStack()
-        if self.fused is not None:
-            stack.enter_context(self.fused.applied())
         device = next(self.model.parameters()).device
-        if device.type == "cuda":
-            return stack
-        self.pool_bytes = memory_budget(self.cache_gib, device)
-        packed = packed_bytes(self.model)
-        if self.page_tokens is None and packed <= self.pool_bytes / 3:
-            self.pool_bytes -= packed
-            stack.enter_context(packed_linears(self.model))
-        return stack
+        with ExitStack() as stack:
+            if self.fused is not None:
+                stack.enter_context(self.fused.applied())
+            if device.type != "cuda":
+                self.pool_bytes = memory_budget(self.cache_gib, device)
+                packed = packed_bytes(self.model)
+                if self.page_tokens is None and packed <= self.pool_bytes / 3:
+                    self.pool_bytes -= packed
+                    stack.enter_context(packed_linears(self.model))
+            yield
 
     def _run(self, request: Request) -> Run:
         page_tokens = self.page_tokens

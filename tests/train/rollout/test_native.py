@@ -67,8 +67,8 @@ def test_small_kernels_are_torchs_operators(rows: int) -> None:
     )
     norm = torch.ops.rethink.rms_norm(hidden, weight, 1e-5)
     torch.testing.assert_close(norm, functional.rms_norm(hidden, (333,), weight, 1e-5))
+    gate[0, :24] = torch.tensor([-80.0, -89.0, -100.0, -1e4, 100.0, 1e4]).repeat(4)  # where exp ends
     torch.testing.assert_close(torch.ops.rethink.silu_multiply(gate, up), functional.silu(gate) * up)
-    query, key = torch.randn(1, rows, 4, 32).transpose(1, 2), torch.randn(1, rows, 2, 32).transpose(1, 2)
     query, key = torch.randn(1, rows, 4, 32).transpose(1, 2), torch.randn(1, rows, 2, 32).transpose(1, 2)
     cos, sin = torch.randn(1, rows, 32), torch.randn(1, rows, 32)
     own = modeling_llama.apply_rotary_pos_emb(query, key, cos, sin)
@@ -142,3 +142,21 @@ def test_a_machine_without_a_compiler_runs_on_torch(tmp_path: Path, variables: d
     ended = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
     assert ended.stdout.strip() == "kernels: False False"
     assert ended.stderr.count("could not be compiled") == (1 if said else 0)
+
+
+@needs_kernels
+def test_what_is_not_finite_stays_so() -> None:
+    """The sampler names the row; a kernel that swallowed a NaN would hide it."""
+    for bad in (float("nan"), float("inf")):
+        hidden, gate = torch.randn(3, 64), torch.randn(3, 64)
+        hidden[1, 5] = gate[1, 5] = bad
+        for result in (
+            torch.ops.rethink.rms_norm(hidden, torch.ones(64), 1e-5),
+            torch.ops.rethink.silu_multiply(gate, torch.ones(3, 64)),
+        ):
+            assert result.isfinite().all(-1).tolist() == [True, False, True]
+        keys, query, table = torch.randn(3, 1, BLOCK, 64), torch.randn(3, 1, 64), torch.arange(3).view(3, 1)
+        keys[1, 0, 2, 3] = bad
+        lengths = torch.full((3,), 8)
+        out = torch.ops.rethink.decode_attention(query, keys, keys, table, lengths, 1.0, 0)
+        assert out.isfinite().flatten(1).all(-1).tolist() == [True, False, True]

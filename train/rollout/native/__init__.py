@@ -1,8 +1,8 @@
 """Kernels for a CPU, compiled on the machine that runs them: `torch.ops.rethink`, see kernels.cpp.
 
-They need a C++ compiler and ninja, and half a minute once; then they lie in the cache folder, by the hash of what they
-were made from, this processor's abilities among it. Without a compiler, or with `RETHINK_NATIVE=0`, the engine runs on
-torch's own operators.
+They need a C++ compiler and ninja, and some ten seconds once; then they lie in the cache folder, by the hash of what
+they were made from, this processor's abilities among it. Without a compiler, or with `RETHINK_NATIVE=0`, the engine
+runs on torch's own operators.
 """
 
 import functools
@@ -31,8 +31,8 @@ def available() -> bool:
     """Whether `torch.ops.rethink` is there: loaded, and compiled first where it has not been. Warns, once, if not."""
     if os.environ.get("RETHINK_NATIVE", "1") == "0" or platform.system() not in ("Linux", "Darwin"):
         return False
-    library = cache_dir() / "kernels" / _key() / f"{_LIBRARY}.so"
     try:
+        library = cache_dir() / "kernels" / _key() / f"{_LIBRARY}.so"
         if not library.exists():
             _compile(library)
         torch.ops.load_library(str(library))
@@ -40,9 +40,9 @@ def available() -> bool:
         lines = str(error).strip().splitlines() or [""]
         reason = next((line for line in lines[1:] if "error" in line or "not found" in line), lines[0])
         warnings.warn(
-            f"The rollout engine's CPU kernels could not be compiled, so it runs on torch's operators, at about half "
-            f"the speed ({type(error).__name__}: {reason}). They need a C++ compiler (such as g++) and ninja; "
-            "RETHINK_NATIVE=0 does without them in silence.",
+            "The rollout engine's CPU kernels could not be compiled, or not loaded, so it runs on torch's operators, "
+            f"at about half the speed ({type(error).__name__}: {reason}). They need a C++ compiler, such as g++, and "
+            "ninja; RETHINK_NATIVE=0 does without them in silence.",
             stacklevel=2,
         )
         return False

@@ -174,6 +174,9 @@ Attend specialised(int64_t dim, int64_t queries) {
 at::Tensor decode_attention(const at::Tensor& query, const at::Tensor& keys, const at::Tensor& values,
                             const at::Tensor& table, const at::Tensor& lengths, double scaling, int64_t window) {
   const auto q = query.stride(2) == 1 ? query : query.contiguous();
+  TORCH_CHECK(table.is_contiguous() && table.size(0) == q.size(0) && lengths.numel() == q.size(0) &&
+                  q.size(1) % keys.size(1) == 0 && q.size(2) == keys.size(3),
+              "query is ", q.sizes(), ", keys ", keys.sizes(), " and table ", table.sizes());
   const int64_t rows = q.size(0), heads = q.size(1), key_heads = keys.size(1), group = heads / key_heads;
   const Cache cache{keys.const_data_ptr<float>(), values.const_data_ptr<float>(), key_heads, keys.size(2),
                     keys.size(3), values.size(3)};
@@ -231,10 +234,11 @@ void write_cache(const at::Tensor& key, const at::Tensor& value, at::Tensor keys
 
 // hidden / rms(hidden) * weight over the last dimension.
 at::Tensor rms_norm(const at::Tensor& hidden, const at::Tensor& weight, double epsilon) {
-  const auto input = hidden.contiguous();
+  const auto input = hidden.contiguous(), weights = weight.contiguous();
   auto output = at::empty_like(input);
-  const int64_t size = weight.numel();
-  const float *in = input.const_data_ptr<float>(), *scale = weight.const_data_ptr<float>();
+  const int64_t size = weights.numel();
+  TORCH_CHECK(input.size(-1) == size, "hidden is ", input.sizes(), " and weight is ", weights.sizes());
+  const float *in = input.const_data_ptr<float>(), *scale = weights.const_data_ptr<float>();
   float* out = output.mutable_data_ptr<float>();
   at::parallel_for(0, input.numel() / size, std::max<int64_t>(1, (1 << 15) / size), [&](int64_t begin, int64_t end) {
     for (int64_t row = begin; row < end; ++row) {
@@ -276,6 +280,10 @@ at::Tensor rotated(const at::Tensor& states, const at::Tensor& cos, const at::Te
 std::tuple<at::Tensor, at::Tensor> rotate(const at::Tensor& query, const at::Tensor& key, const at::Tensor& cos,
                                           const at::Tensor& sin) {
   const auto c = cos.contiguous(), s = sin.contiguous();
+  for (const auto& states : {query, key})
+    TORCH_CHECK(states.dim() == 4 && states.size(0) == 1 && states.size(3) % 2 == 0 &&
+                    c.sizes() == at::IntArrayRef({1, states.size(2), states.size(3)}) && s.sizes() == c.sizes(),
+                "states are ", states.sizes(), ", cos ", c.sizes(), " and sin ", s.sizes());
   return {rotated(query, c, s), rotated(key, c, s)};
 }
 
@@ -285,8 +293,10 @@ at::Tensor silu_multiply(const at::Tensor& gate, const at::Tensor& up) {
   auto output = at::empty_like(g);
   const float *a = g.const_data_ptr<float>(), *b = u.const_data_ptr<float>();
   float* out = output.mutable_data_ptr<float>();
+  TORCH_CHECK(g.sizes() == u.sizes(), "gate is ", g.sizes(), " and up is ", u.sizes());
   at::parallel_for(0, g.numel(), 1 << 14, [&](int64_t begin, int64_t end) {
-    for (int64_t i = begin; i < end; ++i) out[i] = a[i] / (1 + std::exp(-a[i])) * b[i];
+    // Bounded, since fast-math divides by way of a reciprocal, which makes NaN of an infinite exponential.
+    for (int64_t i = begin; i < end; ++i) out[i] = a[i] / (1 + std::exp(std::min(-a[i], 80.0f))) * b[i];
   });
   return output;
 }
