@@ -15,6 +15,7 @@ import torch
 from torch import nn
 
 from train.rollout.fused import FusedNorms
+from train.rollout.module_state import evaluation_mode
 
 ROTARY = "apply_rotary_pos_emb"  # what transformers calls it in the file of every model
 _CLOSE = 1e-6  # of the numbers near 1 that kernels are tried on
@@ -32,7 +33,8 @@ class NativeLayers:
             if not all(hasattr(module, name) for name in ("gate_proj", "up_proj", "down_proj", "act_fn")):
                 continue
             if type(module) not in kinds:
-                kinds[type(module)] = _is_gated_silu(module)
+                with evaluation_mode(module):  # a dropout in it would draw
+                    kinds[type(module)] = _is_gated_silu(module)
             if kinds[type(module)]:
                 self._gated.append((module, _Gated(module)))
 
