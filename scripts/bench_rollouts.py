@@ -7,10 +7,11 @@ Every engine draws completions of the same prompts at temperature 1 over the who
 template is asked Countdown problems and ends its completions itself, which gives the natural spread of lengths;
 `--random-prompts` asks tokens at random, which it answers at length. A model with random weights is told how many of
 its tokens are stop tokens (`--typical`). The limit is the time of the model's matrix products alone, at the engine's
-mean running batch. transformers' continuous batching comes last, as it changes the model. vLLM, where it is installed,
-runs in processes of its own, which end before the next engine starts: compiled, warmed up, with as many threads, given
-the same prompts and stop tokens. Its peak memory is the sum over its processes; every other row's is that of this
-process so far, or on a GPU that of the device.
+mean running batch, as torch multiplies by the module's weights; the packed limit is that of weights laid out once for a
+call, as the engine does on a CPU (`train/rollout/packed.py`). transformers' continuous batching comes last, as it
+changes the model. vLLM, where it is installed, runs in processes of its own, which end before the next engine starts:
+compiled, warmed up, with as many threads, given the same prompts and stop tokens. Its peak memory is the sum over its
+processes; every other row's is that of this process so far, or on a GPU that of the device.
 """
 
 import argparse
@@ -54,6 +55,7 @@ COLUMNS = (
     "tokens",
     "tokens_per_second",
     "share_of_limit",
+    "share_of_packed",
     "ratio_to_generate",
     "ratio_to_vllm",
     "max_logprob_gap",
@@ -100,25 +102,24 @@ def problem_prompts(count: int, tokenizer: PreTrainedTokenizerBase) -> list[list
     return [prompt_ids(tokenizer, messages(problem)) for problem in problems]
 
 
-def limit_tokens_per_second(model: torch.nn.Module, rows: int) -> float:
+def limit_tokens_per_second(model: torch.nn.Module, rows: int, *, packed: bool = False) -> float:
     """Tokens a second if a step of `rows` rows were the model's matrix products and nothing else.
 
-    By the weights as they are or packed, whichever is faster.
+    By the weights as they are, or by packed copies of them.
     """
     layers = [module for module in model.modules() if isinstance(module, torch.nn.Linear)]
     device, dtype = layers[0].weight.device, layers[0].weight.dtype
     widths = {layer.in_features for layer in layers}
     inputs = {width: torch.randn(rows, width, device=device, dtype=dtype) for width in widths}
     best = float("inf")
-    for form in (nullcontext(), packed_linears(model)):
-        with torch.no_grad(), form:
-            for _ in range(4):
-                started = time.perf_counter()
-                for layer in layers:
-                    layer(inputs[layer.in_features])
-                if device.type == "cuda":
-                    torch.cuda.synchronize(device)
-                best = min(best, time.perf_counter() - started)
+    with torch.no_grad(), packed_linears(model) if packed else nullcontext():
+        for _ in range(8):
+            started = time.perf_counter()
+            for layer in layers:
+                layer(inputs[layer.in_features])
+            if device.type == "cuda":
+                torch.cuda.synchronize(device)
+            best = min(best, time.perf_counter() - started)
     return rows / best
 
 
@@ -252,6 +253,7 @@ def run(arguments: argparse.Namespace) -> list[dict[str, Any]]:
             row |= {"mean_batch": batch, "preemptions": engine.stats.preemptions}
             row["replayed_share"] = engine.stats.replayed_steps / engine.stats.steps
             row["limit"] = limit_tokens_per_second(model, round(batch))
+            row["packed_limit"] = limit_tokens_per_second(model, round(batch), packed=True)
         has_logprobs = rollouts[0].logprobs is not None
         row["max_logprob_gap"] = compare(prompts, rollouts, forward_logprobs(model)).largest if has_logprobs else None
         results.append(row)
@@ -263,11 +265,12 @@ def run(arguments: argparse.Namespace) -> list[dict[str, Any]]:
 
 
 def relate(results: list[dict[str, Any]]) -> None:
-    """Add to each row what it is of the limit, and of the engines it is compared with."""
+    """Add to each row what it is of the limits, and of the engines it is compared with."""
     speed = {row["engine"]: row["tokens_per_second"] for row in results}
-    limit = next((row["limit"] for row in results if "limit" in row), None)
+    limits = next((row for row in results if "limit" in row), None)
     for row in results:
-        row["share_of_limit"] = row["tokens_per_second"] / limit if limit else None
+        row["share_of_limit"] = row["tokens_per_second"] / limits["limit"] if limits else None
+        row["share_of_packed"] = row["tokens_per_second"] / limits["packed_limit"] if limits else None
         row["ratio_to_generate"] = row["tokens_per_second"] / speed["generate"] if "generate" in speed else None
         row["ratio_to_vllm"] = row["tokens_per_second"] / speed["vllm"] if "vllm" in speed else None
 
