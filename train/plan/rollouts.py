@@ -146,10 +146,14 @@ class _NoCache:
 
 @dataclass(frozen=True, slots=True)
 class Schedule:
-    """How a call runs: for each decode step the rows in it and the tokens that they have in the cache, together."""
+    """How a call runs: for each decode step the rows in it and the tokens that they have in the cache, together.
+
+    `again` are the tokens of prompts beyond the first row of each group: in the cache once, but each row reads them.
+    """
 
     rows: np.ndarray  # (steps,)
     cached: np.ndarray  # (steps,)
+    again: np.ndarray  # (steps,)
 
     @property
     def peak_cached(self) -> int:
@@ -174,4 +178,5 @@ def schedule(work: Workload, most_rows: int) -> Schedule:
     np.add.at(grown, ends, -completions)
     rows = rows.cumsum()[:-1]
     own = (rows + grown[:-1]).cumsum()  # each running row has one token more than the step before
-    return Schedule(rows, own + np.ceil(rows / work.samples).astype(np.int64) * work.prompt)
+    prompts = np.ceil(rows / work.samples).astype(np.int64)
+    return Schedule(rows, own + prompts * work.prompt, (rows - prompts) * work.prompt)

@@ -9,6 +9,7 @@ from trl import GRPOConfig
 
 from data.mixture import draw_problems
 from train import scratch, smollm2
+from train.cache import cache_dir
 from train.config import RunConfig
 from train.models import ModelError, load_tokenizer
 from train.prompts import messages, prompt_ids
@@ -129,7 +130,7 @@ def _tokenizer(run: RunConfig) -> PreTrainedTokenizerBase | None:
     """The run's tokenizer, where it is to be had; no weights are fetched for it."""
     if run.model == "scratch":
         return scratch.build_tokenizer(run.words)
-    if run.model == smollm2.NAME and not smollm2.is_complete(smollm2.cache_dir() / smollm2.NAME):
+    if run.model == smollm2.NAME and not smollm2.is_complete(cache_dir() / smollm2.NAME):
         return None
     try:
         return load_tokenizer(run.model, run.chat)

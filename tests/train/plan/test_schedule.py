@@ -27,6 +27,8 @@ def test_every_token_is_sampled_once_and_no_more_run_than_may(groups, samples, p
     assert timeline.rows.max() == min(places, work.rollouts)
     assert (timeline.rows > 0).all() and (timeline.cached >= timeline.rows).all()
     assert timeline.peak_cached <= work.rollouts * most + groups * work.prompt
+    own = timeline.cached + timeline.again - timeline.rows * work.prompt  # each row reads its prompt, and its own
+    assert (own >= timeline.rows).all() and (samples > 1 or not timeline.again.any())
 
 
 @given(rows=st.integers(1, 8), micro_batches=st.integers(1, 8), mean=st.floats(1, 100))

@@ -1,0 +1,11 @@
+"""The folder for what is made once on a machine and used by every run: a converted model, compiled kernels."""
+
+import os
+from pathlib import Path
+
+
+def cache_dir() -> Path:
+    """`$RETHINK_CACHE`, else `$XDG_CACHE_HOME/rethink`, else `~/.cache/rethink`."""
+    if own := os.environ.get("RETHINK_CACHE"):
+        return Path(own).expanduser().resolve()
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "rethink"
