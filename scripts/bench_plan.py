@@ -183,7 +183,8 @@ def bench(given: list[str], steps: int) -> dict[str, Any]:
 def child(what: str, given: list[str], steps: int) -> dict[str, Any]:
     """Run this script once more for one measurement, and read what it prints last."""
     command = [sys.executable, __file__, "--measure", what, "--steps", str(steps), *given]
-    done = subprocess.run(command, stdout=subprocess.PIPE, text=True)
+    one_thread = os.environ | {"OMP_NUM_THREADS": "1"}  # whose processor time is its time
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, env=one_thread)
     if done.returncode:
         raise ValueError(f"the measurement of {what} ended with exit code {done.returncode}.")
     return json.loads(done.stdout.splitlines()[-1])
