@@ -2,6 +2,8 @@
 
 import ctypes
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import psutil  # type: ignore[import-untyped]
 import torch
@@ -9,20 +11,37 @@ import torch
 _GIB = 2**30
 _SHARE_OF_FREE = 0.5  # the rest is for logits, activations and the optimiser step that follows
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # of glibc's malloc.h
+_MOST_FROM_HEAP = 32 * 2**20  # bytes: the most that every glibc takes
 
 
 def keep_freed_memory() -> None:
-    """Have glibc's malloc keep up to 512 MiB that this process frees, and reuse it, for as long as the process lives.
+    """Have glibc's malloc keep up to 256 MiB that this process frees, and reuse it, for as long as the process lives.
 
     By default it hands large temporaries back to the system and faults fresh pages in for the next, in every layer of
     every step: a tenth of a step's time at 64 rows of SmolLM2-135M. Another C library is left as it is.
     """
+    _mallopt(_M_MMAP_THRESHOLD, _MOST_FROM_HEAP)
+    _mallopt(_M_TRIM_THRESHOLD, 256 * 2**20)
+
+
+@contextmanager
+def own_mappings() -> Iterator[None]:
+    """Have what is allocated meanwhile, from 256 KiB, lie outside of the heap, and go back at once when it is freed.
+
+    For what lasts as long as a call does: it would leave holes in the heap, among what is smaller and stays.
+    """
+    _mallopt(_M_MMAP_THRESHOLD, 256 * 2**10)
     try:
-        mallopt = ctypes.CDLL(None).mallopt
-    except (AttributeError, OSError, TypeError):
+        yield
+    finally:
+        _mallopt(_M_MMAP_THRESHOLD, _MOST_FROM_HEAP)
+
+
+def _mallopt(option: int, value: int) -> None:
+    try:
+        ctypes.CDLL(None).mallopt(option, value)
+    except (AttributeError, OSError, TypeError):  # not glibc
         return
-    mallopt(_M_MMAP_THRESHOLD, 32 * 2**20)  # the most that every glibc takes
-    mallopt(_M_TRIM_THRESHOLD, 512 * 2**20)
 
 
 def memory_budget(cache_gib: float | None, device: torch.device) -> int:

@@ -22,6 +22,8 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from train.rollout.memory import own_mappings
+
 _SMALLEST = 1 << 16  # elements: below, the call costs more than the layout wins
 _ROWS = 64  # for which the layout is chosen: good from 1 row to 500, and right for any number
 
@@ -39,7 +41,8 @@ def packed_linears(model: nn.Module) -> Iterator[None]:
         for module in _packable(model):
             place = module.weight.data_ptr()
             if place not in copies:
-                copies[place] = Packed(module.weight.detach())
+                with own_mappings():
+                    copies[place] = Packed(module.weight.detach())
             module.forward = copies[place].forward(module.bias)  # type: ignore[assignment, method-assign]
             taken.append(module)
         yield

@@ -13,6 +13,7 @@ import torch
 from train.rollout.interface import Sampling
 
 _WIDTH = 256  # tokens a block: near the square root of common vocabularies
+_SLICE = 1 << 20  # numbers of a batch that are worked on at once: what stays in the caches of a few cores
 
 
 class NonFiniteLogits(ValueError):
@@ -38,17 +39,25 @@ class Draw:
 
 
 class Sampler:
-    """Draws tokens; keeps one (rows, vocab) buffer between steps, since fresh pages cost more than the exponentials."""
+    """Draws tokens, some rows at a time; keeps one buffer for them, as fresh pages cost more than the exponentials."""
 
     def __init__(self) -> None:
         self._buffer: torch.Tensor | None = None
 
     def draw(self, logits: torch.Tensor, sampling: Sampling, uniforms: torch.Tensor) -> Draw:
         """`draw_tokens`, but raises NonFiniteLogits where a row has no finite maximum or holds a NaN."""
-        draw = draw_tokens(logits, sampling, uniforms, self._workspace(logits))
-        if not bool(draw.finite.all()):
-            raise NonFiniteLogits((~draw.finite).nonzero().flatten().tolist())
-        return draw
+        logits = logits.float()
+        rows = max(1, _SLICE // logits.shape[1])
+        draws = [
+            draw_tokens(part, sampling, numbers, self._workspace(part))
+            for part, numbers in zip(logits.split(rows), uniforms.split(rows), strict=True)
+        ]
+        tokens, log_total, finite = (
+            torch.cat([getattr(draw, name) for draw in draws]) for name in ("tokens", "log_total", "finite")
+        )
+        if not bool(finite.all()):
+            raise NonFiniteLogits((~finite).nonzero().flatten().tolist())
+        return Draw(tokens, logits, log_total, finite)
 
     def release(self) -> None:
         """Give the buffer back."""
