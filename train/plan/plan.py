@@ -20,7 +20,7 @@ INTERPRETER = 0.61 * GIB
 # What glibc's heap holds beyond the tensors alive between two layers, as a share of what the layers keep: measured on
 # SmolLM2-135M after a step or two, when the heap is full of holes. LoRA makes more and smaller tensors.
 HEAP_SHARE, HEAP_SHARE_LORA = 0.2, 0.7
-HEAP_KEPT = 0.5 * GIB  # of what it frees, for the next that asks (train.rollout.memory)
+HEAP_KEPT = 0.25 * GIB  # of what it frees, for the next that asks (train.rollout.memory)
 # A plan is out by some percent: beyond this share of a device's memory a run is not told that it fits.
 ROOM = 0.9
 SHARE_OF_FREE = 0.5  # of the memory that is free at the first rollouts, which the engine's cache may take
@@ -94,7 +94,8 @@ def plan_cache(costs: Costs, device: Device, share: Share = ALONE) -> Cache:
     if not device.is_gpu:
         packed = costs.sizes.packed if costs.sizes.packed <= limit / 3 else 0.0
         wanted = float(schedule(work, rows).peak_cached * costs.token_bytes)
-        held = min(wanted, limit - packed)
+        working = min(float(costs.forward_peak), (limit - packed) / 4)  # the engine's own estimate is close to it
+        held = min(wanted, limit - packed - working)
         return Cache(held, int(rows * held / wanted), wanted, packed)
     page_bytes = PAGE_TOKENS * costs.token_bytes
     row_pages = -(-(work.prompt + work.most) // PAGE_TOKENS)

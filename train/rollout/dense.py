@@ -10,6 +10,7 @@ from train.rollout.blocks import BlockAllocator
 from train.rollout.counter import uniforms
 from train.rollout.holdings import Chunk
 from train.rollout.interface import Rollout
+from train.rollout.memory import working_bytes
 from train.rollout.native.attention import NativeAttention, runs_natively
 from train.rollout.passes import PassBuilder
 from train.rollout.pool import BLOCK_SIZE, KeyValuePool, bytes_per_block
@@ -18,6 +19,7 @@ from train.rollout.rows import Row
 from train.rollout.run import Run, first_logits
 from train.rollout.sampler import NonFiniteLogits, Sampler
 from train.rollout.steering import Steering
+from train.rollout.support import text_config
 
 if TYPE_CHECKING:
     from train.rollout.engine import RolloutEngine
@@ -28,7 +30,14 @@ class DenseRun(Run):
 
     def __init__(self, engine: "RolloutEngine", request: Request) -> None:
         super().__init__(engine, request, BLOCK_SIZE)
-        self.schedule_with(BlockAllocator(self.blocks_of_use(engine.pool_bytes // bytes_per_block(engine.layers))))
+        working = working_bytes(
+            min(engine.max_rows, len(self.rollouts)),
+            min(engine.chunk_tokens, self._prompt_tokens),
+            text_config(engine.model).hidden_size,
+            engine.vocabulary,
+        )
+        room = engine.pool_bytes - min(working, engine.pool_bytes // 4)
+        self.schedule_with(BlockAllocator(self.blocks_of_use(room // bytes_per_block(engine.layers))))
         self.pool = KeyValuePool(engine.layers, self.allocator.count, self.device)
         native = engine.native and runs_natively(engine.layers, self.device)
         self.attention = NativeAttention if native else PassAttention

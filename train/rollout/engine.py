@@ -11,7 +11,7 @@ from train.rollout.dense import DenseRun
 from train.rollout.fused import FusedNorms
 from train.rollout.interface import Rollout, Sampling
 from train.rollout.lengths import LengthMemory
-from train.rollout.memory import keep_freed_memory, memory_budget
+from train.rollout.memory import keep_freed_memory, memory_budget, return_freed_memory
 from train.rollout.module_state import borrowed
 from train.rollout.native.layers import NativeLayers
 from train.rollout.packed import packed_bytes, packed_linears
@@ -22,14 +22,16 @@ from train.rollout.requests import Request, check_request, vocabulary_size
 from train.rollout.run import RolloutStats, Run
 from train.rollout.support import probe, text_config
 
+_LARGE = 128 * 2**20  # bytes of packed weights: beside their products it takes no time to give memory back first
+
 
 class RolloutEngine:
     """Samples from `model` in place: no copy of the weights outlives a call, so nothing can go stale between two.
 
-    `cache_gib` limits what the engine holds (None: half of the free memory): the key-value cache and, on a CPU, packed
-    copies of the weights where they leave the cache two thirds. `max_rows` limits the rollouts that run at once, and
-    `chunk_tokens` the prompt tokens prefilled beside one decode step. Raises UnsupportedModel, by name, for a model
-    that it cannot run.
+    `cache_gib` limits what the engine holds (None: half of the free memory): the key-value cache and, on a CPU, the
+    logits and activations of a step, and packed copies of the weights where they leave the cache two thirds. `max_rows`
+    limits the rollouts that run at once, and `chunk_tokens` the prompt tokens prefilled beside one decode step. Raises
+    UnsupportedModel, by name, for a model that it cannot run.
 
     On CUDA the cache is pages behind a block table, kept between calls together with the CUDA graphs that point into
     it, until `release`. Elsewhere it is made for each call, and dense, which is faster on a CPU. `page_tokens` asks for
@@ -131,6 +133,8 @@ class RolloutEngine:
                 packed = packed_bytes(self.model)
                 if self.page_tokens is None and packed <= self.pool_bytes / 3:
                     self.pool_bytes -= packed
+                    if packed > _LARGE:
+                        return_freed_memory()
                     stack.enter_context(packed_linears(self.model))
             yield
 

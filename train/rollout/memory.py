@@ -37,11 +37,30 @@ def own_mappings() -> Iterator[None]:
         _mallopt(_M_MMAP_THRESHOLD, _MOST_FROM_HEAP)
 
 
+def return_freed_memory() -> None:
+    """Have malloc give all that is free back to the system: the holes that a loss has left, before a large call."""
+    try:
+        ctypes.CDLL(None).malloc_trim(0)
+    except (AttributeError, OSError, TypeError):  # not glibc
+        return
+
+
 def _mallopt(option: int, value: int) -> None:
     try:
         ctypes.CDLL(None).mallopt(option, value)
     except (AttributeError, OSError, TypeError):  # not glibc
         return
+
+
+def working_bytes(rows: int, chunk_tokens: int, hidden_size: int, vocabulary: int) -> int:
+    """About what a step of `rows` rows beside a prefill chunk allocates for itself, in float32.
+
+    Logits twice, as a first draw gathers them; activations of sixteen times the hidden size, which is what attention
+    and a gated feed-forward layer hold at once; a quarter for holes. Of SmolLM2-135M at 256 rows 164 MiB were measured.
+    """
+    logits = 2 * rows * vocabulary
+    activations = 16 * (rows + chunk_tokens) * hidden_size
+    return 4 * (logits + activations) * 5 // 4
 
 
 def memory_budget(cache_gib: float | None, device: torch.device) -> int:
