@@ -4,6 +4,7 @@ import pytest
 import torch
 from transformers import MinPLogitsWarper, TopKLogitsWarper, TopPLogitsWarper
 
+from train.rollout import sampler as sampler_file
 from train.rollout.counter import problem_key, row_key, uniforms
 from train.rollout.interface import Sampling
 from train.rollout.sampler import NonFiniteLogits, Sampler
@@ -103,6 +104,26 @@ def test_a_smaller_batch_after_a_larger_one_sees_no_leftovers() -> None:
     logits = torch.randn(2, 300)
     fresh = Sampler().draw(logits.clone(), sampling(), numbers[:2])
     assert sampler.draw(logits.clone(), sampling(), numbers[:2]).tokens.equal(fresh.tokens)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("changes", [{}, {"temperature": 0.7}, {"top_p": 0.8}, {"temperature": 0}])
+def test_a_draw_in_slices_is_that_of_all_rows_at_once(monkeypatch, changes, dtype) -> None:
+    logits, numbers = torch.randn(11, 300).to(dtype), torch.rand(11, dtype=torch.float64)
+    whole = Sampler().draw(logits.clone(), sampling(**changes), numbers)
+    monkeypatch.setattr(sampler_file, "_SLICE", 3 * 300)  # three rows each, and two at the end
+    sliced = Sampler().draw(logits.clone(), sampling(**changes), numbers)
+    assert sliced.tokens.equal(whole.tokens)
+    assert sliced.logprobs(sliced.tokens).equal(whole.logprobs(whole.tokens))
+
+
+def test_rows_that_are_not_finite_are_named_across_slices(monkeypatch) -> None:
+    monkeypatch.setattr(sampler_file, "_SLICE", 2 * 300)
+    logits = torch.randn(5, 300)
+    logits[1, 0], logits[4, 9] = float("nan"), float("inf")
+    with pytest.raises(NonFiniteLogits) as error:
+        Sampler().draw(logits, sampling(), torch.rand(5, dtype=torch.float64))
+    assert error.value.rows == [1, 4]
 
 
 def test_counter_numbers_are_uniform_and_independent_of_their_neighbours() -> None:
