@@ -6,7 +6,7 @@
 Every option of the training config can be given. Two processes of their own each take real steps, with rewards drawn
 by lot so that every rollout is trained on: one for the memory, one for the time, in which the machine is probed before
 and after each phase. Processor time is measured and put beside what the plan makes of those probes and of the lengths
-that were sampled, so another program on the machine disturbs both sides alike.
+that were sampled, so another program on the machine disturbs both sides alike. Everything runs on one thread.
 """
 
 import argparse
@@ -183,7 +183,8 @@ def bench(given: list[str], steps: int) -> dict[str, Any]:
 def child(what: str, given: list[str], steps: int) -> dict[str, Any]:
     """Run this script once more for one measurement, and read what it prints last."""
     command = [sys.executable, __file__, "--measure", what, "--steps", str(steps), *given]
-    one_thread = os.environ | {"OMP_NUM_THREADS": "1"}  # whose processor time is its time
+    # Of several threads the processor times add up, and those that wait for others spin.
+    one_thread = os.environ | {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, env=one_thread)
     if done.returncode:
         raise ValueError(f"the measurement of {what} ended with exit code {done.returncode}.")

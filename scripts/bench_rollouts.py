@@ -24,7 +24,6 @@ import sys
 import tempfile
 import time
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +45,7 @@ from train.rollout.comparison import compare
 from train.rollout.engine import RolloutEngine
 from train.rollout.generate import GenerateBackend
 from train.rollout.interface import Rollout, Sampling
-from train.rollout.packed import packed_linears
+from train.rollout.packed import packed_bytes, packed_linears
 from train.rollout.vllm import VLLMBackend
 
 COLUMNS = (
@@ -102,17 +101,14 @@ def problem_prompts(count: int, tokenizer: PreTrainedTokenizerBase) -> list[list
     return [prompt_ids(tokenizer, messages(problem)) for problem in problems]
 
 
-def limit_tokens_per_second(model: torch.nn.Module, rows: int, *, packed: bool = False) -> float:
-    """Tokens a second if a step of `rows` rows were the model's matrix products and nothing else.
-
-    By the weights as they are, or by packed copies of them.
-    """
+def limit_tokens_per_second(model: torch.nn.Module, rows: int) -> float:
+    """Tokens a second if a step of `rows` rows were the model's matrix products and nothing else."""
     layers = [module for module in model.modules() if isinstance(module, torch.nn.Linear)]
     device, dtype = layers[0].weight.device, layers[0].weight.dtype
     widths = {layer.in_features for layer in layers}
     inputs = {width: torch.randn(rows, width, device=device, dtype=dtype) for width in widths}
     best = float("inf")
-    with torch.no_grad(), packed_linears(model) if packed else nullcontext():
+    with torch.no_grad():
         for _ in range(8):
             started = time.perf_counter()
             for layer in layers:
@@ -207,7 +203,7 @@ def measure_vllm(
 
 
 def run(arguments: argparse.Namespace) -> list[dict[str, Any]]:
-    """Measure the engines asked for, and relate them to the limit and to `generate`."""
+    """Measure the engines asked for, and relate them to the limits, to `generate` and to vLLM."""
     torch.set_num_threads(arguments.threads)
     device = torch.device(arguments.device)
     model = load_model(arguments.model).to(device, getattr(torch, arguments.dtype))
@@ -253,7 +249,10 @@ def run(arguments: argparse.Namespace) -> list[dict[str, Any]]:
             row |= {"mean_batch": batch, "preemptions": engine.stats.preemptions}
             row["replayed_share"] = engine.stats.replayed_steps / engine.stats.steps
             row["limit"] = limit_tokens_per_second(model, round(batch))
-            row["packed_limit"] = limit_tokens_per_second(model, round(batch), packed=True)
+            row["packed_limit"] = None
+            if packed_bytes(model):
+                with packed_linears(model):
+                    row["packed_limit"] = limit_tokens_per_second(model, round(batch))
         has_logprobs = rollouts[0].logprobs is not None
         row["max_logprob_gap"] = compare(prompts, rollouts, forward_logprobs(model)).largest if has_logprobs else None
         results.append(row)
@@ -270,7 +269,8 @@ def relate(results: list[dict[str, Any]]) -> None:
     limits = next((row for row in results if "limit" in row), None)
     for row in results:
         row["share_of_limit"] = row["tokens_per_second"] / limits["limit"] if limits else None
-        row["share_of_packed"] = row["tokens_per_second"] / limits["packed_limit"] if limits else None
+        packed = limits["packed_limit"] if limits else None
+        row["share_of_packed"] = row["tokens_per_second"] / packed if packed else None
         row["ratio_to_generate"] = row["tokens_per_second"] / speed["generate"] if "generate" in speed else None
         row["ratio_to_vllm"] = row["tokens_per_second"] / speed["vllm"] if "vllm" in speed else None
 

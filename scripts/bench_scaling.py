@@ -5,7 +5,8 @@
 
 The time of a decode step is the difference of two calls that differ in their number of new tokens alone, so prefill
 and start-up cancel. Against context, each of 16 rows has a prompt of its own; against rows, prompts are shared by
-groups of 16, as in RL. `generate` is measured beside the engine, and so are the model's matrix products alone.
+groups of 16, as in RL. `generate` is measured beside the engine, and so are the model's matrix products alone, with
+weights packed as the engine packs them.
 
 `--prefill` times prefill instead, to the first token: of a group of 16 against one sample, and of 8 problems behind one
 system prompt of 1,000 tokens against the same many tokens that are not shared. Small enough for a minute on a CPU:
@@ -33,6 +34,7 @@ from bench_rollouts import limit_tokens_per_second, load_model, random_prompts
 from train.rollout.engine import RolloutEngine
 from train.rollout.generate import GenerateBackend
 from train.rollout.interface import Sampling
+from train.rollout.packed import packed_linears
 
 SHORT = 4  # new tokens of the call that is subtracted
 ROWS_AGAINST_CONTEXT = 16
@@ -76,7 +78,8 @@ def measure(arguments: argparse.Namespace) -> list[dict[str, Any]]:
         for name in arguments.engines:
             per_step = seconds_per_step(backends[name], prompts, samples, arguments.steps, arguments.repeats)
             row = {"engine": name, "axis": axis, "x": x, "rows": rows, "microseconds_per_token": 1e6 * per_step / rows}
-            row["limit"] = 1e6 / limit_tokens_per_second(model, rows)
+            with packed_linears(model):
+                row["limit"] = 1e6 / limit_tokens_per_second(model, rows)
             results.append(row)
             print(
                 f"{name:10} {axis:8}{x:6}{row['microseconds_per_token']:12.1f} us a token, products alone "

@@ -232,10 +232,11 @@ def parse_config(arguments: Sequence[str] | None = None) -> tuple[RunConfig, GRP
     except ImportError as error:
         raise ValueError(f"An option asks for a package that is not installed: {_first_line(error)}") from None
     except ValueError as error:
-        if "divisible by num_generations" in str(error):  # TRL's words, for an option that nobody sets
+        if "divisible by num_generations" in str(error):
             raise ValueError(
-                f"{_first_line(error)} It is per_device_train_batch_size * gradient_accumulation_steps * processes: "
-                "make that a multiple of num_generations."
+                f"{_first_line(error)} It is per_device_train_batch_size * steps_per_generation * processes, and "
+                "steps_per_generation is gradient_accumulation_steps unless set: make that a multiple of "
+                "num_generations."
             ) from None
         if not any(words in str(error) for words in ("assigned backend", "Default process group")):
             raise

@@ -87,7 +87,7 @@ def test_a_cpu_trains_in_float32_whatever_the_launcher_says(tmp_path, monkeypatc
 
 
 def test_a_batch_that_groups_do_not_fill_is_refused_with_the_options_that_make_it(tmp_path):
-    with pytest.raises(ValueError, match=r"per_device_train_batch_size \* .*: make that a multiple of num_generations"):
+    with pytest.raises(ValueError, match=r"per_device_train_batch_size \* .*: make that a multiple of num_gen"):
         parse_config(["--config", write(tmp_path, num_generations=7, per_device_train_batch_size=8)])
 
 

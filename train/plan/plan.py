@@ -10,6 +10,8 @@ from train.plan.probe import Processor
 from train.plan.rollouts import MAX_ROWS, Schedule, schedule
 from train.plan.share import ALONE, Share, always_held, communication_seconds, copy_bytes, gradients_in_loss
 from train.plan.trace import Work
+from train.rollout.dense import MOST_TO_WORK_IN
+from train.rollout.memory import LARGE
 from train.rollout.paged.pool import PAGE_TOKENS
 from train.trainer import PARITY_ROLLOUTS
 
@@ -94,7 +96,7 @@ def plan_cache(costs: Costs, device: Device, share: Share = ALONE) -> Cache:
     if not device.is_gpu:
         packed = costs.sizes.packed if costs.sizes.packed <= limit / 3 else 0.0
         wanted = float(schedule(work, rows).peak_cached * costs.token_bytes)
-        working = min(float(costs.forward_peak), (limit - packed) / 4)  # the engine's own estimate is close to it
+        working = min(float(costs.forward_peak), MOST_TO_WORK_IN * (limit - packed))
         held = min(wanted, limit - packed - working)
         return Cache(held, int(rows * held / wanted), wanted, packed)
     page_bytes = PAGE_TOKENS * costs.token_bytes
@@ -134,7 +136,8 @@ def plan_memory(costs: Costs, device: Device, cache: Cache, rows: int | None = N
             parts["interpreter"] = INTERPRETER
     if not device.is_gpu:
         more = sum(phases["loss"].values()) - sum(phases["rollouts"].values())
-        phases["rollouts"]["heap"] += min(HEAP_KEPT, max(0.0, more))
+        left_free = 0.0 if cache.packed > LARGE else HEAP_KEPT
+        phases["rollouts"]["heap"] += min(left_free, max(0.0, more))
     return Memory({name: {part: size for part, size in parts.items() if size} for name, parts in phases.items()})
 
 

@@ -19,10 +19,12 @@ from train.rollout.rows import Row
 from train.rollout.run import Run, first_logits
 from train.rollout.sampler import NonFiniteLogits, Sampler
 from train.rollout.steering import Steering
-from train.rollout.support import text_config
 
 if TYPE_CHECKING:
     from train.rollout.engine import RolloutEngine
+
+# Of the engine's memory, set aside at most for logits and activations: a tight cache runs few rows, which need less.
+MOST_TO_WORK_IN = 0.25
 
 
 class DenseRun(Run):
@@ -30,13 +32,9 @@ class DenseRun(Run):
 
     def __init__(self, engine: "RolloutEngine", request: Request) -> None:
         super().__init__(engine, request, BLOCK_SIZE)
-        working = working_bytes(
-            min(engine.max_rows, len(self.rollouts)),
-            min(engine.chunk_tokens, self._prompt_tokens),
-            text_config(engine.model).hidden_size,
-            engine.vocabulary,
-        )
-        room = engine.pool_bytes - min(working, engine.pool_bytes // 4)
+        rows, prefilled = min(engine.max_rows, len(self.rollouts)), min(engine.chunk_tokens, self._prompt_tokens)
+        working = working_bytes(engine.model, rows, prefilled)
+        room = engine.pool_bytes - min(working, int(MOST_TO_WORK_IN * engine.pool_bytes))
         self.schedule_with(BlockAllocator(self.blocks_of_use(room // bytes_per_block(engine.layers))))
         self.pool = KeyValuePool(engine.layers, self.allocator.count, self.device)
         native = engine.native and runs_natively(engine.layers, self.device)

@@ -11,7 +11,7 @@ from train.rollout.dense import DenseRun
 from train.rollout.fused import FusedNorms
 from train.rollout.interface import Rollout, Sampling
 from train.rollout.lengths import LengthMemory
-from train.rollout.memory import keep_freed_memory, memory_budget, return_freed_memory
+from train.rollout.memory import LARGE, keep_freed_memory, memory_budget, return_freed_memory
 from train.rollout.module_state import borrowed
 from train.rollout.native.layers import NativeLayers
 from train.rollout.packed import packed_bytes, packed_linears
@@ -22,14 +22,12 @@ from train.rollout.requests import Request, check_request, vocabulary_size
 from train.rollout.run import RolloutStats, Run
 from train.rollout.support import probe, text_config
 
-_LARGE = 128 * 2**20  # bytes of packed weights: beside their products it takes no time to give memory back first
-
 
 class RolloutEngine:
     """Samples from `model` in place: no copy of the weights outlives a call, so nothing can go stale between two.
 
     `cache_gib` limits what the engine holds (None: half of the free memory): the key-value cache and, on a CPU, the
-    logits and activations of a step, and packed copies of the weights where they leave the cache two thirds. `max_rows`
+    logits and activations of a step, and packed copies of the weights where they are at most a third of it. `max_rows`
     limits the rollouts that run at once, and `chunk_tokens` the prompt tokens prefilled beside one decode step. Raises
     UnsupportedModel, by name, for a model that it cannot run.
 
@@ -59,7 +57,7 @@ class RolloutEngine:
         self.chunk_tokens = chunk_tokens
         self.page_tokens = page_tokens
         self.cuda_graphs = cuda_graphs
-        self.pool_bytes = 0  # of the dense cache
+        self.pool_bytes = 0  # of the dense cache, and of what a step works in
         self.decoder: PagedDecoder | None = None
         self.layers = probe(model)  # again at every call: autocast around a call changes what the layers keep
         self.vocabulary = vocabulary_size(model)
@@ -129,12 +127,12 @@ class RolloutEngine:
             if self.fused is not None:
                 stack.enter_context(self.fused.applied())
             if device.type != "cuda":
-                self.pool_bytes = memory_budget(self.cache_gib, device)
                 packed = packed_bytes(self.model)
+                if packed > LARGE:
+                    return_freed_memory()
+                self.pool_bytes = memory_budget(self.cache_gib, device)
                 if self.page_tokens is None and packed <= self.pool_bytes / 3:
                     self.pool_bytes -= packed
-                    if packed > _LARGE:
-                        return_freed_memory()
                     stack.enter_context(packed_linears(self.model))
             yield
 

@@ -4,14 +4,21 @@ import ctypes
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import psutil  # type: ignore[import-untyped]
 import torch
+from torch import nn
 
 _GIB = 2**30
-_SHARE_OF_FREE = 0.5  # the rest is for logits, activations and the optimiser step that follows
+_SHARE_OF_FREE = 0.5  # the rest is for the loss, its activations, and the optimiser step that follows
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # of glibc's malloc.h
 _MOST_FROM_HEAP = 32 * 2**20  # bytes: the most that every glibc takes
+_KEPT = 256 * 2**20  # bytes at the end of the heap
+_MAPPED = 2**18  # bytes of the smallest weight that is packed (packed.py)
+# Bytes of packed weights from which memory is given back before a call. Malloc then faults its pages in again in the
+# next loss, a tenth of a second a GiB: nothing beside the products of so large a model.
+LARGE = 128 * 2**20
 
 
 def keep_freed_memory() -> None:
@@ -20,47 +27,47 @@ def keep_freed_memory() -> None:
     By default it hands large temporaries back to the system and faults fresh pages in for the next, in every layer of
     every step: a tenth of a step's time at 64 rows of SmolLM2-135M. Another C library is left as it is.
     """
-    _mallopt(_M_MMAP_THRESHOLD, _MOST_FROM_HEAP)
-    _mallopt(_M_TRIM_THRESHOLD, 256 * 2**20)
+    _glibc("mallopt", _M_MMAP_THRESHOLD, _MOST_FROM_HEAP)
+    _glibc("mallopt", _M_TRIM_THRESHOLD, _KEPT)
 
 
 @contextmanager
 def own_mappings() -> Iterator[None]:
-    """Have what is allocated meanwhile, from 256 KiB, lie outside of the heap, and go back at once when it is freed.
+    """Have what is allocated meanwhile, from 256 KiB, go back to the system at once when it is freed.
 
-    For what lasts as long as a call does: it would leave holes in the heap, among what is smaller and stays.
+    For what lasts as long as a call does and would lift the end of the heap over holes: where no free piece of the heap
+    fits, malloc maps it by itself. Afterwards the process is as `keep_freed_memory` leaves it.
     """
-    _mallopt(_M_MMAP_THRESHOLD, 256 * 2**10)
     try:
+        _glibc("mallopt", _M_MMAP_THRESHOLD, _MAPPED)
         yield
     finally:
-        _mallopt(_M_MMAP_THRESHOLD, _MOST_FROM_HEAP)
+        _glibc("mallopt", _M_MMAP_THRESHOLD, _MOST_FROM_HEAP)
 
 
 def return_freed_memory() -> None:
-    """Have malloc give all that is free back to the system: the holes that a loss has left, before a large call."""
+    """Have malloc give the pages of all that is free back to the system, such as the holes that a loss has left."""
+    _glibc("malloc_trim", 0)
+
+
+def _glibc(function: str, *arguments: int) -> None:
     try:
-        ctypes.CDLL(None).malloc_trim(0)
-    except (AttributeError, OSError, TypeError):  # not glibc
+        getattr(ctypes.CDLL(None), function)(*arguments)
+    except (AttributeError, OSError, TypeError):  # another C library
         return
 
 
-def _mallopt(option: int, value: int) -> None:
-    try:
-        ctypes.CDLL(None).mallopt(option, value)
-    except (AttributeError, OSError, TypeError):  # not glibc
-        return
+def working_bytes(model: Any, rows: int, chunk_tokens: int) -> int:
+    """About what a step of the dense path allocates, of `rows` rows beside `chunk_tokens` of prefill, in float32.
 
-
-def working_bytes(rows: int, chunk_tokens: int, hidden_size: int, vocabulary: int) -> int:
-    """About what a step of `rows` rows beside a prefill chunk allocates for itself, in float32.
-
-    Logits twice, as a first draw gathers them; activations of sixteen times the hidden size, which is what attention
-    and a gated feed-forward layer hold at once; a quarter for holes. Of SmolLM2-135M at 256 rows 164 MiB were measured.
+    The logits, and as much again, since what malloc has free seldom fits the next; six outputs of the widest layer,
+    which is what a gated feed-forward layer and attention hold at once; a quarter for holes. SmolLM2-135M at 256 rows
+    and 512 tokens of prefill: 154 MiB, where 164 were measured.
     """
-    logits = 2 * rows * vocabulary
-    activations = 16 * (rows + chunk_tokens) * hidden_size
-    return 4 * (logits + activations) * 5 // 4
+    head = model.get_output_embeddings().weight  # (vocabulary, hidden size)
+    inner = [module for module in model.modules() if isinstance(module, nn.Linear) and module.weight is not head]
+    widest = max((max(module.in_features, module.out_features) for module in inner), default=4 * head.shape[1])
+    return 4 * (2 * rows * head.shape[0] + 6 * (rows + chunk_tokens) * widest) * 5 // 4
 
 
 def memory_budget(cache_gib: float | None, device: torch.device) -> int:

@@ -38,13 +38,13 @@ def packed_linears(model: nn.Module) -> Iterator[None]:
     taken = []
     copies: dict[int, Packed] = {}
     try:
-        for module in _packable(model):
-            place = module.weight.data_ptr()
-            if place not in copies:
-                with own_mappings():
+        with own_mappings():
+            for module in _packable(model):
+                place = module.weight.data_ptr()
+                if place not in copies:
                     copies[place] = Packed(module.weight.detach())
-            module.forward = copies[place].forward(module.bias)  # type: ignore[assignment, method-assign]
-            taken.append(module)
+                module.forward = copies[place].forward(module.bias)  # type: ignore[assignment, method-assign]
+                taken.append(module)
         yield
     finally:
         for module in taken:

@@ -13,7 +13,7 @@ import torch
 from train.rollout.interface import Sampling
 
 _WIDTH = 256  # tokens a block: near the square root of common vocabularies
-_SLICE = 1 << 20  # numbers of a batch that are worked on at once: what stays in the caches of a few cores
+_SLICE = 1 << 20  # numbers worked on at once: with fewer the calls cost more, with more memory (two threads of a Xeon)
 
 
 class NonFiniteLogits(ValueError):
@@ -52,12 +52,11 @@ class Sampler:
             draw_tokens(part, sampling, numbers, self._workspace(part))
             for part, numbers in zip(logits.split(rows), uniforms.split(rows), strict=True)
         ]
-        tokens, log_total, finite = (
-            torch.cat([getattr(draw, name) for draw in draws]) for name in ("tokens", "log_total", "finite")
-        )
+        finite = torch.cat([draw.finite for draw in draws])
         if not bool(finite.all()):
             raise NonFiniteLogits((~finite).nonzero().flatten().tolist())
-        return Draw(tokens, logits, log_total, finite)
+        tokens = torch.cat([draw.tokens for draw in draws])
+        return Draw(tokens, logits, torch.cat([draw.log_total for draw in draws]), finite)
 
     def release(self) -> None:
         """Give the buffer back."""

@@ -19,6 +19,7 @@ from transformers import (
     SmolLM3ForCausalLM,
 )
 
+from train.rollout.dense import MOST_TO_WORK_IN
 from train.rollout.engine import RolloutEngine
 from train.rollout.interface import Rollout
 from train.rollout.pool import bytes_per_block
@@ -108,5 +109,5 @@ def largest_gap(
 
 
 def gib_of_blocks(model: torch.nn.Module, blocks: int) -> float:
-    """The `cache_gib` that gives a pool of `blocks` blocks."""
-    return (blocks + 0.5) * bytes_per_block(RolloutEngine(model).layers) / 2**30
+    """The `cache_gib` that gives a pool of `blocks` blocks, where a step works in a quarter of it or more."""
+    return (blocks + 0.5) * bytes_per_block(RolloutEngine(model).layers) / (1 - MOST_TO_WORK_IN) / 2**30

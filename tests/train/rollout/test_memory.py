@@ -33,7 +33,7 @@ def test_what_a_step_works_in_counts_within_the_limit(llama) -> None:
     engine = RolloutEngine(llama, cache_gib=0.004, max_rows=64)
     engine.generate([[5, 6, 7]], 64, sampling)
     block = 32 * sum(layer.bytes_per_token for layer in engine.layers)
-    working = working_bytes(64, 3, llama.config.hidden_size, llama.config.vocab_size)
+    working = working_bytes(llama, 64, 3)
     assert 0 < working < engine.pool_bytes / 4
     assert engine.stats.block_limit == (engine.pool_bytes - working) // block
     engine = RolloutEngine(llama, cache_gib=working / 2**30, max_rows=64)  # never more than a quarter
