@@ -22,7 +22,7 @@ INTERPRETER = 0.61 * GIB
 # What glibc's heap holds beyond the tensors alive between two layers, as a share of what the layers keep: measured on
 # SmolLM2-135M after a step or two, when the heap is full of holes. LoRA makes more and smaller tensors.
 HEAP_SHARE, HEAP_SHARE_LORA = 0.2, 0.7
-HEAP_KEPT = 0.25 * GIB  # of what it frees, for the next that asks (train.rollout.memory)
+HEAP_KEPT = 0.125 * GIB  # of what it frees: between nothing and the most (train.rollout.memory)
 # A plan is out by some percent: beyond this share of a device's memory a run is not told that it fits.
 ROOM = 0.9
 SHARE_OF_FREE = 0.5  # of the memory that is free at the first rollouts, which the engine's cache may take
