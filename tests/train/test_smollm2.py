@@ -201,18 +201,6 @@ def test_of_two_that_start_at_once_one_builds_and_the_other_waits(links, monkeyp
     assert paths == [cache_dir() / "smollm2-135m"] * 2
 
 
-def test_the_cache_follows_the_environment(monkeypatch, tmp_path):
-    monkeypatch.delenv("RETHINK_CACHE", raising=False)
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    assert cache_dir() == tmp_path / "rethink"
-    monkeypatch.setenv("RETHINK_CACHE", str(tmp_path / "own"))
-    assert cache_dir() == tmp_path / "own"
-    monkeypatch.delenv("RETHINK_CACHE")
-    monkeypatch.delenv("XDG_CACHE_HOME")
-    monkeypatch.setenv("HOME", str(tmp_path))
-    assert cache_dir() == tmp_path / ".cache" / "rethink"
-
-
 def test_the_tokenizer_in_a_gguf_file_takes_digits_one_by_one_and_ends_with_im_end(tmp_path):
     tokens = ["<|endoftext|>", "<|im_start|>", "<|im_end|>", "1", "2", "12", "Ċ", "ĊĊ", "a", "Ġ", "Ġ1"]
     writer = GGUFWriter(tmp_path / "tokenizer.gguf", "llama")

@@ -149,6 +149,7 @@ class Schedule:
     """How a call runs: for each decode step the rows in it and the tokens that they have in the cache, together.
 
     `again` are the tokens of prompts beyond the first row of each group: in the cache once, but each row reads them.
+    Running rows are taken to be of as few groups as can be, which at the end of a call they are not.
     """
 
     rows: np.ndarray  # (steps,)

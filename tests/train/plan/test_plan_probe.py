@@ -2,11 +2,14 @@
 
 from collections import Counter
 
+import numpy as np
 import pytest
 import torch
 
-from train.plan.probe import MODULE_CALL, PRODUCT_SHARE, SIZES, Processor, probe
-from train.plan.trace import Work
+from train.plan.devices import GPUS
+from train.plan.probe import MODULE_CALL, NATIVE_CACHE_SHARE, PRODUCT_SHARE, SIZES, Processor, probe
+from train.plan.trace import AGAIN, Work
+from train.rollout.pool import LayerShape
 
 FLOAT = torch.float32
 SMALL, LARGE = (8, 64, 64, FLOAT), (512, 512, 512, FLOAT)
@@ -43,6 +46,23 @@ def test_rates_lie_between_those_of_the_sizes_next_to_them():
     processor.plain = [4e9, 2e9, *[1e9] * (len(SIZES) - 2)]
     between = processor.seconds(Work(moved=Counter({(2**15, False): 1e9})))
     assert 0.25 < between < 0.5
+
+
+def test_a_shared_prompt_is_read_again_for_each_row_from_the_caches_by_kernels_and_gpus_alone(monkeypatch):
+    layer = LayerShape(2, 32, 32, FLOAT, FLOAT, None)  # 512 bytes a token
+    rows, cached, again, none = (np.array([n]) for n in (16, 1000, 15_000, 0))
+
+    def seconds(device):
+        return [float(device.cache_seconds([layer], rows, cached, read)[0]) for read in (none, again)]
+
+    for native, share in ((True, NATIVE_CACHE_SHARE), (False, None)):
+        monkeypatch.setattr("train.plan.probe.runs_natively", lambda *_, native=native: native)
+        once, all_of_it = seconds(a_processor())
+        assert all_of_it == pytest.approx(once * (1 + AGAIN * 15 if native else 1))
+        if share:
+            assert once == pytest.approx(512_000 / share / 1e9)
+    once, all_of_it = seconds(GPUS["H100"])
+    assert all_of_it == pytest.approx(once * (1 + AGAIN * 15))
 
 
 def test_what_matters_most_is_measured_however_little_time_there_is():

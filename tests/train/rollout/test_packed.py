@@ -7,6 +7,7 @@ from rollout_models import scratch_llama
 from torch import nn
 from transformers import PreTrainedModel
 
+from train.rollout import engine as engine_file
 from train.rollout.causes import forward_logprobs
 from train.rollout.comparison import compare
 from train.rollout.engine import RolloutEngine
@@ -97,6 +98,17 @@ def test_the_copies_count_as_memory_of_the_engine_and_are_left_out_where_it_is_s
     rollouts = [engine.generate(PROMPTS, 2, SAMPLING) for engine in (roomy, tight)]
     assert (roomy.pool_bytes, tight.pool_bytes) == (3 * packed, 2 * packed)
     assert [r.token_ids for r in rollouts[0]] == [r.token_ids for r in rollouts[1]]
+
+
+def test_before_large_weights_are_packed_freed_memory_goes_back(wide: PreTrainedModel, monkeypatch) -> None:
+    done: list[str] = []
+    monkeypatch.setattr(engine_file, "return_freed_memory", lambda: done.append("returned"))
+    monkeypatch.setattr(engine_file, "memory_budget", lambda *_: done.append("budget") or 2**30)
+    RolloutEngine(wide).generate(PROMPTS, 1, SAMPLING)
+    assert done == ["budget"]
+    monkeypatch.setattr(engine_file, "LARGE", packed_bytes(wide) - 1)
+    RolloutEngine(wide).generate(PROMPTS, 1, SAMPLING)
+    assert done == ["budget", "returned", "budget"]
 
 
 def test_weights_that_layers_share_are_packed_once() -> None:
