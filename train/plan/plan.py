@@ -11,7 +11,7 @@ from train.plan.rollouts import MAX_ROWS, Schedule, schedule
 from train.plan.share import ALONE, Share, always_held, communication_seconds, copy_bytes, gradients_in_loss
 from train.plan.trace import Work
 from train.rollout.dense import MOST_TO_WORK_IN
-from train.rollout.memory import LARGE
+from train.rollout.memory import LARGE_PACKED
 from train.rollout.paged.pool import PAGE_TOKENS
 from train.trainer import PARITY_ROLLOUTS
 
@@ -136,7 +136,7 @@ def plan_memory(costs: Costs, device: Device, cache: Cache, rows: int | None = N
             parts["interpreter"] = INTERPRETER
     if not device.is_gpu:
         more = sum(phases["loss"].values()) - sum(phases["rollouts"].values())
-        left_free = 0.0 if cache.packed > LARGE else HEAP_KEPT
+        left_free = 0.0 if cache.packed > LARGE_PACKED else HEAP_KEPT
         phases["rollouts"]["heap"] += min(left_free, max(0.0, more))
     return Memory({name: {part: size for part, size in parts.items() if size} for name, parts in phases.items()})
 

@@ -11,7 +11,7 @@ from train.rollout.dense import DenseRun
 from train.rollout.fused import FusedNorms
 from train.rollout.interface import Rollout, Sampling
 from train.rollout.lengths import LengthMemory
-from train.rollout.memory import LARGE, keep_freed_memory, memory_budget, return_freed_memory
+from train.rollout.memory import LARGE_PACKED, keep_freed_memory, memory_budget, return_freed_memory
 from train.rollout.module_state import borrowed
 from train.rollout.native.layers import NativeLayers
 from train.rollout.packed import packed_bytes, packed_linears
@@ -128,7 +128,7 @@ class RolloutEngine:
                 stack.enter_context(self.fused.applied())
             if device.type != "cuda":
                 packed = packed_bytes(self.model)
-                if packed > LARGE:
+                if packed > LARGE_PACKED:
                     return_freed_memory()
                 self.pool_bytes = memory_budget(self.cache_gib, device)
                 if self.page_tokens is None and packed <= self.pool_bytes / 3:

@@ -16,9 +16,9 @@ _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # of glibc's malloc.h
 _MOST_FROM_HEAP = 32 * 2**20  # bytes: the most that every glibc takes
 _KEPT = 256 * 2**20  # bytes at the end of the heap
 _MAPPED = 2**18  # bytes of the smallest weight that is packed (packed.py)
-# Bytes of packed weights from which memory is given back before a call. Malloc then faults its pages in again in the
-# next loss, a tenth of a second a GiB: nothing beside the products of so large a model.
-LARGE = 128 * 2**20
+# Bytes of packed weights from which memory is given back before a call. The next loss then faults pages in again, which
+# is little beside the products of so large a model.
+LARGE_PACKED = 128 * 2**20
 
 
 def keep_freed_memory() -> None:

@@ -76,7 +76,10 @@ def test_the_heap_keeps_what_is_freed_but_for_what_is_mapped_alone_and_what_is_t
 
 @pytest.mark.parametrize("error", [AttributeError, OSError, TypeError])
 def test_another_c_library_is_left_alone(monkeypatch, error) -> None:
-    def none(_: object) -> None:
+    asked = []
+
+    def none(name: object) -> None:
+        asked.append(name)
         raise error
 
     monkeypatch.setattr(ctypes, "CDLL", none)
@@ -84,3 +87,4 @@ def test_another_c_library_is_left_alone(monkeypatch, error) -> None:
     return_freed_memory()
     with own_mappings():
         pass
+    assert len(asked) == 5  # two settings, the return, and one before and after

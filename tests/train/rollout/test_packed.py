@@ -106,7 +106,7 @@ def test_before_large_weights_are_packed_freed_memory_goes_back(wide: PreTrained
     monkeypatch.setattr(engine_file, "memory_budget", lambda *_: done.append("budget") or 2**30)
     RolloutEngine(wide).generate(PROMPTS, 1, SAMPLING)
     assert done == ["budget"]
-    monkeypatch.setattr(engine_file, "LARGE", packed_bytes(wide) - 1)
+    monkeypatch.setattr(engine_file, "LARGE_PACKED", packed_bytes(wide) - 1)
     RolloutEngine(wide).generate(PROMPTS, 1, SAMPLING)
     assert done == ["budget", "returned", "budget"]
 
