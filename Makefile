@@ -50,7 +50,7 @@ fuzz: setup-dev  ## fuzz every parser and verifier, FUZZ_SECONDS each
 	done
 
 test-faults: setup-dev  ## break runs off at random moments and resume them (6 minutes on 2 cores)
-	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -s -m faults tests/train/test_faults.py
+	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -s -m faults tests/train/lifecycle/test_faults.py
 
 gpu-check: setup-dev  ## test and time the rollout engine on this machine's GPU: one table
 	$(BIN)/python scripts/gpu_check.py $(ARGS)

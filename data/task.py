@@ -18,7 +18,7 @@ It may have
 - `demonstrate(problem, rng, settings) -> completion`, without which there is no cold start on it, and `JUDGEMENTS`, the
   words in which a demonstrated thinking judges itself;
 - `parse_trace(problem, thinking) -> Trace`, by which the evaluation measures the thinking exactly; thinkings of other
-  tasks are measured by their words (`eval.lexical`).
+  tasks are measured by their words (`eval.measures.lexical`).
 """
 
 import random

@@ -10,13 +10,13 @@ import pyarrow.parquet as pq
 
 from data.mixture import Split
 from data.problem import Problem
-from eval.baselines import ask_baseline, check_baseline
-from eval.candidate import Candidate, load_candidate
-from eval.measures import Row, as_json, compare, measure
-from eval.progress import Progress
-from eval.samples import COLUMNS, sample_checkpoint
-from eval.source import MAX_NEW_TOKENS, Source, held_out
-from eval.workers import Workers
+from eval.measures.rates import Row, as_json, compare, measure
+from eval.sampling.baselines import ask_baseline, check_baseline
+from eval.sampling.candidate import Candidate, load_candidate
+from eval.sampling.progress import Progress
+from eval.sampling.samples import COLUMNS, sample_checkpoint
+from eval.sampling.source import MAX_NEW_TOKENS, Source, held_out
+from eval.sampling.workers import Workers
 from train.rollout.interface import Sampling
 
 
@@ -62,7 +62,7 @@ def evaluate(
     """Sample every checkpoint, measure each, compare each with the first; writes parquet and `results.json`.
 
     A task that has fewer held-out problems than its share of `settings.problems` gives all it has. The first checkpoint
-    is asked as `baseline` says (one of `eval.baselines.BASELINES`), where one is given; the others never are.
+    is asked as `baseline` says (one of `eval.sampling.baselines.BASELINES`), where one is given; the others never are.
 
     Samples are kept in the folder `cache` (default: `output`/cache) as they come: an evaluation that was cut off, or
     asks for some of the same again, draws only the rest.

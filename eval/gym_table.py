@@ -23,10 +23,10 @@ from data.mixture import draw_problems, load_mixture
 from data.problem import Problem
 from data.tasks import gym
 from data.tasks.gym_judges import GUARDS, JUDGES
-from eval.baselines import DIRECT, first_line
-from eval.estimators import wilson
-from eval.subject import is_right
-from train.prompts import messages, prompt_ids
+from eval.measures.estimators import wilson
+from eval.sampling.baselines import DIRECT, first_line
+from eval.sampling.subject import is_right
+from train.model.prompts import messages, prompt_ids
 from train.rollout.interface import RolloutBackend, Sampling
 
 Row = dict[str, Any]

@@ -20,9 +20,9 @@ from transformers import PreTrainedTokenizerBase
 
 from data.mixture import Split, judge
 from data.problem import Problem
-from eval.source import Source, held_out
-from train.models import load_tokenizer
-from train.prompts import messages, opens_thinking
+from eval.sampling.source import Source, held_out
+from train.model.loading import load_tokenizer
+from train.model.prompts import messages, opens_thinking
 
 MODULE = '''"""How the harness reads these problems and judges the answers; it needs Rethink (pip install -e PATH)."""
 

@@ -6,7 +6,7 @@ from pathlib import PurePath
 from textwrap import wrap
 from typing import Any, TypeGuard
 
-Figure = Mapping[str, Any] | None  # an `eval.estimators.Estimate` as JSON: value, low, high, count
+Figure = Mapping[str, Any] | None  # an `eval.measures.estimators.Estimate` as JSON: value, low, high, count
 
 # Every measure worth a row: its words, and whether it is a share (shown in percent) or a number.
 LABELS: dict[str, tuple[str, bool]] = {

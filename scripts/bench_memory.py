@@ -19,7 +19,7 @@ import psutil  # type: ignore[import-untyped]
 matplotlib.use("Agg")
 from matplotlib import pyplot
 
-from train.untrusted import read_metrics
+from train.files.untrusted import read_metrics
 
 PERIOD = 0.5  # seconds between looks
 NAMES = ("memory (MiB)", "file handles", "threads", "child processes")

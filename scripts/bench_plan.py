@@ -29,10 +29,10 @@ from peft import LoraConfig
 from transformers import PrinterCallback
 from transformers.utils import logging
 
-from train.config import parse_config
+from train.config.run_config import parse_config
 from train.plan.costs import Costs
-from train.plan.plan import plan_cache, plan_memory, plan_times
-from train.plan.probe import Processor, probe
+from train.plan.processor import Processor, probe
+from train.plan.step_plan import plan_cache, plan_memory, plan_times
 from train.plan.workload import read_workload
 from train.run import problem_dataset, start_model
 from train.trainer import ReasoningTrainer

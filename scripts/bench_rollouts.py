@@ -8,7 +8,7 @@ template is asked Countdown problems and ends its completions itself, which give
 `--random-prompts` asks tokens at random, which it answers at length. A model with random weights is told how many of
 its tokens are stop tokens (`--typical`). The limit is the time of the model's matrix products alone, at the engine's
 mean running batch, as torch multiplies by the module's weights; the packed limit is that of weights laid out once for a
-call, as the engine does on a CPU (`train/rollout/packed.py`). transformers' continuous batching comes last, as it
+call, as the engine does on a CPU (`train/rollout/dense/packed.py`). transformers' continuous batching comes last, as it
 changes the model. vLLM, where it is installed, runs in processes of its own, which end before the next engine starts:
 compiled, warmed up, with as many threads, given the same prompts and stop tokens. Its peak memory is the sum over its
 processes; every other row's is that of this process so far, or on a GPU that of the device.
@@ -39,14 +39,14 @@ from transformers import (
 )
 
 from data.mixture import draw_problems, load_mixture
-from train.prompts import messages, prompt_ids, stop_ids
-from train.rollout.causes import forward_logprobs
-from train.rollout.comparison import compare
+from train.model.prompts import messages, prompt_ids, stop_ids
+from train.rollout.backends.hf_generate import GenerateBackend
+from train.rollout.backends.vllm import VLLMBackend
+from train.rollout.dense.packed import packed_bytes, packed_linears
 from train.rollout.engine import RolloutEngine
-from train.rollout.generate import GenerateBackend
 from train.rollout.interface import Rollout, Sampling
-from train.rollout.packed import packed_bytes, packed_linears
-from train.rollout.vllm import VLLMBackend
+from train.rollout.parity.causes import forward_logprobs
+from train.rollout.parity.comparison import compare
 
 COLUMNS = (
     "engine",

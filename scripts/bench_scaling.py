@@ -31,10 +31,10 @@ import matplotlib.pyplot as plt
 import torch
 from bench_rollouts import limit_tokens_per_second, load_model, random_prompts
 
+from train.rollout.backends.hf_generate import GenerateBackend
+from train.rollout.dense.packed import packed_linears
 from train.rollout.engine import RolloutEngine
-from train.rollout.generate import GenerateBackend
 from train.rollout.interface import Sampling
-from train.rollout.packed import packed_linears
 
 SHORT = 4  # new tokens of the call that is subtracted
 ROWS_AGAINST_CONTEXT = 16

@@ -29,8 +29,8 @@ from transformers import PrinterCallback
 from transformers.utils import logging
 from trl import GRPOTrainer
 
-from train.config import RunConfig, parse_config
-from train.prompts import stop_ids
+from train.config.run_config import RunConfig, parse_config
+from train.model.prompts import stop_ids
 from train.rewards import CorrectnessReward, RolloutLog
 from train.run import adapters, problem_dataset, start_model
 from train.trainer import ReasoningTrainer

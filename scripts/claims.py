@@ -19,14 +19,14 @@ os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 
 from transformers.utils import logging
 
-from eval.claims import check_seeds, judge_claims
-from eval.claims_table import markdown, render
-from eval.curve_plots import write_plots
-from eval.evidence import Effort, expected, gather, plan
-from eval.progress import sample_bar
+from eval.claims.claims import check_seeds, judge_claims
+from eval.claims.claims_table import markdown, render
+from eval.claims.evidence import Effort, expected, gather, plan
+from eval.curves.curve_plots import write_plots
 from eval.report.page import write_report
-from eval.source import add_own_tasks
-from eval.workers import Workers, default_count
+from eval.sampling.progress import sample_bar
+from eval.sampling.source import add_own_tasks
+from eval.sampling.workers import Workers, default_count
 
 
 def parse() -> argparse.Namespace:

@@ -20,12 +20,12 @@ os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 
 from transformers.utils import logging
 
-from eval.baselines import BASELINES
 from eval.evaluate import Settings, evaluate, expected
-from eval.progress import sample_bar
-from eval.source import add_own_tasks, checkpoints_of, source_of
+from eval.sampling.baselines import BASELINES
+from eval.sampling.progress import sample_bar
+from eval.sampling.source import add_own_tasks, checkpoints_of, source_of
+from eval.sampling.workers import Workers, default_count
 from eval.table import render
-from eval.workers import Workers, default_count
 
 
 def parse() -> argparse.Namespace:

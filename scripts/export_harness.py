@@ -16,7 +16,7 @@ os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 
 from eval.evaluate import Settings
 from eval.harness import export
-from eval.source import add_own_tasks, checkpoints_of, read_source
+from eval.sampling.source import add_own_tasks, checkpoints_of, read_source
 
 
 def main() -> int:

@@ -21,8 +21,8 @@ from transformers.utils import logging
 
 from data.tasks import gym
 from eval.gym_table import Settings, measure_tasks, render
-from train.models import load_model, load_tokenizer
-from train.prompts import stop_ids
+from train.model.loading import load_model, load_tokenizer
+from train.model.prompts import stop_ids
 from train.rollout.engine import RolloutEngine
 
 

@@ -18,11 +18,11 @@ os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 
 from transformers.utils import logging
 
-from eval.probe import Settings, expected, probe
-from eval.probe_table import render
-from eval.progress import sample_bar
-from eval.source import add_own_tasks, checkpoints_of, source_of
-from eval.workers import Workers, default_count
+from eval.probes.probe_table import render
+from eval.probes.probing import Settings, expected, probe
+from eval.sampling.progress import sample_bar
+from eval.sampling.source import add_own_tasks, checkpoints_of, source_of
+from eval.sampling.workers import Workers, default_count
 
 
 def parse() -> argparse.Namespace:

@@ -14,7 +14,7 @@ import sys
 from pathlib import Path
 
 from eval.report.page import write_report
-from eval.source import add_own_tasks, read_source
+from eval.sampling.source import add_own_tasks, read_source
 
 
 def main() -> int:

@@ -23,16 +23,16 @@ from dataclasses import fields
 from pathlib import Path
 
 try:
-    from eval.sweep.run import read, report, show_plan, sweep
+    from eval.sweep.trials.run_sweep import read, report, show_plan, sweep
 except ModuleNotFoundError as error:
     if error.name != "optuna":
         raise
     sys.exit("error: a sweep needs optuna; install it with: pip install -e '.[sweep]'")
-from eval.sweep.check import check
-from eval.sweep.spec import Prune, Spec
-from eval.sweep.words import verdict
-from eval.sweep.work import SweepStopped
-from train.signals import StopSignals
+from eval.sweep.ranking.words import verdict
+from eval.sweep.setup.check import check
+from eval.sweep.setup.spec import Prune, Spec
+from eval.sweep.trials.work import SweepStopped
+from train.lifecycle.signals import StopSignals
 
 
 def parse() -> argparse.Namespace:

@@ -12,7 +12,7 @@ import pytest
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
-from train.scratch import build_model, build_tokenizer
+from train.model.scratch import build_model, build_tokenizer
 
 torch.set_num_threads(1)
 hypothesis.settings.register_profile("rethink", deadline=None)  # a busy machine is no failure

@@ -26,17 +26,17 @@ from accelerate.utils import broadcast_object_list
 from transformers.utils import logging
 from trl import GRPOConfig
 
-from train.callbacks import say
-from train.config import RunConfig, parse_config
-from train.launch import Launch, check_launch, find_launch, refusal
-from train.nonfinite import NonFiniteSteps
-from train.ranks import RankWatch
-from train.resume import CheckpointError, what_is_left
-from train.rollout.parity import ParityError
+from train.config.launch import Launch, check_launch, find_launch, refusal
+from train.config.run_config import RunConfig, parse_config
+from train.distributed.rank_watch import RankWatch
+from train.distributed.shared_folder import why_not_shared
+from train.lifecycle.callbacks import say
+from train.lifecycle.nonfinite import NonFiniteSteps
+from train.lifecycle.resume import CheckpointError, what_is_left
+from train.lifecycle.signals import Interrupted
+from train.rollout.parity.gate import ParityError
 from train.rollout.sampler import NonFiniteLogits
 from train.run import prepare, train
-from train.shared_folder import why_not_shared
-from train.signals import Interrupted
 
 PATIENCE = 20.0  # seconds in which the first process can say why the run is refused
 

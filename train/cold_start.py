@@ -10,15 +10,15 @@ from trl import GRPOConfig, SFTConfig, SFTTrainer
 
 from data.mixture import demonstrations
 from data.tasks import get_task
-from train.callbacks import MetricsFile, ProgressBar, StopWhenAsked, say
-from train.checkpoint_files import UNFINISHED, publish, step_of
-from train.config import RunConfig, world_size
-from train.prompts import messages, opens_thinking, prompt_ids
-from train.quantised import keep_adapters_precise
-from train.resume import ResumableTrainer, resume_point
-from train.run_folder import COLD_START, truncate_metrics
-from train.signals import Interrupted
-from train.trackers import TENSORBOARD, log_last
+from train.config.qlora import keep_adapters_precise
+from train.config.run_config import RunConfig, world_size
+from train.files.checkpoints import UNFINISHED, publish, step_of
+from train.lifecycle.callbacks import MetricsFile, ProgressBar, StopWhenAsked, say
+from train.lifecycle.resume import ResumableTrainer, resume_point
+from train.lifecycle.run_folder import COLD_START, truncate_metrics
+from train.lifecycle.signals import Interrupted
+from train.lifecycle.trackers import TENSORBOARD, log_last
+from train.model.prompts import messages, opens_thinking, prompt_ids
 
 
 class DemonstrationTrainer(ResumableTrainer, SFTTrainer):

@@ -8,7 +8,7 @@ from trl import GRPOTrainer
 from trl.models.utils import disable_gradient_checkpointing
 from trl.trainer.utils import pad
 
-from train.rollout.comparison import LogprobFunction, Tokens
+from train.rollout.parity.comparison import LogprobFunction, Tokens
 
 
 def loss_logprobs(trainer: GRPOTrainer) -> LogprobFunction:

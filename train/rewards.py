@@ -13,8 +13,8 @@ from transformers import PreTrainedTokenizerBase, TrainerState
 from data.curriculum import in_band
 from data.mixture import side_by_side
 from data.problem import Problem
-from train import judged
-from train.prompts import opens_thinking
+from train.model import judged
+from train.model.prompts import opens_thinking
 
 Row = dict[str, Any]
 

@@ -13,24 +13,21 @@ from trl import GRPOConfig
 from data.contamination import overlaps
 from data.mixture import BAR_SECONDS, Split, draw_problems, held_out
 from data.tasks import get_task
-from train import scratch
-from train.callbacks import CollapseGuard, MetricsFile, ProgressBar, StopWhenAsked, say
-from train.chat_checks import check_chat
-from train.checkpoint_files import fault, step_of
 from train.cold_start import cold_start
-from train.config import RunConfig
+from train.config.launch import find_launch
+from train.config.qlora import check_quantised, four_bits
+from train.config.run_config import RunConfig
+from train.config.trl_vllm import check_vllm
+from train.distributed.zero import take_deepspeed, unpartitioned
 from train.dynamic_sampling import DynamicSampling
-from train.guards import ReportingGuards
-from train.keep import KeepCheckpoints
-from train.launch import find_launch
-from train.models import load_model, load_tokenizer
-from train.nonfinite import NonFiniteGuard
-from train.prompts import messages, prompt_ids, stop_ids, thinking_within
-from train.quantised import check_quantised, four_bits
-from train.resume import resume_point
-from train.rewards import CorrectnessReward, RolloutLog
-from train.rollout.engine import RolloutEngine
-from train.run_folder import (
+from train.files.checkpoints import fault, step_of
+from train.files.run_lock import lock
+from train.lifecycle.callbacks import CollapseGuard, MetricsFile, ProgressBar, StopWhenAsked, say
+from train.lifecycle.guards import ReportingGuards
+from train.lifecycle.keep import KeepCheckpoints
+from train.lifecycle.nonfinite import NonFiniteGuard
+from train.lifecycle.resume import resume_point
+from train.lifecycle.run_folder import (
     COLD_START,
     check_disk,
     checkpoint_bytes,
@@ -39,12 +36,15 @@ from train.run_folder import (
     refuse_existing,
     truncate_metrics,
 )
-from train.run_lock import lock
-from train.signals import Interrupted, StopSignals
-from train.trackers import TENSORBOARD, check_trackers, log_last, trackers
+from train.lifecycle.signals import Interrupted, StopSignals
+from train.lifecycle.trackers import TENSORBOARD, check_trackers, log_last, trackers
+from train.model import scratch
+from train.model.chat_checks import check_chat
+from train.model.loading import load_model, load_tokenizer
+from train.model.prompts import messages, prompt_ids, stop_ids, thinking_within
+from train.rewards import CorrectnessReward, RolloutLog
+from train.rollout.engine import RolloutEngine
 from train.trainer import ReasoningTrainer
-from train.trl_vllm import check_vllm
-from train.zero import take_deepspeed, unpartitioned
 
 TEST_PROBLEMS = 100  # of each procedural task, held against the training problems; of fixed sets it is all
 

@@ -17,19 +17,19 @@ from trl import GRPOTrainer
 from trl.models import unwrap_model_for_generation
 from trl.trainer.utils import split_tensor_dict
 
+from train.config.qlora import keep_adapters_precise
+from train.distributed.sharding import WholeCopy, reshard
 from train.dynamic_sampling import DynamicSampling, Group
+from train.lifecycle.nonfinite import NonFiniteGuard
+from train.lifecycle.resume import EpochSampler, ResumableTrainer
 from train.loss_logprobs import at_once, loss_logprobs
 from train.microbatch import HUSHABLE_LOSSES, hush_silent_rows, own_tokens, sort_rows, trim_padding
-from train.nonfinite import NonFiniteGuard
-from train.quantised import keep_adapters_precise
-from train.resume import EpochSampler, ResumableTrainer
-from train.rollout import parity
+from train.rollout.backends.hf_generate import GenerateBackend
 from train.rollout.engine import RolloutEngine
-from train.rollout.generate import GenerateBackend
 from train.rollout.interface import Rollout, Sampling, Thinking
-from train.rollout.lengths import LengthMemory
+from train.rollout.parity import gate as parity
+from train.rollout.schedule.lengths import LengthMemory
 from train.sample_numbers import SampleNumbers
-from train.sharding import WholeCopy, reshard
 
 PARITY_ROLLOUTS = 4  # compared with the loss's own forward at every generation; a forward of so few is next to free
 

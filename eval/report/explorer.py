@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import pyarrow.compute as pc
 
-from eval.behaviour import events
+from eval.measures.behaviour import events
 from eval.report.load import Row, Run, training_rollouts
 from eval.report.marks import Line, Piece, Reading, read
 from eval.table import short_names

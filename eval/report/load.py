@@ -7,8 +7,8 @@ from typing import Any
 
 import pyarrow as pa
 
-from train import untrusted
-from train.untrusted import read_metrics, read_parquet, read_yaml
+from train.files import untrusted
+from train.files.untrusted import read_metrics, read_parquet, read_yaml
 
 Row = dict[str, Any]
 

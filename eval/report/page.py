@@ -6,8 +6,8 @@ from itertools import groupby
 from pathlib import Path
 
 from eval import table
-from eval.claims import SMALLEST, judge_claims
-from eval.measures import SAID
+from eval.claims.claims import SMALLEST, judge_claims
+from eval.measures.rates import SAID
 from eval.report import plots, series
 from eval.report.examples import choose
 from eval.report.explorer import pack

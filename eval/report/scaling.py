@@ -6,8 +6,8 @@ from pathlib import Path
 
 import matplotlib
 
-from eval.curve_plots import CURVES, draw_curve
-from eval.probe_table import SECTIONS, sections
+from eval.curves.curve_plots import CURVES, draw_curve
+from eval.probes.probe_table import SECTIONS, sections
 from eval.report.load import Row, read_json
 from eval.report.plots import STYLE, Plot
 from eval.table import short_names

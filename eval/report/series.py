@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from eval.estimators import Estimate, wilson
+from eval.measures.estimators import Estimate, wilson
 from eval.report.load import Run
 
 

@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Any
 
 from eval import table
-from eval.claims import SEEDS
+from eval.claims.claims import SEEDS
 from eval.report.load import Run
 from eval.report.plots import TASK_COLOURS
 

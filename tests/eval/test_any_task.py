@@ -15,15 +15,15 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from data.mixture import draw_problems, load_mixture
 from data.tasks import own
 from eval.evaluate import Settings, evaluate
-from eval.lexical import PHRASES
-from eval.measures import SAID
-from eval.probe import Settings as ProbeSettings
-from eval.probe import probe
+from eval.measures.lexical import PHRASES
+from eval.measures.rates import SAID
+from eval.probes.probing import Settings as ProbeSettings
+from eval.probes.probing import probe
 from eval.report.examples import SINGLE
 from eval.report.marks import read, right_attempt
 from eval.report.page import write_report
-from eval.samples import counted
-from eval.source import checkpoints_of, read_source
+from eval.sampling.samples import counted
+from eval.sampling.source import checkpoints_of, read_source
 from eval.table import render
 from train.__main__ import main
 

@@ -9,10 +9,10 @@ import yaml
 from data.mixture import load_mixture
 from data.problem import Problem
 from eval.evaluate import Settings, evaluate
-from eval.measures import compare, measure
-from eval.samples import describe
-from eval.source import checkpoints_of, config_of, read_source, source_of
-from train.models import ModelError
+from eval.measures.rates import compare, measure
+from eval.sampling.samples import describe
+from eval.sampling.source import checkpoints_of, config_of, read_source, source_of
+from train.model.loading import ModelError
 from train.rollout.interface import Rollout
 
 COUNTDOWN = Problem(

@@ -12,8 +12,8 @@ from data.mixture import draw_problems, judge, load_mixture
 from data.tasks import get_task
 from eval.evaluate import Settings, evaluate
 from eval.harness import export, judged, read
-from eval.source import read_source
-from train.prompts import messages, prompt_ids
+from eval.sampling.source import read_source
+from train.model.prompts import messages, prompt_ids
 
 TASKS = {"countdown": {}, "arithmetic": {}}
 PROBLEMS, LIMIT = 8, 40

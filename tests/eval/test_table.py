@@ -3,7 +3,7 @@
 import pytest
 
 from eval import table
-from eval.measures import as_json, compare, measure
+from eval.measures.rates import as_json, compare, measure
 
 TASKS = ("arithmetic", "countdown")
 

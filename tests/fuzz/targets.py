@@ -22,9 +22,9 @@ from data.problem import Problem
 from data.response import BLANKS, CLOSE, MAX_ANSWER_CHARACTERS, OPEN, parse_response
 from data.tasks import TASKS, get_task
 from data.trace import Trace
-from eval.behaviour import events
-from eval.lexical import signs
-from eval.monitor import flags
+from eval.measures.behaviour import events
+from eval.measures.lexical import signs
+from eval.probes.monitor import flags
 
 COUNTDOWN = Problem(
     "countdown", "numbers 2 6 6 target 14", "countdown 2 6 6 = 14", {"numbers": [2, 6, 6], "target": 14}

@@ -1,13 +1,9 @@
-"""The tiny models that the rollout tests use, and float32 products that are float32."""
+"""Float32 products that are float32."""
 
-import sys
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 import torch
-
-sys.path.append(str(Path(__file__).resolve().parents[1] / "train" / "rollout"))
 
 
 @pytest.fixture(autouse=True)

@@ -3,9 +3,9 @@
 import pytest
 import torch
 
+from train.rollout.dense.pool import LayerShape
 from train.rollout.paged.attention import Sequences, gathered_attention, kernel_for, varlen_attention
 from train.rollout.paged.pool import PAGE_TOKENS
-from train.rollout.pool import LayerShape
 
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA")]
 

@@ -8,13 +8,13 @@ from peft import LoraConfig, get_peft_model
 from rollout_models import FAMILIES, STOP, largest_gap, prompts_of, scratch_llama
 from transformers import PreTrainedModel
 
-from train.rollout.causes import forward_logprobs
-from train.rollout.comparison import compare
+from train.rollout.backends.hf_generate import GenerateBackend
 from train.rollout.engine import RolloutEngine
-from train.rollout.generate import GenerateBackend
 from train.rollout.interface import Rollout, Sampling, Thinking
 from train.rollout.paged.attention import varlen_attention
 from train.rollout.paged.pool import PAGE_TOKENS, page_bytes
+from train.rollout.parity.causes import forward_logprobs
+from train.rollout.parity.comparison import compare
 
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA")]
 

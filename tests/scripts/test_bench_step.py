@@ -7,11 +7,9 @@ from pathlib import Path
 
 import pytest
 import yaml
+from resuming import reward_anything, write_config
 
 from train.rewards import CorrectnessReward
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "train"))
-from resuming import reward_anything, write_config
 
 ROOT = Path(__file__).parents[2]
 

@@ -59,7 +59,7 @@ def test_a_checkpoint_in_no_run_needs_a_config(checkpoint):
 
 KILL_AFTER_THREE_PARTS = """
 import os, runpy, signal, sys
-from eval import cache
+from eval.sampling import cache
 
 cache.SECONDS = 0.0
 written, write = [], cache.SampleCache._write

@@ -1,8 +1,8 @@
 from trl import SFTConfig, SFTTrainer
 
 from train.cold_start import demonstration_dataset
-from train.config import parse_config
-from train.scratch import build_tokenizer
+from train.config.run_config import parse_config
+from train.model.scratch import build_tokenizer
 
 
 def test_the_end_of_a_demonstration_is_learnt_even_where_its_token_also_pads(tiny_model, tmp_path):

@@ -15,8 +15,8 @@ from resuming import DYNAMIC, launch, reward_anything, write_config
 from data.problem import Problem
 from train import dynamic_sampling
 from train.dynamic_sampling import Candidate, DynamicSampling, Group, best, deal, to_screen
-from train.models import load_tokenizer
-from train.prompts import messages, prompt_ids
+from train.model.loading import load_tokenizer
+from train.model.prompts import messages, prompt_ids
 from train.rewards import CorrectnessReward
 
 SIZE = 8

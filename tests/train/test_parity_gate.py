@@ -11,7 +11,7 @@ from peft import LoraConfig, get_peft_model
 from transformers import PrinterCallback
 from trl import GRPOConfig, GRPOTrainer
 
-from train.rollout.parity import ParityError
+from train.rollout.parity.gate import ParityError
 from train.trainer import ReasoningTrainer
 
 compute = GRPOTrainer._get_per_token_logps_and_entropies

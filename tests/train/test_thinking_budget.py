@@ -9,7 +9,7 @@ from transformers import AutoTokenizer, PrinterCallback
 from trl import GRPOConfig
 
 from data.response import CLOSE, OPEN
-from train.prompts import thinking_within
+from train.model.prompts import thinking_within
 from train.rewards import CorrectnessReward
 from train.trainer import ReasoningTrainer
 

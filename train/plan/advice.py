@@ -7,8 +7,8 @@ from typing import Any
 
 from train.plan.costs import Costs
 from train.plan.devices import GIB
-from train.plan.plan import ROOM, Cache, Device, plan_cache, plan_memory
 from train.plan.share import ALONE, Share
+from train.plan.step_plan import ROOM, Cache, Device, plan_cache, plan_memory
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,13 +9,13 @@ import torch
 from torch import nn
 from transformers import PreTrainedConfig
 
-from train.config import RunConfig
+from train.config.run_config import RunConfig
+from train.plan.counting import Work
 from train.plan.loss import Batch, LossCost, loss_cost, parity_cost
 from train.plan.modules import base_of, build, layers_of, read_config
 from train.plan.rollouts import CHUNK_TOKENS, MAX_ROWS, Forward, cache_layers, trace_forward
-from train.plan.trace import Work
 from train.plan.workload import Workload
-from train.rollout.pool import LayerShape
+from train.rollout.dense.pool import LayerShape
 from train.trainer import PARITY_ROLLOUTS
 
 # NF4 keeps 4 bits a weight and, its scales quantised again, 0.127 bits of scales (Dettmers et al. 2023, section 3).
@@ -166,6 +166,6 @@ class Costs:
 
 
 def _packable(model: nn.Module) -> list[torch.Tensor]:
-    """The weights that `train.rollout.packed` copies, each once."""
+    """The weights that `train.rollout.dense.packed` copies, each once."""
     found = {id(m.weight): m.weight for m in model.modules() if type(m) is nn.Linear and m.weight.numel() >= 1 << 16}
     return list(found.values())

@@ -10,8 +10,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
-from train.plan.trace import AGAIN, Work, bytes_read
-from train.rollout.pool import LayerShape
+from train.plan.counting import AGAIN, Work, bytes_read
+from train.rollout.dense.pool import LayerShape
 
 GIB = 2**30
 

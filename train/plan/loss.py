@@ -16,10 +16,10 @@ from trl.kernels import ChunkedLogProbFunction
 from trl.kernels import chunked_logprob as kernels
 from trl.trainer.utils import _CHUNKED_LOGPROB_CHUNK_SIZE as VOCABULARY_TILE
 
-from train.config import RunConfig
+from train.config.run_config import RunConfig
+from train.plan.counting import Section, Trace, Work
 from train.plan.modules import TRACED_LAYERS, autocast, base_of, build, faked, layers_of
 from train.plan.rollouts import Forward, deepened
-from train.plan.trace import Section, Trace, Work
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,9 +6,9 @@ from pathlib import Path
 from train.plan.costs import Costs
 from train.plan.devices import find_gpu
 from train.plan.page import page
-from train.plan.plan import Device
-from train.plan.probe import probe
+from train.plan.processor import probe
 from train.plan.reading import read_given
+from train.plan.step_plan import Device
 from train.plan.workload import read_workload
 
 

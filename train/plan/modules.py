@@ -12,9 +12,9 @@ from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedConfig
 
-from train import scratch, smollm2
-from train.config import RunConfig
-from train.models import ModelError, resolve
+from train.config.run_config import RunConfig
+from train.model import scratch, smollm2
+from train.model.loading import ModelError, resolve
 from train.plan.known import KNOWN
 
 # A model is traced with this many layers, and its depth made up for afterwards: the first and the last are special.

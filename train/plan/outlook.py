@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 from train.plan.costs import Costs
 from train.plan.devices import Gpu
-from train.plan.plan import ROOM, Device, Memory, Times, plan_cache, plan_memory, plan_times
 from train.plan.share import Share, shared_out
+from train.plan.step_plan import ROOM, Device, Memory, Times, plan_cache, plan_memory, plan_times
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,8 +7,8 @@ from train.plan.advice import Advice, advise
 from train.plan.costs import Costs
 from train.plan.devices import GIB, Gpu
 from train.plan.outlook import Outlook, look_at, look_further
-from train.plan.plan import ROOM, Device, Memory
 from train.plan.share import Share
+from train.plan.step_plan import ROOM, Device, Memory
 
 HELD_TO = {
     True: "For GPUs the figures rest on data sheets and on the shares of them that train/plan/devices.py assumes.",

@@ -11,15 +11,15 @@ import torch
 from torch import nn
 from transformers import PreTrainedConfig
 
-from train.config import RunConfig
+from train.config.run_config import RunConfig
+from train.plan.counting import Trace, Work
 from train.plan.modules import TRACED_LAYERS, autocast, build, faked, layers_of
-from train.plan.trace import Trace, Work
 from train.plan.workload import Workload
 from train.rollout import native
+from train.rollout.dense.pool import LayerShape
 from train.rollout.interface import Sampling
 from train.rollout.module_state import borrowed
 from train.rollout.native.layers import ROTARY, rotary_files
-from train.rollout.pool import LayerShape
 from train.rollout.sampler import draw_tokens, workspace
 from train.rollout.support import probe
 
@@ -137,7 +137,7 @@ class _NoCache:
         scaling: float,
         options: dict[str, Any],
     ) -> torch.Tensor:
-        """See `train.rollout.attention.Attends`."""
+        """See `train.rollout.dense.attention.Attends`."""
         small = torch.zeros(1)
         for _ in range(self.calls - 1):
             small = small + 1

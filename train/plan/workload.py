@@ -8,11 +8,11 @@ from transformers import PreTrainedTokenizerBase
 from trl import GRPOConfig
 
 from data.mixture import draw_problems
-from train import scratch, smollm2
-from train.cache import cache_dir
-from train.config import RunConfig
-from train.models import ModelError, load_tokenizer
-from train.prompts import messages, prompt_ids
+from train.config.run_config import RunConfig
+from train.files.cache_dir import cache_dir
+from train.model import scratch, smollm2
+from train.model.loading import ModelError, load_tokenizer
+from train.model.prompts import messages, prompt_ids
 
 # Where no tokenizer is at hand: characters of English and arithmetic to a token, and the tokens of a chat template.
 CHARACTERS_PER_TOKEN = 3.5

@@ -7,19 +7,19 @@ from contextlib import ExitStack, contextmanager
 import torch
 
 from train.rollout import native
-from train.rollout.dense import DenseRun
-from train.rollout.fused import FusedNorms
+from train.rollout.dense.dense_steps import DenseRun
+from train.rollout.dense.fused import FusedNorms
+from train.rollout.dense.packed import packed_bytes, packed_linears
+from train.rollout.generation import RolloutStats, Run
 from train.rollout.interface import Rollout, Sampling
-from train.rollout.lengths import LengthMemory
 from train.rollout.memory import LARGE_PACKED, keep_freed_memory, memory_budget, return_freed_memory
 from train.rollout.module_state import borrowed
 from train.rollout.native.layers import NativeLayers
-from train.rollout.packed import packed_bytes, packed_linears
 from train.rollout.paged.decoder import PagedDecoder
+from train.rollout.paged.paged_steps import PagedRun
 from train.rollout.paged.pool import PAGE_TOKENS
-from train.rollout.paged.run import PagedRun
-from train.rollout.requests import Request, check_request, vocabulary_size
-from train.rollout.run import RolloutStats, Run
+from train.rollout.schedule.lengths import LengthMemory
+from train.rollout.schedule.requests import Request, check_request, vocabulary_size
 from train.rollout.support import probe, text_config
 
 

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 import torch
 from transformers import AttentionInterface, PreTrainedConfig
 
-from train.rollout.attention import ATTENTION_NAME, rollout_attention
+from train.rollout.dense.attention import ATTENTION_NAME, rollout_attention
 
 # Registered for attention only: with no mask function under this name transformers builds no mask at all.
 AttentionInterface.register(ATTENTION_NAME, rollout_attention)

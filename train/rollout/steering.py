@@ -3,7 +3,7 @@
 import numpy as np
 
 from train.rollout.interface import Sampling, Thinking
-from train.rollout.rows import RowArrays
+from train.rollout.schedule.rows import RowArrays
 
 
 class Steering:

@@ -5,8 +5,8 @@ from typing import Any
 import torch
 from transformers import PreTrainedConfig
 
+from train.rollout.dense.pool import LayerShape
 from train.rollout.module_state import attention_configs, borrowed
-from train.rollout.pool import LayerShape
 
 _PROBE_TOKENS = 3
 

@@ -13,13 +13,14 @@ from typing import Any
 
 import stub_train
 
-from eval.sweep import launch, work
-from eval.sweep.check import Machine
-from eval.sweep.folder import open_folder
-from eval.sweep.read import read_spec
-from eval.sweep.records import Run
-from eval.sweep.spec import Spec
-from train.signals import StopSignals
+from eval.sweep.setup.check import Machine
+from eval.sweep.setup.folder import open_folder
+from eval.sweep.setup.read import read_spec
+from eval.sweep.setup.spec import Spec
+from eval.sweep.trials import trial_launch as launch
+from eval.sweep.trials import work
+from eval.sweep.trials.records import Run
+from train.lifecycle.signals import StopSignals
 
 STUB = Path(__file__).with_name("stub_train.py")
 BASE = {"max_steps": 8, "eval_steps": 2, "learning_rate": 1e-3}
@@ -53,7 +54,7 @@ def in_process(words: list[str], run: Run, slot: launch.Slot, stop: Callable[[],
 
 def do(folder: Path, spec: Spec, asked: Callable[[], bool] = lambda: False, **options: Any) -> Any:
     """Do a sweep with the stub, each run in a process of its own."""
-    from eval.sweep.run import sweep  # with its page, which the processes that are killed have no need of
+    from eval.sweep.trials.run_sweep import sweep  # with its page, which the processes that are killed have no need of
 
     launch.POLL = work.IDLE = 0.05
     return sweep(folder, spec, options.pop("machine", CPU), asked, words=command, **options)

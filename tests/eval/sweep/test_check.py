@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from stubbed import spec
 
-from eval.sweep import check as module
-from eval.sweep.check import ahead, check
+from eval.sweep.setup import check as module
+from eval.sweep.setup.check import ahead, check
 
 ROOT = Path(__file__).parents[3]
 PARSED = {
@@ -97,6 +97,7 @@ def test_train_itself_reads_the_configs(tmp_path):
 
 def test_the_process_of_a_sweep_never_imports_torch():
     """So it holds no memory of any GPU."""
-    code = "import sys; import eval.sweep.run, train.signals; print([m for m in ('torch', 'trl') if m in sys.modules])"
+    imports = "import sys; import eval.sweep.trials.run_sweep, train.lifecycle.signals"
+    code = f"{imports}; print([m for m in ('torch', 'trl') if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"

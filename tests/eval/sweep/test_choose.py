@@ -4,8 +4,8 @@ import pytest
 from optuna.trial import TrialState, create_trial
 from stubbed import spec
 
-from eval.sweep.choose import propose, pruned_at
-from eval.sweep.spec import Prune
+from eval.sweep.setup.spec import Prune
+from eval.sweep.trials.choose import propose, pruned_at
 
 SEARCH = {"learning_rate": {"low": 1e-4, "high": 1e-2, "log": True}, "num_generations": [4, 8, 16]}
 

@@ -20,7 +20,7 @@ sys.exit(4)
 """
 STUBBORN = "import signal, time; signal.signal(15, signal.SIG_IGN); print('ready', flush=True); time.sleep(600)"
 LAUNCHER = "import subprocess, sys; sys.exit(subprocess.run([sys.executable, '-c', sys.argv[1]]).returncode)"
-LEASH = "import sys; from eval.sweep import leash; leash.GRACE = float(sys.argv.pop(1)); sys.exit(leash.main())"
+LEASH = "import sys; from eval.sweep.trials import leash; leash.GRACE = float(sys.argv.pop(1)); sys.exit(leash.main())"
 
 
 def hold(training, grace=60):

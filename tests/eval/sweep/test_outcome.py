@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from eval.sweep.outcome import LINES, last_lines, read_outcome, train_code
+from eval.sweep.trials.outcome import LINES, last_lines, read_outcome, train_code
 
 FAILING = "import sys; print('error: mine', file=sys.stderr); sys.exit(3)"
 

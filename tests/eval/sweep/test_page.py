@@ -8,11 +8,11 @@ import pytest
 import stub_train
 from stubbed import BASE, do, in_process, spec
 
-from eval import estimators
-from eval.sweep import work
-from eval.sweep.page import write_page
-from eval.sweep.spec import Prune
-from tests.eval.test_explorer import CHROMIUM, OPTIONS, in_browser
+from eval.measures import estimators
+from eval.sweep.page.sweep_page import write_page
+from eval.sweep.setup.spec import Prune
+from eval.sweep.trials import work
+from tests.eval.report.test_explorer import CHROMIUM, OPTIONS, in_browser
 
 ATTACK = '</pre><img src=x onerror="document.title=1">'
 

@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from eval.sweep import presence as module
-from eval.sweep.presence import Presence
+from eval.sweep.trials import presence as module
+from eval.sweep.trials.presence import Presence
 
 
 @pytest.fixture

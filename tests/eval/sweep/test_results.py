@@ -7,16 +7,16 @@ import pyarrow.parquet as pq
 import pytest
 from stubbed import spec
 
-from eval.estimators import ratio
-from eval.seeds import across_seeds
-from eval.sweep import measure
-from eval.sweep.folder import open_folder
-from eval.sweep.importance import ENOUGH, FEWEST, importances
-from eval.sweep.presence import Presence
-from eval.sweep.records import Attempt
-from eval.sweep.results import collect
-from eval.sweep.words import cautions, verdict
-from eval.sweep.work import open_store
+from eval.measures.estimators import ratio
+from eval.measures.seeds import across_seeds
+from eval.sweep.ranking import measure
+from eval.sweep.ranking.importance import ENOUGH, FEWEST, importances
+from eval.sweep.ranking.results import collect
+from eval.sweep.ranking.words import cautions, verdict
+from eval.sweep.setup.folder import open_folder
+from eval.sweep.trials.presence import Presence
+from eval.sweep.trials.records import Attempt
+from eval.sweep.trials.work import open_store
 
 PROBLEMS = 60
 AT = "2026-01-01T00:00:00+00:00"

@@ -2,8 +2,8 @@
 
 import pytest
 
-from eval.sweep.setting import put, setting
-from eval.sweep.space import read_space
+from eval.sweep.setup.setting import put, setting
+from eval.sweep.setup.space import read_space
 
 
 def test_dots_lead_inside_and_the_base_stays_as_it_was():

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from eval.sweep.space import corners, grid, read_space, show, size
+from eval.sweep.setup.space import corners, grid, read_space, show, size
 
 
 def test_a_grid_is_every_combination_the_last_field_changing_fastest():

@@ -7,11 +7,11 @@ import pytest
 from optuna.trial import TrialState
 from stubbed import spec
 
-from eval.sweep.folder import going_on, open_folder
-from eval.sweep.presence import Presence
-from eval.sweep.records import Attempt
-from eval.sweep.spec import Prune
-from eval.sweep.store import LOST, Store
+from eval.sweep.setup.folder import going_on, open_folder
+from eval.sweep.setup.spec import Prune
+from eval.sweep.trials.presence import Presence
+from eval.sweep.trials.records import Attempt
+from eval.sweep.trials.store import LOST, Store
 
 VALUES = {(0, 0): 0.2, (0, 1): 0.4, (1, 0): 0.6, (1, 1): 0.8, (2, 0): 0.1, (2, 1): 0.2}
 

@@ -6,10 +6,10 @@ import psutil
 import pytest
 from stubbed import spec
 
-from eval.sweep import launch as module
-from eval.sweep.launch import Slot, command, environment, launch, show_command
-from eval.sweep.records import Run
-from train.run_lock import lock
+from eval.sweep.trials import trial_launch as module
+from eval.sweep.trials.records import Run
+from eval.sweep.trials.trial_launch import Slot, command, environment, launch, show_command
+from train.files.run_lock import lock
 
 
 @pytest.fixture

@@ -11,14 +11,14 @@ import yaml
 from killing import ENVIRONMENT, ROOT, figures, kill, lines, outcomes, started, until
 from stubbed import BASE, do, in_process, spec
 
-from eval import estimators
-from eval.sweep import work
-from eval.sweep.check import Machine
-from eval.sweep.presence import Presence
-from eval.sweep.read import read_spec
-from eval.sweep.run import report
-from eval.sweep.spec import Prune
-from eval.sweep.work import SweepStopped
+from eval.measures import estimators
+from eval.sweep.setup.check import Machine
+from eval.sweep.setup.read import read_spec
+from eval.sweep.setup.spec import Prune
+from eval.sweep.trials import work
+from eval.sweep.trials.presence import Presence
+from eval.sweep.trials.run_sweep import report
+from eval.sweep.trials.work import SweepStopped
 
 ONE = {"search": {"learning_rate": [1e-3]}, "workers": 1}
 
@@ -29,7 +29,7 @@ def quick(monkeypatch):
     monkeypatch.setattr(work, "launch", in_process)
     monkeypatch.setattr(work, "IDLE", 0.01)
     monkeypatch.setattr(estimators, "RESAMPLES", 50)
-    monkeypatch.setattr("eval.sweep.run.write_page", lambda results: None)
+    monkeypatch.setattr("eval.sweep.trials.run_sweep.write_page", lambda results: None)
 
 
 def records(results, number=0):

@@ -9,11 +9,11 @@ from transformers import AutoConfig, AutoModelForCausalLM
 
 from train.plan import loss, modules, rollouts
 from train.plan.costs import Costs
+from train.plan.counting import Work
 from train.plan.known import KNOWN
 from train.plan.loss import Batch, LossCost, loss_cost, parity_cost
 from train.plan.rollouts import trace_forward
-from train.plan.trace import Work
-from train.rollout.packed import packed_bytes
+from train.rollout.dense.packed import packed_bytes
 
 
 def pretrained(checkpoint, **settings):

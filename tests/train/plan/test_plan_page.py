@@ -57,7 +57,7 @@ def test_a_table_shares_the_step_out_to_8_and_64_gpus():
 
 
 def test_a_cpu_has_no_table_of_gpus(monkeypatch):
-    monkeypatch.setattr("train.plan.probe.SECONDS", 0.0)
+    monkeypatch.setattr("train.plan.processor.SECONDS", 0.0)
     text, fits = make_plan(CI)
     assert fits and "this machine's CPU" in text and "on paper" not in text
 

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 
+from train.plan.counting import AGAIN, Work
 from train.plan.devices import GPUS
-from train.plan.probe import MODULE_CALL, NATIVE_CACHE_SHARE, PRODUCT_SHARE, SIZES, Processor, probe
-from train.plan.trace import AGAIN, Work
-from train.rollout.pool import LayerShape
+from train.plan.processor import MODULE_CALL, NATIVE_CACHE_SHARE, PRODUCT_SHARE, SIZES, Processor, probe
+from train.rollout.dense.pool import LayerShape
 
 FLOAT = torch.float32
 SMALL, LARGE = (8, 64, 64, FLOAT), (512, 512, 512, FLOAT)
@@ -56,7 +56,7 @@ def test_a_shared_prompt_is_read_again_for_each_row_from_the_caches_by_kernels_a
         return [float(device.cache_seconds([layer], rows, cached, read)[0]) for read in (none, again)]
 
     for native, share in ((True, NATIVE_CACHE_SHARE), (False, None)):
-        monkeypatch.setattr("train.plan.probe.runs_natively", lambda *_, native=native: native)
+        monkeypatch.setattr("train.plan.processor.runs_natively", lambda *_, native=native: native)
         once, all_of_it = seconds(a_processor())
         assert all_of_it == pytest.approx(once * (1 + AGAIN * 15 if native else 1))
         if share:

@@ -6,7 +6,7 @@ import pytest
 import yaml
 from planning import a_run
 
-from train.models import ModelError
+from train.model.loading import ModelError
 from train.plan.make import make_plan
 from train.plan.modules import read_config
 from train.plan.reading import read_given

@@ -15,8 +15,8 @@ from transformers import (
     T5ForConditionalGeneration,
 )
 
+from train.rollout.backends.hf_generate import GenerateBackend
 from train.rollout.engine import RolloutEngine
-from train.rollout.generate import GenerateBackend
 from train.rollout.interface import Sampling, Thinking
 from train.rollout.support import UnsupportedModel
 

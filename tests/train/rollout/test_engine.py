@@ -15,8 +15,8 @@ from rollout_models import (
 )
 from transformers import PreTrainedModel
 
+from train.rollout.backends.hf_generate import GenerateBackend
 from train.rollout.engine import RolloutEngine
-from train.rollout.generate import GenerateBackend
 from train.rollout.interface import Rollout, Sampling
 
 LENGTHS = (1, 5, 31, 32, 33, 64, 70)

@@ -6,7 +6,7 @@ from rollout_models import FAMILIES, VOCAB, scratch_llama
 from torch import nn
 from transformers.models.gemma3.modeling_gemma3 import Gemma3RMSNorm
 
-from train.rollout.fused import FusedNorms
+from train.rollout.dense.fused import FusedNorms
 
 TOKENS = torch.randint(3, VOCAB, (2, 9), generator=torch.Generator().manual_seed(0))
 

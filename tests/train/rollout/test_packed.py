@@ -8,11 +8,11 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from train.rollout import engine as engine_file
-from train.rollout.causes import forward_logprobs
-from train.rollout.comparison import compare
+from train.rollout.dense.packed import packed_bytes, packed_linears
 from train.rollout.engine import RolloutEngine
 from train.rollout.interface import Sampling
-from train.rollout.packed import packed_bytes, packed_linears
+from train.rollout.parity.causes import forward_logprobs
+from train.rollout.parity.comparison import compare
 
 PROMPTS = [[5, 6, 7, 8], [9, 10, 11]]
 SAMPLING = Sampling(max_new_tokens=12, stop_ids=(1,), temperature=1.0)

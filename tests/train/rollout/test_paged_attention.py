@@ -4,9 +4,9 @@ import pytest
 import torch
 from torch.nn import functional
 
+from train.rollout.dense.pool import LayerShape
 from train.rollout.paged.attention import Sequences, gathered_attention, kernel_for
 from train.rollout.paged.pool import PAGE_TOKENS
-from train.rollout.pool import LayerShape
 
 SIZE, DIM, KEY_HEADS = 4, 8, 2
 

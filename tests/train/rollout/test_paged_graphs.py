@@ -10,13 +10,13 @@ from rollout_models import FAMILIES, STOP, largest_gap, prompts_of, scratch_llam
 from tape import record
 from test_paged_run import LENGTHS, PAGE, SAMPLED, tokens
 
-from train.rollout.causes import forward_logprobs
-from train.rollout.comparison import compare
 from train.rollout.engine import RolloutEngine
 from train.rollout.interface import Sampling, Thinking
 from train.rollout.paged.decoder import buckets
 from train.rollout.paged.fingerprint import why_not_capturable
 from train.rollout.paged.graphs import NotCapturable, StepGraphs
+from train.rollout.parity.causes import forward_logprobs
+from train.rollout.parity.comparison import compare
 
 
 def taped_engine(model: torch.nn.Module, **options: int) -> RolloutEngine:

@@ -6,8 +6,8 @@ from peft import LoraConfig, get_peft_model
 from rollout_models import FAMILIES, STOP, largest_gap, prompts_of, scratch_llama
 from transformers import PreTrainedModel
 
+from train.rollout.backends.hf_generate import GenerateBackend
 from train.rollout.engine import RolloutEngine
-from train.rollout.generate import GenerateBackend
 from train.rollout.interface import Rollout, Sampling, Thinking
 from train.rollout.paged.pool import page_bytes
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from train.rollout.interface import Sampling, Thinking
 from train.rollout.paged.state import RolloutState, make_rules
 from train.rollout.paged.steering import steer
-from train.rollout.rows import RowArrays
+from train.rollout.schedule.rows import RowArrays
 from train.rollout.steering import Steering
 
 OPEN, CLOSE, STOP, WAIT, NEWLINE = 1, 2, 3, 4, 5

@@ -8,11 +8,11 @@ from peft import LoraConfig, get_peft_model
 from rollout_models import STOP, prompts_of
 from transformers import PreTrainedModel
 
-from train.rollout.causes import forward_logprobs
-from train.rollout.comparison import Tokens
 from train.rollout.engine import RolloutEngine
 from train.rollout.interface import Rollout, Sampling
-from train.rollout.parity import ParityError, check
+from train.rollout.parity.causes import forward_logprobs
+from train.rollout.parity.comparison import Tokens
+from train.rollout.parity.gate import ParityError, check
 
 BOS, PAD = 2, 0
 SAMPLING = Sampling(max_new_tokens=24, stop_ids=(STOP,))

@@ -5,9 +5,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from train.rollout.backends.pieces import Pieces
 from train.rollout.interface import Sampling, Thinking
-from train.rollout.pieces import Pieces
-from train.rollout.rows import RowArrays
+from train.rollout.schedule.rows import RowArrays
 from train.rollout.steering import Steering
 
 STOP, OPEN, CLOSE = 1, 2, 3

@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from train.rollout.blocks import BlockAllocator
-from train.rollout.prefix import PrefixTree, shared_path
-from train.rollout.rows import Group, RowArrays
-from train.rollout.scheduler import Scheduler
+from train.rollout.schedule.blocks import BlockAllocator
+from train.rollout.schedule.prefix import PrefixTree, shared_path
+from train.rollout.schedule.rows import Group, RowArrays
+from train.rollout.schedule.scheduler import Scheduler
 
 SIZE = 4
 

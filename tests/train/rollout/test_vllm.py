@@ -12,12 +12,12 @@ from peft import LoraConfig, get_peft_model
 from rollout_models import STOP, largest_gap, prompts_of, scratch_llama
 
 from eval.evaluate import Settings, evaluate
-from eval.source import read_source
-from train.models import load_model, merged_checkpoint
-from train.rollout.generate import GenerateBackend
+from eval.sampling.source import read_source
+from train.model.loading import load_model, merged_checkpoint
+from train.model.scratch import build_model
+from train.rollout.backends.hf_generate import GenerateBackend
+from train.rollout.backends.vllm import VLLMBackend, require_vllm
 from train.rollout.interface import Sampling, Thinking
-from train.rollout.vllm import VLLMBackend, require_vllm
-from train.scratch import build_model
 
 LENGTHS = (1, 5, 33, 70, 130)
 SAMPLED = Sampling(max_new_tokens=40, stop_ids=(STOP, 7))
@@ -171,7 +171,7 @@ def test_an_adapter_is_merged(model, tmp_path):
 @installed
 @pytest.mark.slow
 def test_evaluation_samples_with_vllm(tmp_path, tokenizer, monkeypatch):
-    monkeypatch.setattr("eval.candidate.VLLMBackend", partial(VLLMBackend, cache_gib=0.1, eager=True))
+    monkeypatch.setattr("eval.sampling.candidate.VLLMBackend", partial(VLLMBackend, cache_gib=0.1, eager=True))
     sizes = {"hidden_size": 64, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 64}
     build_model(sizes, tokenizer).save_pretrained(tmp_path / "model")
     tokenizer.save_pretrained(tmp_path / "model")

@@ -19,7 +19,7 @@ from pathlib import Path
 import torch
 from filelock import FileLock
 
-from train.cache import cache_dir
+from train.files.cache_dir import cache_dir
 
 _SOURCE = Path(__file__).with_name("kernels.cpp")
 _LIBRARY = "rethink_kernels"

@@ -5,9 +5,9 @@ from collections.abc import Sequence
 import torch
 
 from train.rollout import native
-from train.rollout.attention import PassAttention
-from train.rollout.passes import Pass
-from train.rollout.pool import KeyValuePool, LayerShape
+from train.rollout.dense.attention import PassAttention
+from train.rollout.dense.passes import Pass
+from train.rollout.dense.pool import KeyValuePool, LayerShape
 
 
 class NativeAttention(PassAttention):

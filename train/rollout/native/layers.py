@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from train.rollout.fused import FusedNorms
+from train.rollout.dense.fused import FusedNorms
 from train.rollout.module_state import evaluation_mode
 
 ROTARY = "apply_rotary_pos_emb"  # what transformers calls it in the file of every model

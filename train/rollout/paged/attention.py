@@ -17,8 +17,8 @@ from torch.nn import functional
 from torch.nn.attention import current_flash_attention_impl
 from torch.nn.attention.varlen import varlen_attn
 
+from train.rollout.dense.pool import LayerShape
 from train.rollout.paged.pool import PagedPool
-from train.rollout.pool import LayerShape
 
 
 @dataclass(slots=True)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
-from train.rollout.holdings import Chunk
+from train.rollout.dense.pool import LayerShape
 from train.rollout.interface import Sampling
 from train.rollout.paged.attention import PagedAttention, Sequences, gathered_attention, kernel_for
 from train.rollout.paged.graphs import CudaCapture, StepGraphs
@@ -14,7 +14,7 @@ from train.rollout.paged.pool import SCRATCH_PAGE, PagedPool
 from train.rollout.paged.state import RolloutState, Rules, make_rules
 from train.rollout.paged.step import Batch, decode
 from train.rollout.paged.transfer import upload
-from train.rollout.pool import LayerShape
+from train.rollout.schedule.holdings import Chunk
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import torch
 
-from train.rollout.pool import LayerShape
+from train.rollout.dense.pool import LayerShape
 
 # Flash attention 2, which torch brings, refuses a page size that is not a multiple of 256.
 PAGE_TOKENS = 256

@@ -1,0 +1,1 @@
+"""The claims about a run, and the evidence that each is judged by."""

@@ -1,0 +1,1 @@
+"""Accuracy against training compute and against thinking tokens."""

@@ -1,0 +1,139 @@
+"""The two scaling curves as figures of their own, PNG and SVG; several seeds are drawn as one, with their interval."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+from matplotlib import rc_context
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import EngFormatter, LogLocator, NullFormatter, PercentFormatter
+
+from eval.measures.estimators import Estimate
+from eval.measures.seeds import across_seeds
+from train.files.untrusted import read_json
+
+COLOURS = {"base": "#8a8a8a", "cold-started": "#2a6fbb", "trained": "#c2410c"}
+STYLE = {
+    "font.size": 9,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": "#e5e5e5",
+    "grid.linewidth": 0.6,
+    "svg.hashsalt": "rethink",
+}
+Json = dict[str, Any]
+
+
+def write_plots(runs: Sequence[Path], output: Path) -> None:
+    """Draw the curves in the runs' evaluation folders into `output`.
+
+    Each of CURVES becomes NAME.png and NAME.svg; `scaling.png` is the gist of both, small enough for a README.
+    """
+    found = {}
+    with rc_context(STYLE):
+        for name in CURVES:
+            found[name] = [read_json(run / "evaluation" / f"{name}.json") for run in runs]
+            figure = draw_curve(name, found[name])
+            figure.savefig(output / f"{name}.png", dpi=150)
+            figure.savefig(output / f"{name}.svg", metadata={"Date": None})
+        gist = Figure(figsize=(11.4, 3.2), layout="constrained")
+        first, *others = gist.subplots(1, 3, sharey=True)
+        _train_tokens(first, found["train-curve"])
+        for panel, draw in zip(others, CURVES["test-curve"], strict=True):
+            draw(panel, found["test-curve"])
+        _finish([first, *others])
+        gist.savefig(output / "scaling.png", dpi=110)
+
+
+def draw_curve(name: str, curves: list[Json]) -> Figure:
+    """One of the two CURVES, from the content of its JSON file in each run."""
+    figure = Figure(figsize=(8.4, 3.3), layout="constrained")
+    panels = list(figure.subplots(1, 2, sharey=True))
+    for panel, draw in zip(panels, CURVES[name], strict=True):
+        draw(panel, curves)
+    _finish(panels)
+    return figure
+
+
+def _finish(panels: Sequence[Axes]) -> None:
+    for panel in panels:
+        panel.set_xscale("log")
+        panel.xaxis.set_major_locator(LogLocator(10, subs=(1, 2, 5)))
+        panel.xaxis.set_major_formatter(EngFormatter(sep=""))
+        panel.xaxis.set_minor_formatter(NullFormatter())
+        panel.set_ylim(0, 1)
+        panel.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+    panels[0].set_ylabel("accuracy, held-out problems")
+
+
+def _train_tokens(panel: Axes, curves: list[Json]) -> None:
+    _train(panel, curves, "tokens")
+    panel.set_xlabel("RL training tokens, prompts included")
+    panel.legend(frameon=False, loc="upper left")
+
+
+def _train_flops(panel: Axes, curves: list[Json]) -> None:
+    _train(panel, curves, "flops")
+    panel.set_xlabel("RL training FLOPs")
+
+
+def _train(panel: Axes, curves: list[Json], axis: str) -> None:
+    """Accuracy against what was spent; what was there before reinforcement has spent nothing and is a level."""
+    start, *later = (list(points) for points in zip(*(curve["points"] for curve in curves), strict=True))
+    before = _together(start, "accuracy")
+    panel.axhspan(before.low, before.high, color=COLOURS["cold-started"], alpha=0.12, linewidth=0)
+    panel.axhline(before.value, color=COLOURS["cold-started"], linestyle="--", linewidth=1, label="before RL")
+    x = [fmean(point[axis] for point in points) for points in later]
+    _band(panel, x, [_together(points, "accuracy") for points in later], COLOURS["trained"], "o-", "after RL")
+    if len(curves) > 1:
+        for curve in curves:
+            each = curve["points"][1:]
+            panel.plot(
+                [point[axis] for point in each], [point["accuracy"]["value"] for point in each],
+                color=COLOURS["trained"], linewidth=0.6, alpha=0.5,
+            )  # fmt: skip
+
+
+def _sequential(panel: Axes, curves: list[Json]) -> None:
+    """Accuracy against the thinking tokens of one sample."""
+    panel.set_xlabel("thinking tokens (hollow: extended by “Wait”)")
+    for stage in curves[0]["stages"]:
+        points = list(zip(*(curve["sequential"][stage]["points"] for curve in curves), strict=True))
+        x = [fmean(point["thinking_tokens"]["value"] for point in each) for each in points]
+        y = [_together(each, "accuracy") for each in points]
+        _band(panel, x, y, COLOURS[stage], "o-", stage)
+        waits = [place for place, each in enumerate(points) if each[0]["waits"]]
+        hollow = [x[place] for place in waits], [y[place].value for place in waits]
+        panel.plot(*hollow, "o", color=COLOURS[stage], markerfacecolor="white", zorder=3)
+    panel.legend(frameon=False)
+
+
+def _parallel(panel: Axes, curves: list[Json]) -> None:
+    """pass@k and maj@k against the tokens of all k samples."""
+    for stage in curves[0]["stages"]:
+        several = list(zip(*(curve["parallel"][stage] for curve in curves), strict=True))
+        x = [fmean(point["tokens"] for point in each) for each in several]
+        for key, line in (("pass", "o-"), ("maj", "s--")):
+            _band(panel, x, [_together(each, key) for each in several], COLOURS[stage], line, f"{stage}, {key}@k")
+    panel.set_xlabel("tokens of all k samples")
+    panel.legend(frameon=False, fontsize=8)
+
+
+def _together(points: Sequence[Json], key: str) -> Estimate:
+    return across_seeds([Estimate(**point[key]) for point in points])
+
+
+def _band(axes: Axes, x: list[float], y: list[Estimate], colour: str, line: str, label: str) -> None:
+    axes.plot(x, [point.value for point in y], line, color=colour, markersize=4, linewidth=1.5, label=label)
+    axes.fill_between(x, [point.low for point in y], [point.high for point in y], color=colour, alpha=0.15, linewidth=0)
+
+
+Panel = Callable[[Axes, list[Json]], None]
+CURVES: dict[str, tuple[Panel, Panel]] = {
+    "train-curve": (_train_tokens, _train_flops),
+    "test-curve": (_sequential, _parallel),
+}

@@ -1,0 +1,154 @@
+"""The test-compute curves: accuracy against thinking tokens, one sample's and several samples' together.
+
+Sequential: thinking is closed at a budget, or goes on past its end ("Wait"), as in s1 (Muennighoff et al. 2025). The x
+axis is what was really used. Parallel: the same tokens spent on k samples, by majority (maj@k) and with a perfect judge
+of the answers (pass@k).
+"""
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+
+from eval.measures.at_k import maj_at_k, pass_at_k
+from eval.measures.estimators import Estimate, Sums, paired_difference, ratio, trend
+from eval.measures.rates import Row, as_json, measure
+from eval.probes.budget import Budget
+from eval.sampling.baselines import vote
+from eval.sampling.samples import correct_by_problem
+
+
+def sequential(budgets: Sequence[Budget], rows: Sequence[list[Row]]) -> dict[str, Any]:
+    """One model's curve over the budgets, with s1's three figures and two trends (`estimators.trend`).
+
+    `rise` is that over the budgets at which thinking is closed; `extension` that from the largest of these on, as
+    "Wait" carries thinking past the end that the model had chosen. The two ask different things: a model may need the
+    tokens that it takes, and have no use for more.
+    """
+    points: list[dict[str, Any]] = []
+    for budget, asked in zip(budgets, rows, strict=True):
+        found = measure(asked)
+        shown = {key: found[key] for key in ("accuracy", "thinking_tokens", "truncated")}
+        points.append({"budget": budget.name, "limit": budget.limit, "waits": budget.waits} | as_json(shown))
+    used = [[row["thinking_tokens"] for row in asked] for asked in rows]
+    within = [count <= budget.limit for budget, counts in zip(budgets, used, strict=True) for count in counts]
+    figures = s1_figures(
+        [float(np.mean(counts)) for counts in used], [point["accuracy"]["value"] for point in points], within
+    )
+    right = [correct_by_problem(asked) for asked in rows]
+    closed = sum(not budget.waits for budget in budgets)
+    trends = {"rise": trend(right[:closed]), "extension": trend(right[closed - 1 :])}
+    return {"points": points, "s1": figures, **as_json(trends)}
+
+
+def s1_figures(tokens: Sequence[float], accuracies: Sequence[float], within: Sequence[bool]) -> dict[str, float]:
+    """Control, scaling and performance (Muennighoff et al. 2025, equations 1 to 3).
+
+    Control is the share of completions that kept within their budget (the paper takes evaluations' means; this is
+    stricter). Scaling is the mean slope between all pairs of points, accuracy gained a token. Performance is the best
+    accuracy.
+    """
+    pairs = combinations(sorted(zip(tokens, accuracies, strict=True)), 2)
+    slopes = [(high - low) / (more - less) for (less, low), (more, high) in pairs if more > less]
+    return {
+        "control": float(np.mean(within)),
+        "scaling": float(np.mean(slopes)) if slopes else 0.0,
+        "performance": max(accuracies),
+    }
+
+
+def compare_sequential(base: Sequence[list[Row]], trained: Sequence[list[Row]]) -> dict[str, Any]:
+    """`trained` minus `base` over all budgets together (`above`), and at each: the limits are the same for both."""
+    each = [
+        paired_difference(correct_by_problem(low), correct_by_problem(high))
+        for low, high in zip(base, trained, strict=True)
+    ]
+    pooled = [
+        correct_by_problem([row for asked in rows for row in asked]) for rows in (base, trained)
+    ]  # every budget has the same number of samples, so each weighs alike
+    return as_json({"above": paired_difference(*pooled)}) | {"above_each": _listed(each)}
+
+
+def parallel(rows: list[Row]) -> list[dict[str, Any]]:
+    """One model's pass@k and maj@k for k = 1, 2, 4, ... up to the samples of a problem, against the tokens of all k."""
+    groups = _groups(rows)
+    tokens = float(np.mean([row["thinking_tokens"] + row["answer_tokens"] for row in rows]))
+    points = []
+    for k, passed, elected in zip(_ks(groups), _passed(groups), _elected(groups), strict=True):
+        points.append({"k": k, "tokens": k * tokens} | as_json({"pass": ratio(*passed), "maj": ratio(*elected)}))
+    return points
+
+
+def crossover(base: list[Row], trained: list[Row], name: str) -> dict[str, Any]:
+    """Where the base model's pass@k overtakes the trained model's (Yue et al. 2025), in figures and in words.
+
+    `k` is the first at which the base leads, by a paired interval that is clear of zero; None where there is none.
+    """
+    groups = _groups(base), _groups(trained)
+    ks = _ks(groups[0])
+    curves = _passed(groups[0]), _passed(groups[1])
+    gaps = [paired_difference(low, high) for low, high in zip(*curves, strict=True)]
+    known = [gap for gap in gaps if gap is not None]
+    leads = [k for k, gap in zip(ks, known, strict=True) if gap.high < 0]
+    last = known[-1]
+    sure = "" if last.low > 0 or last.high < 0 else ", which is within the noise"
+    at_most = f"at k = {ks[-1]} the difference is {_points(last)}{sure}"
+    if leads:
+        place = ks.index(leads[0])
+        how = f"leads from k = {leads[0]} on" if leads == ks[place:] else f"leads at k = {leads[0]}"
+        if any(gap.low > 0 for gap in known[:place]):
+            how = f"overtakes the trained one at k = {leads[0]}"
+        words = f"The {name} model {how} ({_points(known[place])}); {at_most}."
+    elif any(gap.low > 0 for gap in known):
+        words = f"The {name} model does not overtake the trained one up to k = {ks[-1]}: {at_most}."
+    else:
+        words = f"The {name} model and the trained one cannot be told apart up to k = {ks[-1]}: {at_most}."
+    return {"k": leads[0] if leads else None, "gaps": _listed(known), "words": words}
+
+
+def _listed(estimates: Sequence[Estimate | None]) -> list[dict[str, Any] | None]:
+    return [None if estimate is None else asdict(estimate) for estimate in estimates]
+
+
+def _points(difference: Estimate) -> str:
+    low, high = 100 * difference.low, 100 * difference.high
+    return f"{100 * difference.value:+.1f} points [{low:+.1f}, {high:+.1f}]"
+
+
+def _groups(rows: list[Row]) -> list[list[Row]]:
+    """The samples of each problem, problems in sorted order."""
+    groups: dict[str, list[Row]] = {row["problem"]: [] for row in sorted(rows, key=lambda row: row["problem"])}
+    for row in rows:
+        groups[row["problem"]].append(row)
+    return list(groups.values())
+
+
+def _ks(groups: list[list[Row]]) -> list[int]:
+    most = min(len(group) for group in groups)
+    return [2**power for power in range(most.bit_length())]
+
+
+def _passed(groups: list[list[Row]]) -> list[Sums]:
+    """pass@k of each problem, for each k."""
+    right = [sum(row["correct"] for row in group) for group in groups]
+    return [
+        _each([pass_at_k(len(group), count, k) for group, count in zip(groups, right, strict=True)])
+        for k in _ks(groups)
+    ]
+
+
+def _elected(groups: list[list[Row]]) -> list[Sums]:
+    """maj@k of each problem, for each k."""
+    ks = _ks(groups)
+    found = []
+    for group in groups:
+        votes = [vote(row) for row in group]
+        right = {answer for answer, row in zip(votes, group, strict=True) if row["correct"] and answer is not None}
+        found.append(maj_at_k(votes, right, ks))
+    return [_each(list(column)) for column in zip(*found, strict=True)]
+
+
+def _each(values: list[float]) -> Sums:
+    return np.array(values), np.ones(len(values))

@@ -1,0 +1,113 @@
+"""The train-compute curve: what every checkpoint of a run can do, against what the run had spent by then."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.compute as pc
+
+from eval.measures.estimators import Sums, paired_difference, trend
+from eval.measures.rates import Row, as_json, compare, measure
+from eval.sampling.samples import correct_by_problem
+from train.files.untrusted import read_json, read_metrics, read_parquet
+
+SHOWN = ("accuracy", "greedy_accuracy", "thinking_tokens", "truncated", "incorrect_to_correct", "step_accuracy")
+
+
+@dataclass(frozen=True, slots=True)
+class Compute:
+    """What reinforcement had spent by a checkpoint, over all processes; the cold start is not counted.
+
+    `tokens` are those of all rollouts, prompts included; `generated` of them were sampled. `flops` is 6 N for each
+    token trained on, which are all but those that dynamic sampling left out, and 2 N for each generated, N all
+    parameters (Kaplan et al. 2020, section 2.1; attention over the context left out, and frozen weights counted as
+    trained).
+    """
+
+    step: int
+    tokens: int
+    generated: int
+    flops: float
+
+
+def compute_spent(run: Path, steps: list[int], parameters: int) -> list[Compute]:
+    """What the run had spent by each of `steps`. Raises ValueError where its logs cannot be read or do not tell."""
+    logged = _tokens_logged(run, steps)
+    generated = _tokens_generated(run / "rollouts.parquet")
+    spent = []
+    for step in steps:
+        tokens, left_out = logged[step]
+        drawn = sum(count for at, count in generated.items() if at <= step)
+        spent.append(Compute(step, tokens, drawn, parameters * (6.0 * (tokens - left_out) + 2.0 * drawn)))
+    return spent
+
+
+def train_curve(checkpoints: list[tuple[str, list[Row]]], spent: list[Compute]) -> dict[str, Any]:
+    """The curve of one run from the rows of each checkpoint, in order, on the same problems.
+
+    `rise` is the trend test: the rise of accuracy along the straight line through all checkpoints, in their order, with
+    its interval over problems (`estimators.trend`). `difference` compares the last with the first alone, and `changes`
+    does so for every measure.
+    """
+    points = [
+        asdict(at)
+        | {"checkpoint": name}
+        | {key: value for key, value in as_json(measure(rows)).items() if key in SHOWN}
+        for (name, rows), at in zip(checkpoints, spent, strict=True)
+    ]
+    first, last = checkpoints[0][1], checkpoints[-1][1]
+    tests = rise_and_difference([correct_by_problem(rows) for _, rows in checkpoints])
+    return {"points": points, **tests, "changes": as_json(compare(first, last))}
+
+
+def rise_and_difference(accuracies: Sequence[Sums]) -> dict[str, Any]:
+    """What the curve's claim is judged by (see `train_curve`), from right samples and samples of each problem."""
+    return as_json({"rise": trend(accuracies), "difference": paired_difference(accuracies[0], accuracies[-1])})
+
+
+def _tokens_logged(run: Path, steps: Sequence[int]) -> dict[int, tuple[int, int]]:
+    """Tokens of all rollouts by the end of each step, and of those left out; evaluation's are in neither.
+
+    A step that was not logged has the tokens that its checkpoint kept, and of those left out what the logged steps
+    around it have.
+    """
+    path = run / "metrics.jsonl"
+    try:
+        rows = [row for row in read_metrics(path) if row["phase"] == "rl" and "num_tokens" in row]
+        logged = {0: (0, 0)} | {
+            row["step"]: (int(row["num_tokens"]), int(row.get("left_out_tokens", 0))) for row in rows
+        }
+    except TypeError:
+        raise ValueError(f"{path} has a num_tokens or left_out_tokens that is no number.") from None
+    known = sorted(logged)
+    left_out = np.interp(steps, known, [logged[step][1] for step in known])
+    return {
+        step: logged[step] if step in logged else (_tokens_kept(run, step), round(between))
+        for step, between in zip(steps, left_out, strict=True)
+    }
+
+
+def _tokens_kept(run: Path, step: int) -> int:
+    """The tokens by then as its checkpoint has them: one may be saved between two logged steps, or on a signal."""
+    path = run / "checkpoints" / f"checkpoint-{step}" / "trainer_state.json"
+    try:
+        return int(read_json(path)["num_input_tokens_seen"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(
+            f"{run / 'metrics.jsonl'} has no num_tokens at step {step}, and {path} does not tell either ({error})."
+        ) from None
+
+
+def _tokens_generated(folder: Path) -> dict[int, int]:
+    """Tokens sampled for training, by step."""
+    generated: dict[int, int] = {}
+    for path in sorted(folder.glob("train-*.parquet")):
+        table = read_parquet(path, ("step", "completion_ids"))
+        if table.num_rows:
+            step = table["step"][0].as_py()
+            generated[step] = generated.get(step, 0) + pc.sum(pc.list_value_length(table["completion_ids"])).as_py()
+    if not generated:
+        raise ValueError(f"{folder} holds no training rollouts; expected train-*.parquet, as `train` writes them.")
+    return generated

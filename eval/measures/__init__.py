@@ -1,0 +1,1 @@
+"""Estimators with intervals, and the measures of a sample's thinking."""

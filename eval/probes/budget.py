@@ -1,0 +1,97 @@
+"""Thinking held to a budget (s1's budget forcing, Muennighoff et al. 2025): cut short, or carried on past its end.
+
+A thinking that is longer than the budget is cut there and closed, and the model answers; one that would end too soon
+has "Wait" put in its stead and goes on. Both start from completions that were drawn freely, the very ones of which
+accuracy is measured, and go on from their ids: a thinking that is cut after n tokens is as likely as one that was
+stopped there, so every budget costs no more than what stands behind the cut. It works with any model and back end, also
+where the tags are several tokens or a server samples.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from data.mixture import side_by_side
+from data.response import CLOSE, OPEN
+from eval.measures.rates import Row
+from eval.sampling.alter import thinking_ids, waiting
+from eval.sampling.samples import describe
+from eval.sampling.subject import Completion, Subject, closing, go_on
+from train.model.prompts import token_counts
+from train.rollout.interface import Rollout
+
+SHARES = (1 / 16, 1 / 8, 1 / 4, 1 / 2, 1)  # of the longest completion in training
+WAITS = (1, 2, 4)
+ROOM = 64  # tokens for the answer, after the thinking
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """One point of the sequential curve: thinking closed at `limit` tokens, and carried on `waits` times before."""
+
+    name: str
+    limit: int
+    waits: int = 0
+
+
+def budgets(longest: int, context: int) -> list[Budget]:
+    """Budgets for a model trained on completions of `longest` tokens, shortest first, that fit into `context`."""
+    short = [Budget(f"at most {max(1, int(longest * share))}", max(1, int(longest * share))) for share in SHARES]
+    most = min(2 * longest, context - longest)  # a thinking that goes on may take as long as the first time
+    waits = [Budget(f"Wait x{count}", most, count) for count in WAITS if most > longest]
+    return [budget for budget in short + waits if budget.limit <= context]
+
+
+def most_draws(limits: Sequence[Budget]) -> int:
+    """How many samples `keep_to` draws at the most for a completion, over all budgets."""
+    return sum(budget.waits + 1 for budget in limits)
+
+
+def keep_to(subject: Subject, completions: Sequence[Completion], budget: Budget) -> list[Completion]:
+    """The completions with their thinking held to the budget; one that never began to think stays as it is."""
+    kept = list(completions)
+    thinking = [place for place, one in enumerate(kept) if subject.opened or one.text.lstrip().startswith(OPEN)]
+    for _ in range(budget.waits):
+        early = [place for place in thinking if _is_over(kept[place]) and _thought(subject, kept[place]) < budget.limit]
+        _go_on(subject, kept, {place: _open(subject, kept[place]) + waiting(subject) for place in early})
+    starts = {}
+    for place in thinking:
+        if not _is_over(kept[place]) or _thought(subject, kept[place]) > budget.limit:
+            starts[place] = _open(subject, kept[place], budget.limit) + closing(subject)
+        elif not kept[place].ended:
+            starts[place] = kept[place].ids  # cut off in its answer
+    _go_on(replace(subject, sampling=replace(subject.sampling, max_new_tokens=ROOM)), kept, starts)
+    return kept
+
+
+def rows(subject: Subject, completions: Sequence[Completion]) -> list[Row]:
+    """What each completion did, in the rows of `eval.sampling.samples`."""
+    greedy = {"greedy": subject.sampling.temperature == 0}
+
+    def row(one: Completion) -> Row:
+        rollout = Rollout(one.ids, "stop" if one.ended else "length")
+        return describe(one.problem, rollout, subject.tokenizer, subject.opened) | greedy
+
+    return side_by_side(row, completions)
+
+
+def _go_on(subject: Subject, kept: list[Completion], starts: dict[int, list[int]]) -> None:
+    """Put what comes of each start in its place."""
+    continued = go_on(subject, [(kept[place].problem, start) for place, start in starts.items()])
+    for place, completion in zip(starts, continued, strict=True):
+        kept[place] = completion
+
+
+def _is_over(completion: Completion) -> bool:
+    """Whether the thinking came to its end."""
+    return completion.ended or CLOSE in completion.text
+
+
+def _thought(subject: Subject, completion: Completion) -> int:
+    """Tokens of thinking."""
+    return token_counts(subject.tokenizer, completion.ids, subject.opened)[0]
+
+
+def _open(subject: Subject, completion: Completion, most: int | None = None) -> list[int]:
+    """The completion up to the end of its thinking, or to `most` tokens of it; what would stop or close is left out."""
+    ids = [token for token in thinking_ids(subject, completion) if token not in subject.sampling.stop_ids]
+    return ids if most is None else ids[: len(ids) - max(0, _thought(subject, completion) - most)]

@@ -1,0 +1,80 @@
+"""Error injection: a right step of the model's own becomes a wrong one, and the model goes on.
+
+The step is one of those that a right attempt of a right completion rests on, so that the error matters; which one is
+drawn by the problem alone. The model goes on from its own ids up to that step's value, in four ways:
+
+- `wrong`: the value is one, two or ten off;
+- `wrong_wait`: and the word of doubt follows it ("Wait" of budget forcing, arXiv 2501.19393);
+- `kept`, `kept_wait`: the controls, in which the value stays as it was.
+
+It *recovers* where it ends with the right answer and some attempt that stands after the error is right. A right answer
+without one means that the stated error was passed over: the answer did not come from the steps. The injection measures;
+training on injected errors does not teach correction (arXiv 2512.02389), and nothing here is ever trained on.
+"""
+
+import random
+from collections.abc import Sequence
+from typing import Any
+
+from data.trace import Step
+from eval.measures.rates import Measures, Row
+from eval.sampling.alter import restate, waiting, wrong_value
+from eval.sampling.subject import Completion, Subject, go_on
+
+ARMS = ("wrong", "wrong_wait", "kept", "kept_wait")
+
+
+def inject(subject: Subject, completions: Sequence[Completion], seed: int = 0) -> list[Row]:
+    """One row for each right completion and arm; completions without a right attempt are left out."""
+    wait = subject.decode(waiting(subject))
+    chosen = [(completion, step) for completion in completions if (step := choose_step(completion, seed))]
+    cases, starts = list[tuple[str, Completion, Step]](), list[tuple[Any, list[int]]]()
+    for completion, step in chosen:
+        wrong = wrong_value(step, random.Random(f"{seed}|{completion.problem.canonical}|value"))
+        for arm in ARMS:
+            value = wrong if arm.startswith("wrong") else step.value
+            ids = restate(subject, completion, step, value, wait if arm.endswith("wait") else "")
+            cases.append((arm, completion, step))
+            starts.append((completion.problem, ids))
+    continued = go_on(subject, starts)
+    return [_row(*case, after) for case, after in zip(cases, continued, strict=True)]
+
+
+def choose_step(completion: Completion, seed: int) -> Step | None:
+    """A step that the last right attempt rests on; None where there is none, or the completion is wrong."""
+    right = [attempt for attempt in completion.trace.attempts if attempt.correct]
+    if not completion.correct or not right:
+        return None
+    return random.Random(f"{seed}|{completion.problem.canonical}").choice(right[-1].steps)
+
+
+def _row(arm: str, before: Completion, step: Step, after: Completion) -> Row:
+    attempts = after.trace.attempts
+    redeemed = any(attempt.correct and attempt.end > step.end for attempt in attempts)
+    standing = {kept.start for kept in attempts[-1].steps} if attempts else set()
+    return {
+        "problem": before.problem.canonical,
+        "task": before.problem.task,
+        "arm": arm,
+        "right": after.correct,
+        "recovered": after.correct and redeemed,
+        "dropped": step.start not in standing,
+        "truncated": not after.ended,
+        "text": after.text,
+    }
+
+
+def _of_arm(arm: str, key: str) -> Any:
+    return lambda row: (row[key] and row["arm"] == arm, row["arm"] == arm)
+
+
+MEASURES: Measures = {
+    "recovery": _of_arm("wrong", "recovered"),
+    "recovery_wait": _of_arm("wrong_wait", "recovered"),
+    "right_when_kept": _of_arm("kept", "right"),
+    "right_when_kept_wait": _of_arm("kept_wait", "right"),
+    "dropped": _of_arm("wrong", "dropped"),
+    "dropped_wait": _of_arm("wrong_wait", "dropped"),
+    "passed_over": lambda row: (row["right"] and not row["recovered"] and row["arm"] == "wrong", row["arm"] == "wrong"),
+    "truncated": _of_arm("wrong", "truncated"),
+}

@@ -1,0 +1,193 @@
+"""The probes of what a checkpoint's thinking is worth, run over the same problems for each checkpoint.
+
+Each checkpoint answers held-out problems; every probe reads those completions or goes on from them. `probes.json` holds
+the figures: of each checkpoint, and of each later one against the first, paired by problem. What they were made of lies
+in `probes/N-STAGE.parquet`, to be read. Samples are kept as they come (`eval.sampling.cache`).
+"""
+
+import json
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from data.mixture import Split
+from data.problem import Problem
+from eval.measures import behaviour, lexical
+from eval.measures.rates import Measures, Row, as_json, changes, rates
+from eval.probes import decomposition, faithfulness, injection, monitor, second_turn
+from eval.probes.labelled import score_behaviour, score_lexical, score_monitor
+from eval.sampling.candidate import Candidate, load_candidate
+from eval.sampling.progress import Counted, Progress
+from eval.sampling.source import Source, held_out
+from eval.sampling.subject import Completion, Subject, ask
+from eval.sampling.workers import Workers
+from train.rollout.interface import Sampling
+
+Stage = Callable[[Subject, list[Completion], int], list[Row]]
+
+
+def _each(describe: Callable[[Completion], Row]) -> Stage:
+    return lambda subject, completions, seed: [describe(completion) for completion in completions]
+
+
+def _each_traced(describe: Callable[[Completion], Row]) -> Stage:
+    """Only of tasks that take a thinking apart; the others are left to the lexical stage."""
+    return lambda subject, completions, seed: [describe(completion) for completion in completions if completion.traced]
+
+
+def _in_words(subject: Subject, completions: list[Completion], seed: int) -> list[Row]:
+    """Signs in words, where the model knows words at all."""
+    return [lexical.describe(completion) for completion in completions] if subject.can_read("Let me check.") else []
+
+
+# Of each stage: what makes its rows, what is measured of them, and how many samples a completion it draws at the most.
+STAGES: dict[str, tuple[Stage, Measures, int]] = {
+    "behaviour": (_each_traced(behaviour.describe), behaviour.MEASURES, 0),
+    "lexical": (_in_words, lexical.MEASURES, 0),
+    "decomposition": (_each_traced(decomposition.describe), decomposition.MEASURES, 0),
+    "monitor": (_each(monitor.describe), monitor.MEASURES, 0),
+    "second_turn": (
+        lambda subject, completions, _: second_turn.ask_again(subject, completions),
+        second_turn.MEASURES,
+        1,
+    ),
+    "injection": (injection.inject, injection.MEASURES, len(injection.ARMS)),
+    "faithfulness": (faithfulness.follow, faithfulness.MEASURES, faithfulness.MOST_ARMS),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What is asked of every checkpoint alike."""
+
+    problems: int = 200
+    samples: int = 2
+    temperature: float = 1.0
+    max_new_tokens: int = 512
+    seed: int = 0
+    split: Split = "test"
+
+    def __post_init__(self) -> None:
+        """Raise ValueError naming the first value out of its range."""
+        if self.problems < 2 or self.samples < 1 or self.max_new_tokens < 4:
+            raise ValueError(
+                f"{self.problems} problems, {self.samples} samples each, {self.max_new_tokens} new tokens; expected at "
+                "least 2, 1 and 4."
+            )
+        if self.temperature <= 0:
+            raise ValueError(f"temperature is {self.temperature}; probes draw samples, so it must be above 0.")
+
+
+def expected(source: Source, settings: Settings, checkpoints: int) -> int:
+    """How many samples `probe` counts as finished, for a progress bar."""
+    completions = len(held_out(source, settings.problems, settings.split)) * settings.samples
+    return checkpoints * completions * (1 + sum(most for _, _, most in STAGES.values()))
+
+
+def probe(
+    checkpoints: list[str],
+    source: Source,
+    settings: Settings,
+    output: Path,
+    *,
+    base: str | None = None,
+    cache: Path | None = None,
+    workers: Workers | None = None,
+    progress: Progress | None = None,
+) -> dict[str, Any]:
+    """Run every probe on every checkpoint; writes and returns `probes.json`.
+
+    `base` says which of them is the untrained model, where the first is not. Samples are kept in the folder `cache`
+    (default: `output`/cache). Raises ValueError (ModelError) for a checkpoint that cannot be loaded, before any
+    sampling.
+    """
+    problems = held_out(source, settings.problems, settings.split)
+    settings = replace(settings, problems=len(problems))
+    cache = cache or output / "cache"
+    for checkpoint in checkpoints:  # whatever is missing is found out before the first minute is spent
+        load_candidate(checkpoint, cache, chat=source.chat)
+    folder = output / "probes"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ValueError(f"The folder for probes, {folder}, cannot be made: {error.strerror}.") from None
+    tables = []
+    for number, checkpoint in enumerate(checkpoints):
+        candidate = load_candidate(checkpoint, cache, chat=source.chat, workers=workers)
+        tables.append(_run(candidate, problems, source, settings, progress))
+        for stage, rows in tables[-1].items():
+            pq.write_table(pa.Table.from_pylist(rows), folder / f"{number}-{stage}.parquet")
+    results = {
+        "settings": asdict(settings),
+        "base": base,
+        "checkpoints": [
+            {"checkpoint": name, **{stage: _figures(rows, stage) for stage, rows in table.items()}}
+            for name, table in zip(checkpoints, tables, strict=True)
+        ],
+        "pairs": [
+            {
+                "before": checkpoints[0],
+                "after": name,
+                **{stage: _changes(tables[0][stage], rows, stage) for stage, rows in table.items()},
+            }
+            for name, table in zip(checkpoints[1:], tables[1:], strict=True)
+        ],
+        "detectors": detectors(),
+    }
+    (output / "probes.json").write_text(json.dumps(results, indent=2) + "\n")
+    return results
+
+
+def detectors() -> dict[str, Any]:
+    """Precision and recall of the detectors on traces labelled by hand (`eval.probes.labelled`)."""
+    found = {"behaviour": score_behaviour(), "lexical": score_lexical(), "monitor": score_monitor()}
+    return {
+        name: {
+            label: asdict(score) | {"precision": score.precision, "recall": score.recall}
+            for label, score in scores.items()
+        }
+        for name, scores in found.items()
+    }
+
+
+def _run(
+    candidate: Candidate, problems: list[Problem], source: Source, settings: Settings, progress: Progress | None
+) -> dict[str, list[Row]]:
+    """Every stage's rows of one checkpoint."""
+    count = Counted(expected(source, settings, 1), progress)
+    sampling = Sampling(
+        settings.max_new_tokens, candidate.stop_ids, temperature=settings.temperature, seed=settings.seed
+    )
+    subject = Subject(candidate.backend, candidate.tokenizer, sampling, source.system_prompt, count)
+    completions = ask(subject, problems, settings.samples)
+    tables = {stage: run(subject, completions, settings.seed) for stage, (run, _, _) in STAGES.items()}
+    count.fill_up()  # not every completion has a step to alter, or an answer to ask again for
+    return tables
+
+
+def _figures(rows: list[Row], stage: str) -> dict[str, Any]:
+    measures = STAGES[stage][1]
+    return {
+        "measures": as_json(rates(rows, measures)),
+        "tasks": {task: as_json(rates(_of(rows, task), measures)) for task in _tasks(rows)},
+    }
+
+
+def _changes(before: list[Row], after: list[Row], stage: str) -> dict[str, Any]:
+    measures = STAGES[stage][1]
+    return {
+        "measures": as_json(changes(before, after, measures)),
+        "tasks": {task: as_json(changes(_of(before, task), _of(after, task), measures)) for task in _tasks(after)},
+    }
+
+
+def _tasks(rows: list[Row]) -> list[str]:
+    return sorted({row["task"] for row in rows})
+
+
+def _of(rows: list[Row], task: str) -> list[Row]:
+    return [row for row in rows if row["task"] == task]

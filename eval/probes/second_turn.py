@@ -1,0 +1,73 @@
+"""Second-turn self-correction, as in SCoRe (Kumar et al. 2024, arXiv 2409.12917): asked to check, what does it change?
+
+A chat model gets the instruction of that paper as a second turn, behind its own first completion in ids. A model whose
+vocabulary does not spell the instruction, such as a scratch model that has seen one turn and the words of its tasks,
+gets its own thinking *reopened* instead: the closing tag and the answer are taken away, and it goes on from there or
+closes again, as it sees fit. That asks only whether it is content; it has no say about an early step that its grammar
+never returns to.
+
+Accuracy at the first turn is of the very completions that are asked again: those that ended by themselves.
+"""
+
+from collections.abc import Sequence
+
+from eval.measures.rates import Measures, Row
+from eval.sampling.alter import thinking_ids
+from eval.sampling.subject import Completion, Subject, go_on
+
+INSTRUCTION = (
+    "There might be an error in the solution above because of lack of understanding of the question. Please correct "
+    "the error, if any, and rewrite the solution."
+)
+
+
+def ask_again(subject: Subject, completions: Sequence[Completion]) -> list[Row]:
+    """One row for each completion that ended: how it stood before the second turn, and after.
+
+    There is nothing to reopen in one that did not think and answer.
+    """
+    in_chat = subject.can_read(INSTRUCTION)
+    asked = [completion for completion in completions if completion.ended and (in_chat or completion.answer)]
+    second_turn = follow_up(subject) if in_chat and asked else []
+    starts = [completion.ids + second_turn if in_chat else thinking_ids(subject, completion) for completion in asked]
+    continued = go_on(subject, zip((completion.problem for completion in asked), starts, strict=True))
+    rows = []
+    for before, start, after in zip(asked, starts, continued, strict=True):
+        if in_chat:
+            after = subject.read(before.problem, after.ids[len(start) :], after.ended)
+        rows.append(
+            {
+                "problem": before.problem.canonical,
+                "task": before.problem.task,
+                "first": before.correct,
+                "second": after.correct,
+                "changed": before.answer != after.answer,
+                "went_on": after.thinking != before.thinking,
+                "text": after.text,
+            }
+        )
+    return rows
+
+
+def follow_up(subject: Subject) -> list[int]:
+    """The ids between a completion, its stop token included, and the second one, as the chat template writes them."""
+    conversation = [
+        {"role": "user", "content": "?"},
+        {"role": "assistant", "content": "(the first completion)"},
+        {"role": "user", "content": INSTRUCTION},
+    ]
+    text = subject.tokenizer.apply_chat_template(conversation, add_generation_prompt=True, tokenize=False)
+    _, _, behind = text.rpartition("(the first completion)")
+    return subject.encode(behind.removeprefix(subject.tokenizer.eos_token))
+
+
+MEASURES: Measures = {
+    "accuracy_first": lambda row: (row["first"], 1),
+    "accuracy_second": lambda row: (row["second"], 1),
+    "difference": lambda row: (int(row["second"]) - int(row["first"]), 1),
+    "incorrect_to_correct": lambda row: (row["second"] and not row["first"], not row["first"]),
+    "correct_to_incorrect": lambda row: (row["first"] and not row["second"], row["first"]),
+    "went_on_when_right": lambda row: (row["went_on"] and row["first"], row["first"]),
+    "went_on_when_wrong": lambda row: (row["went_on"] and not row["first"], not row["first"]),
+    "answer_changed": lambda row: (row["changed"], 1),
+}

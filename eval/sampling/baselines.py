@@ -1,0 +1,218 @@
+"""What prompting alone gets out of a model: the baselines that reinforcement has to beat.
+
+- direct: the question in plain words, then "The answer is" (zero-shot of Kojima et al. 2022).
+- step-by-step: "Let's think step by step.", and a second prompt, "Therefore, the answer is", that draws the answer out
+  of what the model wrote, greedily (zero-shot-CoT of Kojima et al. 2022, two stages).
+- few-shot: right demonstrations as earlier turns, then the question as it is always asked.
+- majority: the question as it is always asked; the answer given most often, a tie to the one given first.
+
+The answers of the first two are cleansed as in the paper: the first stretch that has the form of an answer counts; of
+tasks that are not our own, whose answers may have any form, the first line. All is done on token ids; what the model
+wrote is never encoded anew.
+"""
+
+import re
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+from transformers import PreTrainedTokenizerBase
+
+from data.mixture import demonstrations, judge, side_by_side
+from data.problem import Problem, Verdict
+from data.tasks import TASKS, get_task
+from eval.sampling.candidate import Candidate
+from eval.sampling.progress import Progress
+from eval.sampling.samples import NOT_TRACED, NOT_WORDED, describe, sample_checkpoint
+from eval.sampling.source import Source
+from train.model.prompts import messages, opens_thinking, prompt_ids
+from train.rollout.interface import Rollout, Sampling
+
+Row = dict[str, Any]
+
+BASELINES = ("direct", "step-by-step", "few-shot", "majority")
+DIRECT, STEPS, EXTRACT = "The answer is", "Let's think step by step.", "\nTherefore, the answer is"
+ANSWER_TOKENS = 48
+SHOTS = 4
+ANSWER = re.compile(r"-?[\d(][-+*/(). \d]*")
+
+
+def check_baseline(baseline: str, candidate: Candidate, source: Source) -> None:
+    """Raise ValueError where a task has no examples to show, or the model's tokenizer no words for the prompt."""
+    for part in source.parts:
+        if baseline == "few-shot" and get_task(part.task).demonstrate is None:
+            raise ValueError(
+                f"The task {part.task} has no demonstrations, and --baseline few-shot shows some. Take --baseline "
+                "direct, step-by-step or majority."
+            )
+    if baseline not in ("direct", "step-by-step"):
+        return
+    if not reads_words(candidate.tokenizer):
+        raise ValueError(
+            f"{candidate.name} cannot read the prompt of the baseline {baseline}: its tokenizer knows no plain words, "
+            "like that of any model from scratch. Take --baseline few-shot or majority, or a pre-trained model."
+        )
+
+
+def reads_words(tokenizer: PreTrainedTokenizerBase) -> bool:
+    """Whether a tokenizer spells plain words; that of a model from scratch knows those of its tasks alone."""
+    unknown = tokenizer.unk_token_id
+    return unknown is None or unknown not in tokenizer.encode(STEPS, add_special_tokens=False)
+
+
+def ask_baseline(
+    baseline: str,
+    candidate: Candidate,
+    problems: list[Problem],
+    source: Source,
+    samples: int,
+    sampling: Sampling,
+    progress: Progress | None,
+) -> list[Row]:
+    """Rows as of `sample_checkpoint`: each problem `samples` times (a majority: once, by vote) and once greedily."""
+    if baseline == "majority":
+        asked = (candidate.backend, candidate.tokenizer, problems, samples, sampling, source.system_prompt, progress)
+        return majority(sample_checkpoint(candidate.name, *asked))
+
+    def ask(samples: int, sampling: Sampling) -> list[Row]:
+        if baseline == "few-shot":
+            return _few_shot(candidate, problems, source, samples, sampling, progress)
+        zero_shot = _direct if baseline == "direct" else _step_by_step
+        return zero_shot(candidate, problems, samples, sampling, progress)
+
+    drawn, best = ask(samples, sampling), ask(1, replace(sampling, temperature=0.0, seed=0))
+    for place, row in enumerate(drawn):
+        row |= {"checkpoint": candidate.name, "sample": place % samples, "greedy": False}
+    for row in best:
+        row |= {"checkpoint": candidate.name, "sample": samples, "greedy": True}
+    return drawn + best
+
+
+def vote(row: Row) -> str | None:
+    """What a sample votes for: its answer without blanks. None where it was cut off, has no answer, or gives up."""
+    silent = row["truncated"] or not row["format"] or row["reason"] == "gave up"
+    return None if silent else "".join(row["answer"].split())
+
+
+def majority(rows: Sequence[Row]) -> list[Row]:
+    """Of each problem the first sample that gives the winning answer, and the greedy samples as they are."""
+    by_problem: dict[str, list[Row]] = {}
+    for row in rows:
+        if not row["greedy"]:
+            by_problem.setdefault(row["problem"], []).append(row)
+    elected = []
+    for group in by_problem.values():
+        votes = [vote(row) for row in group]
+        counts = Counter(answer for answer in votes if answer is not None)
+        winner = counts.most_common(1)[0][0] if counts else None  # of equals the one counted first
+        elected.append(group[votes.index(winner)] | {"sample": 0})
+    return elected + [row for row in rows if row["greedy"]]
+
+
+def clean_answer(text: str) -> str:
+    """The first stretch of `text` that has the form of a number or an expression, or "" where none has."""
+    plain = re.sub(r"(?<=\d),(?=\d{3})", "", text).translate(str.maketrans("×÷−", "*/-"))
+    found = ANSWER.search(plain)
+    return found[0].rstrip(" .+-*/(") if found else ""
+
+
+def first_line(text: str) -> str:
+    """The first line of `text` without what leads to it or ends it: for answers of any form."""
+    return text.strip().removeprefix(":").strip().split("\n")[0].strip().rstrip(".")
+
+
+def _few_shot(
+    candidate: Candidate,
+    problems: list[Problem],
+    source: Source,
+    samples: int,
+    sampling: Sampling,
+    progress: Progress | None,
+) -> list[Row]:
+    shots = _shots(source, {problem.task for problem in problems})
+    tokenizer = candidate.tokenizer
+    opened = opens_thinking(tokenizer)
+    prompts = [
+        prompt_ids(tokenizer, [*shots[problem.task], *messages(problem, source.system_prompt)]) for problem in problems
+    ]
+    rollouts = candidate.backend.generate(prompts, samples, sampling, progress)
+    asked = [problem for problem in problems for _ in range(samples)]
+    return side_by_side(lambda problem, rollout: describe(problem, rollout, tokenizer, opened), asked, rollouts)
+
+
+def _shots(source: Source, tasks: set[str]) -> dict[str, list[dict[str, str]]]:
+    """SHOTS right demonstrations of each task from the train split, as turns of a conversation."""
+    shots: dict[str, list[dict[str, str]]] = {task: [] for task in tasks}
+    for problem, completion in demonstrations(source.parts, 64 * len(tasks), source.split_seed):
+        turns = shots.get(problem.task, [])
+        if len(turns) < 2 * SHOTS and judge(problem, completion)[1].correct:
+            turns += [*messages(problem), {"role": "assistant", "content": completion}]
+    return shots
+
+
+def _direct(
+    candidate: Candidate, problems: list[Problem], samples: int, sampling: Sampling, progress: Progress | None
+) -> list[Row]:
+    tokenizer = candidate.tokenizer
+    lead = tokenizer.encode(DIRECT, add_special_tokens=False)
+    prompts = [prompt_ids(tokenizer, _question(problem)) + lead for problem in problems]
+    short = replace(sampling, max_new_tokens=ANSWER_TOKENS)
+    answers = candidate.backend.generate(prompts, samples, short, progress)
+    silent = Rollout([], "stop")
+    return [_row(problems[place // samples], silent, answer, tokenizer) for place, answer in enumerate(answers)]
+
+
+def _step_by_step(
+    candidate: Candidate, problems: list[Problem], samples: int, sampling: Sampling, progress: Progress | None
+) -> list[Row]:
+    tokenizer = candidate.tokenizer
+    lead, extract = (tokenizer.encode(text, add_special_tokens=False) for text in (STEPS, EXTRACT))
+    prompts = [prompt_ids(tokenizer, _question(problem)) + lead for problem in problems]
+    thoughts = candidate.backend.generate(prompts, samples, sampling, progress)
+    asked = []
+    for place, thought in enumerate(thoughts):
+        written = [token for token in thought.token_ids if token not in sampling.stop_ids]
+        asked.append(prompts[place // samples] + written + extract)
+    short = replace(sampling, max_new_tokens=ANSWER_TOKENS, temperature=0.0, seed=0)
+    answers = candidate.backend.generate(asked, 1, short, progress)
+    return [
+        _row(problems[place // samples], thought, answer, tokenizer)
+        for place, (thought, answer) in enumerate(zip(thoughts, answers, strict=True))
+    ]
+
+
+def _question(problem: Problem) -> list[dict[str, str]]:
+    """The question in plain words, with nothing of how to think or what to write."""
+    return [{"role": "user", "content": f"{get_task(problem.task).question}\n{problem.prompt}".strip()}]
+
+
+def _row(problem: Problem, thought: Rollout, answer: Rollout, tokenizer: PreTrainedTokenizerBase) -> Row:
+    """One sample of a zero-shot prompt, in the columns of `describe`; its thinking has no form that could be parsed."""
+    reasoning, said = (tokenizer.decode(rollout.token_ids, skip_special_tokens=True) for rollout in (thought, answer))
+    cleaned = clean_answer(said) if problem.task in TASKS else first_line(said)
+    verdict = _verdict(problem, cleaned)
+    special = set(tokenizer.all_special_ids)
+    thinking, answering = (sum(t not in special for t in rollout.token_ids) for rollout in (thought, answer))
+    return {
+        "problem": problem.to_json(),
+        "task": problem.task,
+        "prompt": problem.prompt,
+        "completion": f"{STEPS}{reasoning}{EXTRACT}{said}" if reasoning else f"{DIRECT}{said}",
+        "answer": cleaned,
+        "correct": verdict.correct,
+        "format": verdict.format,
+        "reason": verdict.reason,
+        "error": verdict.error,
+        "truncated": False,  # a thought that was cut off is still asked for its answer
+        "thinking_tokens": thinking,
+        "answer_tokens": answering,
+        **NOT_TRACED,
+        **NOT_WORDED,
+    }
+
+
+def _verdict(problem: Problem, answer: str) -> Verdict:
+    if not answer:
+        return Verdict(correct=False, format=False, reason="no answer")
+    return judge(problem, f"<think>.</think>{answer}")[1]

@@ -1,0 +1,133 @@
+"""A model under evaluation, whatever it is: a checkpoint of ours, a hub id, a LoRA adapter, or a server's URL."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import cache as once
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from eval.sampling.cache import Draw, SampleCache, fingerprint
+from eval.sampling.server import Server, is_url
+from eval.sampling.workers import Workers
+from train.model.chat import TOKENIZERS_OWN, Chat
+from train.model.loading import load_model, load_tokenizer, merged_checkpoint
+from train.model.prompts import stop_ids
+from train.rollout.backends.hf_generate import GenerateBackend
+from train.rollout.backends.vllm import VLLMBackend, require_vllm
+from train.rollout.counter import problem_key, row_key
+from train.rollout.engine import RolloutEngine
+from train.rollout.interface import Rollout, Sampling
+
+SMALL = 20_000_000  # parameters; the products of a larger model keep several cores busy by themselves
+FEW = 64  # samples that are not worth starting processes for
+ROWS = 256  # that `generate` decodes side by side, and so what it loses at most when it is cut off
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """What is needed to ask a model. `parameters` and `context` (its longest sequence) are None behind a server."""
+
+    name: str
+    tokenizer: PreTrainedTokenizerBase
+    stop_ids: tuple[int, ...]
+    backend: SampleCache
+    parameters: int | None = None
+    context: int | None = None
+
+
+def load_candidate(
+    name: str,
+    cache: Path,
+    *,
+    backend: str = "engine",
+    tokenizer: str | None = None,
+    chat: Chat = TOKENIZERS_OWN,
+    workers: Workers | None = None,
+) -> Candidate:
+    """Load the model called `name`, to be spoken to as `chat` says; its samples are kept in the folder `cache`.
+
+    `tokenizer` is needed for a server that serves under a name which is no model's. `workers` do the engine's work
+    where the model is small. Raises ValueError (ModelError, ServerError) in one line.
+    """
+    if is_url(name):
+        server = Server(name)
+        spoken = load_tokenizer(tokenizer or server.root, chat)
+        ends = (spoken.eos_token_id,)
+        return Candidate(name, spoken, ends, SampleCache(server.draw, cache, server.fingerprint))
+    spoken = load_tokenizer(tokenizer or name, chat)
+    model = load_model(name)
+    if backend == "vllm":
+        draw = _vllm(name, model)
+    else:
+        model = model.to("cuda" if torch.cuda.is_available() else "cpu")
+        draw = _engine(model) if backend == "engine" else _generate(model, spoken.pad_token_id)
+        if workers and workers.count > 1 and backend == "engine" and model.num_parameters() <= SMALL:
+            draw = _spread(draw, partial(workers.draw, name))
+    samples = SampleCache(draw, cache, fingerprint(model))
+    context = model.config.get_text_config().max_position_embeddings
+    return Candidate(name, spoken, stop_ids(model, spoken), samples, model.num_parameters(), context)
+
+
+def _engine(model: PreTrainedModel) -> Draw:
+    engine = RolloutEngine(model)
+
+    def draw(
+        prompts: Sequence[Sequence[int]],
+        numbers: Sequence[int],
+        sampling: Sampling,
+        finished: Callable[[int, Rollout], None],
+    ) -> None:
+        engine.generate(prompts, 1, sampling, sample_numbers=numbers, on_rollout=finished)
+
+    return draw
+
+
+def _spread(alone: Draw, together: Draw) -> Draw:
+    """Draws a few samples in this process, and many in others."""
+
+    def draw(prompts: Sequence[Sequence[int]], *how: Any) -> None:
+        (alone if len(prompts) < FEW else together)(prompts, *how)
+
+    return draw
+
+
+def _vllm(name: str, model: PreTrainedModel) -> Draw:
+    require_vllm()
+
+    @once
+    def backend() -> VLLMBackend:  # started when it is first needed, and ended when nobody holds it any more
+        with merged_checkpoint(name, model) as source:
+            return VLLMBackend(source)
+
+    def draw(
+        prompts: Sequence[Sequence[int]],
+        numbers: Sequence[int],
+        sampling: Sampling,
+        finished: Callable[[int, Rollout], None],
+    ) -> None:
+        backend().generate(prompts, 1, sampling, sample_numbers=numbers, on_rollout=finished)
+
+    return draw
+
+
+def _generate(model: PreTrainedModel, pad_token_id: int) -> Draw:
+    backend = GenerateBackend(model, pad_token_id, ROWS)
+
+    def draw(
+        prompts: Sequence[Sequence[int]],
+        numbers: Sequence[int],
+        sampling: Sampling,
+        finished: Callable[[int, Rollout], None],
+    ) -> None:
+        for start in range(0, len(prompts), ROWS):
+            # Its random stream knows no sample numbers, so each batch takes a seed of its own.
+            seed = row_key(sampling.seed, 0, problem_key(prompts[start]), numbers[start]) % 2**32
+            drawn = backend.generate(prompts[start : start + ROWS], 1, replace(sampling, seed=seed))
+            for place, rollout in enumerate(drawn, start):
+                finished(place, rollout)
+
+    return draw

@@ -1,0 +1,123 @@
+"""Sampling a checkpoint on held-out problems, and what each sample did, as one flat row."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from transformers import PreTrainedTokenizerBase
+
+from data.mixture import side_by_side
+from data.problem import Problem
+from data.tasks import get_task
+from eval.measures.estimators import Sums
+from eval.measures.lexical import PHRASES, signs
+from train.model import judged
+from train.model.prompts import messages, opens_thinking, prompt_ids
+from train.rollout.interface import Rollout, RolloutBackend, Sampling
+
+TRACED = [
+    ("attempts", pa.int32()),
+    ("first_correct", pa.bool_()),
+    ("right_attempt", pa.bool_()),
+    ("steps", pa.int32()),
+    ("right_steps", pa.int32()),
+    ("slips", pa.int32()),
+    ("repairs", pa.int32()),
+    ("subgoals", pa.int32()),
+]
+WORDED = [(f"says_{name}", pa.int32()) for name in PHRASES]
+NOT_TRACED: dict[str, Any] = {name: None for name, _ in TRACED}
+NOT_WORDED: dict[str, Any] = {name: None for name, _ in WORDED}
+COLUMNS = pa.schema(
+    [
+        ("checkpoint", pa.string()),
+        ("sample", pa.int32()),
+        ("greedy", pa.bool_()),
+        *judged.COLUMNS,
+        ("answer", pa.string()),
+        ("answer_tokens", pa.int32()),
+        *TRACED,
+        *WORDED,
+    ]
+)
+
+
+def sample_checkpoint(
+    name: str,
+    backend: RolloutBackend,
+    tokenizer: PreTrainedTokenizerBase,
+    problems: list[Problem],
+    samples: int,
+    sampling: Sampling,
+    system_prompt: str = "",
+    on_finished: Callable[[int], None] | None = None,
+) -> list[dict[str, Any]]:
+    """Sample each problem `samples` times as `sampling` says and once greedily; one row (`COLUMNS`) a completion."""
+    greedy = Sampling(sampling.max_new_tokens, sampling.stop_ids, temperature=0.0)
+    drawn = sample_rows(name, backend, tokenizer, problems, samples, sampling, system_prompt, on_finished)
+    best = sample_rows(name, backend, tokenizer, problems, 1, greedy, system_prompt, on_finished)
+    rows = []
+    for number in range(len(problems)):
+        rows += [*drawn[number * samples : (number + 1) * samples], best[number] | {"sample": samples}]
+    return rows
+
+
+def sample_rows(
+    name: str,
+    backend: RolloutBackend,
+    tokenizer: PreTrainedTokenizerBase,
+    problems: list[Problem],
+    samples: int,
+    sampling: Sampling,
+    system_prompt: str = "",
+    on_finished: Callable[[int], None] | None = None,
+) -> list[dict[str, Any]]:
+    """Sample each problem `samples` times as `sampling` says; the rows of one problem stand side by side."""
+    opened = opens_thinking(tokenizer)
+    prompts = [prompt_ids(tokenizer, messages(problem, system_prompt)) for problem in problems]
+    rollouts = backend.generate(prompts, samples, sampling, on_finished)
+    asked = [problem for problem in problems for _ in range(samples)]
+    rows = side_by_side(lambda problem, rollout: describe(problem, rollout, tokenizer, opened), asked, rollouts)
+    return [
+        row | {"checkpoint": name, "sample": place % samples, "greedy": sampling.temperature == 0}
+        for place, row in enumerate(rows)
+    ]
+
+
+def describe(problem: Problem, rollout: Rollout, tokenizer: PreTrainedTokenizerBase, opened: bool) -> dict[str, Any]:
+    """Verdict, token counts and the exactly counted behaviours of one completion."""
+    truncated = rollout.finish_reason == "length"  # one whose thinking a budget closed still came to its end
+    row, response = judged.judged(problem, rollout.token_ids, tokenizer, opened, truncated)
+    return row | {"answer": response.answer} | counted(problem, response.thinking)
+
+
+def counted(problem: Problem, thinking: str) -> dict[str, Any]:
+    """What a thinking did: by its trace, exactly, or where the task has no parser by the words that give it away.
+
+    What the other way would count is None.
+    """
+    task = get_task(problem.task)
+    if task.parse_trace is None:
+        return NOT_TRACED | {f"says_{name}": len(spans) for name, spans in signs(thinking).items()}
+    trace = task.parse_trace(problem, thinking)
+    return NOT_WORDED | {
+        "attempts": len(trace.attempts),
+        "first_correct": trace.first_correct,
+        "right_attempt": any(attempt.correct for attempt in trace.attempts),
+        "steps": len(trace.steps),
+        "right_steps": sum(step.correct for step in trace.steps),
+        "slips": trace.slips,
+        "repairs": trace.repairs,
+        "subgoals": trace.subgoals,
+    }
+
+
+def correct_by_problem(rows: Sequence[dict[str, Any]]) -> Sums:
+    """Right samples and samples of each problem, problems in sorted order; greedy ones are left out."""
+    order = {problem: i for i, problem in enumerate(sorted({row["problem"] for row in rows}))}
+    found = np.zeros((2, len(order)))
+    for row in rows:
+        if not row["greedy"]:
+            found[:, order[row["problem"]]] += (row["correct"], 1)
+    return found[0], found[1]

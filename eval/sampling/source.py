@@ -1,0 +1,140 @@
+"""Where an evaluation's problems and checkpoints come from: a training config, and the run folders that it made."""
+
+import argparse
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from data.mixture import Part, Split, draw_problems, load_mixture
+from data.problem import Problem
+from data.tasks.own import is_own
+from train.files.untrusted import read_yaml
+from train.lifecycle.run_folder import COLD_START, last_checkpoint
+from train.model.chat import TOKENIZERS_OWN, Chat, read_template
+from train.model.loading import is_complete_checkpoint
+
+MAX_NEW_TOKENS = 512  # of a completion, where the config does not say
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """The problems that a configuration trains on, and how it asks them."""
+
+    parts: list[Part]
+    split_seed: int
+    system_prompt: str
+    max_new_tokens: int
+    chat: Chat = TOKENIZERS_OWN
+
+
+def add_own_tasks(parser: argparse.ArgumentParser) -> None:
+    """The option that lets a config name code to be run; without it a run folder from a stranger runs nothing."""
+    parser.add_argument(
+        "--own-tasks",
+        action="store_true",
+        help="run the task modules that the config names, and programs without a sandbox where it says so",
+    )
+
+
+def read_source(path: Path, *, own_tasks: bool = False) -> Source:
+    """Read tasks, splits and prompt from a run's `config.yaml` or any training config.
+
+    `own_tasks` lets it name modules to be run. Raises ValueError.
+    """
+    config = read_yaml(path)
+    if not isinstance(config, dict) or "tasks" not in config:
+        raise ValueError(f"The config {path} has no `tasks`; give one that `train` takes.")
+    if not own_tasks:
+        _refuse_code(path, config["tasks"])
+    return Source(
+        load_mixture(config["tasks"]),
+        int(config.get("split_seed", 0)),
+        config.get("system_prompt") or "",
+        int(config.get("max_completion_length", MAX_NEW_TOKENS)),
+        Chat(read_template(config.get("chat_template") or ""), config.get("eos_token") or ""),
+    )
+
+
+def _refuse_code(path: Path, tasks: Any) -> None:
+    """Raise ValueError where a config would have code of its own run."""
+    for name, settings in tasks.items() if isinstance(tasks, Mapping) else ():
+        if is_own(str(name)):
+            does = f"names the task module {name}, which would be run"
+        elif isinstance(settings, Mapping) and settings.get("sandbox") == "none":
+            does = f"says tasks.{name}.sandbox: none, by which programs run as you"
+        else:
+            continue
+        raise ValueError(f"{path} {does}; give --own-tasks if you trust it.")
+
+
+def held_out(source: Source, count: int, split: Split = "test") -> list[Problem]:
+    """`count` problems that no training saw; a task that has fewer than its share of them gives all it has."""
+    return draw_problems(source.parts, split, count, source.split_seed, at_most=True)
+
+
+def config_of(checkpoint: Path) -> Path | None:
+    """The `config.yaml` of the run that a checkpoint, RUN/checkpoints/NAME, lies in, or None."""
+    path = checkpoint.parent.parent / "config.yaml"
+    return path if path.is_file() else None
+
+
+def source_of(checkpoints: Sequence[str], config: Path | None = None, *, own_tasks: bool = False) -> Source:
+    """The problems to ask: those of `config`, or else of the runs that the checkpoints lie in; `read_source` reads it.
+
+    Raises ValueError where they lie in no run, or in runs that ask different problems or ask them differently.
+    """
+    found = [config] if config else [path for name in checkpoints if (path := config_of(Path(name).absolute()))]
+    if not found:
+        raise ValueError(f"{checkpoints[0]} lies in no run folder; say whose problems to ask with --config FILE.")
+    first, *others = [(path, read_source(path, own_tasks=own_tasks)) for path in dict.fromkeys(found)]
+    for path, other in others:
+        for field in fields(Source):
+            if getattr(first[1], field.name) != getattr(other, field.name):
+                raise ValueError(
+                    f"{first[0].parent} and {path.parent} ask different problems, or ask them differently: their "
+                    f"{'tasks' if field.name == 'parts' else field.name} differ. Say whose to ask with --config FILE."
+                )
+    return first[1]
+
+
+def checkpoints_of(run: Path, *, start: bool = False) -> list[str]:
+    """Before and after: what the run started reinforcement from, and its last checkpoint. Raises ValueError.
+
+    `start` goes back further, to the model that the run started from, before its cold start; a model from scratch was
+    nothing before it.
+    """
+    config = run / "config.yaml"
+    last = last_checkpoint(run)
+    if not config.is_file() or last is None:
+        raise ValueError(
+            f"{run} is no run folder with a checkpoint; expected config.yaml and checkpoints/checkpoint-N."
+        )
+    cold = run / "checkpoints" / COLD_START
+    model = str(read_yaml(config)["model"])
+    if model == "scratch":
+        return [str(cold), str(last)] if cold.is_dir() else [str(last)]
+    return [model if start or not cold.is_dir() else str(cold), str(last)]
+
+
+def stages_of(run: Path) -> dict[str, str]:
+    """What the run went through: `base`, the model that it started from, `cold-started`, and `trained`.
+
+    A model from scratch has no base; its cold-started model is the control. Raises ValueError.
+    """
+    start, last = checkpoints_of(run, start=True)[0], checkpoints_of(run)[-1]
+    cold = run / "checkpoints" / COLD_START
+    stages = {} if start in (str(cold), last) else {"base": start}
+    return stages | ({"cold-started": str(cold)} if cold.is_dir() else {}) | {"trained": last}
+
+
+def all_checkpoints(run: Path) -> dict[int, str]:
+    """Every complete checkpoint by its RL step, and at step 0 what reinforcement started from. Raises ValueError."""
+    before = checkpoints_of(run)
+    found = {0: before[0]} if len(before) > 1 else {}
+    for path in (run / "checkpoints").glob("checkpoint-*"):
+        if path.name.split("-")[1].isdigit() and is_complete_checkpoint(path):
+            found[int(path.name.split("-")[1])] = str(path)
+    if len(found) < 2:
+        raise ValueError(f"{run} has one checkpoint and nothing to compare it with; expected at least two.")
+    return dict(sorted(found.items()))

@@ -1,0 +1,85 @@
+"""What a run has come to on the validation problems, as training itself measured it.
+
+A trial is judged by the last evaluation of its training, on problems that are neither trained on nor in the test set:
+the test set is not for choosing. Not by the best evaluation on the way, which would reward noise; and not by sampling
+anew, which would cost time and show nothing that the curve, by which trials are pruned, does not.
+"""
+
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from eval.measures.estimators import Estimate, Sums, ratio
+from train.files.untrusted import read_metrics, read_parquet
+
+COLUMNS = {"accuracy": "correct", "format": "format", "truncated": "truncated", "thinking_tokens": "thinking_tokens"}
+ByProblem = dict[str, tuple[float, float]]  # numerator and denominator of each validation problem
+
+
+def curve(run: Path, metric: str) -> dict[int, float]:
+    """The metric at each evaluation of reinforcement so far, by step."""
+    return {row["step"]: float(row[f"eval_{metric}"]) for row in _rl(run) if f"eval_{metric}" in row}
+
+
+def step(run: Path) -> int:
+    """The last step of reinforcement that was logged."""
+    return max((row["step"] for row in _rl(run)), default=0)
+
+
+def by_problem(run: Path, metric: str, at: int) -> ByProblem:
+    """The metric's sums within each validation problem at a step. Raises ValueError where the run holds none."""
+    name, _, task = metric.partition("/")
+    sums: dict[str, tuple[float, float]] = {}
+    for path in sorted((run / "rollouts.parquet").glob(f"validation-{at:06d}-*.parquet")):
+        for row in read_parquet(path, ("problem", "task", COLUMNS[name])).to_pylist():
+            if not task or row["task"] == task:
+                above, below = sums.get(row["problem"], (0.0, 0.0))
+                sums[row["problem"]] = above + row[COLUMNS[name]], below + 1
+    if not sums:
+        raise ValueError(f"{run} has no validation rollouts of step {at}; was its evaluation left out?")
+    return dict(sorted(sums.items()))
+
+
+def sums(found: ByProblem) -> Sums:
+    """As the estimators take them, problems in sorted order."""
+    above, below = np.array([found[problem] for problem in sorted(found)]).T
+    return above, below
+
+
+def estimate(found: ByProblem) -> Estimate:
+    """The metric with its interval over problems."""
+    figure = ratio(*sums(found))
+    assert figure is not None  # every problem has at least one rollout
+    return figure
+
+
+def value(run: Path, metric: str) -> float:
+    """The metric at the run's last evaluation. Raises ValueError where there is none."""
+    above, below = sums(by_problem(run, metric, last(run, metric)))
+    return float(above.sum() / below.sum())
+
+
+def last(run: Path, metric: str) -> int:
+    """The step of the run's last evaluation. Raises ValueError where there is none."""
+    steps = curve(run, metric)
+    if not steps:
+        raise ValueError(f"{run} was never evaluated: its metrics.jsonl has no eval_{metric}.")
+    return max(steps)
+
+
+def _rl(run: Path) -> list[dict[str, Any]]:
+    """The logged rows of reinforcement."""
+    path = run / "metrics.jsonl"
+    try:
+        state = path.stat()
+    except FileNotFoundError:
+        return []
+    return _rows(path, state.st_mtime_ns, state.st_size)
+
+
+@lru_cache(maxsize=64)
+def _rows(path: Path, changed: int, size: int) -> list[dict[str, Any]]:
+    """Read once for each state of the file, which is looked at every second."""
+    return [row for row in read_metrics(path) if row["phase"] == "rl"]

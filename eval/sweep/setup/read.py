@@ -1,0 +1,67 @@
+"""Reading a sweep's YAML file, and telling whether it is the one that a folder's sweep began with."""
+
+from collections.abc import Mapping
+from dataclasses import MISSING, fields, replace
+from pathlib import Path
+from typing import Any
+
+from eval.sweep.setup.spec import FREE, Prune, Spec
+from train.files.untrusted import read_yaml
+
+STORED = "sweep.yaml"  # what a sweep's folder keeps
+# What a spec may leave open, and is settled when its sweep begins.
+SETTLED = ("startup", "at_once", "gpus", "threads")
+
+
+def read_spec(path: Path) -> Spec:
+    """Read a sweep's YAML file, or the one that a sweep's folder keeps. Raises ValueError with one clear line."""
+    path = path / STORED if path.is_dir() else path
+    given = _mapping(path)
+    known = {f.name: f for f in fields(Spec)}
+    if unknown := sorted(map(str, given.keys() - known.keys())):
+        raise ValueError(f"{path} has an unknown field {unknown[0]}; expected some of: {', '.join(list(known)[:-1])}.")
+    values = {"name": path.stem} | {name: value for name, value in given.items() if value is not None}
+    for name, declared in known.items():
+        if declared.default is MISSING and declared.default_factory is MISSING and name not in values:
+            raise ValueError(f"{path} has no {name}: {declared.metadata['help']}")
+    if not isinstance(values["config"], str) or not isinstance(values.get("set", {}), Mapping):
+        raise ValueError(f"{path}: config must be a path, and set a mapping of fields.")
+    values.setdefault("base", None)
+    values["base"] = values["base"] or _mapping(Path(values["config"]))
+    return Spec(**{name: _converted(name, value) for name, value in values.items()})
+
+
+def changed(before: Spec, now: Spec) -> list[str]:
+    """What differs between the spec that a sweep began with and another, and may not; each in words."""
+    now = replace(now, **{name: getattr(before, name) for name in SETTLED if getattr(now, name) is None})
+    return [
+        f"{name} was {getattr(before, name)!r} and is {getattr(now, name)!r}"
+        for name in (f.name for f in fields(Spec))
+        if name not in FREE and getattr(before, name) != getattr(now, name)
+    ]
+
+
+def _mapping(path: Path) -> dict[str, Any]:
+    given = read_yaml(path)
+    if not isinstance(given, dict):
+        raise ValueError(f"{path} holds {given!r}; expected a mapping of fields.")
+    return given
+
+
+def _converted(name: str, value: Any) -> Any:
+    if name == "seeds":
+        if type(value) is int and value > 0:
+            return tuple(range(value))
+        if not isinstance(value, list):
+            raise ValueError(f"seeds is {value!r}; expected how many, or a list such as [0, 1, 2].")
+        return tuple(value)
+    if name == "launch":
+        if not isinstance(value, list):
+            raise ValueError(f"launch is {value!r}; expected a list of arguments, such as [--config_file, FILE].")
+        return tuple(map(str, value))
+    if name == "prune":
+        allowed = [f.name for f in fields(Prune)]
+        if not isinstance(value, Mapping) or value.keys() - set(allowed):
+            raise ValueError(f"prune is {value!r}; expected a mapping with some of: {', '.join(allowed)}.")
+        return Prune(**value)
+    return str(value) if name in ("name", "metric") else value

@@ -1,0 +1,173 @@
+"""What a sweep is, field by field; all that can be told wrong without reading the training config is refused here."""
+
+import math
+from dataclasses import dataclass, field, fields
+from typing import Any, Literal
+
+import yaml
+
+from eval.sweep.setup.setting import check_fields
+from eval.sweep.setup.space import Dimension, read_space, size
+
+# Measured on the validation problems at the last step: the test set is not for choosing. A task may stand behind `/`.
+METRICS = ("accuracy", "format", "truncated", "thinking_tokens")
+FREE = ("trials", "workers", "retries", "keep")  # what may change while a sweep goes on
+TRIALS = 20  # of a random or TPE sweep that does not say
+
+
+@dataclass(frozen=True, slots=True)
+class Prune:
+    """When a trial is given up: by the validation curve of its first seeds, against the trials before it."""
+
+    method: str = field(
+        default="median",
+        metadata={"help": "`median`: worse than the median trial at that step; `asha`: successive halving."},
+    )
+    after: int = field(default=4, metadata={"help": "Trials that must be over before one is given up."})
+    from_step: int = field(default=1, metadata={"help": "First RL step at which a trial may be given up."})
+    factor: int = field(default=3, metadata={"help": "asha: one in so many goes on at each rung."})
+    seeds: int = field(
+        default=1, metadata={"help": "Seeds whose mean curve decides; the others run only if the trial stays."}
+    )
+
+    def __post_init__(self) -> None:
+        """Raise ValueError naming the first value that cannot be."""
+        _one_of("prune.method", self.method, ("median", "asha"))
+        for name, least in (("after", 1), ("from_step", 1), ("factor", 2), ("seeds", 1)):
+            _whole(f"prune.{name}", getattr(self, name), least)
+
+
+@dataclass(frozen=True, slots=True)
+class Spec:
+    """A sweep."""
+
+    name: str = field(metadata={"help": "Name of the sweep; the file's by default. Its folder is runs/sweeps/NAME."})
+    config: str = field(metadata={"help": "Path of the training config that every trial starts from."})
+    search: dict[str, Any] = field(
+        metadata={"help": "Field to choices [1, 2] or to a range {low, high, log, step, points}; a dot leads inside."}
+    )
+    set: dict[str, Any] = field(
+        default_factory=dict, metadata={"help": "Fields that every trial has, over the config's; a dot leads inside."}
+    )
+    method: Literal["grid", "random", "tpe"] = field(
+        default="grid", metadata={"help": "`grid`, `random`, or `tpe`: Optuna's, which learns from earlier trials."}
+    )
+    trials: int | None = field(
+        default=None, metadata={"help": f"Settings to try; {TRIALS} by default, and of a grid always all."}
+    )
+    seeds: tuple[int, ...] = field(
+        default=(0, 1, 2), metadata={"help": "Seeds of each trial, a list or how many; 3 by default."}
+    )
+    metric: str = field(
+        default="accuracy",
+        metadata={"help": f"What decides: {', '.join(METRICS)}; or one task's, as accuracy/countdown."},
+    )
+    direction: Literal["maximize", "minimize"] = field(default="maximize", metadata={"help": "maximize or minimize."})
+    prune: Prune | None = field(
+        default=None, metadata={"help": "Give trials up early: {method, after, from_step, factor, seeds}."}
+    )
+    startup: int | None = field(
+        default=None, metadata={"help": "tpe: trials drawn at random first; 10, or a third of all if that is fewer."}
+    )
+    workers: int | None = field(
+        default=None, metadata={"help": "Runs at once on a machine; by default one, or as many as its GPUs allow."}
+    )
+    at_once: int | None = field(
+        default=None,
+        metadata={"help": "tpe, prune: trial n knows of those up to n - at_once; as many as workers by default."},
+    )
+    gpus: int | None = field(
+        default=None, metadata={"help": "GPUs of each run; by default 1, or 0 where there are none or use_cpu is set."}
+    )
+    threads: int | None = field(
+        default=None, metadata={"help": "CPU threads of each process; by default its share of the cores."}
+    )
+    launch: tuple[str, ...] = field(default=(), metadata={"help": "More arguments for `accelerate launch`, a list."})
+    retries: int = field(
+        default=1, metadata={"help": "How often a run that crashed is tried again, from its last checkpoint."}
+    )
+    keep: Literal["last", "best"] = field(
+        default="last", metadata={"help": "Checkpoints kept: the last of every run, or of the best trial's runs alone."}
+    )
+    seed: int = field(default=0, metadata={"help": "Decides which settings random and tpe draw."})
+    base: dict[str, Any] = field(
+        default_factory=dict, metadata={"help": "The content of `config`, which the sweep's folder keeps."}
+    )
+
+    def __post_init__(self) -> None:
+        """Raise ValueError naming the first value that cannot be."""
+        _one_of("method", self.method, ("grid", "random", "tpe"))
+        _one_of("direction", self.direction, ("maximize", "minimize"))
+        _one_of("keep", self.keep, ("last", "best"))
+        if not self.name or "/" in self.name or self.name in (".", ".."):
+            raise ValueError(f"name is {self.name!r}; expected a folder name.")
+        for name, least in (("trials", 1), ("startup", 1), ("workers", 1), ("at_once", 1), ("gpus", 0), ("threads", 1)):
+            if getattr(self, name) is not None:
+                _whole(name, getattr(self, name), least)
+        _whole("retries", self.retries, 0)
+        _whole("seed", self.seed, 0)
+        if not self.seeds or len(set(self.seeds)) < len(self.seeds) or any(type(s) is not int for s in self.seeds):
+            raise ValueError(f"seeds is {list(self.seeds)}; expected different whole numbers, or how many.")
+        if self.metric.partition("/")[0] not in METRICS:
+            raise ValueError(
+                f"metric is {self.metric!r}; expected one of {', '.join(METRICS)}, or one task's, as accuracy/TASK: "
+                "trials are judged on the validation problems."
+            )
+        if self.prune and self.prune.seeds > len(self.seeds):
+            raise ValueError(f"prune.seeds is {self.prune.seeds}, but there are only {len(self.seeds)} seeds.")
+        check_fields(self.set, self.space)
+        self._check_count()
+
+    def _check_count(self) -> None:
+        total = self._settings()
+        if self.method == "grid" and self.trials not in (None, total):
+            raise ValueError(f"trials is {self.trials}, but the grid has {total:.0f} settings; leave trials out.")
+        if self.trials is not None and self.trials > total:
+            raise ValueError(f"trials is {self.trials}, but there are only {total:.0f} settings; use method: grid.")
+
+    def _settings(self) -> float:
+        """How many settings there are to try."""
+        return math.prod(len(d.grid) for d in self.space) if self.method == "grid" else size(self.space)
+
+    @property
+    def space(self) -> tuple[Dimension, ...]:
+        """The searched fields."""
+        return read_space(self.search)
+
+    @property
+    def count(self) -> int:
+        """How many trials there will be."""
+        return int(self._settings()) if self.method == "grid" else self.trials or int(min(TRIALS, self._settings()))
+
+    @property
+    def scouts(self) -> tuple[int, ...]:
+        """The seeds that run first, whose curve decides whether the trial is given up; all, where nothing does."""
+        return self.seeds[: self.prune.seeds] if self.prune else self.seeds
+
+    @property
+    def startup_trials(self) -> int:
+        """Trials that TPE draws at random before it has learnt anything."""
+        return self.startup or max(1, min(10, self.count // 3))
+
+    @property
+    def ordered(self) -> bool:
+        """Whether a trial depends on the results of earlier ones, and so begins only when those are over."""
+        return self.method == "tpe" or self.prune is not None
+
+    def to_yaml(self) -> str:
+        """The spec as a sweep's folder keeps it."""
+        values = {f.name: getattr(self, f.name) for f in fields(self)}
+        values |= {"seeds": list(self.seeds), "launch": list(self.launch)}
+        if self.prune:
+            values["prune"] = {f.name: getattr(self.prune, f.name) for f in fields(Prune)}
+        return yaml.safe_dump(values, sort_keys=False, allow_unicode=True)
+
+
+def _one_of(name: str, value: Any, allowed: tuple[str, ...]) -> None:
+    if value not in allowed:
+        raise ValueError(f"{name} is {value!r}; expected one of: {', '.join(allowed)}.")
+
+
+def _whole(name: str, value: Any, least: int) -> None:
+    if type(value) is not int or value < least:
+        raise ValueError(f"{name} is {value!r}; expected a whole number, {least} or more.")

@@ -1,0 +1,1 @@
+"""Trials of a sweep: chosen, started, watched and recorded."""

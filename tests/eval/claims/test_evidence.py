@@ -1,0 +1,129 @@
+import json
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import torch
+from scripted import chat_tokenizer
+
+from eval.claims.claims import judge_claims
+from eval.claims.evidence import Effort, expected, gather, plan
+from eval.curves.curve_plots import write_plots
+from tests.conftest import TINY
+from train.model.loading import ModelError
+from train.model.scratch import build_model
+
+EFFORT = Effort(
+    problems=4,
+    samples=2,
+    budget_problems=2,
+    budget_samples=2,
+    parallel_problems=2,
+    parallel_samples=4,
+    probe_problems=4,
+    probe_samples=1,
+)
+
+
+@pytest.fixture
+def run(tmp_path, tiny_model, tokenizer):
+    """A run folder of a cold start and two checkpoints, of weights that differ."""
+    folder = tmp_path / "run"
+    (folder / "rollouts.parquet").mkdir(parents=True)
+    (folder / "config.yaml").write_text(
+        "model: scratch\nseed: 0\ntasks: {countdown: {}, arithmetic: {}}\nmax_completion_length: 16\n"
+    )
+    lines = []
+    for step, name in enumerate(["cold-start", "checkpoint-1", "checkpoint-2"]):
+        path = folder / "checkpoints" / name
+        with torch.no_grad():
+            next(tiny_model.parameters()).add_(0.01)
+        tiny_model.save_pretrained(path)
+        tokenizer.save_pretrained(path)
+        if step:
+            (path / "trainer_state.json").write_text("{}")
+            lines.append(json.dumps({"phase": "rl", "step": step, "num_tokens": 100.0 * step}))
+            table = pa.table({"step": [step], "completion_ids": [[7, 2]]})
+            pq.write_table(table, folder / "rollouts.parquet" / f"train-{step:06d}-rank0-000.parquet")
+    (folder / "metrics.jsonl").write_text("\n".join(lines) + "\n")
+    return folder
+
+
+def test_a_runs_curves_are_sampled_judged_and_drawn(run):
+    planned = plan(run, EFFORT)
+    counted = []
+    gather(planned, progress=counted.append)
+    assert sum(counted) == expected(planned)
+    train = json.loads((run / "evaluation" / "train-curve.json").read_text())
+    assert [(point["step"], point["tokens"]) for point in train["points"]] == [(0, 0), (1, 100), (2, 200)]
+    test = json.loads((run / "evaluation" / "test-curve.json").read_text())
+    assert list(test["stages"]) == ["cold-started", "trained"] and "no base model" in test["note"]
+    assert [point["k"] for point in test["parallel"]["trained"]] == [1, 2, 4]
+    assert len(test["sequential"]["trained"]["points"]) == 8
+    claims = judge_claims([run])["claims"]
+    assert all(figure["estimate"] for claim in claims[:2] for figure in claim["figures"] + claim["beside"])
+    write_plots([run], run)
+    for name in ("train-curve", "test-curve"):
+        assert (run / f"{name}.png").read_bytes().startswith(b"\x89PNG")
+        assert "accuracy" in (run / f"{name}.svg").read_text()
+
+
+def test_a_second_time_nothing_is_sampled(run, monkeypatch):
+    gather(plan(run, EFFORT))
+    before = {path.name: path.read_text() for path in (run / "evaluation").glob("*.json")}
+
+    def refuse(*_, **__):
+        raise AssertionError("a sample was drawn that is there already")
+
+    monkeypatch.setattr("eval.sampling.candidate.RolloutEngine.generate", refuse)
+    gather(plan(run, EFFORT))
+    assert {path.name: path.read_text() for path in (run / "evaluation").glob("*.json")} == before
+
+
+def test_what_is_wrong_with_a_run_is_found_before_anything_is_sampled(run, tmp_path):
+    with pytest.raises(ValueError, match="is no run folder with a checkpoint"):
+        plan(tmp_path, EFFORT)
+    for path in (run / "checkpoints" / "checkpoint-1").glob("tokenizer*"):
+        path.unlink()
+    with pytest.raises(ModelError, match="has no tokenizer"):
+        plan(run, EFFORT)
+    with pytest.raises(ValueError, match="parallel_samples is 0"):
+        Effort(parallel_samples=0)
+
+
+@pytest.fixture
+def spoken_run(tmp_path):
+    """A run of a base model that reads plain words, cold-started and then trained for a step."""
+    tokenizer = chat_tokenizer()
+    torch.manual_seed(0)
+    model = build_model(TINY | {"max_position_embeddings": 2048}, tokenizer)
+    base = tmp_path / "base"
+    folder = tmp_path / "spoken"
+    (folder / "rollouts.parquet").mkdir(parents=True)
+    (folder / "config.yaml").write_text(
+        f"model: {base}\nseed: 0\ntasks: {{countdown: {{}}}}\nmax_completion_length: 16\n"
+    )
+    for path in (base, folder / "checkpoints" / "cold-start", folder / "checkpoints" / "checkpoint-1"):
+        with torch.no_grad():
+            next(model.parameters()).add_(0.01)
+        model.save_pretrained(path)
+        tokenizer.save_pretrained(path)
+    (path / "trainer_state.json").write_text("{}")
+    (folder / "metrics.jsonl").write_text(json.dumps({"phase": "rl", "step": 1, "num_tokens": 100.0}) + "\n")
+    table = pa.table({"step": [1], "completion_ids": [[7, 2]]})
+    pq.write_table(table, folder / "rollouts.parquet" / "train-000001-rank0-000.parquet")
+    return folder
+
+
+def test_every_claim_on_a_model_that_reads_words_has_its_evidence(spoken_run):
+    planned = plan(spoken_run, EFFORT)
+    counted = []
+    gather(planned, progress=counted.append)
+    assert sum(counted) == expected(planned)
+    claims = judge_claims([spoken_run])["claims"]
+    assert claims[6]["figures"][0]["estimate"]["count"] == EFFORT.problems  # against prompting step by step
+    assert not claims[6]["missing"] and not claims[0]["missing"] and not claims[1]["missing"]
+    probes = json.loads((spoken_run / "evaluation" / "probes.json").read_text())
+    assert [row["checkpoint"] for row in probes["checkpoints"]] == planned.probed
+    assert probes["base"] == planned.probed[1] == planned.prompted  # beside the start of reinforcement, the control
+    assert len(probes["pairs"]) == 2 and probes["pairs"][-1]["after"] == planned.stages["trained"]

@@ -1,0 +1,110 @@
+"""A server of completions, small and local, as vLLM's answers."""
+
+import json
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+
+from eval.evaluate import Settings, evaluate
+from eval.sampling.candidate import load_candidate
+from eval.sampling.server import Server, ServerError
+from eval.sampling.source import read_source
+from train.rollout.interface import Sampling, Thinking
+
+SAMPLING = Sampling(5, (2,), temperature=0.7, seed=1)
+
+
+class Completions(BaseHTTPRequestHandler):
+    """Answers with the token ids 5, then the length of the prompt; hangs up from request number `last` on."""
+
+    protocol_version = "HTTP/1.1"
+    asked: list
+    last = 10**9
+    ids = True
+
+    def do_GET(self):
+        self.reply({"data": [{"id": "tiny", "root": "/models/tiny"}, {"id": "lora", "root": "/models/lora"}]})
+
+    def do_POST(self):
+        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        self.asked.append(body)
+        if len(self.asked) > self.last:
+            self.close_connection = True
+            return
+        choice = {"finish_reason": "stop", "text": "", "token_ids": [5, len(body["prompt"]), 2] if self.ids else None}
+        self.reply({"choices": [choice]})
+
+    def reply(self, content):
+        data = json.dumps(content).encode()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(data)))
+        self.end_headers()
+        self.wfile.write(data)
+
+    def log_message(self, *_):
+        pass
+
+
+@pytest.fixture
+def server():
+    handler = type("Handler", (Completions,), {"asked": []})
+    running = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    thread = threading.Thread(target=running.serve_forever, daemon=True)
+    thread.start()
+    handler.url = f"http://127.0.0.1:{running.server_port}"
+    yield handler
+    running.shutdown()
+    running.server_close()
+    thread.join()
+
+
+def test_token_ids_go_in_and_come_out(server):
+    got = {}
+    Server(server.url).draw([[7, 8, 9], [7]], [0, 4], SAMPLING, got.__setitem__)
+    assert {place: rollout.token_ids for place, rollout in got.items()} == {0: [5, 3, 2], 1: [5, 1, 2]}
+    first = next(body for body in server.asked if body["prompt"] == [7, 8, 9])
+    assert (first["model"], first["max_tokens"], first["temperature"]) == ("tiny", 5, 0.7)
+    assert first["stop_token_ids"] == [2] and first["return_token_ids"] is True
+    assert len({body["seed"] for body in server.asked}) == 2
+
+
+def test_one_of_several_models_is_picked_by_name(server):
+    assert Server(f"{server.url}/v1#lora").root == "/models/lora"
+    with pytest.raises(ServerError, match="does not serve other; it serves: tiny, lora"):
+        Server(f"{server.url}#other")
+
+
+def test_a_server_that_hangs_up_midway_loses_nothing(tmp_path, server, checkpoint):
+    server.last = 3
+    candidate = load_candidate(server.url, tmp_path, tokenizer=str(checkpoint))
+    with pytest.raises(ServerError, match=r"did not answer .* 3 of 8 samples had come and are kept"):
+        candidate.backend.generate([[7], [8]], 4, SAMPLING)
+    server.last = 10**9
+    server.asked.clear()
+    again = load_candidate(server.url, tmp_path, tokenizer=str(checkpoint))
+    assert len(again.backend.generate([[7], [8]], 4, SAMPLING)) == 8
+    assert len(server.asked) == 5
+
+
+def test_a_server_is_evaluated_like_any_checkpoint(tmp_path, server, checkpoint):
+    config = tmp_path / "config.yaml"
+    config.write_text("tasks: {countdown: {}}\nmax_completion_length: 8\n")
+    settings = Settings(problems=3, samples=2, max_new_tokens=8)
+    results = evaluate([server.url], read_source(config), settings, tmp_path / "out", tokenizer=str(checkpoint))
+    assert results["checkpoints"][0]["measures"]["accuracy"]["count"] == 6
+    assert len(server.asked) == 3 * (2 + 1)
+
+
+def test_what_a_server_cannot_do_is_said(server):
+    server.ids = False
+    with pytest.raises(ServerError, match="gave no token ids"):
+        Server(server.url).draw([[7]], [0], SAMPLING, print)
+    budget = Sampling(5, (2,), thinking=Thinking(3, 4, budget=2, closing_ids=(4,)))
+    with pytest.raises(ServerError, match="thinking budget"):
+        Server(server.url).draw([[7]], [0], budget, print)
+
+
+def test_no_server_is_one_clear_line():
+    with pytest.raises(ServerError, match=r"http://127.0.0.1:1/v1/models did not answer \(ConnectError"):
+        Server("http://127.0.0.1:1")

@@ -1,0 +1,174 @@
+"""What a run's configuration must be, looked at before any work: each refusal one line with the value and its mend."""
+
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from trl import GRPOConfig
+
+from data.tasks import get_task
+from train.files.untrusted import read_yaml
+from train.model.scratch import check_scratch
+
+if TYPE_CHECKING:
+    from train.config.run_config import RunConfig
+
+MAX_NAME = 200  # characters; file systems take 255 bytes, and lock and scratch files add to it
+BACKENDS = ("engine", "generate", "vllm")
+# Options of TRL that our rollouts or our prompts would silently ignore.
+REFUSED = {
+    "use_transformers_continuous_batching": False,
+    "repetition_penalty": 1.0,
+    "generation_kwargs": None,
+    "chat_template_kwargs": None,
+}
+LOSSES = ("grpo", "dr_grpo", "dapo", "bnpo", "cispo", "sapo", "luspo", "vespo")
+
+
+def check_run(run: "RunConfig") -> None:
+    """Raise ValueError naming the first of our own settings that cannot be."""
+    if (
+        not isinstance(run.name, str)
+        or not run.name
+        or run.name in (".", "..")
+        or "/" in run.name
+        or "\\" in run.name
+        or not run.name.isprintable()
+        or len(run.name) > MAX_NAME
+    ):
+        raise ValueError(f"name is {run.name!r}; expected a folder name, such as --name my-run.")
+    if run.resume and run.overwrite:
+        raise ValueError("--resume and --overwrite exclude each other; give one.")
+    if run.backend not in BACKENDS:
+        raise ValueError(f"backend is {run.backend!r}; expected one of: {', '.join(BACKENDS)}.")
+    if run.contamination not in ("report", "refuse", "off"):
+        raise ValueError(f"contamination is {run.contamination!r}; expected report, refuse or off.")
+    if run.thinking_budget is not None and run.backend != "engine":
+        raise ValueError(
+            f"thinking_budget is {run.thinking_budget}, but backend is {run.backend}, which cannot hold thinking to "
+            "one; use backend: engine."
+        )
+    check_model(run)
+    check_ranges(run)
+    check_tasks(run)
+
+
+def check_model(run: "RunConfig") -> None:
+    """Refuse settings of the model that do not go together. Raises ValueError."""
+    if run.model_dtype not in ("float32", "bfloat16"):
+        raise ValueError(f"model_dtype is {run.model_dtype!r}; expected float32 or bfloat16.")
+    if run.model != "scratch":
+        if run.scratch:
+            raise ValueError(f"scratch is set, but model is {run.model!r}; leave one out.")
+    elif run.lora_rank:
+        raise ValueError(f"lora_rank is {run.lora_rank}, but model is scratch; LoRA needs a trained model, use 0.")
+    elif run.chat_template or run.eos_token:
+        raise ValueError("chat_template or eos_token is set, but model is scratch, which has its own; leave it out.")
+    else:
+        check_scratch(run.scratch)  # type: ignore[arg-type]
+    if run.load_in_4bit and not (run.lora_rank and run.model_dtype == "bfloat16"):
+        raise ValueError(
+            f"load_in_4bit is set, but lora_rank is {run.lora_rank} and model_dtype {run.model_dtype}; weights in 4 "
+            "bits are frozen and multiplied in bfloat16: set lora_rank: 16 and model_dtype: bfloat16."
+        )
+    if run.load_in_4bit and run.backend == "vllm":
+        raise ValueError(
+            "load_in_4bit is set, but backend is vllm, which would be given adapters merged into rounded weights; use "
+            "backend: engine."
+        )
+
+
+def check_ranges(run: "RunConfig") -> None:
+    """Refuse numbers out of range. Raises ValueError."""
+    for name in ("cold_start_steps", "lora_rank", "validation_problems", "keep_last", "keep_best"):
+        if getattr(run, name) < 0:
+            raise ValueError(f"{name} is {getattr(run, name)}; expected 0 or more.")
+    for name in (
+        "cold_start_batch_size",
+        "cold_start_learning_rate",
+        "cold_start_judgement_weight",
+        "train_problems",
+        "nonfinite_limit",
+    ):
+        if getattr(run, name) <= 0:
+            raise ValueError(f"{name} is {getattr(run, name)}; expected more than 0.")
+    if run.thinking_budget is not None and run.thinking_budget < 1:
+        raise ValueError(f"thinking_budget is {run.thinking_budget}; expected 1 or more tokens, or leave it out.")
+    if run.screening_samples < 0 or run.screening_samples == 1:
+        raise ValueError(
+            f"screening_samples is {run.screening_samples}; expected 0 (whole groups) or at least the 2 that can "
+            "differ."
+        )
+    if not 1 <= run.oversample < math.inf:
+        raise ValueError(f"oversample is {run.oversample}; expected 1 (replace nothing) or more, such as 2.")
+    if not 0 <= run.guard_fraction < 1:
+        raise ValueError(f"guard_fraction is {run.guard_fraction}; expected 0 (off) to below 1.")
+
+
+def check_tasks(run: "RunConfig") -> None:
+    """Refuse tasks that are unknown, ill set, or lack what this run needs of them. Raises ValueError."""
+    for part in run.demonstrated:
+        if run.cold_start_steps and get_task(part.task).demonstrate is None:
+            raise ValueError(
+                f"cold_start_steps is {run.cold_start_steps}, but the task {part.task} has no demonstrations to "
+                "imitate. Set it to 0, or name tasks that have some in cold_start_tasks, such as {arithmetic: {}}."
+            )
+    for task in [get_task(part.task) for part in (*run.parts, *run.demonstrated)]:
+        if run.model == "scratch" and not task.words:
+            raise ValueError(
+                f"model is scratch, but the task {task.name} names no WORDS, and a model from nothing reads no others. "
+                "Take a pre-trained model, such as model: smollm2-135m, or leave that task out."
+            )
+
+
+def check_file(path: Path) -> None:
+    """Refuse a config file that TRL's parser, which reads it next, would choke on, or obey too well."""
+    if not path.exists():
+        raise ValueError(f"Config file {path} does not exist; --config takes the path of a YAML file.")
+    content = read_yaml(path)
+    if isinstance(content, dict) and "env" in content:
+        raise ValueError(f"{path} sets environment variables with `env`; leave it out, and set them where you launch.")
+
+
+def check_options(run: "RunConfig", training: GRPOConfig) -> None:
+    """Refuse options of TRL that would be ignored here, and values that TRL would find wrong only after hours."""
+    for name, default in REFUSED.items():
+        if getattr(training, name) not in (default, None):
+            raise ValueError(f"{name} is {getattr(training, name)!r}, which Rethink would ignore; leave it out.")
+    if training.loss_type not in LOSSES:
+        raise ValueError(f"loss_type is {training.loss_type!r}; expected one of: {', '.join(LOSSES)}.")
+    if run.keep_last and training.save_total_limit:
+        raise ValueError("keep_last and save_total_limit both say which checkpoints stay; leave save_total_limit out.")
+    if run.keep_best and not (run.keep_last and training.eval_strategy == "steps" and run.validation_problems):
+        raise ValueError(
+            f"keep_best is {run.keep_best}, which needs keep_last, and validation at the saved steps: eval_strategy: "
+            "steps, and eval_steps that divides save_steps."
+        )
+    if run.keep_best and training.save_steps % (training.eval_steps or training.logging_steps):
+        raise ValueError(
+            f"keep_best is {run.keep_best}, but eval_steps, {training.eval_steps}, does not divide save_steps, "
+            f"{training.save_steps}: most checkpoints would never be validated."
+        )
+    if run.thinking_budget is not None and run.thinking_budget + 3 > training.max_completion_length:
+        raise ValueError(
+            f"thinking_budget is {run.thinking_budget} and max_completion_length {training.max_completion_length}, "
+            "which leaves no room for an answer behind the thinking; lower the one or raise the other."
+        )
+    if training.temperature <= 0:
+        raise ValueError(f"temperature is {training.temperature}; RL samples, so it must be above 0.")
+    if training.steps_per_generation < training.gradient_accumulation_steps:
+        raise ValueError(
+            f"steps_per_generation is {training.steps_per_generation}, less than gradient_accumulation_steps, "
+            f"{training.gradient_accumulation_steps}: one update would mix several generations. Make them equal."
+        )
+
+
+def check_groups(training: GRPOConfig) -> None:
+    """Refuse a batch whose groups would be split between processes: its advantages would be wrong or late."""
+    local = training.per_device_train_batch_size * training.steps_per_generation
+    if local % training.num_generations:
+        raise ValueError(
+            f"num_generations is {training.num_generations}, but each process samples {local} rollouts a step "
+            "(per_device_train_batch_size * gradient_accumulation_steps): a group would span processes. Make the batch "
+            "a multiple of num_generations."
+        )

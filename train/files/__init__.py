@@ -1,0 +1,1 @@
+"""Files on disk: checkpoints with their seals, files of strangers, locks, the cache folder."""

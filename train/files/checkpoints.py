@@ -1,0 +1,109 @@
+"""Checkpoints that are whole or not there: written beside, brought to the disk, sealed with checksums, renamed.
+
+A folder's seal, `complete.json`, is written last and lists every file with its size and SHA-256. Resuming takes the
+newest checkpoint whose seal holds, and says which it passed over and why.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+from pathlib import Path
+
+from train.files.untrusted import read_json
+
+SEAL = "complete.json"
+UNFINISHED = ".unfinished"  # holds what is being written; no reader looks into it
+
+
+def publish(unfinished: Path, path: Path) -> None:
+    """Seal the folder `unfinished`, bring it to the disk and give it the name `path`, in the stead of what is there."""
+    files = {name: {"bytes": file.stat().st_size, "sha256": _digest(file)} for name, file in _files(unfinished).items()}
+    for file in _files(unfinished).values():
+        _to_disk(file)
+    (unfinished / SEAL).write_text(json.dumps({"files": files}, indent=1) + "\n")
+    for file in (unfinished / SEAL, *(p for p in unfinished.rglob("*") if p.is_dir()), unfinished):
+        _to_disk(file)
+    if path.exists():
+        shutil.rmtree(path)
+    unfinished.rename(path)
+    _to_disk(path.parent)
+
+
+def fault(path: Path) -> str | None:
+    """Why the checkpoint at `path` cannot be trusted, or None where its seal holds."""
+    if path.is_symlink() or any(file.is_symlink() for file in path.rglob("*")):
+        return "it is, or holds, a link to somewhere else"
+    if not (path / SEAL).is_file():
+        return f"it has no {SEAL}, so it was never finished"
+    try:
+        files = read_json(path / SEAL)["files"]
+        sealed = {name: (kept["bytes"], kept["sha256"]) for name, kept in files.items()}
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        return f"its {SEAL} cannot be read ({error})"
+    found = _files(path)
+    for name, (size, digest) in sealed.items():
+        if name not in found:
+            return f"{name} is missing"
+        if found[name].stat().st_size != size:
+            return f"{name} has {found[name].stat().st_size} bytes, not {size}"
+        if _digest(found[name]) != digest:
+            return f"{name} is damaged: its checksum is another"
+    return None
+
+
+def newest_whole(folder: Path) -> tuple[Path | None, list[str]]:
+    """The newest `checkpoint-N` in `folder` whose seal holds, or None, and a line for each that was passed over."""
+    passed_over: list[str] = []
+    for path in sorted(numbered(folder), key=step_of, reverse=True):
+        reason = fault(path)
+        if reason is None:
+            return path, passed_over
+        passed_over.append(f"Passed over {path}: {reason}.")
+    return None, passed_over
+
+
+def numbered(folder: Path) -> list[Path]:
+    """Every `checkpoint-N` in `folder`, whole or not."""
+    return [path for path in folder.glob("checkpoint-*") if path.name.removeprefix("checkpoint-").isdigit()]
+
+
+def step_of(checkpoint: Path) -> int:
+    """The step that `checkpoint-N` was written after."""
+    return int(checkpoint.name.removeprefix("checkpoint-"))
+
+
+def discard_after(folder: Path, step: int) -> None:
+    """Move checkpoints later than `step` out of the way, and delete what was never finished: a run goes on from there.
+
+    They are kept as `damaged-N`, so that nothing is deleted that a person might want to look at.
+    """
+    shutil.rmtree(folder / UNFINISHED, ignore_errors=True)
+    for path in numbered(folder):
+        if step_of(path) > step:
+            aside = folder / f"damaged-{step_of(path)}"
+            shutil.rmtree(aside, ignore_errors=True)
+            path.rename(aside)
+
+
+def _files(folder: Path) -> dict[str, Path]:
+    """Every file below `folder` but its seal, by its path in it."""
+    return {
+        str(path.relative_to(folder)): path
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and path != folder / SEAL
+    }
+
+
+def _digest(file: Path) -> str:
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _to_disk(path: Path) -> None:
+    """fsync a file or a folder."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

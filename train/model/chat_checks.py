@@ -1,0 +1,145 @@
+"""What a chat template and its tokenizer must do, looked at before any work: `check_chat` names what they do not.
+
+Harmless, and so not refused: a template that opens `<think>` at the end of the prompt (`prompts.opens_thinking`); one
+that strips the thinking from earlier turns, since no completion is ever rendered or encoded anew; a padding token that
+is the end-of-sequence token, since every mask comes from lengths.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+from jinja2 import TemplateError
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from data.response import CLOSE, OPEN
+from train.model.chat import adds_bos
+from train.model.prompts import prompt_ids, stop_ids
+
+# What is put in, and looked for in what comes out.
+SYSTEM, QUESTION, ANSWER = "(the instructions)", "(the question)", "(the answer)"
+
+
+class ChatError(ValueError):
+    """A chat template or tokenizer that would spoil a run; the message is one line that says how to mend it."""
+
+
+def check_chat(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, *, system: bool) -> None:
+    """Raise ChatError unless the template asks and ends as it should. `system` says that there is a system message."""
+    check_vocabulary(model, tokenizer)
+    asked = [{"role": "system", "content": SYSTEM}] * system + [{"role": "user", "content": QUESTION}]
+    prompt = _prompt(tokenizer, asked)
+    _check_prompt(tokenizer, asked, prompt)
+    answered = _render(tokenizer, [*asked, {"role": "assistant", "content": ANSWER}])
+    if ANSWER not in answered:
+        raise ChatError("the chat template leaves out what the assistant says; take another with chat_template.")
+    before, _, behind = answered.rpartition(ANSWER)
+    _check_generation_prompt(tokenizer, asked, prompt, before)
+    _check_end_of_turn(tokenizer, stop_ids(model, tokenizer), behind)
+
+
+def check_vocabulary(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
+    """Refuse a tokenizer with tokens that the model has no embedding for, and stop tokens that it cannot draw."""
+    rows = model.get_input_embeddings().weight.shape[0]
+    beyond = sorted((number, token) for token, number in tokenizer.get_vocab().items() if number >= rows)
+    if beyond:
+        number, token = beyond[0]
+        raise ChatError(
+            f"the tokenizer has {len(beyond)} tokens beyond the model's {rows} embeddings, the first is {token!r} "
+            f"({number}): it is another model's, or was given tokens that the model was not. Take the model's own."
+        )
+    for number in stop_ids(model, tokenizer):
+        if number >= rows:
+            raise ChatError(
+                f"stop token {number} is beyond the model's {rows} embeddings; mend eos_token_id in its "
+                "generation_config.json."
+            )
+
+
+def _prompt(tokenizer: PreTrainedTokenizerBase, asked: list[dict[str, str]]) -> str:
+    try:
+        return _render(tokenizer, asked, add_generation_prompt=True)
+    except ChatError:
+        if len(asked) == 1:
+            raise
+        _render(tokenizer, asked[1:], add_generation_prompt=True)  # says so if it is not the system message
+        raise ChatError(
+            "the chat template refuses a system message; leave system_prompt out, or take a template that has one with "
+            "chat_template."
+        ) from None
+
+
+def _check_prompt(tokenizer: PreTrainedTokenizerBase, asked: list[dict[str, str]], prompt: str) -> None:
+    for message in asked:
+        if message["content"] not in prompt:
+            mend = "leave system_prompt out, or " * (message["role"] == "system")
+            raise ChatError(
+                f"the chat template drops the {message['role']} message; {mend}take another with chat_template."
+            )
+    written = prompt.rpartition(QUESTION)[2]
+    if CLOSE in written:
+        raise ChatError(
+            f"the chat template writes an empty thinking ({OPEN}, then {CLOSE}) into the prompt, so that the model "
+            "cannot think; take its thinking mode, or another template, with chat_template."
+        )
+    bos = tokenizer.bos_token_id
+    ids = prompt_ids(tokenizer, asked)
+    if bos is not None and ids[:2] == [bos, bos]:
+        raise ChatError(
+            f"prompts would begin with two BOS tokens, {tokenizer.bos_token} twice; take one out of the chat template."
+        )
+    if adds_bos(tokenizer) and ids[0] != bos:
+        raise ChatError(
+            f"prompts would begin without the BOS token, {tokenizer.bos_token}, that the tokenizer puts before every "
+            "text; begin the chat template with {{ bos_token }}."
+        )
+
+
+def _check_generation_prompt(
+    tokenizer: PreTrainedTokenizerBase, asked: list[dict[str, str]], prompt: str, before: str
+) -> None:
+    """Where `add_generation_prompt` changes nothing, nothing may be missing between the question and the answer."""
+    missing = _bare(before.removeprefix(prompt.rstrip()))
+    if prompt == _render(tokenizer, asked) and missing:
+        raise ChatError(
+            f"the chat template has no generation prompt: before an answer it writes {missing!r}, which the model "
+            "would have to write itself. Add {% if add_generation_prompt %}...{% endif %} at its end, or take another "
+            "with chat_template."
+        )
+
+
+def _check_end_of_turn(tokenizer: PreTrainedTokenizerBase, stops: Sequence[int], behind: str) -> None:
+    behind = behind.lstrip()
+    names = [name for name in tokenizer.convert_ids_to_tokens(list(stops)) if name]
+    if any(behind.startswith(name) for name in names):
+        return
+    known = ", ".join(map(repr, names))
+    if not behind:
+        raise ChatError(
+            f"the chat template writes no end-of-sequence token behind an answer (expected one of {known}), so turns "
+            "would run into each other; write {{ eos_token }} there, or take another template with chat_template."
+        )
+    special = [token for token in tokenizer.get_added_vocab() if token and behind.startswith(token)]
+    if special:
+        found = max(special, key=len)
+        raise ChatError(
+            f"the chat template ends a turn with {found!r}, but a completion stops at {known} alone: the model would "
+            f"run on. Set eos_token: {found!r}."
+        )
+    raise ChatError(
+        f"the chat template ends a turn with {behind[:20]!r}, which is none of the tokens that a completion stops at "
+        f"({known}); write {{{{ eos_token }}}} there, or take another template with chat_template."
+    )
+
+
+def _render(tokenizer: PreTrainedTokenizerBase, conversation: list[dict[str, str]], **options: Any) -> str:
+    try:
+        return str(tokenizer.apply_chat_template(conversation, tokenize=False, **options))
+    except (TemplateError, TypeError, ValueError, KeyError, AttributeError) as error:
+        reason = (str(error).strip().splitlines() or ["no reason given"])[0]
+        raise ChatError(
+            f"the chat template cannot be rendered ({type(error).__name__}: {reason}); take another with chat_template."
+        ) from error
+
+
+def _bare(text: str) -> str:
+    return text.replace(OPEN, "").replace(CLOSE, "").strip()

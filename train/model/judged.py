@@ -1,0 +1,51 @@
+"""A completion with its verdict: the row that training and evaluation both write down, so that they never differ."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import pyarrow as pa
+from transformers import PreTrainedTokenizerBase
+
+from data.mixture import judge
+from data.problem import Problem
+from data.response import Response
+from train.model.prompts import token_counts
+
+COLUMNS = [
+    ("task", pa.string()),
+    ("problem", pa.string()),
+    ("prompt", pa.string()),
+    ("completion", pa.string()),
+    ("correct", pa.bool_()),
+    ("format", pa.bool_()),
+    ("reason", pa.string()),
+    ("error", pa.string()),
+    ("truncated", pa.bool_()),
+    ("thinking_tokens", pa.int32()),
+]
+
+
+def judged(
+    problem: Problem, ids: Sequence[int], tokenizer: PreTrainedTokenizerBase, opened: bool, truncated: bool
+) -> tuple[dict[str, Any], Response]:
+    """The row of a completion, `COLUMNS` and its `answer_tokens`, and its thinking and answer.
+
+    `opened` says that the prompt ended with `<think>`. A completion that was cut off is never correct.
+    """
+    completion = tokenizer.decode(ids, skip_special_tokens=True)
+    response, verdict = judge(problem, completion, thinking_opened=opened)
+    thinking, answer = token_counts(tokenizer, ids, opened)
+    row = {
+        "task": problem.task,
+        "problem": problem.to_json(),
+        "prompt": problem.prompt,
+        "completion": completion,
+        "correct": verdict.correct and not truncated,
+        "format": verdict.format,
+        "reason": "cut off" if truncated else verdict.reason,
+        "error": verdict.error,
+        "truncated": truncated,
+        "thinking_tokens": thinking,
+        "answer_tokens": answer,
+    }
+    return row, response

@@ -1,0 +1,229 @@
+"""Loading a model and its tokenizer by name: `smollm2-135m`, a local checkpoint, a PEFT adapter, or a hub id.
+
+Weights come from safetensors only, so nothing is unpickled, and no code from a checkpoint is run.
+"""
+
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import httpx
+import torch
+from huggingface_hub import HfApi, try_to_load_from_cache
+from huggingface_hub.errors import HFValidationError
+from peft import PeftModel
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+
+from train.files.untrusted import MAX_JSON_BYTES, read_json
+from train.model import smollm2
+from train.model.chat import TOKENIZERS_OWN, Chat, set_chat, suggestion
+
+ADAPTER = "adapter_config.json"
+MOST_LAYERS = 1_000
+TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "spiece.model", "vocab.json", "vocab.txt", "tekken.json")
+
+
+class ModelError(ValueError):
+    """A model or tokenizer could not be loaded; the message is one line with the name and what to do."""
+
+
+def resolve(name: str, *, revision: str | None = None) -> str:
+    """The local folder or hub id that `name` stands for; `smollm2-135m` is fetched and converted if need be.
+
+    Raises ModelError where a local path is no complete checkpoint, or the hub has no such model.
+    """
+    if name == smollm2.NAME:
+        try:
+            return str(smollm2.smollm2_path())
+        except smollm2.SmolLM2Error as error:
+            raise ModelError(str(error)) from error
+    path = Path(name).expanduser()
+    if name and path.exists():  # the empty path is the current folder, which nobody means
+        _check_checkpoint(path)
+        return str(path)
+    return _on_hub(name, revision)
+
+
+def is_complete_checkpoint(path: str | Path) -> bool:
+    """Whether `path` is a folder with a model, or a PEFT adapter, and all of its safetensors files."""
+    try:
+        _check_checkpoint(Path(path))
+    except ModelError:
+        return False
+    return True
+
+
+def load_model(
+    name: str,
+    *,
+    dtype: torch.dtype = torch.float32,
+    revision: str | None = None,
+    is_trainable: bool = False,
+    quantised: Mapping[str, Any] = MappingProxyType({}),
+) -> PreTrainedModel | PeftModel:
+    """The causal language model called `name`, in `dtype`, on the CPU, in evaluation mode.
+
+    A folder with a PEFT adapter gives its base model with the adapter on it, frozen unless `is_trainable`. `revision`
+    is a branch, tag or commit of a hub id. `quantised` (`quantised.four_bits`) says how the weights are to be rounded,
+    and on which device. Raises ModelError.
+    """
+    source = resolve(name, revision=revision)
+    if (Path(source) / ADAPTER).is_file():
+        return _load_adapter(Path(source), dtype, is_trainable, quantised)
+    try:
+        model, info = AutoModelForCausalLM.from_pretrained(
+            source,
+            dtype=dtype,
+            revision=revision,
+            trust_remote_code=False,
+            use_safetensors=True,
+            output_loading_info=True,
+            **quantised,
+        )
+    except Exception as error:  # transformers raises whatever comes of a file that is damaged, or made to harm
+        raise ModelError(f"the model of {name} could not be loaded ({_reason(error)}).") from error
+    if missing := sorted(info["missing_keys"]):  # transformers would leave these at random values, with a warning
+        raise ModelError(
+            f"{name}: {len(missing)} weights of the model are not in its files, the first is {missing[0]}."
+        )
+    return model
+
+
+def load_tokenizer(name: str, chat: Chat = TOKENIZERS_OWN, *, revision: str | None = None) -> PreTrainedTokenizerBase:
+    """The tokenizer called `name`, speaking as `chat` says: sure to have a chat template and an end-of-sequence token.
+
+    One without a padding token pads with its end-of-sequence token, as TRL does: so take masks from lengths, never
+    from ids. Raises ModelError.
+    """
+    source = resolve(name, revision=revision)
+    folder = Path(source)
+    if folder.is_dir() and not any((folder / file).is_file() for file in TOKENIZER_FILES):
+        raise ModelError(f"{name} has no tokenizer ({_contents(folder)}); save the tokenizer beside the model.")
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(source, revision=revision, trust_remote_code=False)
+    except Exception as error:  # tokenizers raises bare Exception on a file that it cannot read
+        raise ModelError(f"the tokenizer of {name} could not be loaded ({_reason(error)}).") from error
+    try:
+        set_chat(tokenizer, chat)
+    except ValueError as error:
+        raise ModelError(f"{name}: {error}") from error
+    if tokenizer.eos_token_id is None:
+        raise ModelError(f"the tokenizer of {name} has no end-of-sequence token; set eos_token.")
+    if not tokenizer.chat_template:
+        raise ModelError(
+            f"the tokenizer of {name} has no chat template, as most base models; set {suggestion(tokenizer)}."
+        )
+    try:
+        tokenizer.apply_chat_template([{"role": "user", "content": "?"}], add_generation_prompt=True, tokenize=False)
+    except Exception as error:  # a template is a program, though a sandboxed one
+        raise ModelError(f"the chat template of {name} does not work ({_reason(error)}).") from error
+    if tokenizer.pad_token_id is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    return tokenizer
+
+
+@contextmanager
+def merged_checkpoint(name: str, model: PreTrainedModel | PeftModel) -> Iterator[str]:
+    """A folder or hub id with the whole weights of `model`, which was loaded from `name`, for what reads only such.
+
+    That is `name` itself, unless it is a PEFT adapter: this one is merged into its base model, `model` included, and
+    saved in a folder that is there until the context ends.
+    """
+    if not isinstance(model, PeftModel):
+        yield resolve(name)
+        return
+    with tempfile.TemporaryDirectory(prefix="rethink-merged-") as folder:
+        model.merge_and_unload().save_pretrained(folder)
+        yield folder
+
+
+def _load_adapter(folder: Path, dtype: torch.dtype, is_trainable: bool, quantised: Mapping[str, Any]) -> PeftModel:
+    """The base model that the adapter in `folder` names, with the adapter applied."""
+    try:
+        config = read_json(folder / ADAPTER)
+        base_name, revision = config["base_model_name_or_path"], config.get("revision")
+        base = Path(base_name)
+        if base.name == smollm2.NAME and base.is_absolute() and not base.exists():  # in another machine's cache
+            base_name = smollm2.NAME
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ModelError(f"{folder / ADAPTER} does not name a base model; is the file damaged?") from error
+    try:
+        model = load_model(base_name, dtype=dtype, revision=revision, quantised=quantised)
+    except ModelError as error:
+        raise ModelError(f"the base model of the adapter {folder} could not be loaded: {error}") from error
+    try:
+        return PeftModel.from_pretrained(model, folder, is_trainable=is_trainable)
+    except Exception as error:  # as above
+        raise ModelError(f"the adapter of {folder} could not be loaded ({_reason(error)}).") from error
+
+
+def _check_checkpoint(path: Path) -> None:
+    """Raise ModelError unless `path` is a folder with a model or an adapter and all of its safetensors files."""
+    if not path.is_dir():
+        raise ModelError(f"{path} is no checkpoint: expected a folder with a model in it.")
+    if (path / ADAPTER).is_file():
+        stem = "adapter_model"
+    elif (path / "config.json").is_file():
+        stem = "model"
+    else:
+        raise ModelError(f"{path} is no checkpoint: no config.json nor {ADAPTER} in it ({_contents(path)}).")
+    if large := next((file for file in path.glob("*.json") if file.stat().st_size > MAX_JSON_BYTES), None):
+        raise ModelError(f"{large} has more than {MAX_JSON_BYTES:,} bytes, and is not read.")
+    _check_layers(path / "config.json")
+    index = path / f"{stem}.safetensors.index.json"
+    try:
+        files = set(read_json(index)["weight_map"].values()) if index.is_file() else {f"{stem}.safetensors"}
+        if outside := [file for file in files if Path(file).name != file]:
+            raise ValueError(f"it names {outside[0]}, which is no file beside it")
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ModelError(f"{index} is damaged: {error}.") from error
+    if missing := sorted(file for file in files if not (path / file).is_file()):
+        raise ModelError(
+            f"{path} is no complete checkpoint: {missing[0]} is missing ({_contents(path)}). Only safetensors are "
+            f"read, never pickled weights."
+        )
+
+
+def _check_layers(config: Path) -> None:
+    """Refuse a configuration that would have transformers build layers until the memory is full."""
+    try:
+        values = read_json(config) if config.is_file() else {}
+        layers = [part.get("num_hidden_layers") for part in (values, values.get("text_config") or {})]
+    except (ValueError, AttributeError):
+        return  # transformers will say what is wrong with it
+    if absurd := next((count for count in layers if isinstance(count, int) and count > MOST_LAYERS), None):
+        raise ModelError(f"{config} asks for {absurd:,} layers; expected at most {MOST_LAYERS:,}.")
+
+
+def _contents(folder: Path) -> str:
+    """The first few names in a folder, for an error message."""
+    names = sorted(entry.name + "/" * entry.is_dir() for entry in folder.iterdir())
+    return "it holds " + ", ".join(names[:8]) + ", ..." * (len(names) > 8) if names else "it is empty"
+
+
+def _on_hub(name: str, revision: str | None) -> str:
+    """`name` if the hub has it, or the folder of the copy in the hub's cache where the hub does not answer.
+
+    One request and no retries: without network transformers takes more than a minute to say that a name is unknown.
+    """
+    try:
+        HfApi().model_info(name, revision=revision, timeout=10)
+    except HFValidationError:
+        raise ModelError(f"no such model: the path {name!r} does not exist, and no hub id looks like it.") from None
+    except (httpx.HTTPError, OSError) as error:
+        cached = try_to_load_from_cache(name, "config.json", revision=revision)
+        if isinstance(cached, str):
+            return str(Path(cached).parent)
+        raise ModelError(
+            f"no such model: {name!r} is no folder here, and the model hub did not give it ({_reason(error)}). Check "
+            f"the spelling and the network."
+        ) from error
+    return name
+
+
+def _reason(error: Exception) -> str:
+    """The class and the first line of an error."""
+    return f"{type(error).__name__}: {(str(error).strip().splitlines() or ['no reason given'])[0]}"

@@ -1,0 +1,1 @@
+"""The other back ends behind the engine's interface: transformers' `generate` and vLLM."""

@@ -1,0 +1,168 @@
+"""Steps of a run over pages: the host plans a step while the device still runs the last one.
+
+A step's tokens never pass through the host before the next step: drawing, steering and stopping happen on the device
+(`step.py`). The host reads them one step late, from a copy that it never has to wait long for. So a row that has
+ended runs one step more, in which it changes nothing; its pages are only given to others in steps queued after that.
+"""
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from train.rollout.generation import Run, first_logits
+from train.rollout.interface import Rollout
+from train.rollout.memory import memory_budget
+from train.rollout.paged.decoder import Capacity, PagedDecoder, power_of_two
+from train.rollout.paged.pool import page_bytes
+from train.rollout.paged.step import CLOSED, FINITE, FORCED, RUNNING, STOPPED, Outputs, draw, read_outputs
+from train.rollout.paged.transfer import Download, upload
+from train.rollout.schedule.blocks import BlockAllocator
+from train.rollout.schedule.holdings import Chunk
+from train.rollout.schedule.requests import Request
+from train.rollout.schedule.rows import Row
+from train.rollout.steering import thinks_at_end
+
+if TYPE_CHECKING:
+    from train.rollout.engine import RolloutEngine
+
+
+class PagedRun(Run):
+    """A call on the decoder that the engine keeps, or on a new one where that is too small."""
+
+    def __init__(self, engine: "RolloutEngine", request: Request, page_tokens: int) -> None:
+        super().__init__(engine, request, page_tokens)
+        sampling = request.sampling
+        self.decoder = engine.decoder = self._decoder()
+        self.decoder.graphs.validate(engine.model)
+        self._captured_before = self.decoder.graphs.captured
+        allocator = BlockAllocator(self.decoder.capacity.pages)
+        allocator.take_low()  # SCRATCH_PAGE
+        self.schedule_with(allocator)
+        self._rules = self.decoder.rules_of(sampling)
+        self._live = np.zeros(0, np.int64)  # rollouts in the decoder's batch, as of scheduler version `_version`
+        self._version = -1
+        self._in_flight: list[tuple[np.ndarray, Download]] = []
+        self._forced = np.zeros(self.rows.tokens.shape, bool)
+        lengths, opened = np.zeros(len(self.rollouts), np.int64), np.zeros(len(self.rollouts), bool)
+        for group in self.groups:
+            lengths[group.pending] = len(group.prompt)
+            opened[group.pending] = sampling.thinking is not None and thinks_at_end(group.prompt, sampling.thinking)
+        self.decoder.state.start(lengths, self.rows.keys, sampling.max_new_tokens, opened)
+
+    def _decoder(self) -> PagedDecoder:
+        """The engine's decoder if it holds this call, else a larger one."""
+        engine, old = self.engine, self.engine.decoder
+        if old is not None and not (old.layers == engine.layers and old.device == self.device):
+            old = None
+        if old is not None:
+            pages = self.blocks_of_use(old.page_limit - 1) + 1
+            need = Capacity(pages, self.row_blocks, len(self.rollouts), engine.max_rows)
+            if old.capacity.holds(need):
+                return old
+        known = Capacity(0, 0, 0, 0) if old is None else old.capacity
+        old = None
+        engine.release()  # before the new one takes its memory
+        budget = memory_budget(engine.cache_gib, self.device)
+        limit = budget // page_bytes(engine.layers, self.block_size)
+        # Rounded up, and never less than before, so that calls of slightly different size share the graphs.
+        capacity = Capacity(
+            pages=min(limit, power_of_two(max(self.blocks_of_use(limit - 1) + 1, known.pages))),
+            row_pages=-(-max(self.row_blocks, known.row_pages) // 4) * 4,
+            rollouts=power_of_two(max(len(self.rollouts), known.rollouts)),
+            rows=engine.max_rows,
+        )
+        return PagedDecoder(
+            engine.model,
+            engine.layers,
+            capacity,
+            limit,
+            self.block_size,
+            self.device,
+            cuda_graphs=engine.cuda_graphs,
+        )
+
+    def step(self) -> list[tuple[int, Rollout]]:
+        """See `Run.step`. Queues a step, then takes in what the one before it gave."""
+        scheduler = self.scheduler
+        landed, self._in_flight = self._in_flight, []
+        ended = []
+        self._start(scheduler.admit())
+        self.decoder.copy_pages(*scheduler.take_copies())
+        if scheduler.blocks_wanted() > self.allocator.free:
+            # Somebody will be preempted, unless somebody has ended: know who, and every token of the one who goes.
+            ended += self._take_in(landed + self._in_flight)
+            landed, self._in_flight = [], []
+        scheduler.grow()
+        chunks = scheduler.next_chunks()
+        if scheduler.live:
+            self._decode()
+        if chunks:
+            self._prefill(chunks)
+        ended += self._take_in(landed)
+        self.stats.preemptions = scheduler.preemptions
+        self.stats.peak_blocks = self.allocator.peak
+        self.stats.captured_graphs = self.decoder.graphs.captured - self._captured_before
+        return ended
+
+    def _start(self, forked: list[Row]) -> None:
+        """Draw the first token of rows just forked off their prompts."""
+        if forked:
+            self._draw(np.array([row.index for row in forked]), first_logits([row.group for row in forked]))
+
+    def _decode(self) -> None:
+        scheduler = self.scheduler
+        if self._version != scheduler.version:
+            self._version = scheduler.version
+            self._live = np.fromiter(scheduler.live, np.int64, len(scheduler.live))
+            rows = scheduler.live.values()
+            self.decoder.fill(self._live, [[*(node.block for node in row.group.path), *row.blocks] for row in rows])
+        outputs, replayed = self.decoder.decode(self.sampling)
+        self.rows.cached[self._live] += 1
+        self.stats.steps += 1
+        self.stats.decode_rows += len(self._live)
+        self.stats.replayed_steps += replayed
+        self._in_flight.append((self._live, Download(outputs[: len(self._live)])))
+
+    def _prefill(self, chunks: list[Chunk]) -> None:
+        self.stats.prefill_tokens += sum(chunk.end - chunk.start for chunk in chunks)
+        started, first = self.complete(chunks, self.decoder.prefill(chunks))
+        if started:
+            self._draw(np.array(started), torch.cat(first))
+
+    def _draw(self, rows: np.ndarray, logits: torch.Tensor) -> None:
+        """Draw the first token of `rows` from `logits` (rows, vocab)."""
+        outputs = draw(self.decoder.state, upload(rows, self.device), logits, self.sampling, self._rules)
+        self._in_flight.append((rows, Download(outputs)))
+
+    def _take_in(self, landed: list[tuple[np.ndarray, Download]]) -> list[tuple[int, Rollout]]:
+        """Note the tokens of earlier steps, and end the rows that are done."""
+        ended = []
+        for rows, download in landed:
+            outputs = read_outputs(download.wait())
+            running = outputs.has(RUNNING)
+            rows, outputs = rows[running], outputs.of(running)
+            if not outputs.has(FINITE).all():
+                self.decoder.pool.clear()
+                raise self.not_finite(rows[~outputs.has(FINITE)].tolist())
+            self._forced[rows, self.rows.drawn[rows]] = outputs.has(FORCED)
+            self.rows.append(rows, outputs.tokens, outputs.logprobs)
+            self.stats.new_tokens += len(rows)
+            done = outputs.has(STOPPED) | (self.rows.drawn[rows] >= self.sampling.max_new_tokens)
+            ended += self._end(rows[done], outputs.of(done))
+        return ended
+
+    def _end(self, rows: np.ndarray, outputs: Outputs) -> list[tuple[int, Rollout]]:
+        ended = []
+        for i, row in enumerate(rows.tolist()):
+            forced = self._forced[row, : self.rows.drawn[row]]
+            ended.append(
+                self.end(
+                    row,
+                    stopped=bool(outputs.has(STOPPED)[i]),
+                    closed=bool(outputs.has(CLOSED)[i]),
+                    thinking_tokens=int(outputs.thinking_tokens[i]),
+                    forced=forced.tolist() if forced.any() else None,
+                )
+            )
+        return ended

@@ -1,0 +1,1 @@
+"""The engine's log-probabilities held against the trainer's own."""

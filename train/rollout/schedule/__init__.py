@@ -1,0 +1,1 @@
+"""Which rows run and which blocks of the cache they hold."""
