@@ -2,8 +2,8 @@
 
 Data parallel, each GPU holds all of the model, and gradients are summed once a step. Under FSDP2 each holds its part of
 weights and moments, beside the whole copy that rollouts are sampled from (`train.distributed.sharding`); layers are
-gathered for each forward and backward. accelerate sums gradients there once a step too, so where a step has several micro-batches
-they lie whole on every GPU until its end: only with one do they shrink.
+gathered for each forward and backward. accelerate sums gradients there once a step too, so where a step has several
+micro-batches they lie whole on every GPU until its end: only with one do they shrink.
 """
 
 from dataclasses import dataclass, replace
