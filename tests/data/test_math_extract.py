@@ -82,7 +82,7 @@ def test_whatever_the_text_an_answer_is_a_short_one_or_none(text):
 
 @given(st.text(alphabet="0123456789x+-=^ ", min_size=1).filter(str.strip), st.text(alphabet="abc 123\n.", max_size=50))
 def test_a_box_wins_whatever_stands_before_it(content, before):
-    assert final_answer(f"{before}\\boxed{{{content}}}") == content.strip()
+    assert final_answer(f"{before}\n\\boxed{{{content}}}") == content.strip()
 
 
 @pytest.mark.parametrize(
