@@ -12,17 +12,19 @@ from dataclasses import dataclass
 from data.mathematics.brackets import closer, outside
 
 LENGTH = 240  # characters; the parser takes up to 13 ms for each 10 of them
-BRACES, BRACKETS, SCRIPTS = 12, 6, 2  # levels; twenty levels of parentheses take the parser 2 s
+BRACES, BRACKETS, SCRIPTS = 10, 5, 2  # levels; six of parentheses take the parser 0.6 s, twenty 2 s
+BARS, FUNCTIONS = 10, 10  # in all
 DIGITS = 60  # of one number
 EXPONENT = 200
 FACTORIAL = 170
-TERMS = 10_000  # the bound of a sum, and the upper number of a binomial coefficient
+TERMS = 1_000  # the bound of a sum, and the upper number of a binomial coefficient
 SLACK = 4  # times what the gold answer has
 
 NUMBERS = re.compile(r"\d+")
 FACTORIALS = re.compile(r"(\d+|[a-zA-Z]|[)}\]|])\s*(!+)")
-COUNTERS = re.compile(r"\\(?:binom|sum|prod|lim|int|choose|bmod|gcd|lcm)(?![a-zA-Z])")
-SIGNS = re.compile(r"[-+^!]{5}")
+COUNTERS = re.compile(r"\\(?:Gamma|binom|sum|prod|lim|int|choose|bmod|gcd|lcm)(?![a-zA-Z])")
+SIGNS = re.compile(r"[-+^!]{5}|(?:\^\s*(?:\w|\{[^{}]*\})\s*){3}")  # x^x^x^x
+CALLS = re.compile(r"\\(?:a?r?c?(?:sin|cos|tan|cot|sec|csc)h?|log|ln|exp|Gamma|zeta)(?![a-zA-Z])")
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,13 +35,15 @@ class Size:
     braces: int
     brackets: int
     scripts: int
+    bars: int
+    functions: int
     digits: int
     exponent: int
     factorial: int
     terms: int
 
 
-LIMITS = Size(LENGTH, BRACES, BRACKETS, SCRIPTS, DIGITS, EXPONENT, FACTORIAL, TERMS)
+LIMITS = Size(LENGTH, BRACES, BRACKETS, SCRIPTS, BARS, FUNCTIONS, DIGITS, EXPONENT, FACTORIAL, TERMS)
 
 
 def affordable(answer: str, gold: str) -> bool:
@@ -60,6 +64,8 @@ def size_of(text: str) -> Size:
         braces=max((depth for _, depth in outside(text, "{", "}")), default=0),
         brackets=max((depth for _, depth in outside(text, "([", ")]")), default=0),
         scripts=max(_stacked(text, "^"), _stacked(text, "_")),
+        bars=text.count("|"),
+        functions=len(CALLS.findall(text)),
         digits=max((len(number) for number in NUMBERS.findall(text)), default=0),
         exponent=max((_magnitude(power) for power in _scripts(text, "^")), default=0),
         factorial=_factorial(text),

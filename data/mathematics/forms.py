@@ -21,7 +21,11 @@ NAME = re.compile(
 RELATION = re.compile(r"\\(?:le|ge|ne)(?![a-zA-Z])|[<>]")
 JOINT = re.compile(r"\s*(?:,\s*)?(?<![a-zA-Z\\])(?:\\text\s*\{\s*(?:and|or)\s*\}|and|or)(?![a-zA-Z])\s*|\s*;\s*")
 GROUPED = re.compile(r"(?<![\d,])\d{1,3}(?:,\d{3})+(?![\d,])")
-COUNTED = re.compile(r"\\(?:sum|prod|int)(?![a-zA-Z])(?:[\w\s+\-*/^_(){}=]|\\(?:frac|cdot|times|binom)(?![a-zA-Z]))*")
+# Sums, products, and integrals of polynomials that are quickly worked out.
+COUNTED = re.compile(
+    r"\\(?:sum|prod)(?![a-zA-Z])(?:[\w\s+\-*/^_(){}=]|\\(?:frac|cdot|times)(?![a-zA-Z]))*"
+    r"|\\int\s*_\s*(?:\{-?\d{1,3}\}|\d)\s*\^\s*(?:\{-?\d{1,3}\}|\d)(?:[\da-z\s+\-()]|\^\s*(?:\{\d\}|\d)|\\cdot(?![a-z]))*"
+)
 COMMON_WORDS = {"yes", "no", "true", "false", "odd", "even", "none", "all"}
 
 

@@ -10,8 +10,8 @@ from typing import Any
 
 import sympy
 
-PRECISION = 400  # digits that are carried
-AGREED = sympy.Float(10, 60) ** -250  # relative: below what e^-200 leaves beside 1, above what rounding does
+PRECISION = 300  # digits that are carried
+AGREED = sympy.Float(10, 60) ** -180  # relative: below what e^-400 leaves beside 1, above what rounding does
 POINTS = 16  # tried
 MAX_SYMBOLS = 12
 SCALES = (2003, 499, 97, 1)

@@ -20,7 +20,7 @@ import re
 PENDING = re.compile(
     r"\\(sum|prod|i{0,3}nt|oint|lim(?:sup|inf)?|max|min|sup|inf|gcd|lcm|det|bmod|pmod|mod|[lr]floor|[lr]ceil|partial)"
     r"(?![a-zA-Z])|\\frac\s*\{\s*(d)(?:\s*\^\s*\{?\d\}?)?\s*[a-z]?\s*\}\s*\{\s*d\s*[a-z]|\\text\{\s*(lcm|gcd|max|min|det|mod|floor|ceil|round)\s*\}"
-    r"|(?<![a-zA-Z\\])(lcm|gcd|max|min|floor|ceil|mod|sum|det)(?![a-zA-Z])"
+    r"|(matrix)\}\s*\^|(?<![a-zA-Z\\])(lcm|gcd|max|min|floor|ceil|mod|sum|det)(?![a-zA-Z])"
 )
 FUNCTIONS = re.compile(
     r"\\(?:arc|ar)?(?:sin|cos|tan|cot|sec|csc)h?(?![a-zA-Z])|\\(?:log|ln|lg|exp|Gamma|zeta|binom|choose)(?![a-zA-Z])|!"
