@@ -25,7 +25,7 @@ TAKEN_BACK = re.compile(
 HEDGE = re.compile(r"[\s$*)]*,?\s*or\s+(?:maybe\s+|perhaps\s+)?\$?\\?[-(]?[\d\\](?!boxed|fbox)")
 OPERATOR_BEFORE = re.compile(
     r"(?:\\(?:cdot|times|div|pm|mp|neg|lnot|neq?|sqrt|sin|cos|tan|cot|sec|csc|log|ln|exp|bmod|mod|circ)\s*"
-    r"|[/^_+]\s*|[\d)\]]\s*\*\s*|(?<![\w\s*-])-\s?|^-|\d)$"
+    r"|[/^_+]\s*|[\d)\]]\s*[*-]\s*|(?<![\w\s*-])-\s?|^-|\d)$"
 )
 OPERATOR_IN_FORMULA = re.compile(r"(?:[-+*/^_\d)|]|(?<![a-zA-Z\\])[a-zA-Z])\s*$")
 HOLDER = re.compile(r"(\\[a-zA-Z]+|[\^_])\s*(?:\[[^\[\]]*\])?\s*(?:\{[^{}]*\}\s*)?\{\s*$")
@@ -67,7 +67,7 @@ def is_part(text: str, start: int, end: int) -> bool:
     if re.fullmatch(r"(?:[-*+>]|\d+[.)])\s+(?:\*\*)?", before):  # an item of a list
         return False
     return bool(OPERATOR_BEFORE.search(before) or (rest[:1] not in ("", " ") and OPERATOR_BEHIND.match(rest))) or bool(
-        re.match(r"\s*(?:\\(?:cdot|times|div)(?![a-zA-Z])|[/^*+]\s*[\d\\])", rest)
+        re.match(r"\s*(?:\\(?:cdot|times|div)(?![a-zA-Z])|[/^*+]\s*[\d\\]|-\s*\d)", rest)
     )
 
 

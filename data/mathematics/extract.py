@@ -45,6 +45,7 @@ FORMULA = re.compile(
     re.DOTALL,
 )
 NUMBER = re.compile(r"-?[$€£]?-?(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?(?:\s*/\s*\d+)?(?:\s*(?:\\?%|percent))?")
+COUNT = re.compile(rf"[A-Z]\w*(?:\s+[a-z]\w*){{1,3}}\s+[*$]*{NUMBER.pattern}[*.]*")  # It costs $42.
 VERB = re.compile(r"\b(?:is|are|was|were|equals|be|has|have|makes|get|gives|need)\b")
 STATEMENT = re.compile(r"=|≈|\\approx|\b(?:is|are|was|were|equals|be)\b")
 CONTRAST = re.compile(r",\s*(?:and\s+|but\s+)?(?:not|rather than|instead of)\s+\S+?[.!]?$", re.IGNORECASE)
@@ -160,6 +161,8 @@ def _is_prose(line: str) -> bool:
     """Whether a line says something in words, beside or instead of being an answer."""
     if len(line) < MAX_FINAL and exact(tidy(line)) is not None:  # three hundred forty-five
         return False
+    if COUNT.fullmatch(line):
+        return True
     bare = FORMULA.sub(" ", re.sub(r"\\text\{[^{}]*\}|\\[a-zA-Z]+", " ", line))
     words = len(re.findall(r"[^\W\d_]{2,}", bare))
     if FORMULA.search(line) or VERB.search(bare):

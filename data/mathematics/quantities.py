@@ -7,7 +7,8 @@ from data.mathematics.unit_table import UNITS
 from data.mathematics.units import take_unit
 from data.mathematics.value import is_value
 
-ANGLE, RADIAN, SHARE = (UNITS[name][0] for name in ("degree", "radian", "percent"))
+ANGLE, RADIAN, SHARE, STERLING = (UNITS[name][0] for name in ("degree", "radian", "percent", "GBP"))
+POUND = UNITS["pound"]  # of mass, and what £ may be called
 
 
 def same_quantity(gold: str, answer: str) -> bool:
@@ -23,7 +24,8 @@ def same_quantity(gold: str, answer: str) -> bool:
         return same_formula(rf"\frac{{\pi}}{{180}} \cdot {degrees}", other) if affordable(answer, gold) else False
     if unit and given_unit and (kinds[0] or kinds[1]):
         if kinds[0] != kinds[1]:
-            return False
+            pounds = STERLING in kinds and POUND in ((unit.kind, unit.worth), (given_unit.kind, given_unit.worth))
+            return pounds and _same_value(value, given)
         if unit.worth != given_unit.worth:
             wanted, found = exact(value), exact(given)
             return wanted is not None and found is not None and wanted * unit.worth == found * given_unit.worth
