@@ -22,7 +22,8 @@ from transformers import PreTrainedTokenizerBase
 from data.mixture import draw_problems, load_mixture
 from data.problem import Problem
 from data.tasks import gym
-from data.tasks.gym_judges import GUARDS, JUDGES
+from data.tasks.gym_forms import GUARDS
+from data.tasks.gym_judges import JUDGES
 from eval.measures.estimators import wilson
 from eval.sampling.baselines import DIRECT, first_line
 from eval.sampling.subject import is_right
