@@ -66,8 +66,8 @@ def _differs(tree: ast.expr, integrand: ast.expr, name: str, place: float) -> bo
 def _value(node: ast.expr, name: str, place: float) -> Dual:
     """The value and derivative of an expression of the grammar at `name` = `place`."""
     match node:
-        case ast.Constant(value=int() | float() as value):
-            return complex(value), 0
+        case ast.Constant(value=int() | float() as constant):
+            return complex(constant), 0
         case ast.Name(id="pi"):
             return cmath.pi, 0
         case ast.Name(id="E"):

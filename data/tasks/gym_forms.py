@@ -16,20 +16,23 @@ from itertools import chain
 from typing import Any
 
 from data.tasks.gym_judges import Entry
-from data.tasks.gym_logic import draws_nothing
+from data.tasks.gym_logic import draws_nothing, no_formula
 from data.tasks.gym_moves import box_moves, car_moves, jug_moves, push_moves, turns
 from data.tasks.gym_numbers import number, rounds
 
 Check = Callable[[str, Entry], str]
 
 LONGER, SLACK = 4, 200  # an answer has at most so many times the stated one's characters, and so many more
+UNSTATED = 6000  # characters, where no right answer is stated
 NUMBER = r"[+-]?(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d*)?(?:[eE][+-]?\d{1,2})?"
 
 
 def bounds(answer: str, entry: Entry) -> str:
     """Why the answer is too long to be read, or ""."""
     gold = entry["answer"]
-    if gold is None or len(answer) <= LONGER * len(gold.strip()) + SLACK:
+    if gold is None:
+        return f"has more than {UNSTATED} characters" if len(answer) > UNSTATED else ""
+    if len(answer) <= LONGER * len(gold.strip()) + SLACK:
         return ""
     return f"has {len(answer)} characters, where the right answer has {len(gold.strip())}"
 
@@ -118,17 +121,19 @@ def duration(answer: str, entry: Entry) -> str:
     skeletons = [re.sub(r"\d+", "0", re.sub(r"\bday\b", "days", text.casefold())) for text in (answer, entry["answer"])]
     if skeletons[0] != skeletons[1]:
         return f"is not written like {entry['answer']}"
-    stated, right = ([int(part) for part in re.findall(r"\d+", text)] for text in (answer, entry["answer"]))
+    parts = [re.findall(r"\.?\d+", text) for text in (answer, entry["answer"])]  # a fraction's zeros count
+    stated, right = ([part if part[0] == "." else int(part) for part in text] for text in parts)
     return "" if stated == right else f"is not {entry['answer']}"
 
 
 def same_json(answer: str, entry: Entry) -> str:
-    """The stated JSON value, to the last element and type."""
+    """The stated JSON value, to the last element, type and digit."""
     try:
-        stated = json.dumps(plain_json(answer), sort_keys=True)
+        stated = plain_json(answer, digits=True)
     except ValueError:
         return as_stated(answer, entry)
-    return "" if stated == json.dumps(json.loads(entry["answer"]), sort_keys=True) else "is not the stated value"
+    right = plain_json(entry["answer"], digits=True)
+    return "" if json.dumps(stated, sort_keys=True) == json.dumps(right, sort_keys=True) else "is not the stated value"
 
 
 def partitions(answer: str, entry: Entry) -> str:
@@ -172,21 +177,31 @@ def ladder(answer: str, entry: Entry) -> str:
     return "says a word twice" if len(set(words)) < len(words) else ""
 
 
-def plain_json(text: str) -> Any:
-    """A JSON value in which no key comes twice. Raises ValueError for any other text."""
+def plain_json(text: str, digits: bool = False) -> Any:
+    """A JSON value in which no key comes twice; its numbers are exact texts where `digits`.
+
+    Raises ValueError for any other text.
+    """
 
     def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         if len(dict(pairs)) < len(pairs):
             raise ValueError("a key comes twice")
         return dict(pairs)
 
-    return json.loads(text, object_pairs_hook=once)
+    if not digits:
+        return json.loads(text, object_pairs_hook=once)
+    return json.loads(text, object_pairs_hook=once, parse_float=_digits, parse_int=_digits)
+
+
+def _digits(text: str) -> str:
+    return f"number {Decimal(text).normalize()}"
 
 
 def _exact(text: str) -> Fraction:
     return Fraction(text.strip().replace(",", ""))
 
 
+TURN = r"\d?[LRUDBFMESXYZ]w?\d{0,2}'?\d{0,2}"
 FRACTION = r"\s*(?:\\d?frac\s*\{\s*\d+\s*\}\s*\{\s*\d+\s*\}|\d+\s*/\s*\d+)\s*"
 
 # Tasks in which more than the stated answer is right; in all others it is `as_stated`.
@@ -218,7 +233,7 @@ CHECKS: dict[str, Check] = {
     "propositional_logic": draws_nothing,
     "quantum_lock": written(r"[A-Ca-c](?:\s*(?:→|->|,|\s)\s*[A-Ca-c])*", "a list of buttons"),
     "rectangle_count": same_number,
-    "rubiks_cube": as_scored,  # bounded before it is scored, by `turns`
+    "rubiks_cube": written(rf"{TURN}(?:\s+{TURN})*", "a list of turns"),
     "rush_hour": car_moves,
     "shortest_path": as_scored,  # the scorer reads nothing but directions, and asks for the fewest
     "sokoban": push_moves,
@@ -231,7 +246,7 @@ CHECKS: dict[str, Check] = {
 }
 
 # What stands before a scorer, whose time it bounds.
-GUARDS: dict[str, Check] = {"rubiks_cube": turns}
+GUARDS: dict[str, Check] = {"propositional_logic": no_formula, "rubiks_cube": turns}
 
 
 def fault(name: str, answer: str, entry: Entry) -> str:

@@ -59,6 +59,15 @@ def draws_nothing(answer: str, entry: Mapping[str, Any]) -> str:
     return "" if _new(whole, tables.values()) else "says a premise again, or less"
 
 
+def no_formula(answer: str, entry: Mapping[str, Any]) -> str:
+    """Why the answer is no formula, or "": the scorer would read one of any depth."""
+    try:
+        formula(answer)
+    except ValueError as error:
+        return str(error)
+    return ""
+
+
 def conclusion_exists(tables: Mapping[Formula, int], names: list[str]) -> bool:
     """Whether some clause of one or two literals follows from the premises, and from none alone; or simplifies one."""
     everything = (1 << 2 ** len(names)) - 1
@@ -72,8 +81,8 @@ def conclusion_exists(tables: Mapping[Formula, int], names: list[str]) -> bool:
     return False
 
 
-def answerable(entry: Mapping[str, Any]) -> bool:
-    """Whether some short formula is a right answer. The scorer takes no variable alone for one."""
+def right_conclusion(entry: Mapping[str, Any]) -> str | None:
+    """A short formula that is right, or None where there is none. The scorer takes no variable alone for one."""
     names = sorted(entry["metadata"]["variables"])
     premises = [table(formula(text), names) for text in entry["metadata"]["premises"]]
     together = _conjunction(premises, (1 << 2 ** len(names)) - 1)
@@ -81,7 +90,7 @@ def answerable(entry: Mapping[str, Any]) -> bool:
     pairs = combinations(literals, 2)
     candidates = literals[1::2] + [f"({one} {sign} {other})" for one, other in pairs for sign in "∨∧"]
     following = (text for text in candidates if not together & ~table(formula(text), names))
-    return any(not draws_nothing(text, entry) for text in following)
+    return next((text for text in following if not draws_nothing(text, entry)), None)
 
 
 def _simplifies(stated: Formula, whole: int, tables: Mapping[Formula, int]) -> bool:

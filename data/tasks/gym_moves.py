@@ -123,5 +123,6 @@ def turns(answer: str, entry: Entry) -> str:
     if often:
         return f"turns a side more than {MOST_TURNS} times"
     most = LONGER * len(entry["metadata"]["scramble_moves"].split()) + SLACK_TURNS
-    count = sum(int(times or 1) for times in re.findall(r"\S*?(\d*)(?:\s+|$)", answer, re.ASCII))
+    times = [re.findall(r"\d+", turn[1:], re.ASCII) for turn in answer.split()]
+    count = sum(int(written[-1]) if written else 1 for written in times)
     return f"has {count} turns; {most} are enough" if count > most else ""
