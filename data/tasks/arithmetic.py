@@ -18,7 +18,7 @@ from data.problem import Problem, Verdict
 from data.trace import MAX_STEPS, STEP, Attempt, Step, Subgoal, Trace, calculate
 
 NAME = "arithmetic"
-WORDS = ("compute", "for", "so", "vs", "yes", "no")
+WORDS = ("compute", "for", "so", "vs", "yes", "no", "wait")
 JUDGEMENTS = ("yes", "no")  # the words in which a thinking judges itself
 
 QUESTION = "Compute the value."
@@ -41,13 +41,15 @@ class Settings:
     slip: float = 0.15  # a step states a wrong value
     notice: float = 0.6  # the check of a slip works the value out again; else it repeats the slip
     false_alarm: float = 0.01  # the check of a right step slips
+    hasty: float = 0.0  # the whole calculation is left out, and its value stated at once
+    recheck: float = 0.0  # `wait`, and then the whole is calculated once more
 
     def __post_init__(self) -> None:
         """Raise ValueError naming the first setting out of its range."""
         for name, low, high in (("digits", 2, 6), ("factor_digits", 1, 4), ("terms", 3, 8), ("largest", 20, 99)):
             if not low <= getattr(self, name) <= high:
                 raise ValueError(f"arithmetic.{name} is {getattr(self, name)}; expected {low} to {high}.")
-        for name in ("products", "slip", "notice", "false_alarm"):
+        for name in ("products", "slip", "notice", "false_alarm", "hasty", "recheck"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"arithmetic.{name} is {getattr(self, name)}; expected a probability, 0 to 1.")
 
@@ -76,7 +78,14 @@ def verify(problem: Problem, answer: str) -> Verdict:
 def demonstrate(problem: Problem, rng: random.Random, settings: Settings) -> str:
     """Write one imperfect calculation as a completion. A slip that goes unnoticed is carried to the answer."""
     scribe = _Scribe(rng, settings)
-    value = scribe.evaluate(problem.facts["expression"].split())
+    if settings.hasty > 0 and rng.random() < settings.hasty:
+        value = problem.facts["target"]
+        scribe.words.append(f"so {value}")
+    else:
+        value = scribe.evaluate(problem.facts["expression"].split())
+    if settings.recheck > 0 and rng.random() < settings.recheck:
+        scribe.words.append("wait")
+        value = scribe.evaluate(problem.facts["expression"].split())
     return f"<think> {' '.join(scribe.words)}</think> {value}"
 
 
