@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from trl import GRPOConfig
 
 from data.tasks import get_task
+from train.expert_iteration import METHODS
 from train.files.untrusted import read_yaml
 from train.model.scratch import check_scratch
 
@@ -41,6 +42,8 @@ def check_run(run: "RunConfig") -> None:
         raise ValueError("--resume and --overwrite exclude each other; give one.")
     if run.backend not in BACKENDS:
         raise ValueError(f"backend is {run.backend!r}; expected one of: {', '.join(BACKENDS)}.")
+    if run.method not in METHODS:
+        raise ValueError(f"method is {run.method!r}; expected one of: {', '.join(METHODS)}.")
     if run.contamination not in ("report", "refuse", "off"):
         raise ValueError(f"contamination is {run.contamination!r}; expected report, refuse or off.")
     if run.thinking_budget is not None and run.backend != "engine":

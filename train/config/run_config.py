@@ -15,6 +15,7 @@ from trl import GRPOConfig, TrlParser
 from data.mixture import Part, load_mixture
 from data.tasks import get_task
 from train.config.checks import check_file, check_groups, check_options, check_run
+from train.expert_iteration import OPTIONS
 from train.model.chat import Chat, read_template
 
 # Where our defaults differ from TRL's. One update a batch, centred advantages, a fixed length normaliser and no
@@ -103,6 +104,13 @@ class RunConfig:
         default="", metadata={"help": "Token that ends a turn, where the tokenizer's end-of-sequence token does not."}
     )
 
+    method: str = field(
+        default="grpo",
+        metadata={
+            "help": "`grpo` reinforces: right answers up, wrong ones down. `rft` imitates the right ones alone "
+            "(rejection-sampling fine-tuning, expert iteration)."
+        },
+    )
     cold_start_steps: int = field(
         default=0, metadata={"help": "Steps of supervised training on demonstrations before RL; 0 goes straight to RL."}
     )
@@ -247,6 +255,13 @@ def parse_config(arguments: Sequence[str] | None = None) -> tuple[RunConfig, GRP
     if training.use_vllm:
         raise ValueError("use_vllm is set by the back end; leave it out and set backend: vllm.")
     training.use_vllm = run.backend == "vllm"
+    if run.method == "rft":
+        if training.loss_type not in (RL_DEFAULTS["loss_type"], OPTIONS["loss_type"]) or training.beta:
+            raise ValueError(
+                f"method is rft, whose loss is the cross-entropy of what was accepted; leave out loss_type "
+                f"({training.loss_type}) and beta ({training.beta})."
+            )
+        vars(training).update(OPTIONS)
     if training.use_cpu:  # which is no faster in bf16
         training.bf16, training.mixed_precision = False, "no"
     training.output_dir = str(run.folder / "checkpoints")
