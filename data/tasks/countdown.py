@@ -1,8 +1,8 @@
 """Countdown: combine every given number once, with + - * /, to make the target.
 
 A thinking text is a search: `try 2 + 6 = 8 , 8 - 6 = 2 vs 14 no or 8 + 6 = 14 vs 14 yes`. `try` begins afresh, `or`
-keeps every step of the attempt but the last, `wait` redoes a step that slipped, `vs` holds the result against the
-target. The answer is the expression: `( 2 + 6 ) + 6`.
+keeps every step of the attempt but the last, `wait` redoes a step that slipped or hesitates before an attempt, `vs`
+holds the result against the target. The answer is the expression: `( 2 + 6 ) + 6`.
 """
 
 import random
