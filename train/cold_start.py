@@ -140,14 +140,13 @@ def training_set(tokenizer: PreTrainedTokenizerBase, run: RunConfig, seed: int) 
         return demonstration_dataset(tokenizer, run, run.demonstrated, run.cold_start_steps * batch, seed)
     skills = (run.cold_start_steps - run.cold_start_habit_steps) * batch
     habits = run.cold_start_habit_steps * batch
-    stages = [
-        demonstration_dataset(tokenizer, run, run.demonstrated, skills, seed),
-        demonstration_dataset(tokenizer, run, run.habitual, habits, seed + 1),
-    ]
+    first = demonstration_dataset(tokenizer, run, run.demonstrated, skills, seed)
+    last = demonstration_dataset(tokenizer, run, run.habitual, habits, seed + 1)
     generator = torch.Generator().manual_seed(seed)
-    return concatenate_datasets(
-        [stage.select(get_length_grouped_indices(stage["length"], batch, generator=generator)) for stage in stages]
-    )
+    like_lengths = get_length_grouped_indices(first["length"], batch, generator=generator)
+    # The habits are not grouped by length: each batch is averaged over its tokens, and a batch of nothing but short
+    # demonstrations would teach haste several times as fast as the long ones teach patience.
+    return concatenate_datasets([first.select(like_lengths), last])
 
 
 def demonstration_dataset(
