@@ -261,6 +261,7 @@ def reinforce(
         dynamic_sampling=DynamicSampling(problems["problem"], reward, run.screening_samples, run.oversample)
         if run.dynamic_sampling
         else None,
+        accepted=(lambda: reward.accepted) if run.method == "rft" else None,
         callbacks=[
             ReportingGuards(),
             MetricsFile(metrics, "rl"),

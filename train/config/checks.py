@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from trl import GRPOConfig
 
 from data.tasks import get_task
+from train.expert_iteration import METHODS
 from train.files.untrusted import read_yaml
 from train.model.scratch import check_scratch
 
@@ -41,6 +42,8 @@ def check_run(run: "RunConfig") -> None:
         raise ValueError("--resume and --overwrite exclude each other; give one.")
     if run.backend not in BACKENDS:
         raise ValueError(f"backend is {run.backend!r}; expected one of: {', '.join(BACKENDS)}.")
+    if run.method not in METHODS:
+        raise ValueError(f"method is {run.method!r}; expected one of: {', '.join(METHODS)}.")
     if run.contamination not in ("report", "refuse", "off"):
         raise ValueError(f"contamination is {run.contamination!r}; expected report, refuse or off.")
     if run.thinking_budget is not None and run.backend != "engine":
@@ -113,12 +116,36 @@ def check_tasks(run: "RunConfig") -> None:
                 f"cold_start_steps is {run.cold_start_steps}, but the task {part.task} has no demonstrations to "
                 "imitate. Set it to 0, or name tasks that have some in cold_start_tasks, such as {arithmetic: {}}."
             )
+    check_habits(run)
     for task in [get_task(part.task) for part in (*run.parts, *run.demonstrated)]:
         if run.model == "scratch" and not task.words:
             raise ValueError(
                 f"model is scratch, but the task {task.name} names no WORDS, and a model from nothing reads no others. "
                 "Take a pre-trained model, such as model: smollm2-135m, or leave that task out."
             )
+
+
+def check_habits(run: "RunConfig") -> None:
+    """Refuse habits of a cold start that could not be taught. Raises ValueError."""
+    steps, habits = run.cold_start_habit_steps, run.cold_start_habits
+    if isinstance(steps, bool) or not isinstance(steps, int) or not 0 <= steps <= max(0, run.cold_start_steps - 1):
+        raise ValueError(
+            f"cold_start_habit_steps is {steps!r}; expected a whole number below cold_start_steps, "
+            f"{run.cold_start_steps}."
+        )
+    if bool(steps) != bool(habits):
+        raise ValueError(
+            f"cold_start_habit_steps is {steps} and cold_start_habits {habits!r}; set both, such as 300 and "
+            "{arithmetic: {hasty: 0.8}}, or neither."
+        )
+    demonstrated = [part.task for part in run.demonstrated]
+    for task in habits or {}:
+        if task not in demonstrated:
+            raise ValueError(
+                f"cold_start_habits names {task!r}, which the cold start does not imitate; expected some of: "
+                f"{', '.join(demonstrated)}."
+            )
+    _ = run.habitual  # refuses unknown settings and values out of range
 
 
 def check_file(path: Path) -> None:

@@ -15,6 +15,7 @@ from trl import GRPOConfig, TrlParser
 from data.mixture import Part, load_mixture
 from data.tasks import get_task
 from train.config.checks import check_file, check_groups, check_options, check_run
+from train.expert_iteration import OPTIONS
 from train.model.chat import Chat, read_template
 
 # Where our defaults differ from TRL's. One update a batch, centred advantages, a fixed length normaliser and no
@@ -103,6 +104,13 @@ class RunConfig:
         default="", metadata={"help": "Token that ends a turn, where the tokenizer's end-of-sequence token does not."}
     )
 
+    method: str = field(
+        default="grpo",
+        metadata={
+            "help": "`grpo` reinforces: right answers up, wrong ones down. `rft` imitates the right ones alone "
+            "(rejection-sampling fine-tuning, expert iteration)."
+        },
+    )
     cold_start_steps: int = field(
         default=0, metadata={"help": "Steps of supervised training on demonstrations before RL; 0 goes straight to RL."}
     )
@@ -110,6 +118,17 @@ class RunConfig:
         default=None,
         metadata={
             "help": "Mapping as in `tasks`: what the cold start imitates where those have no demonstrations themselves."
+        },
+    )
+    cold_start_habit_steps: int = field(
+        default=0,
+        metadata={"help": "The last of the cold start's steps, whose demonstrations have the settings in habits."},
+    )
+    cold_start_habits: dict | str | None = field(
+        default=None,
+        metadata={
+            "help": "Mapping of task to settings that the last demonstrations take instead, such as {arithmetic: "
+            "{hasty: 0.8}}: skills are learnt first, habits last, as by instruction tuning."
         },
     )
     cold_start_batch_size: int = field(
@@ -183,6 +202,7 @@ class RunConfig:
         self.tasks = _mapping("tasks", self.tasks)
         self.scratch = _mapping("scratch", self.scratch)
         self.cold_start_tasks = _mapping("cold_start_tasks", self.cold_start_tasks) or None
+        self.cold_start_habits = _mapping("cold_start_habits", self.cold_start_habits) or None
         check_run(self)
         self.chat_template = read_template(self.chat_template)
 
@@ -195,6 +215,13 @@ class RunConfig:
     def demonstrated(self) -> list[Part]:
         """The mixture of tasks that the cold start imitates."""
         return load_mixture(self.cold_start_tasks) if self.cold_start_tasks else self.parts  # type: ignore[arg-type]
+
+    @property
+    def habitual(self) -> list[Part]:
+        """The mixture of tasks that the last steps of the cold start imitate."""
+        spec: dict[str, Any] = self.cold_start_tasks or self.tasks  # type: ignore[assignment]
+        habits: dict[str, Any] = self.cold_start_habits or {}  # type: ignore[assignment]
+        return load_mixture({task: {**(values or {}), **(habits.get(task) or {})} for task, values in spec.items()})
 
     @property
     def words(self) -> list[str]:
@@ -247,6 +274,13 @@ def parse_config(arguments: Sequence[str] | None = None) -> tuple[RunConfig, GRP
     if training.use_vllm:
         raise ValueError("use_vllm is set by the back end; leave it out and set backend: vllm.")
     training.use_vllm = run.backend == "vllm"
+    if run.method == "rft":
+        if training.loss_type not in (RL_DEFAULTS["loss_type"], OPTIONS["loss_type"]) or training.beta:
+            raise ValueError(
+                f"method is rft, whose loss is the cross-entropy of what was accepted; leave out loss_type "
+                f"({training.loss_type}) and beta ({training.beta})."
+            )
+        vars(training).update(OPTIONS)
     if training.use_cpu:  # which is no faster in bf16
         training.bf16, training.mixed_precision = False, "no"
     training.output_dir = str(run.folder / "checkpoints")
