@@ -87,8 +87,6 @@ def simulated(sharpening, gain=0.0):
 
 @cache
 def real_samples():
-    if not REAL.is_file():
-        pytest.skip(f"{REAL.name} is not there")
     found = json.loads(REAL.read_text())
     return {
         int(factor): {
