@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 
 import torch
 
@@ -10,7 +11,7 @@ from train.rollout import native
 from train.rollout.dense.dense_steps import DenseRun
 from train.rollout.dense.fused import FusedNorms
 from train.rollout.dense.packed import packed_bytes, packed_linears
-from train.rollout.generation import RolloutStats, Run
+from train.rollout.generation import RolloutStats, Room, Run
 from train.rollout.interface import Rollout, Sampling
 from train.rollout.memory import LARGE_PACKED, keep_freed_memory, memory_budget, return_freed_memory
 from train.rollout.module_state import borrowed
@@ -20,7 +21,10 @@ from train.rollout.paged.paged_steps import PagedRun
 from train.rollout.paged.pool import PAGE_TOKENS
 from train.rollout.schedule.lengths import LengthMemory
 from train.rollout.schedule.requests import Request, check_request, vocabulary_size
+from train.rollout.session import Session
 from train.rollout.support import probe, text_config
+
+TYPICAL_ANSWER = 512  # tokens that a session expects of a rollout until some have ended
 
 
 class RolloutEngine:
@@ -120,6 +124,21 @@ class RolloutEngine:
         return rollouts
 
     @contextmanager
+    def session(self, sampling: Sampling, *, longest: int, rows: int | None = None) -> Iterator[Session]:
+        """A run that stays open: groups join and leave it between steps (see `Session`, whose thread must be this one).
+
+        Of `sampling`, stop ids and thinking tags hold for every group. A prompt and its completion may have `longest`
+        tokens together, and `rows` rollouts are there at once (default: `max_rows`). The weights must stand still
+        meanwhile. Raises ValueError where the key-value cache cannot hold one rollout of `longest` tokens.
+        """
+        self.layers = probe(self.model)
+        count = self.max_rows if rows is None else min(rows, self.max_rows)
+        room = Room(count, longest, count * self.chunk_tokens, min(longest / 2, TYPICAL_ANSWER))
+        with borrowed(self.model), self._laid_out():
+            whole = replace(sampling, max_new_tokens=longest)
+            yield Session(self._run(Request((), 1, whole, None, None, 0), room), text_config(self.model))
+
+    @contextmanager
     def _laid_out(self) -> Iterator[None]:
         """The model's layers in the form in which its device runs them fastest; the pool gets what memory is left."""
         device = next(self.model.parameters()).device
@@ -136,11 +155,11 @@ class RolloutEngine:
                     stack.enter_context(packed_linears(self.model))
             yield
 
-    def _run(self, request: Request) -> Run:
+    def _run(self, request: Request, room: Room | None = None) -> Run:
         page_tokens = self.page_tokens
         if page_tokens is None and next(self.model.parameters()).device.type == "cuda":
             page_tokens = PAGE_TOKENS
-        return DenseRun(self, request) if page_tokens is None else PagedRun(self, request, page_tokens)
+        return DenseRun(self, request, room) if page_tokens is None else PagedRun(self, request, page_tokens, room)
 
     def release(self) -> None:
         """Give back what is kept on the device between calls; the next call captures its graphs anew."""
