@@ -79,6 +79,10 @@ class Session:
         """Groups that wait for places."""
         return len(self._waiting)
 
+    def holds(self, number: int) -> bool:
+        """Whether some sample of a group has not ended."""
+        return number in self._members
+
     def check(self, prompt: Sequence[int], samples: int, sampling: Sampling) -> None:
         """Raise ValueError where `submit` would."""
         check_request([prompt], samples, sampling, self._config, self._vocabulary)

@@ -99,7 +99,7 @@ def test_a_cancelled_group_changes_nothing_for_the_others_and_gives_all_back(eng
                 rng.randrange(1, 5),
                 replace(SAMPLING, seed=n),
             )
-            for n, prompt in enumerate(prompts)
+            for n, own in enumerate(prompts)
         ]
         cancelled = [(rng.randrange(14), place) for place in range(0, 8, 2)]
         with engine.session(SAMPLING, longest=128) as session:

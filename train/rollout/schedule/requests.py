@@ -39,7 +39,7 @@ def check_request(
     for what, token in wanted:
         if not 0 <= token < vocab:
             raise ValueError(f"{what} {token} is outside the model's vocabulary of {vocab} tokens.")
-    context = _context_length(config)
+    context = longest_sequence(config)
     for number, prompt in enumerate(prompts):
         if not len(prompt):
             raise ValueError(f"prompt {number} is empty; give it at least one token, such as the BOS token.")
@@ -53,7 +53,7 @@ def check_request(
             )
 
 
-def _context_length(config: PreTrainedConfig) -> int:
+def longest_sequence(config: PreTrainedConfig) -> int:
     """The longest sequence whose positions mean the same throughout."""
     longest = config.max_position_embeddings
     rope = config.rope_parameters or {}
