@@ -17,6 +17,7 @@ from train.model.prompts import prompt_ids
 from train.rollout.interface import Sampling
 
 MOST_SAMPLES = 128
+_MOST_TOKENS = 2**31
 MOST_STOPS, MOST_STOP_CHARACTERS = 4, 200
 # The share of the completion that an effort lets the model think; the rest is left for the answer.
 EFFORTS = {"none": 0.0, "minimal": 0.1, "low": 0.2, "medium": 0.5, "high": 0.8}
@@ -230,7 +231,10 @@ def _allowed(fields: _Fields, prompt: int, served: Served) -> int:
             param="messages", code="context_length_exceeded",
         )  # fmt: skip
     names = ("max_completion_tokens", "max_tokens")
-    asked = [int(fields.number(name, 0, lambda value: value >= 1, "1 or more", whole=True)) or None for name in names]
+    asked = [
+        int(fields.number(name, 0, lambda value: 1 <= value <= _MOST_TOKENS, "1 or more", whole=True)) or None
+        for name in names
+    ]
     if None not in asked and asked[0] != asked[1]:
         raise RequestError(f"{names[0]} is {asked[0]} and {names[1]} is {asked[1]}; send one of them.", param=names[1])
     allowed = asked[0] or asked[1] or room
@@ -251,7 +255,10 @@ def _budget(fields: _Fields, allowed: int) -> int | None:
             f"reasoning_effort is {_shown(effort)}; expected one of: {', '.join(EFFORTS)}.", param="reasoning_effort"
         )
     names = ("thinking_budget", "thinking_token_budget")
-    exact = [int(fields.number(name, -1, lambda value: value >= 0, "0 or more", whole=True)) for name in names]
+    exact = [
+        int(fields.number(name, -1, lambda value: 0 <= value <= _MOST_TOKENS, "0 or more", whole=True))
+        for name in names
+    ]
     budget = max(exact)
     if budget >= 0:
         if effort is not None:
@@ -279,7 +286,7 @@ def _stops(given: Any) -> tuple[str, ...]:
     right = isinstance(stops, list) and len(stops) <= MOST_STOPS
     if not right or not all(isinstance(stop, str) and 0 < len(stop) <= MOST_STOP_CHARACTERS for stop in stops):
         raise RequestError(
-            f"stop is {_shown(given)}; expected a text, or up to {MOST_STOPS} of {MOST_STOP_CHARACTERS} characters at most.",
+            f"stop is {_shown(given)}; expected up to {MOST_STOPS} texts of at most {MOST_STOP_CHARACTERS} characters.",
             param="stop",
         )
     return tuple(stops)

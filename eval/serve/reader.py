@@ -92,8 +92,9 @@ class Splitter:
             self.stopped, self._held, last = True, self._held[: min(places)[0]], True
         if last:
             self._held = self._held.rstrip()
-        blank = len(self._held) - len(self._held.rstrip())  # at the end of an answer it is nothing
-        answer = self._give(0 if last else max(blank, _overlap(self._held, self._stops)))
+        sure = len(self._held) if last else len(self._held) - _overlap(self._held, self._stops)
+        sure = len(self._held[:sure].rstrip())  # blanks at the end of an answer are left out
+        answer = self._give(len(self._held) - sure)
         self._answered |= bool(answer)
         return answer
 

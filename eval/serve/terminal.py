@@ -215,6 +215,14 @@ class Terminal:
         return f"\x1b[{colour}m{text}\x1b[0m" if self.colours else text
 
 
+def _reason(response: httpx.Response) -> str:
+    """What a server says of a request that it refused."""
+    try:
+        return str(response.json()["error"]["message"])
+    except (ValueError, KeyError, TypeError):
+        return f"{response.url} answered {response.status_code}"
+
+
 @contextmanager
 def local_talker(served: Served, batcher: Batcher) -> Iterator[LocalTalker]:
     """A talker over `batcher`, which is started, and ended with the context."""
