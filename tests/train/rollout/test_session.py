@@ -95,7 +95,7 @@ def test_a_cancelled_group_changes_nothing_for_the_others_and_gives_all_back(eng
         asked = [
             (
                 rng.randrange(6),
-                start[: rng.choice([0, 32, 48])] + prompt,
+                start[: rng.choice([0, 32, 48])] + own,
                 rng.randrange(1, 5),
                 replace(SAMPLING, seed=n),
             )
