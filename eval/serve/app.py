@@ -259,10 +259,10 @@ class Pages:
 
     async def marks(self, body: dict[str, Any]) -> Response:
         """A finished completion, marked."""
-        texts = [body.get(name) for name in ("question", "thinking", "answer")]
-        if not all(isinstance(text, str) for text in texts):
+        question, thinking, answer = (body.get(name) for name in ("question", "thinking", "answer"))
+        if not (isinstance(question, str) and isinstance(thinking, str) and isinstance(answer, str)):
             raise RequestError("question, thinking and answer must be texts.")
-        return JSONResponse(await run_in_threadpool(self.marker.mark, *texts))
+        return JSONResponse(await run_in_threadpool(self.marker.mark, question, thinking, answer))
 
 
 async def _hung_up(request: Request) -> None:

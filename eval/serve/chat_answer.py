@@ -136,7 +136,7 @@ class Answer:
         yield b"data: [DONE]\n\n"
 
     def _shown(self, logprobs: dict[str, list[dict[str, Any]]]) -> dict[str, Any]:
-        hidden = {} if self.asked.show_thinking else {"reasoning_content": []}
+        hidden: dict[str, Any] = {} if self.asked.show_thinking else {"reasoning_content": []}
         return {**logprobs, **hidden, "refusal": None}
 
     def _chunk(

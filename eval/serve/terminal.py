@@ -76,7 +76,8 @@ class RemoteTalker:
 
     def reply(self, body: dict[str, Any]) -> Iterator[Delta | dict[str, Any]]:
         """See `Talker`."""
-        usage, finish_reason = {}, None
+        usage: dict[str, Any] = {}
+        finish_reason = None
         wanted = body | {"model": self.model, "stream": True, "stream_options": {"include_usage": True}}
         try:
             with self._client.stream("POST", f"{self._url}/chat/completions", json=wanted) as response:

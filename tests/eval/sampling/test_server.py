@@ -171,7 +171,8 @@ def test_a_list_of_models_that_is_none_is_one_clear_line(odd, models):
 @pytest.mark.parametrize(
     "body",
     [b"", b"nonsense", b"[]", b"null", b"{}", b'{"choices": 3}', b'{"choices": []}', b'{"choices": [3]}',
-     b"[" * 100_000, completion(token_ids=3), completion(token_ids="ab"), completion(token_ids=[1.5]), completion(token_ids=[True]),
+     b"[" * 100_000, completion(token_ids=3), completion(token_ids="ab"), completion(token_ids=[1.5]),
+     completion(token_ids=[True]),
      completion(token_ids=[-1]), completion(token_ids=[[1]]), completion(token_ids={"a": 1}),
      completion(token_ids=None),
      completion(finish_reason=None), completion(finish_reason=[]), completion(token_ids=[5] * 9),

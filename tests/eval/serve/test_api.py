@@ -217,7 +217,7 @@ def test_a_thousand_requests_leave_nothing_behind(server):
 
     def one(number):
         body = {"messages": [{"role": "user", "content": f"numbers 2 6 {number % 90 + 1} target 14"}], "seed": number,
-                "max_tokens": 1 + number % 40, "n": 1 + number % 3, "stream": bool(number % 2)}  # fmt: skip
+                "max_tokens": 1 + number % 12, "n": 1 + number % 3, "stream": bool(number % 2)}  # fmt: skip
         if number % 10 == 9:
             try:
                 httpx.post(url, json=body | {"max_tokens": 200}, timeout=0.01, trust_env=False)
