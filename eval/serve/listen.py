@@ -34,7 +34,9 @@ class Listening:
 def serve(checkpoint: str, options: Options, listening: Listening) -> None:
     """Serve until the process is told to end. Raises ValueError, in one line, where that cannot begin."""
     if missing := [name for name in NEEDED if importlib.util.find_spec(name) is None]:
-        raise ValueError(f"{missing[0]} is not installed, which serving needs; run: pip install 'rethink[serve]'")
+        raise ValueError(
+            f"{missing[0]} is not installed, which serving needs; run: pip install -e '.[serve]' -c constraints.txt"
+        )
     with listen(listening.host, listening.port) as door:
         model, served = load_served(checkpoint, options)
         engine = RolloutEngine(model, cache_gib=listening.cache_gib, max_rows=listening.rows)

@@ -13,6 +13,7 @@ from transformers import PreTrainedTokenizerBase
 from data.response import CLOSE, OPEN
 
 Place = Literal["before", "thinking", "answer"]
+_LONGEST_CHARACTER = 8  # tokens; what is longer is no character
 _UNFINISHED = "\ufffd"  # what a decoder writes for a character whose last bytes are in the next token
 
 
@@ -41,7 +42,7 @@ class TokenText:
         """The text that `ids` add; `last` gives out what an unfinished character left."""
         self._ids += [token for token in ids if token not in self._hidden]
         before, whole = self._decode(self._ids[: self._decoded]), self._decode(self._ids)
-        if whole.endswith(_UNFINISHED) and not last:
+        if whole.endswith(_UNFINISHED) and not last and len(self._ids) - self._decoded < _LONGEST_CHARACTER:
             return ""
         self._ids, self._decoded = self._ids[self._decoded :], len(self._ids) - self._decoded
         return whole[len(before) :]
