@@ -8,7 +8,6 @@ from types import SimpleNamespace
 
 import torch
 import uvicorn
-from conftest import TINY
 
 from eval.serve.app import make_app
 from eval.serve.batcher import Batcher
@@ -18,6 +17,13 @@ from train.model.scratch import build_model, build_tokenizer
 from train.rollout.engine import RolloutEngine
 
 PLAIN = Options()
+TINY = {
+    "hidden_size": 32,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "num_key_value_heads": 1,
+    "intermediate_size": 64,
+}
 
 
 def save_tiny(path, *, opened: bool = True, context: int = 256) -> str:
