@@ -110,6 +110,16 @@ def generate(rng: random.Random, settings: Settings) -> Problem:
             )
 
 
+def recognise(prompt: str) -> Problem | None:
+    """The problem that a person types in the words of `generate`; None where it is none, or too large a one."""
+    found = re.fullmatch(r"numbers((?: [1-9]\d?){2,6}) target ([1-9]\d{0,2})", prompt, re.ASCII)
+    if found is None:
+        return None
+    numbers, target = sorted(map(int, found[1].split())), int(found[2])
+    shown = " ".join(map(str, numbers))
+    return Problem(NAME, prompt, f"{NAME} {shown} = {target}", {"numbers": numbers, "target": target})
+
+
 def verify(problem: Problem, answer: str) -> Verdict:
     """Judge an expression exactly: every number used once, nothing else, and the value is the target."""
     if answer == "none":

@@ -91,6 +91,7 @@ def load_candidate(
     if is_url(name):
         server = Server(name)
         spoken = load_tokenizer(tokenizer or server.root, chat)
+        server.vocabulary = len(spoken)
         ends = (spoken.eos_token_id,)
         return Candidate(name, spoken, ends, SampleCache(server.draw, cache, server.fingerprint))
     spoken = load_tokenizer(tokenizer or name, chat)

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 
 import torch
 
@@ -10,7 +11,7 @@ from train.rollout import native
 from train.rollout.dense.dense_steps import DenseRun
 from train.rollout.dense.fused import FusedNorms
 from train.rollout.dense.packed import packed_bytes, packed_linears
-from train.rollout.generation import RolloutStats, Run
+from train.rollout.generation import RolloutStats, Room, Run
 from train.rollout.interface import Rollout, Sampling
 from train.rollout.limits import CHUNK_TOKENS, MAX_ROWS, Limits
 from train.rollout.memory import LARGE_PACKED, keep_freed_memory, memory_budget, return_freed_memory
@@ -22,7 +23,10 @@ from train.rollout.paged.pool import PAGE_TOKENS
 from train.rollout.parity.trial import PROMPT_TOKENS, TRIAL_CHUNK_TOKENS, try_out
 from train.rollout.schedule.lengths import LengthMemory
 from train.rollout.schedule.requests import Request, check_request, vocabulary_size
+from train.rollout.session import Session
 from train.rollout.support import INSTEAD, UnsupportedModel, model_name, probe, refuse_adapters, text_config
+
+TYPICAL_ANSWER = 512  # tokens that a session expects of a rollout until some have ended
 
 
 class RolloutEngine:
@@ -142,6 +146,21 @@ class RolloutEngine:
         return rollouts
 
     @contextmanager
+    def session(self, sampling: Sampling, *, longest: int, rows: int | None = None) -> Iterator[Session]:
+        """A run that stays open: groups join and leave it between steps (see `Session`, whose thread must be this one).
+
+        Of `sampling`, stop ids and thinking tags hold for every group. A prompt and its completion may have `longest`
+        tokens together, and `rows` rollouts are there at once (default: `max_rows`). The weights must stand still
+        meanwhile. Raises ValueError where the key-value cache cannot hold one rollout of `longest` tokens.
+        """
+        self.layers = probe(self.model)
+        count = self.limits.max_rows if rows is None else min(rows, self.limits.max_rows)
+        room = Room(count, longest, count * self.limits.chunk_tokens, min(longest / 2, TYPICAL_ANSWER))
+        with borrowed(self.model), self._laid_out():
+            whole = replace(sampling, max_new_tokens=longest)
+            yield Session(self._run(Request((), 1, whole, None, None, 0), room), text_config(self.model))
+
+    @contextmanager
     def _laid_out(self) -> Iterator[None]:
         """The model's layers in the form in which its device runs them fastest; the pool gets what memory is left."""
         device = next(self.model.parameters()).device
@@ -158,14 +177,21 @@ class RolloutEngine:
                     stack.enter_context(packed_linears(self.model))
             yield
 
-    def _run(self, request: Request) -> Run:
+    def _run(self, request: Request, room: Room | None = None) -> Run:
         page_tokens = self.limits.page_tokens
         if page_tokens is None and next(self.model.parameters()).device.type == "cuda":
             page_tokens = PAGE_TOKENS
         if page_tokens is not None:
-            return PagedRun(self, request, page_tokens)
+            return PagedRun(self, request, page_tokens, room)
         return DenseRun(
-            self.model, self.layers, self.limits, self.lengths, request, self.pool_bytes, natively=self.native
+            self.model,
+            self.layers,
+            self.limits,
+            self.lengths,
+            request,
+            self.pool_bytes,
+            natively=self.native,
+            room=room,
         )
 
     def release(self) -> None:

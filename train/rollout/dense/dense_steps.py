@@ -9,8 +9,8 @@ from train.rollout.counter import uniforms
 from train.rollout.dense.attention import PassAttention
 from train.rollout.dense.passes import PassBuilder
 from train.rollout.dense.pool import BLOCK_SIZE, KeyValuePool, LayerShape, bytes_per_block
-from train.rollout.generation import Run, first_logits
-from train.rollout.interface import Rollout
+from train.rollout.generation import Room, Run, first_logits
+from train.rollout.interface import Rollout, Sampling
 from train.rollout.limits import Limits
 from train.rollout.memory import working_bytes
 from train.rollout.native.attention import NativeAttention, runs_natively
@@ -39,12 +39,13 @@ class DenseRun(Run):
         pool_bytes: int,
         *,
         natively: bool,
+        room: Room | None = None,
     ) -> None:
-        super().__init__(model, layers, limits, lengths, request, BLOCK_SIZE)
-        rows, prefilled = min(limits.max_rows, len(self.rollouts)), min(limits.chunk_tokens, self._prompt_tokens)
+        super().__init__(model, layers, limits, lengths, request, BLOCK_SIZE, room)
+        rows, prefilled = min(limits.max_rows, len(self.rollouts)), min(limits.chunk_tokens, self.room.prompt_tokens)
         working = working_bytes(model, rows, prefilled)
-        room = pool_bytes - min(working, int(MOST_TO_WORK_IN * pool_bytes))
-        self.schedule_with(BlockAllocator(self.blocks_of_use(room // bytes_per_block(layers))))
+        left = pool_bytes - min(working, int(MOST_TO_WORK_IN * pool_bytes))
+        self.schedule_with(BlockAllocator(self.blocks_of_use(left // bytes_per_block(layers))))
         self.pool = KeyValuePool(layers, self.allocator.count, self.device)
         native = natively and runs_natively(layers, self.device)
         self.attention = NativeAttention if native else PassAttention
@@ -99,8 +100,16 @@ class DenseRun(Run):
         """Draw a token for each of `rows` from `logits` (rows, vocab), and end the rows that are done."""
         at = self.rows.drawn[rows]
         numbers = uniforms(torch.from_numpy(self.rows.keys[rows]), torch.from_numpy(at)).to(self.device)
+        ended = []
+        for sampling, places in self.by_sampling(rows):
+            ended += self._draw_alike(rows[places], logits[places], numbers[places], sampling)
+        return ended
+
+    def _draw_alike(
+        self, rows: np.ndarray, logits: torch.Tensor, numbers: torch.Tensor, sampling: Sampling
+    ) -> list[tuple[int, Rollout]]:
         try:
-            draw = self.sampler.draw(logits, self.sampling, numbers)
+            draw = self.sampler.draw(logits, sampling, numbers)
         except NonFiniteLogits as error:
             raise self.not_finite(rows[error.rows].tolist()) from error
         tokens = self.steering.steer(rows, draw.tokens.cpu().numpy())
@@ -108,8 +117,13 @@ class DenseRun(Run):
         self.rows.append(rows, tokens, logprobs.cpu().numpy())
         self.stats.new_tokens += len(rows)
         stopped = np.isin(tokens, self._stop)
-        done = stopped | (self.rows.drawn[rows] >= self.sampling.max_new_tokens)
+        done = stopped | (self.rows.drawn[rows] >= self.rows.limit[rows])
         return [self._end(row, bool(stop)) for row, stop in zip(rows[done].tolist(), stopped[done], strict=True)]
+
+    def _begin(self, rows: Sequence[int], prompt: list[int], sampling: Sampling) -> None:
+        budget = None if sampling.thinking is None else sampling.thinking.budget
+        for row in rows:
+            self.steering.begin(row, prompt, budget)
 
     def _end(self, row: int, stopped: bool) -> tuple[int, Rollout]:
         return self.end(
