@@ -1,15 +1,13 @@
 """A fixed set of problems out of a file or the hub: what its settings are, and how its rows become problems."""
 
-import os
-import sys
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
 from typing import Any, Literal
 
 from data.problem import Problem
 from data.rows import Row, read_rows
 from data.task import Split
+from data.terminal import say_once
 
 MAX_PROMPT = 20_000  # characters
 
@@ -62,7 +60,7 @@ def read_set(
         kept[split] = problems
         left_out = [f"{repeated} repeated"] * bool(repeated) + [f"{len(faults)} faulty"] * bool(faults)
         told.append(f"{len(problems)} {split}" + (f" ({', '.join(left_out)} left out)" if left_out else ""))
-    say(f"Problems of {settings.source}: {', '.join(told)}.")
+    say_once(f"Problems of {settings.source}: {', '.join(told)}.")
     return kept
 
 
@@ -113,10 +111,3 @@ def content_of(text: str) -> str:
 
 def _is_wanted(row: Row, only: Mapping[str, Sequence[Any]] | None) -> bool:
     return all(row.values.get(column) in values for column, values in (only or {}).items())
-
-
-@cache
-def say(line: str) -> None:
-    """Tell the user once, from the first process of a run."""
-    if os.environ.get("RANK", "0") == "0":
-        print(line, file=sys.stderr)

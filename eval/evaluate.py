@@ -17,6 +17,7 @@ from eval.sampling.progress import Progress
 from eval.sampling.samples import COLUMNS, sample_checkpoint
 from eval.sampling.source import MAX_NEW_TOKENS, Source, held_out
 from eval.sampling.workers import Workers
+from train.files.atomic import write_text
 from train.rollout.interface import Sampling
 
 
@@ -114,7 +115,7 @@ def write_results(
     for number, rows in enumerate(tables):
         pq.write_table(pa.Table.from_pylist(rows, schema=COLUMNS), output / f"samples-{number}.parquet")
     results = summarise(names, tables, settings) | {"baseline": baseline}
-    (output / "results.json").write_text(json.dumps(results, indent=2) + "\n")
+    write_text(output / "results.json", json.dumps(results, indent=2) + "\n")
     return results
 
 

@@ -29,7 +29,7 @@ from peft import LoraConfig
 from transformers import PrinterCallback
 from transformers.utils import logging
 
-from train.config.run_config import parse_config
+from train.config.parse import parse_config
 from train.plan.costs import Costs
 from train.plan.processor import Processor, probe
 from train.plan.step_plan import plan_cache, plan_memory, plan_times

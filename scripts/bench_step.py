@@ -29,7 +29,8 @@ from transformers import PrinterCallback
 from transformers.utils import logging
 from trl import GRPOTrainer
 
-from train.config.run_config import RunConfig, parse_config
+from train.config.parse import parse_config
+from train.config.run_config import RunConfig
 from train.model.prompts import stop_ids
 from train.rewards import CorrectnessReward, RolloutLog
 from train.run import adapters, problem_dataset, start_model

@@ -19,7 +19,7 @@ from packaging.requirements import Requirement
 
 from data.mixture import demonstrations, judge, load_mixture
 from data.tasks import TASKS
-from train.config.run_config import parse_config
+from train.config.parse import parse_config
 from train.files.untrusted import read_metrics
 from train.lifecycle.run_folder import make_folder
 from train.rollout import native

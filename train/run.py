@@ -13,6 +13,7 @@ from trl import GRPOConfig
 from data.contamination import overlaps
 from data.mixture import BAR_SECONDS, Split, draw_problems, held_out
 from data.tasks import get_task
+from data.terminal import say
 from train.cold_start import cold_start
 from train.config.launch import find_launch
 from train.config.qlora import check_quantised, four_bits
@@ -20,15 +21,14 @@ from train.config.run_config import RunConfig
 from train.config.trl_vllm import check_vllm
 from train.distributed.zero import take_deepspeed, unpartitioned
 from train.dynamic_sampling import DynamicSampling
-from train.files.checkpoints import fault, step_of
+from train.files.checkpoints import COLD_START, fault, step_of
 from train.files.run_lock import lock
-from train.lifecycle.callbacks import CollapseGuard, MetricsFile, ProgressBar, StopWhenAsked, say
+from train.lifecycle.callbacks import CollapseGuard, MetricsFile, ProgressBar, StopWhenAsked
 from train.lifecycle.guards import ReportingGuards
 from train.lifecycle.keep import KeepCheckpoints
 from train.lifecycle.nonfinite import NonFiniteGuard
 from train.lifecycle.resume import resume_point
 from train.lifecycle.run_folder import (
-    COLD_START,
     check_disk,
     checkpoint_bytes,
     make_folder,

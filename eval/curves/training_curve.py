@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 from eval.measures.estimators import Sums, paired_difference, trend
 from eval.measures.rates import Row, as_json, compare, measure
 from eval.sampling.samples import correct_by_problem
+from train.files.checkpoints import checkpoint_name
 from train.files.untrusted import read_json, read_metrics, read_parquet
 
 SHOWN = ("accuracy", "greedy_accuracy", "thinking_tokens", "truncated", "incorrect_to_correct", "step_accuracy")
@@ -91,7 +92,7 @@ def _tokens_logged(run: Path, steps: Sequence[int]) -> dict[int, tuple[int, int]
 
 def _tokens_kept(run: Path, step: int) -> int:
     """The tokens by then as its checkpoint has them: one may be saved between two logged steps, or on a signal."""
-    path = run / "checkpoints" / f"checkpoint-{step}" / "trainer_state.json"
+    path = run / "checkpoints" / checkpoint_name(step) / "trainer_state.json"
     try:
         return int(read_json(path)["num_input_tokens_seen"])
     except (ValueError, KeyError, TypeError) as error:

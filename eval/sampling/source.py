@@ -9,10 +9,9 @@ from typing import Any
 from data.mixture import Part, Split, draw_problems, load_mixture
 from data.problem import Problem
 from data.tasks.own import is_own
+from train.files.checkpoints import COLD_START, SEAL, last_finished, numbered, step_of
 from train.files.untrusted import read_yaml
-from train.lifecycle.run_folder import COLD_START, last_checkpoint
 from train.model.chat import TOKENIZERS_OWN, Chat, read_template
-from train.model.loading import is_complete_checkpoint
 
 MAX_NEW_TOKENS = 512  # of a completion, where the config does not say
 
@@ -105,7 +104,7 @@ def checkpoints_of(run: Path, *, start: bool = False) -> list[str]:
     nothing before it.
     """
     config = run / "config.yaml"
-    last = last_checkpoint(run)
+    last = last_finished(run / "checkpoints")
     if not config.is_file() or last is None:
         raise ValueError(
             f"{run} is no run folder with a checkpoint; expected config.yaml and checkpoints/checkpoint-N."
@@ -129,12 +128,12 @@ def stages_of(run: Path) -> dict[str, str]:
 
 
 def all_checkpoints(run: Path) -> dict[int, str]:
-    """Every complete checkpoint by its RL step, and at step 0 what reinforcement started from. Raises ValueError."""
+    """Every finished checkpoint by its RL step, and at step 0 what reinforcement started from. Raises ValueError."""
     before = checkpoints_of(run)
     found = {0: before[0]} if len(before) > 1 else {}
-    for path in (run / "checkpoints").glob("checkpoint-*"):
-        if path.name.split("-")[1].isdigit() and is_complete_checkpoint(path):
-            found[int(path.name.split("-")[1])] = str(path)
+    for path in numbered(run / "checkpoints"):
+        if (path / SEAL).is_file():
+            found[step_of(path)] = str(path)
     if len(found) < 2:
         raise ValueError(f"{run} has one checkpoint and nothing to compare it with; expected at least two.")
     return dict(sorted(found.items()))

@@ -1,7 +1,7 @@
 from trl import SFTConfig, SFTTrainer
 
 from train.cold_start import demonstration_dataset
-from train.config.run_config import parse_config
+from train.config.parse import parse_config
 from train.model.scratch import build_tokenizer
 
 

@@ -26,11 +26,12 @@ import yaml
 from trl import GRPOConfig
 
 from train.config.launch import find_launch
-from train.config.run_config import RunConfig, resolved, save_config, world_size
+from train.config.parse import resolved, save_config
+from train.config.run_config import RunConfig, world_size
+from train.files.atomic import write_text
 from train.files.untrusted import metrics_parts, read_json, read_metrics, read_metrics_part, read_yaml
 
 PACKAGES = ("rethink", "torch", "transformers", "trl", "accelerate", "peft", "datasets", "numpy")
-COLD_START = "cold-start"
 # What may change when a run goes on: how long, what is shown, what is kept. All else would make it another run.
 FREE = (
     "name", "runs_dir", "contamination", "max_steps", "num_train_epochs", "guard_fraction", "nonfinite_limit",
@@ -139,13 +140,6 @@ def checkpoint_bytes(model: torch.nn.Module, launch: str) -> int:
     return (3 if launch in ("one process", "DDP") else 4) * trained
 
 
-def last_checkpoint(folder: Path) -> Path | None:
-    """The run's newest `checkpoint-N`, or None."""
-    found = [path for path in (folder / "checkpoints").glob("checkpoint-*") if path.name.split("-")[1].isdigit()]
-    complete = [path for path in found if (path / "trainer_state.json").is_file()]
-    return max(complete, key=lambda path: int(path.name.split("-")[1]), default=None)
-
-
 def truncate_metrics(path: Path, phase: str, step: int) -> None:
     """Drop the lines of `phase` later than `step`, and its closing summary: a resumed run will write them anew."""
     for part in metrics_parts(path):
@@ -154,9 +148,7 @@ def truncate_metrics(path: Path, phase: str, step: int) -> None:
             for row in read_metrics_part(part)
             if row["phase"] != phase or (row["step"] <= step and "train_runtime" not in row)
         ]
-        partial = part.with_suffix(".partial")
-        partial.write_text("".join(kept))
-        partial.replace(part)
+        write_text(part, "".join(kept))
 
 
 def write_environment(path: Path, seed: int) -> None:

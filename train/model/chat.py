@@ -5,10 +5,12 @@ A template is the tokenizer's own, one of those below by name, or a Jinja file. 
 
 from dataclasses import dataclass
 from pathlib import Path
-
-from transformers import PreTrainedTokenizerBase
+from typing import TYPE_CHECKING
 
 from data.response import OPEN
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
 _PLAIN = (
     "{% for message in messages %}{% if message['role'] == 'system' %}{{ message['content'] + '\n\n' }}"
@@ -73,7 +75,7 @@ def read_template(choice: str) -> str:
     return text
 
 
-def set_chat(tokenizer: PreTrainedTokenizerBase, chat: Chat) -> None:
+def set_chat(tokenizer: "PreTrainedTokenizerBase", chat: Chat) -> None:
     """Have `tokenizer` speak as `chat` says. Raises ValueError where it cannot."""
     vocabulary = tokenizer.get_vocab()
     if chat.eos_token:
@@ -97,12 +99,12 @@ def set_chat(tokenizer: PreTrainedTokenizerBase, chat: Chat) -> None:
         tokenizer.chat_template = _FROZEN_DATE + template
 
 
-def adds_bos(tokenizer: PreTrainedTokenizerBase) -> bool:
+def adds_bos(tokenizer: "PreTrainedTokenizerBase") -> bool:
     """Whether `tokenizer` puts its BOS token before a text, as its model saw all texts in pre-training."""
     return tokenizer.bos_token_id is not None and tokenizer("a").input_ids[:1] == [tokenizer.bos_token_id]
 
 
-def suggestion(tokenizer: PreTrainedTokenizerBase) -> str:
+def suggestion(tokenizer: "PreTrainedTokenizerBase") -> str:
     """Which built-in template to choose for a base model with this tokenizer."""
     knows_chatml = all(token in tokenizer.get_vocab() for token in CHATML_TOKENS)
     other = " (it also has the tokens of chatml-think)" if knows_chatml else ""

@@ -17,12 +17,14 @@ from huggingface_hub.errors import HFValidationError
 from peft import PeftModel
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
+from train.files import checkpoints
 from train.files.untrusted import MAX_JSON_BYTES, read_json
 from train.model import smollm2
 from train.model.chat import TOKENIZERS_OWN, Chat, set_chat, suggestion
 
 ADAPTER = "adapter_config.json"
 MOST_LAYERS = 1_000
+MOST_REASON = 400  # characters of what a library says of its error
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "spiece.model", "vocab.json", "vocab.txt", "tekken.json")
 
 
@@ -164,6 +166,8 @@ def _check_checkpoint(path: Path) -> None:
     """Raise ModelError unless `path` is a folder with a model or an adapter and all of its safetensors files."""
     if not path.is_dir():
         raise ModelError(f"{path} is no checkpoint: expected a folder with a model in it.")
+    if damaged := checkpoints.refusal(path):
+        raise ModelError(damaged)
     if (path / ADAPTER).is_file():
         stem = "adapter_model"
     elif (path / "config.json").is_file():
@@ -225,5 +229,8 @@ def _on_hub(name: str, revision: str | None) -> str:
 
 
 def _reason(error: Exception) -> str:
-    """The class and the first line of an error."""
-    return f"{type(error).__name__}: {(str(error).strip().splitlines() or ['no reason given'])[0]}"
+    """The class of an error and what it says, in one line; the end of a long text says as much as its beginning."""
+    words = " ".join(str(error).split()) or "no reason given"
+    if len(words) > MOST_REASON:
+        words = f"{words[: MOST_REASON // 2]} ... {words[-MOST_REASON // 2 :]}"
+    return f"{type(error).__name__}: {words}"

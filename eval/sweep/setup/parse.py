@@ -14,7 +14,7 @@ import torch
 import yaml
 
 from data.mixture import draw_problems
-from train.config.run_config import parse_config
+from train.config.parse import parse_config
 
 
 def parse(config: dict[str, Any], folder: Path) -> dict[str, Any]:

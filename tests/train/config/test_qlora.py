@@ -6,8 +6,8 @@ from safetensors.torch import load_file
 
 from train.config import qlora as quantised
 from train.config.launch import KINDS, Launch, refusal
+from train.config.parse import parse_config
 from train.config.qlora import check_quantised, four_bits, is_quantised, keep_adapters_precise
-from train.config.run_config import parse_config
 from train.lifecycle.run_folder import make_folder
 from train.run import start_model, train
 

@@ -12,7 +12,7 @@ import torch
 from peft import LoraConfig, get_peft_model
 from resuming import launch, write_config
 
-from train.config.run_config import parse_config
+from train.config.parse import parse_config
 from train.files import untrusted
 from train.files.checkpoints import SEAL, fault, publish
 from train.files.untrusted import read_json, read_metrics, read_parquet, read_yaml
