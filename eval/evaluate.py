@@ -12,7 +12,7 @@ from data.mixture import Split
 from data.problem import Problem
 from eval.measures.rates import Row, as_json, compare, measure
 from eval.sampling.baselines import ask_baseline, check_baseline
-from eval.sampling.candidate import Candidate, load_candidate
+from eval.sampling.candidate import Candidate, check_lengths, load_candidate
 from eval.sampling.progress import Progress
 from eval.sampling.samples import COLUMNS, sample_checkpoint
 from eval.sampling.source import MAX_NEW_TOKENS, Source, held_out
@@ -72,8 +72,10 @@ def evaluate(
     settings = replace(settings, problems=len(problems))
     cache = cache or output / "cache"
     spoken: dict[str, Any] = {"backend": settings.backend, "tokenizer": tokenizer, "chat": source.chat}
+    spoken["system_prompt"] = source.system_prompt
     for number, checkpoint in enumerate(checkpoints):  # whatever is missing is found out before the first minute
         candidate = load_candidate(checkpoint, cache, **spoken)
+        check_lengths(candidate, problems, source, settings.max_new_tokens)
         if baseline and not number:
             check_baseline(baseline, candidate, source)
     try:

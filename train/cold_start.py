@@ -15,6 +15,7 @@ from train.config.qlora import keep_adapters_precise
 from train.config.run_config import RunConfig, world_size
 from train.files.checkpoints import COLD_START, UNFINISHED, publish, step_of
 from train.lifecycle.callbacks import MetricsFile, ProgressBar, StopWhenAsked
+from train.lifecycle.overwriting import ForgetOverwritten
 from train.lifecycle.resume import ResumableTrainer, resume_point
 from train.lifecycle.run_folder import truncate_metrics
 from train.lifecycle.signals import Interrupted
@@ -106,7 +107,7 @@ def cold_start(
         train_dataset=demonstration_dataset(tokenizer, run, count, training.seed),
         processing_class=tokenizer,
         peft_config=peft_config,
-        callbacks=[MetricsFile(metrics, "cold-start"), ProgressBar("cold start"), stop],
+        callbacks=[MetricsFile(metrics, "cold-start"), ProgressBar("cold start"), stop, ForgetOverwritten(run)],
     )
     trainer.remove_callback(PrinterCallback)
     log_last(trainer, run.folder / TENSORBOARD / COLD_START, step_of(resumed) if resumed else -1)

@@ -16,7 +16,7 @@ from eval.measures.rates import Row
 from eval.probes import probing as probe
 from eval.probes.budget import ROOM, Budget, budgets, keep_to, most_draws, rows
 from eval.sampling.baselines import reads_words
-from eval.sampling.candidate import load_candidate
+from eval.sampling.candidate import check_lengths, load_candidate
 from eval.sampling.progress import Counted, Progress
 from eval.sampling.samples import sample_rows
 from eval.sampling.source import Source, all_checkpoints, held_out, read_source, stages_of
@@ -104,6 +104,11 @@ def plan(run: Path, effort: Effort, *, own_tasks: bool = False) -> Plan:
     source = read_source(run / "config.yaml", own_tasks=own_tasks)
     problems = held_out(source, effort.problems)
     tokenizers = {name: load_tokenizer(name, source.chat) for name in [*checkpoints.values(), *stages.values()]}
+    for name in stages.values():
+        candidate = load_candidate(
+            name, run / "evaluation" / "cache", chat=source.chat, system_prompt=source.system_prompt
+        )
+        check_lengths(candidate, problems, source, source.max_new_tokens)
     compute_spent(run, list(checkpoints), 1)
     prompted = stages["base"] if "base" in stages and reads_words(tokenizers[stages["base"]]) else None
     planned = Plan(run, source, problems, checkpoints, stages, prompted, effort)

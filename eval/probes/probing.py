@@ -20,7 +20,7 @@ from eval.measures import behaviour, lexical
 from eval.measures.rates import Measures, Row, as_json, changes, rates
 from eval.probes import decomposition, faithfulness, injection, monitor, second_turn
 from eval.probes.labelled import score_behaviour, score_lexical, score_monitor
-from eval.sampling.candidate import Candidate, load_candidate
+from eval.sampling.candidate import Candidate, check_lengths, load_candidate
 from eval.sampling.progress import Counted, Progress
 from eval.sampling.source import Source, held_out
 from eval.sampling.subject import Completion, Subject, ask
@@ -109,7 +109,8 @@ def probe(
     settings = replace(settings, problems=len(problems))
     cache = cache or output / "cache"
     for checkpoint in checkpoints:  # whatever is missing is found out before the first minute is spent
-        load_candidate(checkpoint, cache, chat=source.chat)
+        candidate = load_candidate(checkpoint, cache, chat=source.chat, system_prompt=source.system_prompt)
+        check_lengths(candidate, problems, source, settings.max_new_tokens)
     folder = output / "probes"
     try:
         folder.mkdir(parents=True, exist_ok=True)

@@ -13,7 +13,7 @@ import pytest
 import yaml
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-import train.run
+import train.gate
 from train.__main__ import main
 
 ROOT = Path(__file__).parents[2]
@@ -142,7 +142,7 @@ def test_completions_longer_than_the_context_are_refused(launch):
 
 @pytest.mark.parametrize("split", ["train", "validation"])
 def test_one_long_row_of_many_is_found_before_any_work(launch, monkeypatch, split):
-    draw = train.run.draw_problems
+    draw = train.gate.draw_problems
 
     def one_is_long(parts, of, count, *more, **options):
         problems = draw(parts, of, count, *more, **options)
@@ -150,7 +150,7 @@ def test_one_long_row_of_many_is_found_before_any_work(launch, monkeypatch, spli
             problems[-1] = replace(problems[-1], prompt=" ".join([problems[-1].prompt] * 500))
         return problems
 
-    monkeypatch.setattr(train.run, "draw_problems", one_is_long)
+    monkeypatch.setattr(train.gate, "draw_problems", one_is_long)
     code, said = launch(train_problems=300)
     assert code == 2 and "leave that one out. The longest, of" in said
 

@@ -77,6 +77,17 @@ def check_tasks(run: "RunConfig") -> None:
 
 def check_options(run: "RunConfig", training: "GRPOConfig") -> None:
     """Refuse options of TRL that would be ignored here, and values that TRL would find wrong only after hours."""
+    evaluates = training.eval_strategy != "no" or training.eval_on_start
+    if evaluates and not run.validation_problems:
+        raise ValueError(
+            "validation_problems is 0, but eval_strategy or eval_on_start asks for evaluations; set the one, or leave "
+            "out the other."
+        )
+    if training.sync_ref_model and (training.beta == 0 or run.lora_rank):
+        why = "beta is 0, so there is no reference model" if training.beta == 0 else "LoRA has no reference of its own"
+        raise ValueError(f"sync_ref_model is set, but {why}; leave it out.")
+    if run.resume and training.save_only_model:
+        raise ValueError("save_only_model is set, and checkpoints of weights alone cannot be resumed from.")
     if run.keep_last and training.save_total_limit:
         raise ValueError("keep_last and save_total_limit both say which checkpoints stay; leave save_total_limit out.")
     if run.keep_best and not (run.keep_last and training.eval_strategy == "steps" and run.validation_problems):

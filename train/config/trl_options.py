@@ -123,7 +123,7 @@ def _enums() -> dict[str, tuple[str, ...]]:
         for node in _module(package, file).body:
             if isinstance(node, ast.ClassDef) and any(ast.unparse(base) == "ExplicitEnum" for base in node.bases):
                 found[node.name] = tuple(
-                    each.value.value
+                    str(each.value.value)
                     for each in node.body
                     if isinstance(each, ast.Assign) and isinstance(each.value, ast.Constant)
                 )

@@ -24,16 +24,21 @@ _sound: set[tuple[Any, ...]] = set()  # folders whose checksums held, and what t
 
 def publish(unfinished: Path, path: Path) -> None:
     """Seal the folder `unfinished`, bring it to the disk and give it the name `path`, in the stead of what is there."""
-    files = {name: {"bytes": file.stat().st_size, "sha256": _digest(file)} for name, file in _files(unfinished).items()}
+    seal(unfinished)
     for file in _files(unfinished).values():
         _to_disk(file)
-    (unfinished / SEAL).write_text(json.dumps({"files": files}, indent=1) + "\n")
     for file in (unfinished / SEAL, *(p for p in unfinished.rglob("*") if p.is_dir()), unfinished):
         _to_disk(file)
     if path.exists():
         shutil.rmtree(path)
     unfinished.rename(path)
     _to_disk(path.parent)
+
+
+def seal(folder: Path) -> None:
+    """Write the seal of a folder whose files are complete."""
+    files = {name: {"bytes": file.stat().st_size, "sha256": _digest(file)} for name, file in _files(folder).items()}
+    (folder / SEAL).write_text(json.dumps({"files": files}, indent=1) + "\n")
 
 
 def fault(path: Path) -> str | None:

@@ -24,7 +24,16 @@ from trl.trainer.utils import RepeatSampler
 
 from data.terminal import say
 from train.distributed.sharding import sharding_on_any_device
-from train.files.checkpoints import UNFINISHED, checkpoint_name, discard_after, newest_whole, publish, step_of
+from train.files.checkpoints import (
+    COLD_START,
+    UNFINISHED,
+    checkpoint_name,
+    discard_after,
+    fault,
+    newest_whole,
+    publish,
+    step_of,
+)
 
 REFERENCE = "reference.safetensors"
 COUNTERS = ("_tr_loss", "_total_loss_scalar", "_globalstep_last_logged", "_total_train_tokens")
@@ -199,7 +208,7 @@ def resume_point(folder: Path) -> Path | None:
         if path is not None:
             found = [str(path), None]
         elif passed_over:
-            found = [None, f"None of the checkpoints in {folder} is whole; --overwrite starts the run anew."]
+            found = [None, _none_whole(folder)]
         if found[1] is None:
             discard_after(folder, step_of(path) if path else -1)
     if PartialState().num_processes > 1:
@@ -208,6 +217,17 @@ def resume_point(folder: Path) -> Path | None:
     if complaint:
         raise CheckpointError(complaint)
     return Path(checkpoint) if checkpoint else None
+
+
+def _none_whole(folder: Path) -> str:
+    """What to do where checkpoints are there and none of them is whole."""
+    anew = f"None of the checkpoints in {folder} is whole; --overwrite starts the run anew."
+    if fault(folder / COLD_START) is not None:
+        return anew
+    return (
+        f"None of the checkpoints in {folder} is whole, but the cold start is: delete them with `rm -r "
+        f"{folder}/checkpoint-*`, and --resume begins reinforcement from it again."
+    )
 
 
 def _not_written(folder: Path, name: str, error: Exception) -> str:

@@ -30,6 +30,7 @@ from train.config.parse import resolved, save_config
 from train.config.run_config import RunConfig, world_size
 from train.files.atomic import write_text
 from train.files.untrusted import metrics_parts, read_json, read_metrics, read_metrics_part, read_yaml
+from train.lifecycle.overwriting import aside
 
 PACKAGES = ("rethink", "torch", "transformers", "trl", "accelerate", "peft", "datasets", "numpy")
 # What may change when a run goes on: how long, what is shown, what is kept. All else would make it another run.
@@ -88,13 +89,19 @@ def refuse_changes(run: RunConfig, training: GRPOConfig) -> None:
         )
 
 
-def make_folder(run: RunConfig, training: GRPOConfig, contamination: dict[str, Any] | None = None) -> None:
+def make_folder(
+    run: RunConfig,
+    training: GRPOConfig,
+    contamination: dict[str, Any] | None = None,
+    problems: dict[str, str] | None = None,
+) -> None:
     """Make the run folder and record the run in it; a run that is resumed has its configuration written anew.
 
-    The folder appears whole, by renaming: one without its records could be neither resumed nor started over.
+    The folder appears whole, by renaming: one without its records could be neither resumed nor started over. The run
+    that it overwrites stands aside until `overwriting.ForgetOverwritten` deletes it.
     Raises ValueError where it cannot be written.
     """
-    fresh, old = (run.folder.with_name(f".{run.name}.{state}") for state in ("new", "old"))
+    fresh, old = run.folder.with_name(f".{run.name}.new"), aside(run)
     try:
         for left_over in (fresh, old):
             shutil.rmtree(left_over, ignore_errors=True)
@@ -109,13 +116,12 @@ def make_folder(run: RunConfig, training: GRPOConfig, contamination: dict[str, A
             return
         (fresh / "checkpoints").mkdir(parents=True)
         save_config(run, training, fresh / "config.yaml")
-        write_environment(fresh / "environment.json", training.seed)
+        write_environment(fresh / "environment.json", training.seed, problems)
         if contamination is not None:
             (fresh / "contamination.json").write_text(json.dumps(contamination, indent=2, ensure_ascii=False) + "\n")
         if run.overwrite and run.folder.exists():
             run.folder.rename(old)
         fresh.rename(run.folder)
-        shutil.rmtree(old, ignore_errors=True)
     except OSError as error:
         raise ValueError(f"The run folder {run.folder} cannot be written: {error.strerror}.") from None
 
@@ -151,12 +157,13 @@ def truncate_metrics(path: Path, phase: str, step: int) -> None:
         write_text(part, "".join(kept))
 
 
-def write_environment(path: Path, seed: int) -> None:
+def write_environment(path: Path, seed: int, problems: dict[str, str] | None = None) -> None:
     """Record what a reader needs to tell this run from another: versions, commit, hardware, seed, time."""
     record = {
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
         "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
         "seed": seed,
+        "problems": problems,  # a digest of each set that is drawn
         "python": platform.python_version(),
         "packages": {name: _version(name) for name in PACKAGES},
         "git_commit": _git("rev-parse", "HEAD"),

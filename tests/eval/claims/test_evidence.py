@@ -10,6 +10,7 @@ from eval.claims.claims import judge_claims
 from eval.claims.evidence import Effort, expected, gather, plan
 from eval.curves.curve_plots import write_plots
 from tests.conftest import TINY
+from train.files.checkpoints import seal
 from train.model.loading import ModelError
 from train.model.scratch import build_model
 
@@ -40,8 +41,8 @@ def run(tmp_path, tiny_model, tokenizer):
             next(tiny_model.parameters()).add_(0.01)
         tiny_model.save_pretrained(path)
         tokenizer.save_pretrained(path)
+        seal(path)
         if step:
-            (path / "trainer_state.json").write_text("{}")
             lines.append(json.dumps({"phase": "rl", "step": step, "num_tokens": 100.0 * step}))
             table = pa.table({"step": [step], "completion_ids": [[7, 2]]})
             pq.write_table(table, folder / "rollouts.parquet" / f"train-{step:06d}-rank0-000.parquet")
@@ -108,7 +109,7 @@ def spoken_run(tmp_path):
             next(model.parameters()).add_(0.01)
         model.save_pretrained(path)
         tokenizer.save_pretrained(path)
-    (path / "trainer_state.json").write_text("{}")
+        seal(path)
     (folder / "metrics.jsonl").write_text(json.dumps({"phase": "rl", "step": 1, "num_tokens": 100.0}) + "\n")
     table = pa.table({"step": [1], "completion_ids": [[7, 2]]})
     pq.write_table(table, folder / "rollouts.parquet" / "train-000001-rank0-000.parquet")
