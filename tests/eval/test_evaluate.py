@@ -181,7 +181,7 @@ def test_a_damaged_checkpoint_of_a_run_is_refused_by_name(tmp_path, checkpoint, 
 def test_a_checkpoint_of_a_run_without_its_seal_is_refused(tmp_path, checkpoint):
     write_config(tmp_path)
     shutil.copytree(checkpoint, tmp_path / "checkpoints" / "checkpoint-7")
-    with pytest.raises(ModelError, match="checkpoint-7 is no whole checkpoint: it has no complete.json"):
+    with pytest.raises(ModelError, match=r"checkpoint-7 is no whole checkpoint: it has no complete\.json"):
         load_tokenizer(str(tmp_path / "checkpoints" / "checkpoint-7"))
     shutil.copytree(checkpoint, tmp_path / "elsewhere" / "checkpoint-7")  # a stranger's model has no seal
     assert load_tokenizer(str(tmp_path / "elsewhere" / "checkpoint-7"))

@@ -2,7 +2,8 @@
 
 from dataclasses import fields
 from enum import Enum
-from typing import get_args, get_type_hints
+from types import UnionType
+from typing import Union, get_args, get_origin, get_type_hints
 
 import pytest
 from trl import GRPOConfig
@@ -21,7 +22,8 @@ def test_every_option_of_trl_is_in_the_table_and_no_other():
 
 @pytest.mark.parametrize("name", trl_options())
 def test_an_option_takes_what_the_dataclass_declares(name):
-    members = get_args(HINTS[name]) or (HINTS[name],)
+    hint = HINTS[name]
+    members = get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
     declared = {KINDS[kind] for member in members if (kind := getattr(member, "__origin__", member)) in KINDS}
     option = trl_options()[name]
     assert declared <= set(option.kinds) | ({"int"} if "float" in option.kinds else set())

@@ -55,7 +55,7 @@ BOMB = "a: &a [x, x, x, x, x, x, x, x, x]\n" + "".join(
         ("tasks: !!python/name:os.system\n", "not valid YAML"),
         ("tasks: {countdown: {}}\nenv: {LD_PRELOAD: evil.so}\n", "environment variables"),
         ("tasks: \x00\n", "not valid YAML"),
-        ("- a\n- b\n", "must contain a YAML mapping"),
+        ("- a\n- b\n", "expected a mapping of options"),
         ("name: ../x\ntasks: {countdown: {}}\n", "expected a folder name"),
         ("name: /tmp/x\ntasks: {countdown: {}}\n", "expected a folder name"),
         ('name: "a\\0b"\ntasks: {countdown: {}}\n', "expected a folder name"),
