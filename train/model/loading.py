@@ -21,6 +21,7 @@ from train.files import checkpoints
 from train.files.untrusted import MAX_JSON_BYTES, read_json
 from train.model import smollm2
 from train.model.chat import TOKENIZERS_OWN, Chat, set_chat, suggestion
+from train.model.template_time import check_time
 
 ADAPTER = "adapter_config.json"
 MOST_LAYERS = 1_000
@@ -110,6 +111,7 @@ def load_tokenizer(name: str, chat: Chat = TOKENIZERS_OWN, *, revision: str | No
         raise ModelError(f"the tokenizer of {name} could not be loaded ({_reason(error)}).") from error
     try:
         set_chat(tokenizer, chat)
+        check_time(tokenizer)
     except ValueError as error:
         raise ModelError(f"{name}: {error}") from error
     if tokenizer.eos_token_id is None:

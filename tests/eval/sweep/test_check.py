@@ -29,7 +29,10 @@ def parsed(monkeypatch):
 
     def say(gpus=0, only=None, **values):
         def parse(configs):
-            found = [PARSED | (values if only is None or c["learning_rate"] == only else {}) for c in configs]
+            found = [
+                PARSED | {"resolved": str(c)} | (values if only is None or c["learning_rate"] == only else {})
+                for c in configs
+            ]
             return {"gpus": gpus, "parsed": found}
 
         monkeypatch.setattr(module, "parse", parse)
