@@ -1,7 +1,7 @@
 """Evaluate checkpoints on the same held-out problems with the same decoding, and compare them pair by pair."""
 
 import json
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,29 +17,30 @@ from eval.sampling.progress import Progress
 from eval.sampling.samples import COLUMNS, sample_checkpoint
 from eval.sampling.source import MAX_NEW_TOKENS, Source, held_out
 from eval.sampling.workers import Workers
+from train.config.checks import BACKENDS
+from train.config.run_config import PROBLEMS
+from train.config.values import Range, checked_values
 from train.files.atomic import write_text
 from train.rollout.interface import Sampling
+
+SAMPLES = 100_000  # of a problem
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
     """What is asked of every checkpoint alike."""
 
-    problems: int = 400
-    samples: int = 4
-    temperature: float = 1.0
-    max_new_tokens: int = MAX_NEW_TOKENS
-    seed: int = 0
+    problems: int = field(default=400, metadata={"range": Range(least=2, most=PROBLEMS)})
+    samples: int = field(default=4, metadata={"range": Range(least=1, most=SAMPLES)})
+    temperature: float = field(default=1.0, metadata={"range": Range(least=0, words="0 (greedy) or more")})
+    max_new_tokens: int = field(default=MAX_NEW_TOKENS, metadata={"range": Range(least=1)})
+    seed: int = field(default=0, metadata={"range": Range(least=0, below=2**63, words="0 or more, of 63 bits")})
     split: Split = "test"
-    backend: str = "engine"
+    backend: str = field(default="engine", metadata={"choices": BACKENDS})
 
     def __post_init__(self) -> None:
         """Raise ValueError naming the first value out of its range."""
-        if self.problems < 2 or self.samples < 1 or self.max_new_tokens < 1:
-            raise ValueError(
-                f"{self.problems} problems, {self.samples} samples each, {self.max_new_tokens} new tokens; expected at "
-                "least 2, 1 and 1."
-            )
+        checked_values(self)
 
 
 def expected(source: Source, settings: Settings, checkpoints: int, baseline: str | None = None) -> int:

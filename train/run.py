@@ -25,6 +25,7 @@ from train.gate import check_contamination, check_training
 from train.lifecycle.callbacks import CollapseGuard, MetricsFile, ProgressBar, StopWhenAsked
 from train.lifecycle.guards import ReportingGuards
 from train.lifecycle.keep import KeepCheckpoints
+from train.lifecycle.lost_records import lost_records
 from train.lifecycle.nonfinite import NonFiniteGuard
 from train.lifecycle.overwriting import ForgetOverwritten, put_back_unless_begun
 from train.lifecycle.resume import resume_point
@@ -162,6 +163,10 @@ def reinforce(
         RolloutLog(run.folder / ROLLOUTS, rank).forget_after(step)
         truncate_metrics(metrics, "rl", step)
         say(f"Resuming from {resumed}." if resumed else "No checkpoint was saved yet; reinforcement starts anew.")
+        if resumed:
+            one_batch = training.steps_per_generation == training.gradient_accumulation_steps
+            for line in lost_records(run.folder, resumed, every_step=one_batch and training.num_iterations == 1):
+                say(line)
     training.eval_on_start = training.eval_on_start and resumed is None  # done before the run was cut off
     callbacks = [
         ReportingGuards(),

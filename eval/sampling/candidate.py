@@ -69,11 +69,12 @@ def load_candidate(
     spoken = load_tokenizer(tokenizer or name, chat)
     model = load_model(name)
     check_chat(model, spoken, system=bool(system_prompt))
-    check_support(model, backend)
     if backend == "vllm":
+        check_support(model, backend)
         draw = _vllm(name, model)
     else:
         model = model.to("cuda" if torch.cuda.is_available() else "cpu")
+        check_support(model, backend)  # where it will run
         draw = _engine(model) if backend == "engine" else _generate(model, spoken.pad_token_id)
         if workers and workers.count > 1 and backend == "engine" and model.num_parameters() <= SMALL:
             draw = _spread(draw, partial(workers.draw, name))
@@ -91,7 +92,7 @@ def check_lengths(candidate: Candidate, problems: Sequence[Problem], source: Sou
 
 
 def _engine(model: PreTrainedModel) -> Draw:
-    engine = RolloutEngine(model)
+    engine = RolloutEngine(model, trial=False)  # it has had it
 
     def draw(
         prompts: Sequence[Sequence[int]],

@@ -9,6 +9,9 @@ from typing import Any
 from data.mixture import Part, Split, draw_problems, load_mixture
 from data.problem import Problem
 from data.tasks.own import is_own
+from train.config.run_config import RunConfig
+from train.config.trl_options import trl_options
+from train.config.values import options_of, read_value
 from train.files.checkpoints import COLD_START, SEAL, last_finished, numbered, step_of
 from train.files.untrusted import read_yaml
 from train.model.chat import TOKENIZERS_OWN, Chat, read_template
@@ -46,13 +49,21 @@ def read_source(path: Path, *, own_tasks: bool = False) -> Source:
         raise ValueError(f"The config {path} has no `tasks`; give one that `train` takes.")
     if not own_tasks:
         _refuse_code(path, config["tasks"])
-    return Source(
-        load_mixture(config["tasks"]),
-        int(config.get("split_seed", 0)),
-        config.get("system_prompt") or "",
-        int(config.get("max_completion_length", MAX_NEW_TOKENS)),
-        Chat(read_template(config.get("chat_template") or ""), config.get("eos_token") or ""),
-    )
+    options = options_of(RunConfig) | trl_options()
+
+    def option(name: str, default: Any) -> Any:
+        return read_value(options[name], config[name]) if config.get(name) is not None else default
+
+    try:
+        return Source(
+            load_mixture(config["tasks"]),
+            option("split_seed", 0),
+            option("system_prompt", ""),
+            option("max_completion_length", MAX_NEW_TOKENS),
+            Chat(read_template(option("chat_template", "")), option("eos_token", "")),
+        )
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
 
 
 def _refuse_code(path: Path, tasks: Any) -> None:

@@ -76,7 +76,7 @@ def test_a_second_time_nothing_is_sampled(run, monkeypatch):
     def refuse(*_, **__):
         raise AssertionError("a sample was drawn that is there already")
 
-    monkeypatch.setattr("eval.sampling.candidate.RolloutEngine.generate", refuse)
+    monkeypatch.setattr("eval.sampling.candidate._engine", lambda model: refuse)
     gather(plan(run, EFFORT))
     assert {path.name: path.read_text() for path in (run / "evaluation").glob("*.json")} == before
 
@@ -86,7 +86,7 @@ def test_what_is_wrong_with_a_run_is_found_before_anything_is_sampled(run, tmp_p
         plan(tmp_path, EFFORT)
     for path in (run / "checkpoints" / "checkpoint-1").glob("tokenizer*"):
         path.unlink()
-    with pytest.raises(ModelError, match="has no tokenizer"):
+    with pytest.raises(ModelError, match="checkpoint-1 is no whole checkpoint: tokenizer"):
         plan(run, EFFORT)
     with pytest.raises(ValueError, match="parallel_samples is 0"):
         Effort(parallel_samples=0)
