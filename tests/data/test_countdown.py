@@ -174,3 +174,9 @@ def test_settings_out_of_range_are_named():
         Settings(numbers=9)
     with pytest.raises(ValueError, match=r"countdown\.slip is 2"):
         Settings(slip=2)
+
+
+@pytest.mark.parametrize("settings", [{"smallest": 1, "largest": 1, "numbers": 2, "largest_target": 1}])
+def test_settings_that_allow_no_problem_are_refused_and_do_not_hang(settings):
+    with pytest.raises(ValueError, match="countdown: of 20,000 draws of 2 numbers from 1 to 1 none led to a target"):
+        countdown.generate(random.Random(0), Settings(**settings))

@@ -24,7 +24,7 @@ def test_our_own_template_starts_no_worker(tokenizer, monkeypatch):
     [
         ("{{ bos_token }}{% for m in messages %}{{ m['content'] }}{% endfor %}", [5]),
         ("{% for m in messages %}{% generation %}{{ m['content'] }}{% endgeneration %}{% break %}{% endfor %}", [2]),
-        ("{{ messages | tojson }}", [36]),
+        ("{{ messages | tojson }}", [35]),
         ("{{ raise_exception('no') }}", None),
         ("{% for %}", None),
     ],
