@@ -189,8 +189,8 @@ def test_a_run_without_a_whole_checkpoint_is_not_started_anew_without_being_aske
     config = write_config(tmp_path, max_steps=2, save_steps=1, cold_start_steps=0, eval_strategy="no")
     assert launch(config, "--name", "run") == 0
     checkpoints = tmp_path / "run" / "checkpoints"
-    for seal in checkpoints.glob("*/complete.json"):
-        seal.unlink()
+    for path in checkpoints.glob("*/complete.json"):
+        path.unlink()
     assert launch(config, "--name", "run", "--resume") == 5
     said = capfd.readouterr().err
     assert said.count("Passed over") == 2 and "--overwrite starts the run anew" in said
