@@ -28,7 +28,8 @@ from train.model.chat_checks import check_chat
 from train.model.context import check_context
 from train.model.prompts import thinking_within
 from train.model.start import start_model
-from train.rollout.engine import check_support
+from train.rollout.engine import RolloutEngine, check_support
+from train.rollout.interface import Sampling
 from train.rollout.support import context_length
 
 TEST_PROBLEMS = 100  # of each procedural task, held against the training problems; of fixed sets it is all
@@ -51,7 +52,7 @@ def check_training(run: RunConfig, training: GRPOConfig) -> tuple[PreTrainedMode
     if run.model == "scratch":
         check_words(tokenizer, problems)
     context = context_length(model)
-    check_context(context, tokenizer, problems, run.system_prompt, training.max_completion_length)
+    prompt = check_context(context, tokenizer, problems, run.system_prompt, training.max_completion_length)
     if run.thinking_budget is not None:
         thinking_within(tokenizer, run.thinking_budget)  # refuses a tokenizer that lacks the tags
     if run.dynamic_sampling:
@@ -59,7 +60,26 @@ def check_training(run: RunConfig, training: GRPOConfig) -> tuple[PreTrainedMode
     if training.gradient_checkpointing and not model.supports_gradient_checkpointing:
         raise ValueError(f"gradient_checkpointing is set, which {type(model).__name__} does not do; leave it out.")
     check_support(model, run.backend)
+    if run.backend == "engine" and (training.use_cpu or not torch.cuda.is_available()):
+        check_memory(model, prompt, run, training)
     return model, tokenizer
+
+
+def check_memory(model: PreTrainedModel, prompt: list[int], run: RunConfig, training: GRPOConfig) -> None:
+    """Take one step of the engine with the run's own sampling and memory. Raises ValueError where it cannot.
+
+    Whatever token is drawn ends the rollout, but room is made for the longest one, whose `prompt` this is.
+    """
+    engine = RolloutEngine(model, cache_gib=run.cache_gib, trial=False)
+    sampling = Sampling(
+        max_new_tokens=training.max_completion_length,
+        stop_ids=tuple(range(engine.vocabulary)),
+        temperature=training.temperature,
+        top_p=training.top_p,
+        top_k=training.top_k,
+        min_p=training.min_p or 0.0,
+    )
+    engine.generate([prompt], 1, sampling)
 
 
 def check_rewards(training: GRPOConfig) -> None:

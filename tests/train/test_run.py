@@ -88,6 +88,7 @@ def test_it_stops_before_any_work_with_one_clear_line(launch, tmp_path, values, 
         ({"lora_rank": 4, "cast_lm_head_to_fp32": True, "model": "scratch"}, "model is scratch"),
         ({"learning_rate": -1}, "learning_rate is -1"),
         ({"cache_gib": 0}, "cache_gib is 0"),
+        ({"cache_gib": 1e-6}, "too few for one rollout"),
     ],
 )
 def test_what_would_fail_late_is_refused_first_and_overwrites_nothing(launch, tmp_path, values, message):

@@ -17,20 +17,23 @@ def check_context(
     system_prompt: str,
     new_tokens: int,
     option: str = "max_completion_length",
-) -> None:
-    """Raise ValueError where the longest prompt and `new_tokens` more do not fit into `context` tokens.
+) -> list[int]:
+    """The longest prompt's token ids. Raises ValueError where they and `new_tokens` more are over `context` tokens.
 
     Every problem is looked at: one long row of a set would end a run after hours. `option` names the setting.
     """
-    longest, worst = 0, problems[0]
+    longest: list[int] = []
+    worst = problems[0]
     different = {(problem.task, problem.prompt): problem for problem in problems}
     for problem in tqdm(different.values(), "prompts", dynamic_ncols=True, delay=BAR_SECONDS):
-        length = len(prompt_ids(tokenizer, messages(problem, system_prompt)))
-        if length > longest:
-            longest, worst = length, problem
-    if longest + new_tokens > context:
-        mend = f"ask for at most {context - longest}" if context > longest else "leave that one out"
+        ids = prompt_ids(tokenizer, messages(problem, system_prompt))
+        if len(ids) > len(longest):
+            longest, worst = ids, problem
+    length = len(longest)
+    if length + new_tokens > context:
+        mend = f"ask for at most {context - length}" if context > length else "leave that one out"
         raise ValueError(
-            f"{option} is {new_tokens} and prompts take up to {longest} tokens, more together than the model's context "
+            f"{option} is {new_tokens} and prompts take up to {length} tokens, more together than the model's context "
             f"of {context}; {mend}. The longest, of {worst.task}, begins: {worst.prompt[:80]!r}."
         )
+    return longest
