@@ -1,7 +1,11 @@
 """A fixed set of problems out of a file or the hub: what its settings are, and how its rows become problems."""
 
+import json
+import math
+import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
+from decimal import Decimal, InvalidOperation
 from typing import Any, Literal
 
 from data.problem import Problem
@@ -10,6 +14,8 @@ from data.task import Split
 from data.terminal import say_once
 
 MAX_PROMPT = 20_000  # characters
+MISSING = {"nan", "NaN", "NAN", "None", "null", "NULL", "<NA>", "NaT", "#N/A", "inf", "-inf"}
+SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,38 +75,94 @@ def _problems(
     make: Callable[[Mapping[str, Any]], Problem],
     check: Callable[[Sequence[Problem]], Sequence[str | None]],
 ) -> tuple[list[Problem], list[str], int]:
-    """The sound problems, each content once; what is wrong with the other rows; and how many repeat another."""
-    made: dict[str, tuple[Row, Problem]] = {}
-    faults: list[str] = []
-    repeated = 0
-    for row in rows:
+    """The sound problems, each content once; what is wrong with the other rows, in their order; and how many repeat
+    another.
+    """
+    faults: dict[int, str] = {}
+    alike: dict[str, list[int]] = {}  # rows by the content of their problem
+    made: dict[int, Problem] = {}
+    for at, row in enumerate(rows):
         try:
-            problem = make(row.values)
-            if not 0 < len(problem.prompt.strip()) <= MAX_PROMPT:
-                raise Fault(f"its question has {len(problem.prompt)} characters; expected 1 to {MAX_PROMPT}.")
+            made[at] = _problem(row, make)
+            alike.setdefault(made[at].canonical, []).append(at)
         except Fault as fault:
-            faults.append(f"{row.where}: {fault}")
-            continue
-        repeated += problem.canonical in made
-        made.setdefault(problem.canonical, (row, problem))
-    sound = []
-    for (row, problem), wrong in zip(made.values(), check([problem for _, problem in made.values()]), strict=True):
-        if wrong is None:
-            sound.append(problem)
-        else:
-            faults.append(f"{row.where}: {wrong}")
-    return sound, faults, repeated
+            faults[at] = row.fault or f"{row.where}: {fault}"
+    for group in alike.values():
+        faults |= _conflicts(group, rows, made)
+    firsts = [group[0] for group in alike.values() if group[0] not in faults]
+    repeated = sum(len(group) - 1 for group in alike.values() if group[0] not in faults)
+    for at, wrong in zip(firsts, check([made[at] for at in firsts]), strict=True):
+        if wrong is not None:
+            faults[at] = f"{rows[at].where}: {wrong}"
+    return [made[at] for at in firsts if at not in faults], [faults[at] for at in sorted(faults)], repeated
+
+
+def _problem(row: Row, make: Callable[[Mapping[str, Any]], Problem]) -> Problem:
+    """The problem in a row. Raises Fault, whatever is wrong with the row."""
+    if row.fault:
+        raise Fault(row.fault)
+    try:
+        problem = make(row.values)
+        if not 0 < len(problem.prompt.strip()) <= MAX_PROMPT:
+            raise Fault(f"its question has {len(problem.prompt)} characters; expected 1 to {MAX_PROMPT}.")
+        json.dumps(problem.facts, ensure_ascii=False, allow_nan=False).encode()  # as runs and splits will want them
+        problem.canonical.encode()
+    except Fault:
+        raise
+    except Exception as error:  # such as values that no one thought of: they are the row's all the same
+        raise Fault(f"it makes no problem: {type(error).__name__}: {str(error)[:200]}.") from error
+    return problem
+
+
+def _conflicts(group: Sequence[int], rows: Sequence[Row], made: Mapping[int, Problem]) -> dict[int, str]:
+    """What is wrong with rows that ask the same and say different things of it: nobody knows which of them is right."""
+    first = group[0]
+    for at in group[1:]:
+        for name, fact in made[first].facts.items():
+            if not _is_same(fact, made[at].facts.get(name)):
+                wrong = f"{_short(fact)} in {rows[first].where}, {_short(made[at].facts.get(name))} in {rows[at].where}"
+                return {
+                    one: f"{rows[one].where}: the same question has other {name} elsewhere: {wrong}." for one in group
+                }
+    return {}
+
+
+def _is_same(fact: Any, other: Any) -> bool:
+    """Whether two facts are the same but for spaces, or as numbers."""
+    if not (isinstance(fact, str) and isinstance(other, str)):
+        return bool(fact == other)
+    if fact.split() == other.split():
+        return True
+    try:
+        return Decimal(fact) == Decimal(other)
+    except InvalidOperation:
+        return False
+
+
+def _short(fact: Any) -> str:
+    return repr(fact if len(str(fact)) <= 80 else f"{str(fact)[:80]}...")
 
 
 def text_of(values: Mapping[str, Any], column: str, longest: int, *, strip: bool = True) -> str:
-    """The text in a column. Raises Fault where it is none, blank, or longer than `longest`."""
+    """The text in a column, or its number as text.
+
+    Raises Fault where it is neither, blank, longer than `longest`, or what stands for a value that is missing.
+    """
     value = values.get(column)
-    if isinstance(value, int | float) and not isinstance(value, bool):
+    if isinstance(value, int | float | Decimal) and not isinstance(value, bool):
+        if not math.isfinite(value):
+            raise Fault(f"its {column} is {value}; expected a text, or a number that is finite.")
         value = str(value)
     if not isinstance(value, str) or not value.strip():
         raise Fault(f"its {column} is {str(value)[:80]!r}; expected a text.")
+    if value.strip() in MISSING:
+        raise Fault(f"its {column} is {value.strip()!r}, which stands for a value that is missing.")
     if len(value) > longest:
         raise Fault(f"its {column} has {len(value)} characters; expected at most {longest}.")
+    if (half := SURROGATE.search(value)) is not None:
+        raise Fault(
+            f"its {column} has {half[0]!r} at character {half.start() + 1}, half of a pair that is no character."
+        )
     return value.strip() if strip else value
 
 
@@ -110,4 +172,5 @@ def content_of(text: str) -> str:
 
 
 def _is_wanted(row: Row, only: Mapping[str, Sequence[Any]] | None) -> bool:
-    return all(row.values.get(column) in values for column, values in (only or {}).items())
+    """Whether a row is chosen; one that cannot be read is, to be told of."""
+    return row.fault is not None or all(row.values.get(column) in values for column, values in (only or {}).items())

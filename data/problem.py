@@ -35,9 +35,14 @@ class Verdict:
 
     `correct` implies `format`. `reason` tells a reader why, in a few words. `error` is set where the verifier itself
     failed: such a verdict is never correct, and is counted apart.
+
+    `score` is the task's own graded score, from 0 to 1: 1 where the response is correct, less than 1 where it is not.
+    It is None where the task has no graded score, as with Countdown and arithmetic, where the response has no answer,
+    and where the verifier failed; whoever needs a number then takes `float(correct)`.
     """
 
     correct: bool
     format: bool
     reason: str
     error: str | None = None
+    score: float | None = None

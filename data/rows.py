@@ -16,6 +16,7 @@ from data.task import Split
 MAX_ROWS = 1_000_000  # of one split
 MAX_BYTES = 2**32  # of the columns read of one split, unpacked
 MAX_LINE = 2**20  # characters of one row of a JSONL file
+MAX_LINE_BYTES = 4 * MAX_LINE
 SUFFIXES = (".jsonl", ".parquet")
 SPLITS: tuple[Split, ...] = get_args(Split)
 
@@ -26,10 +27,11 @@ class NotAtHand(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One row, and where it stands, for whoever must mend it."""
+    """One row, and where it stands, for whoever must mend it. `fault` says why it has no values, where it has none."""
 
     where: str
     values: Mapping[str, Any]
+    fault: str | None = None
 
 
 def read_rows(
@@ -49,6 +51,9 @@ def read_rows(
             raise ValueError(f"{where} has more than {MAX_ROWS} rows; take a part of it.")
         if not read[ours]:
             raise ValueError(f"{where} is empty; expected one row a problem.")
+        sound = [row.values for row in read[ours] if row.fault is None]
+        if sound:  # a row may lack a column, but not all of them
+            _check_columns(where, columns, dict.fromkeys(key for values in sound for key in values))
     return read
 
 
@@ -105,16 +110,20 @@ def _choose(source: str, splits: Mapping[str, str] | None, there: Mapping[str, A
 
 def _rows(opened: Any, where: str, columns: Collection[str]) -> Iterator[Row]:
     if isinstance(opened, Path) and opened.suffix == ".jsonl":
-        found = _of_jsonl(opened)
-    elif isinstance(opened, Path):
-        found = _of_parquet(opened, where, columns)
-    else:
-        _check_columns(where, columns, opened.column_names)
-        found = opened.select_columns(list(columns))
-    for number, values in enumerate(found, start=1):
-        if number == 1:
-            _check_columns(where, columns, values)
-        yield Row(f"{where}, row {number}", values)
+        return _of_jsonl(opened)
+    if isinstance(opened, Path):
+        return _of_parquet(opened, where, columns)
+    return _of_dataset(opened, where, columns)
+
+
+def _of_dataset(opened: Any, where: str, columns: Collection[str]) -> Iterator[Row]:
+    _check_columns(where, columns, opened.column_names)
+    number = 0
+    try:
+        for number, values in enumerate(opened.select_columns(list(columns)), start=1):
+            yield Row(f"{where}, row {number}", values)
+    except (ValueError, TypeError, OSError, pa.ArrowException) as error:
+        raise ValueError(f"{where}, row {number + 1} cannot be read: {error}.") from None
 
 
 def _check_columns(where: str, columns: Collection[str], there: Iterable[str]) -> None:
@@ -126,25 +135,61 @@ def _check_columns(where: str, columns: Collection[str], there: Iterable[str]) -
         )
 
 
-def _of_jsonl(path: Path) -> Iterator[dict[str, Any]]:
+def _of_jsonl(path: Path) -> Iterator[Row]:
     try:
-        with path.open(encoding="utf-8") as lines:
-            number, size = 0, 0
-            while line := lines.readline(MAX_LINE + 1):
-                number, size = number + 1, size + len(line)
+        with path.open("rb") as lines:
+            number, rows, size = 0, 0, 0
+            while line := lines.readline(MAX_LINE_BYTES + 1):
+                number += 1
+                while line[-1:] != b"\n" and (rest := lines.readline(MAX_LINE_BYTES)):  # the rest of one too long
+                    size += len(rest)
+                    _check_size(path, size)
+                    line = line[:MAX_LINE_BYTES] + b"?" + rest[-1:]
+                size += len(line)
                 _check_size(path, size)
-                if len(line) > MAX_LINE:
-                    raise ValueError(f"{path}, line {number} is longer than {MAX_LINE} characters.")
                 if not line.strip():
                     continue
-                row = json.loads(line)
-                if not isinstance(row, dict):
-                    raise ValueError(f"{path}, line {number} is {line.strip()[:80]!r}; expected a JSON object.")
-                yield row
-    except json.JSONDecodeError as error:
-        raise ValueError(f"{path}, line {number} is no JSON: {error.msg} at character {error.pos + 1}.") from None
-    except (OSError, UnicodeDecodeError) as error:
+                rows += 1
+                where = f"{path}, row {rows}"
+                try:
+                    yield Row(where, _values(line))
+                except Unreadable as reason:
+                    yield Row(where, {}, f"{path}, line {number} {reason}.")
+    except OSError as error:
         raise ValueError(f"{path} cannot be read: {error}.") from None
+
+
+class Unreadable(Exception):
+    """A line that is no row; the message says why."""
+
+
+def _values(line: bytes) -> dict[str, Any]:
+    """The row in a line of a JSONL file. Raises Unreadable."""
+    try:
+        text = line.rstrip(b"\r\n").decode()
+        if len(text) > MAX_LINE:
+            raise Unreadable(f"is longer than {MAX_LINE} characters")
+        row = json.loads(text, object_pairs_hook=_object)
+    except UnicodeDecodeError as error:
+        raise Unreadable(f"is no UTF-8: {error.reason} at byte {error.start + 1}") from None
+    except json.JSONDecodeError as error:
+        raise Unreadable(f"is no JSON: {error.msg} at character {error.pos + 1}") from None
+    except RecursionError:
+        raise Unreadable("is nested too deep to be read") from None
+    except ValueError as error:  # of whole numbers, which Python reads up to some thousand digits
+        raise Unreadable(f"cannot be read: {str(error).partition(';')[0]}") from None
+    if not isinstance(row, dict):
+        raise Unreadable(f"is {text.strip()[:80]!r}; expected a JSON object")
+    return row
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """A JSON object. Raises Unreadable where a name stands twice: either value might be meant."""
+    values = dict(pairs)
+    if len(values) < len(pairs):
+        names = [name for name, _ in pairs]
+        raise Unreadable(f"has the name {next(name for name in names if names.count(name) > 1)!r} twice")
+    return values
 
 
 def _check_size(path: Path, size: int) -> None:
@@ -153,14 +198,28 @@ def _check_size(path: Path, size: int) -> None:
         raise ValueError(f"{path} has more than {MAX_BYTES:,} bytes in the columns read; take a part of it.")
 
 
-def _of_parquet(path: Path, where: str, columns: Collection[str]) -> Iterator[dict[str, Any]]:
+def _of_parquet(path: Path, where: str, columns: Collection[str]) -> Iterator[Row]:
     try:
         with pq.ParquetFile(path) as file:
             _check_columns(where, columns, file.schema_arrow.names)
-            size = 0
+            size, rows = 0, 0
             for batch in file.iter_batches(batch_size=100, columns=list(columns)):
                 size += batch.nbytes
                 _check_size(path, size)
-                yield from batch.to_pylist()
+                yield from _of_batch(batch, where, rows + 1)
+                rows += len(batch)
     except (OSError, pa.ArrowException) as error:
         raise ValueError(f"{path} cannot be read as parquet: {error}.") from None
+
+
+def _of_batch(batch: Any, where: str, first: int) -> list[Row]:
+    """The rows of a batch, numbered from the first; one whose values Python cannot hold, such as a year 100,000 or a
+    text that is no UTF-8, has a fault.
+    """
+    numbered = [f"{where}, row {number}" for number in range(first, first + len(batch))]
+    try:
+        return [Row(row, values) for row, values in zip(numbered, batch.to_pylist(), strict=True)]
+    except (ValueError, TypeError, OverflowError, pa.ArrowException) as error:
+        if len(batch) == 1:
+            return [Row(numbered[0], {}, f"{numbered[0]} cannot be read: {error}.")]
+    return [row for at in range(len(batch)) for row in _of_batch(batch.slice(at, 1), where, first + at)]

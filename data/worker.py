@@ -46,7 +46,7 @@ def main() -> None:
         write(channel, {"worker": worker})
         _, status = os.waitpid(worker, 0)
         drain(0)
-        write(channel, {"ended": os.waitstatus_to_exitcode(status)})
+        write(channel, {"ended": os.waitstatus_to_exitcode(status)}, on_a_line_of_its_own=True)
 
 
 def serve(function: Callable[[Any], Any], channel: Any, memory: int, seconds: float) -> None:
@@ -112,9 +112,9 @@ def describe(error: Exception) -> str:
     return f"{type(error).__name__}: {error}"[:500]
 
 
-def write(channel: Any, reply: dict[str, Any]) -> None:
-    """Send one line."""
-    channel.write(json.dumps(reply).encode() + b"\n")
+def write(channel: Any, reply: dict[str, Any], *, on_a_line_of_its_own: bool = False) -> None:
+    """Send one line; if asked, end first what a killed worker left half written."""
+    channel.write(b"\n" * on_a_line_of_its_own + json.dumps(reply).encode() + b"\n")
     channel.flush()
 
 

@@ -129,7 +129,8 @@ class _Place:
         self.target, self.memory_mib = pool.target, pool.memory_mib
         self.seconds, self.wall_seconds = pool.seconds, pool.wall_seconds
         self.worker: int | None = None  # its process id, once it is ready
-        self.buffer = b""
+        self.buffer = bytearray()
+        self.skipping = False  # until the end of a line of which the beginning was thrown away
         self.keeper = subprocess.Popen(
             [
                 *(sys.executable, "-m", "data.worker", self.target),
@@ -162,6 +163,7 @@ class _Place:
             return Reply(error=str(endless))
         if told is None:
             self._kill()
+            self.skipping, self.buffer = bool(self.buffer), bytearray()  # the beginning of a reply that came too late
             return Reply(error=f"timed out after {self.wall_seconds:g} s")
         if "ended" in told:
             self.worker = None
@@ -203,7 +205,7 @@ class _Place:
             selector.register(self.out, selectors.EVENT_READ)
             if line:
                 selector.register(self.into, selectors.EVENT_WRITE)
-            while b"\n" not in self.buffer:
+            while (message := self._message()) is None:
                 left = deadline - time.monotonic()
                 if left <= 0:
                     return None
@@ -214,16 +216,35 @@ class _Place:
                         unsent = unsent[os.write(self.into, unsent[:CHUNK]) :]
                         if not unsent:
                             selector.unregister(self.into)
-        reply, self.buffer = self.buffer.split(b"\n", 1)
-        return json.loads(reply)
+        return message
+
+    def _message(self) -> dict[str, Any] | None:
+        """The next whole message of what was read. Lines that are none are what killed workers left half written."""
+        while (end := self.buffer.find(b"\n")) >= 0:
+            line = bytes(self.buffer[:end])
+            del self.buffer[: end + 1]
+            skipped, self.skipping = self.skipping, False
+            if skipped or not line:
+                continue
+            try:
+                message = json.loads(line)
+            except (ValueError, RecursionError):
+                continue
+            if isinstance(message, dict):
+                return message
+        return None
 
     def _read(self) -> None:
+        """Take what has come; of a line that is thrown away, only its end. Raises as `_exchange` does."""
         chunk = os.read(self.out, CHUNK)
         if not chunk:
             raise RuntimeError("the keeper of a worker died")
+        if self.skipping and b"\n" not in chunk:
+            return
         self.buffer += chunk
         if len(self.buffer) > MAX_REPLY_BYTES:
-            self.buffer = b""
+            _, end, self.buffer = self.buffer.partition(b"\n")
+            self.skipping = not end
             raise ValueError(f"a reply of more than {MAX_REPLY_BYTES} bytes")
 
 

@@ -22,7 +22,6 @@ from transformers import PreTrainedTokenizerBase
 from data.mixture import draw_problems, load_mixture
 from data.problem import Problem
 from data.tasks import gym
-from data.tasks.gym_judges import GUARDS, JUDGES
 from eval.measures.estimators import wilson
 from eval.sampling.baselines import DIRECT, first_line
 from eval.sampling.subject import is_right
@@ -173,11 +172,6 @@ def _tail(rows: list[Row]) -> Iterator[str]:
     left_out = [f"gym:{row['task']} ({row['left_out']})" for row in rows if "left_out" in row]
     if left_out:
         yield f"\nNot sampled, being out of reach: {', '.join(left_out)}."
-    yield (
-        f"\nJudged by verifiers of our own, since the scorers of reasoning-gym would run or believe a model's answer "
-        f"(`data/tasks/gym_judges.py` says which and how): {', '.join(f'gym:{name}' for name in JUDGES)}; guarded: "
-        f"{', '.join(f'gym:{name}' for name in GUARDS)}."
-    )
     for name, why in gym.REFUSED.items():
         yield f"\n`gym:{name}` is refused: {why}."
     yield "\n## Settings and their defaults\n"

@@ -24,7 +24,7 @@ from data.sandbox import jail
 from data.tasks import code, math
 
 ROOT = Path(__file__).resolve().parents[1]
-PAIRS = ROOT / "tests" / "data" / "math_pairs.jsonl"
+PAIRS = [ROOT / "tests" / "data" / name for name in ("math_pairs.jsonl", "math_pairs_strict.jsonl")]
 FUNCTIONS = ROOT / "configs" / "examples" / "functions.jsonl"
 # What a model mostly answers, right and wrong: numbers in a box, in a sentence, with a unit, fractions, words, a point.
 SIMPLE = [
@@ -101,12 +101,12 @@ def simple_speed(count: int = 1_200) -> dict[str, float]:
 
 def hang(answer: str) -> dict[str, Any]:
     """How long a hostile answer takes, and how long the next one after it."""
-    problem = Problem("math", "?", "math ?", {"answer": "5"})
+    problem = Problem("math", "?", "math ?", {"answer": r"\sqrt{5}"})
     started = time.perf_counter()
     verdict = math.verify(problem, answer)
     seconds = time.perf_counter() - started
     started = time.perf_counter()
-    alive = math.verify(problem, r"\boxed{\sqrt{25}}").correct
+    alive = math.verify(problem, r"\boxed{\frac{5}{\sqrt{5}}}").correct
     after = time.perf_counter() - started
     return {"seconds": seconds, "verdict": verdict.error or verdict.reason, "next": after, "lives": alive}
 
@@ -123,11 +123,11 @@ def code_speed(kind: jail.Kind) -> float:
 def main() -> int:
     """Measure and print; exit code 1 where a promise is broken."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--pairs", type=Path, default=PAIRS, help="Pairs labelled by hand (JSONL).")
+    parser.add_argument("--pairs", type=Path, nargs="+", default=PAIRS, help="Pairs labelled by hand (JSONL).")
     parser.add_argument("--workers", type=int, default=2, help="Workers that judge mathematics.")
     parser.add_argument("--json", type=Path, help="Where to write the figures.")
     arguments = parser.parse_args()
-    pairs = [json.loads(line) for line in arguments.pairs.read_text().splitlines()]
+    pairs = [json.loads(line) for path in arguments.pairs for line in path.read_text().splitlines()]
     math.POOL.workers = arguments.workers
 
     judges: dict[str, Callable[[], list[bool]]] = {

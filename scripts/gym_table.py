@@ -1,9 +1,12 @@
-"""Measure which of reasoning-gym's tasks a model can start on, and write the table as Markdown.
+"""Measure which of reasoning-gym's tasks a model can start on, or how far their verifiers hold, and write the table.
 
     python scripts/gym_table.py --model smollm2-135m --output data/tasks/GYM.md
     python scripts/gym_table.py --model Qwen/Qwen3-0.6B --tasks leg_counting chain_sum
+    python scripts/gym_table.py --attack --output data/tasks/GYM.md
 
-Each task is kept as it is done, in KEPT: run the same command again to go on where it was cut off.
+The last asks no model: it puts answers to each task that are wrong, or know nothing. Each table is a section of the
+file, and leaves the other as it is. Each task is kept as it is done, in KEPT: run the same command again to go on where
+it was cut off.
 """
 
 import argparse
@@ -20,6 +23,7 @@ from tqdm import tqdm
 from transformers.utils import logging
 
 from data.tasks import gym
+from eval import gym_attacks
 from eval.gym_table import Settings, measure_tasks, render
 from train.model.chat_checks import check_chat
 from train.model.loading import load_model, load_tokenizer
@@ -32,8 +36,11 @@ def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default="smollm2-135m", help="hub id, local path or smollm2-135m (the default)")
     parser.add_argument("--tasks", nargs="+", metavar="NAME", help="names without gym: (default: all)")
+    parser.add_argument("--attack", action="store_true", help="ask each task with answers that know nothing")
     parser.add_argument("--output", type=Path, help="file for the table (default: it is printed)")
-    parser.add_argument("--kept", type=Path, help="file of the rows (default: runs/gym-table/MODEL.jsonl)")
+    parser.add_argument(
+        "--kept", type=Path, help="file of the rows (default: runs/gym-table/MODEL.jsonl, or attack.jsonl)"
+    )
     for field in fields(Settings):
         parser.add_argument(
             f"--{field.name.replace('_', '-')}", type=int, default=field.default, help="(default: %(default)s)"
@@ -41,17 +48,32 @@ def parse() -> argparse.Namespace:
     return parser.parse_args()
 
 
+def write(output: Path | None, page: str) -> None:
+    """Write the page to the file, or print it where there is none."""
+    if output:
+        output.write_text(page)
+    else:
+        print(page)
+
+
 def main() -> int:
     """Run the command line; returns the exit code."""
     logging.set_verbosity_error()
     logging.disable_progress_bar()
     given = parse()
-    kept = given.kept or Path("runs/gym-table") / f"{given.model.replace('/', '-')}.jsonl"
+    source = "attack" if given.attack else given.model.replace("/", "-")
+    kept = given.kept or Path("runs/gym-table") / f"{source}.jsonl"
+    page = given.output.read_text() if given.output and given.output.is_file() else ""
     try:
         settings = Settings(**{field.name: getattr(given, field.name) for field in fields(Settings)})
         names = given.tasks or gym.names()
         for name in names:
             gym.task(name)
+        if given.attack:
+            attacks = gym_attacks.Settings(seed=given.seed)
+            rows = gym_attacks.attack_tasks(names, attacks, kept, lambda name: print(name, file=sys.stderr))
+            write(given.output, gym_attacks.with_section(page, gym_attacks.section(rows, attacks)))
+            return 0
         tokenizer = load_tokenizer(given.model)
         model = load_model(given.model).to("cuda" if torch.cuda.is_available() else "cpu")
         with tqdm(total=len(names), unit="task", dynamic_ncols=True) as bar:
@@ -64,10 +86,7 @@ def main() -> int:
             ends = stop_ids(model, tokenizer)
             rows = measure_tasks(names, RolloutEngine(model), tokenizer, ends, settings, kept, show)
         table = render(rows, given.model, settings, shlex.join(["python", "scripts/gym_table.py", *sys.argv[1:]]))
-        if given.output:
-            given.output.write_text(table)
-        else:
-            print(table)
+        write(given.output, gym_attacks.with_section(table, gym_attacks.section_of(page)))
     except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

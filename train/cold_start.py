@@ -4,11 +4,12 @@ import shutil
 from typing import Any
 
 import torch
-from datasets import Dataset
+from datasets import Dataset, concatenate_datasets
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, PrinterCallback
+from transformers.trainer_pt_utils import get_length_grouped_indices
 from trl import GRPOConfig, SFTConfig, SFTTrainer
 
-from data.mixture import demonstrations
+from data.mixture import Part, demonstrations
 from data.tasks import get_task
 from data.terminal import say
 from train.config.qlora import keep_adapters_precise
@@ -21,6 +22,8 @@ from train.lifecycle.run_folder import truncate_metrics
 from train.lifecycle.signals import Interrupted
 from train.lifecycle.trackers import TENSORBOARD, log_last
 from train.model.prompts import messages, opens_thinking, prompt_ids
+
+HABIT_RATE = 0.1  # of the peak rate, to which it falls: the habits come last, and a rate of 0 would teach none
 
 
 class DemonstrationTrainer(ResumableTrainer, SFTTrainer):
@@ -79,10 +82,11 @@ def cold_start(
         max_steps=run.cold_start_steps,
         per_device_train_batch_size=run.cold_start_batch_size,
         learning_rate=run.cold_start_learning_rate,
-        lr_scheduler_type="cosine",
+        lr_scheduler_type="cosine_with_min_lr" if run.cold_start_habit_steps else "cosine",
+        lr_scheduler_kwargs={"min_lr_rate": HABIT_RATE} if run.cold_start_habit_steps else {},
         warmup_steps=min(50, run.cold_start_steps // 10),
         max_grad_norm=1.0,
-        train_sampling_strategy="group_by_length",
+        train_sampling_strategy="sequential" if run.cold_start_habit_steps else "group_by_length",
         max_length=None,
         completion_only_loss=True,
         logging_steps=10,
@@ -98,13 +102,12 @@ def cold_start(
         ddp_find_unused_parameters=training.ddp_find_unused_parameters,
         gradient_checkpointing=training.gradient_checkpointing,
     )
-    count = run.cold_start_steps * run.cold_start_batch_size * world_size()
     trainer = DemonstrationTrainer(
         judgement_ids=judgement_ids(tokenizer, run),
         judgement_weight=run.cold_start_judgement_weight,
         model=model,
         args=arguments,
-        train_dataset=demonstration_dataset(tokenizer, run, count, training.seed),
+        train_dataset=training_set(tokenizer, run, training.seed),
         processing_class=tokenizer,
         peft_config=peft_config,
         callbacks=[MetricsFile(metrics, "cold-start"), ProgressBar("cold start"), stop, ForgetOverwritten(run)],
@@ -132,11 +135,29 @@ def judgement_ids(tokenizer: PreTrainedTokenizerBase, run: RunConfig) -> list[in
     return sorted({ids[0] for ids in encoded if len(ids) == 1})
 
 
-def demonstration_dataset(tokenizer: PreTrainedTokenizerBase, run: RunConfig, count: int, seed: int) -> Dataset:
+def training_set(tokenizer: PreTrainedTokenizerBase, run: RunConfig, seed: int) -> Dataset:
+    """All demonstrations of the cold start; where it ends with habits, in the order in which they are trained on."""
+    batch = run.cold_start_batch_size * world_size()
+    if not run.cold_start_habit_steps:
+        return demonstration_dataset(tokenizer, run, run.demonstrated, run.cold_start_steps * batch, seed)
+    skills = (run.cold_start_steps - run.cold_start_habit_steps) * batch
+    habits = run.cold_start_habit_steps * batch
+    first = demonstration_dataset(tokenizer, run, run.demonstrated, skills, seed)
+    last = demonstration_dataset(tokenizer, run, run.habitual, habits, seed + 1)
+    generator = torch.Generator().manual_seed(seed)
+    like_lengths = get_length_grouped_indices(first["length"], batch, generator=generator)
+    # The habits are not grouped by length: each batch is averaged over its tokens, and a batch of nothing but short
+    # demonstrations would teach haste several times as fast as the long ones teach patience.
+    return concatenate_datasets([first.select(like_lengths), last])
+
+
+def demonstration_dataset(
+    tokenizer: PreTrainedTokenizerBase, run: RunConfig, parts: list[Part], count: int, seed: int
+) -> Dataset:
     """`count` demonstrations as token ids: the prompt as RL will ask it, the completion, and the end token."""
     opened = opens_thinking(tokenizer)
     rows = []
-    for problem, completion in demonstrations(run.demonstrated, count, run.split_seed, order=seed):
+    for problem, completion in demonstrations(parts, count, run.split_seed, order=seed):
         prompt = prompt_ids(tokenizer, messages(problem, run.system_prompt))
         text = completion.removeprefix("<think>") if opened else completion
         answer = [*tokenizer.encode(text, add_special_tokens=False), tokenizer.eos_token_id]

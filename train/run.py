@@ -220,6 +220,7 @@ def build_trainer(
         dynamic_sampling=DynamicSampling(problems["problem"], reward, run.screening_samples, run.oversample)
         if run.dynamic_sampling
         else None,
+        accepted=(lambda: reward.accepted) if run.method == "rft" else None,
         callbacks=callbacks,
     )
 

@@ -5,7 +5,7 @@ a rollout back end that samples a whole group at once, and each micro-batch shed
 Pinned to trl 1.16; `tests/train/test_trl_seams.py` checks the signatures that are relied on here.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from itertools import groupby
@@ -20,6 +20,7 @@ from trl.trainer.utils import split_tensor_dict
 from train.config.qlora import keep_adapters_precise
 from train.distributed.sharding import WholeCopy, reshard
 from train.dynamic_sampling import DynamicSampling, Group
+from train.expert_iteration import imitate_accepted
 from train.lifecycle.nonfinite import NonFiniteGuard
 from train.lifecycle.resume import EpochSampler, ResumableTrainer
 from train.loss_logprobs import at_once, loss_logprobs
@@ -38,6 +39,7 @@ class ReasoningTrainer(ResumableTrainer, GRPOTrainer):
     """GRPO on checkable problems. Built like a GRPOTrainer; `backend` is `engine` or `generate`.
 
     `thinking` is a budget that the engine keeps to; what it writes in the model's stead is left out of the loss.
+    `accepted` says which of the completions judged last are right: given, these alone are imitated (expert iteration).
     Where `use_vllm` is set in the arguments, TRL's own vLLM path samples instead, and its correction stands.
     """
 
@@ -49,6 +51,7 @@ class ReasoningTrainer(ResumableTrainer, GRPOTrainer):
         thinking: Thinking | None = None,
         nonfinite: NonFiniteGuard | None = None,
         dynamic_sampling: DynamicSampling | None = None,
+        accepted: Callable[[], Sequence[bool]] | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(*args, **kwargs)
@@ -63,6 +66,7 @@ class ReasoningTrainer(ResumableTrainer, GRPOTrainer):
         self.lengths = LengthMemory()
         self.nonfinite = nonfinite or NonFiniteGuard(Path(self.args.output_dir) / "nonfinite", limit=3)
         self.dynamic_sampling = dynamic_sampling
+        self.accepted = accepted
         self._drawn: tuple[list[list[int]], list[list[float]] | None] | None = None  # completions that TRL will ask for
         self._forced: list[list[bool] | None] = []  # of these completions, or of those drawn last: see `Rollout`
         self._draws = 0  # calls of the back end for the batch in hand
@@ -196,6 +200,8 @@ class ReasoningTrainer(ResumableTrainer, GRPOTrainer):
             # What the loss compares with: whatever top_p, top_k or min_p kept from being drawn, the engine's
             # log-probabilities are under the whole distribution, as those of TRL's own forward would be.
             batch["old_per_token_logps"] = batch["sampling_per_token_logps"]
+        if self.accepted is not None and self.model.training:
+            batch = imitate_accepted(batch, self.accepted(), lambda count: self.accelerator.gather(count).sum())
         return batch
 
     def _fill_batch(self, dynamic_sampling: DynamicSampling, rows: int) -> list[dict[str, Any]]:

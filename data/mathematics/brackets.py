@@ -7,17 +7,17 @@ OPENERS, CLOSERS = "([{", ")]}"
 MAX_DEPTH = 40
 
 
-def outside(text: str) -> Iterator[tuple[int, int]]:
+def outside(text: str, openers: str = OPENERS, closers: str = CLOSERS) -> Iterator[tuple[int, int]]:
     """The place and depth of each character; a bracket counts as inside itself.
 
     Any closer closes any opener, for half-open intervals are written `[2, 5)`.
     """
     depth = 0
     for place, character in enumerate(text):
-        if character in OPENERS:
+        if character in openers:
             depth += 1
         yield place, depth
-        if character in CLOSERS:
+        if character in closers:
             depth -= 1
 
 

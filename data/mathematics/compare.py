@@ -1,28 +1,38 @@
-"""Whether an answer says the same as a gold answer.
+r"""Whether an answer says the same as a gold answer.
 
-What is written is taken apart into its outermost form (words, a list, a set, a tuple or interval, a matrix, a value
-with its unit), and the parts are compared by the rules of that form:
+What is written is taken apart into its outermost form (words, a list, a set, a point, a tuple or interval, a matrix, a
+value with its unit), and the parts are compared by the rules of that form:
 
-- a list (`1, 2`, `1 and 2`, `\\pm 3`) and a set have no order, a tuple and an interval have; a list counts repeats;
-- the name in front of a value (`x = 5`, `x \\in [0, 1]`) may be left out, or be the same;
-- `50\\%` is 50 as well as 0.5; a unit may be left out, but not be another; a number to a base may leave out the base;
+- a list (`1, 2`, `1 and 2`, `\pm 3`) and a set have no order, a tuple and an interval have; a list counts repeats; the
+  braces of a set may be left out, but not those of a set in a set;
+- the name in front of a value (`x = 5`, `x \in [0, 1]`) may be left out, or be the same;
+- `50\%` is 50 as well as 0.5; a unit may be left out, but not be another; a number to a base may leave out the base;
 - a value is exact: 0.33 is not 1/3, and 3.14 is not pi;
-- words and letters of a choice are the same whatever their case and punctuation.
+- words and letters of a choice are the same whatever their case and punctuation;
+- an answer must be a value where the gold answer is one (`data.mathematics.value`), and what a calculation says
+  (`3 + 4 = 7`) must be true.
 
-Formulas that are left are for `data.mathematics.symbolic`.
+But for the base and the last rule, a pair has the same verdict when gold and answer change places. Formulas that are
+left are for `data.mathematics.symbolic`, unless they are too large (`data.mathematics.bounds`).
 """
 
 import re
 
 from data.mathematics import forms
+from data.mathematics.bounds import affordable
 from data.mathematics.brackets import split
+from data.mathematics.clock import CLOCK, same_time
+from data.mathematics.environments import pieces
 from data.mathematics.notation import plain, tidy
 from data.mathematics.numbers import exact, in_base
-from data.mathematics.symbolic import parses, same_formula
+from data.mathematics.points import paired
+from data.mathematics.quantities import same_formula_of_value, same_quantity
+from data.mathematics.symbolic import parses, same_formula, same_inequality
 from data.mathematics.units import take_unit
 
 MAX_PARTS = 30
-LETTERED = re.compile(r"\(?([A-Z])[).:]\s")
+LETTERED = re.compile(r"\(?([A-Z])[).:]\s+(?!\(?(?:[Oo]r|[Aa]nd|[A-Z][).:])(?![a-z]))")
+CHOICES = re.compile(r"\(?\b[A-Z]\)")
 
 
 def same(gold: str, answer: str) -> bool:
@@ -35,10 +45,12 @@ def readable(gold: str) -> bool:
     gold = tidy(gold)
     if not gold:
         return False
-    if gold == "..." or forms.words(gold) or forms.ratio(gold) or forms.CLOCK.fullmatch(gold):
+    if gold == "..." or forms.words(gold) or forms.ratio(gold) or CLOCK.fullmatch(gold):
         return True
     if rows := forms.matrix(gold):
         return all(readable(cell) for row in rows for cell in row)
+    if cases := pieces(gold):
+        return all(readable(formula) for formula, _ in cases)
     if parts := forms.parts(gold):
         return all(map(readable, parts))
     if bracketed := forms.bracketed(gold):
@@ -54,22 +66,41 @@ def _same(gold: str, answer: str) -> bool:
         return False
     if gold == answer:
         return True
-    for compare in (_as_words, _as_digits, _as_ratio, _as_parts, _as_statement, _as_brackets, _as_matrix):
+    for compare in FORMS:
         verdict = compare(gold, answer)
         if verdict is not None:
             return verdict
-    return _as_values(gold, answer)
+    return same_quantity(gold, answer)
+
+
+def _as_numbers(gold: str, answer: str) -> bool | None:
+    wanted, given = exact(gold), exact(answer)
+    return None if wanted is None or given is None else wanted == given
+
+
+def _as_times(gold: str, answer: str) -> bool | None:
+    times = [plain(text) for text in (gold, answer)]
+    return same_time(*times) if all(map(CLOCK.fullmatch, times)) else None
 
 
 def _as_words(gold: str, answer: str) -> bool | None:
     wanted, given = forms.words(gold), forms.words(answer)
+    choices = [_choice(text) for text in (gold, answer)]
+    if all(choices):
+        return choices[0] == choices[1]
+    lists = [split(plain(text), ",") for text in (gold, answer)]
+    if (wanted or given) and min(map(len, lists)) > 1:
+        return _same_parts(lists[0], lists[1], as_sets=False)
     if wanted is None:
         return False if given else None
-    lists = [split(plain(text), ",") for text in (gold, answer)]
-    if len(lists[0]) > 1:
-        return _same_parts(lists[0], lists[1], as_sets=False)
-    lettered = LETTERED.match(plain(answer))  # B) 42
-    return wanted in (given, forms.letters(answer), lettered and lettered[1].lower())
+    return wanted in (given, forms.letters(answer))
+
+
+def _choice(text: str) -> str | None:
+    """The letter of a choice: `B` of `(B)`, of `b` and of `B) 42`; None where there are several."""
+    text = plain(text)
+    lettered = re.fullmatch(r"(?:[Oo]ption |[Cc]hoice )?\(?([A-Z])\)?[.)]?", text) or LETTERED.match(text)
+    return lettered[1] if lettered and len(CHOICES.findall(text)) <= 1 else None
 
 
 def _as_digits(gold: str, answer: str) -> bool | None:
@@ -84,12 +115,16 @@ def _as_ratio(gold: str, answer: str) -> bool | None:
     """Ratios such as 2:3, which is also 4:6 and 2/3; and times of day, which are not."""
     if ":" not in gold and ":" not in answer:
         return None
-    if forms.CLOCK.fullmatch(plain(gold)):
-        return forms.letters(gold) == forms.letters(answer)
     wanted, given = forms.ratio(gold), forms.ratio(answer)
     if wanted is None or given is None or len(wanted) != len(given):
         return False
     return all(a * given[0] == b * wanted[0] for a, b in zip(wanted, given, strict=True))
+
+
+def _as_point(gold: str, answer: str) -> bool | None:
+    """Points and solutions of several unknowns, where at least one side names them."""
+    pairs = paired(gold, answer)
+    return pairs if pairs is None or isinstance(pairs, bool) else all(_same(a, b) for a, b in pairs)
 
 
 def _as_parts(gold: str, answer: str) -> bool | None:
@@ -97,49 +132,86 @@ def _as_parts(gold: str, answer: str) -> bool | None:
     wanted, given = forms.parts(gold), forms.parts(answer)
     if wanted is None and given is None:
         return None
-    bracketed = forms.bracketed(gold)
-    if bracketed and bracketed[0] == "()" and given and len(given) == len(bracketed[1]):
-        values = forms.by_name(given)  # a point may be given as x = 2, y = 3
-        return values is not None and all(map(_same, bracketed[1], values))
-    as_sets = forms.braced(gold) is not None or forms.braced(answer) is not None
-    return _same_parts(wanted or forms.union(gold), given or forms.union(answer), as_sets)
+    sets = [forms.elements(text) is not None for text in (gold, answer)]
+    if sets[0] != sets[1] and any(map(forms.braced, (given if sets[0] else wanted) or [])):
+        return False  # the set of {1} and {2} is not a list of two sets
+    parts = [found or forms.union(text) for found, text in ((wanted, gold), (given, answer))]
+    return _same_parts(parts[0], parts[1], as_sets=any(sets))
 
 
 def _same_parts(wanted: list[str], given: list[str], as_sets: bool) -> bool:
     """Whether parts are the same in any order; each as often, but for sets."""
-    if max(len(wanted), len(given)) > MAX_PARTS:
+    if max(len(wanted), len(given)) > MAX_PARTS or (not as_sets and len(wanted) != len(given)):
         return False
     if as_sets:
-        return all(any(_same(part, other) for other in given) for part in wanted) and all(
-            any(_same(part, other) for part in wanted) for other in given
+        return all(any(_same_part(part, other) for other in given) for part in wanted) and all(
+            any(_same_part(part, other) for part in wanted) for other in given
         )
     left = list(given)
     for part in wanted:
-        match = next((place for place, other in enumerate(left) if _same(part, other)), None)
+        match = next((place for place, other in enumerate(left) if _same_part(part, other)), None)
         if match is None:
             return False
         left.pop(match)
     return not left
 
 
+def _same_part(gold: str, answer: str) -> bool:
+    """Whether elements are the same: {1} is not 1, where both are elements."""
+    return (forms.braced(gold) is None) == (forms.braced(answer) is None) and _same(gold, answer)
+
+
 def _as_statement(gold: str, answer: str) -> bool | None:
-    """Equations and inequalities, and values with a name in front."""
+    """Equations and inequalities, values with a name in front, and calculations with their result."""
+    worked_out = forms.calculation(answer)
+    if worked_out and not all(_holds(side, worked_out[1]) for side in worked_out[0]):
+        return False
     wanted, given = forms.named(gold), forms.named(answer)
     if wanted and given and wanted[0] == given[0]:
         return _same(wanted[1], given[1])
-    equations = [len(split(text, "=")) > 1 for text in (gold, answer)]
+    equations = [len(forms.sides(text)) > 1 for text in (gold, answer)]
     if all(equations):
-        return same_formula(gold, answer)
+        return same_formula_of_value(gold, answer)
     if wanted:
         return _same(wanted[1], answer)
     if given:
         return _same(gold, given[1])
     if equations[1]:
-        result = forms.worked_out(answer)
-        return result is not None and _same(gold, result)
+        return worked_out is not None and _same(gold, worked_out[1])
+    if equations[0]:
+        result = forms.calculation(gold)
+        return result is not None and _same(result[1], answer)
     if forms.RELATION.search(gold) or forms.RELATION.search(answer):
-        return same_formula(forms.ascending(gold), forms.ascending(answer))
+        return _same_chain(gold, answer) or same_formula_of_value(forms.ascending(gold), forms.ascending(answer))
     return None
+
+
+def _holds(side: str, result: str) -> bool:
+    """Whether a side of a calculation has the value of its result, to the digits that a decimal result shows.
+
+    True where it says something in words, which nobody can work out.
+    """
+    side, result = (take_unit(forms.joined(text.replace("$", "")).strip())[0] for text in (side, result))
+    value, shown = exact(side), exact(result)
+    if value is not None and shown is not None:
+        places = len(result.partition(".")[2])
+        return value == shown or (places > 0 and 2 * abs(value - shown) * 10**places <= 1)
+    if "\\text" in side or not parses(result):
+        return True
+    if not affordable(side, ""):
+        return False
+    if not parses(side):
+        return True
+    rounded = shown is not None and "." in result
+    return same_formula(result, side) or (rounded and same_formula("0", rf"\lfloor 2 \cdot ({side}) \rfloor - 2"))
+
+
+def _same_chain(gold: str, answer: str) -> bool:
+    """Chains of inequalities whose links are multiples of each other: 2x > 6 is x > 3."""
+    wanted, given = forms.chain(gold), forms.chain(answer)
+    if not wanted or not given or len(wanted) != len(given) or not affordable(answer, gold):
+        return False
+    return all(a[1] == b[1] and same_inequality((a[0], a[2]), (b[0], b[2])) for a, b in zip(wanted, given, strict=True))
 
 
 def _as_brackets(gold: str, answer: str) -> bool | None:
@@ -148,7 +220,7 @@ def _as_brackets(gold: str, answer: str) -> bool | None:
     if wanted and given:
         return wanted[0] == given[0] and len(wanted[1]) == len(given[1]) and all(map(_same, wanted[1], given[1]))
     if r"\cup" in gold and r"\cup" in answer:
-        return _same_parts(forms.union(gold), forms.union(answer), as_sets=True) or same_formula(gold, answer)
+        return _same_parts(forms.union(gold), forms.union(answer), as_sets=True) or same_formula_of_value(gold, answer)
     return None
 
 
@@ -161,34 +233,27 @@ def _as_matrix(gold: str, answer: str) -> bool | None:
     return all(_same(a, b) for row, other in zip(rows, others, strict=True) for a, b in zip(row, other, strict=True))
 
 
-def _as_values(gold: str, answer: str) -> bool:
-    """Values with or without a unit."""
-    value, unit = take_unit(gold, letters=False)
-    given, given_unit = take_unit(answer, letters=unit is not None or exact(value) is not None)
-    if unit and given_unit and unit.kind and given_unit.kind:
-        if unit.kind != given_unit.kind:
+def _as_pieces(gold: str, answer: str) -> bool | None:
+    """Functions in cases: the same formulas under the same conditions, in any order; `otherwise` may be any of them."""
+    wanted, given = (pieces((forms.named(text) or ("", text))[1]) for text in (gold, answer))
+    if wanted is None and given is None:
+        return None
+    if wanted is None or given is None or len(wanted) != len(given):
+        return False
+    left = list(given)
+    for formula, condition in wanted:
+        match = next((row for row in left if _same(formula, row[0]) and _same_condition(condition, row[1])), None)
+        if match is None:
             return False
-        if unit.worth != given_unit.worth:
-            wanted, found = exact(value), exact(given)
-            return wanted is not None and found is not None and wanted * unit.worth == found * given_unit.worth
-    angles = [found is not None and found.kind == ("angle", 1) for found in (unit, given_unit)]
-    if angles[0] != angles[1] and r"\pi" in gold + answer:
-        degrees, other = (value, given) if angles[0] else (given, value)
-        return same_formula(rf"\frac{{\pi}}{{180}} \cdot {degrees}", other)
-    shares = [found is not None and found.kind == ("share", 1) for found in (unit, given_unit)]
-    if shares[0] != shares[1]:  # 50% is 0.5, and an answer of 50 where the problem asks for a percentage
-        share, other = (value, given) if shares[0] else (given, value)
-        return _same_value(share, other) or _same_hundredth(share, other)
-    return _same_value(value, given)
+        left.remove(match)
+    return True
 
 
-def _same_value(gold: str, answer: str) -> bool:
-    wanted, given = exact(gold), exact(answer)
-    return wanted == given if wanted is not None and given is not None else same_formula(gold, answer)
+def _same_condition(gold: str, answer: str) -> bool:
+    return "otherwise" in (gold, answer) or _same(gold, answer)
 
 
-def _same_hundredth(share: str, other: str) -> bool:
-    part, given = exact(share), exact(other)
-    if part is not None and given is not None:
-        return part == given * 100
-    return same_formula(rf"\frac{{{share}}}{{100}}", other)
+FORMS = (
+    _as_numbers, _as_times, _as_words, _as_digits, _as_ratio, _as_pieces, _as_point, _as_parts, _as_statement,
+    _as_brackets, _as_matrix,
+)  # fmt: skip

@@ -4,16 +4,33 @@ In this order: the last `\boxed{...}`; what follows the last `####`; what follow
 is an answer and nothing else; the formula, or the one number, in the last line of a text in plain words.
 
 Several boxes side by side (`\boxed{3} and \boxed{5}`) are one answer of several parts, and none of them counts alone.
-Of boxes that stand apart the last one counts: the others were on the way to it.
+Of boxes that stand apart the last one counts: the others were on the way to it. Empty boxes and mentions of `\boxed` do
+not count. A box that is a part of a formula (`2\boxed{5}`) or is taken back (`not \boxed{5}`) is no final answer
+(`data.mathematics.context`).
 """
 
 import re
+from typing import NamedTuple
+
+from data.mathematics.context import NEGATION, is_hedged, is_part, is_taken_back, unit_behind
+from data.mathematics.notation import tidy
+from data.mathematics.numbers import exact
 
 MAX_FINAL = 500  # characters of a final answer; no answer to a problem of this kind is longer
 
 MAX_BOXES = 20  # more than any answer has parts
 
+
+class Box(NamedTuple):
+    """A box in a text: what is in it, where it starts, and where it ends."""
+
+    content: str
+    start: int
+    end: int
+
+
 BOX = re.compile(r"\\(?:boxed|fbox)\s*")
+BARE = re.compile(r"[-+]?[\d.,]*\d|[a-zA-Z](?![a-zA-Z])|\\[a-zA-Z]+(?:\{[^{}]*\})*")
 BETWEEN = re.compile(r"\\[()\[\]]|[$.,;&\s]|\b(?:and|or)\b|[a-zA-Z](?:_\{?\d+\}?)?\s*=|\\text\{\s*(?:and|or)\s*\}")
 MARKER = re.compile(r"####\s*(.*)")
 STATED = re.compile(
@@ -28,8 +45,17 @@ FORMULA = re.compile(
     re.DOTALL,
 )
 NUMBER = re.compile(r"-?[$€£]?-?(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?(?:\s*/\s*\d+)?(?:\s*(?:\\?%|percent))?")
+COUNT = re.compile(rf"[A-Z]\w*(?:\s+[a-z]\w*){{1,3}}\s+[*$]*{NUMBER.pattern}[*.]*")  # It costs $42.
 VERB = re.compile(r"\b(?:is|are|was|were|equals|be|has|have|makes|get|gives|need)\b")
 STATEMENT = re.compile(r"=|≈|\\approx|\b(?:is|are|was|were|equals|be)\b")
+CONTRAST = re.compile(r",\s*(?:and\s+|but\s+)?(?:not|rather than|instead of)\s+\S+?[.!]?$", re.IGNORECASE)
+NEGATED = re.compile(NEGATION, re.IGNORECASE)
+BOUND = re.compile(
+    r"(?:\bat\s+(?:least|most)|\b(?:more|less|fewer|greater|larger|smaller)\s+than|\bup\s+to|\bbetween)[\s$]*$",
+    re.IGNORECASE,
+)
+BOLD = re.compile(r"(?<![\w*)])\*\*([^*\n]+?)\*\*(?![\w*(])")
+LABEL = re.compile(r"^[*_#\s-]*[A-Za-z][A-Za-z '()-]{1,60}:[*_\s]*(?=\S)")
 CALCULATION = re.compile(r"<<[^<>]*>>")  # of GSM8K's own solutions
 BARE_WORDS = 3
 MOST_WORDS = 8  # of a gold answer in words
@@ -48,8 +74,9 @@ def final_answer(text: str) -> str | None:
 
 def gold_answer(text: str) -> str | None:
     """The answer of a row of a set: boxed, behind `####`, or all there is; None where that is a text in many words."""
-    answer = _boxed(text)
-    if answer is None:
+    if found := _boxes(text):
+        answer = _contents(_side_by_side(text, [box for box in found if box.content]))
+    else:
         marked = MARKER.findall(text)
         answer = marked[-1] if marked else text
         if not marked and len(re.findall(r"[^\W\d_]{2,}", re.sub(r"\\[a-zA-Z]+", " ", text))) > MOST_WORDS:
@@ -59,20 +86,35 @@ def gold_answer(text: str) -> str | None:
 
 
 def _boxed(text: str) -> str | None:
-    boxes = list(_boxes(text))
-    if not boxes:
+    """The content of the last box, or of the last ones side by side; empty where no box holds a final answer."""
+    found = _boxes(text)
+    if not found:
         return None
-    parts = [boxes[-1]]
+    boxes = [box for box in found if box.content and not is_taken_back(text, box.start, box.end)]
+    parts = _side_by_side(text, boxes)
+    if not parts or is_hedged(text, parts[-1].end) or any(is_part(text, box.start, box.end) for box in parts):
+        return ""
+    answer = _contents(parts)
+    behind = unit_behind(text, parts[-1].end)
+    return answer + behind if behind and exact(tidy(answer)) is not None else answer
+
+
+def _side_by_side(text: str, boxes: list[Box]) -> list[Box]:
+    """The last box, with those before it that only `and`, a comma, or a name and a sign of equality set apart."""
+    parts = boxes[-1:]
     for box in reversed(boxes[:-1]):
-        if BETWEEN.sub("", text[box[2] : parts[0][1]][:MAX_FINAL]):
+        if BETWEEN.sub("", text[box.end : parts[0].start][:MAX_FINAL]):
             break
         parts.insert(0, box)
-    contents = list(dict.fromkeys(content for content, _, _ in parts))
-    return contents[0] if len(contents) == 1 else ", ".join(contents)
+    return parts
 
 
-def _boxes(text: str) -> list[tuple[str, int, int]]:
-    """Content, start and end of each box; of boxes in boxes the inner ones."""
+def _contents(boxes: list[Box]) -> str:
+    return ", ".join(dict.fromkeys(box.content for box in boxes))
+
+
+def _boxes(text: str) -> list[Box]:
+    """The last boxes, of boxes in boxes the inner ones; without a brace one holds a number, a letter or a command."""
     found = []
     for match in list(BOX.finditer(text))[-MAX_BOXES:]:
         start = match.end()
@@ -80,10 +122,10 @@ def _boxes(text: str) -> list[tuple[str, int, int]]:
             end = _closing_brace(text, start)
             content = text[start + 1 : end] if end > 0 else ""
         else:
-            bare = re.match(r"[^\s$\\.,]*", text[start:])
-            content, end = bare[0] if bare else "", start + (bare.end() if bare else 0)
+            bare = BARE.match(text[start:])
+            content, end = bare[0] if bare else "", start + (bare.end() if bare else 0) - 1
         if not BOX.search(content):
-            found.append((content.strip(), match.start(), max(end + 1, start)))
+            found.append(Box(content.strip(), match.start(), max(end + 1, start)))
     return found
 
 
@@ -102,18 +144,25 @@ def _stated(text: str) -> str | None:
     stated = [match for match in STATED.finditer(text) if text[match.end() :].strip("*_. \n$")]
     if stated:
         line = text[stated[-1].end() :].strip().splitlines()[0]
-        sentence = SENTENCE.split(line)[0]
+        sentence = CONTRAST.sub("", BOLD.sub(r"\1", SENTENCE.split(line)[0]))
         return _joined_formulas(sentence) or sentence
     lines = [line.strip() for line in text.strip().splitlines() if line.strip("-*_# \t")]
     if not lines:
         return None
     if re.match(r"\\end|\\\]|\$\$", lines[-1]):  # a formula over several lines
         return _joined_formulas(text) or text
-    return _of_prose(lines[-1]) if _is_prose(lines[-1]) else lines[-1]
+    line = lines[-1]
+    if len(lines) > 1 or LABEL.match(line) or line.startswith("="):
+        line = LABEL.sub("", BOLD.sub(r"\1", line)).lstrip("= ") or line
+    return _of_prose(line) if _is_prose(line) else BOLD.sub(r"\1", line)
 
 
 def _is_prose(line: str) -> bool:
     """Whether a line says something in words, beside or instead of being an answer."""
+    if len(line) < MAX_FINAL and exact(tidy(line)) is not None:  # three hundred forty-five
+        return False
+    if COUNT.fullmatch(line):
+        return True
     bare = FORMULA.sub(" ", re.sub(r"\\text\{[^{}]*\}|\\[a-zA-Z]+", " ", line))
     words = len(re.findall(r"[^\W\d_]{2,}", bare))
     if FORMULA.search(line) or VERB.search(bare):
@@ -122,8 +171,13 @@ def _is_prose(line: str) -> bool:
 
 
 def _of_prose(line: str) -> str | None:
-    """The answer in a sentence: its last formula, what it says something is, or its only number."""
-    sentence = SENTENCE.split(line)[-1]
+    """The answer in a sentence: its last formula, what it says something is, or its only number.
+
+    None where the sentence says what the answer is not, or only a bound.
+    """
+    sentence = CONTRAST.sub("", SENTENCE.split(line)[-1])
+    if NEGATED.search(sentence):
+        return None
     if formulas := _joined_formulas(sentence):
         return formulas
     if word := re.match(r"(?:yes|no)(?=[,.!]|$)", sentence, re.IGNORECASE):
@@ -132,7 +186,7 @@ def _of_prose(line: str) -> str | None:
     for part in (claim, sentence):
         numbers = NUMBER.findall(part)
         if len(numbers) == 1:
-            return numbers[0]
+            return None if BOUND.search(part[: part.index(numbers[0])]) else numbers[0]
     if claim[:1] in tuple("([{\\") or (claim != sentence.strip(" *_.") and not _is_prose(claim)):
         return claim
     return None

@@ -3,7 +3,8 @@
 import re
 from fractions import Fraction
 
-from data.mathematics.brackets import closer, split
+from data.mathematics.brackets import closer, outside, split
+from data.mathematics.clock import CLOCK
 from data.mathematics.notation import plain
 from data.mathematics.numbers import exact
 from data.mathematics.units import take_unit
@@ -14,12 +15,17 @@ MATRIX = re.compile(
 NAME = re.compile(
     r"(?:m?\s*\\angle\s*)?(?:[a-zA-Z]|[A-Z]{2,3}|\\overline\{[A-Z]+\}|\\[a-zA-Z]+)(?:_\{?\w+\}?|')*"  # x_1, AB
     r"(?:\s*\([a-zA-Z](?:\s*,\s*[a-zA-Z])*\))?"  # f(x)
-    r"|\(\s*[a-zA-Z](?:\s*,\s*[a-zA-Z])*\s*\)"  # (x, y)
+    r"|\(\s*(?:[a-zA-Z]|\\[a-zA-Z]+)(?:\s*,\s*(?:[a-zA-Z]|\\[a-zA-Z]+))*\s*\)"  # (x, y)
     r"|[a-zA-Z]{4,}(?: [a-zA-Z]+)*"  # Total, Area of the square
 )
 RELATION = re.compile(r"\\(?:le|ge|ne)(?![a-zA-Z])|[<>]")
 JOINT = re.compile(r"\s*(?:,\s*)?(?<![a-zA-Z\\])(?:\\text\s*\{\s*(?:and|or)\s*\}|and|or)(?![a-zA-Z])\s*|\s*;\s*")
-CLOCK = re.compile(r"(\d{1,2}):([0-5]\d)(?:\s*([ap])\.?\s?m\.?)?", re.IGNORECASE)
+GROUPED = re.compile(r"(?<![\d,])\d{1,3}(?:,\d{3})+(?![\d,])")
+# Sums, products, and integrals of polynomials that are quickly worked out.
+COUNTED = re.compile(
+    r"\\(?:sum|prod)(?![a-zA-Z])(?:[\w\s+\-*/^_(){}=]|\\(?:frac|cdot|times)(?![a-zA-Z]))*"
+    r"|\\int\s*_\s*(?:\{-?\d{1,3}\}|\d)\s*\^\s*(?:\{-?\d{1,3}\}|\d)(?:[\da-z\s+\-()]|\^\s*(?:\{\d\}|\d)|\\cdot(?![a-z]))*"
+)
 COMMON_WORDS = {"yes", "no", "true", "false", "odd", "even", "none", "all"}
 
 
@@ -55,18 +61,36 @@ def ratio(text: str) -> list[Fraction] | None:
 
 def parts(text: str) -> list[str] | None:
     """The parts of a list or a set; names in front of them are dropped where they are all alike."""
-    inner = braced(text)
-    if inner is not None:
-        return parts(inner) or [inner]
+    if (found := elements(text)) is not None:
+        return found
     if MATRIX.fullmatch(text):
         return None
-    found = split(_joined(text), ",")
+    found = split(joined(text), ",")
     names = [named(part) for part in found]
-    kinds = {re.sub(r"_\{?\w+\}?", "", name[0]) for name in names if name}
+    kinds = {without_index(name[0]) for name in names if name}
     if len(found) > 1 and len(kinds) == 1 and (all(names) or (names[0] and not any(names[1:]))):
         found = [name[1] if name else part for part, name in zip(found, names, strict=True)]
     found = [signed for part in found for signed in _both_signs(part)]
     return found if len(found) > 1 else None
+
+
+def elements(text: str) -> list[str] | None:
+    """The elements of a set in braces, or of a union of such sets. Braces in braces stay."""
+    sets = [braced(piece) for piece in union(text)]
+    if any(inner is None for inner in sets):
+        return None
+    return [
+        signed
+        for inner in sets
+        if inner is not None
+        for part in split(joined(inner), ",")
+        for signed in _both_signs(part)
+    ]
+
+
+def without_index(name: str) -> str:
+    """A name without its index: `x` for `x_1`."""
+    return re.sub(r"_\{?\w+\}?", "", name)
 
 
 def braced(text: str) -> str | None:
@@ -84,16 +108,17 @@ def union(text: str) -> list[str]:
 
 def named(text: str) -> tuple[str, str] | None:
     """The name and the value of `x = 5`, of `x = 2 + 3 = 5`, and of `x \\in [0, 1]`."""
-    sides = split(re.sub(r"\\in(?![a-zA-Z])", "=", text), "=")
-    if len(sides) < 2 or not sides[-1] or not NAME.fullmatch(plain(sides[0])):
+    found = sides(text)
+    if len(found) < 2 or not found[-1] or not NAME.fullmatch(plain(found[0])):
         return None
-    return re.sub(r"\s", "", sides[0]), sides[-1]
+    return re.sub(r"\s", "", found[0]), found[-1]
 
 
-def by_name(found: list[str]) -> list[str] | None:
-    """The values of `x = 2`, `y = 3` in the order of their names."""
-    pairs = [pair for part in found if (pair := named(part))]
-    return [value for _, value in sorted(pairs)] if len(pairs) == len(found) else None
+def sides(text: str) -> list[str]:
+    """What the signs of equality stand between, those within rows of an environment apart."""
+    head, begin, rows = text.partition(r"\begin")
+    found = split(re.sub(r"\\in(?![a-zA-Z])", "=", head), "=")
+    return [*found[:-1], found[-1] + begin + rows]
 
 
 def not_rounded(text: str) -> str:
@@ -102,20 +127,40 @@ def not_rounded(text: str) -> str:
     return "" if exactly != text and NAME.fullmatch(exactly) else exactly
 
 
-def worked_out(text: str) -> str | None:
-    """The result of a calculation without letters, `7` of `3 + 4 = 7`."""
-    *sides, result = split(text, "=")
-    return result if sides and not re.search("[a-zA-Z]", re.sub(r"\\[a-zA-Z]+", "", "".join(sides))) else None
+def calculation(text: str) -> tuple[list[str], str] | None:
+    """The sides and the result of a calculation: `3 + 4` and `7` of `3 + 4 = 7` and of `x = 3 + 4 = 7`."""
+    found = sides(text)
+    if len(found) > 1 and NAME.fullmatch(plain(found[0])) and found[0] not in ("e", "i"):
+        found = found[1:]
+    *working, result = found
+    if not working or not result or not all(COUNTED.fullmatch(side) or _is_constant(side) for side in working):
+        return None
+    return working, result
+
+
+def _is_constant(side: str) -> bool:
+    return re.search("[a-zA-Z]", re.sub(r"\\text\{[^{}]*\}|\\[a-zA-Z]+", "", side)) is None
 
 
 def ascending(text: str) -> str:
     """A chain of inequalities from small to large: `1 < x < 5` for `5 > x > 1`. All other text as it is."""
-    signs = RELATION.findall(text)
-    if not signs or any(sign not in (">", r"\ge") for sign in signs):
+    links = chain(text)
+    if not links:
         return text
-    turned = [r"\le" if sign == r"\ge" else "<" for sign in reversed(signs)]
-    sides = [side.strip() for side in reversed(RELATION.split(text))]
-    return sides[0] + "".join(f" {sign} {side}" for sign, side in zip(turned, sides[1:], strict=True))
+    return links[0][0] + "".join(f" {'<' if strict else chr(92) + 'le'} {right}" for _, strict, right in links)
+
+
+def chain(text: str) -> list[tuple[str, bool, str]] | None:
+    """The inequalities of a chain, from small to large: the smaller side, whether it is strict, the larger side."""
+    signs = [sign.strip() for sign in RELATION.findall(text)]
+    terms = [side.strip() for side in RELATION.split(text)]
+    if not signs or not all(terms):
+        return None
+    if all(sign in (">", r"\ge") for sign in signs):
+        signs, terms = signs[::-1], terms[::-1]
+    elif not all(sign in ("<", r"\le") for sign in signs):
+        return None
+    return [(left, sign in "<>", right) for left, sign, right in zip(terms, signs, terms[1:], strict=False)]
 
 
 def bracketed(text: str) -> tuple[str, list[str]] | None:
@@ -136,10 +181,10 @@ def matrix(text: str) -> list[list[str]] | None:
     return [[cell.strip() for cell in row.split("&")] for row in rows if row]
 
 
-def _joined(text: str) -> str:
-    """With commas for `and`, `or` and semicolons, and without those that only group digits."""
-    if re.fullmatch(r"[^,]*?-?\$?\d{1,3}(?:,\d{3})+(?![\d,])[^,]*", text):
-        text = re.sub(r"(?<=\d),(?=\d{3})", "", text)
+def joined(text: str) -> str:
+    """With commas for `and`, `or` and semicolons, and without those that only group digits outside of brackets."""
+    depths = [depth for _, depth in outside(text)]
+    text = GROUPED.sub(lambda match: match[0] if depths[match.start()] else match[0].replace(",", ""), text)
     return JOINT.sub(", ", text)
 
 

@@ -4,8 +4,12 @@ Nothing here changes a value. What has no meaning (sizes, spacing, dollar signs 
 """
 
 import re
+from collections.abc import Callable
 
 from data.mathematics.brackets import closer
+from data.mathematics.environments import flattened
+from data.mathematics.number_words import ONES
+from data.mathematics.unit_table import lookup
 
 UNICODE = {
     "−": "-", "–": "-", "—": "-", "‐": "-", "×": r"\times ", "·": r"\cdot ", "⋅": r"\cdot ", "∙": r"\cdot ",
@@ -25,9 +29,19 @@ FONTS = r"\\(?:text(?:bf|it|rm|normal|sf|tt)?|math(?:rm|bf|it|sf|tt|normal)|mbox
 MEANINGLESS = re.compile(
     r"(?<!\\)\\(?:(?:left|right|displaystyle|textstyle|limits|quad|qquad|[bB]igg?[lrm]?)(?![a-zA-Z])|[,;:]|(?=\s|$))|~"
 )
-WORDLESS = re.compile(r"\\text\{\s*([a-zA-Z]|(?:[-\d.,/%:;()\s]|\band\b|\bor\b)+)\s*\}")
-REWRITTEN = [
-    (re.compile(r"\\[dtc]frac(?![a-zA-Z])"), r"\\frac"),
+WORDLESS = re.compile(r"\\text\{\s*([a-zA-Z]|(?:[-\d.,/%:;()!\s]|\band\b|\bor\b)+)\s*\}")
+BASE = rf"(?:\\text\s*\{{\s*)?\(?\s*(\d{{1,2}}|{'|'.join(ONES[2:17])})\s*\)?\s*\}}?"
+INTERVAL = r"\s*([^\[\]()]*,[^\[\]()]*?)\s*"  # the ends of one, without brackets in them
+REWRITTEN: list[tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]]] = [
+    (re.compile(r"\\(?:[dtcs]|nice|x)frac(?![a-zA-Z])"), r"\\frac"),
+    (re.compile(r"\\(?:num|qty|SI)\s*\{([^{}]*)\}\s*\{([^{}]*)\}"), r"\1\\text{ \2}"),
+    (re.compile(r"\\num\s*\{([^{}]*)\}"), r"\1"),
+    (re.compile(r"\\lg(?![a-zA-Z])"), r"\\log_{10}"),
+    (re.compile(r"(?<=\d)\s*\^?\s*\{?\s*(?:\\text\s*\{)?\s*(?:st|nd|rd|th)(?![a-zA-Z])\s*\}{0,2}"), ""),  # 15th
+    (re.compile(rf"_\s*\{{\s*{BASE}\s*\}}"), lambda match: f"_{{{_digits(match[1])}}}"),
+    (re.compile(rf"(?<=\w)\s*(?:\\text\s*\{{)?\s*\(?(?:in )?base[\s}}-]*{BASE}$"), lambda m: f"_{{{_digits(m[1])}}}"),
+    (re.compile(rf"(?:(?<=^)|(?<=[=\s]))\]{INTERVAL}(?=[\[\]])"), r"(\1"),  # ]2, 3[
+    (re.compile(rf"([(\[]){INTERVAL}\[(?=$|[\s,.])"), r"\1\2)"),
     (re.compile(r"\\(?:leqslant|leqq|leq)(?![a-zA-Z])|<=|=<"), r"\\le "),
     (re.compile(r"\\(?:geqslant|geqq|geq)(?![a-zA-Z])|>="), r"\\ge "),
     (re.compile(r"\\lt(?![a-zA-Z])"), "<"),
@@ -41,6 +55,7 @@ REWRITTEN = [
     (re.compile(r"\\colon(?![a-zA-Z])"), ":"),
     (re.compile(r"\\([%$€£&#])"), r"\1"),
     (re.compile(r"\^\s*\{?\s*\\(?:circ|degree)\s*\}?|\\degree(?![a-zA-Z])"), r"^\\circ "),
+    (re.compile(r"\\div(?![a-zA-Z])"), "/"),
     (re.compile(r"\*\*"), "^"),
     (re.compile(r"\*"), r"\\cdot "),
     (re.compile(r"(?<![\\a-zA-Z])sqrt(?![a-zA-Z])"), r"\\sqrt"),
@@ -60,14 +75,14 @@ MARKDOWN = re.compile(r"^[*_`#\s]+|[*_`\s]+$")
 
 def tidy(text: str) -> str:
     """The formula in tidy LaTeX. Tidying twice changes nothing more."""
-    text = MARKDOWN.sub("", _punctuation(MARKDOWN.sub("", text)))
+    text = flattened(MARKDOWN.sub("", _punctuation(MARKDOWN.sub("", text))))
     text = re.sub(r"√\s*(\d+|[a-z])", r"\\sqrt{\1}", text)
     text = re.sub(f"[{RAISED}]+", lambda match: f"^{{{match[0].translate(LEVEL)}}}", text)
     text = re.sub(f"[{LOWERED}]+", lambda match: f"_{{{match[0].translate(LEVEL)}}}", text)
     text = _unwrapped(text.translate(SIMPLE).strip())
-    text = MEANINGLESS.sub(" ", text.replace(r"\!", "").replace("{,}", ","))
+    text = MEANINGLESS.sub(" ", re.sub(r"\\!\s*", "", text).replace("{,}", ","))
     text = re.sub(FONTS + r"\s*\{", r"\\text{", re.sub(r"\\mathbf\{R\}|\\mathbb\s*R", r"\\mathbb{R}", text))
-    text = WORDLESS.sub(r"\1", text)
+    text = WORDLESS.sub(_wordless, text)
     for pattern, replacement in REWRITTEN:
         text = pattern.sub(replacement, text)
     text = _braced(_braced(text, r"\sqrt"), "^")
@@ -78,6 +93,16 @@ def tidy(text: str) -> str:
 def plain(text: str) -> str:
     """The text without its `\\text{...}` wrappers, which stay readable."""
     return re.sub(r"\\text\{([^{}]*)\}", r"\1", text).strip()
+
+
+def _wordless(match: re.Match[str]) -> str:
+    """What stands in `\\text{...}`; a letter that is a unit stays behind a value, where it would become a variable."""
+    behind_value = re.search(r"[\d)}]\s*$|\\pi\s*$|\\circ\s*$", match.string[: match.start()])
+    return match[0] if len(match[1]) == 1 and behind_value and lookup(match[1]) else match[1]
+
+
+def _digits(base: str) -> str:
+    return str(ONES.index(base)) if base in ONES else base
 
 
 def _unwrapped(text: str) -> str:

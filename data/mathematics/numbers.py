@@ -5,6 +5,9 @@
 import re
 from fractions import Fraction
 
+from data.mathematics.brackets import closer
+from data.mathematics.number_words import MULTIPLES, spelled
+
 MAX_CHARACTERS = 1_000
 MAX_EXPONENT = 1_000
 
@@ -14,35 +17,31 @@ DECIMAL = re.compile(
     r"(?:\\(?:overline|bar|dot)\s*(?:\{(?P<period>\d+)\}|(?P<digit>\d))|(?P<dots>\.\.\.))?"
 )
 FRACTION = re.compile(r"\\frac\s*(?:\{\s*([+-]?[\d.,]+)\s*\}|(\d))\s*(?:\{\s*([+-]?[\d.,]+)\s*\}|(\d))")
-SLASHED = re.compile(r"\{?\s*([\d.,]+)\s*\}?\s*/\s*\{?\s*([+-]?[\d.,]+)\s*\}?")
+SLASHED = re.compile(r"[{(]?\s*([\d.,]+)\s*[})]?\s*/\s*[{(]?\s*([+-]?[\d.,]+)\s*[})]?")
 POWER = re.compile(
     r"(?:(?P<factor>.*\S)\s*(?:\\times|\\cdot|x)\s*)?10\s*\^\s*(?:\{\s*(?P<braced>[+-]?\d+)\s*\}|(?P<bare>\d+))"
 )
 EXPONENT = re.compile(r"(?P<factor>[\d.,]+)[eE](?P<exponent>[+-]?\d+)")
+WRAPPED = re.compile(r"\\text\{([^{}]*)\}")
 BASED = re.compile(r"(?:\\text\{\s*)?([0-9A-Za-z]+)\s*\}?_\s*(?:\{\s*(\d+)\s*\}|(\d+))")
-WORDS = [
-    "zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve",
-    "thirteen", "fourteen", "fifteen", "sixteen", "seventeen", "eighteen", "nineteen", "twenty",
-]  # fmt: skip
-MULTIPLES = {"dozen": 12, "hundred": 100, "thousand": 10**3, "million": 10**6, "billion": 10**9, "trillion": 10**12}
 
 
 def exact(text: str) -> Fraction | None:
     """The value of tidy text that is a number and nothing else; None for everything else."""
     text = text.strip()
-    if text.lower() in WORDS:
-        return Fraction(WORDS.index(text.lower()))
     if not text or len(text) > MAX_CHARACTERS:
         return None
+    if re.search("[a-zA-Z]{3}", text) and (value := spelled(WRAPPED.sub(r"\1", text))) is not None:
+        return value
     if text[0] in "+-":
         value = exact(text[1:]) if text[1:].lstrip()[:1] not in ("", "+", "-") else None
         return -value if value is not None and text[0] == "-" else value
-    if text.startswith(("(", "{")) and text.endswith((")", "}")) and not any(sign in text[1:-1] for sign in "(){},"):
+    if text[0] in "({" and "," not in text and closer(text, 0) == len(text) - 1:
         return exact(text[1:-1])
     first, _, last = text.rpartition(" ")
-    if last in MULTIPLES or last.removesuffix("s") in MULTIPLES:
+    if multiple := MULTIPLES.get(last) or MULTIPLES.get(last.removesuffix("s")):
         value = exact(first)
-        return None if value is None else value * MULTIPLES.get(last, MULTIPLES.get(last.removesuffix("s"), 0))
+        return None if value is None else value * multiple
     return next((value for read in (_decimal, _fraction, _mixed, _power) if (value := read(text)) is not None), None)
 
 

@@ -12,6 +12,8 @@ WARM_UP = (
     (r"x < 3", r"(-\infty, 3)"),
     (r"[0, 2] \cup [3, 4]", r"0 \le x \le 2"),
     (r"e^{2i}", r"f(x) \cdot a_{1}"),
+    (r"\frac{1}{3}", r"\int_0^1 x^2 dx = \frac{1}{3}"),
+    (r"2x > 6", r"x > 3"),
 )
 
 

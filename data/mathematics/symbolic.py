@@ -1,14 +1,13 @@
 """Whether two formulas are the same, by math-verify's parser and rules, and by numbers.
 
-Numbers settle it wherever there are any: two formulas are evaluated to 60 digits, at points chosen for their variables,
-and are the same where they agree at all of them. math-verify itself is wrong there in both directions: it takes 1/2004!
-for 1/2006!, and does not see that sqrt(1/n) is 1/sqrt(n). Relations and sets are left to math-verify.
+Numbers settle it wherever there are any: two formulas are evaluated at points chosen for their variables
+(`data.mathematics.sampling`), constants to as many digits as cancel, and are the same where they agree. math-verify
+itself is wrong there in both directions: it takes 1/2004! for 1/2006!, and does not see that sqrt(1/n) is 1/sqrt(n).
+Relations and sets are left to math-verify.
 """
 
 import logging
-import random
 import re
-from collections.abc import Iterator
 from functools import lru_cache
 from itertools import islice
 from typing import Any
@@ -19,12 +18,10 @@ from latex2sympy2_extended.math_normalization import NormalizationConfig, normal
 from math_verify import verify
 
 from data.mathematics.brackets import is_sound
+from data.mathematics.sampling import close, values
 
-DIGITS = 60
-AGREED = sympy.Float(10) ** -45  # relative
 MAX_DIGITS = 1_000  # to which a difference of constants is worked out
-POINTS = 12  # tried, until
-AMPLE = 5  # of them agree; at fewer than
+AMPLE = 9  # points that agree are enough: each pattern of two signs is among so many; at fewer than
 ENOUGH = 3  # where both sides have a value nothing is settled
 NORMAL = NormalizationConfig(basic_latex=True, units=False, malformed_operators=True, nits=False, boxed="none")
 CONVERSION = ConversionConfig(lowercase_symbols=False)  # else R^2 - r^2 is nothing
@@ -38,19 +35,42 @@ def parses(latex: str) -> bool:
 
 
 def same_formula(gold: str, answer: str) -> bool:
-    """Whether two tidy formulas are the same. False where either cannot be read."""
+    """Whether two tidy formulas are the same. False where either cannot be read or compared."""
     wanted, given = _read(gold), _read(answer)
     if wanted is None or given is None:
         return False
+    try:
+        return _same(wanted, given)
+    except MemoryError:
+        raise
+    except Exception:  # whatever sympy dies of, nothing says that they are the same
+        return False
+
+
+def same_inequality(gold: tuple[str, str], answer: tuple[str, str]) -> bool:
+    """Whether `left < right` says the same of both pairs: one difference is a positive multiple of the other."""
+    differences = [_read(f"({right}) - ({left})") for left, right in (gold, answer)]
+    if not all(_is_scalar(difference) for difference in differences):
+        return False
+    ratio = _ratio(*differences)
+    return ratio is not None and bool(ratio > 0)
+
+
+def _same(wanted: Any, given: Any) -> bool:
+    settled = None
     if isinstance(wanted, sympy.Eq) and isinstance(given, sympy.Eq):
-        settled = _proportional(wanted.lhs - wanted.rhs, given.lhs - given.rhs)
-    elif all(isinstance(side, sympy.Expr) and not isinstance(side, sympy.MatrixExpr) for side in (wanted, given)):
+        if all(_is_scalar(side) for side in (*wanted.args, *given.args)):
+            ratio = _ratio(wanted.lhs - wanted.rhs, given.lhs - given.rhs)
+            settled = None if ratio is None else bool(ratio != 0)
+    elif _is_scalar(wanted) and _is_scalar(given):
         settled = _agree(wanted, given)
-    else:
-        settled = None
     if settled is not None:
         return settled
     return verify(wanted, given, timeout_seconds=None, allow_set_relation_comp=True)
+
+
+def _is_scalar(side: Any) -> bool:
+    return isinstance(side, sympy.Expr) and not isinstance(side, sympy.MatrixExpr)
 
 
 @lru_cache(1_000)
@@ -81,8 +101,8 @@ def _agree(wanted: sympy.Expr, given: sympy.Expr) -> bool | None:
     if not (wanted.free_symbols or given.free_symbols):
         return _same_constant(wanted, given)
     told = 0
-    for a, b in _values(wanted, given):
-        if not _close(a, b):
+    for a, b in values(wanted, given):
+        if not close(a, b):
             return False
         told += 1
         if told == AMPLE:
@@ -91,56 +111,26 @@ def _agree(wanted: sympy.Expr, given: sympy.Expr) -> bool | None:
 
 
 def _same_constant(wanted: sympy.Expr, given: sympy.Expr) -> bool | None:
-    """Whether two numbers are the same, however small what tells them apart: 2^1000 + 1 is not 2^1000."""
+    """Whether two numbers are the same, however small what tells them apart: 2^1000 + 1 is not 2^1000. They are where
+    `MAX_DIGITS` digits of their difference are zeros.
+    """
     difference = (wanted - given).doit()
     if difference.is_Rational:
         return bool(difference == 0)
     left = sympy.N(difference, 20, maxn=MAX_DIGITS)  # as many digits as cancel
     if not left.is_number or not left.is_finite:
         return None
-    sizes = [abs(sympy.N(side, 20)) for side in (wanted, given)]
-    return bool(abs(left) <= AGREED * (min(1, *sizes) or 1))
+    return not any(part != 0 and part._prec > 1 for part in left.as_real_imag())  # sympy gives noise a precision of 1
 
 
-def _proportional(wanted: sympy.Expr, given: sympy.Expr) -> bool | None:
-    """Whether one expression is a constant times the other, as the differences of two sides of one equation are."""
-    ratios = [a / b if b else sympy.oo for a, b in islice(_values(wanted, given), AMPLE) if a or b]
-    if len(ratios) < ENOUGH:
+def _ratio(wanted: sympy.Expr, given: sympy.Expr) -> Any:
+    """The number that one expression is times the other, as the differences of two sides of one equation are; 0 where
+    it is no number, None where too few points tell.
+    """
+    pairs = [pair for pair in islice(values(wanted, given), AMPLE) if pair[0] or pair[1]]
+    if len(pairs) < ENOUGH:
         return None
-    return all(ratio != sympy.oo and ratio != 0 and _close(ratio, ratios[0]) for ratio in ratios)
-
-
-def _values(wanted: sympy.Expr, given: sympy.Expr) -> Iterator[tuple[Any, Any]]:
-    """Both values at each point where there are two. Without an i in them, a point where neither is real says nothing:
-    sqrt(1/n) is 1/sqrt(n), for both mean a positive n.
-    """
-    real = not (wanted.has(sympy.I) or given.has(sympy.I))
-    symbols = sorted(wanted.free_symbols | given.free_symbols, key=str)
-    whole = wanted.has(sympy.Sum, sympy.Product) or given.has(sympy.Sum, sympy.Product)
-    for point in _points(symbols, whole):
-        a, b = (sympy.N(formula.subs(point), DIGITS) for formula in (wanted, given))
-        if not (a.is_number and b.is_number and a.is_finite and b.is_finite):
-            continue
-        if real and not (_is_real(a) or _is_real(b)):
-            continue
-        yield a, b
-
-
-def _points(symbols: list[Any], whole: bool) -> Iterator[dict[Any, Any]]:
-    """Points to evaluate at: of either sign, near zero and far from it, and some of them whole and positive, or all
-    where the formula counts something.
-    """
-    rng = random.Random(0)
-    for number in range(POINTS):
-        scale = 1 if whole else (2003, 499, 97, 1)[number % 4]
-        sizes, sign = ((2, 12), 1) if scale == 1 else ((101, 999), -1 if number % 3 == 2 else 1)
-        yield {symbol: sign * sympy.Rational(rng.randint(*sizes), scale) for symbol in symbols}
-
-
-def _is_real(value: Any) -> bool:
-    real, imaginary = value.as_real_imag()
-    return bool(abs(imaginary) <= AGREED * abs(real))
-
-
-def _close(a: Any, b: Any) -> bool:
-    return bool(abs(a - b) <= AGREED * max(abs(a), abs(b)))
+    if any(not a or not b for a, b in pairs):
+        return 0
+    ratios = [a / b for a, b in pairs]
+    return ratios[0] if all(close(ratio, ratios[0]) for ratio in ratios) else 0

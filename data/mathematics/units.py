@@ -1,106 +1,132 @@
-"""Units behind a number, and what they are worth.
+r"""Units behind a number, and what they are worth.
 
-An answer may leave out the unit that its problem asks for, but not give another: `5 m` is not `5 cm`, `50 mm` is. A
-word that is no known unit (`apples`) says nothing.
+An answer may leave out the unit that its problem asks for, or add one where the gold answer has none. Where both have
+one, they must be the same quantity: `50 mm` for `5 cm`, `72 km/h` for `20 m/s`, but neither `5 radians` for degrees nor
+`20 rupees` for dollars. Words that are no known unit (`apples`) say nothing beside each other; beside a known unit they
+are another one.
 """
 
 import re
 from dataclasses import dataclass
 from fractions import Fraction
 
-from data.mathematics.numbers import MULTIPLES, exact
+from data.mathematics.number_words import DENOMINATORS, MULTIPLES
+from data.mathematics.numbers import exact
+from data.mathematics.unit_table import CODES, PREFIXES, SUFFIXES, Dimensions, lookup
 
-# Each kind's units: the names of one unit, and how many of the first unit of its kind it is.
-KINDS: dict[str, dict[str, int | Fraction]] = {
-    "length": {
-        "m meter metre": 1, "cm centimeter centimetre": Fraction(1, 100), "mm millimeter millimetre": Fraction(1, 1000),
-        "km kilometer kilometre": 1000, "in inch inches": Fraction(254, 10000), "ft foot feet": Fraction(3048, 10000),
-        "yd yard": Fraction(9144, 10000), "mi mile": Fraction(1609344, 1000),
-    },
-    "mass": {
-        "g gram": 1, "kg kilogram": 1000, "mg milligram": Fraction(1, 1000), "oz ounce": Fraction(28349523125, 10**9),
-        "lb lbs pound": Fraction(45359237, 10**5),
-    },
-    "time": {"s sec second": 1, "min minute": 60, "h hr hour": 3600, "day": 86400, "week": 604800},
-    "volume": {"L l liter litre": 1, "ml mL milliliter millilitre": Fraction(1, 1000)},
-    "angle": {"degree deg": 1},
-    "money": {"dollar USD": 1, "cent": Fraction(1, 100)},
-    "euro": {"euro EUR": 1},
-    "pound sterling": {"GBP": 1},
-    "share": {"percent pct percentage": 1},
-    "speed": {"mph": 1},
+POWERS = {"square": 2, "sq": 2, "cubic": 3, "cu": 3, "squared": 2, "cubed": 3}
+FILLERS = {
+    "each", "total", "in", "altogether", "long", "tall", "wide", "high", "deep", "old", "away", "apart", "all", "of",
+    "full", "whole", "extra", "additional", "US", "American",
 }  # fmt: skip
-SIGNS = {"$": "dollar", "€": "euro", "£": "GBP", "%": "percent", r"^\circ": "degree"}
-UNITS = {
-    name: (kind, Fraction(worth))
-    for kind, names in KINDS.items()
-    for key, worth in names.items()
-    for name in key.split()
-}
-POWERS = {"square": 2, "sq": 2, "cubic": 3, "cu": 3}
 # What may stand behind a value: words in \\text{...}, or plain ones after a space or a digit, and signs between them.
 TRAILING = re.compile(
-    r"(?:\s+|(?=\\text)|(?<=\d)(?=[a-zA-Z]{2}))((?:\\text\s*\{[^{}]*\}|(?<![a-zA-Z\\_^{])[a-zA-Z]+\.?|\^\s*\{?[23]\}?|[\s/-])+)$"
+    r"(?:\s+|(?=\\text)|(?<=\d)(?=[a-zA-Z]{2}))"
+    r"((?:\\text\s*\{[^{}]*\}|(?<![a-zA-Z\\_^{])[a-zA-Z]+\.?|\^\s*\{?-?[1-4]\}?|(?<=[}\d])\s*\\cdot\s*(?=\\text)|[\s/-])+)$"
 )
+DEGREES = re.compile(r"\s*\^\\circ\s*(?:\\text\s*\{\s*)?(C|F|K|Celsius|Fahrenheit)\s*\}?$")
 COUNTED = re.compile(rf"\s*(?:(?:{'|'.join(MULTIPLES)})s?(?![a-zA-Z])\s*)+")
+CODE = re.compile(rf"(?:\\text\s*\{{\s*)?({'|'.join(CODES)})\.?\s*\}}?\s*(?:(?=\$)|(?=-?\d))")
 # Words that make another value of the number before them, and so are no unit.
 TELLING = re.compile(
-    rf"\b(?:(?:{'|'.join(MULTIPLES)})s?|tenths?|hundredths?|thousandths?|millionths?|hal(?:f|ves)|thirds?|quarters?|fourths?"
-    r"|fifths?|squared|cubed|plus|minus|times|over|divided|mod|modulo|base|remainder|or|and|not|to|than|more|less"
-    r"|factorial|point|between|except|if|when)\b",
+    rf"^\W*(?:\\text\s*\{{\s*)?(?:squared|cubed)\b|\b(?:(?:{'|'.join([*MULTIPLES, *DENOMINATORS])})s?|halves|plus|minus"
+    r"|negative|positive|times|over|divided|mod|modulo|base|remainder|or|and|not|to|than|more|less|fewer|least|most"
+    r"|factorial|point|between|except|if|when|about|approximately|around|roughly|nearly|almost|wrong|incorrect|false|no"
+    r"|isn|never|twice|thrice|double|triple)\b",
     re.IGNORECASE,
 )
 
 
 @dataclass(frozen=True, slots=True)
 class Unit:
-    """A kind of quantity to a power, such as length squared, and the worth of one; `kind` None where it is unknown."""
+    """A quantity such as length over time, and the worth of one; `kind` None where it is unknown."""
 
-    kind: tuple[str, int] | None
+    kind: Dimensions | None
     worth: Fraction = Fraction(1)
 
 
 def take_unit(text: str, *, letters: bool = True) -> tuple[str, Unit | None]:
     """The value without its unit, and the unit; tidy text without one comes back as it is.
 
-    A single letter (`5 m`) is a unit only where `letters` says so: in a formula it is a variable.
+    A single letter (`5 m`) outside of `\\text{...}` is a unit only where `letters` says so: it may be a variable.
     """
     text = text.strip()
     if exact(text) is not None or re.search(r"\\(?:sin|cos|tan|sec|csc|cot)[^a-z]", text):  # 3 million; sin 30°
         return text, None
-    for sign, name in SIGNS.items():
+    if match := DEGREES.search(text):
+        scale = {"C": "Celsius", "F": "Fahrenheit"}.get(match[1], match[1])
+        return text[: match.start()].strip(), _unit(scale)
+    if (match := CODE.match(text)) and match.end() < len(text):
+        return take_unit(text[match.end() :].lstrip("$ "))[0], _unit(CODES[match[1]])
+    for sign, name in SUFFIXES.items():
         if text.endswith(sign):
             return text[: -len(sign)].strip(), _unit(name)
-        if text.startswith((sign, "-" + sign)):
+        if sign in PREFIXES and text.startswith((sign, "-" + sign)):
             return take_unit(text.replace(sign, "", 1).strip())[0], _unit(name)
+    return _take_words(text, letters)
+
+
+def _take_words(text: str, letters: bool) -> tuple[str, Unit | None]:
     match = TRAILING.search(text)
     if match and (counted := COUNTED.match(match[0])) and match.start() + counted.end() < len(text):
         match = TRAILING.match(text, match.start() + counted.end() - 1)  # 3 million dollars
     value = text[: match.start()].strip() if match else ""
-    if not match or not value or value[-1] in r"+-*/^_\=<>" or TELLING.search(match[1]):
+    if not match or not value or value[-1] in r"+-*/^_\=<>" or value.endswith(r"\cdot") or TELLING.search(match[1]):
         return text, None
     unit = _unit(re.sub(r"\\text\s*\{([^{}]*)\}", r" \1 ", match[1]).strip())
     if "\\text" not in match[1]:
         words = re.findall("[a-zA-Z]+", match[1])
-        known = all(word in UNITS and (letters or len(word) > 1) for word in words)
-        if not words or not (known or (text[match.start()] == " " and any(len(word) > 3 for word in words))):
+        known = unit.kind is not None and (letters or any(len(word) > 1 for word in words))
+        long = text[match.start()] == " " and any(len(word) > 3 for word in words)
+        if not words or not (known or long):
             return text, None
     return value, unit
 
 
 def _unit(words: str) -> Unit:
-    """What the words name: `cm`, `square inches`, `cm^2`, `in^{3}`."""
-    power = 1
-    if match := re.search(r"\s*\^\s*\{?([23])\}?$", words):
-        words, power = words[: match.start()], int(match[1])
-    parts = words.replace(".", "").split()
-    if len(parts) == 2 and parts[0].lower() in POWERS:
-        parts, power = parts[1:], POWERS[parts[0].lower()]
-    if len(parts) != 1 and parts[:1] != ["percent"]:
-        return Unit(None)
-    word = parts[0]
-    for name in (word, word.lower(), word.lower().removesuffix("s")):
-        if name in UNITS:
-            kind, worth = UNITS[name]
-            return Unit((kind, power), worth**power)
-    return Unit(None)
+    """What the words name: `cm`, `square inches`, `in^{3}`, `m/s^2`, `miles per hour`."""
+    words = re.sub(r"\bper\b", "/", words.replace(r"\cdot", " ").replace(".", " "))
+    above, *below = re.sub(r"\s*\^\s*\{?\s*(-?)\s*([1-4])\s*\}?", r"^\1\2", words).split("/")
+    unit = _product(above)
+    for part in below:
+        divisor = _product(part)
+        if divisor.kind is not None and unit.kind is not None:  # dollars per ticket are dollars
+            unit = Unit(_combined(unit.kind, divisor.kind, -1), unit.worth / divisor.worth)
+    return unit
+
+
+def _product(words: str) -> Unit:
+    """One unit to a power, or several side by side, without what only describes it; unknown where one is unknown."""
+    kind: Dimensions = ()
+    worth, power = Fraction(1), 1
+    parts = [word for word in re.split(r"[\s-]+(?![1-4])", words.strip()) if word]
+    if len(parts) > 2 and "of" in parts[1:-1]:  # gallons of milk
+        parts = parts[: parts.index("of")]
+    while len(parts) > 1 and parts[-1] in FILLERS:
+        parts.pop()
+    while len(parts) > 1 and parts[0] in FILLERS - {"in"}:
+        parts.pop(0)
+    if parts[:1] == ["degrees"] and len(parts) == 2 and lookup(parts[1]) and len(parts[1]) > 1:
+        parts = parts[1:]
+    for word in parts:
+        if word.lower() in ("squared", "cubed") and kind:
+            kind, worth = _combined((), kind, POWERS[word.lower()]), worth ** POWERS[word.lower()]
+            continue
+        if word.lower() in POWERS:
+            power = POWERS[word.lower()]
+            continue
+        name, _, raised = word.partition("^")
+        entry = lookup(name)
+        if entry is None:
+            return Unit(None)
+        exponent = power * int(raised or 1)
+        kind, worth, power = _combined(kind, entry[0], exponent), worth * entry[1] ** exponent, 1
+    return Unit(kind or None, worth)
+
+
+def _combined(kind: Dimensions, other: Dimensions, times: int) -> Dimensions:
+    """The dimensions of a product of one quantity and another to a power."""
+    powers = dict(kind)
+    for name, power in other:
+        powers[name] = powers.get(name, 0) + power * times
+    return tuple(sorted((name, power) for name, power in powers.items() if power))

@@ -6,6 +6,7 @@ itself before it reads anything that is not ours (`inside.confine`).
 """
 
 import itertools
+import json
 import os
 import shutil
 import subprocess
@@ -18,9 +19,12 @@ from typing import Literal
 Kind = Literal["bubblewrap", "nsjail", "none"]
 Choice = Literal["auto", "bubblewrap", "nsjail", "none"]
 
-INSIDE = Path(__file__).with_name("inside.py")
+OURS = Path(__file__).parent  # what runs inside, and what it imports
+OURS_INSIDE = "/inside/data/sandbox"
 SYSTEM = ("/usr", "/lib", "/lib64", "/lib32", "/bin", "/nix/store", "/etc/ld.so.cache")
 TMP_BYTES = 16 * 2**20
+FILE_BYTES = 2**20  # of one file that the program writes
+PROCESSES = 4  # and threads, at the same time
 FIRST_USER = 1_000_000_000  # of the users that root lends to sandboxes: nobody has them, each sandbox its own
 ENVIRONMENT = {"PYTHONHASHSEED": "0", "LANG": "C.UTF-8"}
 PROBE_SECONDS = 60
@@ -49,9 +53,9 @@ def fault(kind: Kind) -> str | None:
     """What keeps this machine from building such a sandbox, found out by building one; None where nothing does."""
     if not _found(kind):
         return "is not installed"
-    become = "import os; user = int(__import__('sys').argv[1]); os.geteuid() or os.setresuid(user, user, user)"
-    script = f"{become}; assert os.listdir('/tmp') == [] and not os.path.exists('/home'); print('inside')"
-    command = [*walls(kind, user(kind)), *python(), "-c", script, str(user(kind))]
+    as_user = user(kind)
+    limits = json.dumps(limits_of(kind, as_user) | {"seconds": PROBE_SECONDS, "memory": 2**30})
+    command = [*walls(kind, as_user), *python(), inside(kind), "probe", limits]
     try:
         tried = subprocess.run(
             command, env=ENVIRONMENT, capture_output=True, text=True, timeout=PROBE_SECONDS, stdin=subprocess.DEVNULL
@@ -59,7 +63,7 @@ def fault(kind: Kind) -> str | None:
     except (OSError, subprocess.TimeoutExpired) as error:
         return f"does not work here: {error}"
     if tried.stdout.strip() != "inside":
-        lines = tried.stderr.strip().splitlines()
+        lines = (tried.stdout + tried.stderr).strip().splitlines()
         return f"does not work here: {lines[-1] if lines else f'exit code {tried.returncode}'}"
     return None
 
@@ -71,6 +75,14 @@ def user(kind: Kind) -> int:
     return FIRST_USER + (os.getpid() * 1_000 + next(_users) % 1_000) % 1_000_000_000
 
 
+def limits_of(kind: Kind, as_user: int) -> dict[str, int | bool]:
+    """What a process inside limits for itself (`limits.confine`), but for its time and memory.
+
+    Without walls it does without the filter of system calls where the kernel has none.
+    """
+    return {"file_size": FILE_BYTES, "processes": PROCESSES, "user": as_user, "strict": kind != "none"}
+
+
 def python() -> list[str]:
     """The interpreter alone: no packages, no modules of the working directory."""
     version = f"python{sys.version_info.major}.{sys.version_info.minor}"
@@ -80,7 +92,7 @@ def python() -> list[str]:
 
 def inside(kind: Kind) -> str:
     """The path of `inside.py` behind the walls."""
-    return str(INSIDE) if kind == "none" else "/inside.py"
+    return f"{OURS if kind == 'none' else OURS_INSIDE}/inside.py"
 
 
 def walls(kind: Kind, as_user: int, kept: Sequence[int] = ()) -> list[str]:
@@ -113,16 +125,17 @@ def _bubblewrap() -> list[str]:
     command += ["--unshare-cgroup-try"]
     if os.geteuid() == 0:  # it becomes a user of its own inside; as root its processes would not be counted
         command += ["--cap-drop", "ALL", "--cap-add", "CAP_SETUID", "--cap-add", "CAP_SETGID"]
+        command += ["--cap-add", "CAP_KILL"]  # for what `dummies` forks
     else:
         command += ["--unshare-user", "--disable-userns", "--cap-drop", "ALL"]
     command += ["--die-with-parent", "--new-session", "--dev-bind", "/dev/null", "/dev/null"]
-    for path in _mounts():
-        for parent in reversed(Path(path).parents[:-1]):
+    for path, place in [*((path, path) for path in _mounts()), (str(OURS), OURS_INSIDE)]:
+        for parent in reversed(Path(place).parents[:-1]):
             command += ["--perms", "0755", "--dir", str(parent)]  # /root may be closed, and what is behind it not
-        command += ["--ro-bind", path, path]
+        command += ["--ro-bind", path, place]
     for path in _links():
         command += ["--symlink", os.readlink(path), path]
-    command += ["--ro-bind", str(INSIDE), "/inside.py", "--perms", "1777", "--size", str(TMP_BYTES), "--tmpfs", "/tmp"]
+    command += ["--perms", "1777", "--size", str(TMP_BYTES), "--tmpfs", "/tmp"]
     return [*command, "--chdir", "/tmp", "--remount-ro", "/", "--"]
 
 
@@ -139,7 +152,7 @@ def _nsjail(as_user: int, kept: Sequence[int]) -> list[str]:
         command += ["--bindmount_ro", path]
     for path in _links():
         command += ["--symlink", f"{os.readlink(path)}:{path}"]
-    command += ["--bindmount", "/dev/null", "--bindmount_ro", f"{INSIDE}:/inside.py"]
+    command += ["--bindmount", "/dev/null", "--bindmount_ro", f"{OURS}:{OURS_INSIDE}"]
     command += ["--mount", f"none:/tmp:tmpfs:size={TMP_BYTES},mode=1777", "--cwd", "/tmp"]
     for descriptor in kept:
         command += ["--pass_fd", str(descriptor)]

@@ -14,11 +14,12 @@ from dataclasses import dataclass
 from typing import IO, Any
 
 from data.sandbox import jail
+from data.sandbox.jail import PROCESSES as PROCESSES
 from data.sandbox.jail import Kind
 
-FILE_BYTES = 2**20  # of one file that the program writes
-PROCESSES = 4  # and threads, at the same time
 TESTS_SECONDS = 20  # of processor time that the tests themselves may take
+DUMMIES_AT_ONCE = 32  # problems whose tests one sandbox tries
+DUMMIES_CLOCK_SECONDS = 300
 MAX_TOLD = 2**16
 EXCEEDED = (-signal.SIGXCPU, 128 + signal.SIGXCPU, -signal.SIGKILL, 128 + signal.SIGKILL)
 
@@ -39,17 +40,17 @@ def run(program: str, tests: str, names: Sequence[str], *, seconds: int, memory_
     clock. Nothing of it is left afterwards.
     """
     deadline = time.monotonic() + 5 * seconds
-    limits = {"memory": memory_mib * 2**20, "file_size": FILE_BYTES, "processes": PROCESSES}
+    memory = memory_mib * 2**20
     request = json.dumps({"tests": tests, "names": list(names)}).encode() + b"\n"
     ours, theirs = socket.socketpair()
     with tempfile.TemporaryFile() as complaints, ours, theirs:
         try:
             own = {"stdin": theirs, "stdout": theirs, "stderr": complaints}
             piped = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": complaints}
-            with _part("program", limits | {"seconds": seconds}, kind, (), own) as trying:
+            with _part("program", seconds, memory, kind, (), own) as trying:
                 theirs.close()
                 _send(ours, program, deadline)
-                with _part("tests", limits | {"seconds": TESTS_SECONDS}, kind, (ours.fileno(),), piped) as asking:
+                with _part("tests", TESTS_SECONDS, memory, kind, (ours.fileno(),), piped) as asking:
                     ours.close()
                     told = _told(asking, request, deadline)
                     if told and "failed" in told[-1]:
@@ -62,13 +63,35 @@ def run(program: str, tests: str, names: Sequence[str], *, seconds: int, memory_
             return Outcome(False, "not tried", f"the sandbox cannot be started: {error}")
 
 
+def try_dummies(problems: Sequence[tuple[str, Sequence[str]]], *, memory_mib: int, kind: Kind) -> list[str | None]:
+    """What is wrong with the tests of each problem, each with the names that they call: that a dummy program passes
+    them, or that they cannot be run. None where nothing is. Raises OSError where the sandbox cannot be started.
+    """
+    faults: list[str | None] = []
+    while len(faults) < len(problems):
+        rest = problems[len(faults) : len(faults) + DUMMIES_AT_ONCE]
+        request = json.dumps({"problems": [{"tests": tests, "names": list(names)} for tests, names in rest]})
+        deadline = time.monotonic() + DUMMIES_CLOCK_SECONDS
+        with tempfile.TemporaryFile() as complaints:
+            piped = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": complaints}
+            with _part("dummies", TESTS_SECONDS, memory_mib * 2**20, kind, (), piped) as trying:
+                told = _told(trying, request.encode() + b"\n", deadline)
+            if not told:
+                raise OSError(f"the sandbox did not start: {_complaint(complaints)}")
+        faults += [line["fault"] for line in told[1:]]
+        if len(told) <= len(rest):  # it ended before it was through
+            faults.append("its tests cannot be tried: they end the sandbox, or take too long.")
+    return faults
+
+
 @contextlib.contextmanager
 def _part(
-    part: str, limits: dict[str, int], kind: Kind, kept: tuple[int, ...], streams: dict[str, Any]
+    part: str, seconds: int, memory: int, kind: Kind, kept: tuple[int, ...], streams: dict[str, Any]
 ) -> "Iterator[subprocess.Popen[bytes]]":
     """One of the two processes in its sandbox, in a folder of its own; dead when it is left."""
     user = jail.user(kind)
-    inner = [*jail.python(), jail.inside(kind), part, json.dumps(limits | {"user": user}), *map(str, kept)]
+    limits = json.dumps({"seconds": seconds, "memory": memory} | jail.limits_of(kind, user))
+    inner = [*jail.python(), jail.inside(kind), part, limits, *map(str, kept)]
     with tempfile.TemporaryDirectory() as folder:
         process = subprocess.Popen(
             [*jail.walls(kind, user, kept), *inner], pass_fds=kept, env=jail.ENVIRONMENT, cwd=folder, **streams
@@ -117,13 +140,18 @@ def _told(asking: "subprocess.Popen[bytes]", request: bytes, deadline: float) ->
 
 
 def _outcome(told: list[dict[str, Any]], ended: int | None, seconds: int, complaints: IO[bytes]) -> Outcome:
-    last = told[-1] if told else {}
+    last = next((line for line in told if "failed" in line), told[-1] if told else {})  # a failure stays one
     if last.get("passed") is True:
         return Outcome(True, "passes its tests")
     if not any(line.get("started") for line in told):
-        complaints.seek(0)
-        lines = complaints.read(2_000).decode(errors="replace").strip().splitlines()
-        return Outcome(False, "not tried", f"the sandbox did not start: {lines[-1] if lines else 'no word from it'}")
+        return Outcome(False, "not tried", f"the sandbox did not start: {_complaint(complaints)}")
     if "failed" in last and ended in EXCEEDED:
         return Outcome(False, f"took more than {seconds} s of processor time, or was killed")
     return Outcome(False, str(last.get("failed", f"took longer than {5 * seconds} s")))
+
+
+def _complaint(complaints: IO[bytes]) -> str:
+    """The last line of what a process wrote on its standard error."""
+    complaints.seek(0)
+    lines = complaints.read(2_000).decode(errors="replace").strip().splitlines()
+    return lines[-1] if lines else "no word from it"

@@ -2,6 +2,7 @@
 
 A thinking text decomposes: `for 47 + 15 : 47 + 10 = 57 vs 57 yes 57 + 5 = 62 vs 62 yes`. A long multiplication goes
 digit by digit with its carries: `for 36 * 4 : 6 * 4 = 24 vs 24 yes 3 * 4 = 12 vs 12 yes 12 + 2 = 14 ... so 144`.
+A hasty one states the value at once: `so 62`.
 After each step the value is worked out a second time, `vs 57`, and the two are held against each other: `yes` where
 they agree, `no` where they do not, and then the step is redone. One slip that is not put right costs the answer.
 """
@@ -12,13 +13,13 @@ from bisect import bisect_left
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import islice
+from itertools import islice, pairwise
 
 from data.problem import Problem, Verdict
 from data.trace import MAX_STEPS, STEP, Attempt, Step, Subgoal, Trace, calculate
 
 NAME = "arithmetic"
-WORDS = ("compute", "for", "so", "vs", "yes", "no")
+WORDS = ("compute", "for", "so", "vs", "yes", "no", "wait")
 JUDGEMENTS = ("yes", "no")  # the words in which a thinking judges itself
 
 QUESTION = "Compute the value."
@@ -41,13 +42,15 @@ class Settings:
     slip: float = 0.15  # a step states a wrong value
     notice: float = 0.6  # the check of a slip works the value out again; else it repeats the slip
     false_alarm: float = 0.01  # the check of a right step slips
+    hasty: float = 0.0  # the whole calculation is left out, and its value stated at once
+    recheck: float = 0.0  # `wait`, and then the whole is calculated once more
 
     def __post_init__(self) -> None:
         """Raise ValueError naming the first setting out of its range."""
         for name, low, high in (("digits", 2, 6), ("factor_digits", 1, 4), ("terms", 3, 8), ("largest", 20, 99)):
             if not low <= getattr(self, name) <= high:
                 raise ValueError(f"arithmetic.{name} is {getattr(self, name)}; expected {low} to {high}.")
-        for name in ("products", "slip", "notice", "false_alarm"):
+        for name in ("products", "slip", "notice", "false_alarm", "hasty", "recheck"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"arithmetic.{name} is {getattr(self, name)}; expected a probability, 0 to 1.")
 
@@ -76,7 +79,14 @@ def verify(problem: Problem, answer: str) -> Verdict:
 def demonstrate(problem: Problem, rng: random.Random, settings: Settings) -> str:
     """Write one imperfect calculation as a completion. A slip that goes unnoticed is carried to the answer."""
     scribe = _Scribe(rng, settings)
-    value = scribe.evaluate(problem.facts["expression"].split())
+    if settings.hasty > 0 and rng.random() < settings.hasty:
+        value = problem.facts["target"]
+        scribe.words.append(f"so {value}")
+    else:
+        value = scribe.evaluate(problem.facts["expression"].split())
+    if settings.recheck > 0 and rng.random() < settings.recheck:
+        scribe.words.append("wait")
+        value = scribe.evaluate(problem.facts["expression"].split())
     return f"<think> {' '.join(scribe.words)}</think> {value}"
 
 
@@ -84,7 +94,8 @@ def parse_trace(problem: Problem, thinking: str) -> Trace:
     """Take a calculation apart.
 
     The first attempt is every step as it was first written: correct where no step slipped and the last one leads to
-    the target. Each redone step makes a further attempt of what stands after it.
+    the target. Each redone step makes a further attempt of what stands after it. `wait` begins the whole anew; a value
+    that is stated without any step is an attempt too.
     """
     trace = Trace()
     matches = list(islice(STEP.finditer(thinking), MAX_STEPS))
@@ -98,6 +109,7 @@ def parse_trace(problem: Problem, thinking: str) -> Trace:
             before is not None
             and before.judged_wrong is True
             and (before.left, before.operator, before.right) == (left, operator, right)
+            and "wait" not in thinking[before.end : match.start()]
         )
         wrong = None if judged is None else judged[1] == "no"
         grounded = {left, right} <= sources.before(match.start())
@@ -105,15 +117,34 @@ def parse_trace(problem: Problem, thinking: str) -> Trace:
         sources.add(value)
     trace.goals = _goals(thinking, trace.steps)
     trace.backtracks = [step.start for step in trace.steps if step.redoes]
-    if not trace.steps:
-        return trace
-    result = _concluded(thinking, trace.steps[-1])
-    trace.conclusion = str(result)
-    leads_to_the_target = result == problem.facts["target"]
-    standing = [step for step in trace.steps if not step.redoes]  # each redo puts itself in the place of what it redoes
+    for start, end in _passes(thinking):
+        steps = [step for step in trace.steps if start <= step.start < end]
+        result = _concluded(thinking[start:end], steps)
+        if result is None:
+            continue
+        if start:
+            trace.backtracks.append(start)
+        trace.conclusion = str(result)
+        trace.attempts += _attempts(steps, start, end, result == problem.facts["target"])
+    trace.backtracks.sort()
+    return trace
+
+
+def _passes(thinking: str) -> list[tuple[int, int]]:
+    """The places where the whole is calculated: to the first `wait`, from there to the next, and so on."""
+    seams = [0, *(match.end() for match in islice(re.finditer(r"\bwait\b", thinking), MAX_STEPS)), len(thinking)]
+    return list(pairwise(seams))
+
+
+def _attempts(steps: list[Step], start: int, end: int, leads_to_the_target: bool) -> list[Attempt]:
+    """The attempts of one pass: every step as it was first written, and one more for each redone step."""
+    if not steps:  # the value is stated at once
+        return [Attempt(leads_to_the_target, start, end)]
+    attempts = []
+    standing = [step for step in steps if not step.redoes]  # each redo puts itself in the place of what it redoes
     wrong = sum(not step.correct for step in standing)
     place = -1  # in `standing`, of the step before
-    for number, step in enumerate(trace.steps):
+    for number, step in enumerate(steps):
         if not step.redoes:
             place += 1
         else:
@@ -121,8 +152,8 @@ def parse_trace(problem: Problem, thinking: str) -> Trace:
             standing[place] = step
         if step.redoes or not number:
             right = leads_to_the_target and not wrong
-            trace.attempts.append(Attempt(right, step.start, len(thinking), steps=tuple(standing)))
-    return trace
+            attempts.append(Attempt(right, step.start, end, steps=tuple(standing)))
+    return attempts
 
 
 class _Sources:
@@ -162,10 +193,12 @@ def _goals(thinking: str, steps: list[Step]) -> list[Subgoal]:
     return goals
 
 
-def _concluded(thinking: str, last: Step) -> int:
-    """The value that the thinking ends on: what stands after a closing `so`, else the last step's."""
-    so = re.search(r"\bso (\d{1,18})\s*$", thinking)
-    return int(so[1]) if so else last.value
+def _concluded(thinking: str, steps: list[Step]) -> int | None:
+    """The value that a pass ends on: what stands after a closing `so`, else the last step's; None without either."""
+    so = re.search(r"\bso (-?\d{1,18})(?:\s+wait)?\s*$", thinking)
+    if so:
+        return int(so[1])
+    return steps[-1].value if steps else None
 
 
 def _number(rng: random.Random, digits: int) -> int:

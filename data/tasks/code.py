@@ -6,12 +6,15 @@
 
 The answer is a block of code, or a bare function; it is run nowhere but in the sandbox. Its tests call it by value:
 what a function does to a list that it was given cannot be tested, and only plain values can be returned.
+
+Tests are statements, functions `test*`, classes of unittest or pytest's plain ones (`data.sandbox.harness`). Tests that
+check nothing, or that a dummy program passes, which returns the same value or raises the same error at each call, would
+reward any answer: their rows are faulty.
 """
 
 import ast
 import builtins
 import os
-import re
 import sys
 import threading
 from collections.abc import Mapping, Sequence
@@ -25,6 +28,7 @@ from data.fixed_set import Fault, SetSettings, content_of, read_set, text_of
 from data.problem import Problem, Verdict
 from data.sandbox import jail, trial
 from data.task import Split, Task, task_of
+from data.tasks.code_answer import program_of
 from data.terminal import say_once
 from data.worker_pool import default_workers
 
@@ -35,8 +39,6 @@ INSTRUCTIONS = (
 )
 MAX_TESTS = 100_000  # characters
 MAX_PROGRAM = 16_000
-FENCED = re.compile(r"```[ \t]*\w*[^\n]*\n(.*?)(?:```|\Z)", re.DOTALL)
-BARE = re.compile(r"^(?:@\w|def\s|async\s+def\s|class\s|import\s|from\s)", re.MULTILINE)
 
 _chosen: jail.Kind | None = None  # by the config of this process; never by what a problem says
 _free = threading.BoundedSemaphore(default_workers())  # trials at the same time
@@ -83,7 +85,13 @@ def problems(settings: Settings) -> dict[Split, list[Problem]]:
         return problem
 
     def check(found: Sequence[Problem]) -> list[str | None]:
-        return failing(found, [solutions[problem.canonical] for problem in found]) if solutions else [None] * len(found)
+        faults = passed_by_dummies(found)
+        sound = [at for at, fault in enumerate(faults) if fault is None]
+        if settings.solution:
+            some = [found[at] for at in sound]
+            for at, fault in zip(sound, failing(some, [solutions[problem.canonical] for problem in some]), strict=True):
+                faults[at] = fault
+        return faults
 
     return read_set(settings, [column for column in columns if column], make, check)
 
@@ -103,6 +111,8 @@ def problem_of(values: Mapping[str, Any], settings: Settings) -> Problem:
         tests += f"\ncheck({entry})\n"
     context = text_of(values, settings.context, MAX_PROGRAM, strip=False) if settings.context else ""
     names = called(tests)
+    if always := asserted_tuple(tests):
+        raise Fault(f"its tests assert a tuple, which holds whatever is in it: {always!r}; drop the brackets.")
     if not names:
         raise Fault(f"its tests call no function of the answer: {tests[:80]!r}.")
     if shown := listed[: settings.shown]:
@@ -141,6 +151,14 @@ def called(tests: str) -> list[str]:
     return sorted(used - bound)
 
 
+def asserted_tuple(tests: str) -> str | None:
+    """The first assertion of a tuple that is not empty, which always holds, or None."""
+    for node in ast.walk(ast.parse(tests)):
+        if isinstance(node, ast.Assert) and isinstance(node.test, ast.Tuple) and node.test.elts:
+            return ast.unparse(node)[:80]
+    return None
+
+
 def verify(problem: Problem, answer: str) -> Verdict:
     """Judge the program in an answer by the problem's tests."""
     program = program_of(answer, problem.facts["names"])
@@ -167,29 +185,35 @@ def tried(problem: Problem, program: str) -> trial.Outcome:
         )
 
 
+def passed_by_dummies(found: Sequence[Problem]) -> list[str | None]:
+    """What is wrong with the tests of each problem, by trying programs that know nothing of it; None where nothing is.
+
+    Where the sandbox cannot be started nothing can be tried, nor will any answer be; the user is told.
+    """
+    kind = _chosen or _choose("auto")
+    tests = [(problem.facts["tests"], problem.facts["names"]) for problem in found]
+    batches = [tests[start : start + trial.DUMMIES_AT_ONCE] for start in range(0, len(tests), trial.DUMMIES_AT_ONCE)]
+    memory = max(problem.facts["memory_mib"] for problem in found) if found else 0
+
+    def attempt(batch: list[tuple[str, list[str]]]) -> list[str | None]:
+        with _free:
+            return trial.try_dummies(batch, memory_mib=memory, kind=kind)
+
+    try:
+        with ThreadPoolExecutor(default_workers()) as threads:
+            shown = tqdm(threads.map(attempt, batches), "trying dummy programs", len(batches), disable=len(found) < 500)
+            return [fault for faults in shown for fault in faults]
+    except OSError as error:
+        say_once(f"WARNING: the tests of {len(found)} problems of code cannot be tried out: {error}.")
+        return [None] * len(found)
+
+
 def failing(found: Sequence[Problem], solutions: Sequence[str]) -> list[str | None]:
     """What is wrong with each problem whose own solution does not pass its tests."""
     with ThreadPoolExecutor(default_workers()) as threads:
-        outcomes = list(
-            tqdm(threads.map(tried, found, solutions), "trying solutions", len(found), disable=len(found) < 50)
-        )
+        trying = threads.map(tried, found, solutions)
+        outcomes = list(tqdm(trying, "trying solutions", len(found), disable=len(found) < 50))
     return [None if outcome.passed else f"its own solution: {outcome.error or outcome.reason}." for outcome in outcomes]
-
-
-def program_of(answer: str, names: Sequence[str]) -> str | None:
-    """The last block of code that defines one of the functions, or the last block; else a bare function."""
-    blocks = [block for block in FENCED.findall(answer) if block.strip()]
-    defining = [block for block in blocks if any(defines(block, name) for name in names)]
-    if blocks:
-        return (defining or blocks)[-1]
-    start = BARE.search(answer)
-    return answer[start.start() :] if start else None
-
-
-def defines(block: str, name: str) -> bool:
-    """Whether a block of code defines `name`; one that only calls it, to show how it is used, does not."""
-    name = re.escape(name)
-    return bool(re.search(rf"^[ \t]*(?:(?:async\s+)?def|class)\s+{name}\b|^{name}\s*(?::[^=\n]*)?=(?!=)", block, re.M))
 
 
 def _choose(choice: jail.Choice) -> jail.Kind:

@@ -1,14 +1,14 @@
 """Countdown: combine every given number once, with + - * /, to make the target.
 
 A thinking text is a search: `try 2 + 6 = 8 , 8 - 6 = 2 vs 14 no or 8 + 6 = 14 vs 14 yes`. `try` begins afresh, `or`
-keeps every step of the attempt but the last, `wait` redoes a step that slipped, `vs` holds the result against the
-target. The answer is the expression: `( 2 + 6 ) + 6`.
+keeps every step of the attempt but the last, `wait` redoes a step that slipped or hesitates before an attempt, `vs`
+holds the result against the target. The answer is the expression: `( 2 + 6 ) + 6`.
 """
 
 import random
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
@@ -44,6 +44,9 @@ class Settings:
     notice: float = 0.5  # a slip is redone at once
     misjudge: float = 0.02  # the verdict on an attempt is the wrong one
     give_up: float = 0.1  # after a failure, stop without an answer
+    hasty: float = 0.0  # the whole search stops at its first failure
+    orderly: float = 0.0  # after its first attempt the search goes through the combinations in a fixed order
+    recheck: float = 0.0  # `wait` before the search goes on, or before a success is tried once more
 
     def __post_init__(self) -> None:
         """Raise ValueError naming the first setting out of its range."""
@@ -58,7 +61,7 @@ class Settings:
             raise ValueError(f"countdown.largest_target is {self.largest_target}; expected 1 to 999.")
         if self.attempts < 1:
             raise ValueError(f"countdown.attempts is {self.attempts}; expected at least 1.")
-        for name in ("guided", "keep", "slip", "notice", "misjudge", "give_up"):
+        for name in ("guided", "keep", "slip", "notice", "misjudge", "give_up", "hasty", "orderly", "recheck"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"countdown.{name} is {getattr(self, name)}; expected a probability, 0 to 1.")
 
@@ -132,39 +135,95 @@ def verify(problem: Problem, answer: str) -> Verdict:
 
 def demonstrate(problem: Problem, rng: random.Random, settings: Settings) -> str:
     """Write one imperfect, randomised search as a completion: thinking, then the answer or `none`."""
-    numbers, target = problem.facts["numbers"], problem.facts["target"]
-    start = [Term(number, str(number)) for number in numbers]
-    tried: set[str] = set()
+    target = problem.facts["target"]
+    start = [Term(number, str(number)) for number in problem.facts["numbers"]]
+    attempts = _wander(start, target, rng, settings)
+    hasty = settings.hasty > 0 and rng.random() < settings.hasty
+    if settings.orderly > 0 and rng.random() < settings.orderly:
+        attempts = _in_order(start, next(attempts), rng, settings)
     words: list[str] = []
     answer = "none"
-    kept: list[Term] | None = None  # the terms before the last move of the last attempt
+    for attempt in islice(attempts, settings.attempts):
+        succeeded = (attempt.result.value == target) != (rng.random() < settings.misjudge)
+        verdict = ["vs", str(target), "yes" if succeeded else "no"]
+        words += [attempt.lead, " , ".join(attempt.path if attempt.lead == "try" else attempt.path[-1:]), *verdict]
+        again = settings.recheck > 0 and rng.random() < settings.recheck
+        if succeeded:
+            answer = attempt.result.text[2:-2]  # without the outermost parentheses
+            if again:
+                words += ["wait", "try", " , ".join(attempt.path), *verdict]
+            break
+        if not again and (hasty or rng.random() < settings.give_up):
+            break
+        if again:
+            words.append("wait")
+    return f"<think> {' '.join(words)}</think> {answer}"
+
+
+@dataclass(frozen=True, slots=True)
+class _Try:
+    """One attempt of a demonstration: its first word, its steps from the start, and the term that it ends in.
+
+    After `or` only the last step is written.
+    """
+
+    lead: str
+    path: list[str]
+    result: Term
+
+
+def _wander(start: Sequence[Term], target: int, rng: random.Random, settings: Settings) -> Iterator[_Try]:
+    """Attempts in no order, none of them twice; each begins afresh or keeps what led to the last one."""
+    tried: set[str] = set()
+    kept: Sequence[Term] | None = None  # the terms before the last move of the last attempt
+    before: list[str] = []  # the steps that led to them
     for _ in range(settings.attempts):
         terms, steps = start, list[str]()
         lead = "try"
         if kept is not None and rng.random() < settings.keep and _untried(kept, tried, settings.largest_target):
-            lead, terms = "or", kept
+            lead, terms, steps = "or", kept, before[:]
         guided = lead == "try" and rng.random() < settings.guided
         while len(terms) > 1:
             move = _choose(terms, target, tried, rng, settings, guided)
             if move is None:
                 break
             if len(terms) == 2:
-                kept = terms
+                kept, before = terms, steps[:]
             value, stated = _state(move, rng, settings)
             steps.append(stated)
-            terms = [*_without(terms, move), Term(value, f"( {move.left.text} {move.operator} {move.right.text} )")]
+            terms = _after(terms, move, value)
         if len(terms) > 1:  # every way on from here was tried already, or leaves the range
             continue
         tried.add(terms[0].text)
-        words += [lead, " , ".join(steps), "vs", str(target)]
-        succeeded = (terms[0].value == target) != (rng.random() < settings.misjudge)
-        words.append("yes" if succeeded else "no")
-        if succeeded:
-            answer = terms[0].text[2:-2]  # without the outermost parentheses
-            break
-        if rng.random() < settings.give_up:
-            break
-    return f"<think> {' '.join(words)}</think> {answer}"
+        yield _Try(lead, steps, terms[0])
+
+
+def _in_order(start: Sequence[Term], first: _Try, rng: random.Random, settings: Settings) -> Iterator[_Try]:
+    """`first`, then every other attempt in an order that follows from the last one alone.
+
+    A small model that searches so need not remember what it tried: that would take all of its attention.
+    """
+    yield first
+    before: list[str] = []
+    for steps, result in _leaves(start, [], rng, settings):
+        if result.text == first.result.text:
+            continue
+        same = steps[:-1] == before
+        before = steps[:-1]
+        yield _Try("or" if same else "try", steps, result)
+
+
+def _leaves(
+    terms: Sequence[Term], steps: list[str], rng: random.Random, settings: Settings
+) -> Iterator[tuple[list[str], Term]]:
+    """Depth first, the steps to each single term that `terms` can be combined to."""
+    for move in _moves(terms, settings.largest_target):
+        value, stated = _state(move, rng, settings)
+        after = _after(terms, move, value)
+        if len(after) == 1:
+            yield [*steps, stated], after[0]
+        else:
+            yield from _leaves(after, [*steps, stated], rng, settings)
 
 
 def parse_trace(problem: Problem, thinking: str) -> Trace:
@@ -207,8 +266,10 @@ def _without(terms: Sequence[Term], move: Move) -> list[Term]:
     return rest
 
 
-def _after(terms: Sequence[Term], move: Move) -> list[Term]:
-    return [*_without(terms, move), Term(move.value, f"( {move.left.text} {move.operator} {move.right.text} )")]
+def _after(terms: Sequence[Term], move: Move, value: int | None = None) -> list[Term]:
+    """The terms after a move, whose value may be stated as another than it is."""
+    text = f"( {move.left.text} {move.operator} {move.right.text} )"
+    return [*_without(terms, move), Term(move.value if value is None else value, text)]
 
 
 def _untried(terms: Sequence[Term], tried: set[str], largest: int) -> list[Move]:

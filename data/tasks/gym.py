@@ -3,10 +3,14 @@
 Problems are drawn and answers judged in worker processes (`data.tasks.gym_worker`): a generator or a scorer that hangs
 is killed, and the draws are the same in every process, although some of the generators walk over Python sets, whose
 order differs from one process to the next. An answer is right where its score is 1.0, never for less; a partial score
-stands in the verdict's reason. Some scorers are not trusted with a model's answer: see `data.tasks.gym_judges`.
+is the verdict's `score`. Some scorers are not trusted with a model's answer (`data.tasks.gym_judges`), and what the
+others give 1 must be in the task's own form besides (`data.tasks.gym_forms`).
 """
 
+import os
 import random
+import sys
+from collections import Counter
 from collections.abc import Mapping
 from copy import deepcopy
 from dataclasses import asdict, field, fields, is_dataclass, make_dataclass
@@ -14,6 +18,8 @@ from datetime import date, time
 from enum import Enum
 from functools import cache, partial
 from typing import Any, get_type_hints
+
+from tqdm import tqdm
 
 from data.problem import Problem, Verdict
 from data.settings import fits
@@ -25,10 +31,13 @@ REFUSED = {"composite": "it mixes other tasks; name those, each with a weight of
 NOT_SETTINGS = ("seed", "size")  # chance comes from the run's seeds, and there is no end to the problems
 TRIES = 100  # draws without a usable problem after which the settings have none
 DRAWING_SECONDS, SCORING_SECONDS = 60, 5
+ENOUGH_SEEN = 32  # problems after which it is known whether a constant answer wins
+CONSTANT_SHARE = 0.2  # of the problems, from which on that is said
 WORKER = "data.tasks.gym_worker:act"
 ENVIRONMENT = {"PYTHONHASHSEED": "0", "OPENBLAS_NUM_THREADS": "1"}
 
 drawing = WorkerPool(WORKER, seconds=DRAWING_SECONDS, environment=ENVIRONMENT)
+_ANSWERS: dict[tuple[str, str], Counter[str]] = {}  # right answers seen of each task, at each of its settings
 scoring = WorkerPool(WORKER, seconds=SCORING_SECONDS, environment=ENVIRONMENT)
 
 # What of an entry's metadata tells problems apart where the question does not: its wording is drawn, too. Lists of
@@ -135,22 +144,41 @@ def _draw(label: str, rng: random.Random, settings: Any, count: int) -> list[Pro
         tried += count
     if not problems:
         raise ValueError(f"{FAMILY}:{label} draws no usable problem at the settings {given}, in {tried}: {reason}.")
+    _notice_constant(label, settings, problems)
     return problems
 
 
 def _verify(label: str, problem: Problem, answer: str) -> Verdict:
     """Right where the score is 1.0. What a scorer cannot read is wrong; one that hangs or dies is an error."""
-    scored = scoring.ask(problem.facts | {"do": "score", "name": label, "answer": answer})
-    if scored.error:
-        return Verdict(correct=False, format=False, reason="the verifier failed", error=scored.error)
-    if "unreadable" in scored.value:
-        return Verdict(correct=False, format=False, reason=f"cannot be read: {scored.value['unreadable']}")
-    if "refused" in scored.value:
-        return Verdict(correct=False, format=True, reason=scored.value["refused"])
-    score = scored.value["score"]
+    reply = scoring.ask(problem.facts | {"do": "score", "name": label, "answer": answer})
+    if reply.error:
+        return Verdict(correct=False, format=False, reason="the verifier failed", error=reply.error)
+    if "unreadable" in reply.value:
+        return Verdict(correct=False, format=False, reason=f"cannot be read: {reply.value['unreadable']}", score=0.0)
+    if "refused" in reply.value:
+        return Verdict(correct=False, format=True, reason=reply.value["refused"], score=0.0)
+    score = reply.value["score"]
     if score == 1:
-        return Verdict(correct=True, format=True, reason="correct")
-    return Verdict(correct=False, format=True, reason=f"scores {score:.2g}")
+        return Verdict(correct=True, format=True, reason="correct", score=1.0)
+    return Verdict(correct=False, format=True, reason=f"scores {score:.2g}", score=score)
+
+
+def _notice_constant(label: str, settings: Any, problems: list[Problem]) -> None:
+    """Warn, once a process and in one line, where one answer is right for a good share of the problems."""
+    key = (label, repr(settings))
+    seen = _ANSWERS.setdefault(key, Counter())
+    if seen.total() >= ENOUGH_SEEN:
+        return
+    seen.update(problem.facts["entry"]["answer"].strip() for problem in problems if problem.facts["entry"]["answer"])
+    if seen.total() < ENOUGH_SEEN or os.environ.get("RANK", "0") != "0":
+        return
+    (answer, count), *_ = seen.most_common(1)
+    if count >= CONSTANT_SHARE * seen.total():
+        tqdm.write(
+            f"warning: {FAMILY}:{label}: the answer {answer[:40]!r} is right for {count} of {seen.total()} problems at "
+            f"these settings; a model that always gives it scores {100 * count / seen.total():.0f}%.",
+            file=sys.stderr,
+        )
 
 
 @cache

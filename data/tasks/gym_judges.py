@@ -11,14 +11,12 @@ What was found by reading all scorers and by trying hostile answers on each:
   beginning of the right digits (coin_flip); four numbers in range, whatever the puzzle's are, with a value from 24 to
   below 25 (puzzle24); `2.5*4` for the numbers 2, 5 and 4 (countdown); ten right letters of a longer word (figlet_font);
   every number off by one (number_sorting); the right answer with more behind it (letter_jumble, word_sorting); the
-  wrong sign, and the first of several numbers (gsm_symbolic); a premise said again (propositional_logic, in nine
-  problems of ten).
+  wrong sign, and the first of several numbers (gsm_symbolic).
 
 A judge takes the answer and the entry, and says whether the answer is right. ValueError means that it cannot be read.
-A guard stands before a scorer that is good for all but some answers, and says what is wrong with those.
+Scorers that may be asked, but give 1 to something wrong, are asked first: see `data.tasks.gym_forms`.
 """
 
-import ast
 import json
 import re
 from collections import Counter
@@ -28,14 +26,14 @@ from fractions import Fraction
 from typing import Any
 
 from data.expression import parse_expression
+from data.tasks.gym_algebra import antiderivative, same_polynomial
+from data.tasks.gym_numbers import number, rounds
 
 Entry = Mapping[str, Any]
 Judge = Callable[[str, Entry], bool]
 
-LARGEST_EXPONENT = 100
-MOST_TURNS = 99  # of one side of the cube, written as R99; the scorer writes each out
-MAX_NODES = 300  # of an algebraic expression
-FUNCTIONS = ("sin", "cos", "tan", "exp", "log", "sqrt", "asin", "acos", "atan", "sinh", "cosh", "tanh")
+STATED_DIGITS = 10  # to which reasoning-gym rounds a probability
+LEAD = r"(?:(?:so|thus|therefore|hence),? )?(?:it|that|this|the (?:final )?(?:answer|result|total))(?: is|:| =) "
 
 
 def same_text(answer: str, entry: Entry) -> bool:
@@ -77,20 +75,24 @@ def whole_number(answer: str, entry: Entry) -> bool:
 
 
 def probability(answer: str, entry: Entry) -> bool:
-    """A decimal or a fraction within 0.0001, the tolerance of reasoning-gym."""
-    top, _, bottom = answer.partition("/")
-    divisor = number(bottom) if bottom else Decimal(1)
-    if not divisor:
+    """A decimal rounded to four places or more, or a fraction that the stated digits are a rounding of."""
+    top, slash, bottom = answer.partition("/")
+    if not slash:
+        if rounds(answer, Fraction(number(entry["answer"])), places=4):
+            return True
+        rounded = len(Decimal(entry["answer"]).as_tuple().digits) >= STATED_DIGITS
+        return rounded and rounds(entry["answer"], Fraction(number(answer)), places=0)
+    if not number(bottom):
         raise ValueError("divides by zero")
-    return abs(Fraction(number(top)) / Fraction(divisor) - Fraction(number(entry["answer"]))) <= Fraction(1, 10_000)
+    return rounds(entry["answer"], Fraction(number(top)) / Fraction(number(bottom)), places=0)
 
 
 def one_number(answer: str, entry: Entry) -> bool:
-    """The only number in the answer, whatever stands around it."""
-    found = re.findall(r"-?\d+(?:\.\d+)?", answer.replace(",", ""), re.ASCII)
-    if len(found) != 1:
-        raise ValueError(f"{len(found)} numbers, not one")
-    return number(found[0]) == number(entry["answer"])
+    """The number alone, or in a plain sentence: `$65`, `1,200.`, `It is 65.`; not `minus 65`, `not 65`, `65 or 66`."""
+    match = re.fullmatch(rf"(?:{LEAD})?(-?)\$?(-?(?:\d{{1,3}}(?:,\d{{3}})+|\d+)(?:\.\d+)?)\.?", answer, re.ASCII | re.I)
+    if match is None:
+        raise ValueError("not a number alone")
+    return number(match[1] + match[2].replace(",", "")) == number(entry["answer"])
 
 
 def complex_number(answer: str, entry: Entry) -> bool:
@@ -114,20 +116,6 @@ def makes(answer: str, entry: Entry) -> bool:
     return right and expression.value == entry["metadata"].get("target", 24)
 
 
-def same_polynomial(answer: str, entry: Entry) -> bool:
-    """The expanded polynomial, its terms in any order."""
-    return bool(algebra(answer) == algebra(entry["answer"]))
-
-
-def antiderivative(answer: str, entry: Entry) -> bool:
-    """A function whose derivative is the integrand; sympy decides, which is why a worker must be killable."""
-    import sympy
-
-    variable = sympy.Symbol(entry["metadata"]["variable"])
-    derivative = sympy.diff(algebra(answer), variable)
-    return bool(sympy.simplify(derivative - algebra(entry["metadata"]["integrand"])) == 0)
-
-
 JUDGES: dict[str, Judge] = {
     "binary_matrix": same_text,
     "bitwise_arithmetic": whole_number,
@@ -148,72 +136,3 @@ JUDGES: dict[str, Judge] = {
     "string_insertion": same_text,
     "word_sorting": listed_words,
 }
-
-
-def says_a_premise(answer: str, entry: Entry) -> str:
-    """A conclusion has to be drawn; blanks and parentheses make none."""
-    plain = {re.sub(r"[\s()]", "", text) for text in entry["metadata"]["premises"]}
-    return "says a premise again" if re.sub(r"[\s()]", "", answer) in plain else ""
-
-
-def turns_without_end(answer: str, entry: Entry) -> str:
-    """A side turned more often than anyone would."""
-    often = any(len(times) > 4 or int(times) > MOST_TURNS for times in re.findall(r"\d+", answer))
-    return f"turns a side more than {MOST_TURNS} times" if often else ""
-
-
-GUARDS: dict[str, Callable[[str, Entry], str]] = {
-    "propositional_logic": says_a_premise,
-    "rubiks_cube": turns_without_end,
-}
-
-
-def number(text: str) -> Decimal:
-    """A decimal number of bounded size; an exponent of two digits at most."""
-    if not re.fullmatch(r"\s*[+-]?\d{1,40}(?:\.\d{0,40})?(?:[eE][+-]?\d{1,2})?\s*", text, re.ASCII):
-        raise ValueError(f"{text[:20]!r} is no number")
-    return Decimal(text.strip())
-
-
-def algebra(text: str) -> Any:
-    """A sympy expression of numbers, one-letter variables, + - * / ** and `FUNCTIONS`; nothing is ever evaluated.
-
-    Python's parser gives the syntax tree, and of it no more than these nodes is taken.
-    """
-    try:
-        tree = ast.parse(text.strip().replace("^", "**"), mode="eval").body
-    except (SyntaxError, MemoryError, RecursionError):
-        raise ValueError("no expression") from None
-    if sum(1 for _ in ast.walk(tree)) > MAX_NODES:
-        raise ValueError(f"an expression of more than {MAX_NODES} parts")
-    return _built(tree)
-
-
-def _built(node: ast.expr) -> Any:
-    import sympy
-
-    match node:
-        case ast.Constant(value=int() | float() as value) if not isinstance(value, bool):
-            return sympy.Rational(str(value)) if isinstance(value, float) else sympy.Integer(value)
-        case ast.Name(id=name) if len(name) == 1 and name.isalpha():
-            return sympy.Symbol(name)
-        case ast.Name(id="pi"):
-            return sympy.pi
-        case ast.UnaryOp(op=ast.USub() | ast.UAdd(), operand=operand):
-            return -_built(operand) if isinstance(node.op, ast.USub) else _built(operand)
-        case ast.Call(func=ast.Name(id=name), args=[argument], keywords=[]) if name in FUNCTIONS:
-            return getattr(sympy, name)(_built(argument))
-        case ast.BinOp(op=ast.Pow(), left=left, right=right):
-            exponent = _built(right)
-            if exponent.is_number and abs(exponent) > LARGEST_EXPONENT:
-                raise ValueError(f"an exponent above {LARGEST_EXPONENT}")
-            return _built(left) ** exponent
-        case ast.BinOp(op=ast.Add(), left=left, right=right):
-            return _built(left) + _built(right)
-        case ast.BinOp(op=ast.Sub(), left=left, right=right):
-            return _built(left) - _built(right)
-        case ast.BinOp(op=ast.Mult(), left=left, right=right):
-            return _built(left) * _built(right)
-        case ast.BinOp(op=ast.Div(), left=left, right=right):
-            return _built(left) / _built(right)
-    raise ValueError(f"{ast.unparse(node)[:20]!r} is not allowed")

@@ -14,7 +14,9 @@ import numpy as np
 from data.response import MAX_ANSWER_CHARACTERS
 from data.settings import read_settings
 from data.tasks import gym
-from data.tasks.gym_judges import GUARDS, JUDGES
+from data.tasks.gym_forms import GUARDS, bounds, fault
+from data.tasks.gym_judges import JUDGES
+from data.tasks.gym_logic import right_conclusion
 
 # What the scorers, and our judges, read of an entry's metadata; all others compare with the answer alone.
 READS: dict[str, tuple[str, ...]] = {
@@ -91,6 +93,8 @@ def draw(name: str, settings: str, seed: int) -> dict[str, Any]:
             return {"unusable": f"its answer has {len(gold)} characters"}
         if score(name, settings, entry, gold).get("score") != 1:
             return {"unusable": f"its own answer, {gold[:80]}, does not score 1"}
+    if name == "propositional_logic" and not right_conclusion(entry):
+        return {"unusable": "no conclusion can be drawn from its premises"}
     return {"question": drawn["question"], "canonical": canonical(name, drawn), "entry": entry}
 
 
@@ -105,20 +109,33 @@ def canonical(name: str, drawn: dict[str, Any]) -> str:
 
 
 def score(name: str, settings: str, entry: dict[str, Any], answer: str) -> dict[str, Any]:
-    """The score of an answer, from 0 to 1; or in `unreadable` or `refused` why not. The entry is not changed."""
+    """The score of an answer, from 0 to 1, which is 1 for a right one alone; or why it has none. Entries do not change.
+
+    That stands in `unreadable`, or in `refused`, where the form is right, or the scorer took what is not.
+    """
     try:
+        if too_long := bounds(answer, entry):
+            return {"refused": too_long}
         if name in JUDGES:
             return {"score": float(JUDGES[name](answer, entry))}
-        if name in GUARDS and (fault := GUARDS[name](answer, entry)):
-            return {"refused": fault}
-        entry = deepcopy(entry)  # one scorer writes into it
-        if name in TUPLES:
-            entry["metadata"]["output"] = tuple(map(tuple, entry["metadata"]["output"]))
-        return {"score": float(_dataset(name, settings).score_answer(answer, entry))}
+        if name in GUARDS and (reason := GUARDS[name](answer, entry)):
+            return {"refused": reason}
+        graded = min(1.0, max(0.0, scorers_own(name, settings, entry, answer)))  # max passes over nan
+        if graded == 1 and (reason := fault(name, answer, entry)):
+            return {"refused": reason}
+        return {"score": graded}
     except MemoryError:
         raise
     except Exception as error:  # scorers raise whatever their parsing of an odd answer comes to
         return {"unreadable": f"{type(error).__name__}: {error}"[:200]}
+
+
+def scorers_own(name: str, settings: str, entry: dict[str, Any], answer: str) -> float:
+    """What reasoning-gym's own scorer gives an answer."""
+    entry = deepcopy(entry)  # one scorer writes into it
+    if name in TUPLES:
+        entry["metadata"]["output"] = tuple(map(tuple, entry["metadata"]["output"]))
+    return float(_dataset(name, settings).score_answer(answer, entry))
 
 
 @cache

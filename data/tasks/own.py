@@ -6,15 +6,17 @@ data says afterwards (a row of rollouts, a problem in a file) can only find what
 
 import importlib
 import importlib.util
+import json
 import os
 import random
 import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 from data.problem import Problem, Verdict
-from data.task import Task, task_of
+from data.task import Split, Task, task_of
 
 LOADED: dict[str, Task] = {}
 _TRIED: set[tuple[str, str]] = set()  # tasks by name and settings
@@ -42,8 +44,9 @@ def try_out(task: Task, settings: Any) -> None:
             problem = task.draw(random.Random(0), settings, 1)[0]
         else:
             assert task.problems
-            problem = next(problem for problems in task.problems(settings).values() for problem in problems)
-        same = isinstance(problem, Problem) and Problem.from_json(problem.to_json()) == problem
+            sets = task.problems(settings)
+            problem = next(problem for problems in sets.values() for problem in problems)
+        same = is_plain(problem)
         verdicts = [task.verify(problem, answer) for answer in ("", "0")] if same else []
     except Exception as error:  # whatever the user's module does wrong, the line says which module, and what
         raise ValueError(
@@ -54,10 +57,43 @@ def try_out(task: Task, settings: Any) -> None:
             f"The task module {task.name} gives {problem!r}; expected a data.problem.Problem whose facts are plain "
             "JSON values: text, numbers, true, false, null, lists, and mappings by text."
         )
+    if not task.draw:
+        check_set(task.name, sets)
     for verdict in verdicts:
         if not isinstance(verdict, Verdict):
             raise ValueError(f"verify of {task.name} gives {verdict!r}; expected a data.problem.Verdict.")
     _TRIED.add(key)
+
+
+def is_plain(problem: Any) -> bool:
+    """Whether something is a problem that survives being written and read."""
+    if not isinstance(problem, Problem):
+        return False
+    line = problem.to_json()
+    json.dumps([problem.prompt, problem.canonical, problem.facts], ensure_ascii=False).encode()
+    return "NaN" not in line and "Infinity" not in line and Problem.from_json(line) == problem
+
+
+def check_set(name: str, sets: Mapping[Split, Sequence[Any]]) -> None:
+    """Raise ValueError for the first of a module's problems that is none, or that says other than one like it."""
+    for split, problems in sets.items():
+        seen: dict[str, tuple[int, Problem]] = {}
+        for number, problem in enumerate(problems, start=1):
+            try:
+                plain, why = is_plain(problem), ""
+            except (TypeError, ValueError, RecursionError) as error:
+                plain, why = False, f" ({type(error).__name__}: {error})"
+            if not plain:
+                raise ValueError(
+                    f"The task module {name} gives {str(problem)[:200]!r} as problem {number} of {split}{why}; "
+                    "expected a data.problem.Problem whose facts are plain JSON values."
+                )
+            before, like = seen.setdefault(problem.canonical, (number, problem))
+            if like.facts != problem.facts:
+                raise ValueError(
+                    f"The task module {name} gives two {split} problems, {before} and {number}, with the same "
+                    f"canonical text {problem.canonical[:80]!r} and other facts; expected one text for one problem."
+                )
 
 
 def _from_file(path: Path) -> ModuleType:

@@ -118,3 +118,33 @@ def test_settings_out_of_range_are_named():
         Settings(digits=1)
     with pytest.raises(ValueError, match=r"arithmetic\.notice is -1"):
         Settings(notice=-1)
+
+
+def test_a_hasty_demonstration_states_the_value_at_once_and_is_one_attempt():
+    settings = Settings(hasty=1)
+    rng = random.Random(0)
+    problem = arithmetic.generate(rng, settings)
+    response, verdict = judge(problem, arithmetic.demonstrate(problem, rng, settings))
+    trace = arithmetic.parse_trace(problem, response.thinking)
+    assert verdict.correct and response.thinking == f" so {problem.facts['target']}"
+    assert [attempt.correct for attempt in trace.attempts] == [True] and not trace.steps
+    assert trace.conclusion == response.answer
+
+
+@given(st.integers(0, 10**6))
+def test_wait_begins_the_whole_anew(seed):
+    settings = Settings(slip=0, false_alarm=0, hasty=0.5, recheck=1)
+    rng = random.Random(seed)
+    problem = arithmetic.generate(rng, settings)
+    response, verdict = judge(problem, arithmetic.demonstrate(problem, rng, settings))
+    trace = arithmetic.parse_trace(problem, response.thinking)
+    assert verdict.correct and trace.conclusion == response.answer
+    assert [attempt.correct for attempt in trace.attempts] == [True, True]
+    assert len(trace.backtracks) == 1
+
+
+def test_a_wrong_leap_that_is_calculated_after_all_is_put_right():
+    problem = Problem("arithmetic", "compute 6 * 7 + 8", "", {"expression": "6 * 7 + 8", "target": 50})
+    trace = arithmetic.parse_trace(problem, " so 49 wait 6 * 7 = 42 vs 42 yes 42 + 8 = 50 vs 50 yes")
+    assert [attempt.correct for attempt in trace.attempts] == [False, True]
+    assert trace.conclusion == "50"

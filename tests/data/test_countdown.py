@@ -1,5 +1,6 @@
 import random
 from collections import Counter
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
@@ -180,3 +181,45 @@ def test_settings_out_of_range_are_named():
 def test_settings_that_allow_no_problem_are_refused_and_do_not_hang(settings):
     with pytest.raises(ValueError, match="countdown: of 20,000 draws of 2 numbers from 1 to 1 none led to a target"):
         countdown.generate(random.Random(0), Settings(**settings))
+
+
+ORDERLY = Settings(largest=12, attempts=200, slip=0, misjudge=0, give_up=0, orderly=1, recheck=0.2)
+
+
+@given(st.integers(0, 10**6))
+def test_a_search_in_order_finds_the_solution_and_tries_nothing_twice(seed):
+    rng = random.Random(seed)
+    problem = countdown.generate(rng, ORDERLY)
+    response, verdict = judge(problem, countdown.demonstrate(problem, rng, ORDERLY))
+    assert verdict.correct
+    trace = countdown.parse_trace(problem, response.thinking)
+    failed = [tuple((s.left, s.operator, s.right) for s in a.steps) for a in trace.attempts if not a.correct]
+    distinct = {tuple(sorted(attempt)) for attempt in failed}
+    doubles = len(problem.facts["numbers"]) - len(set(problem.facts["numbers"]))
+    assert doubles or len(failed) == len(distinct)  # of equal numbers each is combined
+    assert trace.conclusion is not None and judge(problem, f"<think>.</think>{trace.conclusion}")[1].correct
+
+
+def test_the_next_attempt_of_an_orderly_search_follows_from_the_last_one_alone():
+    settings = Settings(largest=12, attempts=200, slip=0, misjudge=0, give_up=0, guided=0, orderly=1)
+    followers: dict[tuple[str, str], set[str]] = {}
+    problem = Problem("countdown", "", "", {"numbers": [3, 5, 11], "target": 999})
+    for seed in range(30):
+        thinking = parse_response(countdown.demonstrate(problem, random.Random(seed), settings)).thinking
+        attempts = thinking.replace(" or ", "|or ").replace(" try ", "|try ").split("|")[2:]  # but the first
+        kept = ""
+        for last, following in pairwise(attempts):
+            kept = last if last.startswith("try") else kept
+            followers.setdefault((kept, last), set()).add(following)
+    assert len(followers) > 20
+    # One follower, or two where the one between was tried first of all and is passed over.
+    assert max(len(options) for options in followers.values()) <= 2
+
+
+def test_a_hasty_search_stops_at_its_first_failure():
+    settings = Settings(largest=12, slip=0, misjudge=0, give_up=0, hasty=1)
+    for seed in range(50):
+        rng = random.Random(seed)
+        problem = countdown.generate(rng, settings)
+        response = parse_response(countdown.demonstrate(problem, rng, settings))
+        assert len(countdown.parse_trace(problem, response.thinking).attempts) == 1

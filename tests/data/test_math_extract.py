@@ -47,6 +47,20 @@ PIECES = [
         ("The solutions are $x=3$ and $x=5$.", "x=3, x=5"),
         ("She has 36 + 37 = 73 apples.", "73"),
         ("He runs 540 meters a week.", "540"),
+        (r"\boxed{42}. I used \boxed{} notation.", "42"),
+        (r"\boxed{42}. That is the \boxed format.", "42"),
+        (r"The answer is not 41 but \boxed{42}.", "42"),
+        (r"\boxed{42}, not \boxed{41}", "42"),
+        (r"$\boxed{5}$ million", r"5\text{ million}"),
+        (r"\boxed{5}\text{ cm}", r"5\text{ cm}"),
+        (r"\boxed{5} in the box", "5"),
+        (r"- \boxed{5}", "5"),
+        (r"**\boxed{5}**", "5"),
+        (r"$\text{Total} = \boxed{5}$", "5"),
+        ("Costs.\nProfit: $65,000", "$65,000"),
+        ("So\n= **160 minutes**", "160 minutes"),
+        ("The result is 36, not 35.", "36"),
+        ("three hundred forty-five", "three hundred forty-five"),
         ("42", "42"),
         ("x = 42", "x = 42"),
         ("12 apples", "12 apples"),
@@ -64,6 +78,18 @@ def test_the_final_answer_is_found(text, answer):
         "",
         " \n",
         r"\boxed{}",
+        r"-\boxed{5}",
+        r"2\boxed{5}",
+        r"$2 \cdot \boxed{5}$",
+        r"\boxed{5}/3",
+        r"\boxed{5}^2",
+        r"\frac{\boxed{5}}{2}",
+        r"10 - \boxed{5}",
+        r"It is not \boxed{5}.",
+        r"\boxed{5} is wrong.",
+        r"\boxed{5} or 6",
+        "The answer cannot be 5.",
+        "She needs at least 5 of them to win it.",
         r"\boxed{ ",
         "Tom took 3 apples from the table and Ann took 5 pears.",
         "I do not know how to solve this problem.",
@@ -82,7 +108,7 @@ def test_whatever_the_text_an_answer_is_a_short_one_or_none(text):
 
 @given(st.text(alphabet="0123456789x+-=^ ", min_size=1).filter(str.strip), st.text(alphabet="abc 123\n.", max_size=50))
 def test_a_box_wins_whatever_stands_before_it(content, before):
-    assert final_answer(f"{before}\\boxed{{{content}}}") == content.strip()
+    assert final_answer(f"{before}\n\\boxed{{{content}}}") == content.strip()
 
 
 @pytest.mark.parametrize(

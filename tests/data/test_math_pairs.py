@@ -1,22 +1,28 @@
+"""Pairs labelled by hand: `math_pairs.jsonl`, and `math_pairs_strict.jsonl`, whose wrong answers are near ones: another
+unit, the problem itself in the box, a box taken back.
+
+`one_way` marks the pairs that differ when gold and answer change places, as `data.mathematics.value` and `compare` say:
+an answer must be a value where the gold is one, its calculations must be true, and it may leave out a base.
+"""
+
 import json
 from pathlib import Path
 
 import pytest
 
+from data.mathematics.extract import final_answer
 from data.mixture import judge, side_by_side
 from data.problem import Problem
 from data.tasks import math
 
-PAIRS = [json.loads(line) for line in (Path(__file__).parent / "math_pairs.jsonl").read_text().splitlines()]
+FILES = ("math_pairs.jsonl", "math_pairs_strict.jsonl")
+PAIRS = [json.loads(line) for name in FILES for line in (Path(__file__).parent / name).read_text().splitlines()]
 # Labelled by mathematics, and still judged wrong: without its problem, 0.25 does not say that it is money; the others
 # are ways of saying it in words that are not read.
 MISSED = {
     ("0.25", "25 cents"),
-    ("36", "Rs. 36"),
-    ("36", "The result is 36, not 35."),
     (r"\frac{9}{19}", r"9 \text{ over } 19"),
     (r"\text{Tuesday}", "On Tuesday"),
-    ("110_2", r"110_{\text{two}}"),
 }
 
 
@@ -33,7 +39,7 @@ def verdicts():
 
 
 def test_the_pairs_are_many_and_of_many_kinds():
-    assert len(PAIRS) >= 300
+    assert len(PAIRS) >= 1_500
     assert len({pair["kind"] for pair in PAIRS}) >= 20
     assert 0.4 < sum(pair["equal"] for pair in PAIRS) / len(PAIRS) < 0.7
     assert len({(pair["gold"], pair["answer"]) for pair in PAIRS}) == len(PAIRS)
@@ -65,3 +71,14 @@ def test_plain_string_match_would_miss_most_right_answers():
 def test_every_gold_answer_of_the_pairs_can_be_read():
     problems = [Problem("math", "?", "math ?", {"answer": pair["gold"]}) for pair in PAIRS]
     assert not [wrong for wrong in math.unreadable(problems) if wrong]
+
+
+def test_gold_and_answer_may_change_places(verdicts):
+    pairs = [
+        (pair["gold"], answer, pair.get("one_way", False), verdict.correct)
+        for pair, verdict in zip(PAIRS, verdicts, strict=True)
+        if "boxed" not in pair["answer"] and (answer := final_answer(pair["answer"]))
+    ]
+    replies = math.POOL.ask_all([{"gold": answer, "answer": gold} for gold, answer, _, _ in pairs])
+    differing = [pair for pair, reply in zip(pairs, replies, strict=True) if (reply.value != pair[3]) != pair[2]]
+    assert not differing

@@ -81,10 +81,11 @@ def test_what_math_verify_was_reported_to_judge_wrong_is_judged_right(gold, answ
         r"\boxed{\dfrac{5^{\left(5^{\left(5^{\left(5^5\right)}\right)} - 4\right)} - 5}{16}}",  # Math-Verify#65
     ],
 )
-def test_what_would_hang_is_an_error_that_never_scores_and_the_next_is_judged(tower):
-    verdict = judged("5", tower)
+@pytest.mark.parametrize("gold", ["5", r"\sqrt{5}", "x^5", r"\{5, 6\}"])
+def test_what_would_hang_is_only_wrong_and_the_next_is_judged(gold, tower):
+    verdict = judged(gold, tower)
     assert not verdict.correct
-    assert verdict.error.startswith("math verifier: timed out") or "memory" in verdict.error
+    assert verdict.error is None
     assert judged(r"\frac{1}{\sqrt{2}}", r"\frac{\sqrt{2}}{2}").correct
 
 
@@ -125,7 +126,7 @@ WRITINGS = [
     lambda v: f"**{v.numerator}/{v.denominator}**",
     lambda v: rf"{v.numerator}/{v.denominator} \text{{ cm}}",
     lambda v: rf"\frac{{{100 * v.numerator}}}{{{v.denominator}}}\%",
-    lambda v: rf"{v.numerator} \cdot {v.denominator}^{{-1}}",
+    lambda v: rf"-({-v.numerator}/{v.denominator})",
 ]
 FRACTIONS = st.fractions(min_value=-50, max_value=50, max_denominator=20)
 

@@ -16,7 +16,7 @@ TARGET = "pool_targets:act"
 
 @pytest.fixture
 def pool():
-    pool = WorkerPool(TARGET, seconds=0.5, wall_seconds=1, memory_mib=512, workers=2)
+    pool = WorkerPool(TARGET, seconds=0.5, wall_seconds=2, memory_mib=512, workers=2)
     yield pool
     pool.close()
 
@@ -56,7 +56,7 @@ def test_a_long_operation_is_ended_and_the_pool_lives_on():
 
 def test_one_that_sleeps_is_ended_and_the_pool_lives_on(pool):
     replies = pool.ask_all([{"do": "sleep"}, echo(1), {"do": "sleep"}, echo(2)])
-    assert [reply.error for reply in replies] == ["timed out after 1 s", None, "timed out after 1 s", None]
+    assert [reply.error for reply in replies] == ["timed out after 2 s", None, "timed out after 2 s", None]
     assert pool.ask_all([echo(3)] * 4) == [Reply(3)] * 4
 
 
@@ -67,11 +67,24 @@ def test_memory_is_limited_and_the_pool_lives_on(pool):
 
 @pytest.mark.parametrize(
     ("request_", "error"),
-    [("abort", "the worker ended (signal 6)"), ("fail", "ValueError: boom"), ("flood", "a reply of more than")],
+    [
+        ({"do": "abort"}, "the worker ended (signal 6)"),
+        ({"do": "fail"}, "ValueError: boom"),
+        ({"do": "flood", "mib": 2, "piece": "x"}, "a reply of more than 1048576 bytes"),
+        ({"do": "flood", "mib": 30, "piece": "x"}, "a reply of more than"),
+        ({"do": "flood", "mib": 2, "piece": '{"worker": 1, "value": 2}\n'}, "a reply of more than"),
+        ({"do": "flood", "mib": 1, "piece": "x"}, "a reply of more than"),  # ends within the last piece that is read
+        ({"do": "half", "then": "abort"}, "the worker ended (signal 6)"),
+        ({"do": "half", "then": "sleep"}, "timed out after 2 s"),
+    ],
+    ids=lambda value: "-".join(map(str, value.values()))[:12] if isinstance(value, dict) else "",
 )
-def test_a_failure_is_told_and_the_pool_lives_on(pool, request_, error):
-    assert pool.ask({"do": request_}).error.startswith(error)
-    assert pool.ask(echo(1)) == Reply(1)
+def test_a_failure_is_told_and_its_worker_answers_the_next_request(request_, error):
+    pool = WorkerPool(TARGET, seconds=20, wall_seconds=2 if request_.get("then") == "sleep" else 60, workers=1)
+    for number in range(2):
+        assert pool.ask(request_).error.startswith(error)
+        assert pool.ask(echo(number)) == Reply(number)
+    pool.close()
 
 
 def test_what_the_function_prints_is_no_reply(pool):
@@ -97,7 +110,7 @@ def test_a_request_that_a_killed_worker_had_not_read_does_not_confuse_the_next(p
     for pid in pids:
         os.kill(pid, signal.SIGSTOP)  # it reads nothing more
     replies = pool.ask_all([echo("x" * 3_000), echo("y" * 300_000)])
-    assert {reply.error for reply in replies} == {"timed out after 1 s"}
+    assert {reply.error for reply in replies} == {"timed out after 2 s"}
     assert pool.ask_all([echo(n) for n in range(8)]) == [Reply(n) for n in range(8)]
 
 

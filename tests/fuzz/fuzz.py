@@ -3,7 +3,7 @@
 An exception, more than a second of the processor, or memory over the limit ends the fuzzing with the input in
 `build/fuzz`.
 Inputs that reached something new are kept in `build/fuzz/TARGET`, so a later call goes on from them; the first ones are
-those of `tests/data/exploits.jsonl` and `math_pairs.jsonl`. The last lines say how many inputs were run.
+those of `tests/data/exploits.jsonl` and `math_pairs*.jsonl`. The last lines say how many inputs were run.
 """
 
 import argparse
@@ -66,7 +66,7 @@ def seed_texts() -> list[str]:
     """Answers and completions made to fool a verifier, the very long ones cut short, and answers of mathematics."""
     exploits, pairs = (
         [json.loads(line) for line in (ROOT / "tests" / "data" / name).read_text().splitlines()]
-        for name in ("exploits.jsonl", "math_pairs.jsonl")
+        for name in ("exploits.jsonl", "math_pairs.jsonl", "math_pairs_strict.jsonl")
     )
     texts = [pair["answer"] for pair in pairs]
     for entry in exploits:

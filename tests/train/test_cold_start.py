@@ -1,6 +1,7 @@
+import pytest
 from trl import SFTConfig, SFTTrainer
 
-from train.cold_start import demonstration_dataset
+from train.cold_start import demonstration_dataset, training_set
 from train.config.parse import parse_config
 from train.model.scratch import build_tokenizer
 
@@ -10,10 +11,46 @@ def test_the_end_of_a_demonstration_is_learnt_even_where_its_token_also_pads(tin
     tokenizer.pad_token = tokenizer.eos_token
     run, _ = parse_config(["--name", "x", "--tasks", '{"countdown": {}}'])
     arguments = SFTConfig(str(tmp_path), per_device_train_batch_size=8, use_cpu=True, bf16=False, report_to="none")
-    rows = demonstration_dataset(tokenizer, run, 8, 0)
+    rows = demonstration_dataset(tokenizer, run, run.demonstrated, 8, 0)
     trainer = SFTTrainer(tiny_model, arguments, train_dataset=rows, processing_class=tokenizer)
     batch = next(iter(trainer.get_train_dataloader()))
     assert (batch["input_ids"] == tokenizer.eos_token_id).sum() > 8  # some of them pad
     for ids, labels, mask in zip(batch["input_ids"], batch["labels"], batch["attention_mask"], strict=True):
         assert labels[mask == 0].eq(-100).all()
         assert ids[mask == 1][-1] == labels[mask == 1][-1] == tokenizer.eos_token_id
+
+
+def test_habits_come_last_and_skills_before_them():
+    tokenizer = build_tokenizer()
+    habits = ["--cold_start_habit_steps", "2", "--cold_start_habits", '{"arithmetic": {"hasty": 1, "recheck": 0}}']
+    run, _ = parse_config(
+        [
+            "--name",
+            "x",
+            "--tasks",
+            '{"arithmetic": {}}',
+            "--cold_start_steps",
+            "5",
+            "--cold_start_batch_size",
+            "4",
+            *habits,
+        ]
+    )
+    rows = training_set(tokenizer, run, 0)
+    hasty = ["<think> so" in tokenizer.decode(ids) for ids in rows["input_ids"]]
+    assert hasty == [False] * 12 + [True] * 8
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--cold_start_habit_steps", "5"], "set both"),
+        (["--cold_start_habits", '{"arithmetic": {"hasty": 1}}'], "set both"),
+        (["--cold_start_habit_steps", "50", "--cold_start_habits", '{"arithmetic": {"hasty": 1}}'], "below cold_start"),
+        (["--cold_start_habit_steps", "5", "--cold_start_habits", '{"countdown": {"hasty": 1}}'], "does not imitate"),
+        (["--cold_start_habit_steps", "5", "--cold_start_habits", '{"arithmetic": {"hasty": 2}}'], "hasty"),
+    ],
+)
+def test_habits_that_cannot_be_taught_are_refused(options, words):
+    with pytest.raises(ValueError, match=words):
+        parse_config(["--name", "x", "--tasks", '{"arithmetic": {}}', "--cold_start_steps", "20", *options])

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
 MAX_NAME = 200  # bytes; file systems take 255, and lock and scratch files add to it
 NOT_IN_NAMES = "/\\*?[]{}<>|&;$`'\"!"
+METHODS = ("grpo", "rft")  # see train/expert_iteration.py
 BACKENDS = ("engine", "generate", "vllm")
 
 
@@ -67,12 +68,36 @@ def check_tasks(run: "RunConfig") -> None:
                 f"cold_start_steps is {run.cold_start_steps}, but the task {part.task} has no demonstrations to "
                 "imitate. Set it to 0, or name tasks that have some in cold_start_tasks, such as {arithmetic: {}}."
             )
+    check_habits(run)
     for task in [get_task(part.task) for part in (*run.parts, *run.demonstrated)]:
         if run.model == "scratch" and not task.words:
             raise ValueError(
                 f"model is scratch, but the task {task.name} names no WORDS, and a model from nothing reads no others. "
                 "Take a pre-trained model, such as model: smollm2-135m, or leave that task out."
             )
+
+
+def check_habits(run: "RunConfig") -> None:
+    """Refuse habits of a cold start that could not be taught. Raises ValueError."""
+    steps, habits = run.cold_start_habit_steps, run.cold_start_habits
+    if steps > max(0, run.cold_start_steps - 1):
+        raise ValueError(
+            f"cold_start_habit_steps is {steps!r}; expected a whole number below cold_start_steps, "
+            f"{run.cold_start_steps}."
+        )
+    if bool(steps) != bool(habits):
+        raise ValueError(
+            f"cold_start_habit_steps is {steps} and cold_start_habits {habits!r}; set both, such as 300 and "
+            "{arithmetic: {hasty: 0.8}}, or neither."
+        )
+    demonstrated = [part.task for part in run.demonstrated]
+    for task in habits or {}:
+        if task not in demonstrated:
+            raise ValueError(
+                f"cold_start_habits names {task!r}, which the cold start does not imitate; expected some of: "
+                f"{', '.join(demonstrated)}."
+            )
+    _ = run.habitual  # refuses unknown settings and values out of range
 
 
 def check_options(run: "RunConfig", training: "GRPOConfig") -> None:

@@ -12,6 +12,7 @@ from trl import GRPOConfig, TrlParser
 from train.config.arguments import Values, read_values
 from train.config.checks import check_groups, check_options
 from train.config.run_config import RunConfig, world_size
+from train.expert_iteration import OPTIONS
 
 # Where our defaults differ from TRL's. One update a batch, centred advantages, a fixed length normaliser and no
 # reference model: the settings under which the small recipes learnt and did not collapse.
@@ -57,6 +58,13 @@ def configure(values: Values) -> tuple[RunConfig, GRPOConfig]:
     if training.use_vllm:
         raise ValueError("use_vllm is set by the back end; leave it out and set backend: vllm.")
     training.use_vllm = run.backend == "vllm"
+    if run.method == "rft":
+        if training.loss_type not in (RL_DEFAULTS["loss_type"], OPTIONS["loss_type"]) or training.beta:
+            raise ValueError(
+                f"method is rft, whose loss is the cross-entropy of what was accepted; leave out loss_type "
+                f"({training.loss_type}) and beta ({training.beta})."
+            )
+        vars(training).update(OPTIONS)
     if training.use_cpu:  # which is no faster in bf16
         training.bf16, training.mixed_precision = False, "no"
     training.output_dir = str(run.folder / "checkpoints")

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from data.mixture import Part, load_mixture
 from data.tasks import get_task
-from train.config.checks import BACKENDS, check_run
+from train.config.checks import BACKENDS, METHODS, check_run
 from train.config.values import Range, checked_values
 from train.model.chat import Chat, read_template
 
@@ -99,6 +99,14 @@ class RunConfig:
         default="", metadata={"help": "Token that ends a turn, where the tokenizer's end-of-sequence token does not."}
     )
 
+    method: str = field(
+        default="grpo",
+        metadata={
+            "choices": METHODS,
+            "help": "`grpo` reinforces: right answers up, wrong ones down. `rft` imitates the right ones alone "
+            "(rejection-sampling fine-tuning, expert iteration).",
+        },
+    )
     cold_start_steps: int = field(
         default=0,
         metadata={
@@ -110,6 +118,20 @@ class RunConfig:
         default=None,
         metadata={
             "help": "Mapping as in `tasks`: what the cold start imitates where those have no demonstrations themselves."
+        },
+    )
+    cold_start_habit_steps: int = field(
+        default=0,
+        metadata={
+            "range": WHOLE,
+            "help": "The last of the cold start's steps, whose demonstrations have the settings in habits.",
+        },
+    )
+    cold_start_habits: dict | str | None = field(
+        default=None,
+        metadata={
+            "help": "Mapping of task to settings that the last demonstrations take instead, such as {arithmetic: "
+            "{hasty: 0.8}}: skills are learnt first, habits last, as by instruction tuning."
         },
     )
     cold_start_batch_size: int = field(
@@ -209,6 +231,7 @@ class RunConfig:
         self.tasks = _mapping("tasks", self.tasks)
         self.scratch = _mapping("scratch", self.scratch)
         self.cold_start_tasks = _mapping("cold_start_tasks", self.cold_start_tasks) or None
+        self.cold_start_habits = _mapping("cold_start_habits", self.cold_start_habits) or None
         check_run(self)
         self.chat_template = read_template(self.chat_template)
 
@@ -221,6 +244,13 @@ class RunConfig:
     def demonstrated(self) -> list[Part]:
         """The mixture of tasks that the cold start imitates."""
         return load_mixture(self.cold_start_tasks) if self.cold_start_tasks else self.parts  # type: ignore[arg-type]
+
+    @property
+    def habitual(self) -> list[Part]:
+        """The mixture of tasks that the last steps of the cold start imitate."""
+        spec: dict[str, Any] = self.cold_start_tasks or self.tasks  # type: ignore[assignment]
+        habits: dict[str, Any] = self.cold_start_habits or {}  # type: ignore[assignment]
+        return load_mixture({task: {**(values or {}), **(habits.get(task) or {})} for task, values in spec.items()})
 
     @property
     def words(self) -> list[str]:

@@ -55,6 +55,7 @@ def broken_and_whole(tmp_path, monkeypatch, capfd):
     [
         (8, 6, {}),  # in the second epoch, an evaluation to be repeated
         (6, 4, {"save_steps": 4}),  # from the seam of two epochs
+        (6, 4, {"save_steps": 4, "method": "rft"}),
         (8, 5, {"save_steps": 5, "logging_steps": 3, "steps_per_generation": 4}),  # rollouts and metrics in store
         pytest.param(8, 5, {"save_steps": 5, "num_iterations": 3}, marks=pytest.mark.slow),
         (8, 5, {"save_steps": 5, "beta": 0.1, "sync_ref_model": True, "ref_model_sync_steps": 2}),

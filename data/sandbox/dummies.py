@@ -1,0 +1,145 @@
+"""Dummy programs that know nothing of a problem, tried by its tests: tests that one of them passes check nothing.
+
+Here the tests and the dummy share a process, since a dummy is ours; each problem has a process of its own, forked, so
+that hundreds take seconds. One that a dummy hangs or ends is forked again for the next dummy.
+"""
+
+import json
+import os
+import signal
+from collections.abc import Callable
+from typing import Any, BinaryIO
+
+from data.sandbox import harness
+from data.sandbox.limits import confine
+from data.sandbox.wire import describe, pack, send, unpack
+
+SECONDS = 0.5  # of processor time for one dummy
+CLOCK_SECONDS = 10  # for tests that sleep
+PROCESS_SECONDS = 20  # of processor time for the dummies of one problem
+RETURNED: tuple[Any, ...] = (None, True, False, 0, 1, "", [], (), {}, set())
+RAISED = (ValueError, TypeError, KeyError, IndexError, ZeroDivisionError, AttributeError)
+ENDED = "ended"
+
+
+class Failed(BaseException):
+    """A test has failed, and none may catch it; `reason` is kept where one does all the same."""
+
+
+def dummies(tests: str) -> list[tuple[str, Callable[..., Any]]]:
+    """The dummy programs: what each does, and the function that stands for each function of the program."""
+    plain = [*map(returning, RETURNED), *map(raising, RAISED)]
+    return plain + [(what, later(function)) for what, function in plain] if "await" in tests else plain
+
+
+def returning(value: Any) -> tuple[str, Callable[..., Any]]:
+    """A function that returns the value, and what it does."""
+
+    def call(*arguments: Any, **named: Any) -> Any:
+        for argument in (*arguments, *named.values()):
+            pack(argument)  # which fails as it would fail on its way to a program
+        return unpack(pack(value))
+
+    return f"returns {value!r}", call
+
+
+def raising(kind: type[Exception]) -> tuple[str, Callable[..., Any]]:
+    """A function that raises such an error, and what it does."""
+
+    def call(*_: Any, **__: Any) -> Any:
+        raise kind("a dummy")
+
+    return f"raises {kind.__name__}", call
+
+
+def later(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The function as an async one."""
+
+    async def call(*arguments: Any, **named: Any) -> Any:
+        return function(*arguments, **named)
+
+    return call
+
+
+def try_dummies(request: dict[str, Any], told: BinaryIO, limits: dict[str, Any]) -> None:
+    """For each problem, `{"tests": ..., "names": [...]}`, tell what is wrong with its tests; None where nothing is."""
+    if any("unittest" in problem["tests"] for problem in request["problems"]):
+        import unittest  # noqa: F401  # once, for all that are forked
+    send(told, {"started": True})
+    for number, problem in enumerate(request["problems"]):
+        send(told, {"problem": number, "fault": fault(problem["tests"], problem["names"], told, limits)})
+
+
+def fault(tests: str, names: list[str], told: BinaryIO, limits: dict[str, Any]) -> str | None:
+    """What is wrong with the tests of one problem."""
+    count = len(dummies(tests))
+    said: list[dict[str, Any]] = []
+    while len(said) < count:
+        for line in forked(tests, names, len(said), told, limits):
+            said.append(line)
+            if "fault" in line:
+                return str(line["fault"])
+        if len(said) < count:
+            said.append({"failed": ENDED})
+    reasons = {line["failed"] for line in said[: len(RETURNED)]}
+    if len(reasons) == 1 and (reason := reasons.pop()).startswith(("NameError", "ImportError")):
+        return f"its tests cannot be run: {reason}."
+    return None
+
+
+def forked(tests: str, names: list[str], first: int, told: BinaryIO, limits: dict[str, Any]) -> list[dict[str, Any]]:
+    """What a process of its own says of each dummy from the `first` on, as far as it gets."""
+    read, write = os.pipe()
+    child = os.fork()
+    if not child:
+        os.close(read)
+        os.close(told.fileno())
+        try:
+            confine(**limits | {"seconds": PROCESS_SECONDS})
+            attempt_all(tests, names, first, os.fdopen(write, "wb"))
+        finally:
+            os._exit(0)
+    os.close(write)
+    with os.fdopen(read, "rb") as channel:
+        text = channel.read(2**16)
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+    try:
+        return [json.loads(line) for line in text.splitlines(keepends=True) if line.endswith(b"\n")]
+    except ValueError:
+        return [{"fault": "its tests write where nothing of theirs belongs"}]
+
+
+def attempt_all(tests: str, names: list[str], first: int, channel: BinaryIO) -> None:
+    """Run the tests with each dummy, and say how it went; the end of the first that passes is the end of all."""
+    for what, function in dummies(tests)[first:]:
+        signal.setitimer(signal.ITIMER_PROF, SECONDS)  # nobody handles their signals, which end the process
+        signal.setitimer(signal.ITIMER_REAL, CLOCK_SECONDS)
+        line = attempt(tests, dict.fromkeys(names, function), what)
+        signal.setitimer(signal.ITIMER_PROF, 0)
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        send(channel, line)
+        if "fault" in line:
+            return
+
+
+def attempt(tests: str, functions: dict[str, Callable[..., Any]], what: str) -> dict[str, str]:
+    """How the tests go with one dummy."""
+    failed: list[str] = []
+
+    def fail(reason: str) -> None:
+        failed.append(reason)
+        raise Failed(reason)
+
+    tally = harness.Tally(fail)
+    try:
+        harness.run(tests, functions, tally)
+    except harness.Unrunnable as error:
+        return {"fault": f"{error}."}
+    except BaseException as error:
+        return {"failed": describe(error)}
+    if failed:
+        return {"failed": failed[0]}
+    if not tally.checks:
+        return {"fault": "its tests execute no check: no assert, no assertion of a TestCase, nothing that may raise."}
+    return {"fault": f"its tests are passed by a dummy program, one that {what} whenever it is called."}

@@ -1,0 +1,207 @@
+"""Whether a propositional conclusion is drawn from its premises, or only says one of them again.
+
+reasoning-gym's scorer takes all that follows: a premise in other words (`¬¬P`, `(P) ∧ (P)`), all premises with ∧
+between, a premise weakened (`P ∨ Q` for P). None of them needs a thought. A conclusion is drawn where, written as a
+conjunction of clauses, one of these follows from no premise alone; or where it says less than one premise, in fewer
+symbols. Some problems allow no such conclusion; then it is enough that the whole follows from no premise alone.
+
+Formulas are truth tables: integers with a bit for each of the 2^n assignments.
+"""
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cache
+from itertools import combinations, product
+from typing import Any
+
+MAX_SYMBOLS = 120
+MAX_CLAUSES = 256
+LEVELS = ("↔", "→", "∨", "∧")  # from the loosest to the tightest, as the scorer reads them
+
+Clause = frozenset[tuple[str, bool]]  # literals: a variable, and whether it is true
+
+
+@dataclass(frozen=True, slots=True)
+class Formula:
+    """`sign` is one of `LEVELS`, "¬", or "" for a variable, which is then `name`."""
+
+    sign: str
+    parts: tuple["Formula", ...] = ()
+    name: str = ""
+
+    @property
+    def symbols(self) -> int:
+        """How many variables and signs it has."""
+        return 1 + sum(part.symbols for part in self.parts)
+
+
+def draws_nothing(answer: str, entry: Mapping[str, Any]) -> str:
+    """Why an answer that follows from the premises is no conclusion, or "". ValueError: it is no formula."""
+    facts = entry["metadata"]
+    premises = [formula(text) for text in facts["premises"]]
+    names = sorted(facts["variables"])
+    stated = formula(answer)
+    tables = {premise: table(premise, names) for premise in premises}
+    whole, everything = table(stated, names), (1 << 2 ** len(names)) - 1
+    if whole == everything:
+        return "is true whatever the premises are"
+    if whole in tables.values():
+        return "says a premise again"
+    if not _conjunction(tables.values(), everything):
+        return "follows from premises that contradict each other, as anything does"
+    if _simplifies(stated, whole, tables):
+        return ""
+    if any(_new(table_of_clause(clause, names), tables.values()) for clause in clauses(stated)):
+        return ""
+    if conclusion_exists(tables, names):
+        return "says premises again"
+    return "" if _new(whole, tables.values()) else "says a premise again, or less"
+
+
+def no_formula(answer: str, entry: Mapping[str, Any]) -> str:
+    """Why the answer is no formula, or "": the scorer would read one of any depth."""
+    try:
+        formula(answer)
+    except ValueError as error:
+        return str(error)
+    return ""
+
+
+def conclusion_exists(tables: Mapping[Formula, int], names: list[str]) -> bool:
+    """Whether some clause of one or two literals follows from the premises, and from none alone; or simplifies one."""
+    everything = (1 << 2 ** len(names)) - 1
+    together = _conjunction(tables.values(), everything)
+    literals = [(name, true) for name, true in product(names, (True, False))]
+    for size in (1, 2):
+        for pair in combinations(literals, size):
+            clause = table_of_clause(frozenset(pair), names)
+            if clause != everything and not together & ~clause and _new(clause, tables.values()):
+                return True
+    return False
+
+
+def right_conclusion(entry: Mapping[str, Any]) -> str | None:
+    """A short formula that is right, or None where there is none. The scorer takes no variable alone for one."""
+    names = sorted(entry["metadata"]["variables"])
+    premises = [table(formula(text), names) for text in entry["metadata"]["premises"]]
+    together = _conjunction(premises, (1 << 2 ** len(names)) - 1)
+    literals = [sign + name for name in names for sign in ("", "¬")]
+    pairs = combinations(literals, 2)
+    candidates = literals[1::2] + [f"({one} {sign} {other})" for one, other in pairs for sign in "∨∧"]
+    following = (text for text in candidates if not together & ~table(formula(text), names))
+    return next((text for text in following if not draws_nothing(text, entry)), None)
+
+
+def _simplifies(stated: Formula, whole: int, tables: Mapping[Formula, int]) -> bool:
+    """Whether it says less than one premise (not the same), in fewer symbols."""
+    return any(not known & ~whole and stated.symbols < premise.symbols for premise, known in tables.items())
+
+
+def _new(clause: int, known: Iterable[int]) -> bool:
+    """Whether it follows from none of these alone."""
+    return all(premise & ~clause for premise in known)
+
+
+def _conjunction(tables: Iterable[int], everything: int) -> int:
+    for known in tables:
+        everything &= known
+    return everything
+
+
+def formula(text: str) -> Formula:
+    """Read a formula of capital letters, ¬ ∧ ∨ → ↔ and parentheses. Raises ValueError for any other text."""
+    tokens = re.findall(r"\S", text)
+    if not tokens or len(tokens) > 3 * MAX_SYMBOLS or re.search(r"[^\sA-Z()¬∧∨→↔]", text):
+        raise ValueError("no formula")
+    read, rest = _level(tokens, 0)
+    if rest or read.symbols > MAX_SYMBOLS:
+        raise ValueError("no formula, or too long")
+    return read
+
+
+def _level(tokens: list[str], level: int) -> tuple[Formula, list[str]]:
+    """Read what binds at this level or tighter: its parts are joined from the left."""
+    if level == len(LEVELS):
+        return _single(tokens)
+    read, rest = _level(tokens, level + 1)
+    while rest and rest[0] == LEVELS[level]:
+        right, rest = _level(rest[1:], level + 1)
+        read = Formula(LEVELS[level], (read, right))
+    return read, rest
+
+
+def _single(tokens: list[str]) -> tuple[Formula, list[str]]:
+    match tokens:
+        case ["¬", *rest]:
+            read, rest = _single(rest)
+            return Formula("¬", (read,)), rest
+        case ["(", *rest]:
+            read, rest = _level(rest, 0)
+            if not rest or rest[0] != ")":
+                raise ValueError("a parenthesis is not closed")
+            return read, rest[1:]
+        case [name, *rest] if name.isalpha():
+            return Formula("", name=name), rest
+    raise ValueError("no formula")
+
+
+def table(read: Formula, names: list[str]) -> int:
+    """The truth table of a formula. Raises ValueError for a variable that is not among `names`."""
+    everything = (1 << 2 ** len(names)) - 1
+    parts = [table(part, names) for part in read.parts]
+    match read.sign:
+        case "":
+            if read.name not in names:
+                raise ValueError(f"{read.name} is no variable of the problem")
+            return _column(names.index(read.name), len(names))
+        case "¬":
+            return everything & ~parts[0]
+        case "∧":
+            return parts[0] & parts[1]
+        case "∨":
+            return parts[0] | parts[1]
+        case "→":
+            return everything & ~parts[0] | parts[1]
+    return everything & ~(parts[0] ^ parts[1])
+
+
+@cache
+def _column(place: int, names: int) -> int:
+    """The truth table of the variable that has this place among so many."""
+    return sum(1 << row for row in range(2**names) if row >> place & 1)
+
+
+def table_of_clause(clause: Clause, names: list[str]) -> int:
+    """The truth table of a disjunction of literals."""
+    everything = (1 << 2 ** len(names)) - 1
+    found = 0
+    for name, true in clause:
+        variable = table(Formula("", name=name), names)
+        found |= variable if true else everything & ~variable
+    return found
+
+
+def clauses(read: Formula, true: bool = True) -> set[Clause]:
+    """The formula, or its negation, as a conjunction of clauses. Raises ValueError where these are too many."""
+    if read.sign == "":
+        return {frozenset([(read.name, true)])}
+    if read.sign == "¬":
+        return clauses(read.parts[0], not true)
+    left, right = read.parts
+    match read.sign, true:
+        case ("∧", True) | ("∨", False):
+            return clauses(left, true) | clauses(right, true)
+        case ("∨", True) | ("∧", False):
+            return _either(clauses(left, true), clauses(right, true))
+        case ("→", True):
+            return _either(clauses(left, False), clauses(right, True))
+        case ("→", False):
+            return clauses(left, True) | clauses(right, False)
+    return _either(clauses(left, False), clauses(right, true)) | _either(clauses(left, True), clauses(right, not true))
+
+
+def _either(first: set[Clause], second: set[Clause]) -> set[Clause]:
+    if len(first) * len(second) > MAX_CLAUSES:
+        raise ValueError(f"a formula of more than {MAX_CLAUSES} clauses")
+    return {one | other for one, other in product(first, second)}

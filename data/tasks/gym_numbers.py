@@ -1,0 +1,27 @@
+"""Numbers in an answer: read within bounds, and held against an exact value, to the last digit that is written."""
+
+import re
+from decimal import Decimal
+from fractions import Fraction
+
+
+def number(text: str) -> Decimal:
+    """A decimal number of bounded size; an exponent of two digits at most."""
+    if not re.fullmatch(r"\s*[+-]?\d{1,40}(?:\.\d{0,40})?(?:[eE][+-]?\d{1,2})?\s*", text, re.ASCII):
+        raise ValueError(f"{text[:20]!r} is no number")
+    return Decimal(text.strip())
+
+
+def rounds(text: str, exact: Fraction, *, places: int | None = None, figures: int | None = None) -> bool:
+    """Whether a number is the exact value, or that value rounded at the number's own last digit.
+
+    A rounded one has so many decimal places, or significant figures, at least; a half may go up or down. Raises
+    ValueError for what is no number.
+    """
+    stated = number(text)
+    if Fraction(stated) == exact:
+        return True
+    _, digits, exponent = stated.as_tuple()
+    assert isinstance(exponent, int)
+    enough = -exponent >= places if places is not None else len(digits) >= (figures or 0)
+    return enough and abs(Fraction(stated) - exact) <= Fraction(10) ** exponent / 2

@@ -1,0 +1,237 @@
+"""Tests of programs, in every form that sets give them: they are run, counted, and refused where they check nothing."""
+
+import json
+
+import pytest
+
+from data.problem import Problem
+from data.sandbox import jail, trial
+from data.tasks import code
+from data.tasks.code import Settings
+
+RIGHT, WRONG = "def add(x, y):\n    return x + y\n", "def add(x, y):\n    return x - y\n"
+CASE = "import unittest\nclass Adding(unittest.TestCase):\n    def test_it(self):\n        "
+
+
+@pytest.fixture(autouse=True)
+def walled(monkeypatch):
+    monkeypatch.setattr(code, "_chosen", None)
+    try:
+        return jail.choose("auto")
+    except ValueError as refusal:
+        pytest.skip(str(refusal))
+
+
+def tried(tests, program, names=("add",)):
+    facts = {"tests": tests, "names": list(names), "context": "", "seconds": 20, "memory_mib": 512}
+    return code.tried(Problem("code", "?", "code ?", facts), program)
+
+
+def loaded(tmp_path, rows, **settings):
+    path = tmp_path / "set.jsonl"
+    path.write_text("".join(json.dumps({"question": f"Add, {n}.", "tests": row}) + "\n" for n, row in enumerate(rows)))
+    return code.problems(Settings(source=str(path), shown=0, **settings))["train"]
+
+
+FORMS = {
+    "a statement": "assert add(1, 2) == 3",
+    "a function": "def test_add():\n    assert add(1, 2) == 3",
+    "an async function": "async def test_add():\n    assert add(1, 2) == 3",
+    "a generator": "def test_add():\n    assert add(1, 2) == 3\n    yield",
+    "a generator of calls": "def same(x, y):\n    assert x == y\ndef test_add():\n    yield same, add(1, 2), 3",
+    "an async generator": "async def test_add():\n    assert add(1, 2) == 3\n    yield",
+    "a case": f"{CASE}self.assertEqual(add(1, 2), 3)",
+    "a case that runs itself": f"{CASE}self.assertEqual(add(1, 2), 3)\nif __name__ == '__main__':\n    unittest.main()",
+    "a case run by a runner": f"{CASE}self.assertEqual(add(1, 2), 3)\n"
+    "unittest.TextTestRunner().run(unittest.defaultTestLoader.loadTestsFromTestCase(Adding))",
+    "a case with subtests": f"{CASE}for y in (0, 2):\n            with self.subTest(y=y):\n"
+    "                self.assertEqual(add(1, y), 1 + y)",
+    "a case with a set-up": f"{CASE}assert add(self.x, 2) == 3\n    def setUp(self):\n        self.x = 1",
+    "an async case": "import unittest\nclass Adding(unittest.IsolatedAsyncioTestCase):\n    async def test_it(self):\n"
+    "        self.assertEqual(add(1, 2), 3)",
+    "a class": "class TestAdd:\n    def setup_method(self):\n        self.x = 1\n    def test_it(self):\n"
+    "        assert add(self.x, 2) == 3",
+    "a block under __main__": "if __name__ == '__main__':\n    assert add(1, 2) == 3",
+    "a main function": "def main():\n    assert add(1, 2) == 3\nif __name__ == '__main__':\n    main()",
+    "check() that nobody calls": "def check():\n    assert add(1, 2) == 3",
+    "a function behind a decorator": "import functools\ndef twice(test):\n    @functools.wraps(test)\n    def both():\n"
+    "        test(); test()\n    return both\n@twice\ndef test_add():\n    assert add(1, 2) == 3",
+    "raise": "if add(1, 2) != 3:\n    raise ValueError('no sum')",
+    "exit": "import sys\nsys.exit(0 if add(1, 2) == 3 else 1)\nassert 0",
+    "an exit in a branch": "if not add(1, 2) == 3:\n    exit('no sum')",
+    "match": "match add(1, 2):\n    case 3:\n        pass\n    case _:\n        raise ValueError('no sum')",
+    "the else of a loop": "for x in (2, 3):\n    if add(1, 2) == x:\n        break\n"
+    "else:\n    raise ValueError('no sum')",
+}
+
+
+@pytest.mark.parametrize("tests", FORMS.values(), ids=FORMS.keys())
+def test_tests_of_every_form_are_run(tmp_path, tests):
+    right, wrong = tried(tests, RIGHT), tried(tests, WRONG)
+    assert wrong.error is None and not wrong.passed
+    if tests != FORMS["exit"]:
+        assert right.passed, right
+        assert len(loaded(tmp_path, [tests])) == 1
+
+
+VACUOUS = {
+    "a comparison": "add(1, 2) == 3",
+    "a print": "print(add(1, 2))",
+    "a call": "add(1, 2)",
+    "a tuple": "assert (add(1, 2) == 3, 'the sum')",
+    "a caught error": "try:\n    assert add(1, 2) == 3\nexcept:\n    pass",
+    "a caught assertion": "try:\n    assert add(1, 2) == 3\nexcept AssertionError:\n    print('no sum')",
+    "a suppressed error": "import contextlib\nwith contextlib.suppress(Exception):\n    assert add(1, 2) == 3",
+    "a caught error in a function": "def test_add():\n    try:\n        assert add(1, 2) == 3\n"
+    "    except Exception as e:\n        print(e)",
+    "a caught error in a case": f"{CASE}try:\n            self.assertEqual(add(1, 2), 3)\n        except Exception:\n"
+    "            pass",
+    "a function that nobody calls": "def run():\n    assert add(1, 2) == 3",
+    "a helper that nobody calls": "def verify(x, y, z):\n    assert add(x, y) == z",
+    "a test that wants arguments": "def test_add(x, y):\n    assert add(x, y) == x + y",
+    "a test that returns": "def test_add():\n    return add(1, 2) == 3",
+    "a test within a function": "def outer():\n    def test_add():\n        assert add(1, 2) == 3",
+    "a lambda": "test_add = lambda: add(1, 2) == 3",
+    "a loop over nothing": "for x in []:\n    assert add(x, 2) == 3",
+    "all of nothing": "assert all(add(x, 2) == 3 for x in [])",
+    "a branch that is never taken": "if False:\n    assert add(1, 2) == 3",
+    "a skipped case": "import unittest\n@unittest.skip('slow')\nclass Adding(unittest.TestCase):\n"
+    "    def test_it(self):\n        self.assertEqual(add(1, 2), 3)",
+    "a case without tests": "import unittest\nclass Adding(unittest.TestCase):\n    def adds(self):\n"
+    "        self.assertEqual(add(1, 2), 3)",
+    "an unawaited coroutine": "async def run():\n    assert add(1, 2) == 3\nrun()",
+    "an early exit": "import sys\nadd(1, 2)\nsys.exit(0)\nassert add(1, 2) == 3",
+    "something true": "assert add(1, 2) == 3 or True",
+    "itself": "assert add(1, 2) == add(1, 2)",
+    "a type": "assert isinstance(add(1, 2), int)",
+    "not None": "assert add(1, 2) is not None",
+    "a text": "assert 'add(1, 2) == 3'\nadd(1, 2)",
+    "true": "assert add(1, 2) is True\nassert add(2, 2) is True",
+    "an error": "try:\n    add(1, 'x')\nexcept TypeError:\n    pass\nelse:\n    raise AssertionError",
+    "any error": "import unittest\nunittest.TestCase().assertRaises(Exception, add, 1)",
+    "a module that is missing": "import pytest\ndef test_add():\n    assert add(1, 2) == 3",
+    "a name that is missing": "assert add(1, 2) == THREE",
+    "a hang, then nothing": "n = add(1, 2)\nwhile n is None:\n    pass\nassert True",
+}
+
+
+def test_a_row_whose_tests_check_nothing_is_refused_by_row(tmp_path, capsys):
+    rows = [FORMS["a function"], *VACUOUS.values(), FORMS["a case"]]
+    with pytest.raises(
+        ValueError, match=r"set.jsonl, row 2: its tests execute no check.*Mend it, or set `faulty: drop`"
+    ):
+        loaded(tmp_path, rows)
+    kept = loaded(tmp_path, rows, faulty="drop")
+    assert [problem.facts["tests"] for problem in kept] == [rows[0], rows[-1]]
+    assert f"2 train ({len(VACUOUS)} faulty left out)" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "form", ["a comparison", "a print", "a function that nobody calls", "a lambda", "a loop over nothing"]
+)
+def test_a_program_passes_no_tests_that_checked_nothing(form):
+    outcome = tried(VACUOUS[form], RIGHT)
+    assert (outcome.passed, outcome.reason) == (False, "its tests check nothing")
+
+
+IN_RUNNING_TESTS = {
+    "a StopIteration ends what counts": (
+        "assert all(map(lambda x: add(x, 1) == x + 1, range(9)))",
+        "raise StopIteration",
+    ),
+    "a StopIteration ends a list": ("assert list(map(add, [1], [2])) in ([], [3])", "raise StopIteration"),
+    "a subclass of it": (
+        "assert all(map(lambda x: add(x, 1) == x + 1, range(9)))",
+        "class Stop(StopIteration): pass\n    raise Stop",
+    ),
+    "an exit under a bare except": (
+        "try:\n    assert add(1, 2) == 3\nexcept: pass\nassert 1",
+        "import os; os._exit(0)",
+    ),
+    "rubbish under a bare except": (
+        "try:\n    assert add(1, 2) == 3\nexcept: pass\nassert 1",
+        "import os\n    for d in range(9):\n        try: os.write(d, b'?\\n')\n        except OSError: pass",
+    ),
+    "a flood under a bare except": ("try:\n    assert add(1, 2) == 3\nexcept: pass\nassert 1", "return 'x' * 2**21"),
+    "NaN": ("assert not abs(add(1, 2) - 3) > 1e-6", "return float('nan')"),
+    "NaN in a list": ("assert not add(1, 2)[0] > 4", "return [float('nan')]"),
+    "NaN of decimals": ("assert not abs(add(1, 2) - 3) > 1e-6", "import decimal\n    return decimal.Decimal('nan')"),
+    "NaN out of infinities": ("assert not abs(add(1, 2) - add(2, 1)) > 1e-6", "return float('inf')"),
+    "NaN where a test speaks of one": (
+        "import math\nassert not math.isnan(3)\ntry:\n    assert not abs(add(1, 2) - 3) > 1e-6\nexcept: pass",
+        "return float('nan')",
+    ),
+    "NaN in max": ("assert max(abs(add(x, 1) - x - 1) for x in (0, 1)) < 1", "return 1 if x == 0 else float('nan')"),
+    "a skip": (
+        f"{CASE}self.assertEqual(add(1, 2), 3)\n    def test_more(self): assert 1",
+        "import unittest; raise unittest.SkipTest",
+    ),
+    "a coroutine, which is true": ("assert add(1, 2)", "pass\nplain = add\nasync def add(x, y): return 0"),
+    "a coroutine that nobody awaits": (
+        "import asyncio\nassert add(1, 2)\nasyncio.sleep(0).close()",
+        "pass\nasync def add(x, y): return 0",
+    ),
+}
+
+
+@pytest.mark.parametrize(("tests", "body"), IN_RUNNING_TESTS.values(), ids=IN_RUNNING_TESTS.keys())
+def test_no_value_and_no_error_slips_through_tests_that_run(tests, body):
+    outcome = tried(tests, f"def add(x, y):\n    {body}\n")
+    assert not outcome.passed and outcome.error is None, outcome
+
+
+@pytest.mark.parametrize(
+    ("tests", "program"),
+    [
+        (
+            "try:\n    add(1, 'x')\nexcept ValueError as error:\n    assert 'apart' in str(error)\n"
+            "else:\n    assert False",
+            "class Mixed(ValueError): pass\ndef add(x, y):\n    raise Mixed('kept apart')",
+        ),
+        (
+            "import unittest\nunittest.TestCase().assertRaises(LookupError, add, 1, 2)",
+            "def add(x, y):\n    return {}[x]",
+        ),
+        (
+            "import json\ntry:\n    add(1, 2)\nexcept json.JSONDecodeError:\n    assert True\nelse:\n    assert False",
+            "import json\ndef add(x, y):\n    return json.loads('{')",
+        ),
+        (
+            "try:\n    add(1, 2)\nexcept StopIteration:\n    assert True\nelse:\n    assert False",
+            "def add(x, y):\n    return next(iter([]))",
+        ),
+        ("import math\nassert math.isnan(add(1, 2))", "def add(x, y):\n    return float('nan')"),
+        ("import asyncio\nassert asyncio.run(add(1, 2)) == 3", "async def add(x, y):\n    return x + y"),
+        ("async def test_add():\n    assert await add(1, 2) == 3", "async def add(x, y):\n    return x + y"),
+        (
+            "import math\nassert add(2000, 0) == math.factorial(2000)",
+            "import math\ndef add(x, y):\n    return math.factorial(x)",
+        ),
+        ("assert 1 < add(1, 2) < 4 <= 5 != 6", RIGHT),
+        ("from __future__ import annotations\n'''A text.'''\nassert add(1, 2) == 3", RIGHT),
+        ("calls = [add(1, 2)]\ndef test_once():\n    calls.append(1)\n    assert len(calls) == 2\ntest_once()", RIGHT),
+    ],
+)
+def test_what_is_right_passes(tests, program):
+    outcome = tried(tests, program)
+    assert outcome.passed, outcome
+
+
+def test_tests_are_tried_even_where_others_of_their_batch_end_the_sandbox():
+    kill = """
+import os, signal
+for process in (os.getppid(), 1):
+    try: os.kill(process, signal.SIGKILL)
+    except OSError: pass
+assert f(1) == 2
+"""
+    batch = [("f(1)", ["f"]), (kill, ["f"]), ("f(1)", ["f"])]
+    faults = trial.try_dummies(batch, memory_mib=256, kind=jail.choose("auto"))
+    assert all("no check" in faults[at] for at in (0, 2))
+
+
+def test_tests_that_cannot_be_tried_are_said_and_no_answer_to_them_scores(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(jail, "choose", lambda choice: "bubblewrap")
+    monkeypatch.setattr(jail, "walls", lambda *_: ["/nowhere/bwrap"])
+    assert len(loaded(tmp_path, ["assert add(1, 2) == 3"])) == 1
+    assert "cannot be tried out" in capsys.readouterr().err

@@ -1,0 +1,47 @@
+"""The table of what answers that know nothing score in the gym tasks."""
+
+import json
+
+import pytest
+
+from data.tasks import gym
+from eval.gym_attacks import (
+    HEADING,
+    KINDS,
+    Settings,
+    attack_tasks,
+    negated,
+    perturbed,
+    section,
+    section_of,
+    with_section,
+)
+
+pytest.importorskip("reasoning_gym")
+FEW = Settings(problems=4)
+
+
+def test_a_task_is_asked_once_and_a_constant_answer_shows(tmp_path):
+    kept = tmp_path / "rows" / "attack.jsonl"
+    (row,) = attack_tasks(["syllogism"], FEW, kept)
+    assert (row["problems"], row["errors"], row["constant"]) == (4, 0, "Yes") and row["constant_wins"] >= 2
+    assert [row[kind] for kind in KINDS[:3]] == [0, 0, 0]
+    assert json.loads(kept.read_text())["settings"]["problems"] == 4
+    assert attack_tasks(["syllogism"], FEW, kept) == [row]
+    with pytest.raises(ValueError, match="holds rows of other settings"):
+        attack_tasks(["syllogism"], Settings(), kept)
+    line = section([row], FEW).splitlines()[6]
+    assert line.startswith("| gym:syllogism | 4 | ") and line.endswith('(`"Yes"`) | 0 |')
+
+
+def test_answers_are_wrong_by_how_they_are_made():
+    assert "-65" in negated("65") and "-0" not in negated("0")
+    assert {"66", "36 weeks"} <= {*perturbed("65"), *perturbed("36 days")} and "1." not in perturbed("1.0")
+
+
+def test_the_section_takes_the_place_of_the_one_before_and_leaves_the_rest():
+    page = f"# A\n\n{HEADING}\n\nold\n\n## Settings\n"
+    assert with_section(page, f"{HEADING}\n\nnew\n") == f"# A\n\n{HEADING}\n\nnew\n\n## Settings\n"
+    assert section_of(with_section("# A\n", f"{HEADING}\n\nnew\n")) == f"{HEADING}\n\nnew\n"
+    assert with_section("# A\n", section_of("# B\n")) == "# A\n"
+    assert gym.names()
