@@ -46,7 +46,7 @@ def check_training(run: RunConfig, training: GRPOConfig) -> tuple[PreTrainedMode
     check_hub(training)
     validation = draw_problems(run.parts, "validation", run.validation_problems, run.split_seed)
     with unpartitioned():
-        model, tokenizer = start_model(run, training.seed)
+        model, tokenizer = start_model(run, training.seed, training.chat_template_kwargs)
     check_chat(model, tokenizer, system=bool(run.system_prompt))
     problems = draw_problems(run.parts, "train", run.train_problems, run.split_seed, order=training.seed) + validation
     if run.model == "scratch":

@@ -28,7 +28,7 @@ from train.lifecycle.keep import KeepCheckpoints
 from train.lifecycle.lost_records import lost_records
 from train.lifecycle.nonfinite import NonFiniteGuard
 from train.lifecycle.overwriting import ForgetOverwritten, put_back_unless_begun
-from train.lifecycle.resume import resume_point
+from train.lifecycle.resume import full_disk_named, resume_point
 from train.lifecycle.run_folder import (
     check_disk,
     checkpoint_bytes,
@@ -113,10 +113,10 @@ def train(run: RunConfig, training: GRPOConfig) -> str | None:
     set_seed(training.seed)
     take_deepspeed(training)
     checkpoints = run.folder / "checkpoints"
-    model, tokenizer = start_model(run, training.seed)
+    model, tokenizer = start_model(run, training.seed, training.chat_template_kwargs)
     peft_config = None if hasattr(model, "peft_config") else adapters(run)
     resumed = resume_point(checkpoints) if run.resume else None
-    with trackers(run, training), StopSignals() as signals:
+    with full_disk_named(checkpoints), trackers(run, training), StopSignals() as signals:
         if run.cold_start_steps:
             path = cold_started(run, training, resumed)
             if path is None:
@@ -160,13 +160,12 @@ def reinforce(
     metrics = run.folder / "metrics.jsonl"
     if run.resume and rank == 0:
         step = step_of(resumed) if resumed else -1
+        if resumed:
+            for line in lost_records(run.folder, resumed, training, training.world_size):
+                say(line)
         RolloutLog(run.folder / ROLLOUTS, rank).forget_after(step)
         truncate_metrics(metrics, "rl", step)
         say(f"Resuming from {resumed}." if resumed else "No checkpoint was saved yet; reinforcement starts anew.")
-        if resumed:
-            one_batch = training.steps_per_generation == training.gradient_accumulation_steps
-            for line in lost_records(run.folder, resumed, every_step=one_batch and training.num_iterations == 1):
-                say(line)
     training.eval_on_start = training.eval_on_start and resumed is None  # done before the run was cut off
     callbacks = [
         ReportingGuards(),

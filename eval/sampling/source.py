@@ -60,7 +60,11 @@ def read_source(path: Path, *, own_tasks: bool = False) -> Source:
             option("split_seed", 0),
             option("system_prompt", ""),
             option("max_completion_length", MAX_NEW_TOKENS),
-            Chat(read_template(option("chat_template", "")), option("eos_token", "")),
+            Chat(
+                read_template(option("chat_template", "")),
+                option("eos_token", ""),
+                option("chat_template_kwargs", {}),
+            ),
         )
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error

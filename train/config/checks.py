@@ -111,6 +111,8 @@ def check_options(run: "RunConfig", training: "GRPOConfig") -> None:
     if training.sync_ref_model and (training.beta == 0 or run.lora_rank):
         why = "beta is 0, so there is no reference model" if training.beta == 0 else "LoRA has no reference of its own"
         raise ValueError(f"sync_ref_model is set, but {why}; leave it out.")
+    if run.model == "scratch" and training.chat_template_kwargs:
+        raise ValueError("chat_template_kwargs is set, but model is scratch, which has its own; leave it out.")
     if run.resume and training.save_only_model:
         raise ValueError("save_only_model is set, and checkpoints of weights alone cannot be resumed from.")
     if run.keep_last and training.save_total_limit:

@@ -16,7 +16,6 @@ IDLE: dict[str, tuple[tuple[Any, ...], str]] = {
     "transformers_continuous_batching_config": ((None,), LEAVE_OUT),
     "repetition_penalty": ((1.0,), LEAVE_OUT),
     "generation_kwargs": ((None,), LEAVE_OUT),
-    "chat_template_kwargs": ((None,), LEAVE_OUT),
     "max_tool_calling_iterations": ((None,), LEAVE_OUT),
     "label_smoothing_factor": ((0.0,), LEAVE_OUT),
     "train_sampling_strategy": (("random",), "the order of the problems is shuffle_dataset's and the seed's"),

@@ -12,7 +12,10 @@ def refuse_held(folder: Path) -> None:
 
 
 def lock(folder: Path) -> filelock.BaseFileLock:
-    """Hold a run's folder for this process: two runs that write to one folder would spoil it. Raises ValueError."""
+    """Hold a run's folder for this process: two runs that write to one folder would spoil it. Raises ValueError.
+
+    Links are followed, so that a folder under two names has one lock.
+    """
     held = filelock.FileLock(_lock_file(folder))
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)

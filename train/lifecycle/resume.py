@@ -6,8 +6,11 @@ is synchronised, a LoRA adapter that has a reference beside it, and they replay 
 one.
 """
 
+import errno
+import os
 import shutil
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -179,8 +182,8 @@ class ResumableTrainer(Trainer):
                 publish(folder / UNFINISHED / name, folder / name)
                 rotate_checkpoints(str(folder), self.args.save_total_limit, self.state.best_model_checkpoint)
         except (OSError, SafetensorError, RuntimeError) as error:
-            if isinstance(error, RuntimeError) and "PytorchStreamWriter" not in str(error):
-                raise  # torch.save has no exception of its own
+            if isinstance(error, RuntimeError) and not writing_failed(error):
+                raise
             shutil.rmtree(folder / UNFINISHED, ignore_errors=True)
             raise CheckpointError(_not_written(folder, name, error)) from error
         finally:
@@ -230,10 +233,39 @@ def _none_whole(folder: Path) -> str:
     )
 
 
+def writing_failed(error: BaseException) -> bool:
+    """Whether a disk that is full, or cannot be written, is behind `error`; torch and safetensors have no class for it.
+
+    torch.save says it in one of several ways, by where in a file it came to its end.
+    """
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG):
+        return True
+    signs = ("PytorchStreamWriter", "unexpected pos", "iostream error", "StorageFull", "QuotaExceeded")
+    return any(sign in str(error) for sign in (*signs, os.strerror(errno.ENOSPC)))
+
+
+@contextmanager
+def full_disk_named(folder: Path) -> Iterator[None]:
+    """Turn what torch and safetensors raise where the disk is full into a CheckpointError that says what is left.
+
+    `folder` holds the run's checkpoints. An OSError says its reason itself, and stays.
+    """
+    try:
+        yield
+    except (RuntimeError, SafetensorError) as error:
+        if isinstance(error, CheckpointError) or not writing_failed(error):
+            raise
+        raise CheckpointError(f"A file could not be written: {_first_line(error)}. {what_is_left(folder)}") from error
+
+
 def _not_written(folder: Path, name: str, error: Exception) -> str:
     free = shutil.disk_usage(folder).free / 2**20
-    reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+    reason = _first_line(error)
     return f"{name} could not be written: {reason} ({free:,.0f} MiB free). {what_is_left(folder)}"
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
 def what_is_left(folder: Path) -> str:

@@ -3,6 +3,7 @@
 Weights come from safetensors only, so nothing is unpickled, and no code from a checkpoint is run.
 """
 
+import re
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -22,6 +23,7 @@ from train.files.untrusted import MAX_JSON_BYTES, read_json
 from train.model import smollm2
 from train.model.chat import TOKENIZERS_OWN, Chat, set_chat, suggestion
 from train.model.template_time import check_time
+from train.rollout.support import refuse_adapters
 
 ADAPTER = "adapter_config.json"
 MOST_LAYERS = 1_000
@@ -139,6 +141,7 @@ def merged_checkpoint(name: str, model: PreTrainedModel | PeftModel) -> Iterator
     if not isinstance(model, PeftModel):
         yield resolve(name)
         return
+    refuse_adapters(model)  # some cannot be merged, and an activated LoRA would be merged into another model
     with tempfile.TemporaryDirectory(prefix="rethink-merged-") as folder:
         model.merge_and_unload().save_pretrained(folder)
         yield folder
@@ -161,6 +164,12 @@ def _load_adapter(folder: Path, dtype: torch.dtype, is_trainable: bool, quantise
     try:
         return PeftModel.from_pretrained(model, folder, is_trainable=is_trainable)
     except Exception as error:  # as above
+        if "size mismatch" in str(error):
+            raise ModelError(
+                f"the adapter of {folder} could not be loaded (it does not fit its base model {base_name}: "
+                f"{_mismatch(error)}). Where its vocabulary was resized, merge it into the resized model, and give the "
+                "merged model."
+            ) from error
         raise ModelError(f"the adapter of {folder} could not be loaded ({_reason(error)}).") from error
 
 
@@ -236,3 +245,13 @@ def _reason(error: Exception) -> str:
     if len(words) > MOST_REASON:
         words = f"{words[: MOST_REASON // 2]} ... {words[-MOST_REASON // 2 :]}"
     return f"{type(error).__name__}: {words}"
+
+
+def _mismatch(error: Exception) -> str:
+    """The first weight whose size torch complains of, with both sizes."""
+    line = next(line for line in str(error).splitlines() if "size mismatch" in line)
+    sizes = re.findall(r"torch\.Size\(\[([\d, ]*)\]\)", line)
+    name = re.search(r"size mismatch for ([\w.]+)", line)
+    if name is None or len(sizes) != 2:
+        return line.strip()
+    return f"{name[1]} is ({sizes[0]}) in the adapter and ({sizes[1]}) in the model"

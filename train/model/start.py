@@ -1,5 +1,9 @@
 """The model that a run starts from, with its tokenizer, and the adapters that it trains."""
 
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
 from peft import LoraConfig
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, set_seed
 
@@ -11,14 +15,16 @@ from train.model.loading import load_model, load_tokenizer
 from train.model.prompts import stop_ids
 
 
-def start_model(run: RunConfig, seed: int) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    """The model and tokenizer that the run starts from."""
+def start_model(
+    run: RunConfig, seed: int, template_variables: Mapping[str, Any] | None = None
+) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """The model and tokenizer that the run starts from; `template_variables` are set for the chat template."""
     if run.model == "scratch":
         set_seed(seed)
         tokenizer = scratch.build_tokenizer(run.words)
         with unpartitioned():
             return scratch.build_model(run.scratch, tokenizer), tokenizer  # type: ignore[arg-type]
-    tokenizer = load_tokenizer(run.model, run.chat)
+    tokenizer = load_tokenizer(run.model, replace(run.chat, variables=template_variables or {}))
     model = load_trainable(run, run.model)
     if run.eos_token:  # so that a checkpoint ends its turns wherever it is loaded
         model.generation_config.eos_token_id = list(stop_ids(model, tokenizer))
