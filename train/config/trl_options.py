@@ -84,7 +84,7 @@ REQUIRED = ("num_generations", "max_completion_length")  # null is allowed by ty
 def trl_options() -> dict[str, Option]:
     """Every option of TRL's GRPOConfig, by name."""
     enums = _enums()
-    found = {}
+    options = {}
     for name, annotation in _annotations().items():
         choices = next((values for kind, values in enums.items() if kind in annotation), ())
         metadata: dict[str, Any] = {"range": RANGES.get(name), "choices": CHOICES.get(name)}
@@ -92,22 +92,22 @@ def trl_options() -> dict[str, Option]:
             metadata["optional"] = False
         if name == "scale_rewards":  # which TRL takes as a truth value too
             annotation = f"bool | {annotation}"
-        found[name] = option(name, annotation, metadata, choices)
-    return found
+        options[name] = option(name, annotation, metadata, choices)
+    return options
 
 
 @cache
 def _annotations() -> dict[str, str]:
     """The declared fields of GRPOConfig and what it inherits, with their types as they are written."""
-    found: dict[str, str] = {}
+    annotations: dict[str, str] = {}
     for package, file, kind in DECLARED:
         for node in _class(package, file, kind).body:
             if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
                 annotation = node.annotation
                 text = annotation.value if isinstance(annotation, ast.Constant) else ast.unparse(annotation)
                 if "ClassVar" not in str(text) and not _is_hidden(node):
-                    found[node.target.id] = str(text)
-    return found
+                    annotations[node.target.id] = str(text)
+    return annotations
 
 
 def _is_hidden(node: ast.AnnAssign) -> bool:
@@ -118,16 +118,16 @@ def _is_hidden(node: ast.AnnAssign) -> bool:
 
 def _enums() -> dict[str, tuple[str, ...]]:
     """The words of transformers' enumerations, by the name of the class."""
-    found = {}
+    words = {}
     for package, file in ENUMS:
         for node in _module(package, file).body:
             if isinstance(node, ast.ClassDef) and any(ast.unparse(base) == "ExplicitEnum" for base in node.bases):
-                found[node.name] = tuple(
+                words[node.name] = tuple(
                     str(each.value.value)
                     for each in node.body
                     if isinstance(each, ast.Assign) and isinstance(each.value, ast.Constant)
                 )
-    return found
+    return words
 
 
 @cache

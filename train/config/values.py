@@ -108,13 +108,13 @@ def option(name: str, annotation: str, metadata: Mapping[str, Any], choices: tup
 
 def options_of(kind: type) -> dict[str, Option]:
     """The options that a dataclass of ours declares, by name."""
-    found = {}
+    options = {}
     for field in fields(kind):
         annotation = field.type.__name__ if isinstance(field.type, type) else str(field.type)
         if "[" in str(field.type):
             annotation = str(field.type)
-        found[field.name] = option(field.name, annotation, field.metadata)
-    return found
+        options[field.name] = option(field.name, annotation, field.metadata)
+    return options
 
 
 def checked_values(settings: Any) -> dict[str, Any]:
