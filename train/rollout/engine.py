@@ -18,9 +18,10 @@ from train.rollout.native.layers import NativeLayers
 from train.rollout.paged.decoder import PagedDecoder
 from train.rollout.paged.paged_steps import PagedRun
 from train.rollout.paged.pool import PAGE_TOKENS
+from train.rollout.parity.trial import CHUNK_TOKENS, PROMPT_TOKENS, try_out
 from train.rollout.schedule.lengths import LengthMemory
 from train.rollout.schedule.requests import Request, check_request, vocabulary_size
-from train.rollout.support import probe, text_config
+from train.rollout.support import UnsupportedModel, model_name, probe, refuse_adapters, text_config
 
 
 class RolloutEngine:
@@ -29,7 +30,8 @@ class RolloutEngine:
     `cache_gib` limits what the engine holds (None: half of the free memory): the key-value cache and, on a CPU, the
     logits and activations of a step, and packed copies of the weights where they are at most a third of it. `max_rows`
     limits the rollouts that run at once, and `chunk_tokens` the prompt tokens prefilled beside one decode step. Raises
-    UnsupportedModel, by name, for a model that it cannot run.
+    UnsupportedModel, by name, for a model that it cannot run: a short trial decides (parity/trial.py), which `trial`
+    False leaves out for a model that has had it.
 
     On CUDA the cache is pages behind a block table, kept between calls together with the CUDA graphs that point into
     it, until `release`. Elsewhere it is made for each call, and dense, which is faster on a CPU. `page_tokens` asks for
@@ -48,6 +50,7 @@ class RolloutEngine:
         cuda_graphs: bool = True,
         native_kernels: bool = True,
         lengths: LengthMemory | None = None,
+        trial: bool = True,
     ) -> None:
         if max_rows < 1 or chunk_tokens < 1:
             raise ValueError(f"max_rows is {max_rows} and chunk_tokens is {chunk_tokens}; each must be at least 1.")
@@ -71,6 +74,28 @@ class RolloutEngine:
         self.stats = RolloutStats()
         self.lengths = lengths or LengthMemory()
         keep_freed_memory()
+        if trial:
+            self._try_out()
+
+    def _try_out(self) -> None:
+        """Raise UnsupportedModel where a short trial does not give what the model's own forward gives."""
+        small = RolloutEngine(
+            self.model,
+            max_rows=len(PROMPT_TOKENS),
+            chunk_tokens=CHUNK_TOKENS,
+            page_tokens=self.page_tokens,
+            cuda_graphs=False,
+            native_kernels=self.native,
+            trial=False,
+        )
+        try:
+            try_out(self.model, small, self.vocabulary)
+        except (ValueError, RuntimeError, TypeError, AttributeError, LookupError) as error:
+            raise UnsupportedModel(
+                f"The rollout engine cannot run {model_name(self.model)}: {error}. Use the `generate` back end."
+            ) from error
+        finally:
+            small.release()
 
     def generate(
         self,
@@ -149,3 +174,16 @@ class RolloutEngine:
             self.decoder = None
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
+
+
+def check_support(model: torch.nn.Module, backend: str = "engine") -> None:
+    """Raise UnsupportedModel, a ValueError of one clear line, where `backend` would not sample `model` right.
+
+    For `engine` a short trial decides, whose result must be that of a plain forward: about a hundred tokens. Call it
+    with the model where it will run, in training and in evaluation alike. `vllm` is given merged weights, so adapters
+    that cannot be merged are refused; `generate` runs whatever transformers runs.
+    """
+    if backend == "engine":
+        RolloutEngine(model)
+    elif backend == "vllm":
+        refuse_adapters(model)

@@ -7,6 +7,7 @@ from transformers import PreTrainedConfig
 
 from train.rollout.dense.pool import LayerShape
 from train.rollout.module_state import attention_configs, borrowed
+from train.rollout.schedule.requests import longest_sequence
 
 _PROBE_TOKENS = 3
 
@@ -23,6 +24,11 @@ def text_config(model: torch.nn.Module) -> PreTrainedConfig:
     return configs[0].get_text_config(decoder=True)
 
 
+def context_length(model: torch.nn.Module) -> int:
+    """The longest sequence of prompt and completion that `model` can be sampled to."""
+    return longest_sequence(text_config(model))
+
+
 def model_name(model: torch.nn.Module) -> str:
     """The model's class and family, for messages."""
     return f"{type(model).__name__} ({text_config(model).model_type})"
@@ -32,10 +38,11 @@ def probe(model: torch.nn.Module) -> list[LayerShape]:
     """Run three tokens through `model` and return what each attention layer keeps.
 
     Raises UnsupportedModel for an encoder-decoder, for layers that keep a recurrent state instead of keys and values,
-    and for attention with features that the engine does not compute.
+    for attention with features that the engine does not compute, and for adapters that change the sequence.
     """
     config = text_config(model)
     name = model_name(model)
+    refuse_adapters(model)
     if config.is_encoder_decoder:
         raise UnsupportedModel(f"{name} is an encoder-decoder; the rollout engine runs causal language models only.")
     recorder = _ShapeRecorder()
@@ -61,6 +68,26 @@ def probe(model: torch.nn.Module) -> list[LayerShape]:
             "key-value pool cannot hold. Use the `generate` back end."
         )
     return [seen[layer] for layer in range(layers)]
+
+
+def refuse_adapters(model: torch.nn.Module) -> None:
+    """Raise UnsupportedModel for an adapter that adds tokens to the sequence, or that looks for some in it.
+
+    Such a model is another one at each length, so neither the engine nor merged weights can stand in for it.
+    """
+    configs = getattr(model, "peft_config", None) or {}
+    for name, config in configs.items():
+        kind = getattr(config.peft_type, "value", config.peft_type)
+        if config.is_prompt_learning or config.is_adaption_prompt:
+            reason = f"kind {kind}, which puts learnt tokens or keys before the prompt"
+        elif getattr(config, "alora_invocation_tokens", None):
+            reason = "kind activated LoRA, which is at work behind its invocation tokens alone"
+        else:
+            continue
+        raise UnsupportedModel(
+            f"{model_name(model)}: its adapter {name!r} is of {reason}. The rollout engine and merged weights cannot "
+            "stand in for it; use an adapter on the weights, such as plain LoRA, or the `generate` back end."
+        )
 
 
 class _ShapeRecorder:

@@ -1,0 +1,104 @@
+"""Support is decided by the result: what calls the engine's attention and comes out wrong is refused, with the gap."""
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from rollout_models import FAMILIES, largest_gap, prompts_of, scratch_llama, sharpened
+from transformers import (
+    AutoModelForCausalLM,
+    BioGptConfig,
+    DiffLlamaConfig,
+    DogeConfig,
+    FalconH1Config,
+    GPT2Config,
+    GPTBigCodeConfig,
+    Llama4TextConfig,
+    OPTConfig,
+    PreTrainedConfig,
+    PreTrainedModel,
+)
+
+from train.rollout.engine import RolloutEngine, check_support
+from train.rollout.interface import Sampling
+from train.rollout.parity.trial import SHORT_WINDOW, short_windows
+from train.rollout.support import UnsupportedModel
+
+SIZE = {
+    "vocab_size": 120,
+    "hidden_size": 64,
+    "intermediate_size": 96,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "max_position_embeddings": 512,
+    "pad_token_id": 0,
+    "bos_token_id": 2,
+    "eos_token_id": 1,
+}
+EXPERTS = {"num_local_experts": 4, "num_experts_per_tok": 1, "intermediate_size_mlp": 96, "head_dim": 16}
+STATE = {"mamba_d_ssm": 64, "mamba_n_heads": 4, "mamba_d_head": 16, "mamba_d_state": 8, "mamba_chunk_size": 8}
+ENDS = {"pad_token_id": 0, "bos_token_id": 2, "eos_token_id": 1, "vocab_size": 120}
+
+
+def model_of(config: PreTrainedConfig) -> PreTrainedModel:
+    return sharpened(AutoModelForCausalLM.from_config(config))
+
+
+WRONG: dict[str, Callable[[], PreTrainedConfig]] = {
+    "llama4": lambda: Llama4TextConfig(**SIZE, **EXPERTS, attention_chunk_size=8192),
+    "falcon_h1": lambda: FalconH1Config(**SIZE, **STATE),
+    "diffllama": lambda: DiffLlamaConfig(**SIZE),
+    "doge": lambda: DogeConfig(**SIZE),
+}
+LEARNT_POSITIONS: dict[str, Callable[[], PreTrainedConfig]] = {
+    "gpt2": lambda: GPT2Config(**ENDS, n_embd=64, n_layer=2, n_head=4, n_positions=128),
+    "opt": lambda: OPTConfig(
+        **ENDS, hidden_size=64, ffn_dim=96, num_hidden_layers=2, num_attention_heads=4, max_position_embeddings=128,
+        word_embed_proj_dim=64,
+    ),
+    "gpt_bigcode": lambda: GPTBigCodeConfig(**ENDS, n_embd=64, n_layer=2, n_head=4, n_positions=128),
+    "biogpt": lambda: BioGptConfig(
+        **ENDS, hidden_size=64, intermediate_size=96, num_hidden_layers=2, num_attention_heads=4,
+        max_position_embeddings=128,
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("family", WRONG)
+def test_a_model_that_would_be_sampled_wrong_is_refused_by_name_with_the_gap(family: str) -> None:
+    with pytest.raises(UnsupportedModel, match=rf"\({family}.*differ from its own plain forward by [\d.]+ "):
+        check_support(model_of(WRONG[family]()))
+
+
+def test_an_untrained_model_is_judged_by_how_far_its_logits_spread() -> None:
+    torch.manual_seed(0)
+    with pytest.raises(UnsupportedModel, match="differ from its own plain forward"):
+        check_support(AutoModelForCausalLM.from_config(DiffLlamaConfig(**SIZE)).eval())
+    check_support(AutoModelForCausalLM.from_config(GPT2Config(**ENDS, n_embd=64, n_layer=2, n_head=4)).eval())
+
+
+@pytest.mark.parametrize("family", LEARNT_POSITIONS)
+def test_models_with_learnt_positions_are_sampled_right_up_to_the_last(family: str) -> None:
+    model, prompts = model_of(LEARNT_POSITIONS[family]()), prompts_of((5, 98))
+    engine = RolloutEngine(model)
+    assert largest_gap(model, prompts, engine.generate(prompts, 2, Sampling(30, ()))) < 1e-4
+    with pytest.raises(ValueError, match="more than the model's context of 128"):
+        engine.generate(prompts, 2, Sampling(31, ()))
+
+
+def test_the_trial_leaves_the_model_as_it_was() -> None:
+    model = FAMILIES["gemma3"]().train()
+    windows = [layer.self_attn.sliding_window for layer in model.model.layers]
+    check_support(model)
+    assert model.config.sliding_window == 24 and all(module.training for module in model.modules())
+    assert [layer.self_attn.sliding_window for layer in model.model.layers] == windows == [24, None, 24]
+    with short_windows(model):
+        assert model.config.sliding_window == model.model.layers[0].self_attn.sliding_window == SHORT_WINDOW
+
+
+def test_weights_that_are_not_finite_are_refused() -> None:
+    model = scratch_llama()
+    model.model.layers[0].mlp.up_proj.weight.data[0, 0] = torch.nan
+    with pytest.raises(UnsupportedModel, match="not finite"):
+        check_support(model)
