@@ -3,6 +3,7 @@
 Weights come from safetensors only, so nothing is unpickled, and no code from a checkpoint is run.
 """
 
+import re
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -20,6 +21,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, P
 from train.files.untrusted import MAX_JSON_BYTES, read_json
 from train.model import smollm2
 from train.model.chat import TOKENIZERS_OWN, Chat, set_chat, suggestion
+from train.rollout.support import refuse_adapters
 
 ADAPTER = "adapter_config.json"
 MOST_LAYERS = 1_000
@@ -135,6 +137,7 @@ def merged_checkpoint(name: str, model: PreTrainedModel | PeftModel) -> Iterator
     if not isinstance(model, PeftModel):
         yield resolve(name)
         return
+    refuse_adapters(model)  # some cannot be merged, and an activated LoRA would be merged into another model
     with tempfile.TemporaryDirectory(prefix="rethink-merged-") as folder:
         model.merge_and_unload().save_pretrained(folder)
         yield folder
@@ -157,6 +160,12 @@ def _load_adapter(folder: Path, dtype: torch.dtype, is_trainable: bool, quantise
     try:
         return PeftModel.from_pretrained(model, folder, is_trainable=is_trainable)
     except Exception as error:  # as above
+        if "size mismatch" in str(error):
+            raise ModelError(
+                f"the adapter of {folder} could not be loaded (it does not fit its base model {base_name}: "
+                f"{_mismatch(error)}). Where its vocabulary was resized, merge it into the resized model, and give the "
+                "merged model."
+            ) from error
         raise ModelError(f"the adapter of {folder} could not be loaded ({_reason(error)}).") from error
 
 
@@ -225,5 +234,17 @@ def _on_hub(name: str, revision: str | None) -> str:
 
 
 def _reason(error: Exception) -> str:
-    """The class and the first line of an error."""
-    return f"{type(error).__name__}: {(str(error).strip().splitlines() or ['no reason given'])[0]}"
+    """The class and the first line of an error, with the next where the first only announces it."""
+    lines = [line.strip() for line in str(error).strip().splitlines() if line.strip()] or ["no reason given"]
+    said = " ".join(lines[:2]) if lines[0].endswith(":") else lines[0]
+    return f"{type(error).__name__}: {said}"
+
+
+def _mismatch(error: Exception) -> str:
+    """The first weight whose size torch complains of, with both sizes."""
+    line = next(line for line in str(error).splitlines() if "size mismatch" in line)
+    sizes = re.findall(r"torch\.Size\(\[([\d, ]*)\]\)", line)
+    name = re.search(r"size mismatch for ([\w.]+)", line)
+    if name is None or len(sizes) != 2:
+        return line.strip()
+    return f"{name[1]} is ({sizes[0]}) in the adapter and ({sizes[1]}) in the model"

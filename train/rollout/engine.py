@@ -21,7 +21,7 @@ from train.rollout.paged.pool import PAGE_TOKENS
 from train.rollout.parity.trial import CHUNK_TOKENS, PROMPT_TOKENS, try_out
 from train.rollout.schedule.lengths import LengthMemory
 from train.rollout.schedule.requests import Request, check_request, vocabulary_size
-from train.rollout.support import UnsupportedModel, model_name, probe, refuse_adapters, text_config
+from train.rollout.support import INSTEAD, UnsupportedModel, model_name, probe, refuse_adapters, text_config
 
 
 class RolloutEngine:
@@ -90,9 +90,11 @@ class RolloutEngine:
         )
         try:
             try_out(self.model, small, self.vocabulary)
-        except (ValueError, RuntimeError, TypeError, AttributeError, LookupError) as error:
+        except torch.OutOfMemoryError:
+            raise
+        except Exception as error:  # whatever comes of code that expects another attention function
             raise UnsupportedModel(
-                f"The rollout engine cannot run {model_name(self.model)}: {error}. Use the `generate` back end."
+                f"The rollout engine cannot run {model_name(self.model)}: {str(error).rstrip('.')}. {INSTEAD}"
             ) from error
         finally:
             small.release()

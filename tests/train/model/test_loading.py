@@ -285,3 +285,16 @@ def test_an_adapter_that_names_no_base_is_refused(checkpoint, tmp_path, config):
 def edit(path: Path, **changes) -> None:
     """Change values in a JSON file."""
     path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
+
+
+def test_an_adapter_with_a_resized_vocabulary_is_refused_with_both_sizes(checkpoint, tmp_path):
+    model = load_model(str(checkpoint))
+    rows = model.get_input_embeddings().weight.shape[0]
+    model.resize_token_embeddings(rows + 2)
+    config = LoraConfig(task_type="CAUSAL_LM", r=2, target_modules=["q_proj"], modules_to_save=["embed_tokens"])
+    adapted = get_peft_model(model, config)
+    adapted.peft_config["default"].base_model_name_or_path = str(checkpoint)
+    adapted.save_pretrained(tmp_path / "adapter")
+    message = error_of(load_model, str(tmp_path / "adapter"))
+    assert f"({rows + 2}, " in message and f"({rows}, " in message and "embed_tokens" in message
+    assert message.endswith("merge it into the resized model, and give the merged model.")

@@ -4,21 +4,35 @@ from collections.abc import Callable
 
 import pytest
 import torch
+from peft import (
+    AdaptionPromptConfig,
+    LoraConfig,
+    PeftConfig,
+    PrefixTuningConfig,
+    PromptEncoderConfig,
+    PromptTuningConfig,
+    get_peft_model,
+)
 from rollout_models import FAMILIES, largest_gap, prompts_of, scratch_llama, sharpened
 from transformers import (
     AutoModelForCausalLM,
     BioGptConfig,
     DiffLlamaConfig,
     DogeConfig,
+    FalconConfig,
     FalconH1Config,
     GPT2Config,
     GPTBigCodeConfig,
     Llama4TextConfig,
+    MptConfig,
+    NemotronConfig,
     OPTConfig,
     PreTrainedConfig,
     PreTrainedModel,
+    StableLmConfig,
 )
 
+from train.rollout.dense.attention import check_sequence
 from train.rollout.engine import RolloutEngine, check_support
 from train.rollout.interface import Sampling
 from train.rollout.parity.trial import SHORT_WINDOW, short_windows
@@ -95,6 +109,47 @@ def test_the_trial_leaves_the_model_as_it_was() -> None:
     assert [layer.self_attn.sliding_window for layer in model.model.layers] == windows == [24, None, 24]
     with short_windows(model):
         assert model.config.sliding_window == model.model.layers[0].self_attn.sliding_window == SHORT_WINDOW
+
+
+@pytest.mark.parametrize(
+    ("config", "reason"),
+    [
+        (StableLmConfig(**SIZE), "does not hand the engine's keyword arguments down to attention"),
+        (FalconConfig(**ENDS, hidden_size=64, num_hidden_layers=2, num_attention_heads=4), "no exchangeable attention"),
+        (NemotronConfig(**SIZE, head_dim=16), "does not hand the engine's keyword arguments down to attention"),
+        (MptConfig(**ENDS, d_model=64, n_heads=4, n_layers=2, max_seq_len=128), "no exchangeable attention function"),
+    ],
+    ids=["stablelm", "falcon", "nemotron", "mpt"],
+)  # fmt: skip
+def test_a_model_without_exchangeable_attention_is_refused_with_a_reason(config: PreTrainedConfig, reason: str) -> None:
+    with pytest.raises(UnsupportedModel, match=rf"{config.model_type}.*{reason}.*`generate` back end") as refusal:
+        check_support(model_of(config))
+    assert "\n" not in str(refusal.value)
+
+
+@pytest.mark.parametrize("backend", ["engine", "vllm"])
+@pytest.mark.parametrize(
+    ("adapter", "kind"),
+    [
+        (PromptTuningConfig(task_type="CAUSAL_LM", num_virtual_tokens=3), "PROMPT_TUNING"),
+        (PrefixTuningConfig(task_type="CAUSAL_LM", num_virtual_tokens=3), "PREFIX_TUNING"),
+        (PromptEncoderConfig(task_type="CAUSAL_LM", num_virtual_tokens=3), "P_TUNING"),
+        (LoraConfig(task_type="CAUSAL_LM", r=2, alora_invocation_tokens=[5, 6]), "activated LoRA"),
+        (AdaptionPromptConfig(task_type="CAUSAL_LM", adapter_len=3, adapter_layers=2), "ADAPTION_PROMPT"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_adapters_that_change_the_sequence_are_refused_by_name(adapter: PeftConfig, kind: str, backend: str) -> None:
+    adapted = get_peft_model(scratch_llama(), adapter)
+    with pytest.raises(UnsupportedModel, match=f"LlamaForCausalLM.*adapter 'default' is of kind {kind}"):
+        check_support(adapted, backend)
+
+
+@pytest.mark.parametrize("lengths", [(3, 3, 4), (4, 4, 4), (3, 2, 3)])
+def test_a_layer_that_attends_with_other_tokens_than_the_pass_has_is_stopped(lengths: tuple[int, int, int]) -> None:
+    check_sequence(*(torch.zeros(1, 2, 3, 8) for _ in lengths), tokens=3)
+    with pytest.raises(ValueError, match=r"in a pass of 3 tokens: .* changes the sequence"):
+        check_sequence(*(torch.zeros(1, 2, length, 8) for length in lengths), tokens=3)
 
 
 def test_weights_that_are_not_finite_are_refused() -> None:
