@@ -1,5 +1,7 @@
 """One run from beginning to end: checks, cold start, reinforcement."""
 
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +27,7 @@ from train.files.run_lock import lock
 from train.lifecycle.callbacks import CollapseGuard, MetricsFile, ProgressBar, StopWhenAsked, say
 from train.lifecycle.guards import ReportingGuards
 from train.lifecycle.keep import KeepCheckpoints
+from train.lifecycle.lost_records import lost_records
 from train.lifecycle.nonfinite import NonFiniteGuard
 from train.lifecycle.resume import resume_point
 from train.lifecycle.run_folder import (
@@ -43,7 +46,7 @@ from train.model.chat_checks import check_chat
 from train.model.loading import load_model, load_tokenizer
 from train.model.prompts import messages, prompt_ids, stop_ids, thinking_within
 from train.rewards import CorrectnessReward, RolloutLog
-from train.rollout.engine import RolloutEngine
+from train.rollout.engine import check_support
 from train.trainer import ReasoningTrainer
 
 TEST_PROBLEMS = 100  # of each procedural task, held against the training problems; of fixed sets it is all
@@ -71,7 +74,7 @@ def check_parts(run: RunConfig, training: GRPOConfig) -> PreTrainedModel:
     check_quantised(run, training)
     draw_problems(run.parts, "validation", run.validation_problems, run.split_seed)
     with unpartitioned():
-        model, tokenizer = start_model(run, training.seed)
+        model, tokenizer = start_model(run, training.seed, training.chat_template_kwargs)
     check_chat(model, tokenizer, system=bool(run.system_prompt))
     check_lengths(run, training, model, tokenizer)
     if run.thinking_budget is not None:
@@ -79,7 +82,7 @@ def check_parts(run: RunConfig, training: GRPOConfig) -> PreTrainedModel:
     if run.dynamic_sampling:
         check_choice(run, training)
     if run.backend == "engine":
-        RolloutEngine(model)  # refuses, by name, a model that it cannot run
+        check_support(model)
     lora_share = 0.1 if run.lora_rank else 1.0  # adapters are a small part of the weights; this is on the safe side
     check_disk(Path(run.runs_dir), int(checkpoint_bytes(model, find_launch().kind) * lora_share))
     return model
@@ -157,14 +160,16 @@ def check_choice(run: RunConfig, training: GRPOConfig) -> None:
         )
 
 
-def start_model(run: RunConfig, seed: int) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    """The model and tokenizer that the run starts from."""
+def start_model(
+    run: RunConfig, seed: int, template_variables: Mapping[str, Any] | None = None
+) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """The model and tokenizer that the run starts from; `template_variables` are set for the chat template."""
     if run.model == "scratch":
         set_seed(seed)
         tokenizer = scratch.build_tokenizer(run.words)
         with unpartitioned():
             return scratch.build_model(run.scratch, tokenizer), tokenizer  # type: ignore[arg-type]
-    tokenizer = load_tokenizer(run.model, run.chat)
+    tokenizer = load_tokenizer(run.model, replace(run.chat, variables=template_variables or {}))
     model = load_trainable(run, run.model)
     if run.eos_token:  # so that a checkpoint ends its turns wherever it is loaded
         model.generation_config.eos_token_id = list(stop_ids(model, tokenizer))
@@ -188,7 +193,7 @@ def train(run: RunConfig, training: GRPOConfig) -> str | None:
     set_seed(training.seed)
     take_deepspeed(training)
     checkpoints = run.folder / "checkpoints"
-    model, tokenizer = start_model(run, training.seed)
+    model, tokenizer = start_model(run, training.seed, training.chat_template_kwargs)
     peft_config = None if hasattr(model, "peft_config") else adapters(run)
     resumed = resume_point(checkpoints) if run.resume else None
     with trackers(run, training), StopSignals() as signals:
@@ -236,6 +241,9 @@ def reinforce(
     metrics = run.folder / "metrics.jsonl"
     if run.resume and rank == 0:
         step = step_of(resumed) if resumed else -1
+        if resumed:
+            for line in lost_records(run.folder, resumed, training, training.world_size):
+                say(line)
         rollouts.forget_after(step)
         truncate_metrics(metrics, "rl", step)
         say(f"Resuming from {resumed}." if resumed else "No checkpoint was saved yet; reinforcement starts anew.")

@@ -52,7 +52,11 @@ def read_source(path: Path, *, own_tasks: bool = False) -> Source:
         int(config.get("split_seed", 0)),
         config.get("system_prompt") or "",
         int(config.get("max_completion_length", MAX_NEW_TOKENS)),
-        Chat(read_template(config.get("chat_template") or ""), config.get("eos_token") or ""),
+        Chat(
+            read_template(config.get("chat_template") or ""),
+            config.get("eos_token") or "",
+            config.get("chat_template_kwargs") or {},
+        ),
     )
 
 

@@ -21,7 +21,9 @@ REFUSED = {
     "use_transformers_continuous_batching": False,
     "repetition_penalty": 1.0,
     "generation_kwargs": None,
-    "chat_template_kwargs": None,
+    "cache_implementation": None,
+    "model_init_kwargs": None,
+    "trust_remote_code": False,
 }
 LOSSES = ("grpo", "dr_grpo", "dapo", "bnpo", "cispo", "sapo", "luspo", "vespo")
 

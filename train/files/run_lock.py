@@ -6,7 +6,11 @@ import filelock
 
 
 def lock(folder: Path) -> filelock.BaseFileLock:
-    """Hold a run's folder for this process: two runs that write to one folder would spoil it. Raises ValueError."""
+    """Hold a run's folder for this process: two runs that write to one folder would spoil it. Raises ValueError.
+
+    Links are followed, so that a folder under two names has one lock.
+    """
+    folder = folder.resolve()
     held = filelock.FileLock(folder.with_name(f".{folder.name}.lock"))
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)

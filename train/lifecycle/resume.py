@@ -6,6 +6,8 @@ is synchronised, a LoRA adapter that has a reference beside it, and they replay 
 one.
 """
 
+import errno
+import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -170,8 +172,8 @@ class ResumableTrainer(Trainer):
                 publish(folder / UNFINISHED / name, folder / name)
                 rotate_checkpoints(str(folder), self.args.save_total_limit, self.state.best_model_checkpoint)
         except (OSError, SafetensorError, RuntimeError) as error:
-            if isinstance(error, RuntimeError) and "PytorchStreamWriter" not in str(error):
-                raise  # torch.save has no exception of its own
+            if isinstance(error, RuntimeError) and not writing_failed(error):
+                raise
             shutil.rmtree(folder / UNFINISHED, ignore_errors=True)
             raise CheckpointError(_not_written(folder, name, error)) from error
         finally:
@@ -208,6 +210,17 @@ def resume_point(folder: Path) -> Path | None:
     if complaint:
         raise CheckpointError(complaint)
     return Path(checkpoint) if checkpoint else None
+
+
+def writing_failed(error: BaseException) -> bool:
+    """Whether a disk that is full, or cannot be written, is behind `error`; torch and safetensors have no class for it.
+
+    torch.save says it in one of several ways, by where in a file it came to its end.
+    """
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG):
+        return True
+    signs = ("PytorchStreamWriter", "inline_container", "iostream error", "StorageFull", "QuotaExceeded")
+    return any(sign in str(error) for sign in (*signs, os.strerror(errno.ENOSPC), "unexpected pos"))
 
 
 def _not_written(folder: Path, name: str, error: Exception) -> str:
