@@ -99,7 +99,7 @@ def take_steps(given: list[str], steps: int, look: Any) -> Watched:
     run, training = parse_config(given)
     training.max_steps, training.learning_rate = steps, 0.0
     training.eval_strategy, training.save_strategy, training.mask_truncated_completions = "no", "no", False
-    model, tokenizer = start_model(run, training.seed)
+    model, tokenizer = start_model(run, training.seed, training.chat_template_kwargs)
     adapters = None
     if run.lora_rank:
         adapters = LoraConfig(r=run.lora_rank, target_modules="all-linear", task_type="CAUSAL_LM")

@@ -117,7 +117,7 @@ def bench(given: list[str], steps: int) -> dict[str, Any]:
     check_comparable(run)
     training.max_steps, training.learning_rate, training.max_grad_norm = steps + 1, 0.0, 0.0
     training.eval_strategy, training.save_strategy = "no", "no"
-    weights, tokenizer = start_model(run, training.seed)
+    weights, tokenizer = start_model(run, training.seed, training.chat_template_kwargs)
     problems = problem_dataset(run, "train", run.train_problems, training.seed)
     made: dict[str, Any] = {}
     for name, kind in (("ours", Ours), ("stock", Stock)):
