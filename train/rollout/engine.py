@@ -12,13 +12,14 @@ from train.rollout.dense.fused import FusedNorms
 from train.rollout.dense.packed import packed_bytes, packed_linears
 from train.rollout.generation import RolloutStats, Run
 from train.rollout.interface import Rollout, Sampling
+from train.rollout.limits import CHUNK_TOKENS, MAX_ROWS, Limits
 from train.rollout.memory import LARGE_PACKED, keep_freed_memory, memory_budget, return_freed_memory
 from train.rollout.module_state import borrowed
 from train.rollout.native.layers import NativeLayers
 from train.rollout.paged.decoder import PagedDecoder
 from train.rollout.paged.paged_steps import PagedRun
 from train.rollout.paged.pool import PAGE_TOKENS
-from train.rollout.parity.trial import CHUNK_TOKENS, PROMPT_TOKENS, try_out
+from train.rollout.parity.trial import PROMPT_TOKENS, TRIAL_CHUNK_TOKENS, try_out
 from train.rollout.schedule.lengths import LengthMemory
 from train.rollout.schedule.requests import Request, check_request, vocabulary_size
 from train.rollout.support import INSTEAD, UnsupportedModel, model_name, probe, refuse_adapters, text_config
@@ -44,22 +45,16 @@ class RolloutEngine:
         model: torch.nn.Module,
         *,
         cache_gib: float | None = None,
-        max_rows: int = 256,
-        chunk_tokens: int = 512,
+        max_rows: int = MAX_ROWS,
+        chunk_tokens: int = CHUNK_TOKENS,
         page_tokens: int | None = None,
         cuda_graphs: bool = True,
         native_kernels: bool = True,
         lengths: LengthMemory | None = None,
         trial: bool = True,
     ) -> None:
-        if max_rows < 1 or chunk_tokens < 1:
-            raise ValueError(f"max_rows is {max_rows} and chunk_tokens is {chunk_tokens}; each must be at least 1.")
+        self.limits = Limits(cache_gib, max_rows, chunk_tokens, page_tokens, cuda_graphs)
         self.model = model
-        self.cache_gib = cache_gib
-        self.max_rows = max_rows
-        self.chunk_tokens = chunk_tokens
-        self.page_tokens = page_tokens
-        self.cuda_graphs = cuda_graphs
         self.pool_bytes = 0  # of the dense cache, and of what a step works in
         self.decoder: PagedDecoder | None = None
         self.layers = probe(model)  # again at every call: autocast around a call changes what the layers keep
@@ -82,8 +77,8 @@ class RolloutEngine:
         small = RolloutEngine(
             self.model,
             max_rows=len(PROMPT_TOKENS),
-            chunk_tokens=CHUNK_TOKENS,
-            page_tokens=self.page_tokens,
+            chunk_tokens=TRIAL_CHUNK_TOKENS,
+            page_tokens=self.limits.page_tokens,
             cuda_graphs=False,
             native_kernels=self.native,
             trial=False,
@@ -157,17 +152,21 @@ class RolloutEngine:
                 packed = packed_bytes(self.model)
                 if packed > LARGE_PACKED:
                     return_freed_memory()
-                self.pool_bytes = memory_budget(self.cache_gib, device)
-                if self.page_tokens is None and packed <= self.pool_bytes / 3:
+                self.pool_bytes = memory_budget(self.limits.cache_gib, device)
+                if self.limits.page_tokens is None and packed <= self.pool_bytes / 3:
                     self.pool_bytes -= packed
                     stack.enter_context(packed_linears(self.model))
             yield
 
     def _run(self, request: Request) -> Run:
-        page_tokens = self.page_tokens
+        page_tokens = self.limits.page_tokens
         if page_tokens is None and next(self.model.parameters()).device.type == "cuda":
             page_tokens = PAGE_TOKENS
-        return DenseRun(self, request) if page_tokens is None else PagedRun(self, request, page_tokens)
+        if page_tokens is not None:
+            return PagedRun(self, request, page_tokens)
+        return DenseRun(
+            self.model, self.layers, self.limits, self.lengths, request, self.pool_bytes, natively=self.native
+        )
 
     def release(self) -> None:
         """Give back what is kept on the device between calls; the next call captures its graphs anew."""

@@ -7,21 +7,20 @@ from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import torch
 
 from train.rollout.counter import problem_key, row_key
+from train.rollout.dense.pool import LayerShape
 from train.rollout.interface import FinishReason, Rollout
+from train.rollout.limits import Limits
 from train.rollout.schedule.blocks import BlockAllocator
 from train.rollout.schedule.holdings import Chunk
+from train.rollout.schedule.lengths import LengthMemory
 from train.rollout.schedule.prefix import PrefixTree, shared_path
 from train.rollout.schedule.requests import Request, distinct_prompts
 from train.rollout.schedule.rows import Group, RowArrays
 from train.rollout.schedule.scheduler import Scheduler
-
-if TYPE_CHECKING:
-    from train.rollout.engine import RolloutEngine
 
 
 @dataclass(slots=True)
@@ -43,12 +42,23 @@ class RolloutStats:
 class Run(ABC):
     """What one call holds. Blocks have `block_size` tokens."""
 
-    def __init__(self, engine: "RolloutEngine", request: Request, block_size: int) -> None:
+    def __init__(
+        self,
+        model: torch.nn.Module,
+        layers: Sequence[LayerShape],
+        limits: Limits,
+        lengths: LengthMemory,
+        request: Request,
+        block_size: int,
+    ) -> None:
         sampling = request.sampling
-        self.engine = engine
+        self.model = model
+        self.layers = list(layers)
+        self.limits = limits
+        self.lengths = lengths
         self.sampling = sampling
         self.block_size = block_size
-        self.device = next(engine.model.parameters()).device
+        self.device = next(model.parameters()).device
         total = len(request.prompts) * request.samples
         self.rollouts: list[Rollout | None] = [None] * total
         self.stats = RolloutStats()
@@ -65,15 +75,15 @@ class Run(ABC):
         if limit < self.row_blocks + 1:
             raise ValueError(
                 f"the key-value cache holds {limit * self.block_size} tokens, too few for one rollout of up to "
-                f"{self._longest}; raise cache_gib (now {self.engine.cache_gib})."
+                f"{self._longest}; raise cache_gib (now {self.limits.cache_gib})."
             )
-        rows = min(self.engine.max_rows, len(self.rollouts))
+        rows = min(self.limits.max_rows, len(self.rollouts))
         wanted = (self.row_blocks + 1) * rows + self._prompt_tokens // self.block_size
         return min(limit, max(wanted, self.row_blocks + 1))
 
     def schedule_with(self, allocator: BlockAllocator) -> None:
         """Make the scheduler, over the blocks of `allocator`."""
-        engine, sampling = self.engine, self.sampling
+        sampling = self.sampling
         self.allocator = allocator
         self.stats.block_limit = allocator.count
         self.scheduler = Scheduler(
@@ -81,10 +91,10 @@ class Run(ABC):
             self.rows,
             allocator,
             block_size=self.block_size,
-            max_rows=engine.max_rows,
-            chunk_tokens=engine.chunk_tokens,
+            max_rows=self.limits.max_rows,
+            chunk_tokens=self.limits.chunk_tokens,
             max_new_tokens=sampling.max_new_tokens,
-            typical_tokens=engine.lengths.typical(sampling.max_new_tokens),
+            typical_tokens=self.lengths.typical(sampling.max_new_tokens),
         )
 
     def _groups(self, request: Request) -> list[Group]:
@@ -101,7 +111,7 @@ class Run(ABC):
                     self.rows.keys[row] = row_key(self.sampling.seed, request.step, problem, number)
                     used[problem] = number + 1
             pending = deque(row for place in places for row in range(place * samples, (place + 1) * samples))
-            expected = self.engine.lengths.expected(prompt)
+            expected = self.lengths.expected(prompt)
             groups.append(Group(list(prompt), shared_path(paths[prompt]), pending, expected))
         return groups
 

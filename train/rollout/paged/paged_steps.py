@@ -31,7 +31,8 @@ class PagedRun(Run):
     """A call on the decoder that the engine keeps, or on a new one where that is too small."""
 
     def __init__(self, engine: "RolloutEngine", request: Request, page_tokens: int) -> None:
-        super().__init__(engine, request, page_tokens)
+        super().__init__(engine.model, engine.layers, engine.limits, engine.lengths, request, page_tokens)
+        self.engine = engine
         sampling = request.sampling
         self.decoder = engine.decoder = self._decoder()
         self.decoder.graphs.validate(engine.model)
@@ -57,20 +58,20 @@ class PagedRun(Run):
             old = None
         if old is not None:
             pages = self.blocks_of_use(old.page_limit - 1) + 1
-            need = Capacity(pages, self.row_blocks, len(self.rollouts), engine.max_rows)
+            need = Capacity(pages, self.row_blocks, len(self.rollouts), self.limits.max_rows)
             if old.capacity.holds(need):
                 return old
         known = Capacity(0, 0, 0, 0) if old is None else old.capacity
         old = None
         engine.release()  # before the new one takes its memory
-        budget = memory_budget(engine.cache_gib, self.device)
+        budget = memory_budget(self.limits.cache_gib, self.device)
         limit = budget // page_bytes(engine.layers, self.block_size)
         # Rounded up, and never less than before, so that calls of slightly different size share the graphs.
         capacity = Capacity(
             pages=min(limit, power_of_two(max(self.blocks_of_use(limit - 1) + 1, known.pages))),
             row_pages=-(-max(self.row_blocks, known.row_pages) // 4) * 4,
             rollouts=power_of_two(max(len(self.rollouts), known.rollouts)),
-            rows=engine.max_rows,
+            rows=self.limits.max_rows,
         )
         return PagedDecoder(
             engine.model,
@@ -79,7 +80,7 @@ class PagedRun(Run):
             limit,
             self.block_size,
             self.device,
-            cuda_graphs=engine.cuda_graphs,
+            cuda_graphs=self.limits.cuda_graphs,
         )
 
     def step(self) -> list[tuple[int, Rollout]]:

@@ -13,7 +13,7 @@ import torch
 from train.rollout.interface import Rollout, RolloutBackend, Sampling
 from train.rollout.module_state import attention_configs, evaluation_mode
 
-CHUNK_TOKENS = 16  # of prefill in the trial: the longer prompt takes several passes, the first beside the shorter
+TRIAL_CHUNK_TOKENS = 16  # of prefill in the trial: the longer prompt takes several passes, the first beside the shorter
 PROMPT_TOKENS = (13, 30)  # the longer row crosses a block of 32 tokens while it is decoded
 NEW_TOKENS = 5
 SHORT_WINDOW = 6  # shorter than either prompt
