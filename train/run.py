@@ -29,7 +29,7 @@ from train.lifecycle.guards import ReportingGuards
 from train.lifecycle.keep import KeepCheckpoints
 from train.lifecycle.lost_records import lost_records
 from train.lifecycle.nonfinite import NonFiniteGuard
-from train.lifecycle.resume import resume_point
+from train.lifecycle.resume import full_disk_named, resume_point
 from train.lifecycle.run_folder import (
     COLD_START,
     check_disk,
@@ -47,6 +47,7 @@ from train.model.loading import load_model, load_tokenizer
 from train.model.prompts import messages, prompt_ids, stop_ids, thinking_within
 from train.rewards import CorrectnessReward, RolloutLog
 from train.rollout.engine import check_support
+from train.rollout.support import context_length
 from train.trainer import ReasoningTrainer
 
 TEST_PROBLEMS = 100  # of each procedural task, held against the training problems; of fixed sets it is all
@@ -138,7 +139,7 @@ def check_lengths(
         length = len(prompt_ids(tokenizer, messages(problem, run.system_prompt)))
         if length > longest:
             longest, worst = length, problem
-    context = model.config.get_text_config().max_position_embeddings
+    context = context_length(model)
     if longest + training.max_completion_length > context:
         mend = f"ask for at most {context - longest}" if context > longest else "leave that one out"
         raise ValueError(
@@ -196,7 +197,7 @@ def train(run: RunConfig, training: GRPOConfig) -> str | None:
     model, tokenizer = start_model(run, training.seed, training.chat_template_kwargs)
     peft_config = None if hasattr(model, "peft_config") else adapters(run)
     resumed = resume_point(checkpoints) if run.resume else None
-    with trackers(run, training), StopSignals() as signals:
+    with full_disk_named(checkpoints), trackers(run, training), StopSignals() as signals:
         if run.cold_start_steps:
             path = cold_started(run, training, resumed)
             if path is None:

@@ -21,6 +21,7 @@ from train.rollout.backends.vllm import VLLMBackend, require_vllm
 from train.rollout.counter import problem_key, row_key
 from train.rollout.engine import RolloutEngine
 from train.rollout.interface import Rollout, Sampling
+from train.rollout.support import context_length, refuse_adapters
 
 SMALL = 20_000_000  # parameters; the products of a larger model keep several cores busy by themselves
 FEW = 64  # samples that are not worth starting processes for
@@ -61,6 +62,7 @@ def load_candidate(
     spoken = load_tokenizer(tokenizer or name, chat)
     model = load_model(name)
     if backend == "vllm":
+        refuse_adapters(model)
         draw = _vllm(name, model)
     else:
         model = model.to("cuda" if torch.cuda.is_available() else "cpu")
@@ -68,8 +70,7 @@ def load_candidate(
         if workers and workers.count > 1 and backend == "engine" and model.num_parameters() <= SMALL:
             draw = _spread(draw, partial(workers.draw, name))
     samples = SampleCache(draw, cache, fingerprint(model))
-    context = model.config.get_text_config().max_position_embeddings
-    return Candidate(name, spoken, stop_ids(model, spoken), samples, model.num_parameters(), context)
+    return Candidate(name, spoken, stop_ids(model, spoken), samples, model.num_parameters(), context_length(model))
 
 
 def _engine(model: PreTrainedModel) -> Draw:

@@ -10,6 +10,7 @@ import errno
 import os
 import shutil
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -219,14 +220,32 @@ def writing_failed(error: BaseException) -> bool:
     """
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG):
         return True
-    signs = ("PytorchStreamWriter", "inline_container", "iostream error", "StorageFull", "QuotaExceeded")
-    return any(sign in str(error) for sign in (*signs, os.strerror(errno.ENOSPC), "unexpected pos"))
+    signs = ("PytorchStreamWriter", "unexpected pos", "iostream error", "StorageFull", "QuotaExceeded")
+    return any(sign in str(error) for sign in (*signs, os.strerror(errno.ENOSPC)))
+
+
+@contextmanager
+def full_disk_named(folder: Path) -> Iterator[None]:
+    """Turn what torch and safetensors raise where the disk is full into a CheckpointError that says what is left.
+
+    `folder` holds the run's checkpoints. An OSError says its reason itself, and stays.
+    """
+    try:
+        yield
+    except (RuntimeError, SafetensorError) as error:
+        if isinstance(error, CheckpointError) or not writing_failed(error):
+            raise
+        raise CheckpointError(f"A file could not be written: {_first_line(error)}. {what_is_left(folder)}") from error
 
 
 def _not_written(folder: Path, name: str, error: Exception) -> str:
     free = shutil.disk_usage(folder).free / 2**20
-    reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+    reason = _first_line(error)
     return f"{name} could not be written: {reason} ({free:,.0f} MiB free). {what_is_left(folder)}"
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
 def what_is_left(folder: Path) -> str:

@@ -30,13 +30,14 @@ from transformers import (
     PreTrainedConfig,
     PreTrainedModel,
     StableLmConfig,
+    ZayaConfig,
 )
 
 from train.rollout.dense.attention import check_sequence
 from train.rollout.engine import RolloutEngine, check_support
 from train.rollout.interface import Sampling
 from train.rollout.parity.trial import SHORT_WINDOW, short_windows
-from train.rollout.support import UnsupportedModel
+from train.rollout.support import UnsupportedModel, context_length
 
 SIZE = {
     "vocab_size": 120,
@@ -64,6 +65,15 @@ WRONG: dict[str, Callable[[], PreTrainedConfig]] = {
     "falcon_h1": lambda: FalconH1Config(**SIZE, **STATE),
     "diffllama": lambda: DiffLlamaConfig(**SIZE),
     "doge": lambda: DogeConfig(**SIZE),
+    "zaya": lambda: ZayaConfig(
+        **SIZE,
+        head_dim=16,
+        num_experts=4,
+        num_experts_per_tok=1,
+        moe_intermediate_size=32,
+        router_hidden_size=16,
+        layer_types=["hybrid"] * 2,
+    ),
 }
 LEARNT_POSITIONS: dict[str, Callable[[], PreTrainedConfig]] = {
     "gpt2": lambda: GPT2Config(**ENDS, n_embd=64, n_layer=2, n_head=4, n_positions=128),
@@ -157,3 +167,30 @@ def test_weights_that_are_not_finite_are_refused() -> None:
     model.model.layers[0].mlp.up_proj.weight.data[0, 0] = torch.nan
     with pytest.raises(UnsupportedModel, match="not finite"):
         check_support(model)
+
+
+@pytest.mark.parametrize(
+    ("changes", "longest"),
+    [
+        ({}, 512),
+        ({"rope_parameters": {"rope_type": "dynamic", "factor": 4.0, "rope_theta": 1e4}}, 512),
+        (
+            {
+                "max_position_embeddings": 2048,
+                "rope_parameters": {
+                    "rope_type": "longrope", "factor": 16.0, "rope_theta": 1e4, "original_max_position_embeddings": 128,
+                    "short_factor": [1.0] * 8, "long_factor": [4.0] * 8,
+                },
+            },
+            128,
+        ),
+    ],
+    ids=["default", "dynamic", "longrope"],
+)  # fmt: skip
+def test_the_longest_sequence_ends_where_rotary_embeddings_would_change(
+    changes: dict[str, object], longest: int
+) -> None:
+    model = scratch_llama(**changes)
+    assert context_length(model) == longest
+    with pytest.raises(ValueError, match=f"more than the model's context of {longest}"):
+        RolloutEngine(model).generate([[5] * 100], 1, Sampling(longest - 99, ()))
