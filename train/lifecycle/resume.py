@@ -238,10 +238,11 @@ def writing_failed(error: BaseException) -> bool:
 
     torch.save says it in one of several ways, by where in a file it came to its end.
     """
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG):
+    numbers = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG)
+    if isinstance(error, OSError) and error.errno in numbers:
         return True
-    signs = ("PytorchStreamWriter", "unexpected pos", "iostream error", "StorageFull", "QuotaExceeded")
-    return any(sign in str(error) for sign in (*signs, os.strerror(errno.ENOSPC)))
+    signs = ("PytorchStreamWriter", "unexpected pos", "iostream error", *map(os.strerror, numbers))
+    return any(sign in str(error) for sign in signs)
 
 
 @contextmanager
