@@ -79,6 +79,10 @@ def test_gold_and_answer_may_change_places(verdicts):
         for pair, verdict in zip(PAIRS, verdicts, strict=True)
         if "boxed" not in pair["answer"] and (answer := final_answer(pair["answer"]))
     ]
-    replies = math.POOL.ask_all([{"gold": answer, "answer": gold} for gold, answer, _, _ in pairs])
+    requests = [{"gold": answer, "answer": gold} for gold, answer, _, _ in pairs]
+    replies = math.POOL.ask_all(requests)
+    for place, reply in enumerate(replies):  # a busy machine may take longer over one than its time limit
+        if reply.error and "timed out" in reply.error:
+            replies[place] = math.POOL.ask(requests[place])
     differing = [pair for pair, reply in zip(pairs, replies, strict=True) if (reply.value != pair[3]) != pair[2]]
     assert not differing
