@@ -84,6 +84,7 @@ class Option:
 
 def option(name: str, annotation: str, metadata: Mapping[str, Any], choices: tuple[str, ...] = ()) -> Option:
     """The option that a dataclass declares as `name: annotation`; `range`, `choices` and `help` are in the metadata."""
+    annotation = re.sub(r"\btuple\[(\w+), \.\.\.\]", r"list[\1]", annotation)
     listed = re.search(r"\blist\[(\w+)\]", annotation)
     outside = re.sub(r"\[[^\[\]]*\]", "", re.sub(r"\blist\[\w+\]", "list", annotation))
     names = re.findall(r"\w+", outside if "Literal" not in annotation else re.sub(r"Literal\[.*?\]", "str", annotation))

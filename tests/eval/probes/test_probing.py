@@ -85,7 +85,7 @@ def test_every_measure_shown_is_one_that_is_made():
 
 
 def test_settings_out_of_range_are_named():
-    with pytest.raises(ValueError, match="temperature is 0"):
-        Settings(temperature=0)
+    with pytest.raises(ValueError, match="temperature is -1"):
+        Settings(temperature=-1)
     with pytest.raises(ValueError, match="problems is 1; expected a whole number, 2 to"):
         Settings(problems=1)
