@@ -325,3 +325,18 @@ def test_a_full_disk_before_the_first_checkpoint_does_not_promise_one(tmp_path, 
     assert launch(config, "--name", "run") == 5
     said = capfd.readouterr().err
     assert "No space left on device. No checkpoint was written before it; free some space, then --resume." in said
+
+
+def test_a_resumed_run_says_which_records_are_gone_and_nothing_of_a_whole_one(tmp_path, capfd):
+    config = write_config(tmp_path, max_steps=3, save_steps=3, cold_start_steps=0, eval_steps=3)
+    assert launch(config, "--name", "run") == 0
+    run = tmp_path / "run"
+    assert launch(config, "--name", "run", "--resume") == 0
+    assert "lacks" not in capfd.readouterr().err
+    (run / "rollouts.parquet" / "train-000002-rank0-000.parquet").unlink()
+    lines = [line for line in (run / "metrics.jsonl").read_text().splitlines() if json.loads(line)["step"] != 1]
+    (run / "metrics.jsonl").write_text("\n".join(lines) + "\n")
+    assert launch(config, "--name", "run", "--resume") == 0
+    said = capfd.readouterr().err
+    assert "metrics.jsonl lacks 1 logged step (the first is 1)" in said
+    assert "rollouts.parquet lacks the rollouts of 1 step (the first is 2)" in said
