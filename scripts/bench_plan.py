@@ -29,12 +29,13 @@ from peft import LoraConfig
 from transformers import PrinterCallback
 from transformers.utils import logging
 
-from train.config.run_config import parse_config
+from train.config.parse import parse_config
+from train.model.start import start_model
 from train.plan.costs import Costs
 from train.plan.processor import Processor, probe
 from train.plan.step_plan import plan_cache, plan_memory, plan_times
 from train.plan.workload import read_workload
-from train.run import problem_dataset, start_model
+from train.run import problem_dataset
 from train.trainer import ReasoningTrainer
 
 PHASES = ("rollouts", "loss", "update")

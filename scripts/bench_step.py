@@ -29,10 +29,12 @@ from transformers import PrinterCallback
 from transformers.utils import logging
 from trl import GRPOTrainer
 
-from train.config.run_config import RunConfig, parse_config
+from train.config.parse import parse_config
+from train.config.run_config import RunConfig
 from train.model.prompts import stop_ids
+from train.model.start import adapters, start_model
 from train.rewards import CorrectnessReward, RolloutLog
-from train.run import adapters, problem_dataset, start_model
+from train.run import problem_dataset
 from train.trainer import ReasoningTrainer
 
 PHASES = ("rollouts", "rewards", "scoring", "loss", "update")

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from trl import GRPOConfig
 
+from train.files.checkpoints import step_of
 from train.files.untrusted import read_json, read_metrics
 
 
@@ -22,7 +23,7 @@ def lost_records(run_folder: Path, checkpoint: Path, training: GRPOConfig, proce
             f"warning: {run_folder / 'metrics.jsonl'} lacks {_count(steps, 'logged step')}; they are in "
             f"{checkpoint / 'trainer_state.json'}, but curves and reports leave them out."
         )
-    last = int(checkpoint.name.split("-")[1])
+    last = step_of(checkpoint)
     if steps := lost_rollouts(run_folder / "rollouts.parquet", sampled_steps(last, training), processes):
         lines.append(
             f"warning: {run_folder / 'rollouts.parquet'} lacks the rollouts of {_count(steps, 'step')}; reports leave "

@@ -25,9 +25,18 @@ from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState,
 from transformers.trainer_utils import rotate_checkpoints
 from trl.trainer.utils import RepeatSampler
 
+from data.terminal import say
 from train.distributed.sharding import sharding_on_any_device
-from train.files.checkpoints import UNFINISHED, discard_after, newest_whole, publish, step_of
-from train.lifecycle.callbacks import say
+from train.files.checkpoints import (
+    COLD_START,
+    UNFINISHED,
+    checkpoint_name,
+    discard_after,
+    fault,
+    newest_whole,
+    publish,
+    step_of,
+)
 
 REFERENCE = "reference.safetensors"
 COUNTERS = ("_tr_loss", "_total_loss_scalar", "_globalstep_last_logged", "_total_train_tokens")
@@ -159,7 +168,7 @@ class ResumableTrainer(Trainer):
 
     def _save_checkpoint(self, model: torch.nn.Module, trial: Any) -> None:
         folder = Path(self.args.output_dir)
-        name = f"checkpoint-{self.state.global_step}"
+        name = checkpoint_name(self.state.global_step)
         if self.args.should_save:
             shutil.rmtree(folder / UNFINISHED, ignore_errors=True)
         self.accelerator.wait_for_everyone()
@@ -184,8 +193,8 @@ class ResumableTrainer(Trainer):
     def _point_to_best(self, folder: Path) -> None:
         """Record where the best checkpoint lies: transformers has looked among the unfinished ones."""
         best = self.state.best_global_step
-        if best and (best == self.state.global_step or (folder / f"checkpoint-{best}").is_dir()):
-            self.state.best_model_checkpoint = str(folder / f"checkpoint-{best}")
+        if best and (best == self.state.global_step or (folder / checkpoint_name(best)).is_dir()):
+            self.state.best_model_checkpoint = str(folder / checkpoint_name(best))
 
 
 def resume_point(folder: Path) -> Path | None:
@@ -202,7 +211,7 @@ def resume_point(folder: Path) -> Path | None:
         if path is not None:
             found = [str(path), None]
         elif passed_over:
-            found = [None, f"None of the checkpoints in {folder} is whole; --overwrite starts the run anew."]
+            found = [None, _none_whole(folder)]
         if found[1] is None:
             discard_after(folder, step_of(path) if path else -1)
     if PartialState().num_processes > 1:
@@ -211,6 +220,17 @@ def resume_point(folder: Path) -> Path | None:
     if complaint:
         raise CheckpointError(complaint)
     return Path(checkpoint) if checkpoint else None
+
+
+def _none_whole(folder: Path) -> str:
+    """What to do where checkpoints are there and none of them is whole."""
+    anew = f"None of the checkpoints in {folder} is whole; --overwrite starts the run anew."
+    if fault(folder / COLD_START) is not None:
+        return anew
+    return (
+        f"None of the checkpoints in {folder} is whole, but the cold start is: delete them with `rm -r "
+        f"{folder}/checkpoint-*`, and --resume begins reinforcement from it again."
+    )
 
 
 def writing_failed(error: BaseException) -> bool:

@@ -7,11 +7,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from keyword import iskeyword
 from pathlib import Path
-from typing import Any
-
-from transformers import PreTrainedTokenizerBase
+from typing import TYPE_CHECKING, Any
 
 from data.response import OPEN
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
 _PLAIN = (
     "{% for message in messages %}{% if message['role'] == 'system' %}{{ message['content'] + '\n\n' }}"
@@ -78,7 +79,7 @@ def read_template(choice: str) -> str:
     return text
 
 
-def set_chat(tokenizer: PreTrainedTokenizerBase, chat: Chat) -> None:
+def set_chat(tokenizer: "PreTrainedTokenizerBase", chat: Chat) -> None:
     """Have `tokenizer` speak as `chat` says. Raises ValueError where it cannot."""
     vocabulary = tokenizer.get_vocab()
     if chat.eos_token:
@@ -104,7 +105,7 @@ def set_chat(tokenizer: PreTrainedTokenizerBase, chat: Chat) -> None:
         _set_variables(tokenizer, chat.variables)
 
 
-def _set_variables(tokenizer: PreTrainedTokenizerBase, variables: Mapping[str, Any]) -> None:
+def _set_variables(tokenizer: "PreTrainedTokenizerBase", variables: Mapping[str, Any]) -> None:
     """Put `variables` into the template itself, so that all who render it set them. Raises ValueError."""
     for name, value in variables.items():
         if not name.isidentifier() or iskeyword(name) or name in ("messages", "add_generation_prompt"):
@@ -119,12 +120,12 @@ def _set_variables(tokenizer: PreTrainedTokenizerBase, variables: Mapping[str, A
     tokenizer.chat_template = settings + tokenizer.chat_template
 
 
-def adds_bos(tokenizer: PreTrainedTokenizerBase) -> bool:
+def adds_bos(tokenizer: "PreTrainedTokenizerBase") -> bool:
     """Whether `tokenizer` puts its BOS token before a text, as its model saw all texts in pre-training."""
     return tokenizer.bos_token_id is not None and tokenizer("a").input_ids[:1] == [tokenizer.bos_token_id]
 
 
-def suggestion(tokenizer: PreTrainedTokenizerBase) -> str:
+def suggestion(tokenizer: "PreTrainedTokenizerBase") -> str:
     """Which built-in template to choose for a base model with this tokenizer."""
     knows_chatml = all(token in tokenizer.get_vocab() for token in CHATML_TOKENS)
     other = " (it also has the tokens of chatml-think)" if knows_chatml else ""

@@ -18,13 +18,16 @@ from huggingface_hub.errors import HFValidationError
 from peft import PeftModel
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
+from train.files import checkpoints
 from train.files.untrusted import MAX_JSON_BYTES, read_json
 from train.model import smollm2
 from train.model.chat import TOKENIZERS_OWN, Chat, set_chat, suggestion
+from train.model.template_time import check_time
 from train.rollout.support import refuse_adapters
 
 ADAPTER = "adapter_config.json"
 MOST_LAYERS = 1_000
+MOST_REASON = 400  # characters of what a library says of its error
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "spiece.model", "vocab.json", "vocab.txt", "tekken.json")
 
 
@@ -110,6 +113,7 @@ def load_tokenizer(name: str, chat: Chat = TOKENIZERS_OWN, *, revision: str | No
         raise ModelError(f"the tokenizer of {name} could not be loaded ({_reason(error)}).") from error
     try:
         set_chat(tokenizer, chat)
+        check_time(tokenizer)
     except ValueError as error:
         raise ModelError(f"{name}: {error}") from error
     if tokenizer.eos_token_id is None:
@@ -173,6 +177,8 @@ def _check_checkpoint(path: Path) -> None:
     """Raise ModelError unless `path` is a folder with a model or an adapter and all of its safetensors files."""
     if not path.is_dir():
         raise ModelError(f"{path} is no checkpoint: expected a folder with a model in it.")
+    if damaged := checkpoints.refusal(path):
+        raise ModelError(damaged)
     if (path / ADAPTER).is_file():
         stem = "adapter_model"
     elif (path / "config.json").is_file():
@@ -234,10 +240,11 @@ def _on_hub(name: str, revision: str | None) -> str:
 
 
 def _reason(error: Exception) -> str:
-    """The class and the first line of an error, with the next where the first only announces it."""
-    lines = [line.strip() for line in str(error).strip().splitlines() if line.strip()] or ["no reason given"]
-    said = " ".join(lines[:2]) if lines[0].endswith(":") else lines[0]
-    return f"{type(error).__name__}: {said}"
+    """The class of an error and what it says, in one line; the end of a long text says as much as its beginning."""
+    words = " ".join(str(error).split()) or "no reason given"
+    if len(words) > MOST_REASON:
+        words = f"{words[: MOST_REASON // 2]} ... {words[-MOST_REASON // 2 :]}"
+    return f"{type(error).__name__}: {words}"
 
 
 def _mismatch(error: Exception) -> str:

@@ -13,10 +13,10 @@ from resuming import DYNAMIC, assert_same, die, in_child, launch, reward_anythin
 from transformers import Trainer
 from trl.trainer.utils import RepeatSampler
 
-from train.files.checkpoints import fault
+from train.files.checkpoints import fault, seal
 from train.files.run_lock import lock
 from train.lifecycle.callbacks import MetricsFile
-from train.lifecycle.resume import EpochSampler
+from train.lifecycle.resume import CheckpointError, EpochSampler, resume_point
 from train.rewards import CorrectnessReward
 from train.rollout.schedule.lengths import LengthMemory
 
@@ -190,12 +190,21 @@ def test_a_run_without_a_whole_checkpoint_is_not_started_anew_without_being_aske
     config = write_config(tmp_path, max_steps=2, save_steps=1, cold_start_steps=0, eval_strategy="no")
     assert launch(config, "--name", "run") == 0
     checkpoints = tmp_path / "run" / "checkpoints"
-    for seal in checkpoints.glob("*/complete.json"):
-        seal.unlink()
+    for path in checkpoints.glob("*/complete.json"):
+        path.unlink()
     assert launch(config, "--name", "run", "--resume") == 5
     said = capfd.readouterr().err
     assert said.count("Passed over") == 2 and "--overwrite starts the run anew" in said
     assert len(list(checkpoints.glob("checkpoint-*"))) == 2
+
+
+def test_where_the_cold_start_is_whole_a_run_may_begin_from_it_again(tmp_path):
+    (tmp_path / "cold-start").mkdir()
+    (tmp_path / "cold-start" / "model.safetensors").write_bytes(b"weights")
+    seal(tmp_path / "cold-start")
+    (tmp_path / "checkpoint-1").mkdir()
+    with pytest.raises(CheckpointError, match="is whole, but the cold start is: delete them with `rm -r"):
+        resume_point(tmp_path)
 
 
 def test_the_newest_and_the_best_are_kept(tmp_path, monkeypatch):

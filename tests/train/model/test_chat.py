@@ -12,7 +12,7 @@ import trl
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
 from transformers import GenerationConfig, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from train.config.run_config import parse_config
+from train.config.parse import parse_config
 from train.model.chat import BUILT_IN, Chat, adds_bos, read_template, set_chat, suggestion
 from train.model.chat_checks import ChatError, check_chat
 from train.model.loading import ModelError, load_tokenizer
