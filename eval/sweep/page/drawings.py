@@ -137,13 +137,18 @@ def _line(axes: Axes, entry: Entry, x: Sequence[float], y: Sequence[float], plac
 
 def _measured(axes: Axes, results: Results) -> None:
     """The vertical axis of the metric."""
-    if SAMPLE_MEASURES[results.spec.metric.partition("/")[0]].share:
+    if _is_share(results):
         axes.yaxis.set_major_formatter(PERCENT)
     axes.set_ylabel(results.spec.metric)
 
 
 def _shown(results: Results, value: float) -> str:
-    return f"{value:.1%}" if SAMPLE_MEASURES[results.spec.metric.partition("/")[0]].share else f"{value:.4g}"
+    return f"{value:.1%}" if _is_share(results) else f"{value:.4g}"
+
+
+def _is_share(results: Results) -> bool:
+    """Whether the metric is shown in percent."""
+    return SAMPLE_MEASURES[results.spec.metric.partition("/")[0]].share
 
 
 def _within(results: Results, entry: Entry) -> tuple[float, float]:
