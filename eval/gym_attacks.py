@@ -262,7 +262,8 @@ def _head(rows: list[Row], settings: Settings) -> Iterator[str]:
     yield f"{HEADING}\n"
     yield (
         f"Made by `{COMMAND}`; not edited by hand. Each of the {len(rows)} tasks was asked at the first level of its "
-        f"curriculum: {settings.problems} problems at most ({settings.of_slow} of {', '.join(SLOW)}), some 80 answers "
+        "curriculum, or at its defaults where that gives too few problems (propositional_logic) or its generator hangs "
+        f"(sokoban): {settings.problems} problems at most ({settings.of_slow} of {', '.join(SLOW)}), some 80 answers "
         "to each. A number says for how many problems *some* answer of that kind was taken for right; "
         "`eval/gym_attacks.py` says which are asked. *Constant* is the best single answer to all problems: what a "
         "model scores that never reads the question. `-` stands where no right answer is known without a search. "
@@ -273,7 +274,8 @@ def _head(rows: list[Row], settings: Settings) -> Iterator[str]:
         "What is left is right, or is the only answer that the problem allows: a constant added to an antiderivative "
         "(padded, perturbed), a number of days without its unit, a power rounded to fewer places, `j` for `i`, another "
         "coloring, another shortest path, another assignment of digits, turns of opposite sides of a cube in another "
-        "order, both premises together where each is a variable (restated).\n"
+        "order, a step aside and back before a way through a sokoban (padded), both premises together where each is a "
+        "variable (restated).\n"
     )
     yield "| task | problems | distinct answers | restated | negated | padded | perturbed | constant | errors |"
     yield "|---|---|---|---|---|---|---|---|---|"
