@@ -22,7 +22,7 @@ first (`eval.measures.seeds`). Three seeds at the least speak of the method; few
 The evidence is read from JSON files in RUN/evaluation, so that a claim can be judged anew without sampling anything.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from statistics import fmean
@@ -51,7 +51,13 @@ def judge_claims(runs: Sequence[Path]) -> dict[str, Any]:
         "rule": __doc__,
         "headline": headline(claims[0]),
         "claims": claims,
-        "words": [*_words(runs), *_forecast_words(runs), *_control_words(runs)],
+        "words": [
+            *_words(runs),
+            *_cover_words(runs),
+            *_drift_words(runs),
+            *_forecast_words(runs),
+            *_control_words(runs),
+        ],
     }
 
 
@@ -180,6 +186,20 @@ def _words(runs: Sequence[Path]) -> list[str]:
     return [*dict.fromkeys(said), *(f"{run.name}: {curve['crossover']['words']}" for run, curve in measured.items())]
 
 
+def _cover_words(runs: Sequence[Path]) -> Iterator[str]:
+    """How reliably each stage solves problems, which pass@k hides: Cover@tau (arXiv 2510.08325)."""
+    for run in runs:
+        path = run / "evaluation" / "test-curve.json"
+        cover = read_json(path).get("cover") if path.is_file() else None
+        if cover:
+            taus = "/".join(f"{100 * point['tau']:.0f}" for point in next(iter(cover.values())))
+            shares = ", ".join(
+                stage + " " + "/".join(f"{100 * point['cover']['value']:.0f}" for point in points) + "%"
+                for stage, points in cover.items()
+            )
+            yield f"{run.name}: problems solved in at least {taus}% of their samples (Cover@tau): {shares}."
+
+
 def _forecast_words(runs: Sequence[Path]) -> Iterator[str]:
     """How far each fit on the first half of a run's checkpoints misses the second half."""
     for run in runs:
@@ -194,6 +214,14 @@ def _forecast_words(runs: Sequence[Path]) -> Iterator[str]:
                 f"{run.name}: fitted on the first {found['fitted_on']} checkpoints, {missed} on the rest (an interval "
                 f"reaches {100 * found['noise']:.1f} either side)."
             )
+
+
+WORDS: tuple[Callable[[Sequence[Path]], Iterable[str]], ...] = (
+    _words,
+    _cover_words,
+    _forecast_words,
+    _control_words,
+)  # what is said below the verdicts, in this order
 
 
 def _in_runs(count: int) -> str:

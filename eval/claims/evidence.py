@@ -82,12 +82,13 @@ class Work:
     tables: dict[str, Decodings] = field(default_factory=dict)
 
     def evaluate(self, names: Iterable[str]) -> list[Decodings]:
-        """Sample some models; at every temperature those before and after reinforcement."""
+        """Sample some models; at every temperature those before and after reinforcement, and less those between."""
         planned = self.planned
         ends = (next(iter(planned.checkpoints.values())), planned.stages["trained"])
         for name in names:
             if name not in self.tables:
-                asked = (planned.problems, planned.source, planned.settings)
+                settings = planned.between_settings if name in planned.between else planned.settings
+                asked = (planned.problems, planned.source, settings)
                 self.tables[name] = evaluate.sample(
                     self.candidates.load(name), *asked, progress=self.count, everywhere=name in ends
                 )

@@ -1,7 +1,7 @@
 """What of a run will be sampled for its claims: the options, and everything checked before the first sample."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -30,14 +30,15 @@ class Effort:
 
     problems: int = _option(400, "held-out problems that every checkpoint answers")
     samples: int = _option(4, "samples of each; one more is greedy")
+    between_samples: int = _option(2, "samples of each, validation included, for checkpoints between first and last")
     temperatures: tuple[float, ...] = _option(TEMPERATURES, "grid from which each model's best decoding is chosen")
     validation_problems: int = _option(200, "other held-out problems, on which the best decoding is chosen")
     validation_samples: int = _option(4, "samples of each at each temperature")
     budget_problems: int = _option(200, "of these, how many are asked at each thinking budget")
-    budget_samples: int = _option(4, "samples of each of them at each budget")
+    budget_samples: int = _option(2, "samples of each of them at each budget")
     parallel_problems: int = _option(100, "of these, how many are asked for pass@k and maj@k")
     parallel_samples: int = _option(32, "samples of each of them: the largest k")
-    probe_problems: int = _option(200, "problems on which every checkpoint is probed")
+    probe_problems: int = _option(200, "problems on which the first, middle and last checkpoint are probed")
     probe_samples: int = _option(2, "samples of each of them")
     seed: int = _option(0, "of the sampling")
 
@@ -46,7 +47,7 @@ class Effort:
         for name in ("problems", "validation_problems", "budget_problems", "parallel_problems", "probe_problems"):
             if getattr(self, name) < 2:
                 raise ValueError(f"{name} is {getattr(self, name)}; expected at least 2, to have an interval.")
-        for name in ("samples", "validation_samples", "budget_samples", "parallel_samples", "probe_samples"):
+        for name in (option.name for option in fields(self) if option.name.endswith("samples")):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}; expected at least 1.")
 
@@ -84,6 +85,18 @@ class Plan:
         )
 
     @property
+    def between_settings(self) -> evaluate.Settings:
+        """How a checkpoint between the first and the last is evaluated: a point of a curve needs less than an end."""
+        effort = self.effort
+        few = min(effort.validation_samples, effort.between_samples)
+        return replace(self.settings, samples=min(effort.samples, effort.between_samples), validation_samples=few)
+
+    @property
+    def between(self) -> list[str]:
+        """The checkpoints between the first and the last."""
+        return list(self.checkpoints.values())[1:-1]
+
+    @property
     def probe_settings(self) -> probe.Settings:
         """How each checkpoint is probed."""
         return probe.Settings(
@@ -95,9 +108,10 @@ class Plan:
 
     @property
     def probed(self) -> list[str]:
-        """The checkpoint before reinforcement, then the base model where that is another, then those after, by step."""
+        """The checkpoint before reinforcement, the base model where that is another, the middle one, and the last."""
         before, *after = self.checkpoints.values()
-        return list(dict.fromkeys([before, self.stages.get("base", before), *after]))
+        middle = after[(len(after) - 1) // 2]
+        return list(dict.fromkeys([before, self.stages.get("base", before), middle, after[-1]]))
 
     @property
     def cache(self) -> Path:
@@ -132,9 +146,11 @@ def expected(planned: Plan) -> int:
     """How many samples `gather` draws or finds at the most, for a progress bar."""
     effort = planned.effort
     few, wide = (min(limit, len(planned.asked)) for limit in (effort.budget_problems, effort.parallel_problems))
-    evaluated = len(planned.checkpoints) + len(planned.controls) + ("base" in planned.stages)
+    between = len(planned.between)
+    whole = len(planned.checkpoints) - between + len(planned.controls) + ("base" in planned.stages)
     return (
-        evaluated * evaluate.expected(planned.source, planned.settings, 1)
+        evaluate.expected(planned.source, planned.settings, whole)
+        + evaluate.expected(planned.source, planned.between_settings, between)
         + len(planned.stages) * (_expected_of_budgets(effort, few) + wide * effort.parallel_samples)
         + probe.expected(planned.source, planned.probe_settings, len(planned.probed))
         + (evaluate.expected(planned.source, planned.settings, 2, BASELINE) if planned.prompted else 0)

@@ -25,6 +25,8 @@ STYLE = {
     "grid.linewidth": 0.6,
     "svg.hashsalt": "rethink",
 }
+FORECASTS = {"log_linear": "--", "saturating": ":"}  # fits of eval.curves.forecast, and their line
+FORESEEN = "#5f6670"  # the muted ink of the page
 Json = dict[str, Any]
 
 
@@ -79,6 +81,34 @@ def _train_tokens(panel: Axes, curves: list[Json]) -> None:
 def _train_flops(panel: Axes, curves: list[Json]) -> None:
     _train(panel, curves, "flops")
     panel.set_xlabel("RL training FLOPs")
+    _forecast(panel, curves)
+    panel.legend(*_forecast_legend(panel), frameon=False, loc="upper left")
+
+
+def _forecast(panel: Axes, curves: list[Json]) -> None:
+    """Each run's fits on its first half of the checkpoints, continued over the second half as predictions."""
+    for curve in curves:
+        forecast = curve.get("forecast")
+        if not forecast:
+            continue
+        x = [point["flops"] for point in curve["points"][1:]]
+        split = forecast["fitted_on"]
+        for name, line in FORECASTS.items():
+            if fit := forecast["curves"].get(name):
+                y = [*fit["fitted"], *fit["predicted"]]
+                panel.plot(x[:split], y[:split], "-", color=FORESEEN, linewidth=0.9)
+                panel.plot(x[split - 1 :], y[split - 1 :], line, color=FORESEEN, linewidth=1.2, label=_named(name))
+
+
+def _named(fit: str) -> str:
+    return f"{fit.replace('_', '-')} forecast from the first half"
+
+
+def _forecast_legend(panel: Axes) -> tuple[list[Any], list[str]]:
+    """The forecasts alone, one entry each however many runs; the rest stands in the panel beside."""
+    handles = dict(zip(*reversed(panel.get_legend_handles_labels()), strict=True))
+    shown = [name for name in map(_named, FORECASTS) if name in handles]
+    return [handles[name] for name in shown], shown
 
 
 def _train(panel: Axes, curves: list[Json], axis: str) -> None:

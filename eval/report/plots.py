@@ -147,7 +147,7 @@ def temperatures(results: Row, names: Sequence[str]) -> Plot:
         axes.set_ylim(0, min(1.02, axes.get_ylim()[1] * 1.05))
         axes.yaxis.set_major_formatter(PERCENT)
         axes.set_xlabel("temperature")
-        axes.legend(frameon=False, loc="lower left")
+        axes.legend(frameon=False, loc="lower left", bbox_to_anchor=(0, 1), ncols=2)  # above, clear of both curves
 
     return bare_plot("temperature", "Accuracy against temperature, before and after", draw, LARGE)
 

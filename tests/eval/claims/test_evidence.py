@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -66,12 +67,22 @@ def test_a_runs_curves_are_sampled_judged_and_drawn(run):
     assert list(test["stages"]) == ["cold-started", "trained"] and "no base model" in test["note"]
     assert [point["k"] for point in test["parallel"]["trained"]] == [1, 2, 4]
     assert len(test["sequential"]["trained"]["points"]) == 11
-    claims = judge_claims([run])["claims"]
+    judged = judge_claims([run])
+    claims = judged["claims"]
+    assert any(said.startswith("run: problems solved in at least 25/50/75/90/100%") for said in judged["words"])
     assert all(figure["estimate"] for claim in claims[:2] for figure in claim["figures"] + claim["beside"])
     write_plots([run], run)
     for name in ("train-curve", "test-curve"):
         assert (run / f"{name}.png").read_bytes().startswith(b"\x89PNG")
         assert "accuracy" in (run / f"{name}.svg").read_text()
+
+
+def test_a_checkpoint_between_costs_less_than_the_ends_and_the_middle_one_is_probed(run):
+    planned = plan(run, replace(EFFORT, between_samples=1))
+    first, between, last = planned.checkpoints.values()
+    assert planned.between == [between] and planned.probed == [first, between, last]
+    assert planned.between_settings.samples == 1 < planned.settings.samples
+    assert expected(planned) < expected(plan(run, EFFORT))
 
 
 def test_a_second_time_nothing_is_sampled(run, monkeypatch):
