@@ -28,7 +28,21 @@ def config(tmp_path):
 
 def test_it_evaluates_a_checkpoint_and_prints_a_table(tmp_path, checkpoint, config):
     done = evaluate(
-        "--checkpoint", checkpoint, "--config", config, "--problems", 3, "--samples", 2, "--output", tmp_path / "o"
+        "--checkpoint",
+        checkpoint,
+        "--config",
+        config,
+        "--problems",
+        3,
+        "--samples",
+        2,
+        "--temperatures",
+        0,
+        1,
+        "--validation-problems",
+        2,
+        "--output",
+        tmp_path / "o",
     )
     assert done.returncode == 0, done.stderr
     assert "accuracy" in done.stdout and "thinking tokens" in done.stdout
@@ -77,7 +91,20 @@ runpy.run_path("scripts/evaluate.py", run_name="__main__")
 
 
 def test_an_evaluation_that_was_killed_goes_on_where_it_was(tmp_path, checkpoint, config):
-    arguments = ("--checkpoint", checkpoint, "--config", config, "--problems", 4, "--samples", 2, "--processes", 1)
+    arguments = (
+        "--checkpoint",
+        checkpoint,
+        "--config",
+        config,
+        "--problems",
+        4,
+        "--samples",
+        2,
+        "--processes",
+        1,
+        "--temperatures",
+        1,
+    )
     command = [sys.executable, "-c", KILL_AFTER_THREE_PARTS, *map(str, arguments), "--output", str(tmp_path / "o")]
     assert subprocess.run(command, cwd=ROOT, capture_output=True).returncode == -signal.SIGKILL
     kept = pq.read_table(tmp_path / "o" / "cache").to_pylist()
