@@ -47,9 +47,7 @@ class Candidates:
     """
 
     def __init__(self, cache: Path, **how: Any) -> None:
-        self._load = partial(load_candidate, cache=cache, **how)
-        self._tokenizer: str | None = how.get("tokenizer")
-        self._chat: Chat = how.get("chat", TOKENIZERS_OWN)
+        self._cache, self._how = cache, how
         self._loaded: dict[str, Candidate] = {}
 
     def check(self, names: Sequence[str]) -> None:
@@ -61,14 +59,14 @@ class Candidates:
             if self._room() > 0 or is_url(name):
                 self.load(name)
             else:
-                load_tokenizer(self._tokenizer or name, self._chat)
+                load_tokenizer(self._how.get("tokenizer") or name, self._how.get("chat", TOKENIZERS_OWN))
 
     def load(self, name: str) -> Candidate:
         """The model called `name`; the one loaded first makes room where there is none. Raises ValueError."""
         if name not in self._loaded:
             while self._loaded and self._room() <= 0:
                 self._loaded.pop(next(iter(self._loaded)))
-            self._loaded[name] = self._load(name)
+            self._loaded[name] = load_candidate(name, self._cache, **self._how)
         return self._loaded[name]
 
     def _room(self) -> int:

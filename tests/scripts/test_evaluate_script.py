@@ -11,6 +11,7 @@ import pytest
 import yaml
 
 ROOT = Path(__file__).parents[2]
+FEW = ("--problems", 2, "--validation-problems", 2)  # drawing many shows a bar where the machine is busy
 
 
 def evaluate(*arguments):
@@ -52,7 +53,7 @@ def test_it_evaluates_a_checkpoint_and_prints_a_table(tmp_path, checkpoint, conf
 def test_a_checkpoint_without_tokenizer_is_one_clear_line(tmp_path, checkpoint, config):
     for path in checkpoint.glob("tokenizer*"):
         path.unlink()
-    done = evaluate("--checkpoint", checkpoint, "--config", config, "--output", tmp_path / "o")
+    done = evaluate("--checkpoint", checkpoint, "--config", config, *FEW, "--output", tmp_path / "o")
     assert done.returncode == 2
     assert done.stderr.startswith("error: ") and "tokenizer" in done.stderr and done.stderr.count("\n") == 1
     assert not (tmp_path / "o").exists()
@@ -60,7 +61,7 @@ def test_a_checkpoint_without_tokenizer_is_one_clear_line(tmp_path, checkpoint, 
 
 def test_a_folder_that_is_no_checkpoint_is_one_clear_line(tmp_path, config):
     (tmp_path / "junk").mkdir()
-    done = evaluate("--checkpoint", tmp_path / "junk", "--config", config)
+    done = evaluate("--checkpoint", tmp_path / "junk", "--config", config, *FEW)
     assert done.returncode == 2
     assert "is no checkpoint" in done.stderr and done.stderr.count("\n") == 1
 
