@@ -103,6 +103,7 @@ def evaluate(
     tokenizer: str | None = None,
     baseline: str | None = None,
     workers: Workers | None = None,
+    candidates: Candidates | None = None,
     progress: Progress | None = None,
 ) -> dict[str, Any]:
     """Sample every checkpoint, measure each, compare each with the first; writes parquet and `results.json`.
@@ -111,11 +112,12 @@ def evaluate(
     is asked as `baseline` says (one of `eval.sampling.baselines.BASELINES`), where one is given; the others never are.
 
     Samples are kept in the folder `cache` (default: `output`/cache) as they come: an evaluation that was cut off, or
-    asks for some of the same again, draws only the rest.
+    asks for some of the same again, draws only the rest. `candidates` are models that are loaded already; they bring
+    their own cache, back end and workers.
     """
     problems = draw(source, settings)
     settings = replace(settings, problems=len(problems.asked))
-    candidates = Candidates(
+    candidates = candidates or Candidates(
         cache or output / "cache", backend=settings.backend, tokenizer=tokenizer, chat=source.chat, workers=workers
     )
     candidates.check(checkpoints)  # whatever is missing is found out before the first minute

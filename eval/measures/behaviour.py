@@ -112,6 +112,11 @@ MEASURES: Measures = {
         row["first_correct"] is not None,
     ),
     **{name: SAMPLE_MEASURES[name] for name in ("incorrect_to_correct", "correct_to_incorrect")},
+    # Right answers that a later attempt earned, minus right first attempts that were given up: luck counts for nothing.
+    "net_correction": lambda row: (
+        SAMPLE_MEASURES["incorrect_to_correct"](row)[0] - SAMPLE_MEASURES["correct_to_incorrect"](row)[0],
+        row["first_correct"] is not None,
+    ),
     "verdicts_right": _share(("accepts right", "rejects wrong"), VERDICTS),
     "wrong_rejected": _share(("rejects wrong",), ("rejects wrong", "accepts wrong")),
     "right_accepted": _share(("accepts right",), ("accepts right", "rejects right")),

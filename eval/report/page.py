@@ -6,7 +6,8 @@ from itertools import groupby
 from pathlib import Path
 
 from eval import table
-from eval.claims.claims import SMALLEST, judge_claims
+from eval.claims.claims import judge_claims
+from eval.claims.conditions import SMALLEST
 from eval.measures.rates import SAID
 from eval.report import plots, series
 from eval.report.examples import choose
