@@ -51,7 +51,7 @@ def judge_claims(runs: Sequence[Path]) -> dict[str, Any]:
         "rule": __doc__,
         "headline": headline(claims[0]),
         "claims": claims,
-        "words": [*_words(runs), *_control_words(runs)],
+        "words": [*_words(runs), *_forecast_words(runs), *_control_words(runs)],
     }
 
 
@@ -178,6 +178,22 @@ def _words(runs: Sequence[Path]) -> list[str]:
             f"points a token, performance {performance:.1f}%."
         )
     return [*dict.fromkeys(said), *(f"{run.name}: {curve['crossover']['words']}" for run, curve in measured.items())]
+
+
+def _forecast_words(runs: Sequence[Path]) -> Iterator[str]:
+    """How far each fit on the first half of a run's checkpoints misses the second half."""
+    for run in runs:
+        path = run / "evaluation" / "train-curve.json"
+        found = read_json(path).get("forecast") if path.is_file() else None
+        if found:
+            missed = ", ".join(
+                f"the {name.replace('_', '-')} curve misses by {100 * curve['error']:.1f} points"
+                for name, curve in found["curves"].items()
+            )
+            yield (
+                f"{run.name}: fitted on the first {found['fitted_on']} checkpoints, {missed} on the rest (an interval "
+                f"reaches {100 * found['noise']:.1f} either side)."
+            )
 
 
 def _in_runs(count: int) -> str:

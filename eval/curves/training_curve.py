@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pyarrow.compute as pc
 
+from eval.curves.forecast import forecast
 from eval.measures.estimators import Sums, paired_difference, trend
 from eval.measures.rates import Row, as_json, compare, measure
 from eval.sampling.samples import correct_by_problem
@@ -60,7 +61,7 @@ def train_curve(checkpoints: list[Sampled], spent: list[Compute]) -> dict[str, A
     `rise` is the trend test: the rise of accuracy along the straight line through all checkpoints, in their order, with
     its interval over problems (`estimators.trend`). `difference` compares the last with the first alone, and `changes`
     does so for every measure. These are at temperature 1; `best` has the same with each checkpoint at its best
-    decoding.
+    decoding, and `forecast` is of those (`eval.curves.forecast`).
     """
     points = [
         asdict(at)
@@ -70,12 +71,19 @@ def train_curve(checkpoints: list[Sampled], spent: list[Compute]) -> dict[str, A
         for checkpoint, at in zip(checkpoints, spent, strict=True)
     ]
     first, last = checkpoints[0], checkpoints[-1]
+    level = [point["best_accuracy"] for point in points]
+    foretold = forecast(
+        [at.flops for at in spent],
+        [each["value"] for each in level],
+        [(each["high"] - each["low"]) / 2 for each in level],
+    )
     best = [correct_by_problem(checkpoint.best_rows) for checkpoint in checkpoints]
     return {
         "points": points,
         **rise_and_difference([correct_by_problem(checkpoint.rows) for checkpoint in checkpoints]),
         "greedy": as_json({"difference": compare(first.rows, last.rows)["greedy_accuracy"]}),
         "changes": as_json(compare(first.rows, last.rows)),
+        "forecast": foretold,
         "best": rise_and_difference(best) | {"changes": as_json(compare(first.best_rows, last.best_rows))},
     }
 
