@@ -6,37 +6,17 @@ from pathlib import PurePath
 from textwrap import wrap
 from typing import Any, TypeGuard
 
+from eval.measures.rates import SAMPLE_MEASURES
+
 Figure = Mapping[str, Any] | None  # an `eval.measures.estimators.Estimate` as JSON: value, low, high, count
 
-# Every measure worth a row: its words, and whether it is a share (shown in percent) or a number.
-LABELS: dict[str, tuple[str, bool]] = {
-    "accuracy": ("accuracy", True),
-    "greedy_accuracy": ("greedy accuracy", True),
-    "first_attempt_accuracy": ("first-attempt accuracy", True),
-    "incorrect_to_correct": ("i→c, of wrong first attempts", True),
-    "correct_to_incorrect": ("c→i, of right first attempts", True),
-    "right_by_luck": ("right by luck, of right answers", True),
-    "step_accuracy": ("step accuracy", True),
-    "repair_rate": ("repair rate, of slips", True),
-    "slips": ("slips", False),
-    "attempts": ("attempts", False),
-    "subgoals": ("subgoals", False),
-    "says_verification": ("says that it verifies", True),
-    "says_backtracking": ("says that it backtracks", True),
-    "says_subgoals": ("says that it sets subgoals", True),
-    "says_backward_chaining": ("says that it works backward", True),
-    "thinking_tokens": ("thinking tokens", False),
-    "answer_tokens": ("answer tokens", False),
-    "format": ("right format", True),
-    "truncated": ("truncated", True),
-    "verifier_errors": ("verifier errors", True),
-}
-TRACED = tuple(LABELS)[2 : tuple(LABELS).index("subgoals") + 1]  # of thinkings that their task takes apart
-SAID = tuple(name for name in LABELS if name.startswith("says_"))  # of all others
+TRACED, SAID = (
+    tuple(name for name, measure in SAMPLE_MEASURES.items() if measure.kind == kind) for kind in ("traced", "said")
+)
 WIDTH = 100
 LABEL_WIDTH = 31
 COLUMN_WIDTH = 22
-PER_TASK = (*list(LABELS)[:8], "thinking_tokens")  # the rows of each task; all tasks together have every row
+PER_TASK = tuple(name for name, measure in SAMPLE_MEASURES.items() if measure.per_task)  # the rows of each task
 COLUMNS_A_BLOCK = 3  # as many as 100 columns hold
 
 
@@ -52,14 +32,14 @@ def render(results: Mapping[str, Any]) -> str:
         )
         lines += ["", f"{'':<{LABEL_WIDTH}}{header}".rstrip(), *_best(block), ""]
         for number, (title, columns) in enumerate(_sections(block)):
-            lines += [f"{title}, {at(settings)}", *_rows(columns, PER_TASK if number else LABELS), ""]
+            lines += [f"{title}, {at(settings)}", *_rows(columns, PER_TASK if number else SAMPLE_MEASURES), ""]
     for pair, name in zip(results["pairs"], names[1:], strict=False):
         lines.append(
             f"{name} against {names[0]}, paired by problem: {pair['problems']} problems, {pair['samples']} samples each"
         )
         lines += [*_best_changes(pair), ""]
         for number, (title, columns) in enumerate(_sections([pair])):
-            lines += [f"{title}, {at(settings)}", *_changes(columns[0], PER_TASK if number else LABELS), ""]
+            lines += [f"{title}, {at(settings)}", *_changes(columns[0], PER_TASK if number else SAMPLE_MEASURES), ""]
     return "\n".join(lines).rstrip()
 
 
@@ -126,6 +106,11 @@ def short_names(checkpoints: Sequence[str]) -> list[str]:
     return list(checkpoints)
 
 
+def label(measure: str) -> str:
+    """A measure in words."""
+    return SAMPLE_MEASURES[measure].label
+
+
 def show(measure: str, figure: Figure) -> str:
     """A figure: `31.2%`, `48.3`, or a dash where there is none."""
     return _value(measure, figure["value"]) if known(figure) else "–"
@@ -135,7 +120,7 @@ def show_interval(measure: str, figure: Figure) -> str:
     """Its interval: `[28.1, 34.5]`, in the figure's own unit; empty where there is none."""
     if not known(figure):
         return ""
-    scale = 100 if LABELS[measure][1] else 1
+    scale = 100 if SAMPLE_MEASURES[measure].share else 1
     return f"[{figure['low'] * scale:.1f}, {figure['high'] * scale:.1f}]"
 
 
@@ -143,7 +128,11 @@ def show_change(measure: str, figure: Figure) -> str:
     """A difference with its sign: `+20.8 points`, or `+3.1` of what is no share."""
     if not known(figure):
         return "–"
-    return f"{_signed(measure, figure['value'])} points" if LABELS[measure][1] else _signed(measure, figure["value"])
+    return (
+        f"{_signed(measure, figure['value'])} points"
+        if SAMPLE_MEASURES[measure].share
+        else _signed(measure, figure["value"])
+    )
 
 
 def show_change_interval(measure: str, figure: Figure) -> str:
@@ -173,11 +162,11 @@ def known(figure: Figure) -> TypeGuard[Mapping[str, Any]]:
 
 
 def _value(measure: str, value: float) -> str:
-    return f"{value * 100:.1f}%" if LABELS[measure][1] else f"{value:.1f}"
+    return f"{value * 100:.1f}%" if SAMPLE_MEASURES[measure].share else f"{value:.1f}"
 
 
 def _signed(measure: str, value: float) -> str:
-    scaled = value * 100 if LABELS[measure][1] else value
+    scaled = value * 100 if SAMPLE_MEASURES[measure].share else value
     # A bound just off zero keeps a second digit, so that what is clear of zero does not seem to touch it.
     shown = next((text for digits in (1, 2) if float(text := f"{scaled:+.{digits}f}")), "0.0")
     return shown.replace("-", "−")
@@ -194,7 +183,7 @@ def _sections(rows: Sequence[Mapping[str, Any]]) -> list[tuple[str, list[Mapping
 
 def _rows(columns: Sequence[Mapping[str, Figure]], measures: Iterable[str]) -> list[str]:
     return [
-        _row(LABELS[measure][0], measure, [column.get(measure) for column in columns])
+        _row(label(measure), measure, [column.get(measure) for column in columns])
         for measure in given(measures, columns)
     ]
 
@@ -205,7 +194,7 @@ def _row(title: str, measure: str, figures: Sequence[Figure]) -> str:
 
 
 def _changes(column: Mapping[str, Figure], measures: Iterable[str]) -> list[str]:
-    return [_change(LABELS[measure][0], measure, column.get(measure)) for measure in given(measures, [column])]
+    return [_change(label(measure), measure, column.get(measure)) for measure in given(measures, [column])]
 
 
 def _change(title: str, measure: str, figure: Figure) -> str:

@@ -10,11 +10,11 @@ import pyarrow.compute as pc
 
 from eval.curves.forecast import forecast
 from eval.measures.estimators import Sums, paired_difference, trend
-from eval.measures.rates import Row, as_json, compare, measure
+from eval.measures.rates import SAMPLE_MEASURES, Row, as_json, compare, measure
 from eval.sampling.samples import correct_by_problem
 from train.files.untrusted import read_json, read_metrics, read_parquet
 
-SHOWN = ("accuracy", "greedy_accuracy", "thinking_tokens", "truncated", "incorrect_to_correct", "step_accuracy")
+SHOWN = tuple(name for name, measure in SAMPLE_MEASURES.items() if measure.on_curve)
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from pathlib import Path
 from eval import table
 from eval.claims.claims import judge_claims
 from eval.claims.conditions import SMALLEST
-from eval.measures.rates import SAID
+from eval.measures.rates import SAMPLE_MEASURES
 from eval.report import plots, series
 from eval.report.examples import choose
 from eval.report.explorer import pack
@@ -19,17 +19,7 @@ from eval.report.scaling import probes, scaling_curves
 from eval.report.verdicts import intervals
 from eval.report.words import facts, remarks, verdict
 
-MEASURES = (
-    *("accuracy", "greedy_accuracy", "first_attempt_accuracy", "incorrect_to_correct", "correct_to_incorrect"),
-    *(
-        "step_accuracy",
-        "repair_rate",
-        *(f"says_{name}" for name in SAID),
-        "thinking_tokens",
-        "answer_tokens",
-        "truncated",
-    ),
-)
+MEASURES = tuple(name for name, measure in SAMPLE_MEASURES.items() if measure.on_page)
 Titled = list[tuple[str, Plot]]
 HEADLINES = ("accuracy", "incorrect_to_correct", "repair_rate", "thinking_tokens")
 # Shown for each task: tasks differ in how often a slip pays to be put right, and the share of each shifts in training.
