@@ -11,7 +11,7 @@ from typing import Any
 
 from data.problem import Problem
 from eval import evaluate
-from eval.claims.plan import BASELINE, Plan, expected
+from eval.claims.plan import BASELINE, HELD, Plan, expected
 from eval.curves.equal_compute import ENOUGH, at_equal_compute, flops_of
 from eval.curves.thinking_curve import (
     area_between,
@@ -24,13 +24,14 @@ from eval.curves.thinking_curve import (
     thinking_points,
 )
 from eval.curves.training_curve import Sampled, compute_spent, train_curve
+from eval.measures.estimators import paired_difference
 from eval.measures.rates import Row, as_json, compare
 from eval.probes import probing as probe
 from eval.probes.budget import ROOM, Budget, budgets, keep_to, rows
 from eval.sampling.candidate import Candidates
 from eval.sampling.decodings import Decodings, accuracy, best_temperature
 from eval.sampling.progress import Counted, Progress
-from eval.sampling.samples import sample_rows
+from eval.sampling.samples import correct_by_problem, sample_rows
 from eval.sampling.subject import Completion, Subject, ask
 from eval.sampling.workers import Workers
 from train.lifecycle.run_folder import COLD_START
@@ -145,6 +146,7 @@ def _test(work: Work) -> dict[str, Any]:
         "cover": {stage: reliability(table) for stage, table in drawn.items()},
         "crossover": crossover(drawn[base], drawn["trained"], base),
         "sequential": curves,
+        "held": _held(freely[start], freely["trained"]),
         "equal_tokens": None if equal is None else asdict(equal),
         **{name: curves["trained"][name] for name in ("rise", "extension", "beyond_habit", "room", "wait")},
         **compare_sequential(forced[base], forced["trained"]),
@@ -162,6 +164,22 @@ def _freely(work: Work, name: str, problems: list[Problem]) -> tuple[Subject, li
     temperature = work.tables[name].best
     subject = work.subject(name, temperature)
     return subject, ask(subject, problems, work.planned.effort.budget_samples if temperature else 1)
+
+
+def _held(start: tuple[Subject, list[Completion]], trained: tuple[Subject, list[Completion]]) -> dict[str, Any]:
+    """How much of the gain is thinking at all: the start, made to think as long as the trained model does on average.
+
+    Its thinking may not end before `minimum` tokens, as far as HELD words of doubt carry it. `by_thinking` is what that
+    alone changes, `beyond` the trained model minus the start so held.
+    """
+    subject, completions = start
+    minimum = _mean_thinking(*trained)
+    held = Budget("held to think", max(minimum, subject.sampling.max_new_tokens), HELD, minimum=minimum)
+    free, forced, after = (
+        correct_by_problem(rows(*each)) for each in (start, (subject, keep_to(subject, completions, held)), trained)
+    )
+    differences = {"by_thinking": paired_difference(free, forced), "beyond": paired_difference(forced, after)}
+    return {"minimum": minimum, **as_json(differences)}
 
 
 def _mean_thinking(subject: Subject, completions: list[Completion]) -> int:

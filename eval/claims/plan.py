@@ -16,6 +16,7 @@ from eval.sampling.decodings import TEMPERATURES
 from eval.sampling.source import Source, all_checkpoints, read_source, stages_of
 from train.model.loading import load_tokenizer
 
+HELD = 4  # times that the start's thinking is carried past its end to make it last as long as the trained model's
 BASELINE = "step-by-step"  # what the last claim compares with
 
 
@@ -141,4 +142,5 @@ def expected(planned: Plan) -> int:
 
 
 def _expected_of_budgets(effort: Effort, problems: int) -> int:
-    return problems * effort.budget_samples * (2 + most_draws(budgets(1, 1 << 30, habit=1)))
+    held = HELD + 1
+    return problems * effort.budget_samples * (1 + held + most_draws(budgets(1, 1 << 30, habit=1)))
