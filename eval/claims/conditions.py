@@ -75,7 +75,7 @@ CLAIMS = (
             Condition(train_curve("rise"), "at temperature 1, rise along the line through all checkpoints"),
             Condition(train_curve("greedy", "difference"), "greedy, last checkpoint minus first"),
             Condition(
-                thinking_curve("held", "by_thinking"), "the start, made to think as long, minus the start as it is"
+                thinking_curve("held", "by_thinking"), "the start made to think as long, minus the start as it is"
             ),
             Condition(thinking_curve("held", "beyond"), "last checkpoint minus the start made to think as long"),
         ),
