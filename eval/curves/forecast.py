@@ -12,7 +12,7 @@ import numpy as np
 
 FEWEST = {"log_linear": 2, "saturating": 3}  # points that each curve needs: as many as it has parameters
 EXPONENTS = np.geomspace(0.2, 6, 60)
-MIDPOINTS = np.geomspace(1e-2, 1e4, 160)  # times the largest compute fitted on
+MIDPOINTS = np.geomspace(1e-4, 1e4, 160)  # times the largest compute fitted on
 Curve = Callable[[np.ndarray], np.ndarray]
 
 

@@ -47,8 +47,8 @@ def sequential(budgets: Sequence[Budget], rows: Sequence[list[Row]]) -> dict[str
     usual = max(place for place in closed if not budgets[place].more)
     habit = [place for place in closed if budgets[place].name == HABIT]
     trends = {
-        "rise": trend([right[place] for place in closed]),
-        "extension": trend([right[place] for place in [closed[-1], *waited]]),
+        "rise": trend([right[place] for place in closed]) if len(closed) > 1 else None,
+        "extension": trend([right[place] for place in [closed[-1], *waited]]) if waited else None,
         "beyond_habit": paired_difference(right[habit[0]], right[closed[-1]]) if habit else None,
         "room": paired_difference(right[usual], right[closed[-1]]) if budgets[closed[-1]].more else None,
         "wait": paired_difference(right[usual], pooled([rows[place] for place in waited])) if waited else None,
