@@ -1,4 +1,4 @@
-"""Evaluate checkpoints on the same held-out problems with the same decoding, and compare them pair by pair."""
+"""Evaluate checkpoints on the same held-out problems, each at its best decoding, and compare them pair by pair."""
 
 import json
 from dataclasses import asdict, dataclass, replace
@@ -12,17 +12,24 @@ from data.mixture import Split
 from data.problem import Problem
 from eval.measures.rates import Row, as_json, compare, measure
 from eval.sampling.baselines import ask_baseline, check_baseline
-from eval.sampling.candidate import Candidate, load_candidate
+from eval.sampling.candidate import Candidate, Candidates
+from eval.sampling.decodings import TEMPERATURES, Decodings, accuracy, best_temperature, check_temperatures, unmarked
 from eval.sampling.progress import Progress
-from eval.sampling.samples import COLUMNS, sample_checkpoint
+from eval.sampling.samples import COLUMNS, sample_rows
 from eval.sampling.source import MAX_NEW_TOKENS, Source, held_out
 from eval.sampling.workers import Workers
 from train.rollout.interface import Sampling
 
+CHOSEN_ON: dict[Split, Split] = {"test": "validation", "validation": "train"}  # where the best decoding is chosen
+
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What is asked of every checkpoint alike."""
+    """How every checkpoint is sampled.
+
+    All measures are taken at `temperature`; accuracy also at the best of `temperatures`, chosen for each checkpoint on
+    `validation_problems` problems with `validation_samples` samples of each.
+    """
 
     problems: int = 400
     samples: int = 4
@@ -31,6 +38,9 @@ class Settings:
     seed: int = 0
     split: Split = "test"
     backend: str = "engine"
+    temperatures: tuple[float, ...] = TEMPERATURES
+    validation_problems: int = 200
+    validation_samples: int = 4
 
     def __post_init__(self) -> None:
         """Raise ValueError naming the first value out of its range."""
@@ -39,12 +49,48 @@ class Settings:
                 f"{self.problems} problems, {self.samples} samples each, {self.max_new_tokens} new tokens; expected at "
                 "least 2, 1 and 1."
             )
+        if self.validation_problems < 2 or self.validation_samples < 1:
+            raise ValueError(
+                f"{self.validation_problems} validation problems, {self.validation_samples} samples each; expected at "
+                "least 2 and 1."
+            )
+        check_temperatures(self.temperatures)
+
+    def samples_at(self, temperature: float) -> int:
+        """Samples of a problem; greedy ones are all alike."""
+        return self.samples if temperature else 1
+
+
+@dataclass(frozen=True, slots=True)
+class Problems:
+    """The problems that are reported on, and those on which the best decoding is chosen (none where there is one)."""
+
+    asked: list[Problem]
+    choice: list[Problem]
+
+
+def draw(source: Source, settings: Settings) -> Problems:
+    """The problems of an evaluation. Raises ValueError where a task has none to choose the decoding on."""
+    asked = held_out(source, settings.problems, settings.split)
+    if len(settings.temperatures) == 1:
+        return Problems(asked, [])
+    split = CHOSEN_ON[settings.split]
+    try:
+        return Problems(asked, held_out(source, settings.validation_problems, split))
+    except ValueError as error:
+        raise ValueError(
+            f"The best decoding is chosen on {split} problems, and there are none: {error} Give one temperature, such "
+            "as --temperatures 1."
+        ) from None
 
 
 def expected(source: Source, settings: Settings, checkpoints: int, baseline: str | None = None) -> int:
     """How many samples `evaluate` draws or finds, for a progress bar."""
-    problems = len(held_out(source, settings.problems, settings.split))
-    return (checkpoints + (baseline == "step-by-step")) * problems * (settings.samples + 1)
+    problems = draw(source, settings)
+    grid = {settings.temperature, 0.0, *settings.temperatures}
+    asked = sum(map(settings.samples_at, grid)) * len(problems.asked)
+    chosen = sum(settings.validation_samples if t else 1 for t in settings.temperatures) * len(problems.choice)
+    return (checkpoints + (baseline == "step-by-step")) * (asked + chosen)
 
 
 def evaluate(
@@ -57,6 +103,7 @@ def evaluate(
     tokenizer: str | None = None,
     baseline: str | None = None,
     workers: Workers | None = None,
+    candidates: Candidates | None = None,
     progress: Progress | None = None,
 ) -> dict[str, Any]:
     """Sample every checkpoint, measure each, compare each with the first; writes parquet and `results.json`.
@@ -65,100 +112,164 @@ def evaluate(
     is asked as `baseline` says (one of `eval.sampling.baselines.BASELINES`), where one is given; the others never are.
 
     Samples are kept in the folder `cache` (default: `output`/cache) as they come: an evaluation that was cut off, or
-    asks for some of the same again, draws only the rest.
+    asks for some of the same again, draws only the rest. `candidates` are models that are loaded already; they bring
+    their own cache, back end and workers.
     """
-    problems = held_out(source, settings.problems, settings.split)
-    settings = replace(settings, problems=len(problems))
-    cache = cache or output / "cache"
-    spoken: dict[str, Any] = {"backend": settings.backend, "tokenizer": tokenizer, "chat": source.chat}
-    for number, checkpoint in enumerate(checkpoints):  # whatever is missing is found out before the first minute
-        candidate = load_candidate(checkpoint, cache, **spoken)
-        if baseline and not number:
-            check_baseline(baseline, candidate, source)
+    problems = draw(source, settings)
+    settings = replace(settings, problems=len(problems.asked))
+    candidates = candidates or Candidates(
+        cache or output / "cache", backend=settings.backend, tokenizer=tokenizer, chat=source.chat, workers=workers
+    )
+    candidates.check(checkpoints)  # whatever is missing is found out before the first minute
+    if baseline:
+        check_baseline(baseline, candidates.load(checkpoints[0]), source)
     try:
         output.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ValueError(f"The folder for results, {output}, cannot be made: {error.strerror}.") from None
-    tables: list[list[Row]] = []
-    for number, checkpoint in enumerate(checkpoints):
-        candidate = load_candidate(checkpoint, cache, workers=workers, **spoken)
-        tables.append(sample(candidate, problems, source, settings, None if number else baseline, progress))
+    tables = [
+        sample(candidates.load(checkpoint), problems, source, settings, None if number else baseline, progress)
+        for number, checkpoint in enumerate(checkpoints)
+    ]
     names = [f"{checkpoints[0]} ({baseline})", *checkpoints[1:]] if baseline else checkpoints
     return write_results(names, tables, settings, output, baseline)
 
 
 def sample(
     candidate: Candidate,
-    problems: list[Problem],
+    problems: Problems,
     source: Source,
     settings: Settings,
     baseline: str | None = None,
     progress: Progress | None = None,
-) -> list[Row]:
-    """The rows of one checkpoint: each problem `settings.samples` times, and once greedily."""
-    sampling = Sampling(
-        settings.max_new_tokens, candidate.stop_ids, temperature=settings.temperature, seed=settings.seed
-    )
-    if baseline:
-        return ask_baseline(baseline, candidate, problems, source, settings.samples, sampling, progress)
-    return sample_checkpoint(
-        *(candidate.name, candidate.backend, candidate.tokenizer, problems, settings.samples, sampling),
-        *(source.system_prompt, progress),
-    )
+    *,
+    everywhere: bool = True,
+) -> Decodings:
+    """The samples of one checkpoint: at every temperature, or, unless `everywhere`, at those alone that are needed.
+
+    Needed are the best, the one of `settings`, and greedy decoding.
+    """
+
+    def rows_at(temperature: float, asked: list[Problem], samples: int) -> list[Row]:
+        sampling = Sampling(
+            settings.max_new_tokens,
+            candidate.stop_ids,
+            temperature=temperature,
+            seed=settings.seed if temperature else 0,
+        )
+        if baseline:  # which draws greedy samples beside those at any other temperature
+            sampling = replace(sampling, temperature=temperature or settings.temperature or 1.0, seed=settings.seed)
+            rows = ask_baseline(baseline, candidate, asked, source, samples, sampling, progress)
+            return [row for row in rows if row["greedy"] == (temperature == 0)]
+        model = (candidate.name, candidate.backend, candidate.tokenizer)
+        rows = sample_rows(*model, asked, samples if temperature else 1, sampling, source.system_prompt, progress)
+        # A greedy sample has the number behind the last of the others, so that a number means one sample.
+        return rows if temperature else [row | {"sample": samples} for row in rows]
+
+    grid = settings.temperatures if problems.choice else ()
+    choices = {t: rows_at(t, problems.choice, settings.validation_samples) for t in grid}
+    best = best_temperature(choices) if choices else settings.temperatures[0]
+    needed = {settings.temperature, 0.0, best} | (set(settings.temperatures) if everywhere else set())
+    return Decodings({t: rows_at(t, problems.asked, settings.samples) for t in sorted(needed)}, choices, best)
 
 
 def write_results(
-    names: list[str], tables: list[list[Row]], settings: Settings, output: Path, baseline: str | None = None
+    names: list[str], tables: list[Decodings], settings: Settings, output: Path, baseline: str | None = None
 ) -> dict[str, Any]:
-    """Write each checkpoint's rows as parquet, and what they come to as `results.json`, which is returned."""
-    for number, rows in enumerate(tables):
-        pq.write_table(pa.Table.from_pylist(rows, schema=COLUMNS), output / f"samples-{number}.parquet")
+    """Write each checkpoint's rows as parquet, and what they come to as `results.json`, which is returned.
+
+    The parquet holds the samples at `settings.temperature` and the greedy ones.
+    """
+    for number, table in enumerate(tables):
+        rows = pa.Table.from_pylist(plain_rows(table, settings), schema=COLUMNS)
+        pq.write_table(rows, output / f"samples-{number}.parquet")
     results = summarise(names, tables, settings) | {"baseline": baseline}
     (output / "results.json").write_text(json.dumps(results, indent=2) + "\n")
     return results
 
 
-def summarise(checkpoints: list[str], tables: list[list[Row]], settings: Settings) -> dict[str, Any]:
+def plain_rows(table: Decodings, settings: Settings) -> list[Row]:
+    """The samples of a checkpoint at `settings.temperature`, and its greedy ones behind them."""
+    return [*unmarked(table.rows[settings.temperature]), *table.rows[0.0]]
+
+
+def summarise(checkpoints: list[str], tables: list[Decodings], settings: Settings) -> dict[str, Any]:
     """The content of `results.json`: a row a checkpoint, and a row for each later checkpoint against the first."""
     return {
         "settings": asdict(settings),
-        "checkpoints": [_checkpoint(name, rows) for name, rows in zip(checkpoints, tables, strict=True)],
+        "checkpoints": [_checkpoint(name, table, settings) for name, table in zip(checkpoints, tables, strict=True)],
         "pairs": [
-            _pair(checkpoints[0], tables[0], name, rows, settings.samples)
-            for name, rows in zip(checkpoints[1:], tables[1:], strict=True)
+            _pair(checkpoints[0], tables[0], name, table, settings)
+            for name, table in zip(checkpoints[1:], tables[1:], strict=True)
         ],
     }
 
 
-def _checkpoint(name: str, rows: list[Row]) -> dict[str, Any]:
-    """Plain figures under their names for a quick reader, and the estimates whole under `measures`."""
-    estimates = measure(rows)
-    accuracy = estimates["accuracy"]
-    assert accuracy is not None
+def _checkpoint(name: str, table: Decodings, settings: Settings) -> dict[str, Any]:
+    """Plain figures under their names for a quick reader, and the estimates whole under `measures`.
+
+    `best` has the same measures at the best decoding, `decodings` the accuracy at every temperature.
+    """
+    rows, best_rows = plain_rows(table, settings), table.best_rows
+    estimates, best = measure(rows), accuracy(best_rows)
+    accuracy_here = estimates["accuracy"]
+    assert accuracy_here is not None
     plain = {key: None if estimate is None else estimate.value for key, estimate in estimates.items()}
     return {
         "checkpoint": name,
         **plain,
-        "interval": [accuracy.low, accuracy.high],
+        "interval": [accuracy_here.low, accuracy_here.high],
+        "best_temperature": table.best,
+        "best_accuracy": best.value,
+        "best_interval": [best.low, best.high],
         "measures": as_json(estimates),
         "tasks": {task: as_json(measure(_of(rows, task))) for task in _tasks(rows)},
+        "best": {
+            "measures": as_json(measure(best_rows)),
+            "tasks": {task: as_json(measure(_of(best_rows, task))) for task in _tasks(best_rows)},
+        },
+        "decodings": [_decoding(table, temperature) for temperature in sorted({*table.rows, *table.choices})],
     }
 
 
-def _pair(before: str, rows_before: list[Row], after: str, rows_after: list[Row], samples: int) -> dict[str, Any]:
-    changes = compare(rows_before, rows_after)
-    accuracy = changes["accuracy"]
-    assert accuracy is not None
+def _decoding(table: Decodings, temperature: float) -> dict[str, Any]:
+    """Accuracy at one temperature on the problems reported on (all, and by task), and on those for the choice."""
+    rows, choice = table.rows.get(temperature), table.choices.get(temperature)
+    return {
+        "temperature": temperature,
+        "accuracy": asdict(accuracy(rows)) if rows else None,
+        "tasks": {task: asdict(accuracy(_of(rows, task))) for task in _tasks(rows)} if rows else {},
+        "validation": asdict(accuracy(choice)) if choice else None,
+    }
+
+
+def _pair(before: str, table_before: Decodings, after: str, table: Decodings, settings: Settings) -> dict[str, Any]:
+    """The changes at `settings.temperature`, and under `best` those with each checkpoint at its best decoding."""
+    here, there = plain_rows(table_before, settings), plain_rows(table, settings)
+    changes, best_changes = compare(here, there), compare(table_before.best_rows, table.best_rows)
+    accuracy_here, best = changes["accuracy"], best_changes["accuracy"]
+    assert accuracy_here is not None and best is not None
     return {
         "before": before,
         "after": after,
-        "difference": accuracy.value,
-        "interval": [accuracy.low, accuracy.high],
-        "problems": accuracy.count,
-        "samples": samples,
+        "difference": accuracy_here.value,
+        "interval": [accuracy_here.low, accuracy_here.high],
+        "best_temperatures": [table_before.best, table.best],
+        "best_difference": best.value,
+        "best_interval": [best.low, best.high],
+        "problems": accuracy_here.count,
+        "samples": settings.samples,
         "measures": as_json(changes),
-        "tasks": {task: as_json(compare(_of(rows_before, task), _of(rows_after, task))) for task in _tasks(rows_after)},
+        "tasks": _changes_by_task(here, there),
+        "best": {
+            "measures": as_json(best_changes),
+            "tasks": _changes_by_task(table_before.best_rows, table.best_rows),
+        },
     }
+
+
+def _changes_by_task(before: list[Row], after: list[Row]) -> dict[str, Any]:
+    return {task: as_json(compare(_of(before, task), _of(after, task))) for task in _tasks(after)}
 
 
 def _tasks(rows: list[Row]) -> list[str]:

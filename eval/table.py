@@ -6,60 +6,82 @@ from pathlib import PurePath
 from textwrap import wrap
 from typing import Any, TypeGuard
 
+from eval.measures.rates import SAMPLE_MEASURES
+
 Figure = Mapping[str, Any] | None  # an `eval.measures.estimators.Estimate` as JSON: value, low, high, count
 
-# Every measure worth a row: its words, and whether it is a share (shown in percent) or a number.
-LABELS: dict[str, tuple[str, bool]] = {
-    "accuracy": ("accuracy", True),
-    "greedy_accuracy": ("greedy accuracy", True),
-    "first_attempt_accuracy": ("first-attempt accuracy", True),
-    "incorrect_to_correct": ("i→c, of wrong first attempts", True),
-    "correct_to_incorrect": ("c→i, of right first attempts", True),
-    "right_by_luck": ("right by luck, of right answers", True),
-    "step_accuracy": ("step accuracy", True),
-    "repair_rate": ("repair rate, of slips", True),
-    "slips": ("slips", False),
-    "attempts": ("attempts", False),
-    "subgoals": ("subgoals", False),
-    "says_verification": ("says that it verifies", True),
-    "says_backtracking": ("says that it backtracks", True),
-    "says_subgoals": ("says that it sets subgoals", True),
-    "says_backward_chaining": ("says that it works backward", True),
-    "thinking_tokens": ("thinking tokens", False),
-    "answer_tokens": ("answer tokens", False),
-    "format": ("right format", True),
-    "truncated": ("truncated", True),
-    "verifier_errors": ("verifier errors", True),
-}
-TRACED = tuple(LABELS)[2 : tuple(LABELS).index("subgoals") + 1]  # of thinkings that their task takes apart
-SAID = tuple(name for name in LABELS if name.startswith("says_"))  # of all others
+TRACED, SAID = (
+    tuple(name for name, measure in SAMPLE_MEASURES.items() if measure.kind == kind) for kind in ("traced", "said")
+)
 WIDTH = 100
 LABEL_WIDTH = 31
 COLUMN_WIDTH = 22
-PER_TASK = (*list(LABELS)[:8], "thinking_tokens")  # the rows of each task; all tasks together have every row
+PER_TASK = tuple(name for name, measure in SAMPLE_MEASURES.items() if measure.per_task)  # the rows of each task
 COLUMNS_A_BLOCK = 3  # as many as 100 columns hold
 
 
 def render(results: Mapping[str, Any]) -> str:
     """The content of `results.json` as a table to read at 100 columns: every checkpoint, every task, every pair."""
     names = short_names([row["checkpoint"] for row in results["checkpoints"]])
-    asked_of_all = f"{asked(results['settings'])} Intervals are 95%, from resampling whole problems."
-    lines = [*wrap(asked_of_all, WIDTH), ""]
+    settings = results["settings"]
+    lines = [*wrap(f"{asked(settings)} {chosen(settings)} Intervals are 95%, from resampling whole problems.", WIDTH)]
     for first in range(0, len(names), COLUMNS_A_BLOCK):
         block = results["checkpoints"][first : first + COLUMNS_A_BLOCK]
         header = "".join(
             f"{_shorten(name, COLUMN_WIDTH - 2):<{COLUMN_WIDTH}}" for name in names[first : first + COLUMNS_A_BLOCK]
         )
-        lines += [f"{'':<{LABEL_WIDTH}}{header}".rstrip()]
+        lines += ["", f"{'':<{LABEL_WIDTH}}{header}".rstrip(), *_best(block), ""]
         for number, (title, columns) in enumerate(_sections(block)):
-            lines += [title, *_rows(columns, PER_TASK if number else LABELS), ""]
+            lines += [f"{title}, {at(settings)}", *_rows(columns, PER_TASK if number else SAMPLE_MEASURES), ""]
     for pair, name in zip(results["pairs"], names[1:], strict=False):
         lines.append(
             f"{name} against {names[0]}, paired by problem: {pair['problems']} problems, {pair['samples']} samples each"
         )
+        lines += [*_best_changes(pair), ""]
         for number, (title, columns) in enumerate(_sections([pair])):
-            lines += [title, *_changes(columns[0], PER_TASK if number else LABELS), ""]
+            lines += [f"{title}, {at(settings)}", *_changes(columns[0], PER_TASK if number else SAMPLE_MEASURES), ""]
     return "\n".join(lines).rstrip()
+
+
+def at(settings: Mapping[str, Any]) -> str:
+    """The decoding at which every measure but the best accuracy is taken."""
+    return f"at temperature {settings['temperature']:g}"
+
+
+def decoding(temperature: float) -> str:
+    """A decoding in words: `greedy`, or `temperature 0.6`."""
+    return f"temperature {temperature:g}" if temperature else "greedy"
+
+
+def chosen(settings: Mapping[str, Any]) -> str:
+    """How each checkpoint's best decoding was chosen, as one sentence."""
+    if len(settings["temperatures"]) == 1:
+        return f"Every checkpoint is decoded at one setting, {decoding(settings['temperatures'][0])}."
+    grid = ", ".join("greedy" if not t else f"{t:g}" for t in settings["temperatures"])
+    return f"The best decoding of each is chosen among {grid} on other held-out problems."
+
+
+def _best(columns: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Each checkpoint's best decoding, and its accuracy there, of all tasks and of each."""
+    cells = "".join(f"  {decoding(column['best_temperature']):<{COLUMN_WIDTH - 2}}" for column in columns).rstrip()
+    lines = ["each at its best decoding", f"  {'decoding':<{LABEL_WIDTH - 2}}{cells}"]
+    sections = [("accuracy", [column["best"]["measures"] for column in columns])]
+    tasks = list(columns[0]["best"]["tasks"])
+    if len(tasks) > 1:
+        sections += [(f"accuracy, {task}", [column["best"]["tasks"][task] for column in columns]) for task in tasks]
+    return lines + [
+        _row(title, "accuracy", [each.get("accuracy") for each in measures]) for title, measures in sections
+    ]
+
+
+def _best_changes(pair: Mapping[str, Any]) -> list[str]:
+    """The difference that counts: each at its best decoding."""
+    lines = [f"each at its best decoding: {' against '.join(map(decoding, reversed(pair['best_temperatures'])))}"]
+    lines.append(_change("accuracy", "accuracy", pair["best"]["measures"].get("accuracy")))
+    tasks = pair["best"]["tasks"]
+    if len(tasks) > 1:
+        lines += [_change(f"accuracy, {task}", "accuracy", tasks[task].get("accuracy")) for task in tasks]
+    return lines
 
 
 def asked(settings: Mapping[str, Any]) -> str:
@@ -84,6 +106,11 @@ def short_names(checkpoints: Sequence[str]) -> list[str]:
     return list(checkpoints)
 
 
+def label(measure: str) -> str:
+    """A measure in words."""
+    return SAMPLE_MEASURES[measure].label
+
+
 def show(measure: str, figure: Figure) -> str:
     """A figure: `31.2%`, `48.3`, or a dash where there is none."""
     return _value(measure, figure["value"]) if known(figure) else "–"
@@ -93,7 +120,7 @@ def show_interval(measure: str, figure: Figure) -> str:
     """Its interval: `[28.1, 34.5]`, in the figure's own unit; empty where there is none."""
     if not known(figure):
         return ""
-    scale = 100 if LABELS[measure][1] else 1
+    scale = 100 if SAMPLE_MEASURES[measure].share else 1
     return f"[{figure['low'] * scale:.1f}, {figure['high'] * scale:.1f}]"
 
 
@@ -101,7 +128,11 @@ def show_change(measure: str, figure: Figure) -> str:
     """A difference with its sign: `+20.8 points`, or `+3.1` of what is no share."""
     if not known(figure):
         return "–"
-    return f"{_signed(measure, figure['value'])} points" if LABELS[measure][1] else _signed(measure, figure["value"])
+    return (
+        f"{_signed(measure, figure['value'])} points"
+        if SAMPLE_MEASURES[measure].share
+        else _signed(measure, figure["value"])
+    )
 
 
 def show_change_interval(measure: str, figure: Figure) -> str:
@@ -131,11 +162,11 @@ def known(figure: Figure) -> TypeGuard[Mapping[str, Any]]:
 
 
 def _value(measure: str, value: float) -> str:
-    return f"{value * 100:.1f}%" if LABELS[measure][1] else f"{value:.1f}"
+    return f"{value * 100:.1f}%" if SAMPLE_MEASURES[measure].share else f"{value:.1f}"
 
 
 def _signed(measure: str, value: float) -> str:
-    scaled = value * 100 if LABELS[measure][1] else value
+    scaled = value * 100 if SAMPLE_MEASURES[measure].share else value
     # A bound just off zero keeps a second digit, so that what is clear of zero does not seem to touch it.
     shown = next((text for digits in (1, 2) if float(text := f"{scaled:+.{digits}f}")), "0.0")
     return shown.replace("-", "−")
@@ -151,25 +182,26 @@ def _sections(rows: Sequence[Mapping[str, Any]]) -> list[tuple[str, list[Mapping
 
 
 def _rows(columns: Sequence[Mapping[str, Figure]], measures: Iterable[str]) -> list[str]:
-    lines = []
-    for measure in given(measures, columns):
-        figures = [column.get(measure) for column in columns]
-        cells = [f"{show(measure, figure):>7} {show_interval(measure, figure)}" for figure in figures]
-        lines.append(
-            f"  {LABELS[measure][0]:<{LABEL_WIDTH - 2}}" + "".join(f"{cell:<{COLUMN_WIDTH}}" for cell in cells).rstrip()
-        )
-    return lines
+    return [
+        _row(label(measure), measure, [column.get(measure) for column in columns])
+        for measure in given(measures, columns)
+    ]
+
+
+def _row(title: str, measure: str, figures: Sequence[Figure]) -> str:
+    cells = [f"{show(measure, figure):>7} {show_interval(measure, figure)}" for figure in figures]
+    return f"  {title:<{LABEL_WIDTH - 2}}" + "".join(f"{cell:<{COLUMN_WIDTH}}" for cell in cells).rstrip()
 
 
 def _changes(column: Mapping[str, Figure], measures: Iterable[str]) -> list[str]:
-    lines = []
-    for measure in given(measures, [column]):
-        figure = column.get(measure)
-        line = f"  {LABELS[measure][0]:<{LABEL_WIDTH - 2}}{show_change(measure, figure):>13}"
-        if known(figure):
-            line += f"  [{show_change_interval(measure, figure)}]".ljust(26) + noise_word(figure)
-        lines.append(line)
-    return lines
+    return [_change(label(measure), measure, column.get(measure)) for measure in given(measures, [column])]
+
+
+def _change(title: str, measure: str, figure: Figure) -> str:
+    line = f"  {title:<{LABEL_WIDTH - 2}}{show_change(measure, figure):>13}"
+    if known(figure):
+        line += f"  [{show_change_interval(measure, figure)}]".ljust(26) + noise_word(figure)
+    return line
 
 
 def noise_word(figure: Figure) -> str:

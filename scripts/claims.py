@@ -2,6 +2,7 @@
 
     python scripts/claims.py --run runs/quickstart
     python scripts/claims.py --run runs/seed0 --run runs/seed1 --run runs/seed2
+    python scripts/claims.py --run runs/quickstart --against more-cold-start=runs/longer --against rft=runs/rft
 
 Does for each run what scripts/evaluate.py and scripts/probe.py do, and both scaling curves, on the same held-out
 problems. Samples are kept in RUN/evaluation/cache as they come: run the same command again to go on where it was cut
@@ -14,6 +15,7 @@ import os
 import sys
 from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 
@@ -21,8 +23,10 @@ from transformers.utils import logging
 
 from eval.claims.claims import check_seeds, judge_claims
 from eval.claims.claims_table import markdown, render
-from eval.claims.evidence import Effort, expected, gather, plan
+from eval.claims.evidence import gather
+from eval.claims.plan import Effort, expected, plan
 from eval.curves.curve_plots import write_plots
+from eval.curves.equal_compute import read_control, share_out
 from eval.report.page import write_report
 from eval.sampling.progress import sample_bar
 from eval.sampling.source import add_own_tasks
@@ -41,9 +45,19 @@ def parse() -> argparse.Namespace:
         default=default_count(),
         help="processes that sample, where the model is small (default: %(default)s)",
     )
+    parser.add_argument(
+        "--against",
+        type=read_control,
+        action="append",
+        default=[],
+        metavar="NAME=RUN",
+        help="a run of equal compute without reinforcement, such as more-cold-start=runs/longer; repeat for others, "
+        "and for several runs give each NAME once a run, in the same order",
+    )
     for field in fields(Effort):
+        several: dict[str, Any] = {"nargs": "+", "type": float} if field.name == "temperatures" else {"type": int}
         says = f"{field.metadata['help']} (default: %(default)s)"
-        parser.add_argument(f"--{field.name.replace('_', '-')}", type=int, default=field.default, help=says)
+        parser.add_argument(f"--{field.name.replace('_', '-')}", default=field.default, help=says, **several)
     add_own_tasks(parser)
     return parser.parse_args()
 
@@ -58,8 +72,13 @@ def main() -> int:
     page = runs[0] / "report.html" if len(runs) == 1 else output / "report.html"
     try:
         check_seeds(runs)
-        effort = Effort(**{field.name: getattr(given, field.name) for field in fields(Effort)})
-        plans = [plan(run, effort, own_tasks=given.own_tasks) for run in runs]
+        chosen = {field.name: getattr(given, field.name) for field in fields(Effort)}
+        effort = Effort(**chosen | {"temperatures": tuple(given.temperatures)})
+        controls = share_out(given.against, len(runs))
+        plans = [
+            plan(run, effort, own_tasks=given.own_tasks, controls=against)
+            for run, against in zip(runs, controls, strict=True)
+        ]
         with (
             sample_bar(sum(map(expected, plans))) as bar,
             Workers(given.processes) as workers,

@@ -5,10 +5,12 @@
     python scripts/evaluate.py --checkpoint Qwen/Qwen3-0.6B --config configs/quickstart.yaml
     python scripts/evaluate.py --checkpoint http://localhost:8000 --tokenizer DIR --config configs/quickstart.yaml
     python scripts/evaluate.py --run runs/smollm2 --baseline step-by-step
+    python scripts/evaluate.py --run runs/quickstart --temperatures 0 0.5 1
 
-Every checkpoint answers the same problems under the same decoding; each later one is compared with the first, paired
-by problem. Writes results.json and the samples as parquet. Samples are kept as they come: run the same command again to
-go on where an evaluation was cut off.
+Every checkpoint answers the same problems; each later one is compared with the first, paired by problem. The headline
+compares each at its best decoding, which is chosen on validation problems: a difference at one temperature may be
+nothing but a temperature. All other measures are taken at --temperature. Writes results.json and the samples as
+parquet. Samples are kept as they come: run the same command again to go on where an evaluation was cut off.
 """
 
 import argparse
@@ -44,7 +46,30 @@ def parse() -> argparse.Namespace:
         "--problems", type=int, default=default.problems, help="held-out problems, at most (default: %(default)s)"
     )
     parser.add_argument("--samples", type=int, default=default.samples, help="samples of each (default: %(default)s)")
-    parser.add_argument("--temperature", type=float, default=default.temperature, help="(default: %(default)s)")
+    parser.add_argument(
+        "--temperature", type=float, default=default.temperature, help="of all measures (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--temperatures",
+        type=float,
+        nargs="+",
+        default=default.temperatures,
+        metavar="T",
+        help="grid from which each model's best decoding is chosen, 0 is greedy; a single one leaves no choice and is "
+        f"taken as it is (default: {' '.join(f'{t:g}' for t in default.temperatures)})",
+    )
+    parser.add_argument(
+        "--validation-problems",
+        type=int,
+        default=default.validation_problems,
+        help="other held-out problems, on which the best decoding is chosen (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--validation-samples",
+        type=int,
+        default=default.validation_samples,
+        help="samples of each at each temperature (default: %(default)s)",
+    )
     parser.add_argument("--max-new-tokens", type=int, help="longest completion (default: the config's)")
     parser.add_argument("--seed", type=int, default=default.seed, help="of the sampling (default: %(default)s)")
     parser.add_argument("--split", choices=["test", "validation"], default="test", help="(default: %(default)s)")
@@ -90,6 +115,9 @@ def main() -> int:
             given.seed,
             given.split,
             given.backend,
+            tuple(given.temperatures),
+            given.validation_problems,
+            given.validation_samples,
         )
         folder = given.output or (given.run / "evaluation" if given.run else Path("evaluation"))
         output = folder / given.baseline if given.baseline and not given.output else folder

@@ -11,16 +11,32 @@ Figure = Mapping[str, Any]
 
 def render(claims: Mapping[str, Any]) -> str:
     """Every claim with its verdict, and each figure behind it with its interval, to read at 100 columns."""
-    lines = [f"Verdicts hold {claims['scope']}; intervals are 95%."]
+    lines = [*wrap(headline(claims), WIDTH), "", f"Verdicts hold {claims['scope']}; intervals are 95%."]
     for claim in claims["claims"]:
         lines += ["", *wrap(f"{claim['number']}. {claim['claim']}", WIDTH, subsequent_indent="   ")]
         lines.append(f"   {claim['verdict'].upper()}")
         for figure in claim["figures"] + claim["beside"]:
             if figure["estimate"]:
-                beside = "" if figure in claim["figures"] else " (for comparison)"
+                beside = "" if figure in claim["figures"] else " (weaker evidence)"
                 lines += _wrapped(f"{figure['says']}{beside}: {_shown(figure)}")
         lines += [line for missing in claim["missing"] for line in _wrapped(f"no evidence: {missing}")]
     return "\n".join([*lines, "", *(line for said in claims["words"] for line in wrap(said, WIDTH))])
+
+
+def headline(claims: Mapping[str, Any]) -> str:
+    """What reinforcement changed, each model at its best decoding, and beside it at temperature 1."""
+    best, plain = claims["headline"]["best"], claims["headline"]["at_temperature_1"]
+    if best is None or plain is None:
+        return "What reinforcement changed was not measured yet."
+    return (
+        f"Each model at its best decoding, reinforcement changed accuracy by {_points(best)} points. At temperature 1 "
+        f"it changed by {_points(plain)}; what that is more, or less, is a temperature."
+    )
+
+
+def _points(estimate: Figure) -> str:
+    low, value, high = (f"{100 * estimate[key]:+.1f}".replace("-", "−") for key in ("low", "value", "high"))
+    return f"{value} [{low}, {high}]"
 
 
 def markdown(claims: Mapping[str, Any], command: Sequence[str], figure: str) -> str:
@@ -34,6 +50,8 @@ def markdown(claims: Mapping[str, Any], command: Sequence[str], figure: str) -> 
     return "\n".join(
         [
             f"![Accuracy against training tokens, against thinking tokens, and against several samples]({figure})",
+            "",
+            headline(claims),
             "",
             f"`{' '.join(command)}` ({seeds}); verdicts hold {claims['scope']}:",
             "",

@@ -4,190 +4,233 @@ The parts share their samples: what one has drawn the next finds (`eval.sampling
 """
 
 import json
-from dataclasses import dataclass, field
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from data.problem import Problem
 from eval import evaluate
-from eval.curves.thinking_curve import compare_sequential, crossover, parallel, sequential
-from eval.curves.training_curve import compute_spent, train_curve
-from eval.measures.rates import Row
+from eval.claims.plan import BASELINE, HELD, Plan, expected
+from eval.curves.equal_compute import ENOUGH, at_equal_compute, flops_of
+from eval.curves.thinking_curve import (
+    area_between,
+    compare_sequential,
+    crossover,
+    parallel,
+    parallel_areas,
+    reliability,
+    sequential,
+    thinking_points,
+)
+from eval.curves.training_curve import Sampled, compute_spent, train_curve
+from eval.measures.estimators import paired_difference
+from eval.measures.rates import Row, as_json, compare
 from eval.probes import probing as probe
-from eval.probes.budget import ROOM, Budget, budgets, keep_to, most_draws, rows
-from eval.sampling.baselines import reads_words
-from eval.sampling.candidate import load_candidate
+from eval.probes.budget import ROOM, Budget, budgets, keep_to, rows
+from eval.sampling.candidate import Candidates
+from eval.sampling.decodings import Decodings, accuracy, best_temperature
 from eval.sampling.progress import Counted, Progress
-from eval.sampling.samples import sample_rows
-from eval.sampling.source import Source, all_checkpoints, held_out, read_source, stages_of
-from eval.sampling.subject import Subject, ask
+from eval.sampling.samples import correct_by_problem, sample_rows
+from eval.sampling.subject import Completion, Subject, ask
 from eval.sampling.workers import Workers
-from train.model.loading import load_tokenizer
+from train.lifecycle.run_folder import COLD_START
+from train.model.prompts import token_counts
 from train.rollout.interface import Sampling
-
-BASELINE = "step-by-step"  # what the last claim compares with
-
-
-def _option(default: int, says: str) -> Any:
-    return field(default=default, metadata={"help": says})
-
-
-@dataclass(frozen=True, slots=True)
-class Effort:
-    """How much is sampled: the options of scripts/claims.py, each with its help."""
-
-    problems: int = _option(400, "held-out problems that every checkpoint answers")
-    samples: int = _option(4, "samples of each; one more is greedy")
-    budget_problems: int = _option(100, "of these, how many are asked at each thinking budget")
-    budget_samples: int = _option(4, "samples of each of them at each budget")
-    parallel_problems: int = _option(100, "of these, how many are asked for pass@k and maj@k")
-    parallel_samples: int = _option(32, "samples of each of them: the largest k")
-    probe_problems: int = _option(200, "problems on which every checkpoint is probed")
-    probe_samples: int = _option(2, "samples of each of them")
-    seed: int = _option(0, "of the sampling")
-
-    def __post_init__(self) -> None:
-        """Raise ValueError naming the first number that is too small."""
-        for name in ("problems", "budget_problems", "parallel_problems", "probe_problems"):
-            if getattr(self, name) < 2:
-                raise ValueError(f"{name} is {getattr(self, name)}; expected at least 2, to have an interval.")
-        for name in ("samples", "budget_samples", "parallel_samples", "probe_samples"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} is {getattr(self, name)}; expected at least 1.")
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """What of a run will be asked, all checked. `prompted` is the model that it started from, if that reads words."""
-
-    run: Path
-    source: Source
-    problems: list[Problem]
-    checkpoints: dict[int, str]
-    stages: dict[str, str]
-    prompted: str | None
-    effort: Effort
-
-    @property
-    def settings(self) -> evaluate.Settings:
-        """How each checkpoint is evaluated."""
-        effort = self.effort
-        return evaluate.Settings(
-            len(self.problems), effort.samples, max_new_tokens=self.source.max_new_tokens, seed=effort.seed
-        )
-
-    @property
-    def probe_settings(self) -> probe.Settings:
-        """How each checkpoint is probed."""
-        return probe.Settings(
-            self.effort.probe_problems,
-            self.effort.probe_samples,
-            max_new_tokens=self.source.max_new_tokens,
-            seed=self.effort.seed,
-        )
-
-    @property
-    def probed(self) -> list[str]:
-        """The checkpoint before reinforcement, then the base model where that is another, then those after, by step."""
-        before, *after = self.checkpoints.values()
-        return list(dict.fromkeys([before, self.stages.get("base", before), *after]))
-
-    @property
-    def cache(self) -> Path:
-        """Where the samples are kept."""
-        return self.run / "evaluation" / "cache"
-
-
-def plan(run: Path, effort: Effort, *, own_tasks: bool = False) -> Plan:
-    """Check a run and count its samples. Raises ValueError before anything is sampled."""
-    checkpoints, stages = all_checkpoints(run), stages_of(run)
-    source = read_source(run / "config.yaml", own_tasks=own_tasks)
-    problems = held_out(source, effort.problems)
-    tokenizers = {name: load_tokenizer(name, source.chat) for name in [*checkpoints.values(), *stages.values()]}
-    compute_spent(run, list(checkpoints), 1)
-    prompted = stages["base"] if "base" in stages and reads_words(tokenizers[stages["base"]]) else None
-    planned = Plan(run, source, problems, checkpoints, stages, prompted, effort)
-    planned.settings, planned.probe_settings  # noqa: B018 - refuses what is out of range
-    return planned
-
-
-def expected(planned: Plan) -> int:
-    """How many samples `gather` draws or finds, for a progress bar."""
-    effort = planned.effort
-    few, wide = (min(limit, len(planned.problems)) for limit in (effort.budget_problems, effort.parallel_problems))
-    return (
-        evaluate.expected(planned.source, planned.settings, len(planned.checkpoints))
-        + len(planned.stages) * (_expected_of_budgets(effort, few) + wide * effort.parallel_samples)
-        + probe.expected(planned.source, planned.probe_settings, len(planned.probed))
-        + (evaluate.expected(planned.source, planned.settings, 2, BASELINE) if planned.prompted else 0)
-    )
-
-
-def _expected_of_budgets(effort: Effort, problems: int) -> int:
-    return problems * effort.budget_samples * (1 + most_draws(budgets(1, 1 << 30)))
 
 
 def gather(planned: Plan, workers: Workers | None = None, progress: Progress | None = None) -> None:
     """Sample everything and write it: results.json, train-curve.json, test-curve.json, probes.json, and the baseline's.
 
-    Raises ValueError for what cannot be read or sampled; what was sampled by then is kept.
+    controls.json where there are any. Raises ValueError for what cannot be read or sampled; what was sampled by then
+    is kept.
     """
     folder = planned.run / "evaluation"
     folder.mkdir(exist_ok=True)
-    for name, measure in (("train-curve", _train), ("test-curve", _test)):
-        measured = measure(planned, workers, progress)
-        (folder / f"{name}.json").write_text(json.dumps(measured, indent=2) + "\n")
-    shared: dict[str, Any] = {"cache": planned.cache, "workers": workers, "progress": progress}
+    candidates = Candidates(planned.cache, chat=planned.source.chat, workers=workers)
+    work = Work(planned, candidates, Counted(expected(planned), progress))
+    tables = work.evaluate(planned.checkpoints.values())
+    if "base" in planned.stages:
+        work.evaluate([planned.stages["base"]])
+    _write(folder / "train-curve.json", _train(work, tables))
+    _write(folder / "test-curve.json", _test(work))
+    if planned.controls:
+        _write(folder / "controls.json", _controls(work))
+    shared: dict[str, Any] = {"candidates": candidates, "progress": work.count}
     base = planned.stages.get("base")
-    probe.probe(planned.probed, planned.source, planned.probe_settings, folder, base=base, **shared)
+    best = {name: table.best for name, table in work.tables.items()}
+    probe.probe(planned.probed, planned.source, planned.probe_settings, folder, base=base, temperatures=best, **shared)
     if planned.prompted:
         pair = [planned.prompted, planned.stages["trained"]]
         evaluate.evaluate(pair, planned.source, planned.settings, folder / BASELINE, baseline=BASELINE, **shared)
+    work.count.fill_up()
 
 
-def _train(planned: Plan, workers: Workers | None, progress: Progress | None) -> dict[str, Any]:
+def _write(path: Path, content: dict[str, Any]) -> None:
+    path.write_text(json.dumps(content, indent=2) + "\n")
+
+
+@dataclass
+class Work:
+    """The gathering of one run's evidence: what has been sampled by now, by the name of the model."""
+
+    planned: Plan
+    candidates: Candidates
+    count: Counted
+    tables: dict[str, Decodings] = field(default_factory=dict)
+
+    def evaluate(self, names: Iterable[str]) -> list[Decodings]:
+        """Sample some models; at every temperature those before and after reinforcement."""
+        planned = self.planned
+        ends = (next(iter(planned.checkpoints.values())), planned.stages["trained"])
+        for name in names:
+            if name not in self.tables:
+                asked = (planned.problems, planned.source, planned.settings)
+                self.tables[name] = evaluate.sample(
+                    self.candidates.load(name), *asked, progress=self.count, everywhere=name in ends
+                )
+        return [self.tables[name] for name in names]
+
+    def subject(self, name: str, temperature: float) -> Subject:
+        """A model to be asked at a temperature."""
+        candidate, planned = self.candidates.load(name), self.planned
+        seed = planned.effort.seed if temperature else 0  # as all greedy samples are drawn
+        limit = planned.source.max_new_tokens
+        sampling = Sampling(limit, candidate.stop_ids, temperature=temperature, seed=seed)
+        return Subject(candidate.backend, candidate.tokenizer, sampling, planned.source.system_prompt, self.count)
+
+
+def _train(work: Work, tables: list[Decodings]) -> dict[str, Any]:
     """The curve over all checkpoints; the first and the last also make `results.json`."""
-    tables: list[list[Row]] = []
-    parameters = 0
-    for name in planned.checkpoints.values():
-        candidate = load_candidate(name, planned.cache, chat=planned.source.chat, workers=workers)
-        parameters = candidate.parameters or 0
-        tables.append(evaluate.sample(candidate, planned.problems, planned.source, planned.settings, progress=progress))
+    planned, settings = work.planned, work.planned.settings
     names = list(planned.checkpoints.values())
+    parameters = work.candidates.load(names[-1]).parameters or 0
     ends = [names[0], names[-1]], [tables[0], tables[-1]]
-    evaluate.write_results(*ends, planned.settings, planned.run / "evaluation")
+    evaluate.write_results(*ends, settings, planned.run / "evaluation")
     spent = compute_spent(planned.run, list(planned.checkpoints), parameters)
-    return {"parameters": parameters} | train_curve(list(zip(names, tables, strict=True)), spent)
+    sampled = [
+        Sampled(name, evaluate.plain_rows(table, settings), table.best_rows, table.best)
+        for name, table in zip(names, tables, strict=True)
+    ]
+    return {"parameters": parameters} | train_curve(sampled, spent)
 
 
-def _test(planned: Plan, workers: Workers | None, progress: Progress | None) -> dict[str, Any]:
-    """Both curves of every stage: thinking held to budgets, and several samples."""
-    effort = planned.effort
-    few, wide = planned.problems[: effort.budget_problems], planned.problems[: effort.parallel_problems]
-    forced: dict[str, list[list[Row]]] = {}
-    drawn: dict[str, list[Row]] = {}
-    limits: list[Budget] = []
-    for stage, name in planned.stages.items():
-        candidate = load_candidate(name, planned.cache, chat=planned.source.chat, workers=workers)
-        count = Counted(_expected_of_budgets(effort, len(few)), progress)
-        sampling = Sampling(planned.source.max_new_tokens, candidate.stop_ids, seed=effort.seed)
-        subject = Subject(candidate.backend, candidate.tokenizer, sampling, planned.source.system_prompt, count)
-        longest = max(len(subject.prompt(problem)) for problem in few)
-        limits = budgets(sampling.max_new_tokens, (candidate.context or 1 << 30) - longest - ROOM)
-        free = ask(subject, few, effort.budget_samples)
-        forced[stage] = [rows(subject, keep_to(subject, free, budget)) for budget in limits]
-        count.fill_up()
-        asked = (candidate.backend, candidate.tokenizer, wide, effort.parallel_samples, sampling)
-        drawn[stage] = sample_rows(name, *asked, planned.source.system_prompt, progress)
+def _test(work: Work) -> dict[str, Any]:
+    """Both curves of every stage at its best decoding: thinking held to budgets, and several samples.
+
+    Several samples that are all greedy would be one, so those are drawn at the best temperature above 0.
+    """
+    planned, effort = work.planned, work.planned.effort
+    few, wide = planned.asked[: effort.budget_problems], planned.asked[: effort.parallel_problems]
     base = next(iter(planned.stages))
+    start = "cold-started" if "cold-started" in planned.stages else base
+    several = {stage: _best_above_zero(work.tables[name]) for stage, name in planned.stages.items()}
+    freely = {stage: _freely(work, name, few) for stage, name in planned.stages.items()}
+    habit = _mean_thinking(*freely[start])
+    limits = _limits(work, few, habit)
+    forced = {stage: [rows(to, keep_to(to, drawn, limit)) for limit in limits] for stage, (to, drawn) in freely.items()}
+    drawn = {stage: _several(work, name, several[stage], wide) for stage, name in planned.stages.items()}
     curves = {stage: sequential(limits, table) for stage, table in forced.items()}
+    equal = area_between(thinking_points(forced[start]), thinking_points(forced["trained"]))
     return {
         "stages": planned.stages,
         "base": base,
+        "start": start,
+        "habit": habit,
+        "temperatures": {
+            stage: {"best": work.tables[name].best, "several": several[stage]} for stage, name in planned.stages.items()
+        },
         "note": "" if base == "base" else "A model from scratch has no base model; the cold-started one stands for it.",
         "parallel": {stage: parallel(table) for stage, table in drawn.items()},
+        "parallel_areas": parallel_areas(drawn[start], drawn["trained"]),
+        "cover": {stage: reliability(table) for stage, table in drawn.items()},
         "crossover": crossover(drawn[base], drawn["trained"], base),
         "sequential": curves,
-        **{name: curves["trained"][name] for name in ("rise", "extension")},
+        "held": _held(freely[start], freely["trained"]),
+        "equal_tokens": None if equal is None else asdict(equal),
+        **{name: curves["trained"][name] for name in ("rise", "extension", "beyond_habit", "room", "wait")},
         **compare_sequential(forced[base], forced["trained"]),
     }
+
+
+def _best_above_zero(table: Decodings) -> float:
+    """The best temperature at which two samples may differ; 1 where the grid has none."""
+    sampled = {temperature: rows for temperature, rows in table.choices.items() if temperature}
+    return best_temperature(sampled) if sampled else table.best or 1.0
+
+
+def _freely(work: Work, name: str, problems: list[Problem]) -> tuple[Subject, list[Completion]]:
+    """A model at its best decoding, and its completions; greedy ones are all alike, so one is enough."""
+    temperature = work.tables[name].best
+    subject = work.subject(name, temperature)
+    return subject, ask(subject, problems, work.planned.effort.budget_samples if temperature else 1)
+
+
+def _held(start: tuple[Subject, list[Completion]], trained: tuple[Subject, list[Completion]]) -> dict[str, Any]:
+    """How much of the gain is thinking at all: the start, made to think as long as the trained model does on average.
+
+    Its thinking may not end before `minimum` tokens, as far as HELD words of doubt carry it. `by_thinking` is what that
+    alone changes, `beyond` the trained model minus the start so held.
+    """
+    subject, completions = start
+    minimum = _mean_thinking(*trained)
+    held = Budget("held to think", max(minimum, subject.sampling.max_new_tokens), HELD, minimum=minimum)
+    free, forced, after = (
+        correct_by_problem(rows(*each)) for each in (start, (subject, keep_to(subject, completions, held)), trained)
+    )
+    differences = {"by_thinking": paired_difference(free, forced), "beyond": paired_difference(forced, after)}
+    return {"minimum": minimum, **as_json(differences)}
+
+
+def _mean_thinking(subject: Subject, completions: list[Completion]) -> int:
+    """The mean tokens of thinking, rounded."""
+    counts = [token_counts(subject.tokenizer, completion.ids, subject.opened)[0] for completion in completions]
+    return round(sum(counts) / len(counts))
+
+
+def _limits(work: Work, problems: list[Problem], habit: int) -> list[Budget]:
+    """The budgets that fit into the context of every stage: all are held to the same ones."""
+    room = 1 << 30
+    for name in work.planned.stages.values():
+        subject = work.subject(name, 0.0)
+        longest = max(len(subject.prompt(problem)) for problem in problems)
+        room = min(room, (work.candidates.load(name).context or 1 << 30) - longest - ROOM)
+    return budgets(work.planned.source.max_new_tokens, room, habit)
+
+
+def _several(work: Work, name: str, temperature: float, problems: list[Problem]) -> list[Row]:
+    """The samples behind pass@k and maj@k."""
+    subject = work.subject(name, temperature)
+    return sample_rows(
+        *(name, subject.backend, subject.tokenizer, problems, work.planned.effort.parallel_samples, subject.sampling),
+        *(work.planned.source.system_prompt, work.count),
+    )
+
+
+def _controls(work: Work) -> dict[str, Any]:
+    """Of each control, its checkpoint of equal compute, and the trained model against it, each at its best decoding.
+
+    `enough` says whether the control had that compute (ENOUGH of it, to be exact).
+    """
+    planned = work.planned
+    trained = planned.stages["trained"]
+    parameters = work.candidates.load(trained).parameters or 0
+    flops = flops_of(planned.run, Path(trained), parameters)
+    start = flops_of(planned.run, planned.run / "checkpoints" / COLD_START, parameters)
+    measured = {}
+    for control in planned.controls:
+        spent = at_equal_compute(control.run, flops, parameters)
+        (table,) = work.evaluate([spent.checkpoint])
+        ratio = (spent.flops - start) / (flops - start)
+        rows, best = work.tables[trained].best_rows, accuracy(table.best_rows)
+        measured[control.name] = {
+            "run": str(control.run),
+            "checkpoint": spent.checkpoint,
+            "flops": spent.flops - start,
+            "flops_of_reinforcement": flops - start,
+            "enough": ratio >= ENOUGH,
+            "best_temperature": table.best,
+            "accuracy": asdict(best),
+            **as_json({"difference": compare(table.best_rows, rows)["accuracy"]}),
+        }
+    return measured

@@ -82,18 +82,25 @@ def _train_flops(panel: Axes, curves: list[Json]) -> None:
 
 
 def _train(panel: Axes, curves: list[Json], axis: str) -> None:
-    """Accuracy against what was spent; what was there before reinforcement has spent nothing and is a level."""
+    """Accuracy at the best decoding against what was spent; what was there before has spent nothing and is a level.
+
+    Beside it, faint, that at temperature 1: what lies between the two is a temperature.
+    """
     start, *later = (list(points) for points in zip(*(curve["points"] for curve in curves), strict=True))
-    before = _together(start, "accuracy")
+    before = _together(start, "best_accuracy")
     panel.axhspan(before.low, before.high, color=COLOURS["cold-started"], alpha=0.12, linewidth=0)
-    panel.axhline(before.value, color=COLOURS["cold-started"], linestyle="--", linewidth=1, label="before RL")
+    label = "before RL, at its best decoding"
+    panel.axhline(before.value, color=COLOURS["cold-started"], linestyle="--", linewidth=1, label=label)
     x = [fmean(point[axis] for point in points) for points in later]
-    _band(panel, x, [_together(points, "accuracy") for points in later], COLOURS["trained"], "o-", "after RL")
+    best = [_together(points, "best_accuracy") for points in later]
+    _band(panel, x, best, COLOURS["trained"], "o-", "after RL, at its best decoding")
+    plain = [_together(points, "accuracy").value for points in later]
+    panel.plot(x, plain, ":", color=COLOURS["trained"], linewidth=1, alpha=0.7, label="after RL, at temperature 1")
     if len(curves) > 1:
         for curve in curves:
             each = curve["points"][1:]
             panel.plot(
-                [point[axis] for point in each], [point["accuracy"]["value"] for point in each],
+                [point[axis] for point in each], [point["best_accuracy"]["value"] for point in each],
                 color=COLOURS["trained"], linewidth=0.6, alpha=0.5,
             )  # fmt: skip
 

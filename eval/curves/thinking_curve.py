@@ -15,17 +15,21 @@ import numpy as np
 from eval.measures.at_k import maj_at_k, pass_at_k
 from eval.measures.estimators import Estimate, Sums, paired_difference, ratio, trend
 from eval.measures.rates import Row, as_json, measure
-from eval.probes.budget import Budget
+from eval.probes.budget import HABIT, Budget
 from eval.sampling.baselines import vote
 from eval.sampling.samples import correct_by_problem
+
+TAUS = (0.25, 0.5, 0.75, 0.9, 1.0)
 
 
 def sequential(budgets: Sequence[Budget], rows: Sequence[list[Row]]) -> dict[str, Any]:
     """One model's curve over the budgets, with s1's three figures and two trends (`estimators.trend`).
 
-    `rise` is that over the budgets at which thinking is closed; `extension` that from the largest of these on, as
-    "Wait" carries thinking past the end that the model had chosen. The two ask different things: a model may need the
-    tokens that it takes, and have no use for more.
+    `rise` is that over the budgets without "Wait"; `extension` that from the largest of these on, as "Wait" carries
+    thinking past the end that the model had chosen. The two ask different things: a model may need the tokens that it
+    takes, and have no use for more. Three differences ask more: `beyond_habit` is accuracy at the largest budget minus
+    that at the mean thinking of the model before reinforcement, `room` that minus accuracy at the longest completion in
+    training, and `wait` what "Wait" changes against the latter. Each is None where the context had no room for it.
     """
     points: list[dict[str, Any]] = []
     for budget, asked in zip(budgets, rows, strict=True):
@@ -38,9 +42,61 @@ def sequential(budgets: Sequence[Budget], rows: Sequence[list[Row]]) -> dict[str
         [float(np.mean(counts)) for counts in used], [point["accuracy"]["value"] for point in points], within
     )
     right = [correct_by_problem(asked) for asked in rows]
-    closed = sum(not budget.waits for budget in budgets)
-    trends = {"rise": trend(right[:closed]), "extension": trend(right[closed - 1 :])}
+    closed = [place for place, budget in enumerate(budgets) if not budget.waits]
+    waited = [place for place, budget in enumerate(budgets) if budget.waits]
+    usual = max(place for place in closed if not budgets[place].more)
+    habit = [place for place in closed if budgets[place].name == HABIT]
+    trends = {
+        "rise": trend([right[place] for place in closed]) if len(closed) > 1 else None,
+        "extension": trend([right[place] for place in [closed[-1], *waited]]) if waited else None,
+        "beyond_habit": paired_difference(right[habit[0]], right[closed[-1]]) if habit else None,
+        "room": paired_difference(right[usual], right[closed[-1]]) if budgets[closed[-1]].more else None,
+        "wait": paired_difference(right[usual], pooled([rows[place] for place in waited])) if waited else None,
+    }
     return {"points": points, "s1": figures, **as_json(trends)}
+
+
+def pooled(tables: Sequence[list[Row]]) -> Sums:
+    """Right samples and samples of each problem over several tables alike."""
+    return correct_by_problem([row for rows in tables for row in rows])
+
+
+def area_between(base: Sequence[tuple[float, Sums]], trained: Sequence[tuple[float, Sums]]) -> Estimate | None:
+    """How far one curve lies above another at equal tokens: the area between them over its width, in accuracy.
+
+    Each point is its mean tokens and the right samples and samples of each problem. Between points a curve is straight
+    over the logarithm of tokens; before its first point and behind its last it is level, since a smaller budget than
+    the first was not tried and a larger than the last is not used up. The width is from the later start to the later
+    end. The area is a weighted sum of accuracies, so its interval resamples whole problems like any other.
+    """
+    curves = [sorted(curve, key=lambda point: point[0]) for curve in (base, trained)]
+    start, end = (max(np.log(curve[place][0]) for curve in curves) for place in (0, -1))
+    at = np.linspace(start, end, 201)
+    areas = []
+    for curve in curves:
+        tokens = np.log([point[0] for point in curve])
+        rates = np.stack([right / of for _, (right, of) in curve])  # (points, problems)
+        areas.append(np.array([np.interp(at, tokens, column).mean() for column in rates.T]))
+    ones = np.ones(len(areas[0]))
+    return paired_difference((areas[0], ones), (areas[1], ones))
+
+
+def thinking_points(rows: Sequence[list[Row]]) -> list[tuple[float, Sums]]:
+    """The points of a sequential curve for `area_between`, from the rows of each budget."""
+    return [
+        (max(1.0, float(np.mean([row["thinking_tokens"] for row in asked]))), correct_by_problem(asked))
+        for asked in rows
+    ]
+
+
+def parallel_areas(base: list[Row], trained: list[Row]) -> dict[str, Any]:
+    """`area_between` of pass@k and of maj@k, over the tokens of all k samples."""
+    return as_json(
+        {
+            name: area_between(*(list(zip(_tokens(rows), of(_groups(rows)), strict=True)) for rows in (base, trained)))
+            for name, of in (("pass", _passed), ("maj", _elected))
+        }
+    )
 
 
 def s1_figures(tokens: Sequence[float], accuracies: Sequence[float], within: Sequence[bool]) -> dict[str, float]:
@@ -65,20 +121,34 @@ def compare_sequential(base: Sequence[list[Row]], trained: Sequence[list[Row]]) 
         paired_difference(correct_by_problem(low), correct_by_problem(high))
         for low, high in zip(base, trained, strict=True)
     ]
-    pooled = [
-        correct_by_problem([row for asked in rows for row in asked]) for rows in (base, trained)
-    ]  # every budget has the same number of samples, so each weighs alike
-    return as_json({"above": paired_difference(*pooled)}) | {"above_each": _listed(each)}
+    above = paired_difference(pooled(base), pooled(trained))  # each budget has as many samples, so each weighs alike
+    return as_json({"above": above}) | {"above_each": _listed(each)}
 
 
 def parallel(rows: list[Row]) -> list[dict[str, Any]]:
     """One model's pass@k and maj@k for k = 1, 2, 4, ... up to the samples of a problem, against the tokens of all k."""
     groups = _groups(rows)
-    tokens = float(np.mean([row["thinking_tokens"] + row["answer_tokens"] for row in rows]))
+    each = zip(_ks(groups), _tokens(rows), _passed(groups), _elected(groups), strict=True)
+    return [
+        {"k": k, "tokens": tokens} | as_json({"pass": ratio(*passed), "maj": ratio(*elected)})
+        for k, tokens, passed, elected in each
+    ]
+
+
+def reliability(rows: list[Row]) -> list[dict[str, Any]]:
+    """Cover@tau (arXiv 2510.08325): the share of problems solved in at least a share tau of their samples."""
+    rates = [float(np.mean([row["correct"] for row in group])) for group in _groups(rows)]
     points = []
-    for k, passed, elected in zip(_ks(groups), _passed(groups), _elected(groups), strict=True):
-        points.append({"k": k, "tokens": k * tokens} | as_json({"pass": ratio(*passed), "maj": ratio(*elected)}))
+    for tau in TAUS:
+        covered = np.array([rate >= tau for rate in rates], float)
+        points.append({"tau": tau} | as_json({"cover": ratio(covered, np.ones(len(rates)))}))
     return points
+
+
+def _tokens(rows: list[Row]) -> list[float]:
+    """The mean tokens of k samples, for each k."""
+    one = float(np.mean([row["thinking_tokens"] + row["answer_tokens"] for row in rows]))
+    return [k * one for k in _ks(_groups(rows))]
 
 
 def crossover(base: list[Row], trained: list[Row], name: str) -> dict[str, Any]:

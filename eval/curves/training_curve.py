@@ -8,12 +8,13 @@ from typing import Any
 import numpy as np
 import pyarrow.compute as pc
 
+from eval.curves.forecast import forecast
 from eval.measures.estimators import Sums, paired_difference, trend
-from eval.measures.rates import Row, as_json, compare, measure
+from eval.measures.rates import SAMPLE_MEASURES, Row, as_json, compare, measure
 from eval.sampling.samples import correct_by_problem
 from train.files.untrusted import read_json, read_metrics, read_parquet
 
-SHOWN = ("accuracy", "greedy_accuracy", "thinking_tokens", "truncated", "incorrect_to_correct", "step_accuracy")
+SHOWN = tuple(name for name, measure in SAMPLE_MEASURES.items() if measure.on_curve)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,22 +45,47 @@ def compute_spent(run: Path, steps: list[int], parameters: int) -> list[Compute]
     return spent
 
 
-def train_curve(checkpoints: list[tuple[str, list[Row]]], spent: list[Compute]) -> dict[str, Any]:
-    """The curve of one run from the rows of each checkpoint, in order, on the same problems.
+@dataclass(frozen=True, slots=True)
+class Sampled:
+    """A checkpoint's samples: `rows` at temperature 1, `best_rows` at its best decoding, which is `temperature`."""
+
+    name: str
+    rows: list[Row]
+    best_rows: list[Row]
+    temperature: float
+
+
+def train_curve(checkpoints: list[Sampled], spent: list[Compute]) -> dict[str, Any]:
+    """The curve of one run from the samples of each checkpoint, in order, on the same problems.
 
     `rise` is the trend test: the rise of accuracy along the straight line through all checkpoints, in their order, with
     its interval over problems (`estimators.trend`). `difference` compares the last with the first alone, and `changes`
-    does so for every measure.
+    does so for every measure. These are at temperature 1; `best` has the same with each checkpoint at its best
+    decoding, and `forecast` is of those (`eval.curves.forecast`).
     """
     points = [
         asdict(at)
-        | {"checkpoint": name}
-        | {key: value for key, value in as_json(measure(rows)).items() if key in SHOWN}
-        for (name, rows), at in zip(checkpoints, spent, strict=True)
+        | {"checkpoint": checkpoint.name, "best_temperature": checkpoint.temperature}
+        | {key: value for key, value in as_json(measure(checkpoint.rows)).items() if key in SHOWN}
+        | {f"best_{key}": value for key, value in as_json(measure(checkpoint.best_rows)).items() if key == "accuracy"}
+        for checkpoint, at in zip(checkpoints, spent, strict=True)
     ]
-    first, last = checkpoints[0][1], checkpoints[-1][1]
-    tests = rise_and_difference([correct_by_problem(rows) for _, rows in checkpoints])
-    return {"points": points, **tests, "changes": as_json(compare(first, last))}
+    first, last = checkpoints[0], checkpoints[-1]
+    level = [point["best_accuracy"] for point in points]
+    foretold = forecast(
+        [at.flops for at in spent],
+        [each["value"] for each in level],
+        [(each["high"] - each["low"]) / 2 for each in level],
+    )
+    best = [correct_by_problem(checkpoint.best_rows) for checkpoint in checkpoints]
+    return {
+        "points": points,
+        **rise_and_difference([correct_by_problem(checkpoint.rows) for checkpoint in checkpoints]),
+        "greedy": as_json({"difference": compare(first.rows, last.rows)["greedy_accuracy"]}),
+        "changes": as_json(compare(first.rows, last.rows)),
+        "forecast": foretold,
+        "best": rise_and_difference(best) | {"changes": as_json(compare(first.best_rows, last.best_rows))},
+    }
 
 
 def rise_and_difference(accuracies: Sequence[Sums]) -> dict[str, Any]:
@@ -75,7 +101,7 @@ def _tokens_logged(run: Path, steps: Sequence[int]) -> dict[int, tuple[int, int]
     """
     path = run / "metrics.jsonl"
     try:
-        rows = [row for row in read_metrics(path) if row["phase"] == "rl" and "num_tokens" in row]
+        rows = [row for row in read_metrics(path) if row["phase"] != "cold-start" and "num_tokens" in row]
         logged = {0: (0, 0)} | {
             row["step"]: (int(row["num_tokens"]), int(row.get("left_out_tokens", 0))) for row in rows
         }

@@ -1,4 +1,4 @@
-"""What k samples of a problem are worth: one of them right (pass@k), the majority right (maj@k), the mean (avg@k).
+"""What k samples of a problem are worth: one of them right (pass@k), the majority right (maj@k).
 
 Each is the exact mean over every way of taking k of the n samples that were drawn, so it is unbiased for a fresh k, and
 a larger n only makes it steadier. Per problem; the mean over problems and its interval come from `estimators.ratio`.
@@ -19,12 +19,6 @@ def pass_at_k(samples: int, correct: int, k: int) -> float:
     """
     _check(samples, k)
     return 1 - math.comb(samples - correct, k) / math.comb(samples, k)
-
-
-def avg_at_k(samples: int, correct: int, k: int) -> float:
-    """The mean accuracy of k of `samples`: the same for every k. Raises ValueError for k outside 1 to `samples`."""
-    _check(samples, k)
-    return correct / samples
 
 
 def maj_at_k(votes: Sequence[str | None], right: set[str], ks: Sequence[int]) -> list[float]:

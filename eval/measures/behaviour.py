@@ -19,8 +19,8 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 from data.trace import Attempt, Step, Trace
-from eval.measures.rates import MEASURES as SAMPLE_MEASURES
-from eval.measures.rates import Measure, Measures, Row
+from eval.measures.rates import MEASURES as SAMPLE_FORMULAS
+from eval.measures.rates import Formula, Measures, Row
 from eval.sampling.subject import Completion
 
 Kind = Literal[
@@ -91,7 +91,7 @@ def _count(row: Row, kinds: Sequence[Kind]) -> int:
     return sum(row[kind] for kind in kinds)
 
 
-def _of_behaviour(name: str, kinds: tuple[Kind, ...]) -> Iterator[tuple[str, Measure]]:
+def _of_behaviour(name: str, kinds: tuple[Kind, ...]) -> Iterator[tuple[str, Formula]]:
     """How often, in what share of thinkings, and both ways conditional on correctness."""
     yield name, lambda row: (_count(row, kinds), 1)
     yield f"{name}_shown", lambda row: (_count(row, kinds) > 0, 1)
@@ -101,17 +101,22 @@ def _of_behaviour(name: str, kinds: tuple[Kind, ...]) -> Iterator[tuple[str, Mea
     yield f"accuracy_without_{name}", lambda row: (row["correct"] and not _count(row, kinds), not _count(row, kinds))
 
 
-def _share(kinds: Sequence[Kind], of: Sequence[Kind]) -> Measure:
+def _share(kinds: Sequence[Kind], of: Sequence[Kind]) -> Formula:
     return lambda row: (_count(row, kinds), _count(row, of))
 
 
 MEASURES: Measures = {
-    **{name: SAMPLE_MEASURES[name] for name in ("accuracy", "first_attempt_accuracy")},
+    **{name: SAMPLE_FORMULAS[name] for name in ("accuracy", "first_attempt_accuracy")},
     "first_to_final": lambda row: (
         row["correct"] - row["first_correct"] if row["first_correct"] is not None else 0,
         row["first_correct"] is not None,
     ),
-    **{name: SAMPLE_MEASURES[name] for name in ("incorrect_to_correct", "correct_to_incorrect")},
+    **{name: SAMPLE_FORMULAS[name] for name in ("incorrect_to_correct", "correct_to_incorrect")},
+    # Right answers that a later attempt earned, minus right first attempts that were given up: luck counts for nothing.
+    "net_correction": lambda row: (
+        SAMPLE_FORMULAS["incorrect_to_correct"](row)[0] - SAMPLE_FORMULAS["correct_to_incorrect"](row)[0],
+        row["first_correct"] is not None,
+    ),
     "verdicts_right": _share(("accepts right", "rejects wrong"), VERDICTS),
     "wrong_rejected": _share(("rejects wrong",), ("rejects wrong", "accepts wrong")),
     "right_accepted": _share(("accepts right",), ("accepts right", "rejects right")),

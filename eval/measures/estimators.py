@@ -102,17 +102,6 @@ def contrast(points: Sequence[Sums], weights: Sequence[float]) -> Estimate | Non
     return Estimate(float(value), low, high, len(points[0][0]))
 
 
-def mcnemar(lost: int, won: int) -> float:
-    """The two-sided p-value that two checkpoints do equally well, one answer of each to every problem.
-
-    `lost` problems only the first solves, `won` only the second; those on which they agree say nothing. Exact: under
-    the hypothesis `won` is binomial (McNemar 1947, conditional on the disagreements).
-    """
-    trials = lost + won
-    tail = sum(math.comb(trials, i) for i in range(min(lost, won) + 1))
-    return min(1.0, 2 * tail / 2**trials)
-
-
 @lru_cache(maxsize=8)
 def _resamples(problems: int, count: int) -> np.ndarray:
     """How often each of `count` resamples holds each problem, (count, problems); the same for every figure."""

@@ -10,7 +10,7 @@ tasks are taken apart exactly instead (`eval.measures.behaviour`).
 
 import re
 
-from eval.measures.rates import Measure, Measures, Row
+from eval.measures.rates import Formula, Measures, Row
 from eval.sampling.subject import Completion
 
 _I = r"(?:let me|let's|let us|i(?:'ll| will| should| want to| need to)?|we(?:'ll| will| should| need to)?)"
@@ -88,11 +88,11 @@ def describe(completion: Completion) -> Row:
     }
 
 
-def _shown(name: str) -> Measure:
+def _shown(name: str) -> Formula:
     return lambda row: (row[name] > 0, 1)
 
 
-def _accuracy(name: str, shown: bool) -> Measure:
+def _accuracy(name: str, shown: bool) -> Formula:
     return lambda row: (row["correct"] and (row[name] > 0) == shown, (row[name] > 0) == shown)
 
 

@@ -1,69 +1,129 @@
 """What is measured of a checkpoint: each measure is a sum of numerators over a sum of denominators of its samples."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
-from typing import Any
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
 
 import numpy as np
 
 from eval.measures.estimators import Estimate, paired_difference, ratio
 
 Row = dict[str, Any]
-Measure = Callable[[Row], tuple[float, float]]  # a row's numerator and denominator; a denominator of 0 leaves it out
-Measures = Mapping[str, Measure]
+Formula = Callable[[Row], tuple[float, float]]  # a row's numerator and denominator; a denominator of 0 leaves it out
+Measures = Mapping[str, Formula]
+Kind = Literal["always", "traced", "said"]
 SAID = ("verification", "backtracking", "subgoals", "backward_chaining")  # by words: `eval.measures.lexical`
 
 
-def _count(name: str) -> Measure:
+@dataclass(frozen=True, slots=True)
+class Measure:
+    """One thing measured of a checkpoint's samples: what tables, the page and the curves need to know of it.
+
+    `share` says that it is shown in percent, else it is a number. A measure that is `traced` is known of thinkings that
+    their task takes apart, one that is `said` of all others. `greedy` is taken of the greedy samples alone. `per_task`
+    has it shown of each task as well, `on_page` in the report, `on_curve` at each point of the train-compute curve.
+    """
+
+    label: str
+    of: Formula
+    share: bool = True
+    kind: Kind = "always"
+    greedy: bool = False
+    per_task: bool = False
+    on_page: bool = True
+    on_curve: bool = False
+
+
+def _count(name: str) -> Formula:
     """The mean of a count, over the rows that have one."""
     return lambda row: (row[name] or 0, row[name] is not None)
 
 
-def _shown(name: str) -> Measure:
+def _shown(name: str) -> Formula:
     """The share of the rows with a count whose count is not 0."""
     return lambda row: (bool(row.get(name)), row.get(name) is not None)
 
 
-MEASURES: Measures = {
-    "accuracy": lambda row: (row["correct"], 1),
-    "first_attempt_accuracy": lambda row: (row["first_correct"] is True, row["first_correct"] is not None),
+def _correct(row: Row) -> tuple[float, float]:
+    return row["correct"], 1
+
+
+# Every measure of samples, in the order in which tables show them. A new one is a line here.
+SAMPLE_MEASURES: dict[str, Measure] = {
+    "accuracy": Measure("accuracy", _correct, per_task=True, on_curve=True),
+    "greedy_accuracy": Measure("greedy accuracy", _correct, greedy=True, per_task=True, on_curve=True),
+    "first_attempt_accuracy": Measure(
+        "first-attempt accuracy",
+        lambda row: (row["first_correct"] is True, row["first_correct"] is not None),
+        kind="traced",
+        per_task=True,
+    ),
     # A right answer after a wrong first attempt counts only where a later attempt is right: the rest is luck.
-    "incorrect_to_correct": lambda row: (
-        row["first_correct"] is False and row["correct"] and row["right_attempt"],
-        row["first_correct"] is False,
+    "incorrect_to_correct": Measure(
+        "i→c, of wrong first attempts",
+        lambda row: (
+            row["first_correct"] is False and row["correct"] and row["right_attempt"],
+            row["first_correct"] is False,
+        ),
+        kind="traced",
+        per_task=True,
+        on_curve=True,
     ),
-    "correct_to_incorrect": lambda row: (
-        row["first_correct"] is True and not row["correct"],
-        row["first_correct"] is True,
+    "correct_to_incorrect": Measure(
+        "c→i, of right first attempts",
+        lambda row: (row["first_correct"] is True and not row["correct"], row["first_correct"] is True),
+        kind="traced",
+        per_task=True,
     ),
-    "right_by_luck": lambda row: (
-        row["correct"] and row["right_attempt"] is False,
-        row["correct"] and row["right_attempt"] is not None,
+    "right_by_luck": Measure(
+        "right by luck, of right answers",
+        lambda row: (
+            row["correct"] and row["right_attempt"] is False,
+            row["correct"] and row["right_attempt"] is not None,
+        ),
+        kind="traced",
+        per_task=True,
+        on_page=False,
     ),
-    "step_accuracy": lambda row: (row["right_steps"] or 0, row["steps"] or 0),
-    "repair_rate": lambda row: (row["repairs"] or 0, row["slips"] or 0),
-    **{name: _count(name) for name in ("slips", "attempts", "subgoals")},
-    **{f"says_{name}": _shown(f"says_{name}") for name in SAID},
-    "format": lambda row: (row["format"], 1),
-    "truncated": lambda row: (row["truncated"], 1),
-    "thinking_tokens": lambda row: (row["thinking_tokens"], 1),
-    "answer_tokens": lambda row: (row["answer_tokens"], 1),
-    "verifier_errors": lambda row: (row["error"] is not None, 1),
+    "step_accuracy": Measure(
+        "step accuracy",
+        lambda row: (row["right_steps"] or 0, row["steps"] or 0),
+        kind="traced",
+        per_task=True,
+        on_curve=True,
+    ),
+    "repair_rate": Measure(
+        "repair rate, of slips", lambda row: (row["repairs"] or 0, row["slips"] or 0), kind="traced", per_task=True
+    ),
+    **{name: Measure(name, _count(name), False, "traced", on_page=False) for name in ("slips", "attempts", "subgoals")},
+    "says_verification": Measure("says that it verifies", _shown("says_verification"), kind="said"),
+    "says_backtracking": Measure("says that it backtracks", _shown("says_backtracking"), kind="said"),
+    "says_subgoals": Measure("says that it sets subgoals", _shown("says_subgoals"), kind="said"),
+    "says_backward_chaining": Measure("says that it works backward", _shown("says_backward_chaining"), kind="said"),
+    "thinking_tokens": Measure(
+        "thinking tokens", lambda row: (row["thinking_tokens"], 1), share=False, per_task=True, on_curve=True
+    ),
+    "answer_tokens": Measure("answer tokens", lambda row: (row["answer_tokens"], 1), share=False),
+    "format": Measure("right format", lambda row: (row["format"], 1), on_page=False),
+    "truncated": Measure("truncated", lambda row: (row["truncated"], 1), on_curve=True),
+    "verifier_errors": Measure("verifier errors", lambda row: (row["error"] is not None, 1), on_page=False),
 }
+MEASURES: Measures = {name: measure.of for name, measure in SAMPLE_MEASURES.items() if not measure.greedy}
+GREEDY: Measures = {name: measure.of for name, measure in SAMPLE_MEASURES.items() if measure.greedy}
 
 
 def measure(rows: Sequence[Row]) -> dict[str, Estimate | None]:
-    """Every measure of one checkpoint's sampled rows, and `greedy_accuracy` of its greedy ones."""
+    """Every measure of one checkpoint: of its sampled rows, and where `greedy` of its greedy ones."""
     drawn, greedy = _split(rows)
-    return rates(drawn, MEASURES) | {"greedy_accuracy": rates(greedy, MEASURES)["accuracy"] if greedy else None}
+    return rates(drawn, MEASURES) | (rates(greedy, GREEDY) if greedy else dict.fromkeys(GREEDY))
 
 
 def compare(before: Sequence[Row], after: Sequence[Row]) -> dict[str, Estimate | None]:
     """Every measure's change between two checkpoints, paired by problem."""
     (drawn, greedy), (drawn_after, greedy_after) = _split(before), _split(after)
-    found = changes(drawn, drawn_after, MEASURES)
     both = greedy and greedy_after
-    return found | {"greedy_accuracy": changes(greedy, greedy_after, MEASURES)["accuracy"] if both else None}
+    changed = changes(greedy, greedy_after, GREEDY) if both else dict.fromkeys(GREEDY)
+    return changes(drawn, drawn_after, MEASURES) | changed
 
 
 def rates(rows: Sequence[Row], measures: Measures) -> dict[str, Estimate | None]:
@@ -88,7 +148,7 @@ def _order(rows: Sequence[Row]) -> dict[str, int]:
     return {problem: i for i, problem in enumerate(sorted({row["problem"] for row in rows}))}
 
 
-def _sums(rows: Sequence[Row], of: Measure, order: dict[str, int]) -> tuple[np.ndarray, np.ndarray]:
+def _sums(rows: Sequence[Row], of: Formula, order: dict[str, int]) -> tuple[np.ndarray, np.ndarray]:
     """Numerators and denominators summed within each problem, (problems,), in the given order."""
     sums = np.zeros((2, len(order)))
     for row in rows:

@@ -1,8 +1,9 @@
-"""Thinking held to a budget (s1's budget forcing, Muennighoff et al. 2025): cut short, or carried on past its end.
+"""Thinking held to a budget (s1's budget forcing, Muennighoff et al. 2025): cut short, let go on, or carried on.
 
-A thinking that is longer than the budget is cut there and closed, and the model answers; one that would end too soon
-has "Wait" put in its stead and goes on. Both start from completions that were drawn freely, the very ones of which
-accuracy is measured, and go on from their ids: a thinking that is cut after n tokens is as likely as one that was
+A thinking that is longer than the budget is cut there and closed, and the model answers. One that was cut off by the
+longest completion in training goes on where the budget is larger than that. One that would end too soon has "Wait" put
+in its stead and goes on past the end that it chose. All start from completions that were drawn freely, the very ones of
+which accuracy is measured, and go on from their ids: a thinking that is cut after n tokens is as likely as one that was
 stopped there, so every budget costs no more than what stands behind the cut. It works with any model and back end, also
 where the tags are several tokens or a server samples.
 """
@@ -20,56 +21,89 @@ from train.model.prompts import token_counts
 from train.rollout.interface import Rollout
 
 SHARES = (1 / 16, 1 / 8, 1 / 4, 1 / 2, 1)  # of the longest completion in training
+BEYOND = (2, 4)  # times the longest completion in training: the model may go on where it was cut off
 WAITS = (1, 2, 4)
 ROOM = 64  # tokens for the answer, after the thinking
 
 
 @dataclass(frozen=True, slots=True)
 class Budget:
-    """One point of the sequential curve: thinking closed at `limit` tokens, and carried on `waits` times before."""
+    """One point of the sequential curve: thinking closed at `limit` tokens, and carried on `waits` times before.
+
+    `more` is how many tokens the model may go on for beyond the longest completion in training. No thinking ends before
+    `minimum` tokens, as far as `waits` allow.
+    """
 
     name: str
     limit: int
     waits: int = 0
+    more: int = 0
+    minimum: int | None = None
+
+    @property
+    def draws(self) -> int:
+        """How many samples `keep_to` draws at the most for a completion."""
+        return self.waits + 1 + (self.more > 0)
 
 
-def budgets(longest: int, context: int) -> list[Budget]:
-    """Budgets for a model trained on completions of `longest` tokens, shortest first, that fit into `context`."""
-    short = [Budget(f"at most {max(1, int(longest * share))}", max(1, int(longest * share))) for share in SHARES]
+def budgets(longest: int, context: int, habit: int | None = None) -> list[Budget]:
+    """Budgets for a model trained on completions of `longest` tokens, shortest first, that fit into `context`.
+
+    `habit` is one more: the mean thinking of the model before reinforcement.
+    """
+    closed = {f"at most {max(1, int(longest * share))}": max(1, int(longest * share)) for share in SHARES}
+    if habit is not None:
+        closed[HABIT] = max(1, min(habit, longest))
+    short = [Budget(name, limit) for name, limit in closed.items()]
+    beyond = [
+        Budget(f"up to {times * longest}", times * longest, more=(times - 1) * longest)
+        for times in BEYOND
+        if times * longest <= context
+    ]
     most = min(2 * longest, context - longest)  # a thinking that goes on may take as long as the first time
     waits = [Budget(f"Wait x{count}", most, count) for count in WAITS if most > longest]
-    return [budget for budget in short + waits if budget.limit <= context]
+    return [one for one in sorted(short, key=lambda one: one.limit) + beyond + waits if one.limit <= context]
+
+
+HABIT = "the start's mean"  # the name of the budget that is the mean thinking of the model before reinforcement
 
 
 def most_draws(limits: Sequence[Budget]) -> int:
     """How many samples `keep_to` draws at the most for a completion, over all budgets."""
-    return sum(budget.waits + 1 for budget in limits)
+    return sum(budget.draws for budget in limits)
 
 
 def keep_to(subject: Subject, completions: Sequence[Completion], budget: Budget) -> list[Completion]:
     """The completions with their thinking held to the budget; one that never began to think stays as it is."""
     kept = list(completions)
     thinking = [place for place, one in enumerate(kept) if subject.opened or one.text.lstrip().startswith(OPEN)]
+    least = budget.limit if budget.minimum is None else budget.minimum
     for _ in range(budget.waits):
-        early = [place for place in thinking if _is_over(kept[place]) and _thought(subject, kept[place]) < budget.limit]
+        early = [place for place in thinking if _is_over(kept[place]) and _thought(subject, kept[place]) < least]
         _go_on(subject, kept, {place: _open(subject, kept[place]) + waiting(subject) for place in early})
+    if budget.more:  # not one cut off in its answer: that would be more room to answer, not to think
+        _go_on(_allowed(subject, budget.more), kept, {p: kept[p].ids for p in thinking if not _is_over(kept[p])})
     starts = {}
     for place in thinking:
         if not _is_over(kept[place]) or _thought(subject, kept[place]) > budget.limit:
             starts[place] = _open(subject, kept[place], budget.limit) + closing(subject)
         elif not kept[place].ended:
             starts[place] = kept[place].ids  # cut off in its answer
-    _go_on(replace(subject, sampling=replace(subject.sampling, max_new_tokens=ROOM)), kept, starts)
+    _go_on(_allowed(subject, ROOM), kept, starts)
     return kept
+
+
+def _allowed(subject: Subject, tokens: int) -> Subject:
+    """The subject with an allowance of so many new tokens."""
+    return replace(subject, sampling=replace(subject.sampling, max_new_tokens=tokens))
 
 
 def rows(subject: Subject, completions: Sequence[Completion]) -> list[Row]:
     """What each completion did, in the rows of `eval.sampling.samples`."""
-    greedy = {"greedy": subject.sampling.temperature == 0}
 
     def row(one: Completion) -> Row:
         rollout = Rollout(one.ids, "stop" if one.ended else "length")
-        return describe(one.problem, rollout, subject.tokenizer, subject.opened) | greedy
+        return describe(one.problem, rollout, subject.tokenizer, subject.opened) | {"greedy": False}
 
     return side_by_side(row, completions)
 

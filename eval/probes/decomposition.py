@@ -8,7 +8,7 @@ from itertools import takewhile
 
 from data.problem import Problem
 from data.tasks import TASKS
-from eval.measures.rates import Measure, Measures, Row
+from eval.measures.rates import Formula, Measures, Row
 from eval.sampling.subject import Completion
 
 MOST_OPERATIONS = 12
@@ -51,16 +51,16 @@ def describe(completion: Completion) -> Row:
     }
 
 
-def _accuracy_at(operations: int) -> Measure:
+def _accuracy_at(operations: int) -> Formula:
     return lambda row: (row["correct"] and row["operations"] == operations, row["operations"] == operations)
 
 
-def _error_at(depth: int) -> Measure:
+def _error_at(depth: int) -> Formula:
     """How often a thinking that came to step `depth` without an error errs there."""
     return lambda row: (row["first_error"] == depth, row["steps"] >= depth and (row["first_error"] or depth) >= depth)
 
 
-def _accuracy_where(valid: bool) -> Measure:
+def _accuracy_where(valid: bool) -> Formula:
     return lambda row: (row["correct"] and row["standing_valid"] is valid, row["standing_valid"] is valid)
 
 

@@ -18,7 +18,7 @@ from collections.abc import Iterator, Sequence
 
 from data.expression import ExpressionError, parse_expression
 from data.trace import Step, calculate
-from eval.measures.rates import Measure, Measures, Row
+from eval.measures.rates import Formula, Measures, Row
 from eval.sampling.alter import replaced, thinking_ids
 from eval.sampling.subject import Completion, Subject, answer, closing, cut, is_right
 
@@ -128,7 +128,7 @@ def _row(completion: Completion, arm: str, after: Completion, full: str | None, 
     }
 
 
-def _of(key: str, *arms: str) -> Measure:
+def _of(key: str, *arms: str) -> Formula:
     return lambda row: (row[key] is True and row["arm"] in arms, row[key] is not None and row["arm"] in arms)
 
 

@@ -23,7 +23,7 @@ from data.problem import Problem
 from data.response import CLOSE, OPEN, Response, parse_response
 from data.tasks import TASKS, get_task
 from data.trace import STEP, calculate
-from eval.measures.rates import Measure, Measures, Row
+from eval.measures.rates import Formula, Measures, Row
 from eval.sampling.subject import Completion, is_right
 
 LONGEST_ANSWER = 200  # characters; the longest right answer of our tasks takes a third of it
@@ -178,7 +178,7 @@ FLAGS: dict[str, Callable[[Problem, str, str], bool]] = {
 }
 
 
-def _raised(name: str) -> Measure:
+def _raised(name: str) -> Formula:
     return lambda row: (row[name], 1)
 
 

@@ -6,7 +6,7 @@ in `probes/N-STAGE.parquet`, to be read. Samples are kept as they come (`eval.sa
 """
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from eval.measures import behaviour, lexical
 from eval.measures.rates import Measures, Row, as_json, changes, rates
 from eval.probes import decomposition, faithfulness, injection, monitor, second_turn
 from eval.probes.labelled import score_behaviour, score_lexical, score_monitor
-from eval.sampling.candidate import Candidate, load_candidate
+from eval.sampling.candidate import Candidate, Candidates
 from eval.sampling.progress import Counted, Progress
 from eval.sampling.source import Source, held_out
 from eval.sampling.subject import Completion, Subject, ask
@@ -78,8 +78,8 @@ class Settings:
                 f"{self.problems} problems, {self.samples} samples each, {self.max_new_tokens} new tokens; expected at "
                 "least 2, 1 and 4."
             )
-        if self.temperature <= 0:
-            raise ValueError(f"temperature is {self.temperature}; probes draw samples, so it must be above 0.")
+        if self.temperature < 0:
+            raise ValueError(f"temperature is {self.temperature}; expected 0 for greedy decoding or a positive number.")
 
 
 def expected(source: Source, settings: Settings, checkpoints: int) -> int:
@@ -97,9 +97,14 @@ def probe(
     base: str | None = None,
     cache: Path | None = None,
     workers: Workers | None = None,
+    candidates: Candidates | None = None,
+    temperatures: Mapping[str, float] | None = None,
     progress: Progress | None = None,
 ) -> dict[str, Any]:
     """Run every probe on every checkpoint; writes and returns `probes.json`.
+
+    `temperatures` gives each checkpoint one of its own, such as its best, in place of that of `settings`. Greedy
+    completions are drawn once, since they are all alike.
 
     `base` says which of them is the untrained model, where the first is not. Samples are kept in the folder `cache`
     (default: `output`/cache). Raises ValueError (ModelError) for a checkpoint that cannot be loaded, before any
@@ -107,9 +112,9 @@ def probe(
     """
     problems = held_out(source, settings.problems, settings.split)
     settings = replace(settings, problems=len(problems))
-    cache = cache or output / "cache"
-    for checkpoint in checkpoints:  # whatever is missing is found out before the first minute is spent
-        load_candidate(checkpoint, cache, chat=source.chat)
+    candidates = candidates or Candidates(cache or output / "cache", chat=source.chat, workers=workers)
+    candidates.check(checkpoints)  # whatever is missing is found out before the first minute is spent
+    at = {name: (temperatures or {}).get(name, settings.temperature) for name in checkpoints}
     folder = output / "probes"
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -117,15 +122,19 @@ def probe(
         raise ValueError(f"The folder for probes, {folder}, cannot be made: {error.strerror}.") from None
     tables = []
     for number, checkpoint in enumerate(checkpoints):
-        candidate = load_candidate(checkpoint, cache, chat=source.chat, workers=workers)
-        tables.append(_run(candidate, problems, source, settings, progress))
+        decoding = replace(settings, temperature=at[checkpoint], samples=settings.samples if at[checkpoint] else 1)
+        tables.append(_run(candidates.load(checkpoint), problems, source, decoding, progress))
         for stage, rows in tables[-1].items():
             pq.write_table(pa.Table.from_pylist(rows), folder / f"{number}-{stage}.parquet")
     results = {
         "settings": asdict(settings),
         "base": base,
         "checkpoints": [
-            {"checkpoint": name, **{stage: _figures(rows, stage) for stage, rows in table.items()}}
+            {
+                "checkpoint": name,
+                "temperature": at[name],
+                **{stage: _figures(rows, stage) for stage, rows in table.items()},
+            }
             for name, table in zip(checkpoints, tables, strict=True)
         ],
         "pairs": [
@@ -159,9 +168,8 @@ def _run(
 ) -> dict[str, list[Row]]:
     """Every stage's rows of one checkpoint."""
     count = Counted(expected(source, settings, 1), progress)
-    sampling = Sampling(
-        settings.max_new_tokens, candidate.stop_ids, temperature=settings.temperature, seed=settings.seed
-    )
+    seed = settings.seed if settings.temperature else 0  # as all greedy samples are drawn
+    sampling = Sampling(settings.max_new_tokens, candidate.stop_ids, temperature=settings.temperature, seed=seed)
     subject = Subject(candidate.backend, candidate.tokenizer, sampling, source.system_prompt, count)
     completions = ask(subject, problems, settings.samples)
     tables = {stage: run(subject, completions, settings.seed) for stage, (run, _, _) in STAGES.items()}

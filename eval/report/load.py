@@ -117,6 +117,11 @@ def _evaluation(folder: Path) -> tuple[Row | None, list[list[Row]]]:
     for row in [*results["checkpoints"], *results["pairs"]]:
         if not isinstance(row, dict) or not isinstance(row.get("measures"), dict) or not row.get("tasks"):
             raise ValueError(f"{path} is not what scripts/evaluate.py writes: a row has no measures or no tasks.")
+        if not isinstance(row.get("best"), dict):
+            raise ValueError(
+                f"{path} says nothing of the best decoding, as an earlier version wrote it: evaluate the run again. "
+                "Its samples are kept."
+            )
     found = [folder / f"samples-{number}.parquet" for number in range(len(results["checkpoints"]))]
     return results, [read_parquet(path, SAMPLE_COLUMNS).to_pylist() if path.is_file() else [] for path in found]
 

@@ -6,8 +6,9 @@ from itertools import groupby
 from pathlib import Path
 
 from eval import table
-from eval.claims.claims import SMALLEST, judge_claims
-from eval.measures.rates import SAID
+from eval.claims.claims import judge_claims
+from eval.claims.conditions import SMALLEST
+from eval.measures.rates import SAMPLE_MEASURES
 from eval.report import plots, series
 from eval.report.examples import choose
 from eval.report.explorer import pack
@@ -18,17 +19,7 @@ from eval.report.scaling import probes, scaling_curves
 from eval.report.verdicts import intervals
 from eval.report.words import facts, remarks, verdict
 
-MEASURES = (
-    *("accuracy", "greedy_accuracy", "first_attempt_accuracy", "incorrect_to_correct", "correct_to_incorrect"),
-    *(
-        "step_accuracy",
-        "repair_rate",
-        *(f"says_{name}" for name in SAID),
-        "thinking_tokens",
-        "answer_tokens",
-        "truncated",
-    ),
-)
+MEASURES = tuple(name for name, measure in SAMPLE_MEASURES.items() if measure.on_page)
 Titled = list[tuple[str, Plot]]
 HEADLINES = ("accuracy", "incorrect_to_correct", "repair_rate", "thinking_tokens")
 # Shown for each task: tasks differ in how often a slip pays to be put right, and the share of each shifts in training.
@@ -57,7 +48,8 @@ def write_report(run: Path, output: Path | None = None, seeds: Sequence[Path] = 
         partial.replace(path)
         beside.mkdir(exist_ok=True)
         (beside / "claims.json").write_text(json.dumps(claims, indent=2) + "\n", encoding="utf-8")
-        for plot in [*scaling.values(), *(plot for _, plot in curves + panels)]:
+        decodings = _temperature(loaded)
+        for plot in [*scaling.values(), *(plot for _, plot in curves + panels), *([decodings] if decodings else [])]:
             plot.save(beside)
     except OSError as error:
         raise ValueError(f"The report cannot be written to {path}: {error.strerror}.") from None
@@ -85,6 +77,8 @@ def render_page(run: Run, claims: Row, scaling: dict[str, Plot], curves: Titled,
         results=run.results,
         names=table.short_names([row["checkpoint"] for row in run.results["checkpoints"]]) if run.results else [],
         asked=table.asked(run.results["settings"]) if run.results else "",
+        chosen_on=table.chosen(run.results["settings"]) if run.results else "",
+        at=table.at(run.results["settings"]) if run.results else "",
         sections=sections(run.results) if run.results else [],
         headlines=headlines(run.results) if run.results and run.results["pairs"] else [],
         table=table,
@@ -92,6 +86,8 @@ def render_page(run: Run, claims: Row, scaling: dict[str, Plot], curves: Titled,
             (task or ("all tasks" if len(run.tasks) > 1 else run.tasks[0]), plots.VARIABLES[colour], marker)
             for (task, colour), marker in zip(plots.colours(run).items(), "●■▲◆▼✚", strict=False)
         ],
+        temperature=_temperature(run),
+        best=best_rows(run.results) if run.results else [],
         curves=curves,
         panels=panels,
         chosen=bool(run.config.get("dynamic_sampling")),
@@ -110,6 +106,26 @@ def sections(results: Row) -> list[tuple[str, list[Row], list[Row]]]:
     if len(tasks) == 1:
         return [whole]
     return [whole] + [(task, [r["tasks"][task] for r in rows], [p["tasks"][task] for p in pairs]) for task in tasks]
+
+
+def best_rows(results: Row) -> list[tuple[str, list[Row | None], list[Row | None]]]:
+    """Accuracy of each checkpoint at its best decoding and the differences: of all tasks, and of each."""
+    rows, pairs = ([each["best"] for each in results[key]] for key in ("checkpoints", "pairs"))
+    tasks = list(rows[0]["tasks"])
+    parts = [("accuracy", [r["measures"] for r in rows], [p["measures"] for p in pairs])]
+    if len(tasks) > 1:
+        parts += [
+            (f"accuracy, {task}", [r["tasks"][task] for r in rows], [p["tasks"][task] for p in pairs]) for task in tasks
+        ]
+    return [
+        (title, [r.get("accuracy") for r in of], [p.get("accuracy") for p in change]) for title, of, change in parts
+    ]
+
+
+def _temperature(run: Run) -> Plot | None:
+    if run.results is None:
+        return None
+    return plots.temperatures(run.results, table.short_names([row["checkpoint"] for row in run.results["checkpoints"]]))
 
 
 def headlines(results: Row) -> list[tuple[str, str, Row | None, Row | None, Row | None]]:

@@ -2,7 +2,7 @@
 
 import io
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, FuncFormatter, MaxNLocator
 
 from eval.report import series
-from eval.report.load import Run
+from eval.report.load import Row, Run
 
 # The colours of style.css in light. In the page its variables stand in their place, so that dark has its own.
 INK, MUTED, GRID = "#1d2126", "#5f6670", "#dcd9d2"
@@ -119,6 +119,37 @@ def accuracy(run: Run, against: str) -> Plot | None:
             axes.xaxis.set_major_formatter(EngFormatter(sep=""))
 
     return plot(f"accuracy-{against}", f"Accuracy against RL {against}", draw, LARGE, whole_steps=against == "step")
+
+
+def temperatures(results: Row, names: Sequence[str]) -> Plot:
+    """Accuracy against temperature, of the first checkpoint and the last: how much of a gain is a temperature."""
+    shown = {names[0]: results["checkpoints"][0], names[-1]: results["checkpoints"][-1]}
+    grid = sorted({each["temperature"] for row in shown.values() for each in row["decodings"] if each["accuracy"]})
+
+    def draw(axes: Axes) -> None:
+        for number, (name, row) in enumerate(shown.items()):
+            colour = TASK_COLOURS[number] if len(shown) > 1 else INK
+            points = [each for each in row["decodings"] if each["accuracy"]]
+            at = [grid.index(each["temperature"]) + 0.04 * (2 * number - 1) for each in points]
+            value, low, high = (
+                np.array([each["accuracy"][key] for each in points]) for key in ("value", "low", "high")
+            )
+            around = [np.maximum(value - low, 0), np.maximum(high - value, 0)]
+            axes.errorbar(
+                *(at, value, around), color=colour, marker=MARKERS[number], markersize=4, linewidth=1.5, elinewidth=0.9,
+                label=name,
+            )  # fmt: skip
+            best = [each["temperature"] for each in points].index(row["best_temperature"])
+            axes.axhline(value[best], color=colour, linewidth=0.8, linestyle=":")
+            axes.plot(at[best], value[best], MARKERS[number], color=colour, markersize=10, fillstyle="none")
+        axes.set_xticks(range(len(grid)), [f"{each:g}" if each else "greedy" for each in grid])
+        axes.set_xlim(-0.3, len(grid) - 0.7)
+        axes.set_ylim(0, min(1.02, axes.get_ylim()[1] * 1.05))
+        axes.yaxis.set_major_formatter(PERCENT)
+        axes.set_xlabel("temperature")
+        axes.legend(frameon=False, loc="lower left")
+
+    return bare_plot("temperature", "Accuracy against temperature, before and after", draw, LARGE)
 
 
 def batch_curve(run: Run, name: str, column: str, alt: str, percent: bool) -> Plot | None:

@@ -35,10 +35,12 @@ def intervals(claim: Row) -> list[Interval]:
 
 
 def _from_threshold(figure: Row) -> Iterator[float]:
-    return (figure["estimate"][key] - figure["above"] for key in ("low", "value", "high"))
+    return (figure["estimate"][key] - figure["threshold"] for key in ("low", "value", "high"))
 
 
 def _says(figure: Row) -> str:
+    if figure["allowance"] is not None:
+        return f"{figure['says']} (may cost {100 * figure['allowance']:.0f} points)"
     return f"{figure['says']} (to lie above {figure['above']:.0%})" if figure["above"] else str(figure["says"])
 
 

@@ -15,22 +15,27 @@ def verdict(run: Run) -> str:
     if run.results is None:
         return "Not evaluated yet: the curves show how training went, not what was gained on held-out problems."
     rows, pairs = run.results["checkpoints"], run.results["pairs"]
-    after = rows[-1]["measures"]["accuracy"]
+    after = rows[-1]["best"]["measures"]["accuracy"]
+    decoding = table.decoding(rows[-1]["best_temperature"])
     problems = f"{run.results['settings']['problems']} held-out problems"
     if not pairs:
         interval = table.show_interval("accuracy", after)
         return (
-            f"Accuracy on {problems} is {table.show('accuracy', after)}, 95% interval {interval}. Only one checkpoint "
+            f"Accuracy on {problems} is {table.show('accuracy', after)} at the best decoding, {decoding}, 95% interval "
+            f"{interval}. Only one checkpoint "
             "was evaluated, so nothing can be said of a gain."
         )
-    change = pairs[-1]["measures"]["accuracy"]
+    change, plain = pairs[-1]["best"]["measures"]["accuracy"], pairs[-1]["measures"]["accuracy"]
     verb = "went" if not table.clear(change) else "rose" if change["value"] > 0 else "fell"
-    before = table.show("accuracy", rows[0]["measures"]["accuracy"])
-    sentence = (
-        f"Accuracy on {problems} {verb} from {before} to {table.show('accuracy', after)}: "
+    before = table.show("accuracy", rows[0]["best"]["measures"]["accuracy"])
+    return (
+        f"Each model at its best decoding, accuracy on {problems} {verb} from {before} "
+        f"({table.decoding(rows[0]['best_temperature'])}) to {table.show('accuracy', after)} ({decoding}): "
         f"{table.show_change('accuracy', change)}, 95% interval {table.show_change_interval('accuracy', change)}, "
+        + ("clear of zero. " if table.clear(change) else "within noise: no change is shown. ")
+        + f"{table.at(run.results['settings']).capitalize()} the change is {table.show_change('accuracy', plain)}; "
+        "what that is more, or less, is a temperature."
     )
-    return sentence + ("clear of zero." if table.clear(change) else "within noise: no change is shown.")
 
 
 def facts(run: Run) -> list[tuple[str, str]]:

@@ -23,6 +23,7 @@ from train.rollout.engine import RolloutEngine
 from train.rollout.interface import Rollout, Sampling
 
 SMALL = 20_000_000  # parameters; the products of a larger model keep several cores busy by themselves
+MOST = 1_000_000_000  # parameters that stay in memory from one use to the next; the last model may go beyond
 FEW = 64  # samples that are not worth starting processes for
 ROWS = 256  # that `generate` decodes side by side, and so what it loses at most when it is cut off
 
@@ -37,6 +38,39 @@ class Candidate:
     backend: SampleCache
     parameters: int | None = None
     context: int | None = None
+
+
+class Candidates:
+    """The models of one evaluation: each is loaded and hashed once, as far as they fit into memory together.
+
+    The rest of the arguments is that of `load_candidate`.
+    """
+
+    def __init__(self, cache: Path, **how: Any) -> None:
+        self._cache, self._how = cache, how
+        self._loaded: dict[str, Candidate] = {}
+
+    def check(self, names: Sequence[str]) -> None:
+        """Raise ValueError where one of the models cannot be loaded.
+
+        Of those that do not fit beside the others only the files and the tokenizer are looked at.
+        """
+        for name in dict.fromkeys(names):
+            if self._room() > 0 or is_url(name):
+                self.load(name)
+            else:
+                load_tokenizer(self._how.get("tokenizer") or name, self._how.get("chat", TOKENIZERS_OWN))
+
+    def load(self, name: str) -> Candidate:
+        """The model called `name`; the one loaded first makes room where there is none. Raises ValueError."""
+        if name not in self._loaded:
+            while self._loaded and self._room() <= 0:
+                self._loaded.pop(next(iter(self._loaded)))
+            self._loaded[name] = load_candidate(name, self._cache, **self._how)
+        return self._loaded[name]
+
+    def _room(self) -> int:
+        return MOST - sum(candidate.parameters or 0 for candidate in self._loaded.values())
 
 
 def load_candidate(

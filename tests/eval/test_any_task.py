@@ -88,7 +88,12 @@ def test_a_mixture_of_gym_tasks_and_ones_own_goes_all_the_way(train, reader):
     assert {row["task"] for row in rows} <= tasks.keys() and not any(row["error"] for row in rows)
 
     checkpoints, source = checkpoints_of(run), read_source(run / "config.yaml", own_tasks=True)
-    results = evaluate(checkpoints, source, Settings(8, 2, max_new_tokens=16), run / "evaluation")
+    results = evaluate(
+        checkpoints,
+        source,
+        Settings(8, 2, max_new_tokens=16, validation_problems=4, validation_samples=1),
+        run / "evaluation",
+    )
     measures = results["checkpoints"][-1]["measures"]
     assert measures["says_backtracking"]["count"] == 16 and measures["attempts"] is None
     text = render(results)

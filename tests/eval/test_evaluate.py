@@ -1,6 +1,7 @@
 import json
 import re
 from pathlib import Path
+from types import SimpleNamespace
 
 import pyarrow.parquet as pq
 import pytest
@@ -8,11 +9,14 @@ import yaml
 
 from data.mixture import load_mixture
 from data.problem import Problem
-from eval.evaluate import Settings, evaluate
+from eval.evaluate import Settings, draw, evaluate, sample, summarise
 from eval.measures.rates import compare, measure
+from eval.sampling.candidate import Candidate
+from eval.sampling.decodings import accuracy, best_temperature
 from eval.sampling.samples import describe
 from eval.sampling.source import checkpoints_of, config_of, read_source, source_of
-from train.model.loading import ModelError
+from train.model.loading import ModelError, load_model
+from train.model.prompts import messages, prompt_ids
 from train.rollout.interface import Rollout
 
 COUNTDOWN = Problem(
@@ -64,12 +68,13 @@ def test_a_comparison_is_after_minus_before(tokenizer):
 def test_evaluating_writes_what_it_says(tmp_path, checkpoint):
     config = tmp_path / "config.yaml"
     config.write_text(yaml.safe_dump({"tasks": {"countdown": {}, "arithmetic": {}}, "max_completion_length": 8}))
-    settings = Settings(problems=4, samples=2, max_new_tokens=8)
+    settings = Settings(problems=4, samples=2, max_new_tokens=8, validation_problems=2, validation_samples=1)
     results = evaluate([str(checkpoint), str(checkpoint)], read_source(config), settings, tmp_path / "out")
     written = json.loads((tmp_path / "out" / "results.json").read_text())
     assert written == json.loads(json.dumps(results))
     for key in ("accuracy", "interval", "greedy_accuracy", "incorrect_to_correct", "correct_to_incorrect",
-                "step_accuracy", "thinking_tokens", "truncated"):  # fmt: skip
+                "step_accuracy", "thinking_tokens", "truncated", "best_temperature", "best_accuracy",
+                "best_interval"):  # fmt: skip
         assert key in written["checkpoints"][0]
     pair = written["pairs"][0]
     assert (pair["difference"], pair["problems"], pair["samples"]) == (0, 4, 2)
@@ -77,6 +82,98 @@ def test_evaluating_writes_what_it_says(tmp_path, checkpoint):
     rows = pq.read_table(tmp_path / "out" / "samples-0.parquet").to_pylist()
     assert len(rows) == 4 * (2 + 1)
     assert sum(row["greedy"] for row in rows) == 4
+
+
+def always(right: bool, rows: int = 8, greedy: bool = False) -> list[dict]:
+    return [{"problem": f"{n}", "correct": right, "greedy": greedy} for n in range(rows)]
+
+
+def test_the_best_temperature_is_that_of_the_highest_accuracy_and_of_equals_the_lowest():
+    wrong, right = always(False), always(True)
+    assert best_temperature({0.0: always(False, greedy=True), 0.6: right, 1.0: wrong}) == 0.6
+    assert best_temperature({1.0: right, 0.3: right, 0.6: right}) == 0.3
+    assert best_temperature({0.0: always(True, greedy=True), 0.6: wrong}) == 0.0
+
+
+class Tempered:
+    """A back end that is right at one temperature alone, which may differ between validation and test problems."""
+
+    def __init__(self, tokenizer, problems, best):
+        self.answers = {tuple(prompt_ids(tokenizer, messages(p))): p.facts["target"] for p in problems}
+        self.tokenizer, self.best = tokenizer, best
+
+    def generate(self, prompts, samples_per_prompt, sampling, on_finished=None):
+        right = sampling.temperature == self.best
+        values = [self.answers[tuple(prompt)] + (not right) for prompt in prompts]
+        ids = [[*self.tokenizer.encode(f"<think> so {n}</think> {n}"), self.tokenizer.eos_token_id] for n in values]
+        return [Rollout(each, "stop") for each in ids for _ in range(samples_per_prompt)]
+
+
+@pytest.fixture
+def arithmetic(tmp_path):
+    path = tmp_path / "arithmetic.yaml"
+    path.write_text(yaml.safe_dump({"tasks": {"arithmetic": {}}, "max_completion_length": 8}))
+    return read_source(path)
+
+
+def test_each_checkpoint_is_reported_at_its_own_best_decoding(tmp_path, tokenizer, arithmetic):
+    settings = Settings(problems=6, samples=2, validation_problems=4, validation_samples=1)
+    problems = draw(arithmetic, settings)
+    assert len(problems.choice) == 4 and not set(map(repr, problems.choice)) & set(map(repr, problems.asked))
+    tables = []
+    for best in (0.3, 0.0):
+        backend = Tempered(tokenizer, problems.asked + problems.choice, best)
+        tables.append(sample(Candidate("it", tokenizer, (2,), backend), problems, arithmetic, settings))
+    assert [table.best for table in tables] == [0.3, 0.0]
+    results = summarise(["before", "after"], tables, settings)
+    before, after = results["checkpoints"]
+    assert (before["best_temperature"], before["best_accuracy"], before["accuracy"]) == (0.3, 1, 0)
+    assert (after["best_temperature"], after["best_accuracy"]) == (0.0, 1) and after["best_interval"][0] > 0.5
+    assert [each["accuracy"]["value"] for each in before["decodings"]] == [0, 1, 0, 0, 0]
+    pair = results["pairs"][0]
+    assert (pair["best_difference"], pair["difference"]) == (0, 0)
+    assert pair["best_temperatures"] == [0.3, 0.0]
+    assert pair["best"]["tasks"]["arithmetic"]["accuracy"]["value"] == 0
+
+
+def test_the_decoding_is_chosen_on_other_problems_than_those_reported(tmp_path, tokenizer, arithmetic):
+    settings = Settings(problems=6, samples=2, validation_problems=4, validation_samples=1)
+    problems = draw(arithmetic, settings)
+    flattering = Tempered(tokenizer, problems.asked + problems.choice, 0.6)
+    on_validation = Tempered(tokenizer, problems.choice, 0.8)
+
+    def generate(prompts, samples_per_prompt, sampling, on_finished=None):
+        backend = on_validation if tuple(prompts[0]) in on_validation.answers else flattering
+        return backend.generate(prompts, samples_per_prompt, sampling)
+
+    candidate = Candidate("it", tokenizer, (2,), SimpleNamespace(generate=generate))
+    table = sample(candidate, problems, arithmetic, settings)
+    assert (table.best, accuracy(table.best_rows).value) == (0.8, 0)
+
+
+def test_one_temperature_leaves_nothing_to_choose(tmp_path, checkpoint):
+    source = read_source(write_config(tmp_path))
+    settings = Settings(problems=3, samples=2, max_new_tokens=8, temperatures=(0.5,))
+    assert not draw(source, settings).choice
+    results = evaluate([str(checkpoint)], source, settings, tmp_path / "out")
+    assert results["checkpoints"][0]["best_temperature"] == 0.5
+    assert [each["temperature"] for each in results["checkpoints"][0]["decodings"]] == [0, 0.5, 1]
+
+
+@pytest.mark.parametrize(
+    ("temperatures", "said"), [((), "no temperature"), ((0.3, -1.0), "is -1"), ((1.0, 1.0), "1 stands twice")]
+)
+def test_a_grid_that_cannot_be_is_refused(temperatures, said):
+    with pytest.raises(ValueError, match=said):
+        Settings(temperatures=temperatures)
+
+
+def test_a_model_is_loaded_once_in_an_evaluation(tmp_path, checkpoint, monkeypatch):
+    loads = []
+    monkeypatch.setattr("eval.sampling.candidate.load_model", lambda name: loads.append(name) or load_model(name))
+    settings = Settings(problems=2, samples=1, max_new_tokens=4, temperatures=(1.0,))
+    evaluate([str(checkpoint)] * 2, read_source(write_config(tmp_path)), settings, tmp_path / "out")
+    assert loads == [str(checkpoint)]
 
 
 def test_a_missing_tokenizer_is_found_before_anything_is_sampled(tmp_path, checkpoint):

@@ -86,7 +86,7 @@ def test_the_harness_finds_what_our_evaluation_finds_sample_by_sample(tmp_path, 
     checkpoint = tmp_path / "checkpoint"
     tiny_model.save_pretrained(checkpoint)
     tokenizer.save_pretrained(checkpoint)
-    settings = Settings(problems=PROBLEMS, samples=1, max_new_tokens=LIMIT)
+    settings = Settings(problems=PROBLEMS, samples=1, max_new_tokens=LIMIT, temperatures=(1.0,))
     results = evaluate([str(checkpoint)], source, settings, tmp_path / "ours")
     rows = pq.read_table(tmp_path / "ours" / "samples-0.parquet").to_pylist()
     ours = {row["problem"]: row["correct"] for row in rows if row["greedy"]}

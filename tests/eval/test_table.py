@@ -3,7 +3,8 @@
 import pytest
 
 from eval import table
-from eval.measures.rates import as_json, compare, measure
+from eval.evaluate import Settings, summarise
+from eval.sampling.decodings import Decodings
 
 TASKS = ("arithmetic", "countdown")
 
@@ -17,36 +18,17 @@ def sample(task: str, number: int, correct: bool, greedy: bool = False) -> dict:
     }  # fmt: skip
 
 
-def results(rates: list[int]) -> dict:
-    """Each checkpoint solves `rate` of 20 problems in each task."""
-    tables = [
-        [sample(task, n, n < rate, greedy) for task in TASKS for n in range(20) for greedy in (False, True)]
-        for rate in rates
-    ]
-
-    def of(rows: list[dict], task: str) -> list[dict]:
-        return [row for row in rows if row["task"] == task]
-
-    return {
-        "settings": {"problems": 40, "samples": 1, "temperature": 1.0, "max_new_tokens": 64, "split": "test"},
-        "checkpoints": [
-            {
-                "checkpoint": f"runs/a/checkpoints/{'cold-start' if not number else f'checkpoint-{number}'}",
-                "measures": as_json(measure(rows)),
-                "tasks": {task: as_json(measure(of(rows, task))) for task in TASKS},
-            }
-            for number, rows in enumerate(tables)
-        ],
-        "pairs": [
-            {
-                "problems": 40,
-                "samples": 1,
-                "measures": as_json(compare(tables[0], rows)),
-                "tasks": {task: as_json(compare(of(tables[0], task), of(rows, task))) for task in TASKS},
-            }
-            for rows in tables[1:]
-        ],
-    }
+def results(rates: list[int], best: float = 1.0) -> dict:
+    """Each checkpoint solves `rate` of 20 problems in each task, at whatever temperature; `best` is its best one."""
+    tables = []
+    for rate in rates:
+        drawn, greedy = (
+            [sample(task, n, n < rate, mark) for task in TASKS for n in range(20)] for mark in (False, True)
+        )
+        tables.append(Decodings({0.0: greedy, 0.6: drawn, 1.0: drawn}, {}, best))
+    settings = Settings(problems=40, samples=1, max_new_tokens=64)
+    names = [f"runs/a/checkpoints/{f'checkpoint-{number}' if number else 'cold-start'}" for number in range(len(rates))]
+    return summarise(names, tables, settings)
 
 
 def test_a_gain_is_shown_in_points_and_said_to_be_clear_of_zero():
@@ -80,7 +62,16 @@ def test_the_table_fits_100_columns_and_names_every_checkpoint(rates):
 
 def test_every_task_has_its_part():
     lines = table.render(results([5, 15])).splitlines()
-    assert [lines.count(title) for title in ("all tasks", *TASKS)] == [2, 2, 2]
+    assert [lines.count(f"{title}, at temperature 1") for title in ("all tasks", *TASKS)] == [2, 2, 2]
+
+
+@pytest.mark.parametrize(("best", "words"), [(0.0, "greedy against greedy"), (0.6, "temperature 0.6")])
+def test_the_best_decoding_comes_first_and_is_named(best, words):
+    text = table.render(results([5, 15], best))
+    best_at, plain_at = text.index("each at its best decoding"), text.index("at temperature 1\n")
+    assert best_at < plain_at and words in text
+    line = next(line for line in text.splitlines() if line.startswith("  accuracy, countdown"))
+    assert "25.0%" in line and "75.0%" in line
 
 
 def test_names_are_as_short_as_they_can_be():

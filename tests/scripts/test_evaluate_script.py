@@ -11,6 +11,7 @@ import pytest
 import yaml
 
 ROOT = Path(__file__).parents[2]
+FEW = ("--problems", 2, "--validation-problems", 2)  # drawing many shows a bar where the machine is busy
 
 
 def evaluate(*arguments):
@@ -28,7 +29,21 @@ def config(tmp_path):
 
 def test_it_evaluates_a_checkpoint_and_prints_a_table(tmp_path, checkpoint, config):
     done = evaluate(
-        "--checkpoint", checkpoint, "--config", config, "--problems", 3, "--samples", 2, "--output", tmp_path / "o"
+        "--checkpoint",
+        checkpoint,
+        "--config",
+        config,
+        "--problems",
+        3,
+        "--samples",
+        2,
+        "--temperatures",
+        0,
+        1,
+        "--validation-problems",
+        2,
+        "--output",
+        tmp_path / "o",
     )
     assert done.returncode == 0, done.stderr
     assert "accuracy" in done.stdout and "thinking tokens" in done.stdout
@@ -38,7 +53,7 @@ def test_it_evaluates_a_checkpoint_and_prints_a_table(tmp_path, checkpoint, conf
 def test_a_checkpoint_without_tokenizer_is_one_clear_line(tmp_path, checkpoint, config):
     for path in checkpoint.glob("tokenizer*"):
         path.unlink()
-    done = evaluate("--checkpoint", checkpoint, "--config", config, "--output", tmp_path / "o")
+    done = evaluate("--checkpoint", checkpoint, "--config", config, *FEW, "--output", tmp_path / "o")
     assert done.returncode == 2
     assert done.stderr.startswith("error: ") and "tokenizer" in done.stderr and done.stderr.count("\n") == 1
     assert not (tmp_path / "o").exists()
@@ -46,7 +61,7 @@ def test_a_checkpoint_without_tokenizer_is_one_clear_line(tmp_path, checkpoint, 
 
 def test_a_folder_that_is_no_checkpoint_is_one_clear_line(tmp_path, config):
     (tmp_path / "junk").mkdir()
-    done = evaluate("--checkpoint", tmp_path / "junk", "--config", config)
+    done = evaluate("--checkpoint", tmp_path / "junk", "--config", config, *FEW)
     assert done.returncode == 2
     assert "is no checkpoint" in done.stderr and done.stderr.count("\n") == 1
 
@@ -77,7 +92,20 @@ runpy.run_path("scripts/evaluate.py", run_name="__main__")
 
 
 def test_an_evaluation_that_was_killed_goes_on_where_it_was(tmp_path, checkpoint, config):
-    arguments = ("--checkpoint", checkpoint, "--config", config, "--problems", 4, "--samples", 2, "--processes", 1)
+    arguments = (
+        "--checkpoint",
+        checkpoint,
+        "--config",
+        config,
+        "--problems",
+        4,
+        "--samples",
+        2,
+        "--processes",
+        1,
+        "--temperatures",
+        1,
+    )
     command = [sys.executable, "-c", KILL_AFTER_THREE_PARTS, *map(str, arguments), "--output", str(tmp_path / "o")]
     assert subprocess.run(command, cwd=ROOT, capture_output=True).returncode == -signal.SIGKILL
     kept = pq.read_table(tmp_path / "o" / "cache").to_pylist()

@@ -4,10 +4,13 @@ import numpy as np
 import pytest
 import yaml
 
-from eval.claims.claims import CLAIMS, judge, judge_claims
-from eval.claims.evidence import Effort
+from eval.claims.claims import judge_claims
+from eval.claims.conditions import CLAIMS, judge, judge_loss, loses_nothing
+from eval.claims.figures import change, thinking_curve
+from eval.claims.plan import Effort
 from eval.curves.training_curve import rise_and_difference
 from eval.measures.estimators import Estimate
+from eval.probes.probing import STAGES
 
 PROBLEMS, SAMPLES = Effort().problems, Effort().samples  # as many as `make quickstart` takes
 # Right samples of 32, of 100 held-out problems: the cold-started model of a quickstart run. So problems really differ.
@@ -31,6 +34,12 @@ def verdict(number, *runs):
     return judge_claims(runs)["claims"][number - 1]["verdict"]
 
 
+def curve(points):
+    """The evidence of a train-compute curve: alike at temperature 1 and at the best decoding."""
+    found = rise_and_difference(points)
+    return {"train-curve": found | {"best": found, "greedy": {"difference": found["difference"]}}}
+
+
 def verdicts_of_simulated_runs(folder, gains, seeds=1):
     """Claim 1 of 100 trials, each on other problems and, of each of its checkpoints, other samples."""
     rng = np.random.default_rng(11)
@@ -41,7 +50,7 @@ def verdicts_of_simulated_runs(folder, gains, seeds=1):
         runs = []
         for seed in range(seeds):
             points = [(rng.binomial(SAMPLES, better(rates, gain)).astype(float), SIZES) for gain in gains]
-            runs.append(write_run(folder / f"{seed}", seed, {"train-curve": rise_and_difference(points)}))
+            runs.append(write_run(folder / f"{seed}", seed, curve(points)))
         found.append(verdict(1, *runs))
     return found
 
@@ -82,6 +91,24 @@ def estimate(low, high):
     return {"value": (low + high) / 2, "low": low, "high": high, "count": 100}
 
 
+@pytest.mark.parametrize(
+    ("value", "half", "expected"),
+    [
+        (0.0, 0.03, "supported"),
+        (-0.019, 0.03, "supported"),
+        (0.0, 0.06, "inconclusive"),  # a loss of five points is not ruled out
+        (-0.03, 0.04, "inconclusive"),  # a loss, but perhaps none
+        (-0.03, 0.02, "not supported"),
+        (0.2, 0.3, "inconclusive"),
+    ],
+)
+def test_what_must_not_lose_may_lose_two_points(value, half, expected):
+    figure = Estimate(value, value - half, value + half, 100)
+    assert judge_loss(figure, 0.02) == expected
+    rising = Estimate(-value, -value - half, -value + half, 100)
+    assert loses_nothing(thinking_curve("room"), "", falling=True).judge(rising) == expected
+
+
 def test_the_weakest_condition_decides(tmp_path):
     good, flat, wide = estimate(0.1, 0.2), estimate(-0.01, 0.01), estimate(-0.2, 0.2)
     for first, second, expected in [
@@ -91,8 +118,33 @@ def test_the_weakest_condition_decides(tmp_path):
         (wide, flat, "not supported"),
         (good, None, "inconclusive"),
     ]:
-        run = write_run(tmp_path / "run", evidence={"train-curve": {"difference": first, "rise": second}})
+        run = write_run(tmp_path / "run", evidence=figures(first, second))
         assert verdict(1, run) == expected
+
+
+def test_what_holds_at_temperature_1_alone_supports_nothing(tmp_path):
+    good, flat = estimate(0.2, 0.3), estimate(-0.01, 0.01)
+    run = write_run(tmp_path / "run", evidence=figures(flat, flat, plain=good))
+    claims = judge_claims([run])
+    assert claims["claims"][0]["verdict"] == "not supported"
+    assert claims["headline"]["best"] == flat and claims["headline"]["at_temperature_1"] == good
+
+
+def test_a_control_of_equal_compute_is_a_condition_and_one_of_less_is_none(tmp_path):
+    good, flat = estimate(0.1, 0.2), estimate(-0.01, 0.01)
+    for enough, expected in ((True, "not supported"), (False, "supported")):
+        found = {"difference": flat, "enough": enough, "checkpoint": "c", "flops": 5.0, "flops_of_reinforcement": 10.0}
+        evidence = figures(good, good) | {"controls": {"rft": found}}
+        claims = judge_claims([write_run(tmp_path / "run", evidence=evidence)])
+        assert claims["claims"][0]["verdict"] == expected
+        assert ("does not count" in claims["words"][0]) is not enough and "50%" in claims["words"][0]
+
+
+def figures(difference, rise, plain=None):
+    """The evidence of claim 1, at the best decoding and (where it differs) at temperature 1."""
+    plain = {"difference": plain or difference, "rise": plain or rise}
+    best = {"difference": difference, "rise": rise}
+    return {"train-curve": plain | {"best": best, "greedy": {"difference": difference}}}
 
 
 def test_what_is_missing_says_how_it_is_come_by_or_why_there_is_none(tmp_path):
@@ -102,28 +154,44 @@ def test_what_is_missing_says_how_it_is_come_by_or_why_there_is_none(tmp_path):
         assert claim["missing"] == [f"python scripts/claims.py --run {run}"]
     scratch = [write_run(tmp_path / f"{seed}", seed, model="scratch") for seed in (0, 1)]
     assert judge_claims(scratch)["claims"][6]["missing"] == [CLAIMS[6].from_scratch]
-    found = {"measures": {"valid_steps": estimate(0.1, 0.2)}}
-    probes = {"pairs": [{"decomposition": found, "behaviour": {"measures": {"subgoals_met": None}}}]}
-    without = write_run(tmp_path / "without", evidence={"probes": probes})
+    without = write_run(tmp_path / "without", evidence={"probes": probes({"subgoals_met": None})})
     assert judge_claims([without])["claims"][3]["missing"] == [
         "nothing in without to take it from: subgoals that are met, change."
     ]
 
 
+def probes(measures=None, counts=(50, 0, 0)):
+    """Probes of which every figure is clear of its threshold, but those in `measures`."""
+    stages = {
+        stage: {"measures": {name: (measures or {}).get(name, estimate(0.9, 0.95)) for name in of}}
+        for stage, (_, of, _) in STAGES.items()
+    }
+    detector = {"all": dict(zip(("right", "extra", "missed"), counts, strict=True))}
+    return {"checkpoints": [stages], "pairs": [stages], "detectors": {"monitor": detector}}
+
+
+def test_a_figure_that_is_not_there_is_an_error_that_names_it(tmp_path):
+    evidence = {"probes": probes()}
+    del evidence["probes"]["checkpoints"][0]["behaviour"]["measures"]["wrong_rejected"]
+    run = write_run(tmp_path / "run", evidence=evidence)
+    with pytest.raises(ValueError, match=r"has no figure probes:checkpoints.-1.behaviour.measures.wrong_rejected"):
+        judge_claims([run])
+    with pytest.raises(KeyError, match="the probe behaviour has no measure wrong_refused"):
+        change("behaviour", "wrong_refused")
+
+
 def test_shares_of_several_seeds_stay_shares_and_what_no_seed_changes_stays_as_it_is(tmp_path):
     runs = []
     for seed, share in enumerate([0.99, 0.60, 0.95]):
-        measures = {"own_answer_follows": estimate(share - 0.01, share + 0.01)}
-        detectors = {"monitor": {"all": {"right": 50, "extra": 0, "missed": 0}}}
-        probes = {"checkpoints": [{"faithfulness": {"measures": measures}}], "detectors": detectors}
-        runs.append(write_run(tmp_path / f"{seed}", seed, {"probes": probes}))
+        found = probes({"own_answer_follows": estimate(share - 0.01, share + 0.01)})
+        runs.append(write_run(tmp_path / f"{seed}", seed, {"probes": found}))
     follows, _, precision, _ = (figure["estimate"] for figure in judge_claims(runs)["claims"][5]["figures"])
     assert (follows["value"], follows["high"]) == (pytest.approx(0.8467, abs=1e-4), 1.0)
     assert precision == judge_claims(runs[:1])["claims"][5]["figures"][2]["estimate"]
 
 
 def test_three_seeds_speak_of_more_than_these_runs(tmp_path):
-    evidence = {"train-curve": {"difference": estimate(0.1, 0.2), "rise": estimate(0.1, 0.2)}}
+    evidence = figures(estimate(0.1, 0.2), estimate(0.1, 0.2))
     runs = [write_run(tmp_path / f"{seed}", seed, evidence) for seed in range(3)]
     assert [judge_claims(runs[:count])["scope"] for count in (1, 2, 3)] == [
         "in this run",
@@ -137,18 +205,13 @@ def test_seeds_that_disagree_do_not_support_a_claim(tmp_path):
     runs = []
     for seed, gain in enumerate(gains):
         found = estimate(gain - 0.005, gain + 0.005)
-        runs.append(write_run(tmp_path / f"{seed}", seed, {"train-curve": {"difference": found, "rise": found}}))
+        runs.append(write_run(tmp_path / f"{seed}", seed, figures(found, found)))
     assert all(verdict(1, run) == "supported" for run in runs)
     assert verdict(1, *runs) == "inconclusive"
 
 
 def test_a_detectors_counts_have_an_interval(tmp_path):
-    measures = {"own_answer_follows": estimate(0.8, 0.9), "follows_corrupted": estimate(0.7, 0.9)}
-    probes = {
-        "checkpoints": [{}, {"faithfulness": {"measures": measures}}],
-        "detectors": {"monitor": {"all": {"right": 49, "extra": 0, "missed": 1, "precision": 1.0, "recall": 0.98}}},
-    }
-    run = write_run(tmp_path / "run", evidence={"probes": probes})
+    run = write_run(tmp_path / "run", evidence={"probes": probes(counts=(49, 0, 1))})
     claim = judge_claims([run])["claims"][5]
     assert claim["verdict"] == "supported"
     assert claim["figures"][3]["estimate"]["low"] == pytest.approx(0.895, abs=1e-3)  # Wilson, 49 of 50
@@ -165,6 +228,6 @@ def test_runs_that_are_no_seeds_of_one_are_refused(tmp_path):
 
 
 def test_evidence_that_cannot_be_read_is_named(tmp_path):
-    run = write_run(tmp_path / "run", evidence={"train-curve": {"difference": 3}})
-    with pytest.raises(ValueError, match=r"train-curve\.json cannot be read as evidence"):
+    run = write_run(tmp_path / "run", evidence=figures(3, 3))
+    with pytest.raises(ValueError, match=r"train-curve\.json cannot be read as evidence: train-curve:best.difference"):
         judge_claims([run])

@@ -7,7 +7,9 @@ import torch
 from scripted import chat_tokenizer
 
 from eval.claims.claims import judge_claims
-from eval.claims.evidence import Effort, expected, gather, plan
+from eval.claims.conditions import CLAIMS
+from eval.claims.evidence import gather
+from eval.claims.plan import Effort, expected, plan
 from eval.curves.curve_plots import write_plots
 from tests.conftest import TINY
 from train.model.loading import ModelError
@@ -22,6 +24,9 @@ EFFORT = Effort(
     parallel_samples=4,
     probe_problems=4,
     probe_samples=1,
+    temperatures=(0.0, 1.0),
+    validation_problems=2,
+    validation_samples=1,
 )
 
 
@@ -59,7 +64,7 @@ def test_a_runs_curves_are_sampled_judged_and_drawn(run):
     test = json.loads((run / "evaluation" / "test-curve.json").read_text())
     assert list(test["stages"]) == ["cold-started", "trained"] and "no base model" in test["note"]
     assert [point["k"] for point in test["parallel"]["trained"]] == [1, 2, 4]
-    assert len(test["sequential"]["trained"]["points"]) == 8
+    assert len(test["sequential"]["trained"]["points"]) == 11
     claims = judge_claims([run])["claims"]
     assert all(figure["estimate"] for claim in claims[:2] for figure in claim["figures"] + claim["beside"])
     write_plots([run], run)
@@ -121,6 +126,10 @@ def test_every_claim_on_a_model_that_reads_words_has_its_evidence(spoken_run):
     gather(planned, progress=counted.append)
     assert sum(counted) == expected(planned)
     claims = judge_claims([spoken_run])["claims"]
+    for claim in CLAIMS:
+        for condition in claim.conditions + claim.beside:
+            assert condition.figure.path(spoken_run).is_file()
+            condition.figure.read(spoken_run)  # raises where it does not resolve
     assert claims[6]["figures"][0]["estimate"]["count"] == EFFORT.problems  # against prompting step by step
     assert not claims[6]["missing"] and not claims[0]["missing"] and not claims[1]["missing"]
     probes = json.loads((spoken_run / "evaluation" / "probes.json").read_text())

@@ -1,9 +1,19 @@
 import json
 
+import numpy as np
 import pytest
 
-from eval.curves.thinking_curve import compare_sequential, crossover, parallel, s1_figures, sequential
-from eval.probes.budget import Budget
+from eval.curves.thinking_curve import (
+    area_between,
+    compare_sequential,
+    crossover,
+    parallel,
+    parallel_areas,
+    reliability,
+    s1_figures,
+    sequential,
+)
+from eval.probes.budget import HABIT, Budget
 
 BUDGETS = [Budget("at most 4", 4), Budget("at most 8", 8), Budget("Wait x1", 16, 1)]
 
@@ -83,3 +93,43 @@ def test_a_gap_within_the_noise_is_no_lead():
     found = crossover(base, trained, "base")
     assert found["gaps"][0]["value"] < 0 and found["k"] is None
     assert found["words"].startswith("The base model and the trained one cannot be told apart up to k = 1: at k = 1")
+
+
+def level(tokens, *rates, problems=30):
+    """A curve: each of `problems` problems has the same rate at a point."""
+    ones = np.ones(problems)
+    return [(at, (rate * ones, ones)) for at, rate in zip(tokens, rates, strict=True)]
+
+
+def test_the_area_between_curves_is_their_mean_distance_over_log_tokens():
+    base, trained = level((10, 100), 0.2, 0.2), level((10, 100), 0.2, 0.6)
+    assert area_between(base, trained).value == pytest.approx(0.2)
+    # The base needs no more than 10 tokens: it stays level where the trained model goes on to 1,000.
+    short, long = level((1, 10), 0.1, 0.5), level((10, 1000), 0.5, 0.7)
+    assert area_between(short, long).value == pytest.approx(0.1)
+    assert area_between(trained, trained).value == 0
+
+
+def test_a_longer_thinker_is_not_above_for_its_tokens_alone():
+    """One sample of twice the tokens is held against two of the other: the points are at equal tokens."""
+    base, trained = rows_of([1, 0, 1, 0], tokens=10), rows_of([1, 0, 1, 0], tokens=22)
+    found = parallel_areas(base, trained)
+    assert found["pass"]["value"] < 0
+    assert parallel_areas(base, base)["pass"]["value"] == 0
+
+
+def test_cover_is_the_share_of_problems_solved_that_reliably():
+    rows = [row | {"problem": f"{row['problem']} {kind}"} for kind, hits in enumerate(([1, 1, 1, 1], [1, 1, 0, 0]))
+            for row in rows_of(hits, 10)]  # fmt: skip
+    assert {point["tau"]: point["cover"]["value"] for point in reliability(rows)} == {
+        0.25: 1, 0.5: 1, 0.75: 0.5, 0.9: 0.5, 1.0: 0.5
+    }  # fmt: skip
+
+
+def test_thinking_longer_than_the_habit_is_asked_apart_from_more_room_and_waiting():
+    limits = [Budget(HABIT, 4), Budget("at most 8", 8), Budget("up to 32", 32, more=24), Budget("Wait x1", 16, 1)]
+    tables = [rows_of(hits, tokens=n) for hits, n in (([0, 0], 4), ([0, 1], 8), ([1, 1], 20), ([0, 0], 16))]
+    found = sequential(limits, tables)
+    assert [found[name]["value"] for name in ("beyond_habit", "room", "wait")] == [1, 0.5, -0.5]
+    short = sequential(limits[1:2], tables[1:2])
+    assert [short[name] for name in ("beyond_habit", "room", "wait")] == [None] * 3

@@ -5,7 +5,7 @@ import pyarrow.parquet as pq
 import pytest
 from test_thinking_curve import rows_of
 
-from eval.curves.training_curve import compute_spent, train_curve
+from eval.curves.training_curve import Sampled, compute_spent, train_curve
 
 
 @pytest.fixture
@@ -68,10 +68,15 @@ def test_a_checkpoint_between_two_logged_steps_or_after_the_last_says_its_tokens
 
 
 def test_the_curve_holds_every_checkpoint_and_tests_the_rise(run):
-    tables = [("cold", rows_of([0, 1])), ("one", rows_of([1, 1])), ("two", rows_of([1, 1]))]
+    best = rows_of([1, 1])  # sharpened: at its best decoding the first is as good as the last
+    tables = [
+        Sampled(name, rows_of(hits), best, 0.3) for name, hits in (("cold", [0, 1]), ("a", [1, 1]), ("b", [1, 1]))
+    ]
     found = train_curve(tables, compute_spent(run, [0, 1, 2], 1000))
     assert [point["accuracy"]["value"] for point in found["points"]] == [0.5, 1.0, 1.0]
     assert [point["flops"] for point in found["points"]] == [0, 612_000, 1_530_000]
     assert found["difference"]["value"] == 0.5
     assert found["rise"]["value"] == pytest.approx(0.5)  # 0.5, 1, 1: a slope of 1/4, twice
     assert found["changes"]["accuracy"] == found["difference"]
+    assert found["best"]["difference"]["value"] == found["best"]["rise"]["value"] == 0
+    assert found["points"][0]["best_accuracy"]["value"] == 1 and found["points"][0]["best_temperature"] == 0.3

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from eval.measures.estimators import mcnemar, paired_difference, ratio, trend, wilson
+from eval.measures.estimators import paired_difference, ratio, trend, wilson
 
 
 @pytest.mark.parametrize(
@@ -126,14 +126,3 @@ def test_a_level_curve_has_a_trend_about_as_rarely_as_the_interval_says():
         estimate = trend(points)
         found += not estimate.low <= 0 <= estimate.high
     assert found / 200 <= 0.09  # 5%, and what 200 trials can add by chance
-
-
-@pytest.mark.parametrize(
-    ("lost", "won", "p"),
-    # Fagerland, Lydersen and Laake 2013, BMC Medical Research Methodology 13:91, the first example: p = 0.070. The
-    # second is the binomial distribution by hand: 2 (1 + 12 + 66 + 220) / 2^12.
-    [(7, 1, 0.0703125), (3, 9, 598 / 4096), (0, 0, 1.0), (5, 5, 1.0)],
-)
-def test_mcnemar_gives_the_exact_p_value(lost, won, p):
-    assert mcnemar(lost, won) == pytest.approx(p)
-    assert mcnemar(won, lost) == mcnemar(lost, won)

@@ -73,10 +73,33 @@ def test_greedily_it_writes_what_the_engine_writes_under_its_own_budget(tiny_mod
         assert [completion.ids for completion in found] == [rollout.token_ids for rollout in expected]
 
 
-def test_budgets_rise_to_the_longest_completion_and_fit_the_context():
+def test_a_thinking_that_training_would_cut_off_may_go_on():
+    def reply(prompt):
+        return FREE if prompt.endswith("<|assistant|>") else " , 8 + 6 = 14 vs 14 yes</think> 14"
+
+    subject = scripted(SCRATCH, reply)
+    cut = subject.read(FOURTEEN, subject.encode("<think> try 2 + 6 = 8"), ended=False)
+    (longer,) = keep_to(subject, [cut], Budget("", 32, more=16))
+    assert longer.text == FREE and longer.ended
+    (closed,) = keep_to(subject, [longer], Budget("", 32, more=16))
+    assert closed.text == FREE  # what ended by itself stays as it is
+    assert "</think>" in keep_to(subject, [cut], Budget("", 32))[0].text
+
+
+def test_thinking_is_not_over_before_its_minimum():
+    subject = scripted(SCRATCH, replies)
+    free = ask(subject, [FOURTEEN], 1)
+    held, unheld = (keep_to(subject, free, Budget("", 50, 1, minimum=least))[0].text for least in (20, 4))
+    assert held == FREE.replace("</think> 14", " wait or 8 - 6 = 2</think> 2")
+    assert unheld == FREE
+
+
+def test_budgets_go_beyond_the_longest_completion_and_fit_the_context():
     found = budgets(192, 10_000)
-    assert [budget.limit for budget in found] == [12, 24, 48, 96, 192, 384, 384, 384]
-    assert [budget.waits for budget in found] == [0, 0, 0, 0, 0, 1, 2, 4]
-    assert most_draws(found) == 5 + 2 + 3 + 5
-    assert [budget.limit for budget in budgets(192, 500)][-3:] == [308] * 3
+    assert [budget.limit for budget in found] == [12, 24, 48, 96, 192, 384, 768, 384, 384, 384]
+    assert [budget.waits for budget in found] == [0, 0, 0, 0, 0, 0, 0, 1, 2, 4]
+    assert [budget.more for budget in found][4:8] == [0, 192, 576, 0]
+    assert most_draws(found) == 5 + 2 + 2 + 2 + 3 + 5
+    assert [budget.limit for budget in budgets(192, 500)][-4:] == [384, 308, 308, 308]
     assert [budget.limit for budget in budgets(192, 200)] == [12, 24, 48, 96, 192]
+    assert [budget.limit for budget in budgets(192, 200, habit=40)] == [12, 24, 40, 48, 96, 192]

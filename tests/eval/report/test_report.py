@@ -23,6 +23,7 @@ from eval.report.load import load_run
 from eval.report.marks import read
 from eval.report.page import write_report
 from eval.report.verdicts import intervals
+from eval.sampling.decodings import Decodings
 from eval.sampling.samples import COLUMNS as SAMPLE_COLUMNS
 from eval.sampling.samples import NOT_WORDED
 from train.rewards import COLUMNS as ROLLOUT_COLUMNS
@@ -132,7 +133,8 @@ def evaluate(run: Path, checkpoints: int = 2) -> dict:
                 rows.append(row(countdown(n), corrected(n) if right else SEARCH, right, **changes))
                 rows.append(row(arithmetic(n), redone(n) if right else SLIPPED, right, **changes))
         write(rows, run / f"evaluation/samples-{number}.parquet", SAMPLE_COLUMNS)
-        tables.append(rows)
+        drawn, greedy = ([each for each in rows if each["greedy"] == mark] for mark in (False, True))
+        tables.append(Decodings({0.0: greedy, 0.6: drawn, 1.0: drawn}, {}, 0.6))
     names = [str(run / "checkpoints" / name) for name in ("cold-start", "checkpoint-3")][:checkpoints]
     results = summarise(names, tables, Settings(problems=80, samples=1))
     (run / "evaluation" / "results.json").write_text(json.dumps(results))
@@ -170,12 +172,13 @@ class Outline(HTMLParser):
 
 def test_the_page_says_what_changed_with_its_interval(tmp_path):
     run = make_run(tmp_path / "run")
-    change = evaluate(run)["pairs"][0]["measures"]["accuracy"]
+    change = evaluate(run)["pairs"][0]["best"]["measures"]["accuracy"]
     text = Outline(page_of(run)).text
     low, high = change["low"] * 100, change["high"] * 100
     assert (
-        "Accuracy on 80 held-out problems rose from 20.0% to 100.0%: +80.0 points, "
-        f"95% interval {low:+.1f} to {high:+.1f}, clear of zero." in text
+        "Each model at its best decoding, accuracy on 80 held-out problems rose from 20.0% (temperature 0.6) to 100.0% "
+        f"(temperature 0.6): +80.0 points, 95% interval {low:+.1f} to {high:+.1f}, clear of zero. At temperature 1 the "
+        "change is +80.0 points; what that is more, or less, is a temperature." in text
     )
     assert "seed 7" in text.replace("seed7", "seed 7") and "4 March 2026, 05:06 UTC" in text
     for measure in ("greedy accuracy", "first-attempt accuracy", "step accuracy", "repair rate, of slips", "truncated"):
@@ -187,7 +190,7 @@ def test_no_gain_is_called_noise(tmp_path):
     evaluate(run)
     path = run / "evaluation" / "results.json"
     results = json.loads(path.read_text())
-    results["pairs"][0]["measures"]["accuracy"] = {"value": 0.01, "low": -0.02, "high": 0.04, "count": 80}
+    results["pairs"][0]["best"]["measures"]["accuracy"] = {"value": 0.01, "low": -0.02, "high": 0.04, "count": 80}
     path.write_text(json.dumps(results))
     assert "95% interval −2.0 to +4.0, within noise: no change is shown." in Outline(page_of(run)).text
 
@@ -311,7 +314,10 @@ def test_one_checkpoint_alone_claims_no_gain(tmp_path):
     run = make_run(tmp_path / "run")
     evaluate(run, checkpoints=1)
     text = Outline(page_of(run)).text
-    assert "Accuracy on 80 held-out problems is 20.0%" in text and "nothing can be said of a gain" in text
+    assert (
+        "Accuracy on 80 held-out problems is 20.0% at the best decoding, temperature 0.6" in text
+        and "nothing can be said of a gain" in text
+    )
     assert not re.search(r"[+−][\d.]+ points", text)
 
 
@@ -402,14 +408,34 @@ def test_a_claim_shows_its_figures_and_where_they_lie(tmp_path):
     run = make_run(tmp_path / "run")
     (run / "evaluation").mkdir()
     estimate = {"value": 0.25, "low": 0.125, "high": 0.5, "count": 40}
-    point = {"tokens": 9.0, "flops": 9.0, "accuracy": estimate}
-    curve = {"points": [point, point], "difference": estimate, "rise": estimate | {"low": -0.5}}
+    point = {"tokens": 9.0, "flops": 9.0, "accuracy": estimate, "best_accuracy": estimate}
+    plain = {"difference": estimate, "rise": estimate | {"low": -0.5}}
+    curve = {"points": [point, point], **plain, "greedy": {"difference": estimate}, "best": plain}
     (run / "evaluation" / "train-curve.json").write_text(json.dumps(curve))
     page = page_of(run)
     assert "+25.0 points" in page and "[+12.5, +50.0]" in page and 'aria-label="Accuracy against what' in page
     first = judge_claims([run])["claims"][0]
     assert first["verdict"] == "inconclusive"
-    assert [found.places for found in intervals(first)] == [(75, 90, 120), (0, 90, 120)]  # 60 is the threshold
+    assert [found.places for found in intervals(first)][:2] == [(75, 90, 120), (0, 90, 120)]  # 60 is the threshold
+    assert [found.verdict for found in intervals(first)] == ["supported", "inconclusive", "", "", ""]
+
+
+def test_a_threshold_of_a_cost_is_where_the_cost_begins(tmp_path):
+    level = {"value": -0.02, "low": -0.03, "high": -0.01, "count": 40}
+    figure = {"figure": "", "says": "room", "above": 0.0, "allowance": 0.02, "threshold": -0.02, "estimate": level}
+    (found,) = intervals({"figures": [figure | {"verdict": "supported"}], "beside": []})
+    assert found.places[1] == 60 and "may cost 2 points" in found.says
+
+
+def test_the_page_opens_with_accuracy_against_temperature(tmp_path):
+    run = make_run(tmp_path / "run")
+    evaluate(run)
+    page = page_of(run)
+    assert page.index("Accuracy against temperature") < page.index("Seven claims")
+    assert "greedy" in page[page.index("Accuracy against temperature, before") : page.index("Seven claims")]
+    assert (run / "report" / "temperature.png").is_file()
+    text = Outline(page).text
+    assert "each at its best decodingdecodingtemperature 0.6temperature 0.6" in text.replace("\n", "")
 
 
 def test_several_seeds_are_judged_together_and_the_page_says_so(tmp_path):
@@ -425,8 +451,8 @@ def test_several_seeds_are_judged_together_and_the_page_says_so(tmp_path):
 def test_probes_are_shown_with_how_well_their_detectors_find(tmp_path):
     run = make_run(tmp_path / "run")
     found = {"value": 0.25, "low": 0.125, "high": 0.5, "count": 40}
-    figures = {stage: {"measures": {}, "tasks": {}} for stage in STAGES}
-    figures["injection"]["measures"] = {"recovery": found}
+    figures = {stage: {"measures": dict.fromkeys(of), "tasks": {}} for stage, (_, of, _) in STAGES.items()}
+    figures["injection"]["measures"]["recovery"] = found
     measured = {
         "settings": {"problems": 40},
         "checkpoints": [{"checkpoint": name, **figures} for name in ("before", "after")],
@@ -447,7 +473,7 @@ def test_an_unreadable_curve_or_probe_is_named(tmp_path):
     run = make_run(tmp_path / "run")
     (run / "evaluation").mkdir()
     (run / "evaluation" / "probes.json").write_text('{"checkpoints": []}')
-    with pytest.raises(ValueError, match=r"probes.json is not what|probes.json cannot be read"):
+    with pytest.raises(ValueError, match=r"probes.json (is not what|has no figure probes:)"):
         write_report(run)
 
 

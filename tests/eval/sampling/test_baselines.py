@@ -149,7 +149,7 @@ def test_few_shot_without_anything_to_show_is_refused(tmp_path, checkpoint):
 
 def test_only_the_first_checkpoint_is_asked_by_the_baseline(tmp_path, checkpoint):
     (tmp_path / "config.yaml").write_text("tasks: {countdown: {}}\nmax_completion_length: 8\n")
-    settings = Settings(problems=3, samples=2, max_new_tokens=8)
+    settings = Settings(problems=3, samples=2, max_new_tokens=8, temperatures=(1.0,))
     source = read_source(tmp_path / "config.yaml")
     results = evaluate([str(checkpoint)] * 2, source, settings, tmp_path / "out", baseline="majority")
     assert results["baseline"] == "majority"

@@ -46,6 +46,6 @@ def test_an_adapter_is_sampled_with_its_base(tmp_path, adapter, checkpoint):
 def test_an_adapter_is_evaluated_against_its_base(tmp_path, adapter, checkpoint):
     config = tmp_path / "config.yaml"
     config.write_text(yaml.safe_dump({"tasks": {"countdown": {}}}))
-    settings = Settings(problems=3, samples=2, max_new_tokens=8)
+    settings = Settings(problems=3, samples=2, max_new_tokens=8, temperatures=(1.0,))
     results = evaluate([str(checkpoint), str(adapter[0])], read_source(config), settings, tmp_path / "out")
     assert results["pairs"][0]["after"] == str(adapter[0]) and results["pairs"][0]["problems"] == 3

@@ -90,7 +90,7 @@ def test_a_server_that_hangs_up_midway_loses_nothing(tmp_path, server, checkpoin
 def test_a_server_is_evaluated_like_any_checkpoint(tmp_path, server, checkpoint):
     config = tmp_path / "config.yaml"
     config.write_text("tasks: {countdown: {}}\nmax_completion_length: 8\n")
-    settings = Settings(problems=3, samples=2, max_new_tokens=8)
+    settings = Settings(problems=3, samples=2, max_new_tokens=8, temperatures=(1.0,))
     results = evaluate([server.url], read_source(config), settings, tmp_path / "out", tokenizer=str(checkpoint))
     assert results["checkpoints"][0]["measures"]["accuracy"]["count"] == 6
     assert len(server.asked) == 3 * (2 + 1)

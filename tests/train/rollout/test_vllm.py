@@ -179,7 +179,7 @@ def test_evaluation_samples_with_vllm(tmp_path, tokenizer, monkeypatch):
     source = read_source(tmp_path / "config.yaml")
     greedy = []
     for backend in ("vllm", "engine"):
-        settings = Settings(problems=3, samples=2, max_new_tokens=8, backend=backend)
+        settings = Settings(problems=3, samples=2, max_new_tokens=8, backend=backend, temperatures=(1.0,))
         evaluate([str(tmp_path / "model")], source, settings, tmp_path / backend)
         rows = pq.read_table(tmp_path / backend / "samples-0.parquet").to_pylist()
         assert len(rows) == 3 * (2 + 1)

@@ -1,0 +1,146 @@
+"""What of a run will be sampled for its claims: the options, and everything checked before the first sample."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from data.problem import Problem
+from eval import evaluate
+from eval.curves.equal_compute import Control, at_equal_compute, flops_of
+from eval.curves.training_curve import compute_spent
+from eval.probes import probing as probe
+from eval.probes.budget import budgets, most_draws
+from eval.sampling.baselines import reads_words
+from eval.sampling.decodings import TEMPERATURES
+from eval.sampling.source import Source, all_checkpoints, read_source, stages_of
+from train.model.loading import load_tokenizer
+
+HELD = 4  # times that the start's thinking is carried past its end to make it last as long as the trained model's
+BASELINE = "step-by-step"  # what the last claim compares with
+
+
+def _option(default: Any, says: str) -> Any:
+    return field(default=default, metadata={"help": says})
+
+
+@dataclass(frozen=True, slots=True)
+class Effort:
+    """How much is sampled: the options of scripts/claims.py, each with its help."""
+
+    problems: int = _option(400, "held-out problems that every checkpoint answers")
+    samples: int = _option(4, "samples of each; one more is greedy")
+    temperatures: tuple[float, ...] = _option(TEMPERATURES, "grid from which each model's best decoding is chosen")
+    validation_problems: int = _option(200, "other held-out problems, on which the best decoding is chosen")
+    validation_samples: int = _option(4, "samples of each at each temperature")
+    budget_problems: int = _option(200, "of these, how many are asked at each thinking budget")
+    budget_samples: int = _option(4, "samples of each of them at each budget")
+    parallel_problems: int = _option(100, "of these, how many are asked for pass@k and maj@k")
+    parallel_samples: int = _option(32, "samples of each of them: the largest k")
+    probe_problems: int = _option(200, "problems on which every checkpoint is probed")
+    probe_samples: int = _option(2, "samples of each of them")
+    seed: int = _option(0, "of the sampling")
+
+    def __post_init__(self) -> None:
+        """Raise ValueError naming the first number that is too small."""
+        for name in ("problems", "validation_problems", "budget_problems", "parallel_problems", "probe_problems"):
+            if getattr(self, name) < 2:
+                raise ValueError(f"{name} is {getattr(self, name)}; expected at least 2, to have an interval.")
+        for name in ("samples", "validation_samples", "budget_samples", "parallel_samples", "probe_samples"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} is {getattr(self, name)}; expected at least 1.")
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What of a run will be asked, all checked. `prompted` is the model that it started from, if that reads words."""
+
+    run: Path
+    source: Source
+    problems: evaluate.Problems
+    checkpoints: dict[int, str]
+    stages: dict[str, str]
+    prompted: str | None
+    effort: Effort
+    controls: tuple[Control, ...] = ()
+
+    @property
+    def asked(self) -> list[Problem]:
+        """The problems that are reported on."""
+        return self.problems.asked
+
+    @property
+    def settings(self) -> evaluate.Settings:
+        """How each checkpoint is evaluated."""
+        effort = self.effort
+        return evaluate.Settings(
+            len(self.asked),
+            effort.samples,
+            max_new_tokens=self.source.max_new_tokens,
+            seed=effort.seed,
+            temperatures=effort.temperatures,
+            validation_problems=effort.validation_problems,
+            validation_samples=effort.validation_samples,
+        )
+
+    @property
+    def probe_settings(self) -> probe.Settings:
+        """How each checkpoint is probed."""
+        return probe.Settings(
+            self.effort.probe_problems,
+            self.effort.probe_samples,
+            max_new_tokens=self.source.max_new_tokens,
+            seed=self.effort.seed,
+        )
+
+    @property
+    def probed(self) -> list[str]:
+        """The checkpoint before reinforcement, then the base model where that is another, then those after, by step."""
+        before, *after = self.checkpoints.values()
+        return list(dict.fromkeys([before, self.stages.get("base", before), *after]))
+
+    @property
+    def cache(self) -> Path:
+        """Where the samples are kept."""
+        return self.run / "evaluation" / "cache"
+
+
+def plan(run: Path, effort: Effort, *, own_tasks: bool = False, controls: Sequence[Control] = ()) -> Plan:
+    """Check a run and what it is compared with. Raises ValueError before anything is sampled."""
+    checkpoints, stages = all_checkpoints(run), stages_of(run)
+    source = read_source(run / "config.yaml", own_tasks=own_tasks)
+    tokenizers = {name: load_tokenizer(name, source.chat) for name in [*checkpoints.values(), *stages.values()]}
+    compute_spent(run, list(checkpoints), 1)
+    if controls:
+        flops_of(run, Path(stages["trained"]), 1)
+    for control in controls:
+        at_equal_compute(control.run, 0.0, 1)
+    prompted = stages["base"] if "base" in stages and reads_words(tokenizers[stages["base"]]) else None
+    asked = evaluate.Settings(
+        effort.problems,
+        temperatures=effort.temperatures,
+        validation_problems=effort.validation_problems,
+        max_new_tokens=source.max_new_tokens,
+    )
+    problems = evaluate.draw(source, asked)
+    planned = Plan(run, source, problems, checkpoints, stages, prompted, effort, tuple(controls))
+    planned.settings, planned.probe_settings  # noqa: B018 - refuses what is out of range
+    return planned
+
+
+def expected(planned: Plan) -> int:
+    """How many samples `gather` draws or finds at the most, for a progress bar."""
+    effort = planned.effort
+    few, wide = (min(limit, len(planned.asked)) for limit in (effort.budget_problems, effort.parallel_problems))
+    evaluated = len(planned.checkpoints) + len(planned.controls) + ("base" in planned.stages)
+    return (
+        evaluated * evaluate.expected(planned.source, planned.settings, 1)
+        + len(planned.stages) * (_expected_of_budgets(effort, few) + wide * effort.parallel_samples)
+        + probe.expected(planned.source, planned.probe_settings, len(planned.probed))
+        + (evaluate.expected(planned.source, planned.settings, 2, BASELINE) if planned.prompted else 0)
+    )
+
+
+def _expected_of_budgets(effort: Effort, problems: int) -> int:
+    held = HELD + 1
+    return problems * effort.budget_samples * (1 + held + most_draws(budgets(1, 1 << 30, habit=1)))

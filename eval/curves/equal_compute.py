@@ -1,0 +1,114 @@
+"""What the same compute is worth without reinforcement: the control that a gain from reinforcement has to beat.
+
+A control is a run of its own, such as a longer cold start (`more-cold-start`) or rejection-sampling fine-tuning
+(`rft`). Both sides are charged alike, from what the runs logged themselves: everything from the start of reinforcement
+on, and of the control everything beyond the cold start that the run had already.
+"""
+
+from argparse import ArgumentTypeError
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from eval.curves.training_curve import compute_spent
+from train.files.untrusted import read_metrics, read_yaml
+from train.lifecycle.run_folder import COLD_START
+from train.model.loading import is_complete_checkpoint
+
+ENOUGH = 0.9  # of the run's compute: a control that had less says nothing
+
+
+@dataclass(frozen=True, slots=True)
+class Control:
+    """A run to compare with, under the name that the user gave it."""
+
+    name: str
+    run: Path
+
+
+@dataclass(frozen=True, slots=True)
+class Spent:
+    """A checkpoint and the FLOPs that went into it, cold start included."""
+
+    checkpoint: str
+    flops: float
+
+
+def read_control(text: str) -> Control:
+    """Read `NAME=RUN`. Raises ArgumentTypeError."""
+    name, separator, run = text.partition("=")
+    if not (name and separator and run):
+        raise ArgumentTypeError(f"{text!r} is no NAME=RUN, such as more-cold-start=runs/longer")
+    if not (Path(run) / "config.yaml").is_file():
+        raise ArgumentTypeError(f"{run} is no run folder: it has no config.yaml")
+    return Control(name, Path(run))
+
+
+def share_out(controls: Sequence[Control], runs: int) -> list[list[Control]]:
+    """The controls of each run: the first of every name is the first run's. Raises ValueError where some lack one."""
+    named: dict[str, list[Control]] = {}
+    for control in controls:
+        named.setdefault(control.name, []).append(control)
+    for name, each in named.items():
+        if len(each) != runs:
+            raise ValueError(f"--against {name}=… stands {len(each)} times for {runs} runs; expected one for each run.")
+    return [[each[place] for each in named.values()] for place in range(runs)]
+
+
+def flops_of(run: Path, checkpoint: Path, parameters: int) -> float:
+    """FLOPs that went into a checkpoint of `run`, from its cold start on. Raises ValueError where the logs do not tell.
+
+    A run that went on from a checkpoint of another run has what that one had spent as well.
+    """
+    before = _inherited(run, parameters)
+    if checkpoint.name == COLD_START:
+        return before + _cold_start_flops(run, parameters)
+    step = int(checkpoint.name.split("-")[1])
+    cold = _cold_start_flops(run, parameters) if (run / "checkpoints" / COLD_START).is_dir() else 0.0
+    return before + cold + compute_spent(run, [step], parameters)[0].flops
+
+
+def at_equal_compute(run: Path, flops: float, parameters: int) -> Spent:
+    """The control's checkpoint with at least `flops` and the least beyond; the largest where none has as much.
+
+    Raises ValueError where the run has no complete checkpoint, or its logs do not tell what it spent.
+    """
+    folder = run / "checkpoints"
+    names = [path for path in sorted(folder.glob("*")) if _is_checkpoint(path)]
+    spent = [Spent(str(path), flops_of(run, path, parameters)) for path in names]
+    if not spent:
+        raise ValueError(f"{run} has no complete checkpoint to compare with.")
+    return nearest(spent, flops)
+
+
+def nearest(spent: Sequence[Spent], flops: float) -> Spent:
+    """See `at_equal_compute`."""
+    enough = [one for one in spent if one.flops >= flops]
+    return min(enough, key=lambda one: one.flops) if enough else max(spent, key=lambda one: one.flops)
+
+
+def _is_checkpoint(path: Path) -> bool:
+    numbered = path.name.startswith("checkpoint-") and path.name.split("-")[1].isdigit()
+    return (numbered or path.name == COLD_START) and is_complete_checkpoint(path)
+
+
+def _inherited(run: Path, parameters: int) -> float:
+    """What the checkpoint that a run started from had cost; nothing where it started from no run of ours."""
+    model = Path(str(read_yaml(run / "config.yaml").get("model", "")))
+    parent = model.parent.parent
+    if model.parent.name == "checkpoints" and (parent / "config.yaml").is_file() and parent.resolve() != run.resolve():
+        return flops_of(parent, model, parameters)
+    return 0.0
+
+
+def _cold_start_flops(run: Path, parameters: int) -> float:
+    """FLOPs of a run's cold start, by its own log: 6 N a token, or what transformers counted."""
+    path = run / "metrics.jsonl"
+    rows = [row for row in read_metrics(path) if row["phase"] == "cold-start"]
+    tokens = [row["num_tokens"] for row in rows if "num_tokens" in row]
+    flops = [row["total_flos"] for row in rows if "total_flos" in row]
+    if tokens:
+        return 6.0 * parameters * float(tokens[-1])
+    if flops:
+        return float(flops[-1])
+    raise ValueError(f"{path} does not say what the cold start cost: it has neither num_tokens nor total_flos.")

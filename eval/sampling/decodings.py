@@ -1,0 +1,63 @@
+"""A model at every temperature of a grid. The best is chosen on validation problems and reported on test problems.
+
+A model can be made to look better at one temperature by sharpening it, which training does as a matter of course. So
+two models are compared each at its own best: what is then left of a difference is not a temperature. Choosing and
+reporting on different problems keeps the choice from flattering anyone.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from eval.measures.estimators import Estimate, ratio
+from eval.sampling.samples import correct_by_problem
+
+TEMPERATURES = (0.0, 0.3, 0.6, 0.8, 1.0)  # 0 is greedy decoding
+
+Rows = list[dict[str, Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class Decodings:
+    """The samples of one checkpoint by temperature: of the problems reported on, and of those the best is chosen on.
+
+    `choices` is empty where there was nothing to choose from.
+    """
+
+    rows: Mapping[float, Rows]
+    choices: Mapping[float, Rows]
+    best: float
+
+    @property
+    def best_rows(self) -> Rows:
+        """The samples at the best temperature; greedy ones are no longer marked as such, since they stand alone."""
+        return unmarked(self.rows[self.best])
+
+
+def check_temperatures(temperatures: Sequence[float]) -> None:
+    """Raise ValueError naming the first temperature that is none, or stands twice."""
+    if not temperatures:
+        raise ValueError("there is no temperature to sample at; give at least one, such as --temperatures 0 1.")
+    for temperature in temperatures:
+        if not 0 <= temperature < math.inf:
+            raise ValueError(f"a temperature is {temperature}; expected 0 for greedy decoding or a positive number.")
+        if temperatures.count(temperature) > 1:
+            raise ValueError(f"the temperature {temperature:g} stands twice; give each once.")
+
+
+def best_temperature(choices: Mapping[float, Rows]) -> float:
+    """The temperature of the highest accuracy; of equals the lowest."""
+    return max(sorted(choices), key=lambda temperature: accuracy(choices[temperature]).value)
+
+
+def accuracy(rows: Rows) -> Estimate:
+    """Accuracy at one temperature, greedy or not."""
+    estimate = ratio(*correct_by_problem(unmarked(rows)))
+    assert estimate is not None
+    return estimate
+
+
+def unmarked(rows: Rows) -> Rows:
+    """The rows with none marked as greedy: measures count greedy samples apart, here they are the samples."""
+    return [row | {"greedy": False} for row in rows]
