@@ -42,6 +42,7 @@ from train.model import scratch
 from train.model.chat_checks import check_chat
 from train.model.loading import load_model, load_tokenizer
 from train.model.prompts import messages, prompt_ids, stop_ids, thinking_within
+from train.reward_functions import check_own_rewards, reward_functions
 from train.rewards import CorrectnessReward, RolloutLog
 from train.rollout.engine import RolloutEngine
 from train.trainer import ReasoningTrainer
@@ -76,6 +77,8 @@ def check_parts(run: RunConfig, training: GRPOConfig) -> PreTrainedModel:
     check_lengths(run, training, model, tokenizer)
     if run.thinking_budget is not None:
         thinking_within(tokenizer, run.thinking_budget)  # refuses a tokenizer that lacks the tags
+    if any(term.is_own for term in run.reward_terms):
+        check_own_rewards(run.reward_terms, list(problem_dataset(run, "train", 2, training.seed)))
     if run.dynamic_sampling:
         check_choice(run, training)
     if run.backend == "engine":
@@ -242,11 +245,13 @@ def reinforce(
     reward = CorrectnessReward(
         tokenizer, stop_ids(model, tokenizer), rollouts, mask_truncated=training.mask_truncated_completions
     )
+    terms = run.reward_terms
+    training.reward_weights = [term.weight for term in terms]
     problems = problem_dataset(run, "train", run.train_problems, training.seed)
     training.eval_on_start = training.eval_on_start and resumed is None  # done before the run was cut off
     trainer = ReasoningTrainer(
         model=model,
-        reward_funcs=reward,
+        reward_funcs=reward_functions(terms, reward, training.max_completion_length),
         args=training,
         train_dataset=problems,
         eval_dataset=problem_dataset(run, "validation", run.validation_problems, 0)

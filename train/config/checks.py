@@ -51,9 +51,20 @@ def check_run(run: "RunConfig") -> None:
             f"thinking_budget is {run.thinking_budget}, but backend is {run.backend}, which cannot hold thinking to "
             "one; use backend: engine."
         )
+    check_rewards(run)
     check_model(run)
     check_ranges(run)
     check_tasks(run)
+
+
+def check_rewards(run: "RunConfig") -> None:
+    """Refuse rewards that cannot be, or that the method would ignore. Raises ValueError."""
+    terms = run.reward_terms
+    if run.method == "rft" and len(terms) > 1:
+        raise ValueError(
+            f"rewards has {', '.join(term.name for term in terms)}, but method is rft, which imitates what is correct "
+            "and knows no other reward; leave rewards out."
+        )
 
 
 def check_model(run: "RunConfig") -> None:
@@ -181,6 +192,12 @@ def check_options(run: "RunConfig", training: GRPOConfig) -> None:
             f"thinking_budget is {run.thinking_budget} and max_completion_length {training.max_completion_length}, "
             "which leaves no room for an answer behind the thinking; lower the one or raise the other."
         )
+    for term in run.reward_terms:
+        if term.buffer is not None and term.buffer > training.max_completion_length:
+            raise ValueError(
+                f"rewards.overlong.buffer is {term.buffer}, more than max_completion_length, "
+                f"{training.max_completion_length}; lower it."
+            )
     if training.temperature <= 0:
         raise ValueError(f"temperature is {training.temperature}; RL samples, so it must be above 0.")
     if training.steps_per_generation < training.gradient_accumulation_steps:

@@ -15,6 +15,7 @@ from trl import GRPOConfig, TrlParser
 from data.mixture import Part, load_mixture
 from data.tasks import get_task
 from train.config.checks import check_file, check_groups, check_options, check_run
+from train.config.reward_terms import Term, read_terms
 from train.expert_iteration import OPTIONS
 from train.model.chat import Chat, read_template
 
@@ -109,6 +110,13 @@ class RunConfig:
         metadata={
             "help": "`grpo` reinforces: right answers up, wrong ones down. `rft` imitates the right ones alone "
             "(rejection-sampling fine-tuning, expert iteration)."
+        },
+    )
+    rewards: dict | str | None = field(
+        default=None,
+        metadata={
+            "help": "List of rewards, or mapping of reward to weight: `correct` (default), `score`, `format`, "
+            "`overlong`, or a function of yours, my/module.py:name. See train/config/reward_terms.py."
         },
     )
     cold_start_steps: int = field(
@@ -207,6 +215,11 @@ class RunConfig:
         self.chat_template = read_template(self.chat_template)
 
     @property
+    def reward_terms(self) -> list[Term]:
+        """The rewards and their weights; `correct` is always the first."""
+        return read_terms(self.rewards)
+
+    @property
     def parts(self) -> list[Part]:
         """The mixture of tasks."""
         return load_mixture(self.tasks)  # type: ignore[arg-type]
@@ -271,6 +284,11 @@ def parse_config(arguments: Sequence[str] | None = None) -> tuple[RunConfig, GRP
         raise ValueError(f"ddp_backend does not go together with this launch ({error}); leave it out.") from None
     except TypeError as error:
         raise ValueError(f"A value in the configuration has the wrong type: {error}.") from None
+    if training.reward_weights is not None:
+        raise ValueError(
+            f"reward_weights is {training.reward_weights}; give the weights with the names, such as rewards: "
+            "{correct: 1, format: 0.2}."
+        )
     if training.use_vllm:
         raise ValueError("use_vllm is set by the back end; leave it out and set backend: vllm.")
     training.use_vllm = run.backend == "vllm"
