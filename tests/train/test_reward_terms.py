@@ -68,7 +68,7 @@ def test_the_punishment_of_length_falls_from_0_to_minus_1_within_the_buffer():
 
 @pytest.mark.parametrize("values", [None, 1.0, "11", {0: 1, 1: 2}, [1.0], [1, 2, 3], [1, "2"], [1, float("nan")]])
 def test_a_reward_gives_one_finite_number_for_each_completion(values):
-    with pytest.raises(RewardError, match="The reward a.py:f gave"):
+    with pytest.raises(RewardError, match=r"The reward a\.py:f gave"):
         checked("a.py:f", values, 2)
 
 
@@ -88,7 +88,7 @@ def test_none_says_that_a_reward_does_not_apply():
 )
 def test_a_module_without_the_function_or_with_the_evaluation_in_it_is_refused(tmp_path, source, words):
     (tmp_path / "own.py").write_text(source)
-    with pytest.raises(ValueError, match="own.py") as refused:
+    with pytest.raises(ValueError, match=r"own\.py") as refused:
         load_reward(f"{tmp_path}/own.py:f")
     assert words in str(refused.value)
 
