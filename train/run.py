@@ -13,7 +13,7 @@ from trl import GRPOConfig
 from data.contamination import overlaps
 from data.mixture import BAR_SECONDS, Split, draw_problems, held_out
 from data.tasks import get_task
-from train.cold_start import cold_start
+from train.cold_start import cold_start, limits_of, training_set
 from train.config.launch import find_launch
 from train.config.qlora import check_quantised, four_bits
 from train.config.run_config import RunConfig
@@ -77,6 +77,8 @@ def check_parts(run: RunConfig, training: GRPOConfig) -> PreTrainedModel:
     check_lengths(run, training, model, tokenizer)
     if run.thinking_budget is not None:
         thinking_within(tokenizer, run.thinking_budget)  # refuses a tokenizer that lacks the tags
+    if run.trace_settings and not run.resume:
+        training_set(tokenizer, run, training.seed, limits_of(model, training))  # says what it leaves out, and why
     if any(term.is_own for term in run.reward_terms):
         check_own_rewards(run.reward_terms, list(problem_dataset(run, "train", 2, training.seed)))
     if run.dynamic_sampling:

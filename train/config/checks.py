@@ -52,6 +52,11 @@ def check_run(run: "RunConfig") -> None:
             "one; use backend: engine."
         )
     check_rewards(run)
+    if run.trace_settings and not run.cold_start_steps:
+        raise ValueError(
+            f"cold_start_data is {run.cold_start_data!r}, but cold_start_steps is 0: nothing would be learnt from it. "
+            "Set cold_start_steps."
+        )
     check_model(run)
     check_ranges(run)
     check_tasks(run)
@@ -121,11 +126,14 @@ def check_ranges(run: "RunConfig") -> None:
 
 def check_tasks(run: "RunConfig") -> None:
     """Refuse tasks that are unknown, ill set, or lack what this run needs of them. Raises ValueError."""
+    traces = run.trace_settings
+    imitates = run.cold_start_steps and (traces is None or traces.share < 1 or run.cold_start_habit_steps)
     for part in run.demonstrated:
-        if run.cold_start_steps and get_task(part.task).demonstrate is None:
+        if imitates and get_task(part.task).demonstrate is None:
             raise ValueError(
                 f"cold_start_steps is {run.cold_start_steps}, but the task {part.task} has no demonstrations to "
-                "imitate. Set it to 0, or name tasks that have some in cold_start_tasks, such as {arithmetic: {}}."
+                "imitate. Set it to 0, name tasks that have some in cold_start_tasks, such as {arithmetic: {}}, or "
+                "give traces in cold_start_data."
             )
     check_habits(run)
     for task in [get_task(part.task) for part in (*run.parts, *run.demonstrated)]:

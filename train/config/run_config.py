@@ -13,6 +13,8 @@ import yaml
 from trl import GRPOConfig, TrlParser
 
 from data.mixture import Part, load_mixture
+from data.reasoning_traces import TraceSettings
+from data.settings import read_settings
 from data.tasks import get_task
 from train.config.checks import check_file, check_groups, check_options, check_run
 from train.config.reward_terms import Term, read_terms
@@ -128,6 +130,14 @@ class RunConfig:
             "help": "Mapping as in `tasks`: what the cold start imitates where those have no demonstrations themselves."
         },
     )
+    cold_start_data: dict | str | None = field(
+        default=None,
+        metadata={
+            "help": "Reasoning traces that the cold start imitates: a JSONL or parquet file, a hub id, or a mapping of "
+            "source, subset, split, share (the rest are demonstrations), max_tokens and unverified. See "
+            "data/reasoning_traces.py."
+        },
+    )
     cold_start_habit_steps: int = field(
         default=0,
         metadata={"help": "The last of the cold start's steps, whose demonstrations have the settings in habits."},
@@ -218,6 +228,18 @@ class RunConfig:
     def reward_terms(self) -> list[Term]:
         """The rewards and their weights; `correct` is always the first."""
         return read_terms(self.rewards)
+
+    @property
+    def trace_settings(self) -> TraceSettings | None:
+        """Where the cold start's traces come from; None where it has none."""
+        if not self.cold_start_data:
+            return None
+        data: Any = self.cold_start_data
+        if isinstance(data, str):
+            data = _mapping("cold_start_data", data) if data.lstrip().startswith("{") else {"source": data}
+        if not isinstance(data, dict):
+            raise ValueError(f"cold_start_data is {data!r}; expected a file, a hub id, or a mapping with source.")
+        return read_settings("cold_start_data", TraceSettings, data)  # type: ignore[no-any-return]
 
     @property
     def parts(self) -> list[Part]:
@@ -329,6 +351,11 @@ def save_config(run: RunConfig, training: GRPOConfig, path: Path) -> None:
 def world_size() -> int:
     """Processes in this launch, from the launcher's environment."""
     return int(os.environ.get("WORLD_SIZE", "1"))
+
+
+def world_rank() -> int:
+    """The number of this process in the launch, from the launcher's environment."""
+    return int(os.environ.get("RANK", "0"))
 
 
 def _first_line(error: Exception) -> str:
