@@ -1,0 +1,131 @@
+"""A planted null: the start with its logits multiplied, a temperature baked into its weights, is offered as "after RL".
+
+At temperature 1 it gains much, and it has learnt nothing. It must not be supported; a model that is ten points better
+at its best decoding must be. `sharpened.json` holds real samples: of a small cold-started model, and of the same with
+its logits trebled, the right ones of 6 of each problem (1 where greedy) at every temperature of the grid, for 120 test
+problems and 60 validation problems.
+"""
+
+import json
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+
+from eval.claims.claims import judge_claims
+from eval.curves.training_curve import rise_and_difference
+from eval.measures import estimators
+from eval.sampling.decodings import TEMPERATURES
+
+TRIALS, ENOUGH = 100, 95
+PROBLEMS, CHOICE, SAMPLES = 400, 200, 4  # as many as scripts/claims.py takes
+REAL = Path(__file__).with_name("sharpened.json")
+Rates = dict[float, np.ndarray]
+
+
+@pytest.fixture(autouse=True)
+def fewer_resamples(monkeypatch):
+    """A thousand are enough for a verdict."""
+    monkeypatch.setattr(estimators, "RESAMPLES", 1_000)
+
+
+def judged(folder, tables, choices):
+    """Claim 1 on a start and a model after it: each (right samples, samples) by temperature, the best one chosen."""
+    best = []
+    for table, choice in zip(tables, choices, strict=True):
+        chosen = max(sorted(choice), key=lambda t: choice[t][0].sum() / choice[t][1].sum())
+        best.append(table[chosen])
+    plain = rise_and_difference([table[1.0] for table in tables])
+    greedy = {"difference": rise_and_difference([table[0.0] for table in tables])["difference"]}
+    evidence = {**plain, "greedy": greedy, "best": rise_and_difference(best)}
+    (folder / "evaluation").mkdir(exist_ok=True)
+    (folder / "config.yaml").write_text(yaml.safe_dump({"name": "x", "tasks": {"countdown": {}}}))
+    (folder / "evaluation" / "train-curve.json").write_text(json.dumps(evidence))
+    claim = judge_claims([folder])["claims"][0]
+    return claim["verdict"], claim["beside"][0]["verdict"]
+
+
+def tally(folder, draw):
+    """Verdicts of claim 1, and of its difference at temperature 1 alone, over the trials."""
+    verdicts = [judged(folder, *draw(np.random.default_rng(trial))) for trial in range(TRIALS)]
+    return [hard for hard, _ in verdicts], [plain for _, plain in verdicts]
+
+
+def simulated_rates(rng, problems):
+    """Chances to be right at a temperature: one right answer among six, with logits that differ by problem."""
+    logits = rng.normal(0, 1, (problems, 6))
+    logits[:, 0] += rng.normal(1.3, 1.2, problems)
+
+    def at(temperature, sharpening=1.0):
+        scaled = logits * sharpening / temperature if temperature else logits * 1e6
+        weights = np.exp(scaled - scaled.max(1, keepdims=True))
+        return weights[:, 0] / weights.sum(1)
+
+    return at
+
+
+def drawn(rng, rates):
+    """Right samples and samples of each problem at each temperature."""
+    counts = {t: SAMPLES if t else 1 for t in rates}
+    return {t: (rng.binomial(counts[t], r).astype(float), np.full(len(r), float(counts[t]))) for t, r in rates.items()}
+
+
+def simulated(sharpening, gain=0.0):
+    def draw(rng):
+        tables, choices = [], []
+        test, validation = simulated_rates(rng, PROBLEMS), simulated_rates(rng, CHOICE)
+        for factor, extra in ((1.0, 0.0), (sharpening, gain)):
+            for rates_of, into in ((test, tables), (validation, choices)):
+                rates = {t: rates_of(t, factor) for t in TEMPERATURES}
+                into.append(drawn(rng, {t: r + (1 - r) * extra / (1 - r.mean()) for t, r in rates.items()}))
+        return tables, choices
+
+    return draw
+
+
+@cache
+def real_samples():
+    found = json.loads(REAL.read_text())
+    return {
+        int(factor): {
+            split: {float(t): np.array(right) for t, right in by_temperature.items()}
+            for split, by_temperature in splits.items()
+        }
+        for factor, splits in found.items()
+    }
+
+
+def real(factor, gain=0.0):
+    """Problems drawn anew from the real ones, 4 of their 6 samples; a gain makes a share of the wrong ones right."""
+
+    def draw(rng):
+        tables, choices = [], []
+        for split, count, into in (("test", PROBLEMS, tables), ("validation", CHOICE, choices)):
+            places = rng.integers(0, len(real_samples()[1][split][1.0]), count)
+            for model, extra in ((1, 0.0), (factor, gain)):
+                by_temperature = {}
+                for t, right in real_samples()[model][split].items():
+                    of = 6 if t else 1
+                    some = rng.hypergeometric(right[places], of - right[places], SAMPLES if t else 1)
+                    size = SAMPLES if t else 1
+                    lift = extra / max(1e-9, 1 - right.mean() / of)
+                    by_temperature[t] = ((some + rng.binomial(size - some, lift)).astype(float), np.full(count, size))
+                into.append(by_temperature)
+        return tables, choices
+
+    return draw
+
+
+@pytest.mark.parametrize(("samples", "sharpening"), [(simulated, 2), (simulated, 3), (real, 3)])
+def test_a_temperature_in_the_weights_is_no_gain(tmp_path, samples, sharpening):
+    hard, plain = tally(tmp_path, samples(sharpening))
+    assert hard.count("not supported") >= ENOUGH
+    assert plain.count("supported") >= ENOUGH  # the trap: at temperature 1 it looks like one
+
+
+@pytest.mark.parametrize(("samples", "sharpening"), [(simulated, 1), (simulated, 3), (real, 1), (real, 3)])
+def test_ten_points_at_the_best_decoding_are_found(tmp_path, samples, sharpening):
+    hard, _ = tally(tmp_path, samples(sharpening, 0.1))
+    assert hard.count("supported") >= ENOUGH
