@@ -35,14 +35,19 @@ class Row:
 
 
 def read_rows(
-    source: str, columns: Collection[str], *, subset: str | None = None, splits: Mapping[str, str] | None = None
+    source: str,
+    columns: Collection[str],
+    *,
+    subset: str | None = None,
+    revision: str | None = None,
+    splits: Mapping[str, str] | None = None,
 ) -> dict[Split, list[Row]]:
     """The rows of each of our splits, with the columns asked for.
 
     `splits` says which split of the source serves as which of ours (`{"test": "train"}`); left out, those of our names
     do, or the only one there is as `train`. Raises ValueError naming what is missing, with what there is.
     """
-    opened = _local(Path(source)) if _is_local(source) else _of_hub(source, subset)
+    opened = _local(Path(source)) if _is_local(source) else _of_hub(source, subset, revision=revision)
     read: dict[Split, list[Row]] = {}
     for ours, theirs in _choose(source, splits, opened).items():
         where = f"{source}, split {theirs}" if len(opened) > 1 or not _is_local(source) else source

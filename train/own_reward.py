@@ -70,7 +70,7 @@ def load_reward(source: str) -> Reward:
         there = ", ".join(key for key, value in vars(module).items() if inspect.isfunction(value)) or "none"
         raise ValueError(f"The reward module {name} has no function {function!r}; it has: {there}.")
     refuse_evaluation(module, source)
-    return found  # type: ignore[no-any-return]
+    return found
 
 
 def refuse_evaluation(module: ModuleType, source: str) -> None:
@@ -84,7 +84,7 @@ def refuse_evaluation(module: ModuleType, source: str) -> None:
         elif isinstance(node, ast.ImportFrom) and node.level == 0:
             imported.append(node.module or "")
         elif isinstance(node, ast.Call) and "import" in ast.unparse(node.func):
-            imported += [word.value for word in node.args if isinstance(word, ast.Constant)]
+            imported += [str(word.value) for word in node.args if isinstance(word, ast.Constant)]
     if wrong := next((name for name in imported if f"{name}.".startswith("eval.")), None):
         raise ValueError(
             f"The reward {source} imports {wrong}; the evaluation's measures and its monitor are never rewards, for a "

@@ -90,7 +90,7 @@ def _is_right(trace: ReasoningTrace, problem: Problem | None) -> bool:
 def trace_examples(
     tokenizer: PreTrainedTokenizerBase, run: RunConfig, longest: int, context: int, count: int
 ) -> list[dict[str, Any]]:
-    """At most `count` examples of the run's `cold_start_data`, completions of at most `longest` tokens, all of `context`.
+    """At most `count` examples of the run's `cold_start_data`, of `longest` tokens a completion, `context` in all.
 
     Says how many were taken, verified and left out, and why. Read once in a process. Raises ValueError where the
     source cannot be read, or nothing in it can be learnt from.
