@@ -6,9 +6,11 @@ import pytest
 from resuming import launch, write_config
 
 from data.mixture import draw_problems, load_mixture
+from data.reasoning_traces import ReasoningTrace
 from train.cold_start import training_set
 from train.config.run_config import parse_config
 from train.model.scratch import build_tokenizer
+from train.trace_set import example
 
 LIMITS = (60, 1024)
 
@@ -118,3 +120,14 @@ def test_a_run_begins_with_fifty_traces_and_a_missing_file_is_one_line(tmp_path,
     assert "16 taken" in capsys.readouterr().err
     assert launch(where, "--name", "other", "--cold_start_data", str(tmp_path / "none.jsonl")) == 2
     assert "none.jsonl does not exist" in capsys.readouterr().err
+
+
+def test_where_the_template_opens_the_thinking_the_completion_begins_behind_the_tag():
+    tokenizer = build_tokenizer()
+    tokenizer.chat_template = tokenizer.chat_template.replace(
+        "<|assistant|>' }}{% endif", "<|assistant|><think>' }}{% endif"
+    )
+    trace = ReasoningTrace([{"role": "user", "content": "compute 2 + 2"}], "<think> so 4</think> 4")
+    row = example(tokenizer, trace, None, "")
+    assert tokenizer.decode(row["input_ids"]).endswith("<|assistant|><think> so 4</think> 4<|end|>")
+    assert sum(row["completion_mask"]) == len(tokenizer.encode(" so 4</think> 4")) + 1

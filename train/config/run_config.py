@@ -239,7 +239,7 @@ class RunConfig:
             data = _mapping("cold_start_data", data) if data.lstrip().startswith("{") else {"source": data}
         if not isinstance(data, dict):
             raise ValueError(f"cold_start_data is {data!r}; expected a file, a hub id, or a mapping with source.")
-        return read_settings("cold_start_data", TraceSettings, data)  # type: ignore[no-any-return]
+        return read_settings("cold_start_data", TraceSettings, data)
 
     @property
     def parts(self) -> list[Part]:
