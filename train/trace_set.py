@@ -15,8 +15,8 @@ from data.reasoning_traces import NoTrace, ReasoningTrace, TraceSettings, gold_p
 from data.response import OPEN, parse_response
 from data.splits import split_of
 from data.tasks import get_task
+from data.terminal import say
 from train.config.run_config import RunConfig, world_rank
-from train.lifecycle.callbacks import say
 from train.model.prompts import messages, opens_thinking, prompt_ids
 
 AT_ONCE = 64  # rows that are judged side by side

@@ -28,7 +28,6 @@ def test_a_step_of_stock_trl_and_of_ours_are_put_side_by_side(checkpoint, tmp_pa
                 "gradient_accumulation_steps": 4,
                 "num_generations": 4,
                 "max_completion_length": 12,
-                "mask_truncated_completions": False,
                 "use_cpu": True,
             }
         )

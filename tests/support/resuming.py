@@ -34,7 +34,6 @@ SMALL: dict[str, Any] = {
     "gradient_accumulation_steps": 2,
     "num_generations": 4,
     "max_completion_length": 12,
-    "mask_truncated_completions": False,  # else next to nothing would be trained
     "save_steps": 3,
     "eval_strategy": "steps",
     "eval_steps": 4,

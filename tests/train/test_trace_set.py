@@ -8,7 +8,7 @@ from resuming import launch, write_config
 from data.mixture import draw_problems, load_mixture
 from data.reasoning_traces import ReasoningTrace
 from train.cold_start import training_set
-from train.config.run_config import parse_config
+from train.config.parse import parse_config
 from train.model.scratch import build_tokenizer
 from train.trace_set import example
 
