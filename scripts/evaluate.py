@@ -183,6 +183,7 @@ def benchmark(given: argparse.Namespace) -> int:
                 backend=given.backend,
                 tokenizer=given.tokenizer,
                 chat=run.chat if run else TOKENIZERS_OWN,
+                system_prompt=next(iter(sources.values())).system_prompt,
                 workers=workers,
             )
             for name, each in asked.items():
