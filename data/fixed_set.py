@@ -24,6 +24,7 @@ class SetSettings:
 
     source: str  # a .jsonl or .parquet file, a folder of them (train.jsonl, test.jsonl), or an id on the hub
     subset: str | None = None  # the configuration of a set on the hub, such as `main` of openai/gsm8k
+    revision: str | None = None  # the commit, branch or tag of a set on the hub; its newest where left out
     splits: dict[str, str] | None = None  # which split of the source serves as ours: {test: train}
     only: dict[str, list[Any]] | None = None  # rows whose column has one of these values: {level: [Level 1, Level 2]}
     rows: int | None = None  # at most so many of each split, from the first on
@@ -51,7 +52,13 @@ def read_set(
     Raises ValueError for the first faulty row, unless the settings say to drop those.
     """
     wanted = [*columns, *(settings.only or {})]
-    read = read_rows(settings.source, dict.fromkeys(wanted), subset=settings.subset, splits=settings.splits)
+    read = read_rows(
+        settings.source,
+        dict.fromkeys(wanted),
+        subset=settings.subset,
+        revision=settings.revision,
+        splits=settings.splits,
+    )
     kept: dict[Split, list[Problem]] = {}
     told = []
     for split, rows in read.items():

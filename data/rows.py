@@ -35,14 +35,19 @@ class Row:
 
 
 def read_rows(
-    source: str, columns: Collection[str], *, subset: str | None = None, splits: Mapping[str, str] | None = None
+    source: str,
+    columns: Collection[str],
+    *,
+    subset: str | None = None,
+    revision: str | None = None,
+    splits: Mapping[str, str] | None = None,
 ) -> dict[Split, list[Row]]:
     """The rows of each of our splits, with the columns asked for.
 
     `splits` says which split of the source serves as which of ours (`{"test": "train"}`); left out, those of our names
     do, or the only one there is as `train`. Raises ValueError naming what is missing, with what there is.
     """
-    opened = _local(Path(source)) if _is_local(source) else _of_hub(source, subset)
+    opened = _local(Path(source)) if _is_local(source) else _of_hub(source, subset, revision=revision)
     read: dict[Split, list[Row]] = {}
     for ours, theirs in _choose(source, splits, opened).items():
         where = f"{source}, split {theirs}" if len(opened) > 1 or not _is_local(source) else source
@@ -55,6 +60,41 @@ def read_rows(
         if sound:  # a row may lack a column, but not all of them
             _check_columns(where, columns, dict.fromkeys(key for values in sound for key in values))
     return read
+
+
+def stream_rows(source: str, columns: Collection[str], *, subset: str | None = None, split: str) -> Iterator[Row]:
+    """The rows of one split, one by one, with those of `columns` that it has; a set on the hub is not downloaded whole.
+
+    Of a source with one split that one is taken, whatever it is called. Raises ValueError naming what is missing.
+    """
+    opened = _local(Path(source)) if _is_local(source) else _of_hub(source, subset, streaming=True)
+    if split not in opened and len(opened) > 1:
+        raise ValueError(f"{source} has the splits {', '.join(opened)}, and split is {split}; name one of them.")
+    chosen = opened.get(split) or next(iter(opened.values()))
+    if isinstance(chosen, Path):
+        wanted = _columns_of(chosen, columns) if chosen.suffix == ".parquet" else columns
+        for row in _rows(chosen, str(chosen), wanted):
+            yield Row(row.where, {key: row.values[key] for key in columns if key in row.values}, row.fault)
+        return
+    where = f"{source}, split {split}"
+    number = 0
+    try:
+        for number, values in enumerate(chosen, start=1):
+            yield Row(f"{where}, row {number}", {key: values[key] for key in columns if key in values})
+    except Exception as error:  # of the network, the format, a script: what is said is what came of it
+        raise ValueError(f"{where}, row {number + 1} cannot be read: {type(error).__name__}: {error}.") from None
+
+
+def _columns_of(path: Path, columns: Collection[str]) -> list[str]:
+    """Those of `columns` that a parquet file has. Raises ValueError where it has none of them."""
+    try:
+        there = pq.read_schema(path).names
+    except (OSError, pa.ArrowException) as error:
+        raise ValueError(f"{path} cannot be read as parquet: {error}.") from None
+    wanted = [column for column in columns if column in there]
+    if not wanted:
+        raise ValueError(f"{path} has none of the columns {', '.join(columns)}; it has: {', '.join(there) or 'none'}.")
+    return wanted
 
 
 def _is_local(source: str) -> bool:
@@ -73,7 +113,7 @@ def _local(path: Path) -> dict[str, Any]:
     raise ValueError(f"The source {path} {kind} a .jsonl or .parquet file, or a folder of them (train.jsonl, ...).")
 
 
-def _of_hub(source: str, subset: str | None) -> dict[str, Any]:
+def _of_hub(source: str, subset: str | None, **how: Any) -> dict[str, Any]:
     """The splits of a set on the hub, or in its cache on this machine."""
     import datasets  # a second to import, and of use only here
 
@@ -81,7 +121,7 @@ def _of_hub(source: str, subset: str | None) -> dict[str, Any]:
     level = logger.level
     logger.setLevel(logging.ERROR)  # its retries; what came of them is said below
     try:
-        return dict(datasets.load_dataset(source, subset))
+        return dict(datasets.load_dataset(source, subset, **how))
     except Exception as error:
         first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         which = f"{source}, {subset}," if subset else source

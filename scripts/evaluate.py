@@ -6,28 +6,37 @@
     python scripts/evaluate.py --checkpoint http://localhost:8000 --tokenizer DIR --config configs/quickstart.yaml
     python scripts/evaluate.py --run runs/smollm2 --baseline step-by-step
     python scripts/evaluate.py --run runs/quickstart --temperatures 0 0.5 1
+    python scripts/evaluate.py --checkpoint Qwen/Qwen3-0.6B --benchmark gsm8k,math500,aime24
 
 Every checkpoint answers the same problems; each later one is compared with the first, paired by problem. The headline
 compares each at its best decoding, which is chosen on validation problems: a difference at one temperature may be
 nothing but a temperature. All other measures are taken at --temperature. Writes results.json and the samples as
-parquet. Samples are kept as they come: run the same command again to go on where an evaluation was cut off.
+parquet. With --benchmark the problems, samples, temperature and budget are the benchmark's; a Markdown table is printed
+and written to benchmarks.md. Samples are kept as they come: run the same command again to go on where an evaluation was
+cut off.
 """
 
 import argparse
+import json
 import os
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 
 from transformers.utils import logging
 
+from eval.benchmark_table import as_markdown
+from eval.benchmarks import as_json, evaluate_benchmark, names, read_benchmarks, source_of_benchmark
 from eval.evaluate import Settings, evaluate, expected
 from eval.sampling.baselines import BASELINES
+from eval.sampling.candidate import Candidates
 from eval.sampling.progress import sample_bar
-from eval.sampling.source import add_own_tasks, checkpoints_of, source_of
+from eval.sampling.source import add_own_tasks, checkpoints_of, config_of, held_out, source_of
 from eval.sampling.workers import Workers, default_count
 from eval.table import render
+from train.model.chat import TOKENIZERS_OWN
 
 
 def parse() -> argparse.Namespace:
@@ -42,13 +51,9 @@ def parse() -> argparse.Namespace:
     parser.add_argument(
         "--config", type=Path, help="whose problems (default: the config of the run that a checkpoint is in)"
     )
-    parser.add_argument(
-        "--problems", type=int, default=default.problems, help="held-out problems, at most (default: %(default)s)"
-    )
-    parser.add_argument("--samples", type=int, default=default.samples, help="samples of each (default: %(default)s)")
-    parser.add_argument(
-        "--temperature", type=float, default=default.temperature, help="of all measures (default: %(default)s)"
-    )
+    parser.add_argument("--problems", type=int, help=f"held-out problems, at most (default: {default.problems})")
+    parser.add_argument("--samples", type=int, help=f"samples of each (default: {default.samples})")
+    parser.add_argument("--temperature", type=float, help=f"of all measures (default: {default.temperature:g})")
     parser.add_argument(
         "--temperatures",
         type=float,
@@ -94,6 +99,14 @@ def parse() -> argparse.Namespace:
         default=default_count(),
         help="processes that sample, where the model is small (default: %(default)s)",
     )
+    parser.add_argument("--benchmark", metavar="NAME[,NAME]", help=f"ask these instead: {', '.join(names())}")
+    parser.add_argument(
+        "--benchmark-file",
+        action="append",
+        default=[],
+        metavar="NAME=FILE",
+        help="a local .jsonl or .parquet file with the columns of a benchmark, in place of the hub; repeat",
+    )
     parser.add_argument("--output", type=Path, help="folder for results (default: RUN/evaluation, or ./evaluation)")
     add_own_tasks(parser)
     return parser.parse_args()
@@ -104,13 +117,16 @@ def main() -> int:
     logging.set_verbosity_error()
     logging.disable_progress_bar()
     given = parse()
+    if given.benchmark:
+        return benchmark(given)
+    default = Settings()
     try:
         checkpoints = checkpoints_of(given.run, start=bool(given.baseline)) if given.run else given.checkpoint
         source = source_of(checkpoints, given.config, own_tasks=given.own_tasks)
         settings = Settings(
-            given.problems,
-            given.samples,
-            given.temperature,
+            default.problems if given.problems is None else given.problems,
+            default.samples if given.samples is None else given.samples,
+            default.temperature if given.temperature is None else given.temperature,
             source.max_new_tokens if given.max_new_tokens is None else given.max_new_tokens,
             given.seed,
             given.split,
@@ -136,6 +152,63 @@ def main() -> int:
         return 2
     print(render(results))
     print(f"\nWritten to {output}/results.json and samples-N.parquet beside it.")
+    return 0
+
+
+def benchmark(given: argparse.Namespace) -> int:
+    """Ask benchmarks; returns the exit code."""
+    changes = {
+        "samples": given.samples,
+        "temperature": given.temperature,
+        "max_new_tokens": given.max_new_tokens,
+    }
+    changes = {name: value for name, value in changes.items() if value is not None}
+    folder = given.output or (given.run / "evaluation" if given.run else Path("evaluation"))
+    try:
+        if given.baseline:
+            raise ValueError("--baseline and --benchmark do not go together; leave one out.")
+        checkpoints = checkpoints_of(given.run) if given.run else given.checkpoint
+        asked = {
+            name: replace(each, **changes)
+            for name, each in read_benchmarks(given.benchmark, given.benchmark_file).items()
+        }
+        configs = {each: given.config or config_of(Path(each).absolute()) for each in checkpoints}
+        known = [each for each in checkpoints if configs[each]]
+        run = source_of(known, given.config, own_tasks=given.own_tasks) if known else None
+        sources = {name: source_of_benchmark(name, each, run) for name, each in asked.items()}
+        results = []
+        with Workers(given.processes) as workers:
+            candidates = Candidates(
+                given.cache or folder / "cache",
+                backend=given.backend,
+                tokenizer=given.tokenizer,
+                chat=run.chat if run else TOKENIZERS_OWN,
+                system_prompt=next(iter(sources.values())).system_prompt,
+                workers=workers,
+            )
+            for name, each in asked.items():
+                count = (
+                    len(held_out(sources[name], given.problems or each.problems))
+                    * (each.samples + 1)
+                    * len(checkpoints)
+                )
+                with sample_bar(count) as bar:
+                    how = (sources[name], checkpoints, candidates, folder / name, configs)
+                    settings = {
+                        "seed": given.seed,
+                        "backend": given.backend,
+                        "progress": bar.update,
+                        "most": given.problems,
+                    }
+                    results.append(evaluate_benchmark(name, each, *how, **settings))
+        table = as_markdown(results)
+        (folder / "benchmarks.md").write_text(table + "\n")
+        (folder / "benchmarks.json").write_text(json.dumps([as_json(each) for each in results], indent=2) + "\n")
+    except (ValueError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    print(table)
+    print(f"\nWritten to {folder}/benchmarks.md; results and samples of each are in a folder of its name.")
     return 0
 
 

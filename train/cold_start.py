@@ -22,6 +22,8 @@ from train.lifecycle.run_folder import truncate_metrics
 from train.lifecycle.signals import Interrupted
 from train.lifecycle.trackers import TENSORBOARD, log_last
 from train.model.prompts import messages, opens_thinking, prompt_ids
+from train.rollout.support import context_length
+from train.trace_set import trace_examples
 
 HABIT_RATE = 0.1  # of the peak rate, to which it falls: the habits come last, and a rate of 0 would teach none
 
@@ -107,7 +109,7 @@ def cold_start(
         judgement_weight=run.cold_start_judgement_weight,
         model=model,
         args=arguments,
-        train_dataset=training_set(tokenizer, run, training.seed),
+        train_dataset=training_set(tokenizer, run, training.seed, limits_of(model, training)),
         processing_class=tokenizer,
         peft_config=peft_config,
         callbacks=[MetricsFile(metrics, "cold-start"), ProgressBar("cold start"), stop, ForgetOverwritten(run)],
@@ -135,20 +137,48 @@ def judgement_ids(tokenizer: PreTrainedTokenizerBase, run: RunConfig) -> list[in
     return sorted({ids[0] for ids in encoded if len(ids) == 1})
 
 
-def training_set(tokenizer: PreTrainedTokenizerBase, run: RunConfig, seed: int) -> Dataset:
-    """All demonstrations of the cold start; where it ends with habits, in the order in which they are trained on."""
+def limits_of(model: PreTrainedModel, training: GRPOConfig) -> tuple[int, int]:
+    """The longest completion of reinforcement, and the model's context, both in tokens."""
+    return training.max_completion_length, context_length(model)
+
+
+def training_set(
+    tokenizer: PreTrainedTokenizerBase, run: RunConfig, seed: int, limits: tuple[int, int] = (0, 0)
+) -> Dataset:
+    """All examples of the cold start; where it ends with habits, in the order in which they are trained on.
+
+    `limits` are those of what is taken of `cold_start_data`: tokens of a completion, and of all.
+    """
     batch = run.cold_start_batch_size * world_size()
     if not run.cold_start_habit_steps:
-        return demonstration_dataset(tokenizer, run, run.demonstrated, run.cold_start_steps * batch, seed)
+        return skill_dataset(tokenizer, run, run.cold_start_steps * batch, seed, limits)
     skills = (run.cold_start_steps - run.cold_start_habit_steps) * batch
     habits = run.cold_start_habit_steps * batch
-    first = demonstration_dataset(tokenizer, run, run.demonstrated, skills, seed)
+    first = skill_dataset(tokenizer, run, skills, seed, limits)
     last = demonstration_dataset(tokenizer, run, run.habitual, habits, seed + 1)
     generator = torch.Generator().manual_seed(seed)
     like_lengths = get_length_grouped_indices(first["length"], batch, generator=generator)
     # The habits are not grouped by length: each batch is averaged over its tokens, and a batch of nothing but short
     # demonstrations would teach haste several times as fast as the long ones teach patience.
     return concatenate_datasets([first.select(like_lengths), last])
+
+
+def skill_dataset(
+    tokenizer: PreTrainedTokenizerBase, run: RunConfig, count: int, seed: int, limits: tuple[int, int]
+) -> Dataset:
+    """`count` demonstrations, or where the run has traces, these in their share and demonstrations for the rest.
+
+    Traces that are fewer than their share are passed over again.
+    """
+    settings = run.trace_settings
+    if settings is None:
+        return demonstration_dataset(tokenizer, run, run.demonstrated, count, seed)
+    share = max(1, round(settings.share * count))
+    traces = Dataset.from_list(trace_examples(tokenizer, run, *limits, share))
+    parts = [traces.select([place % len(traces) for place in range(share)])]
+    if share < count:
+        parts.append(demonstration_dataset(tokenizer, run, run.demonstrated, count - share, seed))
+    return concatenate_datasets(parts).shuffle(seed=seed)
 
 
 def demonstration_dataset(

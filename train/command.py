@@ -4,7 +4,8 @@ Checks everything that can be checked, trains the cold start where the run has o
 Exit codes of a process:
   0    done
   2    refused before any work
-  3    stopped by a guard: the reward collapsed, the numbers were not finite, or the engine left the trainer
+  3    stopped by a guard: the reward collapsed, the numbers were not finite, or the engine left the trainer;
+       or a reward function of the user's failed, or gave something else than one finite number for each completion
   4    stopped by SIGINT or SIGTERM after the step in hand, which is saved; 130 or 143: at once, by a second signal
   5    the disk is full or cannot be written; or no checkpoint is whole
   6    another process of the run died
@@ -31,6 +32,7 @@ from train.distributed.shared_folder import why_not_shared
 from train.lifecycle.nonfinite import NonFiniteSteps
 from train.lifecycle.resume import CheckpointError, what_is_left
 from train.lifecycle.signals import Interrupted
+from train.own_reward import RewardError
 from train.rollout.parity.gate import ParityError
 from train.rollout.sampler import NonFiniteLogits
 from train.run import prepare, train
@@ -85,7 +87,7 @@ def outcome(run: RunConfig, training: GRPOConfig) -> tuple[int, str | None, bool
     try:
         stopped = train(run, training)
         return 3 if stopped else 0, stopped, False
-    except ParityError as error:
+    except (ParityError, RewardError) as error:
         return 3, f"Stopped: {error}", True
     except NonFiniteSteps as error:
         return 3, str(error), False

@@ -19,6 +19,7 @@ from data.mixture import draw_problems, held_out
 from data.problem import Problem
 from data.tasks import get_task
 from data.terminal import say
+from train.cold_start import limits_of, training_set
 from train.config.qlora import check_quantised
 from train.config.run_config import RunConfig
 from train.config.trl_vllm import check_vllm
@@ -26,14 +27,14 @@ from train.distributed.zero import unpartitioned
 from train.lifecycle.trackers import check_trackers
 from train.model.chat_checks import check_chat
 from train.model.context import check_context
-from train.model.prompts import thinking_within
+from train.model.prompts import messages, thinking_within
 from train.model.start import start_model
+from train.reward_functions import check_own_rewards
 from train.rollout.engine import RolloutEngine, check_support
 from train.rollout.interface import Sampling
 from train.rollout.support import context_length
 
 TEST_PROBLEMS = 100  # of each procedural task, held against the training problems; of fixed sets it is all
-REWARDS = 1  # reward functions of a run, each of which reward_weights must weigh
 
 
 def check_training(run: RunConfig, training: GRPOConfig) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
@@ -41,7 +42,7 @@ def check_training(run: RunConfig, training: GRPOConfig) -> tuple[PreTrainedMode
     check_trackers(training)
     check_vllm(run, training)
     check_quantised(run, training)
-    check_rewards(training)
+    check_reward_weights(run, training)
     check_packages(training)
     check_hub(training)
     validation = draw_problems(run.parts, "validation", run.validation_problems, run.split_seed)
@@ -55,6 +56,13 @@ def check_training(run: RunConfig, training: GRPOConfig) -> tuple[PreTrainedMode
     prompt = check_context(context, tokenizer, problems, run.system_prompt, training.max_completion_length)
     if run.thinking_budget is not None:
         thinking_within(tokenizer, run.thinking_budget)  # refuses a tokenizer that lacks the tags
+    if run.trace_settings and not run.resume:
+        training_set(tokenizer, run, training.seed, limits_of(model, training))  # says what it leaves out, and why
+    asked = [
+        {"prompt": messages(problem, run.system_prompt), "problem": problem.to_json(), "split": "train"}
+        for problem in (problems * 2)[:2]
+    ]
+    check_own_rewards(run.reward_terms, asked)
     if run.dynamic_sampling:
         check_choice(run, training)
     if training.gradient_checkpointing and not model.supports_gradient_checkpointing:
@@ -82,11 +90,16 @@ def check_memory(model: PreTrainedModel, prompt: list[int], run: RunConfig, trai
     engine.generate([prompt], 1, sampling)
 
 
-def check_rewards(training: GRPOConfig) -> None:
-    """Refuse weights that are not one for each reward function. Raises ValueError."""
+def check_reward_weights(run: RunConfig, training: GRPOConfig) -> None:
+    """Refuse weights that are not one for each reward. Raises ValueError."""
     weights = training.reward_weights
-    if weights is not None and len(weights) != REWARDS:
-        raise ValueError(f"reward_weights is {weights}; expected {REWARDS}, one for each reward function.")
+    if weights is not None and run.rewards is not None:
+        raise ValueError(
+            f"reward_weights is {weights}, and rewards is set; give the weights there, such as rewards: {{correct: 1, "
+            "format: 0.2}."
+        )
+    if weights is not None and len(weights) != 1:
+        raise ValueError(f"reward_weights is {weights}; expected 1, one for each reward function.")
 
 
 def check_packages(training: GRPOConfig) -> None:

@@ -81,7 +81,8 @@ class CorrectnessReward:
         self.log = log
         self.mask_truncated = mask_truncated  # as the loss does
         self.opened = opens_thinking(tokenizer)
-        self.accepted: list[bool] = []  # of the batch judged last, which completions are right
+        self.rows: list[Row] = []  # of the batch judged last
+        self.accepted: list[bool] = []  # which of these are right
 
     def __call__(
         self,
@@ -99,7 +100,7 @@ class CorrectnessReward:
         `judged_rows` gives what `judge` said of each, where it has been asked already.
         """
         rows = judged_rows or self.judge([Problem.from_json(line) for line in problem], completion_ids)
-        self.accepted = [row["correct"] for row in rows]
+        self.rows, self.accepted = rows, [row["correct"] for row in rows]
         step = trainer_state.global_step + (split[0] == "train")  # rewards are asked for before the step is counted
         self.log.write(rows, step, split[0])
         for row in rows:  # one value a rollout: TRL averages over all of them, on every process

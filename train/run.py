@@ -42,6 +42,7 @@ from train.lifecycle.signals import Interrupted, StopSignals
 from train.lifecycle.trackers import TENSORBOARD, log_last, trackers
 from train.model.prompts import messages, stop_ids, thinking_within
 from train.model.start import adapters, load_trainable, start_model
+from train.reward_functions import reward_functions
 from train.rewards import CorrectnessReward, RolloutLog
 from train.trainer import ReasoningTrainer
 
@@ -200,13 +201,15 @@ def build_trainer(
     reward = CorrectnessReward(
         tokenizer, stop_ids(model, tokenizer), rollouts, mask_truncated=training.mask_truncated_completions
     )
+    terms = run.reward_terms
+    training.reward_weights = training.reward_weights or [term.weight for term in terms]
     problems = problem_dataset(run, "train", run.train_problems, training.seed, most)
     validation = (
         problem_dataset(run, "validation", run.validation_problems, 0, most) if run.validation_problems else None
     )
     return ReasoningTrainer(
         model=model,
-        reward_funcs=reward,
+        reward_funcs=reward_functions(terms, reward, training.max_completion_length),
         args=training,
         train_dataset=problems,
         eval_dataset=validation,

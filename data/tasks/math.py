@@ -8,9 +8,11 @@ A gold answer is what the answer column says: the number behind `####`, the cont
 """
 
 import importlib.util
+import random
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from string import ascii_uppercase
 from typing import Any
 
 from tqdm import tqdm
@@ -41,7 +43,8 @@ class Settings(SetSettings):
     """The set, and the columns that hold its problems."""
 
     question: str = "question"
-    answer: str = "answer"
+    answer: str = "answer"  # a text, or a list of texts that are one answer together
+    wrong: list[str] | None = None  # columns of wrong answers: the problem is then to name the letter of the right one
 
     def __post_init__(self) -> None:
         """Raise ValueError naming what is missing or out of range."""
@@ -60,6 +63,10 @@ def problems(settings: Settings) -> dict[Split, list[Problem]]:
 
     def make(values: Mapping[str, Any]) -> Problem:
         prompt = text_of(values, settings.question, MAX_SOLUTION)
+        if settings.wrong:
+            return _choice(prompt, values, settings)
+        if isinstance(several := values.get(settings.answer), list):
+            values = {**values, settings.answer: ", ".join(map(str, several))}
         solution = text_of(values, settings.answer, MAX_SOLUTION)
         gold = gold_answer(solution)
         if gold is None:
@@ -69,7 +76,18 @@ def problems(settings: Settings) -> dict[Split, list[Problem]]:
             )
         return Problem("math", prompt, f"math {content_of(prompt)}", {"answer": gold})
 
-    return read_set(settings, (settings.question, settings.answer), make, unreadable)
+    return read_set(settings, (settings.question, settings.answer, *(settings.wrong or ())), make, unreadable)
+
+
+def _choice(question: str, values: Mapping[str, Any], settings: Settings) -> Problem:
+    """A problem of multiple choice, whose answer is a letter. The order follows from the question alone."""
+    right = text_of(values, settings.answer, MAX_ANSWER)
+    options = [right, *(text_of(values, column, MAX_ANSWER) for column in settings.wrong or ())]
+    random.Random(content_of(question)).shuffle(options)
+    letters = ascii_uppercase[: len(options)]
+    listed = "\n".join(f"({letter}) {option}" for letter, option in zip(letters, options, strict=True))
+    prompt = f"{question}\n\n{listed}\n\nAnswer with the letter of the right choice."
+    return Problem("math", prompt, f"math {content_of(prompt)}", {"answer": letters[options.index(right)]})
 
 
 def unreadable(found: Sequence[Problem]) -> list[str | None]:

@@ -4,17 +4,12 @@ To import a module is to run it. So a module is imported only where a config of 
 data says afterwards (a row of rollouts, a problem in a file) can only find what was loaded so.
 """
 
-import importlib
-import importlib.util
 import json
-import os
 import random
-import sys
 from collections.abc import Mapping, Sequence
-from pathlib import Path
-from types import ModuleType
 from typing import Any
 
+from data.own_module import import_own
 from data.problem import Problem, Verdict
 from data.task import Split, Task, task_of
 
@@ -30,7 +25,7 @@ def is_own(name: str) -> bool:
 def load(name: str) -> Task:
     """Import the user's task module, once. Raises ValueError where it is not found, fails, or is no task."""
     if name not in LOADED:
-        LOADED[name] = task_of(_from_file(Path(name)) if name.endswith(".py") else _from_path(name), name)
+        LOADED[name] = task_of(import_own(name, "task module"), name)
     return LOADED[name]
 
 
@@ -94,37 +89,3 @@ def check_set(name: str, sets: Mapping[Split, Sequence[Any]]) -> None:
                     f"The task module {name} gives two {split} problems, {before} and {number}, with the same "
                     f"canonical text {problem.canonical[:80]!r} and other facts; expected one text for one problem."
                 )
-
-
-def _from_file(path: Path) -> ModuleType:
-    if not path.is_file():
-        raise ValueError(
-            f"The task module {path} does not exist; expected the path of a Python file, from the folder {os.getcwd()}."
-        )
-    name = str(path)  # no module's name ends so, and two files of one name do not meet
-    spec = importlib.util.spec_from_file_location(name, path)
-    assert spec and spec.loader
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module  # a dataclass looks for its module while it is made
-    try:
-        spec.loader.exec_module(module)
-    except Exception as error:
-        del sys.modules[name]
-        raise ValueError(f"The task module {path} cannot be imported: {type(error).__name__}: {error}") from error
-    return module
-
-
-def _from_path(name: str) -> ModuleType:
-    if os.getcwd() not in sys.path:
-        sys.path.append(os.getcwd())  # scripts/*.py run with their own folder on the path, not with the user's
-    try:
-        return importlib.import_module(name)
-    except ModuleNotFoundError as error:
-        if error.name is None or not f"{name}.".startswith(f"{error.name}."):
-            raise ValueError(f"The task module {name} cannot be imported: {error}") from error
-        raise ValueError(
-            f"There is no task module {name}, neither installed nor in the folder {os.getcwd()}; name its file "
-            "instead, such as ./primes.py."
-        ) from None
-    except Exception as error:
-        raise ValueError(f"The task module {name} cannot be imported: {type(error).__name__}: {error}") from error

@@ -26,8 +26,24 @@ def check_run(run: "RunConfig") -> None:
             f"thinking_budget is {run.thinking_budget}, but backend is {run.backend}, which cannot hold thinking to "
             "one; use backend: engine."
         )
+    check_rewards(run)
+    if run.trace_settings and not run.cold_start_steps:
+        raise ValueError(
+            f"cold_start_data is {run.cold_start_data!r}, but cold_start_steps is 0: nothing would be learnt from it. "
+            "Set cold_start_steps."
+        )
     check_model(run)
     check_tasks(run)
+
+
+def check_rewards(run: "RunConfig") -> None:
+    """Refuse rewards that cannot be, or that the method would ignore. Raises ValueError."""
+    terms = run.reward_terms
+    if run.method == "rft" and len(terms) > 1:
+        raise ValueError(
+            f"rewards has {', '.join(term.name for term in terms)}, but method is rft, which imitates what is correct "
+            "and knows no other reward; leave rewards out."
+        )
 
 
 def check_name(field: str, name: str) -> None:
@@ -62,11 +78,14 @@ def check_model(run: "RunConfig") -> None:
 
 def check_tasks(run: "RunConfig") -> None:
     """Refuse tasks that are unknown, ill set, or lack what this run needs of them. Raises ValueError."""
+    traces = run.trace_settings
+    imitates = run.cold_start_steps and (traces is None or traces.share < 1 or run.cold_start_habit_steps)
     for part in run.demonstrated:
-        if run.cold_start_steps and get_task(part.task).demonstrate is None:
+        if imitates and get_task(part.task).demonstrate is None:
             raise ValueError(
                 f"cold_start_steps is {run.cold_start_steps}, but the task {part.task} has no demonstrations to "
-                "imitate. Set it to 0, or name tasks that have some in cold_start_tasks, such as {arithmetic: {}}."
+                "imitate. Set it to 0, name tasks that have some in cold_start_tasks, such as {arithmetic: {}}, or "
+                "give traces in cold_start_data."
             )
     check_habits(run)
     for task in [get_task(part.task) for part in (*run.parts, *run.demonstrated)]:
@@ -132,6 +151,12 @@ def check_options(run: "RunConfig", training: "GRPOConfig") -> None:
             f"thinking_budget is {run.thinking_budget} and max_completion_length {training.max_completion_length}, "
             "which leaves no room for an answer behind the thinking; lower the one or raise the other."
         )
+    for term in run.reward_terms:
+        if term.buffer is not None and term.buffer > training.max_completion_length:
+            raise ValueError(
+                f"rewards.overlong.buffer is {term.buffer}, more than max_completion_length, "
+                f"{training.max_completion_length}; lower it."
+            )
     if training.steps_per_generation < training.gradient_accumulation_steps:
         raise ValueError(
             f"steps_per_generation is {training.steps_per_generation}, less than gradient_accumulation_steps, "

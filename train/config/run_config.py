@@ -10,8 +10,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from data.mixture import Part, load_mixture
+from data.reasoning_traces import TraceSettings
+from data.settings import read_settings
 from data.tasks import get_task
 from train.config.checks import BACKENDS, METHODS, check_run
+from train.config.reward_terms import Term, read_terms
 from train.config.values import Range, checked_values
 from train.model.chat import Chat, read_template
 
@@ -107,6 +110,13 @@ class RunConfig:
             "(rejection-sampling fine-tuning, expert iteration).",
         },
     )
+    rewards: dict | list | str | None = field(
+        default=None,
+        metadata={
+            "help": "List of rewards, or mapping of reward to weight: `correct` (default), `score`, `format`, "
+            "`overlong`, or a function of yours, my/module.py:name. See train/config/reward_terms.py."
+        },
+    )
     cold_start_steps: int = field(
         default=0,
         metadata={
@@ -118,6 +128,14 @@ class RunConfig:
         default=None,
         metadata={
             "help": "Mapping as in `tasks`: what the cold start imitates where those have no demonstrations themselves."
+        },
+    )
+    cold_start_data: dict | str | None = field(
+        default=None,
+        metadata={
+            "help": "Reasoning traces that the cold start imitates: a JSONL or parquet file, a hub id, or a mapping of "
+            "source, subset, split, share (the rest are demonstrations), max_tokens and unverified. See "
+            "data/reasoning_traces.py."
         },
     )
     cold_start_habit_steps: int = field(
@@ -236,6 +254,23 @@ class RunConfig:
         self.chat_template = read_template(self.chat_template)
 
     @property
+    def reward_terms(self) -> list[Term]:
+        """The rewards and their weights; `correct` is always the first."""
+        return read_terms(self.rewards)
+
+    @property
+    def trace_settings(self) -> TraceSettings | None:
+        """Where the cold start's traces come from; None where it has none."""
+        if not self.cold_start_data:
+            return None
+        data: Any = self.cold_start_data
+        if isinstance(data, str):
+            data = _mapping("cold_start_data", data) if data.lstrip().startswith("{") else {"source": data}
+        if not isinstance(data, dict):
+            raise ValueError(f"cold_start_data is {data!r}; expected a file, a hub id, or a mapping with source.")
+        return read_settings("cold_start_data", TraceSettings, data)
+
+    @property
     def parts(self) -> list[Part]:
         """The mixture of tasks."""
         return load_mixture(self.tasks)  # type: ignore[arg-type]
@@ -278,6 +313,11 @@ class RunConfig:
 def world_size() -> int:
     """Processes in this launch, from the launcher's environment."""
     return int(os.environ.get("WORLD_SIZE", "1"))
+
+
+def world_rank() -> int:
+    """The number of this process in the launch, from the launcher's environment."""
+    return int(os.environ.get("RANK", "0"))
 
 
 def _mapping(name: str, value: Any) -> dict[str, Any]:

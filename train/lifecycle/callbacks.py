@@ -130,7 +130,8 @@ class CollapseGuard(TrainerCallback):
         """Take note of a logged step; returns the mean reward of a full window, or None."""
         if "reward" not in logs:
             return None
-        self.recent.append(float(logs["reward"]))
+        # Right answers alone: a sum with punishments may be below zero, where a share of the best means nothing.
+        self.recent.append(float(logs.get("rewards/correct/mean", logs["reward"])))
         if len(self.recent) < WINDOW:
             return None
         mean = sum(self.recent) / WINDOW

@@ -7,7 +7,7 @@ import pyarrow as pa
 from transformers import PreTrainedTokenizerBase
 
 from data.mixture import judge
-from data.problem import Problem
+from data.problem import Problem, Verdict
 from data.response import Response
 from train.model.prompts import completion_text, token_counts
 
@@ -28,7 +28,7 @@ COLUMNS = [
 def judged(
     problem: Problem, ids: Sequence[int], tokenizer: PreTrainedTokenizerBase, opened: bool, truncated: bool
 ) -> tuple[dict[str, Any], Response]:
-    """The row of a completion, `COLUMNS` and its `answer_tokens`, and its thinking and answer.
+    """The row of a completion, `COLUMNS` with its `answer_tokens` and graded `score`, and its thinking and answer.
 
     `opened` says that the prompt ended with `<think>`. A completion that was cut off is never correct.
     """
@@ -47,5 +47,11 @@ def judged(
         "truncated": truncated,
         "thinking_tokens": thinking,
         "answer_tokens": answer,
+        "score": score(verdict) if not truncated else 0.0,
     }
     return row, response
+
+
+def score(verdict: Verdict) -> float:
+    """The task's graded score, 0 to 1; where it has none, 1 for a correct answer and 0 for any other."""
+    return float(verdict.correct) if verdict.score is None else verdict.score

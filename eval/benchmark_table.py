@@ -1,0 +1,72 @@
+"""Benchmark results as Markdown to paste: a row a checkpoint, a column a benchmark, and how each was asked."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from eval.benchmarks import Result
+from eval.table import short_names
+
+PLAIN = 2  # checkpoints from which on differences are shown
+
+
+def as_markdown(results: Sequence[Result]) -> str:
+    """The tables: accuracy with its 95% interval over problems, and below how each benchmark was asked."""
+    checkpoints = [row["checkpoint"] for row in results[0].results["checkpoints"]]
+    names = short_names(checkpoints)
+    header = ["model", *(f"{each.benchmark.title}, avg@{each.benchmark.samples}" for each in results)]
+    rows = [
+        [name, *(_cell(each.results["checkpoints"][place]) for each in results)] for place, name in enumerate(names)
+    ]
+    if len(checkpoints) >= PLAIN:
+        for place, name in enumerate(names[1:]):
+            rows.append([f"{name} − {names[0]}", *(_change(each.results["pairs"][place]) for each in results)])
+    lines = _table(header, rows)
+    lines += ["", "Percent, with 95% intervals from resampling whole problems; greedy decoding in brackets.", ""]
+    lines += _table(
+        ["benchmark", "problems", "samples", "temperature", "tokens", "source", "seen in training"],
+        [_how(each, names) for each in results],
+    )
+    return "\n".join(lines)
+
+
+def _cell(row: Mapping[str, Any]) -> str:
+    low, high = row["interval"]
+    return (
+        f"{row['accuracy'] * 100:.1f} [{low * 100:.1f}, {high * 100:.1f}] (greedy {row['greedy_accuracy'] * 100:.1f})"
+    )
+
+
+def _change(pair: Mapping[str, Any]) -> str:
+    low, high = pair["interval"]
+    return f"{pair['difference'] * 100:+.1f} [{low * 100:+.1f}, {high * 100:+.1f}]"
+
+
+def _how(result: Result, names: Sequence[str]) -> list[str]:
+    benchmark, settings = result.benchmark, result.results["settings"]
+    asked = settings["problems"]
+    part = f"{asked:,}" if asked == benchmark.problems else f"{asked:,} of {benchmark.problems:,}"
+    subset = f" {benchmark.subset}" if benchmark.subset else ""
+    budget = f"{result.budget:,}" + (" (context)" if result.budget < benchmark.max_new_tokens else "")
+    source = f"{benchmark.source}{subset} @ {benchmark.revision[:12]}"
+    seen = [_seen(name, known) for name, known in zip(names, result.contamination.values(), strict=True)]
+    return [
+        benchmark.title,
+        part,
+        f"{settings['samples']} + 1 greedy",
+        f"{settings['temperature']:g}",
+        budget,
+        source,
+        "; ".join(dict.fromkeys(seen)),
+    ]
+
+
+def _seen(name: str, known: int | str | None) -> str:
+    if known is None:
+        return f"{name}: training set unknown"
+    return f"{name}: {known}" if isinstance(known, int) else f"{name}: not checked"
+
+
+def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    escaped = [[cell.replace("|", "\\|").replace("\n", " ") for cell in row] for row in (header, *rows)]
+    lines = [f"| {' | '.join(row)} |" for row in escaped]
+    return [lines[0], f"|{'---|' * len(header)}", *lines[1:]]

@@ -1,0 +1,147 @@
+"""Reasoning traces from a teacher: ask n samples of each training problem, and keep what the verifier accepts.
+
+The file of traces is what `cold_start_data` takes. Beside it stands `FILE.asked`, one line for each answer, kept or
+not; so whatever was asked is never asked again, and a collection that was cut off goes on.
+"""
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+from data.mixture import judge
+from data.problem import Problem
+from eval.sampling.teacher import Answer, Answered, Asked
+from train.rollout.interface import Sampling
+
+AT_ONCE = 256  # answers that are asked for before more problems are looked at
+
+
+class Teacher(Protocol):
+    """Whoever is asked."""
+
+    name: str
+    sampling: Sampling
+    system_prompt: str
+
+    def ask(self, asked: Sequence[Asked], answered: Answered) -> None:
+        """Hand over an answer to each."""
+
+
+@dataclass(slots=True)
+class Collection:
+    """What came of it: how many answers were kept, of how many; what was wrong with the rest."""
+
+    kept: int = 0
+    asked: int = 0
+    refused: Counter[str] = field(default_factory=Counter)
+
+    def as_text(self) -> str:
+        """One line for the person at the terminal."""
+        why = ", ".join(f"{count:,} {reason}" for reason, count in self.refused.most_common(5))
+        return f"{self.kept:,} of {self.asked:,} answers are verified and kept{f'; the rest: {why}' if why else ''}."
+
+
+def collect(
+    teacher: Teacher,
+    problems: Sequence[Problem],
+    samples: int,
+    output: Path,
+    progress: Callable[[int], Any] | None = None,
+) -> Collection:
+    """Ask for `samples` answers to each problem and append the verified ones to `output`, a JSONL file.
+
+    What the two files hold already counts as asked. Raises ValueError where they cannot be written, and ServerError
+    where the teacher fails; what had come by then is kept.
+    """
+    ledger = output.with_name(f"{output.name}.asked")
+    try:
+        output.parent.mkdir(parents=True, exist_ok=True)
+        done = {row["key"]: row for path in (ledger, output) for row in _whole_lines(path) if "key" in row}
+        return _collect(teacher, problems, samples, (output, ledger), done, progress)
+    except OSError as error:
+        raise ValueError(f"The traces cannot be written to {output}: {error.strerror or error}.") from None
+
+
+def _collect(
+    teacher: Teacher,
+    problems: Sequence[Problem],
+    samples: int,
+    paths: tuple[Path, Path],
+    done: dict[str, Any],
+    progress: Callable[[int], Any] | None,
+) -> Collection:
+    collection = Collection()
+    with paths[0].open("a") as traces, paths[1].open("a") as ledger:
+
+        def count(correct: bool, reason: str) -> None:
+            collection.asked += 1
+            collection.kept += correct
+            if not correct:
+                collection.refused[reason] += 1
+            if progress:
+                progress(1)
+
+        def answered(asked: Asked, answer: Answer) -> None:
+            (problem, sample), key = asked, _key(teacher, *asked)
+            correct, reason = _judged(problem, answer)
+            if correct:
+                turns = [
+                    {"role": "user", "content": problem.prompt},
+                    {"role": "assistant", "content": answer.completion},
+                ]
+                row = {"messages": turns, "task_problem": problem.to_json(), "teacher": teacher.name, "sample": sample}
+                _append(traces, row | {"key": key})
+            _append(ledger, {"key": key, "correct": correct, "reason": reason})
+            count(correct, reason)
+
+        wanted = [(problem, sample) for problem in problems for sample in range(samples)]
+        missing = []
+        for asked in wanted:
+            if (row := done.get(_key(teacher, *asked))) is None:
+                missing.append(asked)
+            else:
+                count(row.get("correct", True), row.get("reason", ""))
+        for start in range(0, len(missing), AT_ONCE):
+            teacher.ask(missing[start : start + AT_ONCE], answered)
+    return collection
+
+
+def _judged(problem: Problem, answer: Answer) -> tuple[bool, str]:
+    """Whether an answer is kept, and why not, in words that can be counted."""
+    if answer.completion is None:
+        return False, answer.fault
+    verdict = judge(problem, answer.completion)[1]
+    if verdict.correct:
+        return True, ""
+    return False, "not judged" if verdict.error else "wrong" if verdict.format else "not in the form"
+
+
+def _append(file: Any, row: dict[str, Any]) -> None:
+    file.write(json.dumps(row, ensure_ascii=False) + "\n")
+    file.flush()
+
+
+def _whole_lines(path: Path) -> list[dict[str, Any]]:
+    """The rows of a file of ours; a last line that was cut off in writing is taken away. Raises ValueError."""
+    if not path.exists():
+        return []
+    content = path.read_bytes()
+    whole = content[: content.rfind(b"\n") + 1]
+    if len(whole) < len(content):
+        path.write_bytes(whole)
+    try:
+        rows = [json.loads(line) for line in whole.splitlines() if line.strip()]
+    except ValueError as error:
+        raise ValueError(f"{path} is no file of traces ({error}); give another --output.") from None
+    return [row for row in rows if isinstance(row, dict)]
+
+
+def _key(teacher: Teacher, problem: Problem, sample: int) -> str:
+    """What makes an answer that answer: who is asked, how, and what."""
+    how = (teacher.name, teacher.system_prompt, teacher.sampling.temperature, teacher.sampling.max_new_tokens)
+    text = json.dumps([*how, teacher.sampling.seed, problem.task, problem.canonical, problem.prompt, sample])
+    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()

@@ -1,0 +1,158 @@
+"""Teachers: whoever answers problems for others to learn from. A server that speaks OpenAI's chat, or a checkpoint."""
+
+import os
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+
+from data.problem import Problem
+from data.reasoning_traces import NoTrace, with_thinking
+from eval.sampling.candidate import Candidate
+from eval.sampling.server import TIMEOUT, ServerError
+from train.model.prompts import messages, opens_thinking, prompt_ids
+from train.rollout.counter import row_key
+from train.rollout.interface import Rollout, Sampling
+
+ATTEMPTS = 5  # of one request, where the server is busy or fails
+BUSY = {408, 409, 429, 500, 502, 503, 504}
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a teacher said: a completion in our form, or None and why it is none."""
+
+    completion: str | None
+    fault: str = ""
+
+
+Asked = tuple[Problem, int]  # a problem, and the number of the sample
+Answered = Callable[[Asked, Answer], None]
+
+
+class ChatTeacher:
+    """A model behind `/v1/chat/completions`. The key, where one is needed, is the environment's OPENAI_API_KEY."""
+
+    def __init__(
+        self,
+        url: str,
+        sampling: Sampling,
+        system_prompt: str = "",
+        *,
+        model: str = "",
+        requests: int = 16,
+        pause: float = 1.0,
+    ) -> None:
+        self.url = url.rstrip("/").removesuffix("/v1") + "/v1"
+        self.sampling, self.system_prompt = sampling, system_prompt
+        self.requests, self.pause = requests, pause
+        key = os.environ.get("OPENAI_API_KEY")
+        self.client = httpx.Client(timeout=TIMEOUT, headers={"Authorization": f"Bearer {key}"} if key else {})
+        self.model = model or self._first_model()
+        self.name = f"{self.url}#{self.model}"
+
+    def ask(self, asked: Sequence[Asked], answered: Answered) -> None:
+        """Ask everything, several at once, and hand each answer over. Raises ServerError once the rest has come in."""
+        failed: list[ServerError] = []
+
+        def one(problem: Problem, sample: int) -> Answer | None:
+            if failed:  # there is no use in asking on
+                return None
+            try:
+                return self._answer(problem, sample)
+            except ServerError as error:
+                failed.append(error)
+                return None
+
+        with ThreadPoolExecutor(self.requests) as pool:
+            under_way = {pool.submit(one, *each): each for each in asked}
+            for future in as_completed(under_way):
+                if (answer := future.result()) is not None:
+                    answered(under_way[future], answer)
+        if failed:
+            raise failed[0]
+
+    def _answer(self, problem: Problem, sample: int) -> Answer:
+        body = {
+            "model": self.model,
+            "messages": messages(problem, self.system_prompt),
+            "max_tokens": self.sampling.max_new_tokens,
+            "temperature": self.sampling.temperature,
+            "seed": row_key(self.sampling.seed, 0, hash_of(problem), sample) % 2**31,
+        }
+        reply = self._call("POST", "chat/completions", body)
+        try:
+            choice = reply["choices"][0]
+            content = choice["message"].get("content") or ""
+            thinking = choice["message"].get("reasoning_content") or choice["message"].get("reasoning") or ""
+            if not isinstance(content, str) or not isinstance(thinking, str):
+                raise TypeError
+        except (KeyError, IndexError, TypeError, AttributeError):
+            raise ServerError(
+                f"{self.url}/chat/completions answered {str(reply)[:120]!r}; expected choices with a message, as "
+                "OpenAI's chat gives them."
+            ) from None
+        if choice.get("finish_reason") == "length":
+            return Answer(None, "cut off")
+        try:
+            return Answer(with_thinking(content, thinking))
+        except NoTrace as reason:
+            return Answer(None, str(reason))
+
+    def _first_model(self) -> str:
+        reply = self._call("GET", "models")
+        try:
+            return str(reply["data"][0]["id"])
+        except (KeyError, IndexError, TypeError):
+            raise ServerError(f"{self.url}/models names no model; give one with --teacher-model.") from None
+
+    def _call(self, method: str, path: str, body: dict[str, Any] | None = None) -> Any:
+        """The answer as JSON; a busy server is asked again. Raises ServerError."""
+        for attempt in range(ATTEMPTS):
+            try:
+                response = self.client.request(method, f"{self.url}/{path}", json=body)
+                if response.status_code in BUSY and attempt + 1 < ATTEMPTS:
+                    time.sleep(self.pause * 2**attempt)
+                    continue
+                response.raise_for_status()
+                return response.json()
+            except httpx.HTTPStatusError as error:
+                said = " ".join(error.response.text.split())[:200]
+                raise ServerError(f"{self.url}/{path} answered {error.response.status_code}: {said}.") from None
+            except (httpx.HTTPError, ValueError) as error:
+                raise ServerError(f"{self.url}/{path} did not answer ({type(error).__name__}: {error}).") from None
+        raise AssertionError  # the last attempt returns or raises
+
+
+class CheckpointTeacher:
+    """A checkpoint, sampled by the engine."""
+
+    def __init__(self, candidate: Candidate, sampling: Sampling, system_prompt: str = "") -> None:
+        self.candidate, self.sampling, self.system_prompt = candidate, sampling, system_prompt
+        self.name = candidate.name
+        self.opened = opens_thinking(candidate.tokenizer)
+
+    def ask(self, asked: Sequence[Asked], answered: Answered) -> None:
+        """Sample every problem and hand each answer over as it ends."""
+        tokenizer = self.candidate.tokenizer
+        prompts = [prompt_ids(tokenizer, messages(problem, self.system_prompt)) for problem, _ in asked]
+
+        def finished(place: int, rollout: Rollout) -> None:
+            if rollout.finish_reason == "length":
+                answered(asked[place], Answer(None, "cut off"))
+                return
+            text = tokenizer.decode(rollout.token_ids, skip_special_tokens=True)
+            try:
+                answered(asked[place], Answer(with_thinking(text)))
+            except NoTrace as reason:
+                answered(asked[place], Answer(None, str(reason)))
+
+        self.candidate.backend.draw(prompts, [sample for _, sample in asked], self.sampling, finished)
+
+
+def hash_of(problem: Problem) -> int:
+    """A number for a problem, the same on every machine."""
+    return int.from_bytes(problem.canonical.encode()) % 2**61

@@ -1,0 +1,95 @@
+"""Ask a teacher for reasoning, keep what is verified, and write it as `cold_start_data` takes it.
+
+    python scripts/collect.py --teacher http://localhost:8000 --config configs/recipes/qwen3-0.6b-math.yaml
+    python scripts/collect.py --teacher runs/a/checkpoints/checkpoint-200 --samples 8 --output traces.jsonl
+
+A teacher is the URL of a server that speaks OpenAI's chat (its key in OPENAI_API_KEY, where it needs one), or a
+checkpoint. Only training problems are asked. Run the same command again to go on where it was cut off.
+Exit codes: 0 done, 2 refused, 5 the teacher failed on the way; what had come is kept.
+"""
+
+import argparse
+import os
+import sys
+from pathlib import Path
+
+os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+
+from transformers.utils import logging
+
+from data.mixture import draw_problems
+from eval.collect import Teacher, collect
+from eval.sampling.candidate import load_candidate
+from eval.sampling.progress import sample_bar
+from eval.sampling.server import ServerError, is_url
+from eval.sampling.source import Source, add_own_tasks, source_of
+from eval.sampling.teacher import ChatTeacher, CheckpointTeacher
+from train.rollout.interface import Sampling
+
+
+def parse() -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--teacher", required=True, help="URL of a server, path of a checkpoint, or hub id")
+    parser.add_argument("--teacher-model", default="", help="which of a server's models (default: its first)")
+    parser.add_argument("--config", type=Path, help="whose training problems (default: those of the checkpoint's run)")
+    parser.add_argument("--problems", type=int, default=1_000, help="problems asked (default: %(default)s)")
+    parser.add_argument("--samples", type=int, default=4, help="answers to each (default: %(default)s)")
+    parser.add_argument("--temperature", type=float, default=1.0, help="(default: %(default)s)")
+    parser.add_argument("--max-new-tokens", type=int, help="longest completion (default: the config's)")
+    parser.add_argument("--seed", type=int, default=0, help="of the sampling (default: %(default)s)")
+    parser.add_argument("--requests", type=int, default=16, help="asked of a server at once (default: %(default)s)")
+    parser.add_argument(
+        "--system", help="system prompt; `task` is the task's own (default: task for a server, else the config's)"
+    )
+    parser.add_argument("--output", type=Path, default=Path("traces.jsonl"), help="(default: %(default)s)")
+    add_own_tasks(parser)
+    return parser.parse_args()
+
+
+def main() -> int:
+    """Run the command line; returns the exit code."""
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    options = parse()
+    try:
+        if options.problems < 1 or options.samples < 1 or options.requests < 1:
+            raise ValueError(
+                f"{options.problems} problems, {options.samples} samples, {options.requests} requests; expected at "
+                "least 1 of each."
+            )
+        source = source_of([options.teacher], options.config, own_tasks=options.own_tasks)
+        drawn = draw_problems(source.parts, "train", options.problems, source.split_seed)
+        problems = list({problem.to_json(): problem for problem in drawn}.values())  # a small set gives some twice
+        teacher = _teacher(options, source)
+    except (ValueError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    try:
+        with sample_bar(len(problems) * options.samples) as bar:
+            collection = collect(teacher, problems, options.samples, options.output, bar.update)
+    except ServerError as error:
+        print(f"error: {error} What had come is kept: run the same command to go on.", file=sys.stderr)
+        return 5
+    except ValueError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    print(f"{collection.as_text()} Written to {options.output}: train with cold_start_data: {options.output}.")
+    return 0
+
+
+def _teacher(options: argparse.Namespace, source: Source) -> Teacher:
+    """Whoever the command line names. Raises ValueError where it cannot be had."""
+    longest = options.max_new_tokens or source.max_new_tokens
+    if is_url(options.teacher):
+        sampling = Sampling(longest, (), temperature=options.temperature, seed=options.seed)
+        system = "task" if options.system is None else options.system
+        return ChatTeacher(options.teacher, sampling, system, model=options.teacher_model, requests=options.requests)
+    candidate = load_candidate(options.teacher, options.output.with_name("cache"), chat=source.chat)
+    sampling = Sampling(longest, candidate.stop_ids, temperature=options.temperature, seed=options.seed)
+    system = source.system_prompt if options.system is None else options.system
+    return CheckpointTeacher(candidate, sampling, system)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,163 @@
+"""Collecting reasoning from a teacher: a stand-in for a chat server, small and local."""
+
+import json
+import subprocess
+import sys
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+import yaml
+
+from data.mixture import draw_problems, load_mixture
+from data.reasoning_traces import TraceSettings, read_traces
+from eval.collect import collect
+from eval.sampling.server import ServerError
+from eval.sampling.teacher import ChatTeacher
+from train.rollout.interface import Sampling
+
+ROOT = Path(__file__).parents[2]
+SAMPLING = Sampling(64, (), temperature=0.7)
+
+
+class Chat(BaseHTTPRequestHandler):
+    """Calculates what it is asked; what it makes of the value is up to `say`. Fails from request number `last` on."""
+
+    protocol_version = "HTTP/1.1"
+    asked: list
+    last = 10**9
+    code = 400
+
+    def do_GET(self):
+        self.reply(200, {"data": [{"id": "tiny"}]})
+
+    def do_POST(self):
+        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        self.asked.append(body)
+        if len(self.asked) > self.last:
+            self.reply(self.code, {"error": "no more"})
+            return
+        left, _, right = body["messages"][-1]["content"].removeprefix("compute ").partition(" * ")
+        self.reply(200, self.say(int(left) * int(right), len(self.asked)))
+
+    def say(self, value, number):
+        wrong = number % 2 == 0
+        message = {"content": str(value + wrong), "reasoning_content": f"so {value}"}
+        return {"choices": [{"finish_reason": "stop", "message": message}]}
+
+    def reply(self, code, content):
+        data = json.dumps(content).encode()
+        self.send_response(code)
+        self.send_header("Content-Length", str(len(data)))
+        self.end_headers()
+        self.wfile.write(data)
+
+    def log_message(self, *_):
+        pass
+
+
+@pytest.fixture
+def chat():
+    handler = type("Handler", (Chat,), {"asked": []})
+    running = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    thread = threading.Thread(target=running.serve_forever, daemon=True)
+    thread.start()
+    handler.url = f"http://127.0.0.1:{running.server_port}"
+    yield handler
+    running.shutdown()
+    running.server_close()
+    thread.join()
+
+
+@pytest.fixture
+def problems():
+    return draw_problems(load_mixture({"arithmetic": {"products": 1.0}}), "train", 3, 0)
+
+
+def teacher(chat):
+    return ChatTeacher(chat.url, SAMPLING, "task", requests=1, pause=0)
+
+
+def test_verified_answers_are_kept_as_traces_that_can_be_checked_again(chat, problems, tmp_path):
+    done = collect(teacher(chat), problems, 2, tmp_path / "t.jsonl")
+    assert (done.kept, done.asked, dict(done.refused)) == (3, 6, {"wrong": 3})
+    traces = list(read_traces(TraceSettings(source=str(tmp_path / "t.jsonl"))))
+    assert sorted(trace.problem.canonical for trace in traces) == sorted(problem.canonical for problem in problems)
+    assert traces[0].completion == f"<think>\nso {traces[0].problem.facts['target']}\n</think>\n\n" + str(
+        traces[0].problem.facts["target"]
+    )
+    first = chat.asked[0]
+    assert first["max_tokens"] == 64 and first["temperature"] == 0.7 and first["messages"][0]["role"] == "system"
+    assert len({body["seed"] for body in chat.asked}) == 6
+
+
+def test_what_was_asked_is_not_asked_again_and_a_line_cut_off_is(chat, problems, tmp_path):
+    chat.last = 3
+    with pytest.raises(ServerError, match="answered 400"):
+        collect(teacher(chat), problems, 2, tmp_path / "t.jsonl")
+    kept = (tmp_path / "t.jsonl").read_text()
+    assert kept.count("\n") == 2
+    ledger = tmp_path / "t.jsonl.asked"
+    ledger.write_text(ledger.read_text()[:-5])  # killed while it wrote the third
+    (tmp_path / "t.jsonl").write_text(kept + '{"messages": [')
+    chat.last, before = 10**9, len(chat.asked)
+    done = collect(teacher(chat), problems, 2, tmp_path / "t.jsonl")
+    assert done.asked == 6 and len(chat.asked) - before == 3
+    assert len([json.loads(line) for line in (tmp_path / "t.jsonl").read_text().splitlines()]) == done.kept
+    before = len(chat.asked)
+    again = collect(teacher(chat), problems, 2, tmp_path / "t.jsonl")
+    assert len(chat.asked) == before and again.kept == done.kept
+
+
+@pytest.mark.parametrize(
+    ("reply", "why"),
+    [
+        ({"choices": [{"finish_reason": "length", "message": {"content": "4"}}]}, "cut off"),
+        ({"choices": [{"finish_reason": "stop", "message": {"content": "4"}}]}, "without thinking"),
+        ({"choices": [{"finish_reason": "stop", "message": {"content": "<think></think>4"}}]}, "not in the form"),
+    ],
+)
+def test_answers_that_are_no_traces_are_counted_by_why(chat, problems, tmp_path, reply, why):
+    chat.say = lambda *_: reply
+    done = collect(teacher(chat), problems, 1, tmp_path / "t.jsonl")
+    assert done.kept == 0 and dict(done.refused) == {why: 3}
+    assert why in done.as_text()
+
+
+@pytest.mark.parametrize("reply", [{"oops": 1}, [], {"choices": []}, {"choices": [{"message": {"content": [1]}}]}])
+def test_a_teacher_that_answers_rubbish_is_one_clear_error(chat, problems, tmp_path, reply):
+    chat.say = lambda *_: reply
+    with pytest.raises(ServerError, match="expected choices with a message"):
+        collect(teacher(chat), problems, 1, tmp_path / "t.jsonl")
+
+
+def test_a_busy_server_is_asked_again_and_not_for_ever(chat, problems, tmp_path):
+    chat.last, chat.code = 0, 503
+    with pytest.raises(ServerError, match="answered 503"):
+        collect(teacher(chat), problems[:1], 1, tmp_path / "t.jsonl")
+    assert len(chat.asked) == 5
+
+
+def run(*arguments):
+    command = [sys.executable, "scripts/collect.py", *map(str, arguments)]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+
+
+def test_the_script_asks_a_server_and_says_what_it_kept(chat, tmp_path):
+    config = tmp_path / "config.yaml"
+    config.write_text(yaml.safe_dump({"tasks": {"arithmetic": {"products": 1.0}}, "max_completion_length": 8}))
+    few = ("--config", config, "--problems", 2, "--samples", 2, "--output", tmp_path / "t.jsonl", "--requests", 1)
+    done = run("--teacher", chat.url, *few)
+    assert done.returncode == 0, done.stderr
+    assert "2 of 4 answers are verified and kept; the rest: 2 wrong" in done.stdout
+
+
+def test_the_script_samples_a_checkpoint(checkpoint, tmp_path):
+    config = tmp_path / "config.yaml"
+    config.write_text(yaml.safe_dump({"tasks": {"arithmetic": {}}, "max_completion_length": 8}))
+    few = ("--config", config, "--problems", 2, "--samples", 2, "--output", tmp_path / "t.jsonl")
+    done = run("--teacher", checkpoint, *few)
+    assert done.returncode == 0, done.stderr
+    assert "of 4 answers are verified and kept" in done.stdout
+    assert len((tmp_path / "t.jsonl.asked").read_text().splitlines()) == 4
