@@ -1,4 +1,4 @@
-"""Hook of mkdocs: links that leave docs/ point into the repository, which is not part of the site; show them as paths."""
+"""Hook of mkdocs: links that leave docs/ lead to files that the site does not have; they are shown as paths."""
 
 import re
 from typing import Any

@@ -43,7 +43,9 @@ def test_the_notebook_runs_and_draws(
     rng = random.Random(0)
     log = RolloutLog(tmp_path / "rollouts.parquet")
     for step in range(3):
-        log.write([rollout(get_task(name), rng) for name in ("countdown", "arithmetic") for _ in range(20)], step, "train")
+        log.write(
+            [rollout(get_task(name), rng) for name in ("countdown", "arithmetic") for _ in range(20)], step, "train"
+        )
     matplotlib.use("Agg")
     plt.close("all")
     monkeypatch.setenv("RUN", str(tmp_path))
@@ -51,7 +53,7 @@ def test_the_notebook_runs_and_draws(
     for cell in json.loads(NOTEBOOK.read_text())["cells"]:
         if cell["cell_type"] == "code":
             assert not cell["outputs"]  # no outputs are committed
-            exec("".join(cell["source"]), names)
+            exec("".join(cell["source"]), names)  # noqa: S102 - our own notebook
     figures = [plt.figure(number) for number in plt.get_fignums()]
     assert len(figures) == 2
     assert all(axis.lines for figure in figures for axis in figure.axes)

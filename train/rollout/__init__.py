@@ -1,7 +1,7 @@
 """Rollouts: sampling completions from the model in training, behind one interface.
 
-The public face of the engine (docs/rollout-engine.md). Importing this package imports no torch: the engine and the other
-back ends are imported when their names are first used.
+The public face of the engine (docs/rollout-engine.md). Importing this package imports no torch: the engine and the
+other back ends are imported when their names are first used.
 """
 
 import importlib
