@@ -10,7 +10,7 @@ FUZZ_SECONDS ?= 60
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev quickstart test test-slow test-faults fuzz gpu-check lint format clean
+.PHONY: help setup setup-dev quickstart test test-slow test-faults fuzz gpu-check docs lint format clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -54,6 +54,10 @@ test-faults: setup-dev  ## break runs off at random moments and resume them (6 m
 
 gpu-check: setup-dev  ## test and time the rollout engine on this machine's GPU: one table
 	$(BIN)/python scripts/gpu_check.py $(ARGS)
+
+docs: setup  ## build the pages of docs/ and the API reference into build/site
+	$(PIP) -e '.[docs]' -c constraints.txt
+	NO_MKDOCS_2_WARNING=1 PYTHONPATH=. $(BIN)/mkdocs build -q --strict
 
 lint: setup-dev  ## ruff and mypy
 	$(BIN)/ruff check .

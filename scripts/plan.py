@@ -1,7 +1,7 @@
 """Will a run fit, with what batch, how fast and how long? Worked out from its config and its model's, without weights.
 
     python scripts/plan.py configs/quickstart.yaml
-    python scripts/plan.py configs/recipes/qwen2.5-0.5b-gsm8k.yaml --gpu H100
+    python scripts/plan.py configs/recipes/qwen2.5-0.5b-math.yaml --gpu H100
     python scripts/plan.py configs/recipes/qwen2.5-1.5b-math.yaml --gpu 24GB --gpus 8 --mean_tokens 400 --lora_rank 16
 
 Every option of the training config can be given. Bytes, products and accesses are counted by running the model's code

@@ -150,8 +150,8 @@ def drifts(problem: Problem, thinking: str, answer: str) -> bool:
     foreign = sum(len(word) for word in words if _is_foreign(word))
     if letters and foreign / letters > FOREIGN_LETTERS:
         return True
-    borrowed = [word for word in words if word in FUNCTION_WORDS]
-    if len(set(borrowed)) >= 3 and len(borrowed) / len(words) > 0.2:
+    function_words = [word for word in words if word in FUNCTION_WORDS]
+    if len(set(function_words)) >= 3 and len(function_words) / len(words) > 0.2:
         return True
     known = set(get_task(problem.task).words)
     return bool(known) and set(words) <= known and _outside_grammar(thinking) > BROKEN

@@ -13,14 +13,14 @@ FEW = 3  # seeds from which on an interval says something of other seeds
 
 def figure(metric: str, estimate: Estimate | None) -> str:
     """`61.2% [55.0, 67.4]`."""
-    name, told = metric.partition("/")[0], None if estimate is None else asdict(estimate)
-    return f"{table.show(name, told)} {table.show_interval(name, told)}".strip()
+    name, values = metric.partition("/")[0], None if estimate is None else asdict(estimate)
+    return f"{table.show(name, values)} {table.show_interval(name, values)}".strip()
 
 
 def difference(metric: str, estimate: Estimate | None) -> str:
     """`+3.1 points [-1.0 to +7.2]`, of how much better one trial is than another."""
-    name, told = metric.partition("/")[0], None if estimate is None else asdict(estimate)
-    return f"{table.show_change(name, told)} [{table.show_change_interval(name, told)}]"
+    name, values = metric.partition("/")[0], None if estimate is None else asdict(estimate)
+    return f"{table.show_change(name, values)} [{table.show_change_interval(name, values)}]"
 
 
 def verdict(results: Results) -> str:

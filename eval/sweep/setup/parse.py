@@ -41,12 +41,12 @@ def parse(config: dict[str, Any], folder: Path) -> dict[str, Any]:
         pass_gate(run, training)
     except ValueError as error:
         return {"error": " ".join(str(error).split())}
-    told = "\n".join(sorted(problem.canonical for problem in problems))
+    contents = "\n".join(sorted(problem.canonical for problem in problems))
     return {
         "error": "",
         "tasks": [part.task for part in run.parts],
         "problems": len(problems),
-        "validation": hashlib.sha256(told.encode()).hexdigest(),
+        "validation": hashlib.sha256(contents.encode()).hexdigest(),
         "strategy": str(training.eval_strategy.value),
         "eval_steps": training.eval_steps,
         "max_steps": training.max_steps,

@@ -47,11 +47,11 @@ def read_outcome(exit_code: int, text: str) -> Outcome:
 
 def train_code(exit_code: int, text: str) -> int:
     """The exit code of the training process behind its launcher; minus the signal's number where one ended it."""
-    told = list(TOLD.finditer(text)) if exit_code else []
-    if not told:
+    lines = list(TOLD.finditer(text)) if exit_code else []
+    if not lines:
         return 128 - exit_code if exit_code > 128 else exit_code
-    found = told[-1]
-    return -int(found["signal"]) if found["signal"] else int(found["code"] or found["rank"])
+    last = lines[-1]
+    return -int(last["signal"]) if last["signal"] else int(last["code"] or last["rank"])
 
 
 def last_lines(text: str) -> tuple[str, ...]:

@@ -105,7 +105,7 @@ class Presence:
 
 def _machine() -> str:
     """Whose process numbers are meant: two containers may share a name, or a kernel, and not their numbers."""
-    told = [socket.gethostname()]
+    names = [socket.gethostname()]
     with suppress(OSError):  # no Linux: the name must do
-        told += [Path("/proc/sys/kernel/random/boot_id").read_text().strip(), os.readlink("/proc/self/ns/pid")]
-    return " ".join(told)
+        names += [Path("/proc/sys/kernel/random/boot_id").read_text().strip(), os.readlink("/proc/self/ns/pid")]
+    return " ".join(names)

@@ -30,22 +30,24 @@ class Slot:
 
 def command(spec: Spec, run: Run, slot: Slot) -> list[str]:
     """The command of a run: it starts it, or goes on with it where it was begun."""
-    told: dict[str, object] = {
+    options: dict[str, object] = {
         "--num_processes": max(1, len(slot.gpus)),
         "--num_cpu_threads_per_process": spec.threads,
     }
     if "--config_file" not in spec.launch:  # else the file says the rest
-        told |= {"--num_machines": 1, "--mixed_precision": "no", "--dynamo_backend": "no"}
-        told |= {} if slot.gpus else {"--cpu": ""}
-        told |= {"--multi_gpu": ""} if len(slot.gpus) > 1 else {}
+        options |= {"--num_machines": 1, "--mixed_precision": "no", "--dynamo_backend": "no"}
+        options |= {} if slot.gpus else {"--cpu": ""}
+        options |= {"--multi_gpu": ""} if len(slot.gpus) > 1 else {}
     if len(slot.gpus) > 1:
-        told["--main_process_port"] = 0  # any that is free: there are other runs on this machine
-    launcher = [str(text) for option in told.items() if option[0] not in spec.launch for text in option if text != ""]
-    given = ["--config", run.config, "--runs_dir", run.folder.parent, "--name", run.folder.name, "--seed", run.seed]
-    begun = ["--resume"] if (run.folder / "config.yaml").is_file() else []
+        options["--main_process_port"] = 0  # any that is free: there are other runs on this machine
+    launcher = [
+        str(text) for option in options.items() if option[0] not in spec.launch for text in option if text != ""
+    ]
+    arguments = ["--config", run.config, "--runs_dir", run.folder.parent, "--name", run.folder.name, "--seed", run.seed]
+    resume = ["--resume"] if (run.folder / "config.yaml").is_file() else []
     return [
         *(sys.executable, "-m", "accelerate.commands.launch", *launcher, *spec.launch),
-        *("-m", "train", *map(str, given), *begun),
+        *("-m", "train", *map(str, arguments), *resume),
     ]
 
 
