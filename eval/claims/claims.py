@@ -54,7 +54,6 @@ def judge_claims(runs: Sequence[Path]) -> dict[str, Any]:
         "words": [
             *_words(runs),
             *_cover_words(runs),
-            *_drift_words(runs),
             *_forecast_words(runs),
             *_control_words(runs),
         ],

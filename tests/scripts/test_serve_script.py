@@ -11,6 +11,7 @@ from scripts import chat, serve
 
 def run(monkeypatch, capsys, main, *arguments):
     monkeypatch.setattr(sys, "argv", ["script", *map(str, arguments)])
+    capsys.readouterr()  # of the fixtures, whose saving shows a bar
     code = main()
     lines = capsys.readouterr().err.splitlines()
     assert code == 2 and len(lines) == 1, lines

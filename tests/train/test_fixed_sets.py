@@ -90,4 +90,4 @@ def test_rewards_come_from_verifiers_in_other_processes(byte_tokenizer, tmp_path
     )
     assert rewards == [1.0, 0.0, 0.0, 0.0]
     assert logged["format"] == [1.0, 1.0, 1.0, 0.0]
-    assert logged["verifier_errors"] == [0.0, 0.0, 1.0, 0.0]
+    assert logged["verifier_errors"] == [0.0] * 4  # the tower is refused before it is parsed

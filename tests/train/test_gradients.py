@@ -8,7 +8,7 @@ from datasets import Dataset
 from transformers import PreTrainedModel, Qwen3MoeConfig, Qwen3MoeForCausalLM
 from trl import GRPOConfig, GRPOTrainer
 
-from train.config.checks import LOSSES
+from train.config.trl_options import LOSSES
 from train.model.scratch import build_model
 from train.rollout.interface import Thinking
 from train.trainer import ReasoningTrainer

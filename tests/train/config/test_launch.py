@@ -158,7 +158,7 @@ def test_sharding_on_the_cpu_of_a_machine_with_gpus_is_refused():
 # What is refused, by the option that is set and the launch: (kinds, back ends), or all.
 REFUSED = {
     (): ((), ()),
-    ("--sync_ref_model", "true"): (("FSDP2", "ZeRO-3"), SAMPLERS),
+    ("--sync_ref_model", "true", "--beta", "0.1"): (("FSDP2", "ZeRO-3"), SAMPLERS),
     ("--cast_lm_head_to_fp32", "true"): (("FSDP2",), ("engine", "generate")),
     ("--gradient_checkpointing", "true"): ((), ()),
     ("--use_cpu", "true"): (("FSDP2", "ZeRO-1", "ZeRO-2", "ZeRO-3"), SAMPLERS),  # there are GPUs

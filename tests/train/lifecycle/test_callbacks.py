@@ -1,8 +1,10 @@
 import json
+import shutil
 
 import pytest
 from transformers import TrainerControl, TrainerState
 
+from train.files.checkpoints import seal
 from train.files.untrusted import metrics_parts, read_metrics
 from train.lifecycle import callbacks
 from train.lifecycle.callbacks import WINDOW, CollapseGuard, MetricsFile
@@ -22,6 +24,7 @@ def feed(guard, rewards):
 def test_a_collapse_stops_the_run_and_names_the_checkpoint_to_go_back_to(tmp_path):
     for step in (5, 10, 15):
         (tmp_path / f"checkpoint-{step}").mkdir()
+        seal(tmp_path / f"checkpoint-{step}")
     guard = CollapseGuard(0.5, tmp_path)
     stopped = feed(guard, [0.4] * 12 + [0.02] * 20)
     assert stopped is not None and stopped <= 12 + WINDOW
@@ -31,10 +34,11 @@ def test_a_collapse_stops_the_run_and_names_the_checkpoint_to_go_back_to(tmp_pat
 
 def test_without_a_checkpoint_it_is_back_to_the_cold_start(tmp_path):
     (tmp_path / "cold-start").mkdir()
+    seal(tmp_path / "cold-start")
     guard = CollapseGuard(0.5, tmp_path)
     feed(guard, [0.4] * 8 + [0.0] * 20)
     assert "cold-start" in guard.message
-    (tmp_path / "cold-start").rmdir()
+    shutil.rmtree(tmp_path / "cold-start")
     guard = CollapseGuard(0.5, tmp_path)
     feed(guard, [0.4] * 8 + [0.0] * 20)
     assert "No checkpoint was saved" in guard.message

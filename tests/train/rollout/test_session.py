@@ -105,7 +105,7 @@ def test_a_cancelled_group_changes_nothing_for_the_others_and_gives_all_back(eng
         with engine.session(SAMPLING, longest=128) as session:
             got = drain(session, asked, cancelled)
             run = session._run
-            held = 1 if engine.page_tokens else 0  # the scratch page
+            held = 1 if engine.limits.page_tokens else 0  # the scratch page
             assert run.allocator.free == run.allocator.count - held
             assert not run._tree._root.children and not run._own
             assert sorted(session._free) == list(range(6)) and not session.running
