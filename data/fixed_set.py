@@ -2,18 +2,16 @@
 
 import json
 import math
-import os
 import re
-import sys
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
-from functools import cache
 from typing import Any, Literal
 
 from data.problem import Problem
 from data.rows import Row, read_rows
 from data.task import Split
+from data.terminal import say_once
 
 MAX_PROMPT = 20_000  # characters
 MISSING = {"nan", "NaN", "NAN", "None", "null", "NULL", "<NA>", "NaT", "#N/A", "inf", "-inf"}
@@ -68,7 +66,7 @@ def read_set(
         kept[split] = problems
         left_out = [f"{repeated} repeated"] * bool(repeated) + [f"{len(faults)} faulty"] * bool(faults)
         told.append(f"{len(problems)} {split}" + (f" ({', '.join(left_out)} left out)" if left_out else ""))
-    say(f"Problems of {settings.source}: {', '.join(told)}.")
+    say_once(f"Problems of {settings.source}: {', '.join(told)}.")
     return kept
 
 
@@ -176,10 +174,3 @@ def content_of(text: str) -> str:
 def _is_wanted(row: Row, only: Mapping[str, Sequence[Any]] | None) -> bool:
     """Whether a row is chosen; one that cannot be read is, to be told of."""
     return row.fault is not None or all(row.values.get(column) in values for column, values in (only or {}).items())
-
-
-@cache
-def say(line: str) -> None:
-    """Tell the user once, from the first process of a run."""
-    if os.environ.get("RANK", "0") == "0":
-        print(line, file=sys.stderr)

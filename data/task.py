@@ -18,7 +18,8 @@ It may have
 - `demonstrate(problem, rng, settings) -> completion`, without which there is no cold start on it, and `JUDGEMENTS`, the
   words in which a demonstrated thinking judges itself;
 - `parse_trace(problem, thinking) -> Trace`, by which the evaluation measures the thinking exactly; thinkings of other
-  tasks are measured by their words (`eval.measures.lexical`).
+  tasks are measured by their words (`eval.measures.lexical`);
+- `recognise(prompt) -> Problem | None`, by which a problem that a person types is judged in the chat.
 """
 
 import random
@@ -61,6 +62,7 @@ class Task:
     judgements: tuple[str, ...] = ()
     demonstrate: Callable[[Problem, random.Random, Any], str] | None = None
     parse_trace: Callable[[Problem, str], Trace] | None = None
+    recognise: Callable[[str], Problem | None] | None = None
 
     def trace(self, problem: Problem, thinking: str) -> Trace:
         """The thinking taken apart; an empty trace where the task has no parser."""
@@ -77,6 +79,7 @@ ATTRIBUTES = {
     "JUDGEMENTS": "judgements",
     "demonstrate": "demonstrate",
     "parse_trace": "parse_trace",
+    "recognise": "recognise",
 }
 
 

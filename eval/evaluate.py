@@ -1,7 +1,8 @@
 """Evaluate checkpoints on the same held-out problems, each at its best decoding, and compare them pair by pair."""
 
 import json
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,14 +13,19 @@ from data.mixture import Split
 from data.problem import Problem
 from eval.measures.rates import Row, as_json, compare, measure
 from eval.sampling.baselines import ask_baseline, check_baseline
-from eval.sampling.candidate import Candidate, Candidates
+from eval.sampling.candidate import Candidate, Candidates, check_lengths
 from eval.sampling.decodings import TEMPERATURES, Decodings, accuracy, best_temperature, check_temperatures, unmarked
 from eval.sampling.progress import Progress
 from eval.sampling.samples import COLUMNS, sample_rows
 from eval.sampling.source import MAX_NEW_TOKENS, Source, held_out
 from eval.sampling.workers import Workers
+from train.config.checks import BACKENDS
+from train.config.run_config import PROBLEMS
+from train.config.values import Range, checked_values
+from train.files.atomic import write_text
 from train.rollout.interface import Sampling
 
+SAMPLES = 100_000  # of a problem
 CHOSEN_ON: dict[Split, Split] = {"test": "validation", "validation": "train"}  # where the best decoding is chosen
 
 
@@ -31,29 +37,20 @@ class Settings:
     `validation_problems` problems with `validation_samples` samples of each.
     """
 
-    problems: int = 400
-    samples: int = 4
-    temperature: float = 1.0
-    max_new_tokens: int = MAX_NEW_TOKENS
-    seed: int = 0
+    problems: int = field(default=400, metadata={"range": Range(least=2, most=PROBLEMS)})
+    samples: int = field(default=4, metadata={"range": Range(least=1, most=SAMPLES)})
+    temperature: float = field(default=1.0, metadata={"range": Range(least=0, words="0 (greedy) or more")})
+    max_new_tokens: int = field(default=MAX_NEW_TOKENS, metadata={"range": Range(least=1)})
+    seed: int = field(default=0, metadata={"range": Range(least=0, below=2**63, words="0 or more, of 63 bits")})
     split: Split = "test"
-    backend: str = "engine"
+    backend: str = field(default="engine", metadata={"choices": BACKENDS})
     temperatures: tuple[float, ...] = TEMPERATURES
-    validation_problems: int = 200
-    validation_samples: int = 4
+    validation_problems: int = field(default=200, metadata={"range": Range(least=2, most=PROBLEMS)})
+    validation_samples: int = field(default=4, metadata={"range": Range(least=1, most=SAMPLES)})
 
     def __post_init__(self) -> None:
         """Raise ValueError naming the first value out of its range."""
-        if self.problems < 2 or self.samples < 1 or self.max_new_tokens < 1:
-            raise ValueError(
-                f"{self.problems} problems, {self.samples} samples each, {self.max_new_tokens} new tokens; expected at "
-                "least 2, 1 and 1."
-            )
-        if self.validation_problems < 2 or self.validation_samples < 1:
-            raise ValueError(
-                f"{self.validation_problems} validation problems, {self.validation_samples} samples each; expected at "
-                "least 2 and 1."
-            )
+        checked_values(self)
         check_temperatures(self.temperatures)
 
     def samples_at(self, temperature: float) -> int:
@@ -118,9 +115,15 @@ def evaluate(
     problems = draw(source, settings)
     settings = replace(settings, problems=len(problems.asked))
     candidates = candidates or Candidates(
-        cache or output / "cache", backend=settings.backend, tokenizer=tokenizer, chat=source.chat, workers=workers
+        cache or output / "cache",
+        backend=settings.backend,
+        tokenizer=tokenizer,
+        chat=source.chat,
+        system_prompt=source.system_prompt,
+        workers=workers,
     )
-    candidates.check(checkpoints)  # whatever is missing is found out before the first minute
+    fits = partial(check_lengths, problems=problems.asked, source=source, new_tokens=settings.max_new_tokens)
+    candidates.check(checkpoints, fits)  # whatever is missing is found out before the first minute
     if baseline:
         check_baseline(baseline, candidates.load(checkpoints[0]), source)
     try:
@@ -184,7 +187,7 @@ def write_results(
         rows = pa.Table.from_pylist(plain_rows(table, settings), schema=COLUMNS)
         pq.write_table(rows, output / f"samples-{number}.parquet")
     results = summarise(names, tables, settings) | {"baseline": baseline}
-    (output / "results.json").write_text(json.dumps(results, indent=2) + "\n")
+    write_text(output / "results.json", json.dumps(results, indent=2) + "\n")
     return results
 
 

@@ -11,6 +11,7 @@ import random
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -132,8 +133,10 @@ def drawn(task: Task, count: int, seed: int) -> list[Problem]:
     problems: dict[str, Problem] = {}
     for level in (gym.first_level(label), gym.first_level(label), {}):
         settings = read_settings(f"tasks.{task.name}", task.settings, level)
-        if len(problems) < count:
+        with suppress(ValueError):  # sokoban's generator hangs on some seeds of its first level
             problems |= {problem.canonical: problem for problem in task.draw(rng, settings, count - len(problems))}
+        if len(problems) >= count:
+            break
     return list(problems.values())
 
 
@@ -259,7 +262,8 @@ def _head(rows: list[Row], settings: Settings) -> Iterator[str]:
     yield f"{HEADING}\n"
     yield (
         f"Made by `{COMMAND}`; not edited by hand. Each of the {len(rows)} tasks was asked at the first level of its "
-        f"curriculum: {settings.problems} problems at most ({settings.of_slow} of {', '.join(SLOW)}), some 80 answers "
+        "curriculum, or at its defaults where that gives too few problems (propositional_logic) or its generator hangs "
+        f"(sokoban): {settings.problems} problems at most ({settings.of_slow} of {', '.join(SLOW)}), some 80 answers "
         "to each. A number says for how many problems *some* answer of that kind was taken for right; "
         "`eval/gym_attacks.py` says which are asked. *Constant* is the best single answer to all problems: what a "
         "model scores that never reads the question. `-` stands where no right answer is known without a search. "
@@ -268,8 +272,10 @@ def _head(rows: list[Row], settings: Settings) -> Iterator[str]:
     )
     yield (
         "What is left is right, or is the only answer that the problem allows: a constant added to an antiderivative "
-        "(padded, perturbed), another coloring, another shortest path, another assignment of digits, turns of opposite "
-        "sides of a cube in another order, the premises of a problem that has only variables for premises (restated).\n"
+        "(padded, perturbed), a number of days without its unit, a power rounded to fewer places, `j` for `i`, another "
+        "coloring, another shortest path, another assignment of digits, turns of opposite sides of a cube in another "
+        "order, a step aside and back before a way through a sokoban (padded), both premises together where each is a "
+        "variable (restated).\n"
     )
     yield "| task | problems | distinct answers | restated | negated | padded | perturbed | constant | errors |"
     yield "|---|---|---|---|---|---|---|---|---|"

@@ -25,7 +25,7 @@ from data.tasks import gym
 from eval.measures.estimators import wilson
 from eval.sampling.baselines import DIRECT, first_line
 from eval.sampling.subject import is_right
-from train.model.prompts import messages, prompt_ids
+from train.model.prompts import completion_text, messages, prompt_ids
 from train.rollout.interface import RolloutBackend, Sampling
 
 Row = dict[str, Any]
@@ -96,7 +96,7 @@ def measure_task(
         prompts, settings.samples, Sampling(needed, stop_ids, temperature=1.0, seed=settings.seed)
     )
     seconds = time.monotonic() - started
-    texts = [tokenizer.decode(rollout.token_ids, skip_special_tokens=True) for rollout in rollouts]
+    texts = [completion_text(tokenizer, rollout.token_ids) for rollout in rollouts]
     asked = [problem for problem in problems for _ in range(settings.samples)]
     right = [answers(problem, text) for problem, text in zip(asked, texts, strict=True)]
     groups = [sum(right[start : start + settings.samples]) for start in range(0, len(right), settings.samples)]

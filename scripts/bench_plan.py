@@ -29,12 +29,13 @@ from peft import LoraConfig
 from transformers import PrinterCallback
 from transformers.utils import logging
 
-from train.config.run_config import parse_config
+from train.config.parse import parse_config
+from train.model.start import start_model
 from train.plan.costs import Costs
 from train.plan.processor import Processor, probe
 from train.plan.step_plan import plan_cache, plan_memory, plan_times
 from train.plan.workload import read_workload
-from train.run import problem_dataset, start_model
+from train.run import problem_dataset
 from train.trainer import ReasoningTrainer
 
 PHASES = ("rollouts", "loss", "update")
@@ -99,7 +100,7 @@ def take_steps(given: list[str], steps: int, look: Any) -> Watched:
     run, training = parse_config(given)
     training.max_steps, training.learning_rate = steps, 0.0
     training.eval_strategy, training.save_strategy, training.mask_truncated_completions = "no", "no", False
-    model, tokenizer = start_model(run, training.seed)
+    model, tokenizer = start_model(run, training.seed, training.chat_template_kwargs)
     adapters = None
     if run.lora_rank:
         adapters = LoraConfig(r=run.lora_rank, target_modules="all-linear", task_type="CAUSAL_LM")

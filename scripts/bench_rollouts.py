@@ -1,17 +1,19 @@
 """Rollout speed of every engine at hand, side by side, against the machine's matrix-product limit.
 
     python scripts/bench_rollouts.py --model scratch --prompts 32 --samples 8 --max-new-tokens 256 --typical 128
-    python scripts/bench_rollouts.py --model ~/.cache/rethink/smollm2-135m --json bench.json
+    python scripts/bench_rollouts.py --model smollm2-135m --json bench.json
 
 Every engine draws completions of the same prompts at temperature 1 over the whole vocabulary. A model with a chat
 template is asked Countdown problems and ends its completions itself, which gives the natural spread of lengths;
 `--random-prompts` asks tokens at random, which it answers at length. A model with random weights is told how many of
 its tokens are stop tokens (`--typical`). The limit is the time of the model's matrix products alone, at the engine's
 mean running batch, as torch multiplies by the module's weights; the packed limit is that of weights laid out once for a
-call, as the engine does on a CPU (`train/rollout/dense/packed.py`). transformers' continuous batching comes last, as it
-changes the model. vLLM, where it is installed, runs in processes of its own, which end before the next engine starts:
-compiled, warmed up, with as many threads, given the same prompts and stop tokens. Its peak memory is the sum over its
-processes; every other row's is that of this process so far, or on a GPU that of the device.
+call, as the engine does on a CPU (`train/rollout/dense/packed.py`). Both are taken again after every engine, and the
+best counts; on a CPU the share of the limit is given by processor time too, which other work on the machine does not
+change, and where there was such work, it is said. transformers' continuous batching comes last, as it changes the
+model. vLLM, where it is installed, runs in processes of its own, which end before the next engine starts: compiled,
+warmed up, with as many threads, given the same prompts and stop tokens. Its peak memory is the sum over its processes;
+every other row's is that of this process so far, or on a GPU that of the device.
 """
 
 import argparse
@@ -24,6 +26,7 @@ import sys
 import tempfile
 import time
 from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +42,7 @@ from transformers import (
 )
 
 from data.mixture import draw_problems, load_mixture
+from train.model.loading import ModelError, resolve
 from train.model.prompts import messages, prompt_ids, stop_ids
 from train.rollout.backends.hf_generate import GenerateBackend
 from train.rollout.backends.vllm import VLLMBackend
@@ -48,12 +52,14 @@ from train.rollout.interface import Rollout, Sampling
 from train.rollout.parity.causes import forward_logprobs
 from train.rollout.parity.comparison import compare
 
+BUSY = 0.2  # processors of other work, on average over a call, from which figures by the clock are not to be trusted
 COLUMNS = (
     "engine",
     "rows",
     "tokens",
     "tokens_per_second",
     "share_of_limit",
+    "share_by_processor",
     "share_of_packed",
     "ratio_to_generate",
     "ratio_to_vllm",
@@ -63,9 +69,9 @@ COLUMNS = (
 
 
 def load_model(name: str) -> Any:
-    """The model in a folder, or one of the quickstart's size with random weights for "scratch"."""
+    """The model called `name` as everywhere, or one of the quickstart's size with random weights for "scratch"."""
     if name != "scratch":
-        return AutoModelForCausalLM.from_pretrained(Path(name).expanduser(), dtype=torch.float32).eval()
+        return AutoModelForCausalLM.from_pretrained(resolve(name), dtype=torch.float32).eval()
     torch.manual_seed(0)
     config = LlamaConfig(
         vocab_size=300,
@@ -81,10 +87,13 @@ def load_model(name: str) -> Any:
 
 
 def load_tokenizer(name: str) -> PreTrainedTokenizerBase | None:
-    """The tokenizer of the model in a folder, where it has a chat template to ask problems with."""
-    if name == "scratch" or not (Path(name).expanduser() / "tokenizer_config.json").exists():
+    """The tokenizer of the model called `name`, where it has a chat template to ask problems with."""
+    if name == "scratch":
         return None
-    tokenizer = AutoTokenizer.from_pretrained(Path(name).expanduser())
+    source = resolve(name)
+    if Path(source).is_dir() and not (Path(source) / "tokenizer_config.json").exists():
+        return None
+    tokenizer = AutoTokenizer.from_pretrained(source)
     return tokenizer if tokenizer.chat_template else None
 
 
@@ -103,20 +112,54 @@ def problem_prompts(count: int, tokenizer: PreTrainedTokenizerBase) -> list[list
 
 def limit_tokens_per_second(model: torch.nn.Module, rows: int) -> float:
     """Tokens a second if a step of `rows` rows were the model's matrix products and nothing else."""
+    return rows / product_seconds(model, rows)[0]
+
+
+def product_seconds(model: torch.nn.Module, rows: int) -> tuple[float, float]:
+    """The least seconds, by the clock and of processors, that the model's matrix products of `rows` rows take."""
     layers = [module for module in model.modules() if isinstance(module, torch.nn.Linear)]
     device, dtype = layers[0].weight.device, layers[0].weight.dtype
     widths = {layer.in_features for layer in layers}
     inputs = {width: torch.randn(rows, width, device=device, dtype=dtype) for width in widths}
-    best = float("inf")
+    best, least = float("inf"), float("inf")
     with torch.no_grad():
         for _ in range(8):
-            started = time.perf_counter()
+            started, processor_started = time.perf_counter(), time.process_time()
             for layer in layers:
                 layer(inputs[layer.in_features])
             if device.type == "cuda":
                 torch.cuda.synchronize(device)
             best = min(best, time.perf_counter() - started)
-    return rows / best
+            least = min(least, time.process_time() - processor_started)
+    return best, least
+
+
+@dataclass
+class Products:
+    """The least seconds of a step's matrix products so far, by the clock and of processors, packed and not."""
+
+    rows: int
+    plain: tuple[float, float] = (float("inf"), float("inf"))
+    packed: tuple[float, float] | None = None
+
+    def take(self, model: torch.nn.Module) -> None:
+        """Measure once more: a moment in which the machine was busy must not make the limit."""
+        self.plain = _least(self.plain, product_seconds(model, self.rows))
+        if packed_bytes(model):
+            with packed_linears(model):
+                self.packed = _least(self.packed or self.plain, product_seconds(model, self.rows))
+
+    def limits(self) -> dict[str, float | None]:
+        """Tokens a second by the clock, and tokens a second of one processor."""
+        return {
+            "limit": self.rows / self.plain[0],
+            "packed_limit": self.rows / self.packed[0] if self.packed else None,
+            "processor_limit": self.rows / self.plain[1] if self.plain[1] else None,
+        }
+
+
+def _least(one: tuple[float, float], other: tuple[float, float]) -> tuple[float, float]:
+    return min(one[0], other[0]), min(one[1], other[1])
 
 
 class ContinuousBatching:
@@ -146,9 +189,10 @@ def measure(
     backend.generate(
         [prompt[::-1] for prompt in prompts], samples, Sampling(max_new_tokens=4, stop_ids=sampling.stop_ids)
     )
-    started, processor_started = time.perf_counter(), processor_time()
+    started, processor_started, machine_started = time.perf_counter(), processor_time(), machine_time()
     rollouts = backend.generate(prompts, samples, sampling)
     seconds, processor_seconds = time.perf_counter() - started, processor_time() - processor_started
+    others = max(0.0, machine_time() - machine_started - processor_seconds)
     tokens = sum(len(rollout.token_ids) for rollout in rollouts)
     row = {
         "engine": name,
@@ -156,6 +200,7 @@ def measure(
         "tokens": tokens,
         "seconds": seconds,
         "processor_seconds": processor_seconds,  # with one thread, the figure to trust on a machine that others use
+        "busy_processors": others / seconds,  # that other work on the machine kept busy meanwhile
         "tokens_per_second": tokens / seconds,
         "peak_memory_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
     }
@@ -166,6 +211,12 @@ def processor_time() -> float:
     """Processor seconds that this process and those that it started have used."""
     times = [process.cpu_times() for process in tree()]
     return sum(used.user + used.system for used in times)
+
+
+def machine_time() -> float:
+    """Processor seconds that all work on this machine has used, or that its host has given to others."""
+    used = psutil.cpu_times()
+    return sum(getattr(used, name, 0.0) for name in ("user", "nice", "system", "irq", "softirq", "steal"))
 
 
 def tree() -> list[psutil.Process]:
@@ -185,10 +236,11 @@ def vllm_alone(
     """`measure` of vLLM in processes that hold nothing else and are gone afterwards."""
     spawn = multiprocessing.get_context("spawn")
     with tempfile.TemporaryDirectory() as folder, ProcessPoolExecutor(1, mp_context=spawn) as pool:
-        source = str(Path(arguments.model).expanduser())  # what vLLM compiled for this path before, it finds again
         if arguments.model == "scratch":
             model.save_pretrained(folder)
             source = folder
+        else:
+            source = resolve(arguments.model)  # what vLLM compiled for this path before, it finds again
         return pool.submit(measure_vllm, source, arguments, prompts, sampling).result()
 
 
@@ -224,7 +276,8 @@ def run(arguments: argparse.Namespace) -> list[dict[str, Any]]:
         "generate": GenerateBackend(model, 0),
         "continuous_batching": ContinuousBatching(model),
     }
-    results = []
+    results: list[dict[str, Any]] = []
+    products: Products | None = None
     for name in arguments.engines.split(","):  # the engine first: the peak of resident memory never falls again
         if device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(device)
@@ -248,14 +301,19 @@ def run(arguments: argparse.Namespace) -> list[dict[str, Any]]:
             batch = engine.stats.decode_rows / engine.stats.steps
             row |= {"mean_batch": batch, "preemptions": engine.stats.preemptions}
             row["replayed_share"] = engine.stats.replayed_steps / engine.stats.steps
-            row["limit"] = limit_tokens_per_second(model, round(batch))
-            row["packed_limit"] = None
-            if packed_bytes(model):
-                with packed_linears(model):
-                    row["packed_limit"] = limit_tokens_per_second(model, round(batch))
+            products = Products(round(batch))
         has_logprobs = rollouts[0].logprobs is not None
         row["max_logprob_gap"] = compare(prompts, rollouts, forward_logprobs(model)).largest if has_logprobs else None
         results.append(row)
+        if products is not None:
+            products.take(model)
+            next(row for row in results if row["engine"] == "engine").update(products.limits())
+        if row["busy_processors"] > BUSY:
+            print(
+                f"{name}: other work kept {row['busy_processors']:.1f} of {psutil.cpu_count()} processors busy, so "
+                "tokens a second are too few; trust shares by processor time, or measure again.",
+                file=sys.stderr,
+            )
         relate(results)
         if arguments.json:  # a benchmark of many minutes that is cut off leaves what it has measured
             arguments.json.write_text(json.dumps(results, indent=2) + "\n")
@@ -269,6 +327,9 @@ def relate(results: list[dict[str, Any]]) -> None:
     limits = next((row for row in results if "limit" in row), None)
     for row in results:
         row["share_of_limit"] = row["tokens_per_second"] / limits["limit"] if limits else None
+        processor = limits.get("processor_limit") if limits else None
+        used = row.get("processor_seconds")
+        row["share_by_processor"] = row["tokens"] / used / processor if used and processor else None
         packed = limits["packed_limit"] if limits else None
         row["share_of_packed"] = row["tokens_per_second"] / packed if packed else None
         row["ratio_to_generate"] = row["tokens_per_second"] / speed["generate"] if "generate" in speed else None
@@ -284,10 +345,10 @@ def print_table(results: list[dict[str, Any]]) -> None:
         print(" ".join(f"{cell:>19}" for cell in cells))
 
 
-def main() -> None:
-    """Parse, measure, print."""
+def main() -> int:
+    """Parse, measure, print; returns the exit code."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", default="scratch", help='"scratch" or a folder with a transformers model')
+    parser.add_argument("--model", default="scratch", help='"scratch", smollm2-135m, a folder or a hub id')
     parser.add_argument(
         "--engines",
         default="engine,generate,vllm,continuous_batching"
@@ -309,8 +370,13 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--json", type=Path, help="also write the rows here")
     arguments = parser.parse_args()
-    print_table(run(arguments))
+    try:
+        print_table(run(arguments))
+    except ModelError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -29,10 +29,12 @@ from transformers import PrinterCallback
 from transformers.utils import logging
 from trl import GRPOTrainer
 
-from train.config.run_config import RunConfig, parse_config
+from train.config.parse import parse_config
+from train.config.run_config import RunConfig
 from train.model.prompts import stop_ids
+from train.model.start import adapters, start_model
 from train.rewards import CorrectnessReward, RolloutLog
-from train.run import adapters, problem_dataset, start_model
+from train.run import problem_dataset
 from train.trainer import ReasoningTrainer
 
 PHASES = ("rollouts", "rewards", "scoring", "loss", "update")
@@ -117,7 +119,7 @@ def bench(given: list[str], steps: int) -> dict[str, Any]:
     check_comparable(run)
     training.max_steps, training.learning_rate, training.max_grad_norm = steps + 1, 0.0, 0.0
     training.eval_strategy, training.save_strategy = "no", "no"
-    weights, tokenizer = start_model(run, training.seed)
+    weights, tokenizer = start_model(run, training.seed, training.chat_template_kwargs)
     problems = problem_dataset(run, "train", run.train_problems, training.seed)
     made: dict[str, Any] = {}
     for name, kind in (("ours", Ours), ("stock", Stock)):

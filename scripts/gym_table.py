@@ -25,6 +25,7 @@ from transformers.utils import logging
 from data.tasks import gym
 from eval import gym_attacks
 from eval.gym_table import Settings, measure_tasks, render
+from train.model.chat_checks import check_chat
 from train.model.loading import load_model, load_tokenizer
 from train.model.prompts import stop_ids
 from train.rollout.engine import RolloutEngine
@@ -81,6 +82,7 @@ def main() -> int:
                 bar.set_description(name)
                 bar.update()
 
+            check_chat(model, tokenizer, system=False)
             ends = stop_ids(model, tokenizer)
             rows = measure_tasks(names, RolloutEngine(model), tokenizer, ends, settings, kept, show)
         table = render(rows, given.model, settings, shlex.join(["python", "scripts/gym_table.py", *sys.argv[1:]]))

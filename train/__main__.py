@@ -1,119 +1,35 @@
 """Entry point: `accelerate launch -m train --config configs/quickstart.yaml`.
 
-Checks everything that can be checked, trains the cold start where the run has one, then trains by reinforcement.
-Exit codes of a process:
-  0    done
-  2    refused before any work
-  3    stopped by a guard: the reward collapsed, the numbers were not finite, or the engine left the trainer
-  4    stopped by SIGINT or SIGTERM after the step in hand, which is saved; 130 or 143: at once, by a second signal
-  5    the disk is full or cannot be written; or no checkpoint is whole
-  6    another process of the run died
+Options are read and checked here before torch is imported, so that a slip of the pen is refused within a second;
+`train.command` does the rest, and lists the exit codes.
 """
 
-import errno
 import os
 import sys
-import time
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
-from pathlib import Path
 
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
-from accelerate import PartialState
-from accelerate.utils import broadcast_object_list
-from transformers.utils import logging
-from trl import GRPOConfig
-
-from train.config.launch import Launch, check_launch, find_launch, refusal
-from train.config.run_config import RunConfig, parse_config
-from train.distributed.rank_watch import RankWatch
-from train.distributed.shared_folder import why_not_shared
-from train.lifecycle.callbacks import say
-from train.lifecycle.nonfinite import NonFiniteSteps
-from train.lifecycle.resume import CheckpointError, what_is_left
-from train.lifecycle.signals import Interrupted
-from train.rollout.parity.gate import ParityError
-from train.rollout.sampler import NonFiniteLogits
-from train.run import prepare, train
-
-PATIENCE = 20.0  # seconds in which the first process can say why the run is refused
+from train.config.arguments import HELP, read_values
+from train.config.refused import refused
 
 
 def main() -> int:
     """Run the command line; returns the exit code."""
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
+    words = sys.argv[1:]
     try:
-        launch = find_launch()
-        check_launch(launch)
-        run, training = parse_config()
-        if why := refusal(launch, run, training):
-            raise ValueError(why)
+        values = None if set(words) & set(HELP) else read_values(words)
     except ValueError as error:
-        if int(os.environ.get("RANK", "0")) == 0:
-            say(f"error: {error}")
-        else:
-            time.sleep(PATIENCE)  # a launcher ends the others when one ends: let the first process be that one
-        return 2
-    watch = RankWatch()
-    try:
-        with prepared(run, training, launch) as why_not:
-            code, message, alone = (2, f"error: {why_not}", False) if why_not else outcome(run, training)
-    except RuntimeError as error:
-        watch.explain(error)
-        raise
-    if not alone:  # the others have come to the same end
-        watch.leave()
-    if message is not None and (alone or PartialState().is_main_process):
-        say(message)
-    return code
+        return refused(error)
+    # torch, transformers and trl take ten seconds to import, which a refusal above need not wait for.
+    from train.config.parse import print_help
 
+    if values is None:
+        print_help()
+        return 0
+    from train.command import run_command
 
-@contextmanager
-def prepared(run: RunConfig, training: GRPOConfig, launch: Launch) -> Iterator[str | None]:
-    """One process checks the run, makes its folder and holds it; all hear why not, if the run is refused."""
-    state = PartialState()
-    why_not: list[str | None] = [None]
-    with ExitStack() as held:
-        if launch.local_processes < launch.processes:
-            why_not = [why_not_shared(Path(run.runs_dir))]
-        if state.is_main_process and why_not[0] is None:
-            try:
-                held.enter_context(prepare(run, training))
-            except ValueError as error:
-                why_not = [str(error)]
-        if state.num_processes > 1:
-            broadcast_object_list(why_not)
-        yield why_not[0]
-
-
-def outcome(run: RunConfig, training: GRPOConfig) -> tuple[int, str | None, bool]:
-    """Train; returns the exit code, what to say where it is not 0, and whether other processes may know nothing."""
-    try:
-        stopped = train(run, training)
-        return 3 if stopped else 0, stopped, False
-    except ParityError as error:
-        return 3, f"Stopped: {error}", True
-    except NonFiniteSteps as error:
-        return 3, str(error), False
-    except ValueError as error:
-        if not isinstance(error.__cause__, NonFiniteLogits):
-            raise
-        return 3, f"Stopped: {error}", True
-    except Interrupted as error:
-        return 4, str(error), False
-    except CheckpointError as error:
-        return 5, f"error: {error}", True
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
-            raise
-        return 5, f"error: {error}. {what_is_left(run.folder / 'checkpoints')}", True
-    except Exception as error:
-        if "Weights only load failed" not in str(error):
-            raise
-        return 5, "error: the checkpoint is not as `train` writes it: it holds code, which was not run.", True
+    return run_command(values)
 
 
 if __name__ == "__main__":

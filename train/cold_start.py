@@ -11,12 +11,14 @@ from trl import GRPOConfig, SFTConfig, SFTTrainer
 
 from data.mixture import Part, demonstrations
 from data.tasks import get_task
+from data.terminal import say
 from train.config.qlora import keep_adapters_precise
 from train.config.run_config import RunConfig, world_size
-from train.files.checkpoints import UNFINISHED, publish, step_of
-from train.lifecycle.callbacks import MetricsFile, ProgressBar, StopWhenAsked, say
+from train.files.checkpoints import COLD_START, UNFINISHED, publish, step_of
+from train.lifecycle.callbacks import MetricsFile, ProgressBar, StopWhenAsked
+from train.lifecycle.overwriting import ForgetOverwritten
 from train.lifecycle.resume import ResumableTrainer, resume_point
-from train.lifecycle.run_folder import COLD_START, truncate_metrics
+from train.lifecycle.run_folder import truncate_metrics
 from train.lifecycle.signals import Interrupted
 from train.lifecycle.trackers import TENSORBOARD, log_last
 from train.model.prompts import messages, opens_thinking, prompt_ids
@@ -108,7 +110,7 @@ def cold_start(
         train_dataset=training_set(tokenizer, run, training.seed),
         processing_class=tokenizer,
         peft_config=peft_config,
-        callbacks=[MetricsFile(metrics, "cold-start"), ProgressBar("cold start"), stop],
+        callbacks=[MetricsFile(metrics, "cold-start"), ProgressBar("cold start"), stop, ForgetOverwritten(run)],
     )
     trainer.remove_callback(PrinterCallback)
     log_last(trainer, run.folder / TENSORBOARD / COLD_START, step_of(resumed) if resumed else -1)

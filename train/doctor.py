@@ -19,11 +19,12 @@ from packaging.requirements import Requirement
 
 from data.mixture import demonstrations, judge, load_mixture
 from data.tasks import TASKS
-from train.config.run_config import parse_config
+from train.config.parse import parse_config
 from train.files.untrusted import read_metrics
+from train.gate import check_contamination
 from train.lifecycle.run_folder import make_folder
 from train.rollout import native
-from train.run import check_contamination, check_parts, train
+from train.run import check_parts, train
 
 # The smallest run that goes through every part: a model from nothing, one step of reinforcement.
 SELF_TEST = {

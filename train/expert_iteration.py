@@ -13,7 +13,6 @@ from typing import Any
 
 import torch
 
-METHODS = ("grpo", "rft")
 # What makes TRL's loss the cross-entropy of the accepted tokens: a mean over all tokens of a step, nothing beside it.
 OPTIONS: dict[str, Any] = {"loss_type": "dapo", "beta": 0.0, "scale_rewards": "none"}
 

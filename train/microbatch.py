@@ -29,7 +29,8 @@ def hush_silent_rows(batch: Batch) -> Batch:
     """Mask out the completions of rows whose advantage is zero, so that trimming makes them next to free.
 
     The rows themselves stay: every process must gather the same number. Only for losses without a term that acts on
-    such rows (no reference model, no entropy bonus), and of the types in `HUSHABLE_LOSSES`.
+    such rows (no reference model, no entropy bonus, no balance of experts) or takes a threshold over them
+    (`top_entropy_quantile`), and of the types in `HUSHABLE_LOSSES`.
     """
     speaks = (batch["advantages"] != 0).unsqueeze(1)  # (rows, 1)
     return batch | {"completion_mask": batch["completion_mask"] * speaks}

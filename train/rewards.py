@@ -13,6 +13,7 @@ from transformers import PreTrainedTokenizerBase, TrainerState
 from data.curriculum import in_band
 from data.mixture import side_by_side
 from data.problem import Problem
+from train.files.atomic import PARTIAL, replacing
 from train.model import judged
 from train.model.prompts import opens_thinking
 
@@ -47,12 +48,13 @@ class RolloutLog:
         while split != "train" and (self.folder / self._name(step, split, batch)).exists():
             batch += 1  # an evaluation comes in several batches
         path = self.folder / self._name(step, split, batch)
-        partial = path.with_name(f".{path.name}")  # readers pass over names that begin with a dot
-        pq.write_table(pa.Table.from_pylist(rows, schema=COLUMNS), partial)
-        partial.replace(path)
+        with replacing(path) as partial:
+            pq.write_table(pa.Table.from_pylist(rows, schema=COLUMNS), partial)
 
     def forget_after(self, step: int) -> None:
         """Remove the parts of steps later than `step`, and unfinished ones: a resumed run will make them anew."""
+        for path in self.folder.glob(f".*{PARTIAL}"):
+            path.unlink()
         for path in self.folder.glob("*.parquet"):
             if path.name.startswith(".") or int(path.name.split("-")[1]) > step:
                 path.unlink()

@@ -5,6 +5,7 @@ a rollout back end that samples a whole group at once, and each micro-batch shed
 Pinned to trl 1.16; `tests/train/test_trl_seams.py` checks the signatures that are relied on here.
 """
 
+import inspect
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
@@ -18,6 +19,7 @@ from trl.models import unwrap_model_for_generation
 from trl.trainer.utils import split_tensor_dict
 
 from train.config.qlora import keep_adapters_precise
+from train.config.trainer_options import check_trainer
 from train.distributed.sharding import WholeCopy, reshard
 from train.dynamic_sampling import DynamicSampling, Group
 from train.expert_iteration import imitate_accepted
@@ -54,6 +56,8 @@ class ReasoningTrainer(ResumableTrainer, GRPOTrainer):
         accepted: Callable[[], Sequence[bool]] | None = None,
         **kwargs: Any,
     ) -> None:
+        given = dict(zip(inspect.signature(GRPOTrainer.__init__).parameters, (self, *args), strict=False)) | kwargs
+        check_trainer(given.get("args"), given.get("model"), given, thinking=thinking is not None)
         super().__init__(*args, **kwargs)
         keep_adapters_precise(self.model)
         self.backend = backend
@@ -102,6 +106,8 @@ class ReasoningTrainer(ResumableTrainer, GRPOTrainer):
     def _generate_single_turn(
         self, prompt_ids: list[list[int]], *args: Any, **kwargs: Any
     ) -> tuple[list[list[int]], list[list[float]] | None]:
+        if any(images is not None for images in (*args[:1], kwargs.get("images"))):
+            raise ValueError("a prompt holds images, but rollouts see text alone; leave them out.")
         if self._drawn is not None:
             drawn, self._drawn = self._drawn, None
             return drawn
@@ -239,15 +245,25 @@ class ReasoningTrainer(ResumableTrainer, GRPOTrainer):
         # TRL's own, but that a fresh batch is sorted by length where TRL shuffles it. All slices of a batch go into
         # one update unless it is reused, and then a sorted order would bias the single updates: TRL's shuffle stays.
         one_update = self.args.steps_per_generation == self.args.gradient_accumulation_steps
-        if not (self.model.training and one_update and self.num_iterations == 1):
+        sorts = one_update and self.num_iterations == 1 and self._sums_over_rows and self.loss_type != "bnpo"
+        if not (self.model.training and sorts):
             return super()._prepare_inputs(generation_batch)
         slices = self.args.steps_per_generation
         if self._step % slices == 0 or self._buffered_inputs is None:
             batch = self._generate_and_score_completions(generation_batch)
-            if self.beta == 0 and not self._entropy_bonus_enabled and self.loss_type in HUSHABLE_LOSSES:
+            if self.beta == 0 and self.loss_type in HUSHABLE_LOSSES:
                 batch = hush_silent_rows(batch)
             self._buffered_inputs = split_tensor_dict(sort_rows(batch), slices)
         return self._buffered_inputs[self._step % slices]
+
+    @property
+    def _sums_over_rows(self) -> bool:
+        """Whether the loss is a sum over rows, so that it does not matter which of them share a micro-batch.
+
+        The threshold of `top_entropy_quantile`, the bonus for entropy and the balance of experts are each taken over
+        all unmasked tokens of a micro-batch: there a row acts on the others, even one without an advantage.
+        """
+        return self.top_entropy_quantile == 1 and not self._entropy_bonus_enabled and not self.aux_loss_enabled
 
     def _compute_loss(self, model: torch.nn.Module, inputs: dict[str, Any]) -> torch.Tensor:
         loss = super()._compute_loss(model, trim_padding(inputs))

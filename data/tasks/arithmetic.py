@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice, pairwise
 
+from data.expression import ExpressionError, parse_expression
 from data.problem import Problem, Verdict
 from data.trace import MAX_STEPS, STEP, Attempt, Step, Subgoal, Trace, calculate
 
@@ -65,6 +66,16 @@ def generate(rng: random.Random, settings: Settings) -> Problem:
         text, value = _chain(rng, settings)
         if 0 <= value <= settings.largest:
             return _problem(text, value)
+
+
+def recognise(prompt: str) -> Problem | None:
+    """The problem that a person types in the words of `generate`; None where it is none, or has no whole value."""
+    found = re.fullmatch(r"compute (\d{1,6}(?: [-+*/] \d{1,6}){1,7})", prompt, re.ASCII)
+    try:
+        value = parse_expression(found[1]).value if found else None
+    except ExpressionError:  # a division by zero
+        return None
+    return _problem(found[1], int(value)) if found and value is not None and value.denominator == 1 else None
 
 
 def verify(problem: Problem, answer: str) -> Verdict:

@@ -24,11 +24,12 @@ from typing import Any
 
 from tqdm import tqdm
 
-from data.fixed_set import Fault, SetSettings, content_of, read_set, say, text_of
+from data.fixed_set import Fault, SetSettings, content_of, read_set, text_of
 from data.problem import Problem, Verdict
 from data.sandbox import jail, trial
 from data.task import Split, Task, task_of
 from data.tasks.code_answer import program_of
+from data.terminal import say_once
 from data.worker_pool import default_workers
 
 QUESTION = "Write the function in Python."
@@ -203,7 +204,7 @@ def passed_by_dummies(found: Sequence[Problem]) -> list[str | None]:
             shown = tqdm(threads.map(attempt, batches), "trying dummy programs", len(batches), disable=len(found) < 500)
             return [fault for faults in shown for fault in faults]
     except OSError as error:
-        say(f"WARNING: the tests of {len(found)} problems of code cannot be tried out: {error}.")
+        say_once(f"WARNING: the tests of {len(found)} problems of code cannot be tried out: {error}.")
         return [None] * len(found)
 
 
@@ -222,7 +223,7 @@ def _choose(choice: jail.Choice) -> jail.Kind:
     if _chosen not in (None, kind):
         raise ValueError(f"sandbox is {choice}, but other problems of code here use {_chosen}; give both the same.")
     if kind == "none":
-        say(
+        say_once(
             "WARNING: sandbox is none. What the model writes runs as you, with your files and network; only its time "
             "and memory are limited."
         )

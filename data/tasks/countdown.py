@@ -19,6 +19,7 @@ from data.trace import MAX_STEPS, STEP, Attempt, Step, Trace
 NAME = "countdown"
 WORDS = ("numbers", "target", "try", "or", "wait", "vs", "yes", "no", "none")
 JUDGEMENTS = ("yes", "no")  # the words in which a thinking judges itself
+PATIENCE = 20_000  # draws without a problem, after which the settings count as impossible
 MAX_CHAIN = 50  # steps that are kept of an attempt; six numbers are used up after five
 
 QUESTION = "Make the target from the numbers, each used exactly once, with + - * / and parentheses."
@@ -93,8 +94,11 @@ class Move:
 
 
 def generate(rng: random.Random, settings: Settings) -> Problem:
-    """Draw numbers, walk random moves over them to a whole-number target that is none of them."""
-    while True:
+    """Draw numbers, walk random moves over them to a whole-number target that is none of them.
+
+    Raises ValueError where the settings allow no such target, or hardly one.
+    """
+    for _ in range(PATIENCE):
         numbers = sorted(rng.randint(settings.smallest, settings.largest) for _ in range(settings.numbers))
         terms = [Term(number, str(number)) for number in numbers]
         while len(terms) > 1 and (moves := _moves(terms, settings.largest_target)):
@@ -108,6 +112,20 @@ def generate(rng: random.Random, settings: Settings) -> Problem:
                 canonical=f"{NAME} {shown} = {target}",
                 facts={"numbers": numbers, "target": target},
             )
+    raise ValueError(
+        f"countdown: of {PATIENCE:,} draws of {settings.numbers} numbers from {settings.smallest} to "
+        f"{settings.largest} none led to a target up to {settings.largest_target}; widen these settings."
+    )
+
+
+def recognise(prompt: str) -> Problem | None:
+    """The problem that a person types in the words of `generate`; None where it is none, or too large a one."""
+    found = re.fullmatch(r"numbers((?: [1-9]\d?){2,6}) target ([1-9]\d{0,2})", prompt, re.ASCII)
+    if found is None:
+        return None
+    numbers, target = sorted(map(int, found[1].split())), int(found[2])
+    shown = " ".join(map(str, numbers))
+    return Problem(NAME, prompt, f"{NAME} {shown} = {target}", {"numbers": numbers, "target": target})
 
 
 def verify(problem: Problem, answer: str) -> Verdict:

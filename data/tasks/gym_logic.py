@@ -93,6 +93,11 @@ def right_conclusion(entry: Mapping[str, Any]) -> str | None:
     return next((text for text in following if not draws_nothing(text, entry)), None)
 
 
+def restating_wins(entry: Mapping[str, Any]) -> bool:
+    """Whether all premises with ∧ between are a right answer, as where each is a variable."""
+    return not draws_nothing(" ∧ ".join(f"({premise})" for premise in entry["metadata"]["premises"]), entry)
+
+
 def _simplifies(stated: Formula, whole: int, tables: Mapping[Formula, int]) -> bool:
     """Whether it says less than one premise (not the same), in fewer symbols."""
     return any(not known & ~whole and stated.symbols < premise.symbols for premise, known in tables.items())

@@ -16,7 +16,7 @@ from data.settings import read_settings
 from data.tasks import gym
 from data.tasks.gym_forms import GUARDS, bounds, fault
 from data.tasks.gym_judges import JUDGES
-from data.tasks.gym_logic import right_conclusion
+from data.tasks.gym_logic import restating_wins, right_conclusion
 
 # What the scorers, and our judges, read of an entry's metadata; all others compare with the answer alone.
 READS: dict[str, tuple[str, ...]] = {
@@ -93,8 +93,10 @@ def draw(name: str, settings: str, seed: int) -> dict[str, Any]:
             return {"unusable": f"its answer has {len(gold)} characters"}
         if score(name, settings, entry, gold).get("score") != 1:
             return {"unusable": f"its own answer, {gold[:80]}, does not score 1"}
-    if name == "propositional_logic" and not right_conclusion(entry):
-        return {"unusable": "no conclusion can be drawn from its premises"}
+    if name == "propositional_logic":
+        only_variables = dataset.config.max_complexity == 1  # then no problem asks for more than to say them together
+        if not right_conclusion(entry) or (restating_wins(entry) and not only_variables):
+            return {"unusable": "no conclusion can be drawn from its premises"}
     return {"question": drawn["question"], "canonical": canonical(name, drawn), "entry": entry}
 
 

@@ -34,7 +34,7 @@ from eval.sampling.progress import Counted, Progress
 from eval.sampling.samples import correct_by_problem, sample_rows
 from eval.sampling.subject import Completion, Subject, ask
 from eval.sampling.workers import Workers
-from train.lifecycle.run_folder import COLD_START
+from train.files.checkpoints import COLD_START
 from train.model.prompts import token_counts
 from train.rollout.interface import Sampling
 
@@ -47,7 +47,9 @@ def gather(planned: Plan, workers: Workers | None = None, progress: Progress | N
     """
     folder = planned.run / "evaluation"
     folder.mkdir(exist_ok=True)
-    candidates = Candidates(planned.cache, chat=planned.source.chat, workers=workers)
+    candidates = Candidates(
+        planned.cache, chat=planned.source.chat, system_prompt=planned.source.system_prompt, workers=workers
+    )
     work = Work(planned, candidates, Counted(expected(planned), progress))
     tables = work.evaluate(planned.checkpoints.values())
     if "base" in planned.stages:

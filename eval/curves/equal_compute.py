@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from eval.curves.training_curve import compute_spent
+from train.files.checkpoints import COLD_START
 from train.files.untrusted import read_metrics, read_yaml
-from train.lifecycle.run_folder import COLD_START
 from train.model.loading import is_complete_checkpoint
 
 ENOUGH = 0.9  # of the run's compute: a control that had less says nothing

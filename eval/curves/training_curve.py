@@ -12,6 +12,7 @@ from eval.curves.forecast import forecast
 from eval.measures.estimators import Sums, paired_difference, trend
 from eval.measures.rates import SAMPLE_MEASURES, Row, as_json, compare, measure
 from eval.sampling.samples import correct_by_problem
+from train.files.checkpoints import checkpoint_name
 from train.files.untrusted import read_json, read_metrics, read_parquet
 
 SHOWN = tuple(name for name, measure in SAMPLE_MEASURES.items() if measure.on_curve)
@@ -117,7 +118,7 @@ def _tokens_logged(run: Path, steps: Sequence[int]) -> dict[int, tuple[int, int]
 
 def _tokens_kept(run: Path, step: int) -> int:
     """The tokens by then as its checkpoint has them: one may be saved between two logged steps, or on a signal."""
-    path = run / "checkpoints" / f"checkpoint-{step}" / "trainer_state.json"
+    path = run / "checkpoints" / checkpoint_name(step) / "trainer_state.json"
     try:
         return int(read_json(path)["num_input_tokens_seen"])
     except (ValueError, KeyError, TypeError) as error:

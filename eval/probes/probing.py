@@ -7,7 +7,8 @@ in `probes/N-STAGE.parquet`, to be read. Samples are kept as they come (`eval.sa
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,15 +17,18 @@ import pyarrow.parquet as pq
 
 from data.mixture import Split
 from data.problem import Problem
+from eval.evaluate import SAMPLES
 from eval.measures import behaviour, lexical
 from eval.measures.rates import Measures, Row, as_json, changes, rates
 from eval.probes import decomposition, faithfulness, injection, monitor, second_turn
 from eval.probes.labelled import score_behaviour, score_lexical, score_monitor
-from eval.sampling.candidate import Candidate, Candidates
+from eval.sampling.candidate import Candidate, Candidates, check_lengths
 from eval.sampling.progress import Counted, Progress
 from eval.sampling.source import Source, held_out
 from eval.sampling.subject import Completion, Subject, ask
 from eval.sampling.workers import Workers
+from train.config.run_config import PROBLEMS
+from train.config.values import Range, checked_values
 from train.rollout.interface import Sampling
 
 Stage = Callable[[Subject, list[Completion], int], list[Row]]
@@ -64,22 +68,16 @@ STAGES: dict[str, tuple[Stage, Measures, int]] = {
 class Settings:
     """What is asked of every checkpoint alike."""
 
-    problems: int = 200
-    samples: int = 2
-    temperature: float = 1.0
-    max_new_tokens: int = 512
-    seed: int = 0
+    problems: int = field(default=200, metadata={"range": Range(least=2, most=PROBLEMS)})
+    samples: int = field(default=2, metadata={"range": Range(least=1, most=SAMPLES)})
+    temperature: float = field(default=1.0, metadata={"range": Range(least=0, words="0 (greedy) or more")})
+    max_new_tokens: int = field(default=512, metadata={"range": Range(least=4)})
+    seed: int = field(default=0, metadata={"range": Range(least=0, below=2**63, words="0 or more, of 63 bits")})
     split: Split = "test"
 
     def __post_init__(self) -> None:
         """Raise ValueError naming the first value out of its range."""
-        if self.problems < 2 or self.samples < 1 or self.max_new_tokens < 4:
-            raise ValueError(
-                f"{self.problems} problems, {self.samples} samples each, {self.max_new_tokens} new tokens; expected at "
-                "least 2, 1 and 4."
-            )
-        if self.temperature < 0:
-            raise ValueError(f"temperature is {self.temperature}; expected 0 for greedy decoding or a positive number.")
+        checked_values(self)
 
 
 def expected(source: Source, settings: Settings, checkpoints: int) -> int:
@@ -112,8 +110,11 @@ def probe(
     """
     problems = held_out(source, settings.problems, settings.split)
     settings = replace(settings, problems=len(problems))
-    candidates = candidates or Candidates(cache or output / "cache", chat=source.chat, workers=workers)
-    candidates.check(checkpoints)  # whatever is missing is found out before the first minute is spent
+    candidates = candidates or Candidates(
+        cache or output / "cache", chat=source.chat, system_prompt=source.system_prompt, workers=workers
+    )
+    fits = partial(check_lengths, problems=problems, source=source, new_tokens=settings.max_new_tokens)
+    candidates.check(checkpoints, fits)  # whatever is missing is found out before the first minute is spent
     at = {name: (temperatures or {}).get(name, settings.temperature) for name in checkpoints}
     folder = output / "probes"
     try:

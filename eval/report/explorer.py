@@ -14,6 +14,7 @@ from itertools import islice
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.compute as pc
 
 from eval.measures.behaviour import events
@@ -89,7 +90,8 @@ def _trained(run: Run, kept: set[int]) -> Iterator[tuple[str, Row]]:
     """The kept rollouts of training and of its validation, by their place in the order of the files."""
     first = 0
     for table in training_rollouts(run):
-        for row in table.take([place for place in range(len(table)) if first + place in kept]).to_pylist():
+        places = pa.array([place for place in range(len(table)) if first + place in kept], pa.int64())  # even of none
+        for row in table.take(places).to_pylist():
             yield f"{'RL' if row['split'] == 'train' else row['split']} step {row['step']}", row
         first += len(table)
 

@@ -1,11 +1,12 @@
 """A run folder read whole for the report: configuration, metrics, rollouts, and the evaluation where there is one."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from train.files import untrusted
 from train.files.untrusted import read_metrics, read_parquet, read_yaml
@@ -18,6 +19,13 @@ SAMPLE_COLUMNS = (
     *("problem", "task", "prompt", "sample", "greedy", "completion", "correct", "reason", "truncated"),
     *("thinking_tokens", "answer_tokens"),
 )
+
+
+KINDS: dict[str, Callable[[pa.DataType], bool]] = {
+    **dict.fromkeys(("split", "task", "problem", "prompt", "completion"), pa.types.is_string),
+    **dict.fromkeys(("correct", "truncated", "greedy"), pa.types.is_boolean),
+    **dict.fromkeys(("step", "sample", "thinking_tokens", "answer_tokens"), pa.types.is_integer),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,14 +88,28 @@ def load_rollouts(run: Run, step: int) -> list[Row]:
     """The training rollouts of one step, with their text."""
     rows: list[Row] = []
     for path in sorted((run.folder / "rollouts.parquet").glob(f"train-{step:06d}-*.parquet")):
-        rows += read_parquet(path, EXAMPLE_COLUMNS).to_pylist()
+        rows += read_rows(path, EXAMPLE_COLUMNS).to_pylist()
     return rows
 
 
 def training_rollouts(run: Run) -> Iterator[pa.Table]:
     """EXAMPLE_COLUMNS of the rollouts of training and its validation, file by file, in the order of `run.curves`."""
     for path in sorted((run.folder / "rollouts.parquet").glob("*.parquet")):
-        yield read_parquet(path, EXAMPLE_COLUMNS)
+        yield read_rows(path, EXAMPLE_COLUMNS)
+
+
+def read_rows(path: Path, columns: tuple[str, ...]) -> pa.Table:
+    """The columns of a file of rollouts. Raises ValueError naming file, row and column where a value is missing."""
+    table = read_parquet(path, columns)
+    for name in columns:
+        if name not in KINDS or not len(table):
+            continue
+        if not KINDS[name](table[name].type):
+            raise ValueError(f"{path}: the column {name} holds {table[name].type}, which is not as it was written.")
+        if table[name].null_count:
+            row = pc.index(table[name].is_null(), value=True).as_py()
+            raise ValueError(f"{path}, row {row}: {name} is null; delete the row, or write the file anew.")
+    return table
 
 
 def _metrics(path: Path) -> list[Row]:
@@ -100,7 +122,7 @@ def _metrics(path: Path) -> list[Row]:
 
 
 def _curves(folder: Path) -> pa.Table:
-    parts = [read_parquet(path, CURVE_COLUMNS) for path in sorted(folder.glob("*.parquet"))]
+    parts = [read_rows(path, CURVE_COLUMNS) for path in sorted(folder.glob("*.parquet"))]
     if not parts:
         return pa.table({name: [] for name in CURVE_COLUMNS})
     return pa.concat_tables(parts)
@@ -123,7 +145,7 @@ def _evaluation(folder: Path) -> tuple[Row | None, list[list[Row]]]:
                 "Its samples are kept."
             )
     found = [folder / f"samples-{number}.parquet" for number in range(len(results["checkpoints"]))]
-    return results, [read_parquet(path, SAMPLE_COLUMNS).to_pylist() if path.is_file() else [] for path in found]
+    return results, [read_rows(path, SAMPLE_COLUMNS).to_pylist() if path.is_file() else [] for path in found]
 
 
 def read_json(path: Path, kind: type) -> Any:

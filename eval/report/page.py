@@ -18,6 +18,7 @@ from eval.report.plots import Plot
 from eval.report.scaling import probes, scaling_curves
 from eval.report.verdicts import intervals
 from eval.report.words import facts, remarks, verdict
+from train.files.atomic import write_text
 
 MEASURES = tuple(name for name, measure in SAMPLE_MEASURES.items() if measure.on_page)
 Titled = list[tuple[str, Plot]]
@@ -41,11 +42,9 @@ def write_report(run: Path, output: Path | None = None, seeds: Sequence[Path] = 
     claims = judge_claims([run, *seeds])
     scaling, curves, panels = scaling_curves([run, *seeds]), _curves(loaded), _panels(loaded)
     page = render_page(loaded, claims, scaling, curves, panels)
-    partial = path.with_name(f"{path.name}.partial")
     beside = path.with_suffix("")
     try:
-        partial.write_text(page, encoding="utf-8")
-        partial.replace(path)
+        write_text(path, page)
         beside.mkdir(exist_ok=True)
         (beside / "claims.json").write_text(json.dumps(claims, indent=2) + "\n", encoding="utf-8")
         decodings = _temperature(loaded)

@@ -1,13 +1,14 @@
 """What the report says in words: the facts of the run, the verdict, and what not to read into it."""
 
-import re
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 from eval import table
 from eval.claims.claims import SEEDS
 from eval.report.load import Run
 from eval.report.plots import TASK_COLOURS
+from train.files.checkpoints import step_in
 
 
 def verdict(run: Run) -> str:
@@ -88,11 +89,10 @@ def remarks(run: Run, runs: int) -> list[str]:
             "the tables of each."
         )
     if run.results and run.rl:
-        evaluated = re.search(r"checkpoint-(\d+)/?$", run.results["checkpoints"][-1]["checkpoint"])
-        if evaluated and int(evaluated[1]) < run.rl[-1]["step"]:
-            found.append(
-                f"The evaluation is of checkpoint-{evaluated[1]}; training has reached step {run.rl[-1]['step']} since."
-            )
+        name = Path(run.results["checkpoints"][-1]["checkpoint"]).name
+        evaluated = step_in(name)
+        if evaluated is not None and evaluated < run.rl[-1]["step"]:
+            found.append(f"The evaluation is of {name}; training has reached step {run.rl[-1]['step']} since.")
     return found
 
 

@@ -26,7 +26,7 @@ from eval.sampling.candidate import Candidate
 from eval.sampling.progress import Progress
 from eval.sampling.samples import NOT_TRACED, NOT_WORDED, describe, sample_checkpoint
 from eval.sampling.source import Source
-from train.model.prompts import messages, opens_thinking, prompt_ids
+from train.model.prompts import completion_text, messages, opens_thinking, prompt_ids
 from train.rollout.interface import Rollout, Sampling
 
 Row = dict[str, Any]
@@ -189,7 +189,7 @@ def _question(problem: Problem) -> list[dict[str, str]]:
 
 def _row(problem: Problem, thought: Rollout, answer: Rollout, tokenizer: PreTrainedTokenizerBase) -> Row:
     """One sample of a zero-shot prompt, in the columns of `describe`; its thinking has no form that could be parsed."""
-    reasoning, said = (tokenizer.decode(rollout.token_ids, skip_special_tokens=True) for rollout in (thought, answer))
+    reasoning, said = (completion_text(tokenizer, rollout.token_ids) for rollout in (thought, answer))
     cleaned = clean_answer(said) if problem.task in TASKS else first_line(said)
     verdict = _verdict(problem, cleaned)
     special = set(tokenizer.all_special_ids)

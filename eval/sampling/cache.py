@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 import torch
 from transformers import PreTrainedModel
 
+from train.files.atomic import replacing
 from train.files.untrusted import read_parquet
 from train.rollout.interface import Rollout, Sampling
 
@@ -121,9 +122,8 @@ class SampleCache:
         """Write the rows as one part."""
         self.folder.mkdir(parents=True, exist_ok=True)
         path = self.folder / f"{self.weights}-{rows[0]['key']}.parquet"
-        partial = path.with_suffix(".partial")
-        pq.write_table(pa.Table.from_pylist(rows, schema=COLUMNS), partial)
-        partial.replace(path)
+        with replacing(path) as partial:
+            pq.write_table(pa.Table.from_pylist(rows, schema=COLUMNS), partial)
         return path
 
     def _merge(self, parts: list[Path]) -> None:

@@ -10,17 +10,22 @@ from typing import Any
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from data.problem import Problem
 from eval.sampling.cache import Draw, SampleCache, fingerprint
 from eval.sampling.server import Server, is_url
+from eval.sampling.source import Source
 from eval.sampling.workers import Workers
 from train.model.chat import TOKENIZERS_OWN, Chat
+from train.model.chat_checks import check_chat, check_template
+from train.model.context import check_context
 from train.model.loading import load_model, load_tokenizer, merged_checkpoint
 from train.model.prompts import stop_ids
 from train.rollout.backends.hf_generate import GenerateBackend
 from train.rollout.backends.vllm import VLLMBackend, require_vllm
 from train.rollout.counter import problem_key, row_key
-from train.rollout.engine import RolloutEngine
+from train.rollout.engine import RolloutEngine, check_support
 from train.rollout.interface import Rollout, Sampling
+from train.rollout.support import context_length
 
 SMALL = 20_000_000  # parameters; the products of a larger model keep several cores busy by themselves
 MOST = 1_000_000_000  # parameters that stay in memory from one use to the next; the last model may go beyond
@@ -50,14 +55,16 @@ class Candidates:
         self._cache, self._how = cache, how
         self._loaded: dict[str, Candidate] = {}
 
-    def check(self, names: Sequence[str]) -> None:
-        """Raise ValueError where one of the models cannot be loaded.
+    def check(self, names: Sequence[str], fits: Callable[[Candidate], None] | None = None) -> None:
+        """Raise ValueError where one of the models cannot be loaded, or where `fits` raises it of one.
 
         Of those that do not fit beside the others only the files and the tokenizer are looked at.
         """
         for name in dict.fromkeys(names):
             if self._room() > 0 or is_url(name):
-                self.load(name)
+                candidate = self.load(name)
+                if fits is not None:
+                    fits(candidate)
             else:
                 load_tokenizer(self._how.get("tokenizer") or name, self._how.get("chat", TOKENIZERS_OWN))
 
@@ -80,34 +87,49 @@ def load_candidate(
     backend: str = "engine",
     tokenizer: str | None = None,
     chat: Chat = TOKENIZERS_OWN,
+    system_prompt: str = "",
     workers: Workers | None = None,
 ) -> Candidate:
     """Load the model called `name`, to be spoken to as `chat` says; its samples are kept in the folder `cache`.
 
     `tokenizer` is needed for a server that serves under a name which is no model's. `workers` do the engine's work
-    where the model is small. Raises ValueError (ModelError, ServerError) in one line.
+    where the model is small. Raises ValueError (ModelError, ChatError, UnsupportedModel, ServerError) in one line where
+    the model cannot be loaded, asked as its chat template says, with `system_prompt`, or sampled by `backend`.
     """
     if is_url(name):
         server = Server(name)
         spoken = load_tokenizer(tokenizer or server.root, chat)
+        server.vocabulary = len(spoken)
         ends = (spoken.eos_token_id,)
+        check_template(spoken, ends, system=bool(system_prompt))
         return Candidate(name, spoken, ends, SampleCache(server.draw, cache, server.fingerprint))
     spoken = load_tokenizer(tokenizer or name, chat)
     model = load_model(name)
+    check_chat(model, spoken, system=bool(system_prompt))
     if backend == "vllm":
+        check_support(model, backend)
         draw = _vllm(name, model)
     else:
         model = model.to("cuda" if torch.cuda.is_available() else "cpu")
+        check_support(model, backend)  # where it will run
         draw = _engine(model) if backend == "engine" else _generate(model, spoken.pad_token_id)
         if workers and workers.count > 1 and backend == "engine" and model.num_parameters() <= SMALL:
             draw = _spread(draw, partial(workers.draw, name))
     samples = SampleCache(draw, cache, fingerprint(model))
-    context = model.config.get_text_config().max_position_embeddings
-    return Candidate(name, spoken, stop_ids(model, spoken), samples, model.num_parameters(), context)
+    return Candidate(name, spoken, stop_ids(model, spoken), samples, model.num_parameters(), context_length(model))
+
+
+def check_lengths(candidate: Candidate, problems: Sequence[Problem], source: Source, new_tokens: int) -> None:
+    """Raise ValueError where a prompt and `new_tokens` more do not fit into the context; a server says so itself."""
+    if candidate.context is not None:
+        check_context(
+            *(candidate.context, candidate.tokenizer, problems, source.system_prompt, new_tokens),
+            option="max_new_tokens",
+        )
 
 
 def _engine(model: PreTrainedModel) -> Draw:
-    engine = RolloutEngine(model)
+    engine = RolloutEngine(model, trial=False)  # it has had it
 
     def draw(
         prompts: Sequence[Sequence[int]],

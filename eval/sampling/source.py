@@ -9,10 +9,12 @@ from typing import Any
 from data.mixture import Part, Split, draw_problems, load_mixture
 from data.problem import Problem
 from data.tasks.own import is_own
+from train.config.run_config import RunConfig
+from train.config.trl_options import trl_options
+from train.config.values import options_of, read_value
+from train.files.checkpoints import COLD_START, SEAL, last_finished, numbered, step_of
 from train.files.untrusted import read_yaml
-from train.lifecycle.run_folder import COLD_START, last_checkpoint
 from train.model.chat import TOKENIZERS_OWN, Chat, read_template
-from train.model.loading import is_complete_checkpoint
 
 MAX_NEW_TOKENS = 512  # of a completion, where the config does not say
 
@@ -47,13 +49,25 @@ def read_source(path: Path, *, own_tasks: bool = False) -> Source:
         raise ValueError(f"The config {path} has no `tasks`; give one that `train` takes.")
     if not own_tasks:
         _refuse_code(path, config["tasks"])
-    return Source(
-        load_mixture(config["tasks"]),
-        int(config.get("split_seed", 0)),
-        config.get("system_prompt") or "",
-        int(config.get("max_completion_length", MAX_NEW_TOKENS)),
-        Chat(read_template(config.get("chat_template") or ""), config.get("eos_token") or ""),
-    )
+    options = options_of(RunConfig) | trl_options()
+
+    def option(name: str, default: Any) -> Any:
+        return read_value(options[name], config[name]) if config.get(name) is not None else default
+
+    try:
+        return Source(
+            load_mixture(config["tasks"]),
+            option("split_seed", 0),
+            option("system_prompt", ""),
+            option("max_completion_length", MAX_NEW_TOKENS),
+            Chat(
+                read_template(option("chat_template", "")),
+                option("eos_token", ""),
+                option("chat_template_kwargs", {}),
+            ),
+        )
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
 
 
 def _refuse_code(path: Path, tasks: Any) -> None:
@@ -105,7 +119,7 @@ def checkpoints_of(run: Path, *, start: bool = False) -> list[str]:
     nothing before it.
     """
     config = run / "config.yaml"
-    last = last_checkpoint(run)
+    last = last_finished(run / "checkpoints")
     if not config.is_file() or last is None:
         raise ValueError(
             f"{run} is no run folder with a checkpoint; expected config.yaml and checkpoints/checkpoint-N."
@@ -129,12 +143,12 @@ def stages_of(run: Path) -> dict[str, str]:
 
 
 def all_checkpoints(run: Path) -> dict[int, str]:
-    """Every complete checkpoint by its RL step, and at step 0 what reinforcement started from. Raises ValueError."""
+    """Every finished checkpoint by its RL step, and at step 0 what reinforcement started from. Raises ValueError."""
     before = checkpoints_of(run)
     found = {0: before[0]} if len(before) > 1 else {}
-    for path in (run / "checkpoints").glob("checkpoint-*"):
-        if path.name.split("-")[1].isdigit() and is_complete_checkpoint(path):
-            found[int(path.name.split("-")[1])] = str(path)
+    for path in numbered(run / "checkpoints"):
+        if (path / SEAL).is_file():
+            found[step_of(path)] = str(path)
     if len(found) < 2:
         raise ValueError(f"{run} has one checkpoint and nothing to compare it with; expected at least two.")
     return dict(sorted(found.items()))

@@ -15,7 +15,7 @@ from data.problem import Problem, Verdict
 from data.response import CLOSE, OPEN, Response
 from data.tasks import get_task
 from data.trace import Trace
-from train.model.prompts import messages, opens_thinking, prompt_ids
+from train.model.prompts import completion_text, messages, opens_thinking, prompt_ids
 from train.rollout.interface import RolloutBackend, Sampling
 
 
@@ -80,7 +80,7 @@ class Subject:
 
     def decode(self, ids: Sequence[int]) -> str:
         """The text of some ids, as verifiers see it."""
-        return str(self.tokenizer.decode(ids, skip_special_tokens=True))
+        return completion_text(self.tokenizer, ids)
 
     def can_read(self, text: str) -> bool:
         """Whether the vocabulary spells `text`: that of a scratch model knows the words of its tasks alone."""

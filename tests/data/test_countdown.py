@@ -177,6 +177,12 @@ def test_settings_out_of_range_are_named():
         Settings(slip=2)
 
 
+@pytest.mark.parametrize("settings", [{"smallest": 1, "largest": 1, "numbers": 2, "largest_target": 1}])
+def test_settings_that_allow_no_problem_are_refused_and_do_not_hang(settings):
+    with pytest.raises(ValueError, match="countdown: of 20,000 draws of 2 numbers from 1 to 1 none led to a target"):
+        countdown.generate(random.Random(0), Settings(**settings))
+
+
 ORDERLY = Settings(largest=12, attempts=200, slip=0, misjudge=0, give_up=0, orderly=1, recheck=0.2)
 
 

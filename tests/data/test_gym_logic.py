@@ -2,7 +2,7 @@
 
 import pytest
 
-from data.tasks.gym_logic import MAX_SYMBOLS, clauses, draws_nothing, formula, right_conclusion, table
+from data.tasks.gym_logic import MAX_SYMBOLS, clauses, draws_nothing, formula, restating_wins, right_conclusion, table
 
 
 def entry(*premises: str) -> dict:
@@ -25,6 +25,11 @@ def entry(*premises: str) -> dict:
 def test_what_is_drawn_is_told_from_what_is_said_again(premises, right, wrong):
     assert [text for text in right if draws_nothing(text, entry(*premises))] == []
     assert [text for text in wrong if not draws_nothing(text, entry(*premises))] == []
+
+
+def test_problems_that_ask_for_no_more_than_their_premises_are_known():
+    assert restating_wins(entry("P", "Q")) and restating_wins(entry("(Q ↔ S)", "R", "Q", "S"))
+    assert not restating_wins(entry("(P → Q)", "P"))
 
 
 def test_problems_without_a_conclusion_are_known():

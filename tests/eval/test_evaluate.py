@@ -1,5 +1,6 @@
 import json
 import re
+import shutil
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -15,7 +16,8 @@ from eval.sampling.candidate import Candidate
 from eval.sampling.decodings import accuracy, best_temperature
 from eval.sampling.samples import describe
 from eval.sampling.source import checkpoints_of, config_of, read_source, source_of
-from train.model.loading import ModelError, load_model
+from train.files.checkpoints import seal
+from train.model.loading import ModelError, load_model, load_tokenizer
 from train.model.prompts import messages, prompt_ids
 from train.rollout.interface import Rollout
 
@@ -196,7 +198,7 @@ def test_a_run_is_compared_from_its_cold_start_to_its_last_checkpoint(tmp_path):
     for name in ("cold-start", "checkpoint-5", "checkpoint-10", "checkpoint-20"):
         (tmp_path / "checkpoints" / name).mkdir(parents=True)
         if name != "checkpoint-20":  # the last one was cut off while it was written
-            (tmp_path / "checkpoints" / name / "trainer_state.json").write_text("{}")
+            seal(tmp_path / "checkpoints" / name)
     found = checkpoints_of(tmp_path)
     assert [path.rsplit("/", 1)[1] for path in found] == ["cold-start", "checkpoint-10"]
     assert config_of(tmp_path / "checkpoints" / "checkpoint-10") == tmp_path / "config.yaml"
@@ -251,3 +253,60 @@ def test_a_config_that_is_trusted_runs_its_task_modules(tmp_path, monkeypatch):
     with pytest.raises(ValueError, match="has no verify"):
         read_source(Path("config.yaml"), own_tasks=True)
     assert Path("ran").exists()
+
+
+@pytest.mark.parametrize("damaged", ["cold-start", "checkpoint-1"])
+def test_a_damaged_checkpoint_of_a_run_is_refused_by_name(tmp_path, checkpoint, damaged):
+    run = tmp_path / "run"
+    write_config(run.parent)
+    for name in ("cold-start", "checkpoint-1"):
+        shutil.copytree(checkpoint, run / "checkpoints" / name)
+        seal(run / "checkpoints" / name)
+    shutil.move(tmp_path / "config.yaml", run / "config.yaml")
+    assert len(checkpoints_of(run)) == 2
+    load_tokenizer(str(run / "checkpoints" / damaged))  # whole so far
+    weights = run / "checkpoints" / damaged / "model.safetensors"
+    content = bytearray(weights.read_bytes())
+    content[-5] ^= 1
+    weights.write_bytes(content)
+    source = read_source(run / "config.yaml")
+    with pytest.raises(ModelError, match=f"{damaged} is no whole checkpoint: model.safetensors is damaged"):
+        evaluate(checkpoints_of(run), source, Settings(problems=2), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_checkpoint_of_a_run_without_its_seal_is_refused(tmp_path, checkpoint):
+    write_config(tmp_path)
+    shutil.copytree(checkpoint, tmp_path / "checkpoints" / "checkpoint-7")
+    with pytest.raises(ModelError, match=r"checkpoint-7 is no whole checkpoint: it has no complete\.json"):
+        load_tokenizer(str(tmp_path / "checkpoints" / "checkpoint-7"))
+    shutil.copytree(checkpoint, tmp_path / "elsewhere" / "checkpoint-7")  # a stranger's model has no seal
+    assert load_tokenizer(str(tmp_path / "elsewhere" / "checkpoint-7"))
+
+
+NO_SYSTEM = "{% if messages[0]['role'] == 'system' %}{{ raise_exception('System role not supported') }}{% endif %}"
+TURNS = "{% for m in messages %}{{ '<|' + m['role'] + '|>' + m['content'] }}{% endfor %}"
+END = "{% if messages[-1]['role'] == 'assistant' %}<|end|>{% endif %}"
+GENERATE = "{% if add_generation_prompt %}<|assistant|>{% endif %}"
+
+
+@pytest.mark.parametrize(
+    ("template", "system_prompt", "message"),
+    [
+        (NO_SYSTEM + TURNS + END + GENERATE, "Be brief.", "the chat template refuses a system message"),
+        (TURNS + END.replace("<|end|>", "<|user|>") + GENERATE, "", "the chat template ends a turn with '<|user|>'"),
+    ],
+)
+def test_an_evaluation_is_refused_where_training_would_be(tmp_path, checkpoint, template, system_prompt, message):
+    config = tmp_path / "config.yaml"
+    config.write_text(
+        yaml.safe_dump({"tasks": {"countdown": {}}, "chat_template": template, "system_prompt": system_prompt})
+    )
+    with pytest.raises(ValueError, match=re.escape(message)):
+        evaluate([str(checkpoint)], read_source(config), Settings(problems=2), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_completions_that_do_not_fit_the_context_are_refused_before_any_is_sampled(tmp_path, checkpoint):
+    with pytest.raises(ValueError, match="max_new_tokens is 1024 and prompts take up to"):
+        evaluate([str(checkpoint)], read_source(write_config(tmp_path)), Settings(2, 1, 1.0, 1024), tmp_path / "out")

@@ -30,7 +30,7 @@ def test_a_task_is_asked_once_and_a_constant_answer_shows(tmp_path):
     assert attack_tasks(["syllogism"], FEW, kept) == [row]
     with pytest.raises(ValueError, match="holds rows of other settings"):
         attack_tasks(["syllogism"], Settings(), kept)
-    line = section([row], FEW).splitlines()[6]
+    (line,) = [line for line in section([row], FEW).splitlines() if line.startswith("| gym:")]
     assert line.startswith("| gym:syllogism | 4 | ") and line.endswith('(`"Yes"`) | 0 |')
 
 

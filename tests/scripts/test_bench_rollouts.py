@@ -32,6 +32,30 @@ def test_what_was_not_measured_is_left_open() -> None:
     assert alone["share_of_limit"] is None and alone["ratio_to_generate"] is None
 
 
+def test_a_share_by_processor_time_does_not_change_with_other_work_on_the_machine() -> None:
+    ours = {"engine": "engine", "tokens": 600, "limit": 100.0, "packed_limit": None, "processor_limit": 50.0}
+    for seconds in (10.0, 40.0):  # the second time a quarter of the machine was left
+        row = ours | {"tokens_per_second": 600 / seconds, "processor_seconds": 20.0}
+        bench_rollouts.relate([row])
+        assert row["share_by_processor"] == 0.6
+
+
+def test_the_best_of_all_measurements_of_the_products_is_the_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    measured = iter([(2.0, 3.0), (1.0, 4.0), (5.0, 2.0)])
+    monkeypatch.setattr(bench_rollouts, "product_seconds", lambda model, rows: next(measured))
+    monkeypatch.setattr(bench_rollouts, "packed_bytes", lambda model: 0)
+    products = bench_rollouts.Products(rows=10)
+    for _ in range(3):
+        products.take(torch.nn.Identity())
+    assert products.limits() == {"limit": 10.0, "packed_limit": None, "processor_limit": 5.0}
+
+
+def test_a_model_that_is_nowhere_is_one_line(monkeypatch: pytest.MonkeyPatch, capsys) -> None:
+    monkeypatch.setattr(sys, "argv", ["bench_rollouts.py", "--model", "no such model"])
+    assert bench_rollouts.main() == 2
+    assert capsys.readouterr().err.startswith("error: no such model")
+
+
 def test_the_limit_is_that_of_every_linear_layer(monkeypatch: pytest.MonkeyPatch) -> None:
     model = torch.nn.Sequential(torch.nn.Linear(8, 16), torch.nn.Linear(16, 8))
     ticks = iter(range(100))  # each look at the clock is a second later

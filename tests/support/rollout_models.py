@@ -42,7 +42,7 @@ _SIZE = {
 }
 
 
-def _sharpened(model: PreTrainedModel, seed: int = 0) -> PreTrainedModel:
+def sharpened(model: PreTrainedModel, seed: int = 0) -> PreTrainedModel:
     """Random weights large enough that a wrong mask, position or cache entry shows in the logits."""
     generator = torch.Generator().manual_seed(seed)
     for parameter in model.parameters():
@@ -53,7 +53,7 @@ def _sharpened(model: PreTrainedModel, seed: int = 0) -> PreTrainedModel:
 
 def scratch_llama(**changes: object) -> PreTrainedModel:
     """A Llama."""
-    return _sharpened(LlamaForCausalLM(LlamaConfig(**{**_SIZE, **changes})))
+    return sharpened(LlamaForCausalLM(LlamaConfig(**{**_SIZE, **changes})))
 
 
 def _gemma3() -> PreTrainedModel:
@@ -63,16 +63,16 @@ def _gemma3() -> PreTrainedModel:
         sliding_window=24,
         layer_types=["sliding_attention", "full_attention", "sliding_attention"],
     )
-    return _sharpened(Gemma3ForCausalLM(config))
+    return sharpened(Gemma3ForCausalLM(config))
 
 
 FAMILIES = {
     "llama": scratch_llama,
-    "qwen2": lambda: _sharpened(Qwen2ForCausalLM(Qwen2Config(**_SIZE))),
-    "qwen3": lambda: _sharpened(Qwen3ForCausalLM(Qwen3Config(**_SIZE, head_dim=32))),
+    "qwen2": lambda: sharpened(Qwen2ForCausalLM(Qwen2Config(**_SIZE))),
+    "qwen3": lambda: sharpened(Qwen3ForCausalLM(Qwen3Config(**_SIZE, head_dim=32))),
     "gemma3": _gemma3,
-    "smollm3": lambda: _sharpened(SmolLM3ForCausalLM(SmolLM3Config(**_SIZE))),
-    "phi3": lambda: _sharpened(Phi3ForCausalLM(Phi3Config(**_SIZE))),
+    "smollm3": lambda: sharpened(SmolLM3ForCausalLM(SmolLM3Config(**_SIZE))),
+    "phi3": lambda: sharpened(Phi3ForCausalLM(Phi3Config(**_SIZE))),
 }
 
 

@@ -2,7 +2,7 @@ import pytest
 from trl import SFTConfig, SFTTrainer
 
 from train.cold_start import demonstration_dataset, training_set
-from train.config.run_config import parse_config
+from train.config.parse import parse_config
 from train.model.scratch import build_tokenizer
 
 

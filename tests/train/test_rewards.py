@@ -89,7 +89,7 @@ def test_a_part_cut_off_by_a_kill_is_neither_read_nor_kept(reward, tokenizer, tm
         patched.setattr("train.rewards.pq.write_table", half)
         ask(reward, tokenizer, ["<think> so 144</think> 144<|end|>"], step=1)
     folder = tmp_path / "rollouts.parquet"
-    assert len(list(folder.iterdir())) == 2
+    (folder / ".train-000001-rank0-000.parquet.partial").write_bytes(b"PAR1")  # what a kill would have left
     assert [row["step"] for row in ds.dataset(folder).to_table().to_pylist()] == [1]
     reward.log.forget_after(1)
     assert len(list(folder.iterdir())) == 1

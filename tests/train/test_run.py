@@ -13,7 +13,7 @@ import pytest
 import yaml
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-import train.run
+import train.gate
 from train.__main__ import main
 
 ROOT = Path(__file__).parents[2]
@@ -72,6 +72,52 @@ def test_it_stops_before_any_work_with_one_clear_line(launch, tmp_path, values, 
     assert code == 2
     assert len(errors) == 1 and message in errors[0]
     assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"reward_weights": [1.0, 1.0]}, "reward_weights is [1.0, 1.0]; expected 1"),
+        ({"use_liger_kernel": True}, "use_liger_kernel is set, but it is not installed"),
+        ({"sync_ref_model": True}, "sync_ref_model is set, but beta is 0"),
+        ({"push_to_hub": True}, "push_to_hub is set, but the hub does not take uploads from here"),
+        ({"eval_on_start": True, "validation_problems": 0}, "validation_problems is 0, but"),
+        ({"fp16": True}, "fp16"),
+        ({"optim": "adamw_bnb_8bit"}, "The trainer cannot be built"),
+        ({"lr_scheduler_type": "cosine_with_min_lr"}, "The trainer cannot be built"),
+        ({"lora_rank": 4, "cast_lm_head_to_fp32": True, "model": "scratch"}, "model is scratch"),
+        ({"learning_rate": -1}, "learning_rate is -1"),
+        ({"cache_gib": 0}, "cache_gib is 0"),
+        ({"cache_gib": 1e-6}, "too few for one rollout"),
+    ],
+)
+def test_what_would_fail_late_is_refused_first_and_overwrites_nothing(launch, tmp_path, values, message):
+    old = tmp_path / "runs" / "tiny"
+    old.mkdir(parents=True)
+    (old / "config.yaml").write_text("the old run")
+    code, said = launch("--overwrite", **values)
+    errors = [line for line in said.splitlines() if line.startswith("error: ")]
+    assert code == 2 and len(errors) == 1 and message in errors[0]
+    assert [path.name for path in (tmp_path / "runs").iterdir()] == ["tiny"]
+    assert (old / "config.yaml").read_text() == "the old run"
+
+
+def test_a_run_that_dies_before_its_first_step_gives_back_what_it_was_to_overwrite(launch, tmp_path, monkeypatch):
+    old = tmp_path / "runs" / "tiny"
+    old.mkdir(parents=True)
+    (old / "config.yaml").write_text("the old run")
+
+    def die(*_, **__):
+        raise RuntimeError("no memory")
+
+    monkeypatch.setattr("train.run.cold_start", die)
+    with pytest.raises(RuntimeError, match="no memory"):
+        launch("--overwrite")
+    assert (old / "config.yaml").read_text() == "the old run"
+    shutil.rmtree(old)
+    with pytest.raises(RuntimeError, match="no memory"):
+        launch()
+    assert not old.exists()
 
 
 def test_a_checkpoint_that_is_none_is_refused(launch, tmp_path):
@@ -142,7 +188,7 @@ def test_completions_longer_than_the_context_are_refused(launch):
 
 @pytest.mark.parametrize("split", ["train", "validation"])
 def test_one_long_row_of_many_is_found_before_any_work(launch, monkeypatch, split):
-    draw = train.run.draw_problems
+    draw = train.gate.draw_problems
 
     def one_is_long(parts, of, count, *more, **options):
         problems = draw(parts, of, count, *more, **options)
@@ -150,7 +196,7 @@ def test_one_long_row_of_many_is_found_before_any_work(launch, monkeypatch, spli
             problems[-1] = replace(problems[-1], prompt=" ".join([problems[-1].prompt] * 500))
         return problems
 
-    monkeypatch.setattr(train.run, "draw_problems", one_is_long)
+    monkeypatch.setattr(train.gate, "draw_problems", one_is_long)
     code, said = launch(train_problems=300)
     assert code == 2 and "leave that one out. The longest, of" in said
 

@@ -1,65 +1,44 @@
 """What a run's configuration must be, looked at before any work: each refusal one line with the value and its mend."""
 
-import math
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from trl import GRPOConfig
-
 from data.tasks import get_task
-from train.expert_iteration import METHODS
-from train.files.untrusted import read_yaml
-from train.model.scratch import check_scratch
+from train.model.scratch_sizes import check_scratch
 
 if TYPE_CHECKING:
+    from trl import GRPOConfig
+
     from train.config.run_config import RunConfig
 
-MAX_NAME = 200  # characters; file systems take 255 bytes, and lock and scratch files add to it
+MAX_NAME = 200  # bytes; file systems take 255, and lock and scratch files add to it
+NOT_IN_NAMES = "/\\*?[]{}<>|&;$`'\"!"
+METHODS = ("grpo", "rft")  # see train/expert_iteration.py
 BACKENDS = ("engine", "generate", "vllm")
-# Options of TRL that our rollouts or our prompts would silently ignore.
-REFUSED = {
-    "use_transformers_continuous_batching": False,
-    "repetition_penalty": 1.0,
-    "generation_kwargs": None,
-    "chat_template_kwargs": None,
-}
-LOSSES = ("grpo", "dr_grpo", "dapo", "bnpo", "cispo", "sapo", "luspo", "vespo")
 
 
 def check_run(run: "RunConfig") -> None:
     """Raise ValueError naming the first of our own settings that cannot be."""
-    if (
-        not isinstance(run.name, str)
-        or not run.name
-        or run.name in (".", "..")
-        or "/" in run.name
-        or "\\" in run.name
-        or not run.name.isprintable()
-        or len(run.name) > MAX_NAME
-    ):
-        raise ValueError(f"name is {run.name!r}; expected a folder name, such as --name my-run.")
+    check_name("name", run.name)
     if run.resume and run.overwrite:
         raise ValueError("--resume and --overwrite exclude each other; give one.")
-    if run.backend not in BACKENDS:
-        raise ValueError(f"backend is {run.backend!r}; expected one of: {', '.join(BACKENDS)}.")
-    if run.method not in METHODS:
-        raise ValueError(f"method is {run.method!r}; expected one of: {', '.join(METHODS)}.")
-    if run.contamination not in ("report", "refuse", "off"):
-        raise ValueError(f"contamination is {run.contamination!r}; expected report, refuse or off.")
     if run.thinking_budget is not None and run.backend != "engine":
         raise ValueError(
             f"thinking_budget is {run.thinking_budget}, but backend is {run.backend}, which cannot hold thinking to "
             "one; use backend: engine."
         )
     check_model(run)
-    check_ranges(run)
     check_tasks(run)
+
+
+def check_name(field: str, name: str) -> None:
+    """Refuse a name that is no good one for a folder, or that a shell would take for something else. ValueError."""
+    bad = not name or name != name.strip() or name[0] in "-~" or name in (".", "..") or not name.isprintable()
+    if bad or len(name.encode(errors="replace")) > MAX_NAME or set(name) & set(NOT_IN_NAMES):
+        raise ValueError(f"{field} is {name!r}; expected a folder name of letters, digits and - _ ., such as my-run.")
 
 
 def check_model(run: "RunConfig") -> None:
     """Refuse settings of the model that do not go together. Raises ValueError."""
-    if run.model_dtype not in ("float32", "bfloat16"):
-        raise ValueError(f"model_dtype is {run.model_dtype!r}; expected float32 or bfloat16.")
     if run.model != "scratch":
         if run.scratch:
             raise ValueError(f"scratch is set, but model is {run.model!r}; leave one out.")
@@ -79,33 +58,6 @@ def check_model(run: "RunConfig") -> None:
             "load_in_4bit is set, but backend is vllm, which would be given adapters merged into rounded weights; use "
             "backend: engine."
         )
-
-
-def check_ranges(run: "RunConfig") -> None:
-    """Refuse numbers out of range. Raises ValueError."""
-    for name in ("cold_start_steps", "lora_rank", "validation_problems", "keep_last", "keep_best"):
-        if getattr(run, name) < 0:
-            raise ValueError(f"{name} is {getattr(run, name)}; expected 0 or more.")
-    for name in (
-        "cold_start_batch_size",
-        "cold_start_learning_rate",
-        "cold_start_judgement_weight",
-        "train_problems",
-        "nonfinite_limit",
-    ):
-        if getattr(run, name) <= 0:
-            raise ValueError(f"{name} is {getattr(run, name)}; expected more than 0.")
-    if run.thinking_budget is not None and run.thinking_budget < 1:
-        raise ValueError(f"thinking_budget is {run.thinking_budget}; expected 1 or more tokens, or leave it out.")
-    if run.screening_samples < 0 or run.screening_samples == 1:
-        raise ValueError(
-            f"screening_samples is {run.screening_samples}; expected 0 (whole groups) or at least the 2 that can "
-            "differ."
-        )
-    if not 1 <= run.oversample < math.inf:
-        raise ValueError(f"oversample is {run.oversample}; expected 1 (replace nothing) or more, such as 2.")
-    if not 0 <= run.guard_fraction < 1:
-        raise ValueError(f"guard_fraction is {run.guard_fraction}; expected 0 (off) to below 1.")
 
 
 def check_tasks(run: "RunConfig") -> None:
@@ -128,7 +80,7 @@ def check_tasks(run: "RunConfig") -> None:
 def check_habits(run: "RunConfig") -> None:
     """Refuse habits of a cold start that could not be taught. Raises ValueError."""
     steps, habits = run.cold_start_habit_steps, run.cold_start_habits
-    if isinstance(steps, bool) or not isinstance(steps, int) or not 0 <= steps <= max(0, run.cold_start_steps - 1):
+    if steps > max(0, run.cold_start_steps - 1):
         raise ValueError(
             f"cold_start_habit_steps is {steps!r}; expected a whole number below cold_start_steps, "
             f"{run.cold_start_steps}."
@@ -148,22 +100,21 @@ def check_habits(run: "RunConfig") -> None:
     _ = run.habitual  # refuses unknown settings and values out of range
 
 
-def check_file(path: Path) -> None:
-    """Refuse a config file that TRL's parser, which reads it next, would choke on, or obey too well."""
-    if not path.exists():
-        raise ValueError(f"Config file {path} does not exist; --config takes the path of a YAML file.")
-    content = read_yaml(path)
-    if isinstance(content, dict) and "env" in content:
-        raise ValueError(f"{path} sets environment variables with `env`; leave it out, and set them where you launch.")
-
-
-def check_options(run: "RunConfig", training: GRPOConfig) -> None:
+def check_options(run: "RunConfig", training: "GRPOConfig") -> None:
     """Refuse options of TRL that would be ignored here, and values that TRL would find wrong only after hours."""
-    for name, default in REFUSED.items():
-        if getattr(training, name) not in (default, None):
-            raise ValueError(f"{name} is {getattr(training, name)!r}, which Rethink would ignore; leave it out.")
-    if training.loss_type not in LOSSES:
-        raise ValueError(f"loss_type is {training.loss_type!r}; expected one of: {', '.join(LOSSES)}.")
+    evaluates = training.eval_strategy != "no" or training.eval_on_start
+    if evaluates and not run.validation_problems:
+        raise ValueError(
+            "validation_problems is 0, but eval_strategy or eval_on_start asks for evaluations; set the one, or leave "
+            "out the other."
+        )
+    if training.sync_ref_model and (training.beta == 0 or run.lora_rank):
+        why = "beta is 0, so there is no reference model" if training.beta == 0 else "LoRA has no reference of its own"
+        raise ValueError(f"sync_ref_model is set, but {why}; leave it out.")
+    if run.model == "scratch" and training.chat_template_kwargs:
+        raise ValueError("chat_template_kwargs is set, but model is scratch, which has its own; leave it out.")
+    if run.resume and training.save_only_model:
+        raise ValueError("save_only_model is set, and checkpoints of weights alone cannot be resumed from.")
     if run.keep_last and training.save_total_limit:
         raise ValueError("keep_last and save_total_limit both say which checkpoints stay; leave save_total_limit out.")
     if run.keep_best and not (run.keep_last and training.eval_strategy == "steps" and run.validation_problems):
@@ -181,8 +132,6 @@ def check_options(run: "RunConfig", training: GRPOConfig) -> None:
             f"thinking_budget is {run.thinking_budget} and max_completion_length {training.max_completion_length}, "
             "which leaves no room for an answer behind the thinking; lower the one or raise the other."
         )
-    if training.temperature <= 0:
-        raise ValueError(f"temperature is {training.temperature}; RL samples, so it must be above 0.")
     if training.steps_per_generation < training.gradient_accumulation_steps:
         raise ValueError(
             f"steps_per_generation is {training.steps_per_generation}, less than gradient_accumulation_steps, "
@@ -190,7 +139,7 @@ def check_options(run: "RunConfig", training: GRPOConfig) -> None:
         )
 
 
-def check_groups(training: GRPOConfig) -> None:
+def check_groups(training: "GRPOConfig") -> None:
     """Refuse a batch whose groups would be split between processes: its advantages would be wrong or late."""
     local = training.per_device_train_batch_size * training.steps_per_generation
     if local % training.num_generations:

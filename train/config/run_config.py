@@ -1,52 +1,25 @@
-"""A run's configuration: one YAML file and the command line, every option of TRL's GRPOConfig included."""
+"""What a run is, beside TRL's own options: the fields of its configuration, each with its type, range and help.
+
+Imports neither torch nor trl, so that what cannot be is refused at once.
+"""
 
 import json
 import os
-import sys
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
-
-import torch
-import yaml
-from trl import GRPOConfig, TrlParser
+from typing import TYPE_CHECKING, Any
 
 from data.mixture import Part, load_mixture
 from data.tasks import get_task
-from train.config.checks import check_file, check_groups, check_options, check_run
-from train.expert_iteration import OPTIONS
+from train.config.checks import BACKENDS, METHODS, check_run
+from train.config.values import Range, checked_values
 from train.model.chat import Chat, read_template
 
-# Where our defaults differ from TRL's. One update a batch, centred advantages, a fixed length normaliser and no
-# reference model: the settings under which the small recipes learnt and did not collapse.
-RL_DEFAULTS: dict[str, Any] = {
-    "loss_type": "dr_grpo",
-    "scale_rewards": "none",
-    "beta": 0.0,
-    "temperature": 1.0,
-    # Cut off, a rollout scores 0 like any other that is wrong. Masked, it costs nothing, and loops grow: in the earlier
-    # quickstart from 1 to 18% of the rollouts.
-    "mask_truncated_completions": False,
-    "num_generations": 16,
-    "per_device_train_batch_size": 16,
-    "num_generations_eval": 1,
-    "max_completion_length": 512,
-    "learning_rate": 1e-6,
-    "lr_scheduler_type": "constant_with_warmup",
-    "logging_steps": 1,
-    "save_strategy": "steps",
-    "bf16": torch.cuda.is_available() and torch.cuda.is_bf16_supported(),
-    "report_to": "tensorboard",
-    "log_level": "error",
-    "remove_unused_columns": False,
-    "disable_tqdm": True,  # our own bar shows what matters in RL
-    "vllm_importance_sampling_mode": "token_truncate",  # TRL's masks long completions whole
-    "ddp_find_unused_parameters": False,  # there are none, and to look for them costs a walk of the graph
-    "gradient_checkpointing": False,  # a second forward that small models do not need
-}
-# Follow from other options, so a saved configuration leaves them out.
-DERIVED = ("output_dir", "use_vllm", "generation_batch_size", "steps_per_generation")
+if TYPE_CHECKING:
+    import torch
+
+WHOLE, COUNT, POSITIVE = Range(least=0), Range(least=1), Range(above=0)
+PROBLEMS = 10_000_000  # more would be drawn for days
 
 
 @dataclass
@@ -62,15 +35,21 @@ class RunConfig:
         default="scratch",
         metadata={"help": "`scratch`, `smollm2-135m` (a real model, no hub needed), a hub id, or a local path."},
     )
-    model_dtype: str = field(default="float32", metadata={"help": "Weights are loaded as float32 or bfloat16."})
+    model_dtype: str = field(
+        default="float32",
+        metadata={"choices": ("float32", "bfloat16"), "help": "Weights are loaded as float32 or bfloat16."},
+    )
     scratch: dict | str | None = field(
         default=None,
         metadata={"help": "Architecture and sizes of a scratch model, as a mapping (JSON on the command line)."},
     )
     lora_rank: int = field(
-        default=0, metadata={"help": "Rank of LoRA adapters on every linear layer; 0 trains all weights."}
+        default=0,
+        metadata={"range": WHOLE, "help": "Rank of LoRA adapters on every linear layer; 0 trains all weights."},
     )
-    lora_alpha: int = field(default=32, metadata={"help": "LoRA scaling numerator: updates count alpha / rank."})
+    lora_alpha: int = field(
+        default=32, metadata={"range": COUNT, "help": "LoRA scaling numerator: updates count alpha / rank."}
+    )
     load_in_4bit: bool = field(
         default=False,
         metadata={"help": "QLoRA: weights in 4 bits (bitsandbytes, CUDA) under LoRA; needs model_dtype bfloat16."},
@@ -80,16 +59,30 @@ class RunConfig:
         default=None,
         metadata={"help": "Mapping of task to its settings and `weight` (JSON on the command line)."},
     )
-    split_seed: int = field(default=0, metadata={"help": "Decides which problems are train, validation and test."})
-    train_problems: int = field(
-        default=8_000, metadata={"help": "Problems drawn for RL; passed over again when used up."}
+    split_seed: int = field(
+        default=0,
+        metadata={
+            "range": Range(least=-(2**63), most=2**63, words="of at most 64 bits"),
+            "help": "Decides which problems are train, validation and test.",
+        },
     )
-    validation_problems: int = field(default=64, metadata={"help": "Held-out problems for the curve during training."})
+    train_problems: int = field(
+        default=8_000,
+        metadata={
+            "range": Range(least=1, most=PROBLEMS),
+            "help": "Problems drawn for RL; passed over again when used up.",
+        },
+    )
+    validation_problems: int = field(
+        default=64,
+        metadata={"range": Range(least=0, most=PROBLEMS), "help": "Held-out problems for the curve during training."},
+    )
     contamination: str = field(
         default="report",
         metadata={
+            "choices": ("report", "refuse", "off"),
             "help": "Held-out problems that overlap with training ones (data/contamination.py): `report` says how "
-            "many, `refuse` stops before any work, `off` does not look."
+            "many, `refuse` stops before any work, `off` does not look.",
         },
     )
     system_prompt: str = field(
@@ -109,12 +102,17 @@ class RunConfig:
     method: str = field(
         default="grpo",
         metadata={
+            "choices": METHODS,
             "help": "`grpo` reinforces: right answers up, wrong ones down. `rft` imitates the right ones alone "
-            "(rejection-sampling fine-tuning, expert iteration)."
+            "(rejection-sampling fine-tuning, expert iteration).",
         },
     )
     cold_start_steps: int = field(
-        default=0, metadata={"help": "Steps of supervised training on demonstrations before RL; 0 goes straight to RL."}
+        default=0,
+        metadata={
+            "range": WHOLE,
+            "help": "Steps of supervised training on demonstrations before RL; 0 goes straight to RL.",
+        },
     )
     cold_start_tasks: dict | str | None = field(
         default=None,
@@ -124,7 +122,10 @@ class RunConfig:
     )
     cold_start_habit_steps: int = field(
         default=0,
-        metadata={"help": "The last of the cold start's steps, whose demonstrations have the settings in habits."},
+        metadata={
+            "range": WHOLE,
+            "help": "The last of the cold start's steps, whose demonstrations have the settings in habits.",
+        },
     )
     cold_start_habits: dict | str | None = field(
         default=None,
@@ -134,40 +135,55 @@ class RunConfig:
         },
     )
     cold_start_batch_size: int = field(
-        default=16, metadata={"help": "Demonstrations in one cold-start step, per process."}
+        default=16, metadata={"range": COUNT, "help": "Demonstrations in one cold-start step, per process."}
     )
     cold_start_learning_rate: float = field(
-        default=2e-3, metadata={"help": "Peak of the cold start's cosine schedule."}
+        default=2e-3, metadata={"range": POSITIVE, "help": "Peak of the cold start's cosine schedule."}
     )
     cold_start_judgement_weight: float = field(
         default=3.0,
-        metadata={"help": "How much more the cold start's loss counts the tokens that judge, such as yes and no."},
+        metadata={
+            "range": POSITIVE,
+            "help": "How much more the cold start's loss counts the tokens that judge, such as yes and no.",
+        },
     )
 
     backend: str = field(
         default="engine",
         metadata={
+            "choices": BACKENDS,
             "help": "What samples the rollouts: `engine`, ours; `vllm`, through TRL and its vllm_* options (CUDA); or "
-            "`generate`, transformers' own (slow; the oracle)."
+            "`generate`, transformers' own (slow; the oracle).",
         },
     )
     cache_gib: float | None = field(
         default=None,
-        metadata={"help": "Limit of the engine's memory in GiB, above all its cache; half of what is free by default."},
+        metadata={
+            "range": POSITIVE,
+            "help": "Limit of the engine's memory in GiB, above all its cache; half of what is free by default.",
+        },
     )
     thinking_budget: int | None = field(
         default=None,
         metadata={
+            "range": COUNT,
             "help": "Most thinking tokens of a rollout, in training and validation: at that many the engine writes "
-            "`</think>` itself, and the loss leaves that token out. None by default."
+            "`</think>` itself, and the loss leaves that token out. None by default.",
         },
     )
     keep_last: int = field(
-        default=0, metadata={"help": "Keep this many of the newest checkpoints, and delete older ones; 0 keeps all."}
+        default=0,
+        metadata={
+            "range": WHOLE,
+            "help": "Keep this many of the newest checkpoints, and delete older ones; 0 keeps all.",
+        },
     )
     keep_best: int = field(
         default=0,
-        metadata={"help": "With keep_last: keep this many more, those of the best validation accuracy at their step."},
+        metadata={
+            "range": WHOLE,
+            "help": "With keep_last: keep this many more, those of the best validation accuracy at their step.",
+        },
     )
     dynamic_sampling: bool = field(
         default=False,
@@ -179,28 +195,39 @@ class RunConfig:
     screening_samples: int = field(
         default=0,
         metadata={
+            "range": Range(least=2, also=(0,), words="0 (whole groups) or at least the 2 that can differ"),
             "help": "With dynamic_sampling: draw this many samples of a group first, the rest only if those differ; "
-            "0 draws whole groups. Saves tokens where few groups are useful, and takes more calls of the back end."
+            "0 draws whole groups. Saves tokens where few groups are useful, and takes more calls of the back end.",
         },
     )
     oversample: float = field(
         default=2.0,
         metadata={
+            "range": Range(least=1, words="1 (replace nothing) or more, such as 2"),
             "help": "With dynamic_sampling: a step samples at most this many times the rollouts that it trains on; 1 "
-            "replaces nothing."
+            "replaces nothing.",
         },
     )
     guard_fraction: float = field(
         default=0.5,
-        metadata={"help": "Stop when the mean reward of 8 steps falls below this share of its best; 0 never stops."},
+        metadata={
+            "range": Range(least=0, below=1, words="0 (off) to below 1"),
+            "help": "Stop when the mean reward of 8 steps falls below this share of its best; 0 never stops.",
+        },
     )
     nonfinite_limit: int = field(
         default=3,
-        metadata={"help": "Stop when the loss or gradient is not finite in this many steps in a row; each is skipped."},
+        metadata={
+            "range": COUNT,
+            "help": "Stop when the loss or gradient is not finite in this many steps in a row; each is skipped.",
+        },
     )
 
     def __post_init__(self) -> None:
         """Raise ValueError naming the first value that cannot be, before any work starts."""
+        for name, value in checked_values(self).items():
+            setattr(self, name, value)
+        self.runs_dir = str(Path(self.runs_dir).expanduser())
         self.tasks = _mapping("tasks", self.tasks)
         self.scratch = _mapping("scratch", self.scratch)
         self.cold_start_tasks = _mapping("cold_start_tasks", self.cold_start_tasks) or None
@@ -241,82 +268,16 @@ class RunConfig:
         return Chat(self.chat_template, self.eos_token)
 
     @property
-    def dtype(self) -> torch.dtype:
+    def dtype(self) -> "torch.dtype":
         """The type that weights are loaded as."""
+        import torch
+
         return torch.bfloat16 if self.model_dtype == "bfloat16" else torch.float32
-
-
-def parse_config(arguments: Sequence[str] | None = None) -> tuple[RunConfig, GRPOConfig]:
-    """Read `--config FILE` and the command line, which overrides the file.
-
-    Raises ValueError with one clear line for an unknown key, a value out of range, or groups that would span ranks.
-    """
-    parser = TrlParser([RunConfig, GRPOConfig], prog="accelerate launch -m train", allow_abbrev=False)
-    parser.set_defaults_with_config(**RL_DEFAULTS)
-    given = list(arguments) if arguments is not None else sys.argv[1:]
-    if "--config" in given[:-1]:
-        check_file(Path(given[given.index("--config") + 1]))
-    try:
-        run, training = parser.parse_args_and_config(given)
-    except ImportError as error:
-        raise ValueError(f"An option asks for a package that is not installed: {_first_line(error)}") from None
-    except ValueError as error:
-        if "divisible by num_generations" in str(error):
-            raise ValueError(
-                f"{_first_line(error)} It is per_device_train_batch_size * steps_per_generation * processes, and "
-                "steps_per_generation is gradient_accumulation_steps unless set: make that a multiple of "
-                "num_generations."
-            ) from None
-        if not any(words in str(error) for words in ("assigned backend", "Default process group")):
-            raise
-        # accelerate's words do not name the option.
-        raise ValueError(f"ddp_backend does not go together with this launch ({error}); leave it out.") from None
-    except TypeError as error:
-        raise ValueError(f"A value in the configuration has the wrong type: {error}.") from None
-    if training.use_vllm:
-        raise ValueError("use_vllm is set by the back end; leave it out and set backend: vllm.")
-    training.use_vllm = run.backend == "vllm"
-    if run.method == "rft":
-        if training.loss_type not in (RL_DEFAULTS["loss_type"], OPTIONS["loss_type"]) or training.beta:
-            raise ValueError(
-                f"method is rft, whose loss is the cross-entropy of what was accepted; leave out loss_type "
-                f"({training.loss_type}) and beta ({training.beta})."
-            )
-        vars(training).update(OPTIONS)
-    if training.use_cpu:  # which is no faster in bf16
-        training.bf16, training.mixed_precision = False, "no"
-    training.output_dir = str(run.folder / "checkpoints")
-    # A batch larger than its share of the validation rollouts would be filled up with copies of them.
-    share = max(1, -(-run.validation_problems // world_size())) * (training.num_generations_eval or 1)
-    training.per_device_eval_batch_size = min(training.per_device_eval_batch_size, share)
-    check_options(run, training)
-    check_groups(training)
-    return run, training
-
-
-def resolved(run: RunConfig, training: GRPOConfig) -> dict[str, Any]:
-    """The configuration as `config.yaml` keeps it: ours whole, TRL's where a default would differ."""
-    values = {key: value for key, value in vars(run).items() if key not in ("resume", "overwrite")}
-    default = GRPOConfig(output_dir=training.output_dir, bf16=False).to_dict()
-    for key, value in training.to_dict().items():
-        known = key in GRPOConfig.__dataclass_fields__ and key not in DERIVED
-        if known and (key in RL_DEFAULTS or key == "use_cpu" or value != default.get(key)):
-            values[key] = value
-    return values
-
-
-def save_config(run: RunConfig, training: GRPOConfig, path: Path) -> None:
-    """Write the configuration as YAML that `--config` reads back."""
-    path.write_text(yaml.safe_dump(resolved(run, training), sort_keys=False, allow_unicode=True))
 
 
 def world_size() -> int:
     """Processes in this launch, from the launcher's environment."""
     return int(os.environ.get("WORLD_SIZE", "1"))
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
 def _mapping(name: str, value: Any) -> dict[str, Any]:

@@ -11,7 +11,8 @@ import httpx
 import torch
 from trl import GRPOConfig
 
-from train.config.run_config import RL_DEFAULTS, RunConfig, world_size
+from train.config.parse import RL_DEFAULTS
+from train.config.run_config import RunConfig, world_size
 from train.model.loading import resolve
 from train.rollout.backends.vllm import require_vllm
 

@@ -20,7 +20,7 @@ from accelerate import PartialState
 from torch.distributed import PrefixStore
 from torch.distributed.distributed_c10d import _get_default_store
 
-from train.lifecycle.callbacks import say
+from data.terminal import say
 
 EXIT_CODE = 6
 PERIOD = 2.0  # seconds between beats

@@ -1,33 +1,44 @@
 """Checkpoints that are whole or not there: written beside, brought to the disk, sealed with checksums, renamed.
 
-A folder's seal, `complete.json`, is written last and lists every file with its size and SHA-256. Resuming takes the
-newest checkpoint whose seal holds, and says which it passed over and why.
+A folder's seal, `complete.json`, is written last and lists every file with its size and SHA-256. A checkpoint of a run
+is whole where its seal holds: `fault` says why not, and resuming, evaluation and sweeps all ask it. Resuming takes the
+newest whole checkpoint and says which it passed over; whatever else reads one refuses a damaged one by name.
 """
 
 import hashlib
 import json
 import os
+import re
 import shutil
 from pathlib import Path
+from typing import Any
 
 from train.files.untrusted import read_json
 
 SEAL = "complete.json"
 UNFINISHED = ".unfinished"  # holds what is being written; no reader looks into it
+COLD_START = "cold-start"  # the name of what reinforcement starts from, beside its checkpoints
+_NAME = re.compile(r"checkpoint-([0-9]+)")
+_sound: set[tuple[Any, ...]] = set()  # folders whose checksums held, and what tells that nothing was written since
 
 
 def publish(unfinished: Path, path: Path) -> None:
     """Seal the folder `unfinished`, bring it to the disk and give it the name `path`, in the stead of what is there."""
-    files = {name: {"bytes": file.stat().st_size, "sha256": _digest(file)} for name, file in _files(unfinished).items()}
+    seal(unfinished)
     for file in _files(unfinished).values():
         _to_disk(file)
-    (unfinished / SEAL).write_text(json.dumps({"files": files}, indent=1) + "\n")
     for file in (unfinished / SEAL, *(p for p in unfinished.rglob("*") if p.is_dir()), unfinished):
         _to_disk(file)
     if path.exists():
         shutil.rmtree(path)
     unfinished.rename(path)
     _to_disk(path.parent)
+
+
+def seal(folder: Path) -> None:
+    """Write the seal of a folder whose files are complete."""
+    files = {name: {"bytes": file.stat().st_size, "sha256": _digest(file)} for name, file in _files(folder).items()}
+    (folder / SEAL).write_text(json.dumps({"files": files}, indent=1) + "\n")
 
 
 def fault(path: Path) -> str | None:
@@ -42,6 +53,9 @@ def fault(path: Path) -> str | None:
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         return f"its {SEAL} cannot be read ({error})"
     found = _files(path)
+    state = _state(path, found)
+    if state in _sound:
+        return None
     for name, (size, digest) in sealed.items():
         if name not in found:
             return f"{name} is missing"
@@ -49,7 +63,27 @@ def fault(path: Path) -> str | None:
             return f"{name} has {found[name].stat().st_size} bytes, not {size}"
         if _digest(found[name]) != digest:
             return f"{name} is damaged: its checksum is another"
+    _sound.add(state)
     return None
+
+
+def refusal(path: Path) -> str | None:
+    """Why the model at `path` must not be read, in one line, or None.
+
+    A folder that bears a seal, and any checkpoint of a run, must be whole; another folder with a model has no seal.
+    """
+    path = path.resolve()
+    run = path.parent
+    of_a_run = run.name == "checkpoints" and (step_in(path.name) is not None or path.name == COLD_START)
+    if not path.is_dir() or not ((path / SEAL).exists() or (of_a_run and (run.parent / "config.yaml").is_file())):
+        return None
+    reason = fault(path)
+    return f"{path} is no whole checkpoint: {reason}. Take another, or train it anew." if reason else None
+
+
+def last_finished(folder: Path) -> Path | None:
+    """The newest `checkpoint-N` in `folder` that was written to its end, which is not to say that it is undamaged."""
+    return max((path for path in numbered(folder) if (path / SEAL).is_file()), key=step_of, default=None)
 
 
 def newest_whole(folder: Path) -> tuple[Path | None, list[str]]:
@@ -65,12 +99,26 @@ def newest_whole(folder: Path) -> tuple[Path | None, list[str]]:
 
 def numbered(folder: Path) -> list[Path]:
     """Every `checkpoint-N` in `folder`, whole or not."""
-    return [path for path in folder.glob("checkpoint-*") if path.name.removeprefix("checkpoint-").isdigit()]
+    return [path for path in folder.glob("checkpoint-*") if step_in(path.name) is not None]
 
 
 def step_of(checkpoint: Path) -> int:
     """The step that `checkpoint-N` was written after."""
-    return int(checkpoint.name.removeprefix("checkpoint-"))
+    step = step_in(checkpoint.name)
+    if step is None:
+        raise ValueError(f"{checkpoint} is no checkpoint-N.")
+    return step
+
+
+def step_in(name: str) -> int | None:
+    """The step in the name `checkpoint-N`; None for another name."""
+    match = _NAME.fullmatch(name)
+    return int(match[1]) if match else None
+
+
+def checkpoint_name(step: int) -> str:
+    """The name of the checkpoint that is written after `step`."""
+    return f"checkpoint-{step}"
 
 
 def discard_after(folder: Path, step: int) -> None:
@@ -93,6 +141,12 @@ def _files(folder: Path) -> dict[str, Path]:
         for path in sorted(folder.rglob("*"))
         if path.is_file() and path != folder / SEAL
     }
+
+
+def _state(path: Path, files: dict[str, Path]) -> tuple[Any, ...]:
+    """What changes when a file is written: one evaluation reads a checkpoint several times, and hashes it once."""
+    stats = [(name, file.stat()) for name, file in {SEAL: path / SEAL, **files}.items()]
+    return (str(path.resolve()), *((name, stat.st_ino, stat.st_size, stat.st_mtime_ns) for name, stat in stats))
 
 
 def _digest(file: Path) -> str:

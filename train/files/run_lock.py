@@ -5,9 +5,18 @@ from pathlib import Path
 import filelock
 
 
+def refuse_held(folder: Path) -> None:
+    """Raise ValueError where another process holds the run's folder; leaves nothing behind."""
+    if _lock_file(folder).exists():
+        lock(folder).release()
+
+
 def lock(folder: Path) -> filelock.BaseFileLock:
-    """Hold a run's folder for this process: two runs that write to one folder would spoil it. Raises ValueError."""
-    held = filelock.FileLock(folder.with_name(f".{folder.name}.lock"))
+    """Hold a run's folder for this process: two runs that write to one folder would spoil it. Raises ValueError.
+
+    Links are followed, so that a folder under two names has one lock.
+    """
+    held = filelock.FileLock(_lock_file(folder))
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         held.acquire(timeout=0)
@@ -16,3 +25,9 @@ def lock(folder: Path) -> filelock.BaseFileLock:
     except OSError as error:
         raise ValueError(f"The run folder {folder} cannot be written: {error.strerror}.") from None
     return held
+
+
+def _lock_file(folder: Path) -> Path:
+    """Beside the folder itself: two links to one folder must not be two locks."""
+    folder = folder.resolve()
+    return folder.with_name(f".{folder.name}.lock")

@@ -2,7 +2,6 @@
 
 import json
 import math
-import sys
 import time
 from collections import deque
 from pathlib import Path
@@ -14,6 +13,7 @@ from accelerate.utils import reduce
 from tqdm import tqdm
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
+from train.files.checkpoints import COLD_START, fault, numbered, step_of
 from train.files.untrusted import metrics_parts, read_metrics
 from train.lifecycle.signals import StopSignals
 
@@ -139,10 +139,10 @@ class CollapseGuard(TrainerCallback):
         return mean
 
     def _advice(self) -> str:
-        steps = [int(path.name.split("-")[1]) for path in self.checkpoints.glob("checkpoint-*")]
-        good = max((step for step in steps if step <= self.best_step), default=None)
-        path = self.checkpoints / (f"checkpoint-{good}" if good is not None else "cold-start")
-        if not path.is_dir():
+        before = [path for path in numbered(self.checkpoints) if step_of(path) <= self.best_step]
+        candidates = [*sorted(before, key=step_of, reverse=True), self.checkpoints / COLD_START]
+        path = next((path for path in candidates if fault(path) is None), None)
+        if path is None:
             return "No checkpoint was saved before that; start anew with a lower learning rate."
         return f"Go back to {path}: a new --name, --model {path}, no cold start, and a lower learning rate."
 
@@ -178,8 +178,3 @@ class StopWhenAsked(TrainerCallback):
             asked = bool(reduce(torch.tensor(float(asked), device=args.device), reduction="sum") > 0)
         self.stopped |= asked
         return asked
-
-
-def say(line: str) -> None:
-    """A line for the person at the terminal, beside the bars."""
-    print(line, file=sys.stderr, flush=True)

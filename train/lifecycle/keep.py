@@ -7,7 +7,7 @@ from typing import Any
 
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-from train.files.checkpoints import numbered, step_of
+from train.files.checkpoints import checkpoint_name, numbered, step_of
 
 METRIC = "eval_accuracy"
 
@@ -32,7 +32,7 @@ class KeepCheckpoints(TrainerCallback):
         if args.load_best_model_at_end:
             kept.add(state.best_global_step)
         for step in set(steps) - kept:
-            shutil.rmtree(self.folder / f"checkpoint-{step}")
+            shutil.rmtree(self.folder / checkpoint_name(step))
 
 
 def best_steps(steps: Sequence[int], history: Sequence[dict[str, Any]], count: int) -> list[int]:

@@ -6,8 +6,11 @@ is synchronised, a LoRA adapter that has a reference beside it, and they replay 
 one.
 """
 
+import errno
+import os
 import shutil
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +25,18 @@ from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState,
 from transformers.trainer_utils import rotate_checkpoints
 from trl.trainer.utils import RepeatSampler
 
+from data.terminal import say
 from train.distributed.sharding import sharding_on_any_device
-from train.files.checkpoints import UNFINISHED, discard_after, newest_whole, publish, step_of
-from train.lifecycle.callbacks import say
+from train.files.checkpoints import (
+    COLD_START,
+    UNFINISHED,
+    checkpoint_name,
+    discard_after,
+    fault,
+    newest_whole,
+    publish,
+    step_of,
+)
 
 REFERENCE = "reference.safetensors"
 COUNTERS = ("_tr_loss", "_total_loss_scalar", "_globalstep_last_logged", "_total_train_tokens")
@@ -156,7 +168,7 @@ class ResumableTrainer(Trainer):
 
     def _save_checkpoint(self, model: torch.nn.Module, trial: Any) -> None:
         folder = Path(self.args.output_dir)
-        name = f"checkpoint-{self.state.global_step}"
+        name = checkpoint_name(self.state.global_step)
         if self.args.should_save:
             shutil.rmtree(folder / UNFINISHED, ignore_errors=True)
         self.accelerator.wait_for_everyone()
@@ -170,8 +182,8 @@ class ResumableTrainer(Trainer):
                 publish(folder / UNFINISHED / name, folder / name)
                 rotate_checkpoints(str(folder), self.args.save_total_limit, self.state.best_model_checkpoint)
         except (OSError, SafetensorError, RuntimeError) as error:
-            if isinstance(error, RuntimeError) and "PytorchStreamWriter" not in str(error):
-                raise  # torch.save has no exception of its own
+            if isinstance(error, RuntimeError) and not writing_failed(error):
+                raise
             shutil.rmtree(folder / UNFINISHED, ignore_errors=True)
             raise CheckpointError(_not_written(folder, name, error)) from error
         finally:
@@ -181,8 +193,8 @@ class ResumableTrainer(Trainer):
     def _point_to_best(self, folder: Path) -> None:
         """Record where the best checkpoint lies: transformers has looked among the unfinished ones."""
         best = self.state.best_global_step
-        if best and (best == self.state.global_step or (folder / f"checkpoint-{best}").is_dir()):
-            self.state.best_model_checkpoint = str(folder / f"checkpoint-{best}")
+        if best and (best == self.state.global_step or (folder / checkpoint_name(best)).is_dir()):
+            self.state.best_model_checkpoint = str(folder / checkpoint_name(best))
 
 
 def resume_point(folder: Path) -> Path | None:
@@ -199,7 +211,7 @@ def resume_point(folder: Path) -> Path | None:
         if path is not None:
             found = [str(path), None]
         elif passed_over:
-            found = [None, f"None of the checkpoints in {folder} is whole; --overwrite starts the run anew."]
+            found = [None, _none_whole(folder)]
         if found[1] is None:
             discard_after(folder, step_of(path) if path else -1)
     if PartialState().num_processes > 1:
@@ -210,10 +222,51 @@ def resume_point(folder: Path) -> Path | None:
     return Path(checkpoint) if checkpoint else None
 
 
+def _none_whole(folder: Path) -> str:
+    """What to do where checkpoints are there and none of them is whole."""
+    anew = f"None of the checkpoints in {folder} is whole; --overwrite starts the run anew."
+    if fault(folder / COLD_START) is not None:
+        return anew
+    return (
+        f"None of the checkpoints in {folder} is whole, but the cold start is: delete them with `rm -r "
+        f"{folder}/checkpoint-*`, and --resume begins reinforcement from it again."
+    )
+
+
+def writing_failed(error: BaseException) -> bool:
+    """Whether a disk that is full, or cannot be written, is behind `error`; torch and safetensors have no class for it.
+
+    torch.save says it in one of several ways, by where in a file it came to its end.
+    """
+    numbers = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG)
+    if isinstance(error, OSError) and error.errno in numbers:
+        return True
+    signs = ("PytorchStreamWriter", "unexpected pos", "iostream error", *map(os.strerror, numbers))
+    return any(sign in str(error) for sign in signs)
+
+
+@contextmanager
+def full_disk_named(folder: Path) -> Iterator[None]:
+    """Turn what torch and safetensors raise where the disk is full into a CheckpointError that says what is left.
+
+    `folder` holds the run's checkpoints. An OSError says its reason itself, and stays.
+    """
+    try:
+        yield
+    except (RuntimeError, SafetensorError) as error:
+        if isinstance(error, CheckpointError) or not writing_failed(error):
+            raise
+        raise CheckpointError(f"A file could not be written: {_first_line(error)}. {what_is_left(folder)}") from error
+
+
 def _not_written(folder: Path, name: str, error: Exception) -> str:
     free = shutil.disk_usage(folder).free / 2**20
-    reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+    reason = _first_line(error)
     return f"{name} could not be written: {reason} ({free:,.0f} MiB free). {what_is_left(folder)}"
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
 def what_is_left(folder: Path) -> str:

@@ -26,11 +26,13 @@ import yaml
 from trl import GRPOConfig
 
 from train.config.launch import find_launch
-from train.config.run_config import RunConfig, resolved, save_config, world_size
+from train.config.parse import resolved, save_config
+from train.config.run_config import RunConfig, world_size
+from train.files.atomic import write_text
 from train.files.untrusted import metrics_parts, read_json, read_metrics, read_metrics_part, read_yaml
+from train.lifecycle.overwriting import aside
 
 PACKAGES = ("rethink", "torch", "transformers", "trl", "accelerate", "peft", "datasets", "numpy")
-COLD_START = "cold-start"
 # What may change when a run goes on: how long, what is shown, what is kept. All else would make it another run.
 FREE = (
     "name", "runs_dir", "contamination", "max_steps", "num_train_epochs", "guard_fraction", "nonfinite_limit",
@@ -87,13 +89,19 @@ def refuse_changes(run: RunConfig, training: GRPOConfig) -> None:
         )
 
 
-def make_folder(run: RunConfig, training: GRPOConfig, contamination: dict[str, Any] | None = None) -> None:
+def make_folder(
+    run: RunConfig,
+    training: GRPOConfig,
+    contamination: dict[str, Any] | None = None,
+    problems: dict[str, str] | None = None,
+) -> None:
     """Make the run folder and record the run in it; a run that is resumed has its configuration written anew.
 
-    The folder appears whole, by renaming: one without its records could be neither resumed nor started over.
+    The folder appears whole, by renaming: one without its records could be neither resumed nor started over. The run
+    that it overwrites stands aside until `overwriting.ForgetOverwritten` deletes it.
     Raises ValueError where it cannot be written.
     """
-    fresh, old = (run.folder.with_name(f".{run.name}.{state}") for state in ("new", "old"))
+    fresh, old = run.folder.with_name(f".{run.name}.new"), aside(run)
     try:
         for left_over in (fresh, old):
             shutil.rmtree(left_over, ignore_errors=True)
@@ -108,13 +116,12 @@ def make_folder(run: RunConfig, training: GRPOConfig, contamination: dict[str, A
             return
         (fresh / "checkpoints").mkdir(parents=True)
         save_config(run, training, fresh / "config.yaml")
-        write_environment(fresh / "environment.json", training.seed)
+        write_environment(fresh / "environment.json", training.seed, problems)
         if contamination is not None:
             (fresh / "contamination.json").write_text(json.dumps(contamination, indent=2, ensure_ascii=False) + "\n")
         if run.overwrite and run.folder.exists():
             run.folder.rename(old)
         fresh.rename(run.folder)
-        shutil.rmtree(old, ignore_errors=True)
     except OSError as error:
         raise ValueError(f"The run folder {run.folder} cannot be written: {error.strerror}.") from None
 
@@ -139,13 +146,6 @@ def checkpoint_bytes(model: torch.nn.Module, launch: str) -> int:
     return (3 if launch in ("one process", "DDP") else 4) * trained
 
 
-def last_checkpoint(folder: Path) -> Path | None:
-    """The run's newest `checkpoint-N`, or None."""
-    found = [path for path in (folder / "checkpoints").glob("checkpoint-*") if path.name.split("-")[1].isdigit()]
-    complete = [path for path in found if (path / "trainer_state.json").is_file()]
-    return max(complete, key=lambda path: int(path.name.split("-")[1]), default=None)
-
-
 def truncate_metrics(path: Path, phase: str, step: int) -> None:
     """Drop the lines of `phase` later than `step`, and its closing summary: a resumed run will write them anew."""
     for part in metrics_parts(path):
@@ -154,17 +154,16 @@ def truncate_metrics(path: Path, phase: str, step: int) -> None:
             for row in read_metrics_part(part)
             if row["phase"] != phase or (row["step"] <= step and "train_runtime" not in row)
         ]
-        partial = part.with_suffix(".partial")
-        partial.write_text("".join(kept))
-        partial.replace(part)
+        write_text(part, "".join(kept))
 
 
-def write_environment(path: Path, seed: int) -> None:
+def write_environment(path: Path, seed: int, problems: dict[str, str] | None = None) -> None:
     """Record what a reader needs to tell this run from another: versions, commit, hardware, seed, time."""
     record = {
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
         "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
         "seed": seed,
+        "problems": problems,  # a digest of each set that is drawn
         "python": platform.python_version(),
         "packages": {name: _version(name) for name in PACKAGES},
         "git_commit": _git("rev-parse", "HEAD"),

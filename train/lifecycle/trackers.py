@@ -22,8 +22,8 @@ from transformers.integrations import (
 )
 from trl import GRPOConfig
 
+from data.terminal import say
 from train.config.run_config import RunConfig
-from train.lifecycle.callbacks import say
 
 TENSORBOARD = "tensorboard"  # in the run folder
 PROJECT = "rethink"  # in which W&B and Trackio gather the runs, where nothing else is said

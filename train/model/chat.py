@@ -3,12 +3,16 @@
 A template is the tokenizer's own, one of those below by name, or a Jinja file. Base models often have none.
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from keyword import iskeyword
 from pathlib import Path
-
-from transformers import PreTrainedTokenizerBase
+from typing import TYPE_CHECKING, Any
 
 from data.response import OPEN
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
 _PLAIN = (
     "{% for message in messages %}{% if message['role'] == 'system' %}{{ message['content'] + '\n\n' }}"
@@ -44,11 +48,13 @@ _FROZEN_DATE = "{%- macro strftime_now(format) -%}26 Jul 2024{%- endmacro -%}\n"
 class Chat:
     """What a configuration says about it. `template` is a name of `BUILT_IN`, or a template; empty: the tokenizer's.
 
-    `eos_token` is the token that ends a turn, where the tokenizer's own end-of-sequence token does not.
+    `eos_token` is the token that ends a turn, where the tokenizer's own end-of-sequence token does not. `variables`
+    are set for the template, as `enable_thinking` of Qwen3's (TRL's `chat_template_kwargs`).
     """
 
     template: str = ""
     eos_token: str = ""
+    variables: Mapping[str, Any] = field(default_factory=dict)
 
 
 TOKENIZERS_OWN = Chat()
@@ -73,7 +79,7 @@ def read_template(choice: str) -> str:
     return text
 
 
-def set_chat(tokenizer: PreTrainedTokenizerBase, chat: Chat) -> None:
+def set_chat(tokenizer: "PreTrainedTokenizerBase", chat: Chat) -> None:
     """Have `tokenizer` speak as `chat` says. Raises ValueError where it cannot."""
     vocabulary = tokenizer.get_vocab()
     if chat.eos_token:
@@ -95,14 +101,31 @@ def set_chat(tokenizer: PreTrainedTokenizerBase, chat: Chat) -> None:
     template = tokenizer.chat_template
     if isinstance(template, str) and "strftime_now" in template and not template.startswith(_FROZEN_DATE):
         tokenizer.chat_template = _FROZEN_DATE + template
+    if chat.variables:
+        _set_variables(tokenizer, chat.variables)
 
 
-def adds_bos(tokenizer: PreTrainedTokenizerBase) -> bool:
+def _set_variables(tokenizer: "PreTrainedTokenizerBase", variables: Mapping[str, Any]) -> None:
+    """Put `variables` into the template itself, so that all who render it set them. Raises ValueError."""
+    for name, value in variables.items():
+        if not name.isidentifier() or iskeyword(name) or name in ("messages", "add_generation_prompt"):
+            raise ValueError(f"chat_template_kwargs sets {name!r}, which is no variable that a template takes.")
+        if not isinstance(value, bool | int | float | str | None):
+            raise ValueError(
+                f"chat_template_kwargs sets {name} to {value!r}; expected a number, a text, true or false."
+            )
+    if not isinstance(tokenizer.chat_template, str):
+        raise ValueError("chat_template_kwargs is set, but the tokenizer has no chat template; set chat_template.")
+    settings = "".join(f"{{%- set {name} = {value!r} -%}}\n" for name, value in variables.items())
+    tokenizer.chat_template = settings + tokenizer.chat_template
+
+
+def adds_bos(tokenizer: "PreTrainedTokenizerBase") -> bool:
     """Whether `tokenizer` puts its BOS token before a text, as its model saw all texts in pre-training."""
     return tokenizer.bos_token_id is not None and tokenizer("a").input_ids[:1] == [tokenizer.bos_token_id]
 
 
-def suggestion(tokenizer: PreTrainedTokenizerBase) -> str:
+def suggestion(tokenizer: "PreTrainedTokenizerBase") -> str:
     """Which built-in template to choose for a base model with this tokenizer."""
     knows_chatml = all(token in tokenizer.get_vocab() for token in CHATML_TOKENS)
     other = " (it also has the tokens of chatml-think)" if knows_chatml else ""

@@ -26,6 +26,11 @@ class ChatError(ValueError):
 def check_chat(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, *, system: bool) -> None:
     """Raise ChatError unless the template asks and ends as it should. `system` says that there is a system message."""
     check_vocabulary(model, tokenizer)
+    check_template(tokenizer, stop_ids(model, tokenizer), system=system)
+
+
+def check_template(tokenizer: PreTrainedTokenizerBase, stops: Sequence[int], *, system: bool) -> None:
+    """Raise ChatError unless the template asks and ends as it should, where a completion stops at `stops`."""
     asked = [{"role": "system", "content": SYSTEM}] * system + [{"role": "user", "content": QUESTION}]
     prompt = _prompt(tokenizer, asked)
     _check_prompt(tokenizer, asked, prompt)
@@ -34,7 +39,7 @@ def check_chat(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, *, sy
         raise ChatError("the chat template leaves out what the assistant says; take another with chat_template.")
     before, _, behind = answered.rpartition(ANSWER)
     _check_generation_prompt(tokenizer, asked, prompt, before)
-    _check_end_of_turn(tokenizer, stop_ids(model, tokenizer), behind)
+    _check_end_of_turn(tokenizer, stops, behind)
 
 
 def check_vocabulary(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:

@@ -9,7 +9,7 @@ from transformers import PreTrainedTokenizerBase
 from data.mixture import judge
 from data.problem import Problem
 from data.response import Response
-from train.model.prompts import token_counts
+from train.model.prompts import completion_text, token_counts
 
 COLUMNS = [
     ("task", pa.string()),
@@ -32,7 +32,7 @@ def judged(
 
     `opened` says that the prompt ended with `<think>`. A completion that was cut off is never correct.
     """
-    completion = tokenizer.decode(ids, skip_special_tokens=True)
+    completion = completion_text(tokenizer, ids)
     response, verdict = judge(problem, completion, thinking_opened=opened)
     thinking, answer = token_counts(tokenizer, ids, opened)
     row = {

@@ -3,6 +3,7 @@
 Weights come from safetensors only, so nothing is unpickled, and no code from a checkpoint is run.
 """
 
+import re
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -17,12 +18,16 @@ from huggingface_hub.errors import HFValidationError
 from peft import PeftModel
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
+from train.files import checkpoints
 from train.files.untrusted import MAX_JSON_BYTES, read_json
 from train.model import smollm2
 from train.model.chat import TOKENIZERS_OWN, Chat, set_chat, suggestion
+from train.model.template_time import check_time
+from train.rollout.support import refuse_adapters
 
 ADAPTER = "adapter_config.json"
 MOST_LAYERS = 1_000
+MOST_REASON = 400  # characters of what a library says of its error
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "spiece.model", "vocab.json", "vocab.txt", "tekken.json")
 
 
@@ -108,6 +113,7 @@ def load_tokenizer(name: str, chat: Chat = TOKENIZERS_OWN, *, revision: str | No
         raise ModelError(f"the tokenizer of {name} could not be loaded ({_reason(error)}).") from error
     try:
         set_chat(tokenizer, chat)
+        check_time(tokenizer)
     except ValueError as error:
         raise ModelError(f"{name}: {error}") from error
     if tokenizer.eos_token_id is None:
@@ -135,6 +141,7 @@ def merged_checkpoint(name: str, model: PreTrainedModel | PeftModel) -> Iterator
     if not isinstance(model, PeftModel):
         yield resolve(name)
         return
+    refuse_adapters(model)  # some cannot be merged, and an activated LoRA would be merged into another model
     with tempfile.TemporaryDirectory(prefix="rethink-merged-") as folder:
         model.merge_and_unload().save_pretrained(folder)
         yield folder
@@ -157,6 +164,12 @@ def _load_adapter(folder: Path, dtype: torch.dtype, is_trainable: bool, quantise
     try:
         return PeftModel.from_pretrained(model, folder, is_trainable=is_trainable)
     except Exception as error:  # as above
+        if "size mismatch" in str(error):
+            raise ModelError(
+                f"the adapter of {folder} could not be loaded (it does not fit its base model {base_name}: "
+                f"{_mismatch(error)}). Where its vocabulary was resized, merge it into the resized model, and give the "
+                "merged model."
+            ) from error
         raise ModelError(f"the adapter of {folder} could not be loaded ({_reason(error)}).") from error
 
 
@@ -164,6 +177,8 @@ def _check_checkpoint(path: Path) -> None:
     """Raise ModelError unless `path` is a folder with a model or an adapter and all of its safetensors files."""
     if not path.is_dir():
         raise ModelError(f"{path} is no checkpoint: expected a folder with a model in it.")
+    if damaged := checkpoints.refusal(path):
+        raise ModelError(damaged)
     if (path / ADAPTER).is_file():
         stem = "adapter_model"
     elif (path / "config.json").is_file():
@@ -225,5 +240,18 @@ def _on_hub(name: str, revision: str | None) -> str:
 
 
 def _reason(error: Exception) -> str:
-    """The class and the first line of an error."""
-    return f"{type(error).__name__}: {(str(error).strip().splitlines() or ['no reason given'])[0]}"
+    """The class of an error and what it says, in one line; the end of a long text says as much as its beginning."""
+    words = " ".join(str(error).split()) or "no reason given"
+    if len(words) > MOST_REASON:
+        words = f"{words[: MOST_REASON // 2]} ... {words[-MOST_REASON // 2 :]}"
+    return f"{type(error).__name__}: {words}"
+
+
+def _mismatch(error: Exception) -> str:
+    """The first weight whose size torch complains of, with both sizes."""
+    line = next(line for line in str(error).splitlines() if "size mismatch" in line)
+    sizes = re.findall(r"torch\.Size\(\[([\d, ]*)\]\)", line)
+    name = re.search(r"size mismatch for ([\w.]+)", line)
+    if name is None or len(sizes) != 2:
+        return line.strip()
+    return f"{name[1]} is ({sizes[0]}) in the adapter and ({sizes[1]}) in the model"

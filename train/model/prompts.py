@@ -50,14 +50,26 @@ def stop_ids(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> tupl
     return tuple(dict.fromkeys([tokenizer.eos_token_id, *extra]))
 
 
+def completion_text(tokenizer: PreTrainedTokenizerBase, ids: Sequence[int]) -> str:
+    """The text of `ids` without special tokens, but with the thinking tags, which some tokenizers count among these."""
+    return str(tokenizer.decode(_without_special(tokenizer, ids)))
+
+
+def _without_special(tokenizer: PreTrainedTokenizerBase, ids: Sequence[int]) -> list[int]:
+    """`ids` without the special tokens, as `decode(skip_special_tokens=True)` leaves them out; tags stay."""
+    added = tokenizer.added_tokens_decoder
+    special = {number for number, token in added.items() if token.special and token.content not in (OPEN, CLOSE)}
+    special |= set(tokenizer.all_special_ids) - {number for number in added if added[number].content in (OPEN, CLOSE)}
+    return [token for token in ids if token not in special]
+
+
 def token_counts(tokenizer: PreTrainedTokenizerBase, completion_ids: Sequence[int], opened: bool) -> tuple[int, int]:
     """How many tokens of a completion are thinking, and how many are answer; tags and special tokens are neither.
 
     Counted on the sampled ids, never on text encoded anew. `opened` says that the prompt ended with `<think>`. A
     completion that does not think is all answer, one that never closes its thinking all thinking.
     """
-    special = set(tokenizer.all_special_ids)
-    ids = [token for token in completion_ids if token not in special]
+    ids = _without_special(tokenizer, completion_ids)
     begin = (0, 0) if opened else _place(tokenizer, ids, OPEN)
     if begin is None:
         return 0, len(ids)

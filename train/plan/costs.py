@@ -13,9 +13,10 @@ from train.config.run_config import RunConfig
 from train.plan.counting import Work
 from train.plan.loss import Batch, LossCost, loss_cost, parity_cost
 from train.plan.modules import base_of, build, layers_of, read_config
-from train.plan.rollouts import CHUNK_TOKENS, MAX_ROWS, Forward, cache_layers, trace_forward
+from train.plan.rollouts import Forward, cache_layers, trace_forward
 from train.plan.workload import Workload
 from train.rollout.dense.pool import LayerShape
+from train.rollout.limits import CHUNK_TOKENS, MAX_ROWS
 from train.trainer import PARITY_ROLLOUTS
 
 # NF4 keeps 4 bits a weight and, its scales quantised again, 0.127 bits of scales (Dettmers et al. 2023, section 3).

@@ -7,7 +7,8 @@ from pathlib import Path
 from trl import GRPOConfig
 
 from data.rows import NotAtHand
-from train.config.run_config import RunConfig, parse_config
+from train.config.parse import parse_config
+from train.config.run_config import RunConfig
 from train.files.untrusted import read_yaml
 
 STAND_IN = '{"countdown": {}}'  # in place of problems that are not at hand

@@ -23,8 +23,6 @@ from train.rollout.native.layers import ROTARY, rotary_files
 from train.rollout.sampler import draw_tokens, workspace
 from train.rollout.support import probe
 
-MAX_ROWS = 256  # the engine's own limit
-CHUNK_TOKENS = 512
 # Calls of torch in one layer's attention over the cache, which the trace leaves out: of the dense path on a CPU,
 # counted with a profiler, and as much for scheduling as for a layer; on a GPU it is one kernel and two that write; the
 # compiled kernels are two calls, and what stands around them.

@@ -8,9 +8,10 @@ from train.plan.costs import Costs
 from train.plan.counting import Work
 from train.plan.devices import ALLOCATOR_SHARE, CONTEXT, GIB, Gpu
 from train.plan.processor import Processor
-from train.plan.rollouts import MAX_ROWS, Schedule, schedule
+from train.plan.rollouts import Schedule, schedule
 from train.plan.share import ALONE, Share, always_held, communication_seconds, copy_bytes, gradients_in_loss
 from train.rollout.dense.dense_steps import MOST_TO_WORK_IN
+from train.rollout.limits import MAX_ROWS, SHARE_OF_FREE
 from train.rollout.memory import LARGE_PACKED
 from train.rollout.paged.pool import PAGE_TOKENS
 from train.trainer import PARITY_ROLLOUTS
@@ -25,7 +26,6 @@ HEAP_SHARE, HEAP_SHARE_LORA = 0.2, 0.7
 HEAP_KEPT = 0.125 * GIB  # of what it frees: between nothing and the most (train.rollout.memory)
 # A plan is out by some percent: beyond this share of a device's memory a run is not told that it fits.
 ROOM = 0.9
-SHARE_OF_FREE = 0.5  # of the memory that is free at the first rollouts, which the engine's cache may take
 
 
 @dataclass(frozen=True, slots=True)

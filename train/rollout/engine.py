@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 
 import torch
 
@@ -10,17 +11,22 @@ from train.rollout import native
 from train.rollout.dense.dense_steps import DenseRun
 from train.rollout.dense.fused import FusedNorms
 from train.rollout.dense.packed import packed_bytes, packed_linears
-from train.rollout.generation import RolloutStats, Run
+from train.rollout.generation import RolloutStats, Room, Run
 from train.rollout.interface import Rollout, Sampling
+from train.rollout.limits import CHUNK_TOKENS, MAX_ROWS, Limits
 from train.rollout.memory import LARGE_PACKED, keep_freed_memory, memory_budget, return_freed_memory
 from train.rollout.module_state import borrowed
 from train.rollout.native.layers import NativeLayers
 from train.rollout.paged.decoder import PagedDecoder
 from train.rollout.paged.paged_steps import PagedRun
 from train.rollout.paged.pool import PAGE_TOKENS
+from train.rollout.parity.trial import PROMPT_TOKENS, TRIAL_CHUNK_TOKENS, try_out
 from train.rollout.schedule.lengths import LengthMemory
 from train.rollout.schedule.requests import Request, check_request, vocabulary_size
-from train.rollout.support import probe, text_config
+from train.rollout.session import Session
+from train.rollout.support import INSTEAD, UnsupportedModel, model_name, probe, refuse_adapters, text_config
+
+TYPICAL_ANSWER = 512  # tokens that a session expects of a rollout until some have ended
 
 
 class RolloutEngine:
@@ -29,7 +35,8 @@ class RolloutEngine:
     `cache_gib` limits what the engine holds (None: half of the free memory): the key-value cache and, on a CPU, the
     logits and activations of a step, and packed copies of the weights where they are at most a third of it. `max_rows`
     limits the rollouts that run at once, and `chunk_tokens` the prompt tokens prefilled beside one decode step. Raises
-    UnsupportedModel, by name, for a model that it cannot run.
+    UnsupportedModel, by name, for a model that it cannot run: a short trial decides (parity/trial.py), which `trial`
+    False leaves out for a model that has had it.
 
     On CUDA the cache is pages behind a block table, kept between calls together with the CUDA graphs that point into
     it, until `release`. Elsewhere it is made for each call, and dense, which is faster on a CPU. `page_tokens` asks for
@@ -42,21 +49,16 @@ class RolloutEngine:
         model: torch.nn.Module,
         *,
         cache_gib: float | None = None,
-        max_rows: int = 256,
-        chunk_tokens: int = 512,
+        max_rows: int = MAX_ROWS,
+        chunk_tokens: int = CHUNK_TOKENS,
         page_tokens: int | None = None,
         cuda_graphs: bool = True,
         native_kernels: bool = True,
         lengths: LengthMemory | None = None,
+        trial: bool = True,
     ) -> None:
-        if max_rows < 1 or chunk_tokens < 1:
-            raise ValueError(f"max_rows is {max_rows} and chunk_tokens is {chunk_tokens}; each must be at least 1.")
+        self.limits = Limits(cache_gib, max_rows, chunk_tokens, page_tokens, cuda_graphs)
         self.model = model
-        self.cache_gib = cache_gib
-        self.max_rows = max_rows
-        self.chunk_tokens = chunk_tokens
-        self.page_tokens = page_tokens
-        self.cuda_graphs = cuda_graphs
         self.pool_bytes = 0  # of the dense cache, and of what a step works in
         self.decoder: PagedDecoder | None = None
         self.layers = probe(model)  # again at every call: autocast around a call changes what the layers keep
@@ -71,6 +73,30 @@ class RolloutEngine:
         self.stats = RolloutStats()
         self.lengths = lengths or LengthMemory()
         keep_freed_memory()
+        if trial:
+            self._try_out()
+
+    def _try_out(self) -> None:
+        """Raise UnsupportedModel where a short trial does not give what the model's own forward gives."""
+        small = RolloutEngine(
+            self.model,
+            max_rows=len(PROMPT_TOKENS),
+            chunk_tokens=TRIAL_CHUNK_TOKENS,
+            page_tokens=self.limits.page_tokens,
+            cuda_graphs=False,
+            native_kernels=self.native,
+            trial=False,
+        )
+        try:
+            try_out(self.model, small, self.vocabulary)
+        except torch.OutOfMemoryError:
+            raise
+        except Exception as error:  # whatever comes of code that expects another attention function
+            raise UnsupportedModel(
+                f"The rollout engine cannot run {model_name(self.model)}: {str(error).rstrip('.')}. {INSTEAD}"
+            ) from error
+        finally:
+            small.release()
 
     def generate(
         self,
@@ -120,6 +146,21 @@ class RolloutEngine:
         return rollouts
 
     @contextmanager
+    def session(self, sampling: Sampling, *, longest: int, rows: int | None = None) -> Iterator[Session]:
+        """A run that stays open: groups join and leave it between steps (see `Session`, whose thread must be this one).
+
+        Of `sampling`, stop ids and thinking tags hold for every group. A prompt and its completion may have `longest`
+        tokens together, and `rows` rollouts are there at once (default: `max_rows`). The weights must stand still
+        meanwhile. Raises ValueError where the key-value cache cannot hold one rollout of `longest` tokens.
+        """
+        self.layers = probe(self.model)
+        count = self.limits.max_rows if rows is None else min(rows, self.limits.max_rows)
+        room = Room(count, longest, count * self.limits.chunk_tokens, min(longest / 2, TYPICAL_ANSWER))
+        with borrowed(self.model), self._laid_out():
+            whole = replace(sampling, max_new_tokens=longest)
+            yield Session(self._run(Request((), 1, whole, None, None, 0), room), text_config(self.model))
+
+    @contextmanager
     def _laid_out(self) -> Iterator[None]:
         """The model's layers in the form in which its device runs them fastest; the pool gets what memory is left."""
         device = next(self.model.parameters()).device
@@ -130,17 +171,28 @@ class RolloutEngine:
                 packed = packed_bytes(self.model)
                 if packed > LARGE_PACKED:
                     return_freed_memory()
-                self.pool_bytes = memory_budget(self.cache_gib, device)
-                if self.page_tokens is None and packed <= self.pool_bytes / 3:
+                self.pool_bytes = memory_budget(self.limits.cache_gib, device)
+                if self.limits.page_tokens is None and packed <= self.pool_bytes / 3:
                     self.pool_bytes -= packed
                     stack.enter_context(packed_linears(self.model))
             yield
 
-    def _run(self, request: Request) -> Run:
-        page_tokens = self.page_tokens
+    def _run(self, request: Request, room: Room | None = None) -> Run:
+        page_tokens = self.limits.page_tokens
         if page_tokens is None and next(self.model.parameters()).device.type == "cuda":
             page_tokens = PAGE_TOKENS
-        return DenseRun(self, request) if page_tokens is None else PagedRun(self, request, page_tokens)
+        if page_tokens is not None:
+            return PagedRun(self, request, page_tokens, room)
+        return DenseRun(
+            self.model,
+            self.layers,
+            self.limits,
+            self.lengths,
+            request,
+            self.pool_bytes,
+            natively=self.native,
+            room=room,
+        )
 
     def release(self) -> None:
         """Give back what is kept on the device between calls; the next call captures its graphs anew."""
@@ -149,3 +201,16 @@ class RolloutEngine:
             self.decoder = None
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
+
+
+def check_support(model: torch.nn.Module, backend: str = "engine") -> None:
+    """Raise UnsupportedModel, a ValueError of one clear line, where `backend` would not sample `model` right.
+
+    For `engine` a short trial decides, whose result must be that of a plain forward: about a hundred tokens. Call it
+    with the model where it will run, in training and in evaluation alike. `vllm` is given merged weights, so adapters
+    that cannot be merged are refused; `generate` runs whatever transformers runs.
+    """
+    if backend == "engine":
+        RolloutEngine(model)
+    elif backend == "vllm":
+        refuse_adapters(model)

@@ -1,27 +1,28 @@
 """One `generate` call while it runs: its rows, its groups, and the rollouts that have ended.
 
-`DenseRun` (dense.py) and `PagedRun` (paged/run.py) do the steps; what they share is here.
+`DenseRun` (dense/dense_steps.py) and `PagedRun` (paged/paged_steps.py) do the steps; what they share is here.
 """
 
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import Any
 
+import numpy as np
 import torch
 
 from train.rollout.counter import problem_key, row_key
-from train.rollout.interface import FinishReason, Rollout
+from train.rollout.dense.pool import LayerShape
+from train.rollout.interface import FinishReason, Rollout, Sampling
+from train.rollout.limits import Limits
 from train.rollout.schedule.blocks import BlockAllocator
 from train.rollout.schedule.holdings import Chunk
+from train.rollout.schedule.lengths import LengthMemory
 from train.rollout.schedule.prefix import PrefixTree, shared_path
 from train.rollout.schedule.requests import Request, distinct_prompts
 from train.rollout.schedule.rows import Group, RowArrays
 from train.rollout.schedule.scheduler import Scheduler
-
-if TYPE_CHECKING:
-    from train.rollout.engine import RolloutEngine
 
 
 @dataclass(slots=True)
@@ -40,22 +41,48 @@ class RolloutStats:
     replayed_steps: int = 0  # decode steps that were replays of a CUDA graph
 
 
-class Run(ABC):
-    """What one call holds. Blocks have `block_size` tokens."""
+@dataclass(frozen=True, slots=True)
+class Room:
+    """What a run holds at most: rollouts, tokens of the longest with its prompt, and tokens of all prompts."""
 
-    def __init__(self, engine: "RolloutEngine", request: Request, block_size: int) -> None:
+    rollouts: int
+    longest: int
+    prompt_tokens: int
+    typical: float  # completion tokens that a rollout is expected to have, until some have ended
+
+
+class Run(ABC):
+    """What one call holds. Blocks have `block_size` tokens.
+
+    A session's run has `room` and starts empty: groups `join` it and `leave` it between steps.
+    """
+
+    def __init__(
+        self,
+        model: torch.nn.Module,
+        layers: Sequence[LayerShape],
+        limits: Limits,
+        lengths: LengthMemory,
+        request: Request,
+        block_size: int,
+        room: Room | None = None,
+    ) -> None:
         sampling = request.sampling
-        self.engine = engine
+        room = room or _room_of(request, lengths.typical(sampling.max_new_tokens))
+        self.model = model
+        self.layers = list(layers)
+        self.limits = limits
+        self.lengths = lengths
         self.sampling = sampling
+        self.room = room
+        self._own: dict[int, Sampling] = {}  # of rollouts that have joined
         self.block_size = block_size
-        self.device = next(engine.model.parameters()).device
-        total = len(request.prompts) * request.samples
-        self.rollouts: list[Rollout | None] = [None] * total
+        self.device = next(model.parameters()).device
+        self.rollouts: list[Rollout | None] = [None] * room.rollouts
         self.stats = RolloutStats()
-        self._longest = max(len(prompt) for prompt in request.prompts) + sampling.max_new_tokens
-        self._prompt_tokens = sum(len(prompt) for prompt in request.prompts)
-        self.row_blocks = -(-self._longest // block_size)
-        self.rows = RowArrays(total, sampling.max_new_tokens, self.row_blocks)
+        self.row_blocks = -(-room.longest // block_size)
+        self.rows = RowArrays(room.rollouts, sampling.max_new_tokens, self.row_blocks)
+        self._tree = PrefixTree(block_size)
         self.groups = self._groups(request)
         self.allocator: BlockAllocator
         self.scheduler: Scheduler
@@ -65,15 +92,15 @@ class Run(ABC):
         if limit < self.row_blocks + 1:
             raise ValueError(
                 f"the key-value cache holds {limit * self.block_size} tokens, too few for one rollout of up to "
-                f"{self._longest}; raise cache_gib (now {self.engine.cache_gib})."
+                f"{self.room.longest}; raise cache_gib (now {self.limits.cache_gib})."
             )
-        rows = min(self.engine.max_rows, len(self.rollouts))
-        wanted = (self.row_blocks + 1) * rows + self._prompt_tokens // self.block_size
+        rows = min(self.limits.max_rows, len(self.rollouts))
+        wanted = (self.row_blocks + 1) * rows + self.room.prompt_tokens // self.block_size
         return min(limit, max(wanted, self.row_blocks + 1))
 
     def schedule_with(self, allocator: BlockAllocator) -> None:
         """Make the scheduler, over the blocks of `allocator`."""
-        engine, sampling = self.engine, self.sampling
+        sampling = self.sampling
         self.allocator = allocator
         self.stats.block_limit = allocator.count
         self.scheduler = Scheduler(
@@ -81,14 +108,14 @@ class Run(ABC):
             self.rows,
             allocator,
             block_size=self.block_size,
-            max_rows=engine.max_rows,
-            chunk_tokens=engine.chunk_tokens,
+            max_rows=self.limits.max_rows,
+            chunk_tokens=self.limits.chunk_tokens,
             max_new_tokens=sampling.max_new_tokens,
-            typical_tokens=engine.lengths.typical(sampling.max_new_tokens),
+            typical_tokens=self.room.typical,
         )
 
     def _groups(self, request: Request) -> list[Group]:
-        samples, numbers, tree = request.samples, request.sample_numbers, PrefixTree(self.block_size)
+        samples, numbers, tree = request.samples, request.sample_numbers, self._tree
         places_of = distinct_prompts(request.prompts)
         paths = {prompt: tree.add(prompt, samples * len(places)) for prompt, places in places_of.items()}
         groups = []
@@ -101,9 +128,42 @@ class Run(ABC):
                     self.rows.keys[row] = row_key(self.sampling.seed, request.step, problem, number)
                     used[problem] = number + 1
             pending = deque(row for place in places for row in range(place * samples, (place + 1) * samples))
-            expected = self.engine.lengths.expected(prompt)
+            expected = self.lengths.expected(prompt)
             groups.append(Group(list(prompt), shared_path(paths[prompt]), pending, expected))
         return groups
+
+    def join(self, prompt: list[int], rows: Sequence[int], sampling: Sampling) -> Group:
+        """Have `rows`, which nobody uses, be new rollouts of `prompt`, drawn as `sampling` says."""
+        problem = problem_key(prompt)
+        path = self._tree.add(prompt, len(rows))
+        for number, row in enumerate(rows):
+            self.rows.clear(row, row_key(sampling.seed, 0, problem, number), sampling.max_new_tokens)
+            self.rollouts[row] = None
+            self._own[row] = sampling
+        group = Group(prompt, shared_path(path), deque(rows))
+        self._begin(rows, prompt, sampling)
+        self.scheduler.waiting.append(group)
+        return group
+
+    def leave(self, group: Group, rows: Sequence[int]) -> None:
+        """Forget `group` and its `rows`, ended or not; they are free for others."""
+        self.scheduler.withdraw(group)
+        self._tree.remove(group.prompt, len(rows))
+        for row in rows:
+            del self._own[row]
+
+    def by_sampling(self, rows: np.ndarray) -> list[tuple[Sampling, Any]]:
+        """How each of `rows` (rows,) is drawn: every `Sampling` with the places that it holds for."""
+        if not self._own:
+            return [(self.sampling, slice(None))]
+        places: dict[Sampling, list[int]] = {}
+        for place, row in enumerate(rows.tolist()):
+            places.setdefault(self._own[row], []).append(place)
+        return [(sampling, np.array(own)) for sampling, own in places.items()]
+
+    @abstractmethod
+    def _begin(self, rows: Sequence[int], prompt: list[int], sampling: Sampling) -> None:
+        """Set up whatever else follows a rollout, for new ones of `prompt`."""
 
     @abstractmethod
     def step(self) -> list[tuple[int, Rollout]]:
@@ -152,6 +212,13 @@ class Run(ABC):
             f"the model's logits are not finite (NaN or infinity) in step {self.stats.steps}: {named}{more}. "
             "Its weights have most likely diverged; look at the last gradient norms, or load an earlier checkpoint."
         )
+
+
+def _room_of(request: Request, typical: float) -> Room:
+    """What a call needs."""
+    lengths = [len(prompt) for prompt in request.prompts]
+    total = len(request.prompts) * request.samples
+    return Room(total, max(lengths) + request.sampling.max_new_tokens, sum(lengths), typical)
 
 
 def first_logits(forked: Sequence[Group]) -> torch.Tensor:

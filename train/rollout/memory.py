@@ -10,8 +10,9 @@ import psutil  # type: ignore[import-untyped]
 import torch
 from torch import nn
 
+from train.rollout.limits import SHARE_OF_FREE
+
 _GIB = 2**30
-_SHARE_OF_FREE = 0.5  # the rest is for the loss, its activations, and the optimiser step that follows
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # of glibc's malloc.h
 _MOST_FROM_HEAP = 32 * 2**20  # bytes: the most that every glibc takes
 _KEPT = 256 * 2**20  # bytes at the end of the heap
@@ -78,6 +79,6 @@ def memory_budget(cache_gib: float | None, device: torch.device) -> int:
     if cache_gib is not None:
         return int(cache_gib * _GIB)
     if device.type == "cuda":
-        return int(_SHARE_OF_FREE * torch.cuda.mem_get_info(device)[0])
+        return int(SHARE_OF_FREE * torch.cuda.mem_get_info(device)[0])
     processes = max(1, int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
-    return int(_SHARE_OF_FREE * psutil.virtual_memory().available / processes)
+    return int(SHARE_OF_FREE * psutil.virtual_memory().available / processes)

@@ -5,6 +5,8 @@ import numpy as np
 from train.rollout.interface import Sampling, Thinking
 from train.rollout.schedule.rows import RowArrays
 
+_NO_BUDGET = np.iinfo(np.int64).max  # tokens
+
 
 class Steering:
     """Follows every rollout in and out of its thinking; see `Thinking` for the rules.
@@ -24,10 +26,26 @@ class Steering:
         self._extended = np.zeros(count, np.int64)
         self._closed = np.zeros(count, bool)  # whether the budget closed it
         self._forced = np.zeros((count, width), bool)
+        self._budgets: np.ndarray | None = None  # by rollout, where they differ
+        if self._thinking.budget is not None:
+            self._budgets = np.full(count, self._thinking.budget, np.int64)
         self._queue: dict[int, list[int]] = {}  # tokens still to be written, by rollout
         self._closing: set[int] = set()  # rollouts whose queue holds the closing tokens
         for row, prompt in prompts.items():
             self._open[row] = thinks_at_end(prompt, self._thinking)
+
+    def begin(self, row: int, prompt: list[int], budget: int | None) -> None:
+        """Make `row` a new rollout of `prompt`, with a budget of its own."""
+        if self._thinking is None:
+            return
+        if self._budgets is None:
+            self._budgets = np.full(len(self._open), _NO_BUDGET, np.int64)
+        self._budgets[row] = _NO_BUDGET if budget is None else budget
+        self._open[row] = thinks_at_end(prompt, self._thinking)
+        self._count[row] = self._extended[row] = 0
+        self._closed[row] = self._forced[row] = False
+        self._queue.pop(row, None)
+        self._closing.discard(row)
 
     def steer(self, rows: np.ndarray, drawn: np.ndarray) -> np.ndarray:
         """The tokens that `rows` go on with, given what the model has `drawn`."""
@@ -63,9 +81,9 @@ class Steering:
 
     def _close(self, rows: np.ndarray, tokens: np.ndarray, thinking: Thinking) -> None:
         """Queue the closing tokens for rows whose budget is used up, unless the model closes just now by itself."""
-        if thinking.budget is None:
+        if self._budgets is None:
             return
-        spent = self._open[rows] & (self._count[rows] >= thinking.budget) & (tokens != thinking.close_id)
+        spent = self._open[rows] & (self._count[rows] >= self._budgets[rows]) & (tokens != thinking.close_id)
         for row in rows[spent].tolist():
             if row not in self._closing:
                 self._queue[row] = list(thinking.closing_ids)

@@ -1,14 +1,20 @@
 """Which models the engine can run, found out by asking the model itself in one short forward."""
 
+import traceback
+from pathlib import Path
 from typing import Any
 
 import torch
+from peft import PeftModel
 from transformers import PreTrainedConfig
 
+from train.rollout.dense.attention import NoPass
 from train.rollout.dense.pool import LayerShape
 from train.rollout.module_state import attention_configs, borrowed
+from train.rollout.schedule.requests import longest_sequence
 
 _PROBE_TOKENS = 3
+INSTEAD = "Use the `generate` back end."
 
 
 class UnsupportedModel(ValueError):
@@ -23,19 +29,26 @@ def text_config(model: torch.nn.Module) -> PreTrainedConfig:
     return configs[0].get_text_config(decoder=True)
 
 
+def context_length(model: torch.nn.Module) -> int:
+    """The longest sequence of prompt and completion that `model` can be sampled to."""
+    return longest_sequence(text_config(model))
+
+
 def model_name(model: torch.nn.Module) -> str:
-    """The model's class and family, for messages."""
-    return f"{type(model).__name__} ({text_config(model).model_type})"
+    """The model's class and family, for messages; that of the base model where an adapter is on it."""
+    base = model.get_base_model() if isinstance(model, PeftModel) else model
+    return f"{type(base).__name__} ({text_config(model).model_type})"
 
 
 def probe(model: torch.nn.Module) -> list[LayerShape]:
     """Run three tokens through `model` and return what each attention layer keeps.
 
     Raises UnsupportedModel for an encoder-decoder, for layers that keep a recurrent state instead of keys and values,
-    and for attention with features that the engine does not compute.
+    for attention with features that the engine does not compute, and for adapters that change the sequence.
     """
     config = text_config(model)
     name = model_name(model)
+    refuse_adapters(model)
     if config.is_encoder_decoder:
         raise UnsupportedModel(f"{name} is an encoder-decoder; the rollout engine runs causal language models only.")
     recorder = _ShapeRecorder()
@@ -49,8 +62,12 @@ def probe(model: torch.nn.Module) -> list[LayerShape]:
                 logits_to_keep=1,
                 rollout_pass=recorder,
             )
-    except (TypeError, AttributeError, LookupError, NotImplementedError) as error:
-        raise UnsupportedModel(f"The rollout engine cannot run {name}: {error}.") from error
+    except torch.OutOfMemoryError:
+        raise
+    except NotImplementedError as error:
+        raise UnsupportedModel(f"The rollout engine cannot run {name}: {error}. {INSTEAD}") from error
+    except Exception as error:  # whatever comes of code that expects another attention function
+        raise UnsupportedModel(f"The rollout engine cannot run {name}: {_foreign(model, error)}. {INSTEAD}") from error
     seen = recorder.layers
     layers = config.num_hidden_layers
     missing = sorted(set(range(layers)) - set(seen))
@@ -58,9 +75,41 @@ def probe(model: torch.nn.Module) -> list[LayerShape]:
         raise UnsupportedModel(
             f"{name}: {len(missing)} of {layers} layers (the first is layer {missing[0]}) have no attention that "
             "transformers' AttentionInterface reaches; linear attention and state-space layers keep a state that the "
-            "key-value pool cannot hold. Use the `generate` back end."
+            f"key-value pool cannot hold. {INSTEAD}"
         )
     return [seen[layer] for layer in range(layers)]
+
+
+def refuse_adapters(model: torch.nn.Module) -> None:
+    """Raise UnsupportedModel for an adapter that adds tokens to the sequence, or that looks for some in it.
+
+    Such a model is another one at each length, so neither the engine nor merged weights can stand in for it.
+    """
+    configs = getattr(model, "peft_config", None) or {}
+    for name, config in configs.items():
+        kind = getattr(config.peft_type, "value", config.peft_type)
+        if config.is_prompt_learning or config.is_adaption_prompt:
+            reason = f"kind {kind}, which puts learnt tokens or keys before the prompt"
+        elif getattr(config, "alora_invocation_tokens", None):
+            reason = "kind activated LoRA, which is at work behind its invocation tokens alone"
+        else:
+            continue
+        raise UnsupportedModel(
+            f"{model_name(model)}: its adapter {name!r} is of {reason}. The rollout engine and merged weights cannot "
+            "stand in for it; use an adapter on the weights, such as plain LoRA, or the `generate` back end."
+        )
+
+
+def _foreign(model: torch.nn.Module, error: Exception) -> str:
+    """Why the code of `model` did not get through a forward with the engine's attention, in words."""
+    if isinstance(error, NoPass):
+        return "its decoder does not hand the engine's keyword arguments down to attention"
+    behind = traceback.extract_tb(error.__traceback__)[-1]
+    raised = f"{type(error).__name__} in {Path(behind.filename).name}, {behind.name}: {error}"
+    base = model.get_base_model() if isinstance(model, PeftModel) else model
+    if not getattr(base, "_supports_attention_backend", False):
+        return f"transformers gives this family no exchangeable attention function ({raised})"
+    return f"its code does not run with the engine's attention function ({raised})"
 
 
 class _ShapeRecorder:

@@ -11,10 +11,10 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, NullFormatter
 
+from eval.measures.rates import SAMPLE_MEASURES
 from eval.report.plots import GRID, INK, LARGE, MARKERS, MUTED, PERCENT, SMALL, TASK_COLOURS, Plot, bare_plot, plot
 from eval.sweep.ranking.results import Entry, Results
 from eval.sweep.setup.space import Dimension, show_value
-from eval.table import LABELS
 
 WIDE = (9.2, 3.4)
 
@@ -137,20 +137,27 @@ def _line(axes: Axes, entry: Entry, x: Sequence[float], y: Sequence[float], plac
 
 def _measured(axes: Axes, results: Results) -> None:
     """The vertical axis of the metric."""
-    if LABELS[results.spec.metric.partition("/")[0]][1]:
+    if _is_share(results):
         axes.yaxis.set_major_formatter(PERCENT)
     axes.set_ylabel(results.spec.metric)
 
 
 def _shown(results: Results, value: float) -> str:
-    return f"{value:.1%}" if LABELS[results.spec.metric.partition("/")[0]][1] else f"{value:.4g}"
+    return f"{value:.1%}" if _is_share(results) else f"{value:.4g}"
+
+
+def _is_share(results: Results) -> bool:
+    """Whether the metric is shown in percent."""
+    return SAMPLE_MEASURES[results.spec.metric.partition("/")[0]].share
 
 
 def _within(results: Results, entry: Entry) -> tuple[float, float]:
     """The ends of an interval as far as they can be drawn: t intervals of two seeds reach beyond every share."""
     assert entry.estimate is not None
     low, high = entry.estimate.low, entry.estimate.high
-    return (max(0.0, low), min(1.0, high)) if LABELS[results.spec.metric.partition("/")[0]][1] else (low, high)
+    return (
+        (max(0.0, low), min(1.0, high)) if SAMPLE_MEASURES[results.spec.metric.partition("/")[0]].share else (low, high)
+    )
 
 
 def _height(dimension: Dimension, value: Any) -> float:

@@ -12,9 +12,9 @@ from eval.report.plots import TASK_COLOURS, VARIABLES
 from eval.sweep.page import drawings
 from eval.sweep.ranking.results import Entry, Results
 from eval.sweep.ranking.words import cautions, verdict
-from eval.sweep.setup.folder import write
 from eval.sweep.setup.read import STORED
 from eval.sweep.setup.space import show_value
+from train.files.atomic import write_text
 
 HERE = Path(__file__).parent
 WIDTH = 120  # of a strip of seeds, in its own units
@@ -61,7 +61,7 @@ def write_page(results: Results) -> None:
         run=results.ranked[0].replicas[0].folder if results.ranked else "",
         stored=(results.folder / STORED).read_text(encoding="utf-8"),
     )
-    write(results.folder / "report.html", page)
+    write_text(results.folder / "report.html", page)
     beside = results.folder / "report"
     beside.mkdir(exist_ok=True)
     for plot in (curves, parallel, importance, *(plot for _, plot in slices)):

@@ -9,9 +9,9 @@ import yaml
 from eval.measures.estimators import Estimate
 from eval.sweep.ranking.results import Entry, Results
 from eval.sweep.ranking.words import figure, seeds, verdict
-from eval.sweep.setup.folder import write
 from eval.sweep.setup.setting import setting
 from eval.sweep.setup.space import show
+from train.files.atomic import write_text
 
 
 def write_results(results: Results) -> None:
@@ -32,7 +32,7 @@ def write_results(results: Results) -> None:
         "importances_caution": results.importances.caution,
         "trials": [_entry(entry) for entry in sorted((*results.ranked, *results.others), key=lambda e: e.number)],
     }
-    write(results.folder / "results.json", json.dumps(content, indent=2) + "\n")
+    write_text(results.folder / "results.json", json.dumps(content, indent=2) + "\n")
 
 
 def write_best(results: Results) -> None:
@@ -55,7 +55,7 @@ def write_best(results: Results) -> None:
     ]
     text = "".join(f"# {line}\n" for line in head)
     body = yaml.safe_dump({"name": f"{spec.name}-best"} | config, sort_keys=False, allow_unicode=True)
-    write(path, text + body)
+    write_text(path, text + body)
 
 
 def _entry(entry: Entry) -> dict[str, Any]:

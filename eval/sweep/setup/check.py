@@ -11,7 +11,7 @@ from typing import Any
 import psutil  # type: ignore[import-untyped]
 
 from eval.sweep.setup.setting import setting
-from eval.sweep.setup.space import Params, corners, show
+from eval.sweep.setup.space import Params, corners, grid, show
 from eval.sweep.setup.spec import Spec
 from eval.sweep.trials.choose import propose
 
@@ -34,6 +34,7 @@ def check(spec: Spec) -> tuple[Spec, Machine]:
     answer = parse([setting(spec.base, spec.set, spec.space, params) for params in looked_at])
     parsed = answer["parsed"]
     _refuse_errors(looked_at, parsed)
+    _refuse_twins(looked_at, parsed)
     for params, found in zip(looked_at, parsed, strict=True):
         _check_measure(spec, params, found, parsed[0])
     machine = _machine(answer["gpus"])
@@ -42,6 +43,8 @@ def check(spec: Spec) -> tuple[Spec, Machine]:
 
 def ahead(spec: Spec) -> list[Params]:
     """The settings that are known beforehand, in the order of the trials; of TPE, its random start and the corners."""
+    if spec.method == "grid":
+        return list(grid(spec.space))
     known: list[Params] = []
     for number in range(spec.startup_trials if spec.method == "tpe" else spec.count):
         params = propose(spec, number, known, [])
@@ -70,6 +73,15 @@ def _refuse_errors(looked_at: Sequence[Params], parsed: Sequence[dict[str, Any]]
         raise ValueError(error)  # it is not this setting's fault
     others = f" So are {len(wrong) - 1} more of the {len(parsed)} settings." if len(wrong) > 1 else ""
     raise ValueError(f"The setting {show(params)} is refused: {error}{others}")
+
+
+def _refuse_twins(looked_at: Sequence[Params], parsed: Sequence[dict[str, Any]]) -> None:
+    """Refuse settings that come to the same run, such as a learning rate written as 1e-4 and as 0.0001."""
+    first: dict[str, Params] = {}
+    for params, found in zip(looked_at, parsed, strict=True):
+        twin = first.setdefault(found["resolved"], params)
+        if twin != params or list(map(type, twin.values())) != list(map(type, params.values())):
+            raise ValueError(f"The settings {show(twin)} and {show(params)} come to the same run; leave one out.")
 
 
 def _check_measure(spec: Spec, params: Params, found: dict[str, Any], first: dict[str, Any]) -> None:

@@ -17,6 +17,7 @@ import filelock
 
 from eval.sweep.setup.read import SETTLED, STORED, changed, read_spec
 from eval.sweep.setup.spec import FREE, Spec
+from train.files.atomic import write_text
 
 
 @contextmanager
@@ -60,14 +61,7 @@ def open_folder(folder: Path, spec: Spec) -> Spec:
                 spec = going_on(folder, replace(spec, **{name: getattr(before, name) for name in SETTLED}))
             elif any(path.name != ".lock" for path in folder.iterdir()):
                 raise ValueError(f"{folder} holds files but no {STORED}, so it is no sweep's; give another --folder.")
-            write(folder / STORED, spec.to_yaml())
+            write_text(folder / STORED, spec.to_yaml())
             return spec
     except OSError as error:
         raise ValueError(f"The sweep folder {folder} cannot be written: {error.strerror}.") from None
-
-
-def write(path: Path, text: str) -> None:
-    """Write a file whole, or not at all."""
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_text(text, encoding="utf-8")
-    partial.replace(path)

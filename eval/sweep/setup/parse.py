@@ -1,8 +1,11 @@
-"""Reads training configs as `train` will read them: a process of its own, since that starts torch and its GPU.
+"""Reads training configs as `train` will read them, and asks its gate: a process of its own, for torch and its GPU.
+
+The gate is asked once for all configs that differ in no more than the size of a step, such as a learning rate.
 
 python -m eval.sweep.setup.parse < configs.json
 """
 
+import contextlib
 import hashlib
 import json
 import sys
@@ -12,9 +15,20 @@ from typing import Any
 
 import torch
 import yaml
+from trl import GRPOConfig
 
 from data.mixture import draw_problems
-from train.config.run_config import parse_config
+from train.config.parse import parse_config, resolved
+from train.config.run_config import RunConfig
+from train.gate import check_contamination
+from train.run import check_parts
+
+# Numbers that decide what fits, and not only how far a step goes.
+SHAPING = (
+    "max_completion_length", "thinking_budget", "train_problems", "validation_problems", "split_seed", "lora_rank",
+    "num_generations", "per_device_train_batch_size", "gradient_accumulation_steps", "beta", "cache_gib",
+)  # fmt: skip
+_passed: set[str] = set()
 
 
 def parse(config: dict[str, Any], folder: Path) -> dict[str, Any]:
@@ -24,6 +38,7 @@ def parse(config: dict[str, Any], folder: Path) -> dict[str, Any]:
     try:
         run, training = parse_config(["--config", str(path), "--name", "trial", "--runs_dir", str(folder)])
         problems = draw_problems(run.parts, "validation", run.validation_problems, run.split_seed)
+        pass_gate(run, training)
     except ValueError as error:
         return {"error": " ".join(str(error).split())}
     told = "\n".join(sorted(problem.canonical for problem in problems))
@@ -36,13 +51,27 @@ def parse(config: dict[str, Any], folder: Path) -> dict[str, Any]:
         "eval_steps": training.eval_steps,
         "max_steps": training.max_steps,
         "use_cpu": training.use_cpu,
+        "resolved": json.dumps(resolved(run, training), sort_keys=True, default=str),
     }
+
+
+def pass_gate(run: RunConfig, training: GRPOConfig) -> None:
+    """Ask the gate of a run that starts. Raises ValueError in one line."""
+    values = resolved(run, training).items()
+    shape = {k: v for k, v in values if isinstance(v, bool) or not isinstance(v, int | float) or k in SHAPING}
+    key = json.dumps(shape, sort_keys=True, default=str)
+    if key not in _passed:
+        check_parts(run, training)
+        if run.contamination == "refuse":
+            check_contamination(run, training.seed)
+        _passed.add(key)
 
 
 def main() -> int:
     """Read a list of configs, write what they are."""
     configs = json.load(sys.stdin)
-    with tempfile.TemporaryDirectory() as folder:
+    # What libraries print must not stand in the answer.
+    with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(sys.stderr):
         parsed = [parse(config, Path(folder)) for config in configs]
     json.dump({"gpus": torch.cuda.device_count(), "parsed": parsed}, sys.stdout)
     return 0

@@ -5,6 +5,7 @@ from dataclasses import MISSING, fields, replace
 from pathlib import Path
 from typing import Any
 
+from eval.sweep.setup.space import MOST
 from eval.sweep.setup.spec import FREE, Prune, Spec
 from train.files.untrusted import read_yaml
 
@@ -27,7 +28,7 @@ def read_spec(path: Path) -> Spec:
     if not isinstance(values["config"], str) or not isinstance(values.get("set", {}), Mapping):
         raise ValueError(f"{path}: config must be a path, and set a mapping of fields.")
     values.setdefault("base", None)
-    values["base"] = values["base"] or _mapping(Path(values["config"]))
+    values["base"] = values["base"] or _mapping(Path(values["config"]).expanduser())
     return Spec(**{name: _converted(name, value) for name, value in values.items()})
 
 
@@ -50,7 +51,7 @@ def _mapping(path: Path) -> dict[str, Any]:
 
 def _converted(name: str, value: Any) -> Any:
     if name == "seeds":
-        if type(value) is int and value > 0:
+        if type(value) is int and 0 < value <= MOST:
             return tuple(range(value))
         if not isinstance(value, list):
             raise ValueError(f"seeds is {value!r}; expected how many, or a list such as [0, 1, 2].")

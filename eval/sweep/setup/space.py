@@ -12,6 +12,8 @@ import numpy as np
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
 Params = dict[str, Any]  # field to what Optuna stores of its value: a number, a word, or JSON
+MOST = 2_000  # values of a field that a grid tries, and settings of a sweep
+EXACT = 2**53  # whole numbers beyond are not told apart everywhere
 RANGE_KEYS = ("low", "high", "log", "step", "points")
 
 
@@ -53,6 +55,11 @@ class Dimension:
         if self.size == math.inf or self.log:
             raise ValueError(
                 f"search.{self.field} is a range, of which a grid tries some values: give `points`, or `step`."
+            )
+        if self.size > MOST:
+            raise ValueError(
+                f"search.{self.field} has {self.size:,} values, and a grid tries {MOST:,} at most; give `points`, or a "
+                "larger `step`."
             )
         return [_at(self.low, self.step or 1, i) for i in range(int(self.size))]
 
@@ -141,8 +148,8 @@ def _dimension(field: str, given: Any) -> Dimension:
     )
     if step is not None and (log or step <= 0):
         raise ValueError(f"search.{field}.step is {step}; expected a number above 0, and no log scale beside it.")
-    if points is not None and (not isinstance(points, int) or points < 2):
-        raise ValueError(f"search.{field}.points is {points}; expected a whole number, 2 or more.")
+    if points is not None and (not isinstance(points, int) or not 2 <= points <= MOST):
+        raise ValueError(f"search.{field}.points is {points}; expected a whole number, 2 to {MOST:,}.")
     if step is not None:
         high = _at(low, step, _steps(low, high, step))  # the last value that the steps come to
     return Dimension(field, (), low, high, log, step, points)
@@ -162,6 +169,6 @@ def _number(name: str, value: Any) -> Any:
     if isinstance(value, str):
         with suppress(ValueError):
             value = float(value)
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        raise ValueError(f"{name} is {value!r}; expected a number.")
+    if isinstance(value, bool) or not isinstance(value, int | float) or not -EXACT <= value <= EXACT:
+        raise ValueError(f"{name} is {value!r}; expected a number, of at most {EXACT:,}.")
     return value

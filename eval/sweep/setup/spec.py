@@ -7,7 +7,8 @@ from typing import Any, Literal
 import yaml
 
 from eval.sweep.setup.setting import check_fields
-from eval.sweep.setup.space import Dimension, read_space, size
+from eval.sweep.setup.space import MOST, Dimension, read_space, size
+from train.config.checks import check_name
 
 # Measured on the validation problems at the last step: the test set is not for choosing. A task may stand behind `/`.
 METRICS = ("accuracy", "format", "truncated", "thinking_tokens")
@@ -99,11 +100,13 @@ class Spec:
         _one_of("method", self.method, ("grid", "random", "tpe"))
         _one_of("direction", self.direction, ("maximize", "minimize"))
         _one_of("keep", self.keep, ("last", "best"))
-        if not self.name or "/" in self.name or self.name in (".", ".."):
-            raise ValueError(f"name is {self.name!r}; expected a folder name.")
+        check_name("name", self.name)
         for name, least in (("trials", 1), ("startup", 1), ("workers", 1), ("at_once", 1), ("gpus", 0), ("threads", 1)):
             if getattr(self, name) is not None:
                 _whole(name, getattr(self, name), least)
+        for name in ("startup", "workers", "gpus"):
+            if (getattr(self, name) or 0) > MOST:
+                raise ValueError(f"{name} is {getattr(self, name):,}; expected at most {MOST:,}.")
         _whole("retries", self.retries, 0)
         _whole("seed", self.seed, 0)
         if not self.seeds or len(set(self.seeds)) < len(self.seeds) or any(type(s) is not int for s in self.seeds):
@@ -120,6 +123,9 @@ class Spec:
 
     def _check_count(self) -> None:
         total = self._settings()
+        if (self.method == "grid" and total > MOST) or (self.trials or 0) > MOST:
+            count = int(total) if self.method == "grid" else self.trials
+            raise ValueError(f"The sweep has {count:,} trials; expected at most {MOST:,}.")
         if self.method == "grid" and self.trials not in (None, total):
             raise ValueError(f"trials is {self.trials}, but the grid has {total:.0f} settings; leave trials out.")
         if self.trials is not None and self.trials > total:
@@ -169,5 +175,5 @@ def _one_of(name: str, value: Any, allowed: tuple[str, ...]) -> None:
 
 
 def _whole(name: str, value: Any, least: int) -> None:
-    if type(value) is not int or value < least:
+    if type(value) is not int or not least <= value < 2**32:
         raise ValueError(f"{name} is {value!r}; expected a whole number, {least} or more.")

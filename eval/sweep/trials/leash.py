@@ -28,7 +28,7 @@ def main() -> int:
     let_go = threading.Event()
     threading.Thread(target=_wait_for_the_end, args=(child, let_go), daemon=True).start()
     code = child.wait()
-    while let_go.is_set() and _others():  # a launcher dies at once, and its training process after its step
+    while let_go.is_set() and members(os.getpgid(0)):  # a launcher dies at once, its training after a step
         time.sleep(0.1)
     return code if code >= 0 else 128 - code
 
@@ -38,16 +38,15 @@ def _wait_for_the_end(child: subprocess.Popen[bytes], let_go: threading.Event) -
     let_go.set()
     # The launcher's processes and not the launcher: that would end without them, and their exit code be lost.
     workers = psutil.Process(child.pid).children() if child.poll() is None else []
-    for process in workers or _others():
+    for process in workers or members(os.getpgid(0)):
         with suppress(psutil.NoSuchProcess):
             process.terminate()
     time.sleep(GRACE)
     os.killpg(0, signal.SIGKILL)
 
 
-def _others() -> list[psutil.Process]:
-    """The processes of this one's group but itself."""
-    group = os.getpgid(0)
+def members(group: int) -> list[psutil.Process]:
+    """The processes of a group but this one, and those that have ended and wait to be taken note of."""
     found = []
     for process in psutil.process_iter():
         try:

@@ -17,6 +17,8 @@ from typing import Any
 
 import psutil  # type: ignore[import-untyped]
 
+from train.files.atomic import write_text
+
 PERIOD = 5.0  # seconds between beats
 SILENCE = 90.0  # seconds without a beat after which a process on another machine counts as dead
 
@@ -61,9 +63,7 @@ class Presence:
             "beats": self.beats,
             "gpus": self.gpus,
         }
-        partial = self.folder / f".{self.id}"
-        partial.write_text(json.dumps(record))
-        partial.replace(self._file(self.id))
+        write_text(self._file(self.id), json.dumps(record))
 
     def living(self) -> dict[str, dict[str, Any]]:
         """The records of those alive, this process among them; the files of the dead are removed."""

@@ -14,7 +14,7 @@ import yaml
 from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from eval.sweep.setup.folder import locked, write
+from eval.sweep.setup.folder import locked
 from eval.sweep.setup.setting import setting
 from eval.sweep.setup.space import Params
 from eval.sweep.setup.spec import Spec
@@ -33,6 +33,7 @@ from eval.sweep.trials.records import (
     now,
     read_trial,
 )
+from train.files.atomic import write_text
 
 LOST = "lost: the sweep process that ran it died"
 
@@ -168,7 +169,7 @@ class Store:
         run = self.run(trial.number, seed)
         run.folder.parent.mkdir(parents=True, exist_ok=True)
         config = setting(self.spec.base, self.spec.set, self.spec.space, trial.params)
-        write(run.config, yaml.safe_dump(config, sort_keys=False, allow_unicode=True))
+        write_text(run.config, yaml.safe_dump(config, sort_keys=False, allow_unicode=True))
         attempts = (*trial.runs[seed].attempts, Attempt(self.presence.id, now()))
         self._write(trial, seed, Record("running", self.presence.id, attempts))
         return run

@@ -10,7 +10,10 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
+import psutil  # type: ignore[import-untyped]
+
 from eval.sweep.setup.spec import Spec
+from eval.sweep.trials.leash import GRACE, members
 from eval.sweep.trials.records import Run
 from train.files.run_lock import lock
 
@@ -85,6 +88,8 @@ def launch(words: Sequence[str], run: Run, slot: Slot, stop: Callable[[], bool])
             with suppress(subprocess.TimeoutExpired):
                 child.wait(POLL)
         code = child.wait()
+        if code < 0:  # the leash itself was killed, and what it held runs on
+            end_group(child.pid)
     except BaseException:  # this thread is coming down: nobody would look after the run
         with suppress(ProcessLookupError):
             os.killpg(child.pid, signal.SIGKILL)
@@ -92,6 +97,17 @@ def launch(words: Sequence[str], run: Run, slot: Slot, stop: Callable[[], bool])
     with run.log.open("rb") as log:
         log.seek(began)
         return code, log.read().decode(errors="replace")
+
+
+def end_group(group: int, grace: float = GRACE) -> None:
+    """End the processes of a group as a leash would: SIGTERM, and SIGKILL to whoever is left after `grace` seconds."""
+    for process in members(group):
+        with suppress(psutil.NoSuchProcess):
+            process.terminate()
+    psutil.wait_procs(members(group), timeout=grace)
+    for process in members(group):
+        with suppress(psutil.NoSuchProcess):
+            process.kill()
 
 
 def _free(run: Run) -> bool:

@@ -5,6 +5,7 @@ import sys
 from optuna.trial import TrialState
 from tqdm import tqdm
 
+from data.terminal import say
 from eval.sweep.ranking import measure
 from eval.sweep.setup.setting import setting
 from eval.sweep.setup.space import show
@@ -86,8 +87,3 @@ def status(trial: Trial) -> str:
             return f"{record.attempts[-1].outcome} (seed {seed})"
     states = [record.state for record in trial.runs.values()]
     return "running" if "running" in states else "waiting"
-
-
-def say(line: str) -> None:
-    """A line beside the bar."""
-    tqdm.write(line, file=sys.stderr)

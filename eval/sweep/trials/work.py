@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import replace
 from pathlib import Path
 
+from data.terminal import say
 from eval.sweep.ranking import measure
 from eval.sweep.setup.check import Machine
 from eval.sweep.setup.folder import locked
@@ -16,7 +17,7 @@ from eval.sweep.trials.records import Attempt, Run, State, now
 from eval.sweep.trials.store import Store
 from eval.sweep.trials.tidy import keep_best
 from eval.sweep.trials.trial_launch import Slot, command, launch
-from eval.sweep.trials.trial_progress import Progress, say
+from eval.sweep.trials.trial_progress import Progress
 
 IDLE = 2.0  # seconds before another look for work, or at how it goes
 FULL = 5  # train's exit code where the disk is full: whatever came next would fail as well

@@ -12,6 +12,7 @@ from eval.claims.evidence import gather
 from eval.claims.plan import Effort, expected, plan
 from eval.curves.curve_plots import write_plots
 from tests.conftest import TINY
+from train.files.checkpoints import seal
 from train.model.loading import ModelError
 from train.model.scratch import build_model
 
@@ -45,8 +46,8 @@ def run(tmp_path, tiny_model, tokenizer):
             next(tiny_model.parameters()).add_(0.01)
         tiny_model.save_pretrained(path)
         tokenizer.save_pretrained(path)
+        seal(path)
         if step:
-            (path / "trainer_state.json").write_text("{}")
             lines.append(json.dumps({"phase": "rl", "step": step, "num_tokens": 100.0 * step}))
             table = pa.table({"step": [step], "completion_ids": [[7, 2]]})
             pq.write_table(table, folder / "rollouts.parquet" / f"train-{step:06d}-rank0-000.parquet")
@@ -80,7 +81,7 @@ def test_a_second_time_nothing_is_sampled(run, monkeypatch):
     def refuse(*_, **__):
         raise AssertionError("a sample was drawn that is there already")
 
-    monkeypatch.setattr("eval.sampling.candidate.RolloutEngine.generate", refuse)
+    monkeypatch.setattr("eval.sampling.candidate._engine", lambda model: refuse)
     gather(plan(run, EFFORT))
     assert {path.name: path.read_text() for path in (run / "evaluation").glob("*.json")} == before
 
@@ -90,7 +91,7 @@ def test_what_is_wrong_with_a_run_is_found_before_anything_is_sampled(run, tmp_p
         plan(tmp_path, EFFORT)
     for path in (run / "checkpoints" / "checkpoint-1").glob("tokenizer*"):
         path.unlink()
-    with pytest.raises(ModelError, match="has no tokenizer"):
+    with pytest.raises(ModelError, match="checkpoint-1 is no whole checkpoint: tokenizer"):
         plan(run, EFFORT)
     with pytest.raises(ValueError, match="parallel_samples is 0"):
         Effort(parallel_samples=0)
@@ -113,7 +114,7 @@ def spoken_run(tmp_path):
             next(model.parameters()).add_(0.01)
         model.save_pretrained(path)
         tokenizer.save_pretrained(path)
-    (path / "trainer_state.json").write_text("{}")
+        seal(path)
     (folder / "metrics.jsonl").write_text(json.dumps({"phase": "rl", "step": 1, "num_tokens": 100.0}) + "\n")
     table = pa.table({"step": [1], "completion_ids": [[7, 2]]})
     pq.write_table(table, folder / "rollouts.parquet" / "train-000001-rank0-000.parquet")

@@ -30,7 +30,7 @@ def test_probes_are_written_and_read_again_without_sampling(tmp_path, checkpoint
     def refuse(*_, **__):
         raise AssertionError("sampled again")
 
-    monkeypatch.setattr(RolloutEngine, "generate", refuse)
+    monkeypatch.setattr("eval.sampling.candidate._engine", lambda model: refuse)
     probe([str(checkpoint)] * 2, source, SETTINGS, tmp_path / "out")
     assert (tmp_path / "out" / "probes.json").read_text() == written
 
@@ -74,7 +74,7 @@ def test_the_progress_comes_to_what_was_expected(tmp_path, checkpoint, source):
 
 def test_probes_of_other_settings_share_their_samples(tmp_path, checkpoint, source, monkeypatch):
     probe([str(checkpoint)], source, SETTINGS, tmp_path)
-    monkeypatch.setattr(RolloutEngine, "generate", None)
+    monkeypatch.setattr("eval.sampling.candidate._engine", lambda model: None)
     fewer = Settings(problems=4, samples=1, max_new_tokens=12)
     assert probe([str(checkpoint)], source, fewer, tmp_path)["settings"]["samples"] == 1
 
@@ -85,7 +85,7 @@ def test_every_measure_shown_is_one_that_is_made():
 
 
 def test_settings_out_of_range_are_named():
-    with pytest.raises(ValueError, match="temperature is 0"):
-        Settings(temperature=0)
-    with pytest.raises(ValueError, match="1 problems"):
+    with pytest.raises(ValueError, match="temperature is -1"):
+        Settings(temperature=-1)
+    with pytest.raises(ValueError, match="problems is 1; expected a whole number, 2 to"):
         Settings(problems=1)

@@ -160,3 +160,11 @@ def test_a_hundred_thousand_rollouts_are_filtered_in_the_browser(tmp_path):
     dom = browse(page, act)
     assert count(dom).startswith(f"{found:,} of 100,000 rollouts, 100.0% of them right")
     assert dom.count("<article") == 10
+
+
+def test_a_file_of_which_the_sample_keeps_no_row_is_passed_over(tmp_path):
+    run = make_run(tmp_path / "run")
+    many = [row(countdown(), SEARCH, False, step=4)] * 3_000
+    write(many, run / "rollouts.parquet/train-000004-rank0-000.parquet", ROLLOUT_COLUMNS)
+    data = unpacked(run, most=3)
+    assert len(data["flags"]) == 3 and len(data["origins"]) < 5

@@ -5,6 +5,7 @@ import hashlib
 import json
 import re
 import runpy
+from collections.abc import Callable
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -367,6 +368,26 @@ def other_results(run: Path) -> None:
     (run / "evaluation" / "results.json").write_text('{"settings": {}, "checkpoints": [1], "pairs": []}')
 
 
+def null_in(name: str, part: str) -> Callable[[Path], None]:
+    """What makes one value of a file of rollouts, or of samples, null."""
+
+    def spoil(run: Path) -> None:
+        path = next(run.glob(part))
+        table = pq.read_table(path)
+        values = table[name].to_pylist()
+        place = table.schema.get_field_index(name)
+        pq.write_table(table.set_column(place, name, pa.array([values[0], None, *values[2:]], table[name].type)), path)
+
+    return spoil
+
+
+def number_for_text(run: Path) -> None:
+    path = next((run / "rollouts.parquet").iterdir())
+    table = pq.read_table(path)
+    place = table.schema.get_field_index("completion")
+    pq.write_table(table.set_column(place, "completion", pa.array(range(len(table)))), path)
+
+
 @pytest.mark.parametrize(
     ("spoil", "says"),
     [
@@ -377,6 +398,11 @@ def other_results(run: Path) -> None:
         (other_parquet, "cannot be read as parquet"),
         (break_results, "is not valid JSON"),
         (other_results, "is not what scripts/evaluate.py writes"),
+        (null_in("completion", "rollouts.parquet/train-000002-*"), r"train-000002-.*, row 1: completion is null"),
+        (null_in("problem", "rollouts.parquet/train-000001-*"), r"train-000001-.*, row 1: problem is null"),
+        (null_in("completion", "evaluation/samples-0.parquet"), r"samples-0.parquet, row 1: completion is null"),
+        (null_in("step", "rollouts.parquet/train-000003-*"), r"row 1: step is null"),
+        (number_for_text, "the column completion holds int64"),
     ],
 )
 def test_what_cannot_be_read_is_named_in_one_line(tmp_path, spoil, says):

@@ -75,8 +75,9 @@ def test_one_of_several_models_is_picked_by_name(server):
         Server(f"{server.url}#other")
 
 
-def test_a_server_that_hangs_up_midway_loses_nothing(tmp_path, server, checkpoint):
+def test_a_server_that_hangs_up_midway_loses_nothing(tmp_path, server, checkpoint, monkeypatch):
     server.last = 3
+    monkeypatch.setattr("eval.sampling.server.TRIES", 1)
     candidate = load_candidate(server.url, tmp_path, tokenizer=str(checkpoint))
     with pytest.raises(ServerError, match=r"did not answer .* 3 of 8 samples had come and are kept"):
         candidate.backend.generate([[7], [8]], 4, SAMPLING)
@@ -108,3 +109,110 @@ def test_what_a_server_cannot_do_is_said(server):
 def test_no_server_is_one_clear_line():
     with pytest.raises(ServerError, match=r"http://127.0.0.1:1/v1/models did not answer \(ConnectError"):
         Server("http://127.0.0.1:1")
+
+
+class Odd(BaseHTTPRequestHandler):
+    """Answers as its class says; the first `busy` completions with 503."""
+
+    protocol_version = "HTTP/1.1"
+    models = json.dumps({"data": [{"id": "tiny"}]}).encode()
+    body = b""
+    busy = 0
+    times = 0
+
+    def do_GET(self):
+        self.reply(200, self.models)
+
+    def do_POST(self):
+        kind = type(self)
+        kind.times += 1
+        self.rfile.read(int(self.headers["Content-Length"]))
+        self.reply(503 if kind.times <= kind.busy else 200, self.body)
+
+    def reply(self, status, data):
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(data)))
+        self.send_header("Retry-After", "7")
+        self.end_headers()
+        self.wfile.write(data)
+
+    def log_message(self, *_):
+        pass
+
+
+@pytest.fixture
+def odd():
+    handler = type("Handler", (Odd,), {})
+    running = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    threading.Thread(target=lambda: running.serve_forever(0.01), daemon=True).start()
+    handler.url = f"http://127.0.0.1:{running.server_port}"
+    yield handler
+    running.shutdown()
+    running.server_close()
+
+
+def completion(**choice):
+    return json.dumps({"choices": [{"finish_reason": "stop", "token_ids": [5, 2]} | choice]}).encode()
+
+
+@pytest.mark.parametrize(
+    "models",
+    [b"", b"nonsense", b"[]", b"3", b"null", b'{"data": 3}', b'{"data": null}', b'{"data": [3]}', b'{"data": [{}]}',
+     b'{"data": [{"id": 3}]}', b'{"data": []}', b"[" * 100_000, b"\xff\xfe", b'{"data": [{"id": "a"}, 3]}'],
+    ids=str,
+)  # fmt: skip
+def test_a_list_of_models_that_is_none_is_one_clear_line(odd, models):
+    odd.models = models
+    with pytest.raises(ServerError) as caught:
+        Server(odd.url)
+    assert "\n" not in str(caught.value) and odd.url in str(caught.value) and len(str(caught.value)) < 500
+
+
+@pytest.mark.parametrize(
+    "body",
+    [b"", b"nonsense", b"[]", b"null", b"{}", b'{"choices": 3}', b'{"choices": []}', b'{"choices": [3]}',
+     b"[" * 100_000, completion(token_ids=3), completion(token_ids="ab"), completion(token_ids=[1.5]),
+     completion(token_ids=[True]),
+     completion(token_ids=[-1]), completion(token_ids=[[1]]), completion(token_ids={"a": 1}),
+     completion(token_ids=None),
+     completion(finish_reason=None), completion(finish_reason=[]), completion(token_ids=[5] * 9),
+     completion(token_ids=[120]), completion(token_ids=[10**30]), b'{"choices": [{"token_ids": [NaN]}]}'],
+    ids=lambda body: str(body[:60]),
+)  # fmt: skip
+def test_a_completion_that_is_none_is_one_clear_line_and_nothing_is_stored(odd, body):
+    odd.body = body
+    stored = []
+    with pytest.raises(ServerError) as caught:
+        Server(odd.url, 120).draw([[7]], [0], SAMPLING, lambda *sample: stored.append(sample))
+    assert not stored and "\n" not in str(caught.value) and odd.url in str(caught.value)
+
+
+def test_a_server_that_is_busy_for_a_while_is_asked_again(odd):
+    odd.body, odd.busy = completion(), 3
+    pauses, got = [], []
+    Server(odd.url, pause=pauses.append).draw([[7]], [0], SAMPLING, lambda *sample: got.append(sample))
+    assert [rollout.token_ids for _, rollout in got] == [[5, 2]]
+    assert pauses == [7.0, 7.0, 7.0]
+
+
+def test_one_that_stays_busy_is_given_up(odd):
+    odd.busy = 1000
+    pauses = []
+    with pytest.raises(ServerError, match=r"answered 503.*Tried 6 times.*0 of 1 samples had come"):
+        Server(odd.url, pause=pauses.append).draw([[7]], [0], SAMPLING, print)
+    assert len(pauses) == 5
+
+
+def test_a_reply_without_end_is_refused(odd, monkeypatch):
+    monkeypatch.setattr("eval.sampling.server.MOST_BYTES", 100_000)
+    odd.body = b" " * 200_000
+    with pytest.raises(ServerError, match="more than 100,000 bytes"):
+        Server(odd.url).draw([[7]], [0], SAMPLING, print)
+
+
+def test_a_reply_that_trickles_has_a_deadline(odd, monkeypatch):
+    server = Server(odd.url)
+    monkeypatch.setattr("eval.sampling.server.REPLY_SECONDS", -1.0)
+    odd.body = completion()
+    with pytest.raises(ServerError, match="was still answering after"):
+        server.draw([[7]], [0], SAMPLING, print)

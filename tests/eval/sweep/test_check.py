@@ -10,6 +10,7 @@ from stubbed import spec
 
 from eval.sweep.setup import check as module
 from eval.sweep.setup.check import ahead, check
+from eval.sweep.setup.spec import Spec
 
 ROOT = Path(__file__).parents[3]
 PARSED = {
@@ -29,7 +30,10 @@ def parsed(monkeypatch):
 
     def say(gpus=0, only=None, **values):
         def parse(configs):
-            found = [PARSED | (values if only is None or c["learning_rate"] == only else {}) for c in configs]
+            found = [
+                PARSED | {"resolved": str(c)} | (values if only is None or c["learning_rate"] == only else {})
+                for c in configs
+            ]
             return {"gpus": gpus, "parsed": found}
 
         monkeypatch.setattr(module, "parse", parse)
@@ -101,3 +105,26 @@ def test_the_process_of_a_sweep_never_imports_torch():
     code = f"{imports}; print([m for m in ('torch', 'trl') if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"
+
+
+def test_settings_that_come_to_the_same_run_are_refused(parsed):
+    parsed(resolved="the same")
+    with pytest.raises(ValueError, match="come to the same run; leave one out"):
+        check(spec(**OPEN))
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"search": {"learning_rate": {"low": 0.0, "high": 1.0, "step": 1e-9}}}, "a grid tries 2,000 at most"),
+        ({"search": {"warmup_steps": {"low": 0, "high": 10**12}}}, "a grid tries 2,000 at most"),
+        ({"search": {"learning_rate": {"low": 0.0, "high": 1.0, "points": 10**9}}}, "expected a whole number, 2 to"),
+        ({"method": "random", "search": {"beta": {"low": 0.0, "high": 1.0}}, "trials": 10**9}, "expected at most"),
+        ({"search": {"beta": {"low": 0.0, "high": 10**400}}}, "search.beta.high is 1000"),
+        ({"search": {"a": list(range(50)), "b": list(range(50))}}, "The sweep has 2,500 trials; expected at most"),
+        ({"name": "*"}, "name is '\\*'; expected a folder name"),
+    ],
+)
+def test_a_sweep_without_end_is_refused_at_once(values, message):
+    with pytest.raises(ValueError, match=message):
+        Spec(**{"name": "small", "config": "base.yaml", "search": {"a": [1]}} | values)

@@ -7,6 +7,8 @@ from pathlib import Path
 import psutil
 import pytest
 
+from eval.sweep.trials.trial_launch import end_group
+
 ROOT = Path(__file__).parents[3]
 # A training, behind a launcher that is none the wiser, that finishes its step when it is asked to stop.
 TRAINING = """
@@ -59,6 +61,16 @@ def test_a_training_that_does_not_end_is_killed_when_its_time_is_over():
     process.stdin.close()
     assert process.wait(60) == -9
     assert not psutil.wait_procs(family, timeout=60)[1]
+
+
+def test_a_training_whose_leash_was_killed_is_ended_by_its_sweep():
+    process, family = hold(TRAINING)
+    process.kill()
+    assert process.wait(60) == -9
+    assert any(member.is_running() for member in family)
+    end_group(process.pid)
+    assert not psutil.wait_procs(family, timeout=60)[1]
+    assert process.stdout.read() == "saved\n"
 
 
 @pytest.mark.parametrize(

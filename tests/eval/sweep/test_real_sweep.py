@@ -11,7 +11,7 @@ import psutil
 import pytest
 from killing import figures, kill, lines, outcomes, started, until
 
-from train.config.run_config import parse_config
+from train.config.parse import parse_config
 
 pytestmark = pytest.mark.slow
 SPEC = "configs/sweeps/ci.yaml"

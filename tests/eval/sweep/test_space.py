@@ -77,7 +77,7 @@ def test_a_range_of_any_numbers_has_no_end_of_settings():
         ({"x": {"low": 0, "high": 1, "steps": 1}}, "has an unknown steps; a range has: low, high, log, step, points"),
         ({"x": {"low": 1, "high": 2, "log": True, "step": 1}}, "no log scale beside it"),
         ({"x": {"low": 1, "high": 2, "step": -1}}, "expected a number above 0"),
-        ({"x": {"low": 1, "high": 2, "points": 1}}, "2 or more"),
+        ({"x": {"low": 1, "high": 2, "points": 1}}, "a whole number, 2 to 2,000"),
         ({"x": {"low": 1, "high": 2, "log": "yes"}}, "expected true or false"),
     ],
 )

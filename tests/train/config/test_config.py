@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from train.config.run_config import parse_config, save_config
+from train.config.parse import parse_config, save_config
 
 CONFIGS = sorted(Path(__file__).parents[3].glob("configs/*.yaml"))
 
@@ -64,7 +64,7 @@ def test_the_command_line_overrides_the_file(tmp_path):
         ({"loss_type": "foo"}, "loss_type is 'foo'"),
         ({"repetition_penalty": 1.1}, "Rethink would ignore"),
         ({"use_vllm": True}, "set backend: vllm"),
-        ({"name": 5}, "expected a folder name"),
+        ({"name": 5}, "name is 5; expected text, in quotes"),
         ({"keep_last": -1}, "keep_last is -1"),
         ({"keep_last": 2, "save_total_limit": 2}, "leave save_total_limit out"),
         ({"keep_best": 1}, "needs keep_last"),

@@ -13,7 +13,7 @@ from launching import ACCELERATE, launch_arguments, launch_environment
 
 from train.config import launch as launch_module
 from train.config.launch import KINDS, SAMPLERS, Launch, check_launch, find_launch, refusal
-from train.config.run_config import parse_config
+from train.config.parse import parse_config
 
 RUN = ["--name", "x", "--tasks", '{"countdown": {}}', "--cold_start_steps", "1"]
 FILES = {

@@ -6,10 +6,11 @@ from safetensors.torch import load_file
 
 from train.config import qlora as quantised
 from train.config.launch import KINDS, Launch, refusal
+from train.config.parse import parse_config
 from train.config.qlora import check_quantised, four_bits, is_quantised, keep_adapters_precise
-from train.config.run_config import parse_config
 from train.lifecycle.run_folder import make_folder
-from train.run import start_model, train
+from train.model.start import start_model
+from train.run import train
 
 QLORA = ["--lora_rank", "4", "--load_in_4bit", "true", "--model_dtype", "bfloat16"]
 TINY = ["--cold_start_steps", "2", "--cold_start_batch_size", "4", "--max_steps", "2", "--train_problems", "40"]

@@ -8,7 +8,7 @@ import pytest
 from launching import ROOT, launch_arguments
 
 from data import rows
-from train.config.run_config import parse_config
+from train.config.parse import parse_config
 from train.plan.make import make_plan
 
 RECIPES = sorted((ROOT / "configs" / "recipes").glob("*.yaml"))

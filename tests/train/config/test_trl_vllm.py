@@ -12,7 +12,7 @@ from threading import Thread
 import pytest
 import torch
 
-from train.config.run_config import parse_config, save_config
+from train.config.parse import parse_config, save_config
 from train.config.trl_vllm import check_server, check_settings, check_vllm
 from train.model.scratch import build_model
 

@@ -12,7 +12,7 @@ import torch
 from peft import LoraConfig, get_peft_model
 from resuming import launch, write_config
 
-from train.config.run_config import parse_config
+from train.config.parse import parse_config
 from train.files import untrusted
 from train.files.checkpoints import SEAL, fault, publish
 from train.files.untrusted import read_json, read_metrics, read_parquet, read_yaml
@@ -55,7 +55,7 @@ BOMB = "a: &a [x, x, x, x, x, x, x, x, x]\n" + "".join(
         ("tasks: !!python/name:os.system\n", "not valid YAML"),
         ("tasks: {countdown: {}}\nenv: {LD_PRELOAD: evil.so}\n", "environment variables"),
         ("tasks: \x00\n", "not valid YAML"),
-        ("- a\n- b\n", "must contain a YAML mapping"),
+        ("- a\n- b\n", "expected a mapping of options"),
         ("name: ../x\ntasks: {countdown: {}}\n", "expected a folder name"),
         ("name: /tmp/x\ntasks: {countdown: {}}\n", "expected a folder name"),
         ('name: "a\\0b"\ntasks: {countdown: {}}\n', "expected a folder name"),

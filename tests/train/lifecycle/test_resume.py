@@ -13,10 +13,10 @@ from resuming import DYNAMIC, assert_same, die, in_child, launch, reward_anythin
 from transformers import Trainer
 from trl.trainer.utils import RepeatSampler
 
-from train.files.checkpoints import fault
+from train.files.checkpoints import fault, seal
 from train.files.run_lock import lock
 from train.lifecycle.callbacks import MetricsFile
-from train.lifecycle.resume import EpochSampler
+from train.lifecycle.resume import CheckpointError, EpochSampler, resume_point
 from train.rewards import CorrectnessReward
 from train.rollout.schedule.lengths import LengthMemory
 
@@ -190,12 +190,21 @@ def test_a_run_without_a_whole_checkpoint_is_not_started_anew_without_being_aske
     config = write_config(tmp_path, max_steps=2, save_steps=1, cold_start_steps=0, eval_strategy="no")
     assert launch(config, "--name", "run") == 0
     checkpoints = tmp_path / "run" / "checkpoints"
-    for seal in checkpoints.glob("*/complete.json"):
-        seal.unlink()
+    for path in checkpoints.glob("*/complete.json"):
+        path.unlink()
     assert launch(config, "--name", "run", "--resume") == 5
     said = capfd.readouterr().err
     assert said.count("Passed over") == 2 and "--overwrite starts the run anew" in said
     assert len(list(checkpoints.glob("checkpoint-*"))) == 2
+
+
+def test_where_the_cold_start_is_whole_a_run_may_begin_from_it_again(tmp_path):
+    (tmp_path / "cold-start").mkdir()
+    (tmp_path / "cold-start" / "model.safetensors").write_bytes(b"weights")
+    seal(tmp_path / "cold-start")
+    (tmp_path / "checkpoint-1").mkdir()
+    with pytest.raises(CheckpointError, match="is whole, but the cold start is: delete them with `rm -r"):
+        resume_point(tmp_path)
 
 
 def test_the_newest_and_the_best_are_kept(tmp_path, monkeypatch):
@@ -316,3 +325,18 @@ def test_a_full_disk_before_the_first_checkpoint_does_not_promise_one(tmp_path, 
     assert launch(config, "--name", "run") == 5
     said = capfd.readouterr().err
     assert "No space left on device. No checkpoint was written before it; free some space, then --resume." in said
+
+
+def test_a_resumed_run_says_which_records_are_gone_and_nothing_of_a_whole_one(tmp_path, capfd):
+    config = write_config(tmp_path, max_steps=3, save_steps=3, cold_start_steps=0, eval_steps=3)
+    assert launch(config, "--name", "run") == 0
+    run = tmp_path / "run"
+    assert launch(config, "--name", "run", "--resume") == 0
+    assert "lacks" not in capfd.readouterr().err
+    (run / "rollouts.parquet" / "train-000002-rank0-000.parquet").unlink()
+    lines = [line for line in (run / "metrics.jsonl").read_text().splitlines() if json.loads(line)["step"] != 1]
+    (run / "metrics.jsonl").write_text("\n".join(lines) + "\n")
+    assert launch(config, "--name", "run", "--resume") == 0
+    said = capfd.readouterr().err
+    assert "metrics.jsonl lacks 1 logged step (the first is 1)" in said
+    assert "rollouts.parquet lacks the rollouts of 1 step (the first is 2)" in said

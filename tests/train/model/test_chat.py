@@ -12,7 +12,7 @@ import trl
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
 from transformers import GenerationConfig, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from train.config.run_config import parse_config
+from train.config.parse import parse_config
 from train.model.chat import BUILT_IN, Chat, adds_bos, read_template, set_chat, suggestion
 from train.model.chat_checks import ChatError, check_chat
 from train.model.loading import ModelError, load_tokenizer
@@ -226,3 +226,34 @@ def test_a_jinja_file_becomes_part_of_the_configuration(tmp_path):
 def test_a_scratch_model_keeps_its_own_template():
     with pytest.raises(ValueError, match="model is scratch, which has its own"):
         parse_config(["--name", "x", "--tasks", '{"countdown": {}}', "--chat_template", "plain"])
+
+
+def test_variables_of_a_template_are_set_for_all_who_render_it(tmp_path):
+    template = (
+        "{% for m in messages %}{{ m.content }}{% endfor %}{% if add_generation_prompt %}"
+        "{% if enable_thinking is defined and not enable_thinking %}[off]{% else %}[on]{% endif %}"
+        "{{ effort }}{% endif %}"
+    )
+    tokenizer = make_tokenizer("<|im_end|>", template=template, eos_token="<|im_end|>")
+    asked = [{"role": "user", "content": "hi"}]
+    set_chat(tokenizer, Chat(variables={"enable_thinking": False, "effort": "it's {{ low }}"}))
+    rendered = tokenizer.apply_chat_template(asked, add_generation_prompt=True, tokenize=False)
+    assert rendered == "hi[off]it's {{ low }}"
+    tokenizer.save_pretrained(tmp_path)
+    assert (
+        type(tokenizer).from_pretrained(tmp_path).apply_chat_template(asked, add_generation_prompt=True, tokenize=False)
+        == rendered
+    )
+
+
+@pytest.mark.parametrize(
+    ("variables", "message"),
+    [
+        ({"messages": "x"}, "sets 'messages'"),
+        ({"a b": 1}, "sets 'a b'"),
+        ({"documents": ["x"]}, "sets documents to \\['x'\\]"),
+    ],
+)
+def test_variables_that_no_template_takes_are_refused(variables, message):
+    with pytest.raises(ValueError, match=message):
+        set_chat(make_tokenizer("<e>", template="{{ messages }}", eos_token="<e>"), Chat(variables=variables))

@@ -15,6 +15,7 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from train.model import smollm2
 from train.model.loading import ModelError, is_complete_checkpoint, load_model, load_tokenizer, resolve
+from train.model.loading import _reason as reason
 
 TEMPLATE = "{% for message in messages %}{{ message['content'] }} <eos> {% endfor %}"
 
@@ -285,3 +286,23 @@ def test_an_adapter_that_names_no_base_is_refused(checkpoint, tmp_path, config):
 def edit(path: Path, **changes) -> None:
     """Change values in a JSON file."""
     path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
+
+
+def test_what_a_library_says_in_several_lines_is_told_whole_in_one():
+    error = RuntimeError("Error(s) in loading state_dict for Llama:\n\tsize mismatch for lm_head.weight: 130, not 128")
+    assert reason(error).endswith("for Llama: size mismatch for lm_head.weight: 130, not 128")
+    assert len(reason(RuntimeError("x" * 10_000 + "the end"))) < 450
+    assert reason(RuntimeError("x" * 10_000 + "the end")).endswith("the end")
+
+
+def test_an_adapter_with_a_resized_vocabulary_is_refused_with_both_sizes(checkpoint, tmp_path):
+    model = load_model(str(checkpoint))
+    rows = model.get_input_embeddings().weight.shape[0]
+    model.resize_token_embeddings(rows + 2)
+    config = LoraConfig(task_type="CAUSAL_LM", r=2, target_modules=["q_proj"], modules_to_save=["embed_tokens"])
+    adapted = get_peft_model(model, config)
+    adapted.peft_config["default"].base_model_name_or_path = str(checkpoint)
+    adapted.save_pretrained(tmp_path / "adapter")
+    message = error_of(load_model, str(tmp_path / "adapter"))
+    assert f"({rows + 2}, " in message and f"({rows}, " in message and "embed_tokens" in message
+    assert message.endswith("merge it into the resized model, and give the merged model.")

@@ -1,9 +1,13 @@
+import copy
+
 import pytest
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
 from data.mixture import draw_problems, load_mixture
-from train.model.prompts import messages, opens_thinking, prompt_ids, token_counts
+from data.response import CLOSE, OPEN
+from train.model.judged import judged
+from train.model.prompts import completion_text, messages, opens_thinking, prompt_ids, token_counts
 
 
 @pytest.fixture
@@ -30,6 +34,29 @@ def character_tokenizer():
 )
 def test_thinking_and_answer_are_counted_by_id(tokenizer, completion, counts):
     assert token_counts(tokenizer, tokenizer.encode(completion), opened=False) == counts
+
+
+@pytest.fixture
+def special_tag_tokenizer(tokenizer):
+    """The scratch tokenizer, its tags special tokens as those of many instruct models are."""
+    special = copy.deepcopy(tokenizer)
+    special.add_special_tokens({"additional_special_tokens": [OPEN, CLOSE]})
+    return special
+
+
+def test_tags_that_are_special_tokens_are_read_and_counted_as_others_are(tokenizer, special_tag_tokenizer):
+    problem = draw_problems(load_mixture({"arithmetic": {}}), "test", 2, 0)[0]
+    ids = tokenizer.encode("<think> try 2 + 6 = 8</think> 8<|end|>")
+    assert special_tag_tokenizer.decode(ids, skip_special_tokens=True) == " try 2 + 6 = 8 8"
+    assert completion_text(special_tag_tokenizer, ids) == "<think> try 2 + 6 = 8</think> 8"
+    assert token_counts(special_tag_tokenizer, ids, opened=False) == (6, 1)
+    rows = [judged(problem, ids, own, opened=False, truncated=False)[0] for own in (tokenizer, special_tag_tokenizer)]
+    assert rows[0] == rows[1] and rows[0]["format"]
+
+
+def test_the_text_of_a_completion_is_the_tokenizers_own_without_special_tokens(tokenizer):
+    ids = tokenizer.encode("<|user|> 1 + 1<|assistant|><think> try 2</think> 2<|end|><|pad|>")
+    assert completion_text(tokenizer, ids) == tokenizer.decode(ids, skip_special_tokens=True)
 
 
 def test_counting_where_the_prompt_opened_the_thinking(tokenizer):

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from planning import a_workload
 
-from train.config.run_config import parse_config
+from train.config.parse import parse_config
 from train.plan.rollouts import schedule
 from train.plan.workload import NOT_AT_HAND, read_workload
 

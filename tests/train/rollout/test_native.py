@@ -23,6 +23,70 @@ BLOCK = 32
 needs_kernels = pytest.mark.skipif(not native.available(), reason="no C++ compiler here")
 
 
+def cache_arguments(**changes: torch.Tensor) -> dict[str, torch.Tensor]:
+    """Two tokens for a pool of three blocks of four tokens, two heads of eight numbers."""
+    fitting = {
+        "key": torch.zeros(2, 2, 8),
+        "value": torch.zeros(2, 2, 8),
+        "keys": torch.zeros(3, 2, 4, 8),
+        "values": torch.zeros(3, 2, 4, 8),
+        "blocks": torch.tensor([0, 2]),
+        "offsets": torch.tensor([3, 0]),
+    }
+    return fitting | changes
+
+
+@needs_kernels
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"key": torch.zeros(5, 2, 8), "value": torch.zeros(5, 2, 8)},
+        {"value": torch.zeros(5, 2, 8)},
+        {"key": torch.zeros(2, 3, 8)},
+        {"value": torch.zeros(2, 2, 9)},
+        {"blocks": torch.tensor([0, 3])},
+        {"blocks": torch.tensor([0, -1])},
+        {"offsets": torch.tensor([0, 4])},
+        {"offsets": torch.tensor([0])},
+        {"keys": torch.zeros(3, 2, 8, 4).transpose(2, 3)},
+    ],
+    ids=["more tokens", "more values", "heads", "width", "block", "negative", "offset", "places", "strides"],
+)
+def test_nothing_is_written_outside_the_pool(changes: dict[str, torch.Tensor]) -> None:
+    torch.ops.rethink.write_cache(**cache_arguments())
+    with pytest.raises(RuntimeError, match=r"pool's|keys of the pool|expected 0 to less than"):
+        torch.ops.rethink.write_cache(**cache_arguments(**changes))
+
+
+@needs_kernels
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"table": torch.tensor([[0, 3], [2, 1]])},
+        {"table": torch.tensor([[0, 1]])},
+        {"lengths": torch.tensor([9, 5])},
+        {"lengths": torch.tensor([0, 5])},
+        {"lengths": torch.tensor([5])},
+        {"query": torch.zeros(2, 3, 8)},
+        {"query": torch.zeros(2, 4, 9)},
+        {"values": torch.zeros(2, 2, 4, 8)},
+    ],
+    ids=["block", "rows", "too long", "empty", "lengths", "heads", "width", "values"],
+)
+def test_nothing_is_read_outside_the_pool(changes: dict[str, torch.Tensor]) -> None:
+    fitting = {
+        "query": torch.zeros(2, 4, 8),
+        "keys": torch.zeros(3, 2, 4, 8),
+        "values": torch.zeros(3, 2, 4, 8),
+        "table": torch.tensor([[0, 1], [2, 1]]),
+        "lengths": torch.tensor([8, 5]),
+    }
+    options = {"scaling": 1.0, "window": 0}
+    torch.ops.rethink.decode_attention(**fitting, **options)
+    with pytest.raises(RuntimeError, match=r"query is|keys of the pool|expected [01] to less than"):
+        torch.ops.rethink.decode_attention(**{**fitting, **changes}, **options)
+
+
 @needs_kernels
 @pytest.mark.parametrize("window", [0, 1, 40])
 @pytest.mark.parametrize("group", [1, 3, 4, 7])

@@ -1,9 +1,12 @@
 """Plain `model.generate` as a back end: slow, and the oracle that the engine is compared with."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
+from peft import PeftModel
+from transformers import GenerationConfig
 
 from train.rollout.interface import FinishReason, Rollout, Sampling
 from train.rollout.module_state import evaluation_mode
@@ -37,7 +40,7 @@ class GenerateBackend:
         rollouts: list[Rollout] = []
         device = next(self.model.parameters()).device
         cuda = [device] if device.type == "cuda" else []
-        with torch.random.fork_rng(devices=cuda), evaluation_mode(self.model):
+        with torch.random.fork_rng(devices=cuda), evaluation_mode(self.model), plain_generation(self.model):
             torch.manual_seed(sampling.seed)
             for start in range(0, len(every), self.rows):
                 batch = self._generate(every[start : start + self.rows], sampling)
@@ -82,6 +85,20 @@ class GenerateBackend:
             dim=1,
         )  # (rows, steps)
         return [_cut(*row, stops) for row in zip(completions.tolist(), logprobs.tolist(), strict=True)]
+
+
+@contextmanager
+def plain_generation(model: Any) -> Iterator[None]:
+    """With a generation configuration of defaults: what a checkpoint's own adds would be another distribution.
+
+    Many set a repetition penalty, suppressed tokens or beams, and `generate` takes from it whatever it is not given.
+    """
+    base = model.get_base_model() if isinstance(model, PeftModel) else model
+    own, base.generation_config = base.generation_config, GenerationConfig()
+    try:
+        yield
+    finally:
+        base.generation_config = own
 
 
 def _cut(tokens: list[int], logprobs: list[float] | None, stops: set[int]) -> Rollout:

@@ -17,6 +17,7 @@ import torch
 from train.rollout.backends.pieces import Piece, Pieces
 from train.rollout.counter import problem_key, row_key
 from train.rollout.interface import Rollout, Sampling
+from train.rollout.limits import MAX_ROWS
 from train.rollout.schedule.requests import check_request
 
 _GIB = 2**30
@@ -52,7 +53,7 @@ class VLLMBackend:
         *,
         dtype: str = "float32",
         cache_gib: float | None = None,
-        max_rows: int = 256,
+        max_rows: int = MAX_ROWS,
         eager: bool = False,
     ) -> None:
         require_vllm()

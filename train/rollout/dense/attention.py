@@ -16,6 +16,10 @@ from train.rollout.schedule.holdings import Chunk
 ATTENTION_NAME = "rethink_rollout"
 
 
+class NoPass(LookupError):
+    """A model called attention without what the engine handed in."""
+
+
 class Attends(Protocol):
     """What the engine hands through the model to every attention layer."""
 
@@ -53,6 +57,7 @@ class PassAttention:
         options: dict[str, Any],
     ) -> torch.Tensor:
         """See `Attends`. Windows come from the pool's layers, so `options` are not needed again."""
+        check_sequence(query, key, value, len(self.this_pass.tokens))
         self._write(layer, key[0].transpose(0, 1), value[0].transpose(0, 1))
         queries = query[0].transpose(0, 1)  # (tokens, heads, dim)
         # Under autocast keys may be float32 (rotated) and values bfloat16: every product below casts by itself.
@@ -179,6 +184,19 @@ class PassAttention:
         return output[0].transpose(0, 1)
 
 
+def check_sequence(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, tokens: int) -> None:
+    """Raise ValueError where a layer attends with other than the `tokens` tokens that the pass has.
+
+    Their keys and values have places in the pool, further ones have none and would be written over foreign memory.
+    """
+    lengths = {states.shape[2] for states in (query, key, value)}
+    if lengths != {tokens} or {len(states) for states in (query, key, value)} != {1}:
+        raise ValueError(
+            f"a layer attends with queries {tuple(query.shape)}, keys {tuple(key.shape)} and values "
+            f"{tuple(value.shape)} in a pass of {tokens} tokens: the model, or an adapter on it, changes the sequence."
+        )
+
+
 def rollout_attention(
     module: torch.nn.Module,
     query: torch.Tensor,
@@ -191,7 +209,7 @@ def rollout_attention(
 ) -> tuple[torch.Tensor, None]:
     """What transformers calls. `rollout_pass` travels from the engine through the model's keyword arguments."""
     if rollout_pass is None:
-        raise LookupError("its attention layers were called without the engine's pass")
+        raise NoPass("a layer's attention was called without the engine's pass")
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling
     layer = cast(int, module.layer_idx)
     return rollout_pass.attend(layer, query, key, value, scale, options), None

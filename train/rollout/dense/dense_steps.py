@@ -1,6 +1,6 @@
 """Steps of a run over the dense pool: one forward for decode tokens and prefill chunks together, drawn at once."""
 
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -8,36 +8,46 @@ import torch
 from train.rollout.counter import uniforms
 from train.rollout.dense.attention import PassAttention
 from train.rollout.dense.passes import PassBuilder
-from train.rollout.dense.pool import BLOCK_SIZE, KeyValuePool, bytes_per_block
-from train.rollout.generation import Run, first_logits
-from train.rollout.interface import Rollout
+from train.rollout.dense.pool import BLOCK_SIZE, KeyValuePool, LayerShape, bytes_per_block
+from train.rollout.generation import Room, Run, first_logits
+from train.rollout.interface import Rollout, Sampling
+from train.rollout.limits import Limits
 from train.rollout.memory import working_bytes
 from train.rollout.native.attention import NativeAttention, runs_natively
 from train.rollout.sampler import NonFiniteLogits, Sampler
 from train.rollout.schedule.blocks import BlockAllocator
 from train.rollout.schedule.holdings import Chunk
+from train.rollout.schedule.lengths import LengthMemory
 from train.rollout.schedule.requests import Request
 from train.rollout.schedule.rows import Row
 from train.rollout.steering import Steering
-
-if TYPE_CHECKING:
-    from train.rollout.engine import RolloutEngine
 
 # Of the engine's memory, set aside at most for logits and activations: a tight cache runs few rows, which need less.
 MOST_TO_WORK_IN = 0.25
 
 
 class DenseRun(Run):
-    """A call whose pool and buffers are its own."""
+    """A call whose pool and buffers are its own, in `pool_bytes`; `natively` lets the compiled kernels run."""
 
-    def __init__(self, engine: "RolloutEngine", request: Request) -> None:
-        super().__init__(engine, request, BLOCK_SIZE)
-        rows, prefilled = min(engine.max_rows, len(self.rollouts)), min(engine.chunk_tokens, self._prompt_tokens)
-        working = working_bytes(engine.model, rows, prefilled)
-        room = engine.pool_bytes - min(working, int(MOST_TO_WORK_IN * engine.pool_bytes))
-        self.schedule_with(BlockAllocator(self.blocks_of_use(room // bytes_per_block(engine.layers))))
-        self.pool = KeyValuePool(engine.layers, self.allocator.count, self.device)
-        native = engine.native and runs_natively(engine.layers, self.device)
+    def __init__(
+        self,
+        model: torch.nn.Module,
+        layers: Sequence[LayerShape],
+        limits: Limits,
+        lengths: LengthMemory,
+        request: Request,
+        pool_bytes: int,
+        *,
+        natively: bool,
+        room: Room | None = None,
+    ) -> None:
+        super().__init__(model, layers, limits, lengths, request, BLOCK_SIZE, room)
+        rows, prefilled = min(limits.max_rows, len(self.rollouts)), min(limits.chunk_tokens, self.room.prompt_tokens)
+        working = working_bytes(model, rows, prefilled)
+        left = pool_bytes - min(working, int(MOST_TO_WORK_IN * pool_bytes))
+        self.schedule_with(BlockAllocator(self.blocks_of_use(left // bytes_per_block(layers))))
+        self.pool = KeyValuePool(layers, self.allocator.count, self.device)
+        native = natively and runs_natively(layers, self.device)
         self.attention = NativeAttention if native else PassAttention
         self.builder = PassBuilder(self.scheduler, self.device, by_table=native)
         self.sampler = Sampler()
@@ -67,7 +77,7 @@ class DenseRun(Run):
 
     def _forward(self, chunks: list[Chunk]) -> list[tuple[int, Rollout]]:
         this_pass = self.builder.build(chunks)
-        output = self.engine.model(
+        output = self.model(
             input_ids=this_pass.tokens.unsqueeze(0),
             position_ids=this_pass.positions.unsqueeze(0),
             use_cache=False,
@@ -90,8 +100,16 @@ class DenseRun(Run):
         """Draw a token for each of `rows` from `logits` (rows, vocab), and end the rows that are done."""
         at = self.rows.drawn[rows]
         numbers = uniforms(torch.from_numpy(self.rows.keys[rows]), torch.from_numpy(at)).to(self.device)
+        ended = []
+        for sampling, places in self.by_sampling(rows):
+            ended += self._draw_alike(rows[places], logits[places], numbers[places], sampling)
+        return ended
+
+    def _draw_alike(
+        self, rows: np.ndarray, logits: torch.Tensor, numbers: torch.Tensor, sampling: Sampling
+    ) -> list[tuple[int, Rollout]]:
         try:
-            draw = self.sampler.draw(logits, self.sampling, numbers)
+            draw = self.sampler.draw(logits, sampling, numbers)
         except NonFiniteLogits as error:
             raise self.not_finite(rows[error.rows].tolist()) from error
         tokens = self.steering.steer(rows, draw.tokens.cpu().numpy())
@@ -99,8 +117,13 @@ class DenseRun(Run):
         self.rows.append(rows, tokens, logprobs.cpu().numpy())
         self.stats.new_tokens += len(rows)
         stopped = np.isin(tokens, self._stop)
-        done = stopped | (self.rows.drawn[rows] >= self.sampling.max_new_tokens)
+        done = stopped | (self.rows.drawn[rows] >= self.rows.limit[rows])
         return [self._end(row, bool(stop)) for row, stop in zip(rows[done].tolist(), stopped[done], strict=True)]
+
+    def _begin(self, rows: Sequence[int], prompt: list[int], sampling: Sampling) -> None:
+        budget = None if sampling.thinking is None else sampling.thinking.budget
+        for row in rows:
+            self.steering.begin(row, prompt, budget)
 
     def _end(self, row: int, stopped: bool) -> tuple[int, Rollout]:
         return self.end(

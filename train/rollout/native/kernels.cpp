@@ -168,15 +168,32 @@ Attend specialised(int64_t dim, int64_t queries) {
   }
 }
 
+// Raises unless all of `numbers`, named `what`, are in [low, high): a number beyond would read or write foreign memory.
+void check_within(const int64_t* numbers, int64_t count, int64_t low, int64_t high, const char* what) {
+  for (int64_t i = 0; i < count; ++i)
+    TORCH_CHECK(low <= numbers[i] && numbers[i] < high, what, " ", i, " is ", numbers[i], "; expected ", low,
+                " to less than ", high);
+}
+
+// Raises unless `keys` and `values` are pools of one layer: (blocks, key heads, block size, dim), the last apart.
+void check_pools(const at::Tensor& keys, const at::Tensor& values) {
+  TORCH_CHECK(keys.dim() == 4 && values.dim() == 4 && keys.is_contiguous() && values.is_contiguous() &&
+                  keys.numel() > 0 && values.numel() > 0 && keys.sizes().slice(0, 3) == values.sizes().slice(0, 3),
+              "keys of the pool are ", keys.sizes(), " and values ", values.sizes());
+}
+
 // Attention of one new token a row. query (rows, heads, key dim); keys (blocks, key heads, block size, key dim) and
 // values (..., value dim); table (rows, width) the blocks of each row in order; lengths (rows,) tokens so far, the new
 // one included; window: how many of the last tokens are seen, 0 for all. Returns (rows, heads, value dim).
 at::Tensor decode_attention(const at::Tensor& query, const at::Tensor& keys, const at::Tensor& values,
                             const at::Tensor& table, const at::Tensor& lengths, double scaling, int64_t window) {
+  check_pools(keys, values);
+  TORCH_CHECK(query.dim() == 3 && table.dim() == 2 && table.is_contiguous() && table.size(0) == query.size(0) &&
+                  lengths.is_contiguous() && lengths.numel() == query.size(0) &&
+                  query.size(1) % keys.size(1) == 0 && query.size(2) == keys.size(3),
+              "query is ", query.sizes(), ", keys ", keys.sizes(), ", table ", table.sizes(), " and lengths ",
+              lengths.sizes());
   const auto q = query.stride(2) == 1 ? query : query.contiguous();
-  TORCH_CHECK(table.is_contiguous() && table.size(0) == q.size(0) && lengths.numel() == q.size(0) &&
-                  q.size(1) % keys.size(1) == 0 && q.size(2) == keys.size(3),
-              "query is ", q.sizes(), ", keys ", keys.sizes(), " and table ", table.sizes());
   const int64_t rows = q.size(0), heads = q.size(1), key_heads = keys.size(1), group = heads / key_heads;
   const Cache cache{keys.const_data_ptr<float>(), values.const_data_ptr<float>(), key_heads, keys.size(2),
                     keys.size(3), values.size(3)};
@@ -185,6 +202,9 @@ at::Tensor decode_attention(const at::Tensor& query, const at::Tensor& keys, con
   float* out = output.mutable_data_ptr<float>();
   const int64_t* blocks = table.const_data_ptr<int64_t>();
   const int64_t* ends = lengths.const_data_ptr<int64_t>();
+  check_within(ends, rows, 1, table.size(1) * cache.block_size + 1, "length");
+  for (int64_t row = 0; row < rows; ++row)
+    check_within(blocks + row * table.size(1), (ends[row] - 1) / cache.block_size + 1, 0, keys.size(0), "block");
   const bool same = cache.key_dim == cache.value_dim;
   int64_t longest = 0;
   for (int64_t row = 0; row < rows; ++row) longest = std::max(longest, ends[row]);
@@ -216,8 +236,17 @@ at::Tensor decode_attention(const at::Tensor& query, const at::Tensor& keys, con
 // Writes new keys and values (tokens, key heads, dim) into the pool: token i at `offsets[i]` of block `blocks[i]`.
 void write_cache(const at::Tensor& key, const at::Tensor& value, at::Tensor keys, at::Tensor values,
                  const at::Tensor& blocks, const at::Tensor& offsets) {
+  check_pools(keys, values);
+  for (const auto& [source, pool] : {std::make_pair(key, keys), std::make_pair(value, values)})
+    TORCH_CHECK(source.dim() == 3 && source.size(0) == blocks.numel() && source.size(0) == offsets.numel() &&
+                    source.size(1) == pool.size(1) && source.size(2) == pool.size(3) && blocks.is_contiguous() &&
+                    offsets.is_contiguous(),
+                "new keys or values are ", source.sizes(), ", the pool's ", pool.sizes(), ", and there are places for ",
+                blocks.numel(), " tokens");
   const int64_t* block = blocks.const_data_ptr<int64_t>();
   const int64_t* offset = offsets.const_data_ptr<int64_t>();
+  check_within(block, blocks.numel(), 0, keys.size(0), "block");
+  check_within(offset, offsets.numel(), 0, keys.size(2), "offset");
   for (auto [source, pool] : {std::make_pair(key, keys), std::make_pair(value, values)}) {
     const auto from = source.stride(2) == 1 ? source : source.contiguous();
     const int64_t tokens = from.size(0), heads = from.size(1), dim = from.size(2), size = pool.size(2);
@@ -234,10 +263,11 @@ void write_cache(const at::Tensor& key, const at::Tensor& value, at::Tensor keys
 
 // hidden / rms(hidden) * weight over the last dimension.
 at::Tensor rms_norm(const at::Tensor& hidden, const at::Tensor& weight, double epsilon) {
+  TORCH_CHECK(hidden.dim() > 0 && hidden.size(-1) == weight.numel() && weight.numel() > 0, "hidden is ",
+              hidden.sizes(), " and weight is ", weight.sizes());
   const auto input = hidden.contiguous(), weights = weight.contiguous();
   auto output = at::empty_like(input);
   const int64_t size = weights.numel();
-  TORCH_CHECK(input.size(-1) == size, "hidden is ", input.sizes(), " and weight is ", weights.sizes());
   const float *in = input.const_data_ptr<float>(), *scale = weights.const_data_ptr<float>();
   float* out = output.mutable_data_ptr<float>();
   at::parallel_for(0, input.numel() / size, std::max<int64_t>(1, (1 << 15) / size), [&](int64_t begin, int64_t end) {
@@ -281,7 +311,7 @@ std::tuple<at::Tensor, at::Tensor> rotate(const at::Tensor& query, const at::Ten
                                           const at::Tensor& sin) {
   const auto c = cos.contiguous(), s = sin.contiguous();
   for (const auto& states : {query, key})
-    TORCH_CHECK(states.dim() == 4 && states.size(0) == 1 && states.size(3) % 2 == 0 &&
+    TORCH_CHECK(states.dim() == 4 && states.size(0) == 1 && states.numel() > 0 && states.size(3) % 2 == 0 &&
                     c.sizes() == at::IntArrayRef({1, states.size(2), states.size(3)}) && s.sizes() == c.sizes(),
                 "states are ", states.sizes(), ", cos ", c.sizes(), " and sin ", s.sizes());
   return {rotated(query, c, s), rotated(key, c, s)};
@@ -289,11 +319,11 @@ std::tuple<at::Tensor, at::Tensor> rotate(const at::Tensor& query, const at::Ten
 
 // silu(gate) * up, element by element.
 at::Tensor silu_multiply(const at::Tensor& gate, const at::Tensor& up) {
+  TORCH_CHECK(gate.sizes() == up.sizes(), "gate is ", gate.sizes(), " and up is ", up.sizes());
   const auto g = gate.contiguous(), u = up.contiguous();
   auto output = at::empty_like(g);
   const float *a = g.const_data_ptr<float>(), *b = u.const_data_ptr<float>();
   float* out = output.mutable_data_ptr<float>();
-  TORCH_CHECK(g.sizes() == u.sizes(), "gate is ", g.sizes(), " and up is ", u.sizes());
   at::parallel_for(0, g.numel(), 1 << 14, [&](int64_t begin, int64_t end) {
     // Bounded, since fast-math divides by way of a reciprocal, which makes NaN of an infinite exponential.
     for (int64_t i = begin; i < end; ++i) out[i] = a[i] / (1 + std::exp(std::min(-a[i], 80.0f))) * b[i];

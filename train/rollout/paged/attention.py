@@ -17,6 +17,7 @@ from torch.nn import functional
 from torch.nn.attention import current_flash_attention_impl
 from torch.nn.attention.varlen import varlen_attn
 
+from train.rollout.dense.attention import check_sequence
 from train.rollout.dense.pool import LayerShape
 from train.rollout.paged.pool import PagedPool
 
@@ -169,6 +170,7 @@ class PagedAttention:
         options: dict[str, Any],
     ) -> torch.Tensor:
         """See `Attends`. Windows come from the pool's layers, so `options` are not needed again."""
+        check_sequence(query, key, value, len(self._slots))
         pool = self._pool
         pool.write(layer, key[0].transpose(0, 1), value[0].transpose(0, 1), self._slots)
         keys, values = pool.keys[layer], pool.values[layer]

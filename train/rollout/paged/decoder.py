@@ -16,6 +16,8 @@ from train.rollout.paged.step import Batch, decode
 from train.rollout.paged.transfer import upload
 from train.rollout.schedule.holdings import Chunk
 
+MOST_KINDS = 16  # ways of drawing whose graphs are kept; a session's requests may bring any number
+
 
 @dataclass(frozen=True, slots=True)
 class Capacity:
@@ -80,6 +82,9 @@ class PagedDecoder:
         """The rules of `sampling`, kept because captured graphs point to them."""
         kind = _kind(sampling)
         if kind not in self._rules:
+            if len(self._rules) == MOST_KINDS:
+                self.graphs.forget()
+                self._rules.clear()
             self._rules[kind] = make_rules(sampling.stop_ids, sampling.thinking, self.device)
         return self._rules[kind]
 

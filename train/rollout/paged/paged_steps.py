@@ -5,13 +5,14 @@ A step's tokens never pass through the host before the next step: drawing, steer
 ended runs one step more, in which it changes nothing; its pages are only given to others in steps queued after that.
 """
 
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
-from train.rollout.generation import Run, first_logits
-from train.rollout.interface import Rollout
+from train.rollout.generation import Room, Run, first_logits
+from train.rollout.interface import Rollout, Sampling
 from train.rollout.memory import memory_budget
 from train.rollout.paged.decoder import Capacity, PagedDecoder, power_of_two
 from train.rollout.paged.pool import page_bytes
@@ -20,18 +21,21 @@ from train.rollout.paged.transfer import Download, upload
 from train.rollout.schedule.blocks import BlockAllocator
 from train.rollout.schedule.holdings import Chunk
 from train.rollout.schedule.requests import Request
-from train.rollout.schedule.rows import Row
+from train.rollout.schedule.rows import Group, Row
 from train.rollout.steering import thinks_at_end
 
 if TYPE_CHECKING:
     from train.rollout.engine import RolloutEngine
 
+_NOBODY = -1  # the rollout of a token that nobody waits for any more
+
 
 class PagedRun(Run):
     """A call on the decoder that the engine keeps, or on a new one where that is too small."""
 
-    def __init__(self, engine: "RolloutEngine", request: Request, page_tokens: int) -> None:
-        super().__init__(engine, request, page_tokens)
+    def __init__(self, engine: "RolloutEngine", request: Request, page_tokens: int, room: Room | None = None) -> None:
+        super().__init__(engine.model, engine.layers, engine.limits, engine.lengths, request, page_tokens, room)
+        self.engine = engine
         sampling = request.sampling
         self.decoder = engine.decoder = self._decoder()
         self.decoder.graphs.validate(engine.model)
@@ -39,9 +43,9 @@ class PagedRun(Run):
         allocator = BlockAllocator(self.decoder.capacity.pages)
         allocator.take_low()  # SCRATCH_PAGE
         self.schedule_with(allocator)
-        self._rules = self.decoder.rules_of(sampling)
         self._live = np.zeros(0, np.int64)  # rollouts in the decoder's batch, as of scheduler version `_version`
         self._version = -1
+        self._kinds: list[tuple[Sampling, Any]] = []
         self._in_flight: list[tuple[np.ndarray, Download]] = []
         self._forced = np.zeros(self.rows.tokens.shape, bool)
         lengths, opened = np.zeros(len(self.rollouts), np.int64), np.zeros(len(self.rollouts), bool)
@@ -57,20 +61,20 @@ class PagedRun(Run):
             old = None
         if old is not None:
             pages = self.blocks_of_use(old.page_limit - 1) + 1
-            need = Capacity(pages, self.row_blocks, len(self.rollouts), engine.max_rows)
+            need = Capacity(pages, self.row_blocks, len(self.rollouts), self.limits.max_rows)
             if old.capacity.holds(need):
                 return old
         known = Capacity(0, 0, 0, 0) if old is None else old.capacity
         old = None
         engine.release()  # before the new one takes its memory
-        budget = memory_budget(engine.cache_gib, self.device)
+        budget = memory_budget(self.limits.cache_gib, self.device)
         limit = budget // page_bytes(engine.layers, self.block_size)
         # Rounded up, and never less than before, so that calls of slightly different size share the graphs.
         capacity = Capacity(
             pages=min(limit, power_of_two(max(self.blocks_of_use(limit - 1) + 1, known.pages))),
             row_pages=-(-max(self.row_blocks, known.row_pages) // 4) * 4,
             rollouts=power_of_two(max(len(self.rollouts), known.rollouts)),
-            rows=engine.max_rows,
+            rows=self.limits.max_rows,
         )
         return PagedDecoder(
             engine.model,
@@ -79,7 +83,7 @@ class PagedRun(Run):
             limit,
             self.block_size,
             self.device,
-            cuda_graphs=engine.cuda_graphs,
+            cuda_graphs=self.limits.cuda_graphs,
         )
 
     def step(self) -> list[tuple[int, Rollout]]:
@@ -115,14 +119,23 @@ class PagedRun(Run):
         if self._version != scheduler.version:
             self._version = scheduler.version
             self._live = np.fromiter(scheduler.live, np.int64, len(scheduler.live))
-            rows = scheduler.live.values()
-            self.decoder.fill(self._live, [[*(node.block for node in row.group.path), *row.blocks] for row in rows])
-        outputs, replayed = self.decoder.decode(self.sampling)
+            self._kinds = self.by_sampling(self._live)
+            if len(self._kinds) == 1:
+                self._fill(self._live)
+        for sampling, places in self._kinds:  # one forward each, since a captured step draws in one way alone
+            rows = self._live[places]
+            if len(self._kinds) > 1:
+                self._fill(rows)
+            outputs, replayed = self.decoder.decode(sampling)
+            self._in_flight.append((rows, Download(outputs[: len(rows)])))
+            self.stats.replayed_steps += replayed
         self.rows.cached[self._live] += 1
         self.stats.steps += 1
         self.stats.decode_rows += len(self._live)
-        self.stats.replayed_steps += replayed
-        self._in_flight.append((self._live, Download(outputs[: len(self._live)])))
+
+    def _fill(self, rows: np.ndarray) -> None:
+        live = [self.scheduler.live[row] for row in rows.tolist()]
+        self.decoder.fill(rows, [[*(node.block for node in row.group.path), *row.blocks] for row in live])
 
     def _prefill(self, chunks: list[Chunk]) -> None:
         self.stats.prefill_tokens += sum(chunk.end - chunk.start for chunk in chunks)
@@ -132,15 +145,31 @@ class PagedRun(Run):
 
     def _draw(self, rows: np.ndarray, logits: torch.Tensor) -> None:
         """Draw the first token of `rows` from `logits` (rows, vocab)."""
-        outputs = draw(self.decoder.state, upload(rows, self.device), logits, self.sampling, self._rules)
-        self._in_flight.append((rows, Download(outputs)))
+        for sampling, places in self.by_sampling(rows):
+            rules = self.decoder.rules_of(sampling)
+            outputs = draw(self.decoder.state, upload(rows[places], self.device), logits[places], sampling, rules)
+            self._in_flight.append((rows[places], Download(outputs)))
+
+    def _begin(self, rows: Sequence[int], prompt: list[int], sampling: Sampling) -> None:
+        opened = sampling.thinking is not None and thinks_at_end(prompt, sampling.thinking)
+        keys = self.rows.keys[np.asarray(rows)]
+        self.decoder.state.begin(np.asarray(rows), len(prompt), keys, sampling.max_new_tokens, opened)
+        self._forced[np.asarray(rows)] = False
+
+    def leave(self, group: Group, rows: Sequence[int]) -> None:
+        """See `Run.leave`. Tokens still on their way to rows that nobody waits for any more are dropped."""
+        super().leave(group, rows)
+        self._in_flight = [
+            (np.where(np.isin(flying, np.asarray(rows)), _NOBODY, flying), download)
+            for flying, download in self._in_flight
+        ]
 
     def _take_in(self, landed: list[tuple[np.ndarray, Download]]) -> list[tuple[int, Rollout]]:
         """Note the tokens of earlier steps, and end the rows that are done."""
         ended = []
         for rows, download in landed:
             outputs = read_outputs(download.wait())
-            running = outputs.has(RUNNING)
+            running = outputs.has(RUNNING) & (rows != _NOBODY)
             rows, outputs = rows[running], outputs.of(running)
             if not outputs.has(FINITE).all():
                 self.decoder.pool.clear()
@@ -148,7 +177,7 @@ class PagedRun(Run):
             self._forced[rows, self.rows.drawn[rows]] = outputs.has(FORCED)
             self.rows.append(rows, outputs.tokens, outputs.logprobs)
             self.stats.new_tokens += len(rows)
-            done = outputs.has(STOPPED) | (self.rows.drawn[rows] >= self.sampling.max_new_tokens)
+            done = outputs.has(STOPPED) | (self.rows.drawn[rows] >= self.rows.limit[rows])
             ended += self._end(rows[done], outputs.of(done))
         return ended
 

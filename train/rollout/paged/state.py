@@ -51,6 +51,17 @@ class RolloutState:
         self.ended.fill_(True)
         self.ended[:count] = False
 
+    def begin(self, rows: np.ndarray, prompt_length: int, keys: np.ndarray, limit: int, thinking: bool) -> None:
+        """Make `rows` (rows,) new rollouts of one prompt, whatever they were before."""
+        at = upload(rows, self.device)
+        for tensor in (self.drawn, self.last, self.thought, self.extended, self.queue, self.queue_at):
+            tensor[at] = 0
+        self.cached[at] = prompt_length
+        self.keys[at] = upload(keys, self.device)
+        self.limit[at] = limit
+        self.thinking[at] = thinking
+        self.closed[at] = self.ended[at] = False
+
 
 @dataclass(slots=True)
 class Rules:

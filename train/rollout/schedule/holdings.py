@@ -90,6 +90,31 @@ class Holdings:
             self.preempted.append(row)
             self.preempted.sort(key=lambda row: row.serial)
 
+    def withdraw(self, group: Group) -> None:
+        """Take `group` and all its rows out of the schedule, wherever they stand, and release their blocks."""
+        for row in [row for row in self.live.values() if row.group is group]:
+            self._leave(row)
+        self.preempted = [row for row in self.preempted if row.group is not group]
+        if any(prefill.group is group for prefill in self.prefills):
+            self._restart_dependants(group)
+        for prefill in [prefill for prefill in self.prefills if prefill.group is group]:
+            self.prefills.remove(prefill)
+            self._release(group, [group.tail] if prefill.row is None else prefill.row.blocks)
+        if group in self.ready:
+            self.ready.remove(group)
+            self._release(group, [group.tail])
+        if group in self.waiting:
+            self.waiting.remove(group)
+        group.pending.clear()
+        group.logits = None
+
+    def _restart_dependants(self, group: Group) -> None:
+        """Put back prefills of others that wait for shared blocks, which `group` may have been about to compute."""
+        for prefill in reversed(list(self.prefills)):
+            inherited = prefill.group.path[: prefill.inherited]
+            if prefill.group is not group and not all(node.ready for node in inherited):
+                self._drop_prefill(prefill)
+
     def _drop_ready(self, group: Group) -> None:
         self._release_template(group)
         group.logits = None

@@ -38,6 +38,18 @@ class PrefixTree:
             path.append(node)
         return path
 
+    def remove(self, prompt: Sequence[int], samples: int) -> None:
+        """Count `samples` rollouts of `prompt` out again, and forget the nodes that nobody uses."""
+        node = self._root
+        for start in range(0, (len(prompt) - 1) // self._block_size * self._block_size, self._block_size):
+            tokens = tuple(prompt[start : start + self._block_size])
+            child = node.children[tokens]
+            child.users -= samples
+            if not child.users:
+                del node.children[tokens]  # and with it all below, whose users are among its own
+                return
+            node = child
+
 
 def shared_path(path: Sequence[PrefixNode]) -> list[PrefixNode]:
     """The leading nodes that more than one rollout uses; what follows belongs to a row alone."""

@@ -11,6 +11,9 @@ from train.rollout.interface import Sampling
 # Rotary embeddings whose frequencies switch with the longest sequence in the batch: keys cached before the switch
 # would not match queries after it, in `generate` no less than here.
 _LENGTH_DEPENDENT_ROPE = ("dynamic", "longrope")
+# What configurations call the longest sequence; attribute maps give most of them the first name too.
+_LONGEST = ("max_position_embeddings", "n_positions", "max_seq_len", "max_sequence_length", "seq_length")
+NO_BOUND = 2**31 - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +42,7 @@ def check_request(
     for what, token in wanted:
         if not 0 <= token < vocab:
             raise ValueError(f"{what} {token} is outside the model's vocabulary of {vocab} tokens.")
-    context = _context_length(config)
+    context = longest_sequence(config)
     for number, prompt in enumerate(prompts):
         if not len(prompt):
             raise ValueError(f"prompt {number} is empty; give it at least one token, such as the BOS token.")
@@ -53,13 +56,27 @@ def check_request(
             )
 
 
-def _context_length(config: PreTrainedConfig) -> int:
-    """The longest sequence whose positions mean the same throughout."""
-    longest = config.max_position_embeddings
-    rope = config.rope_parameters or {}
-    if rope.get("rope_type") in _LENGTH_DEPENDENT_ROPE:
-        return int(rope.get("original_max_position_embeddings") or longest)
+def longest_sequence(config: PreTrainedConfig) -> int:
+    """The longest sequence of tokens that the model of `config` reads, and whose positions mean the same throughout.
+
+    The bound comes from learnt positions, from what rotary embeddings were made for, or, where the configuration names
+    neither, is none at all.
+    """
+    longest = next((value for name in _LONGEST if isinstance(value := getattr(config, name, None), int)), NO_BOUND)
+    for rope in _ropes(config):
+        if rope.get("rope_type") in _LENGTH_DEPENDENT_ROPE:
+            original = rope.get("original_max_position_embeddings") or getattr(
+                config, "original_max_position_embeddings", None
+            )
+            longest = min(longest, int(original or longest))
     return longest
+
+
+def _ropes(config: PreTrainedConfig) -> list[dict[str, Any]]:
+    """The rotary embeddings of a model: none, one, or, where kinds of layers differ, one for each kind."""
+    parameters = getattr(config, "rope_parameters", None) or {}
+    kinds = [value for value in parameters.values() if isinstance(value, dict)]
+    return [parameters, *kinds] if "rope_type" in parameters else kinds
 
 
 def vocabulary_size(model: Any) -> int:

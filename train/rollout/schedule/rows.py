@@ -48,6 +48,12 @@ class RowArrays:
         self.last = np.zeros(count, np.int64)  # the newest token, whose keys and values are not cached yet
         self.tokens = np.zeros((count, max_new_tokens), np.int32)
         self.logprobs = np.zeros((count, max_new_tokens), np.float32)
+        self.limit = np.full(count, max_new_tokens, np.int64)  # completion tokens allowed
+
+    def clear(self, row: int, key: int, limit: int) -> None:
+        """Make `row` a new rollout of at most `limit` tokens, with `key` for its random numbers."""
+        self.cached[row] = self.own_start[row] = self.block_count[row] = self.drawn[row] = self.last[row] = 0
+        self.keys[row], self.limit[row] = key, limit
 
     def append(self, rows: np.ndarray, tokens: np.ndarray, logprobs: np.ndarray) -> None:
         """Add one token to each of `rows`."""

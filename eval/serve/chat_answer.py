@@ -1,0 +1,159 @@
+"""What goes back for a chat request, in the form of OpenAI's API: whole, or in chunks as the tokens are drawn.
+
+`reasoning_content` stands beside `content`, as DeepSeek and vLLM have it, and thinking tokens are counted apart in
+`usage.completion_tokens_details.reasoning_tokens`, as o1 has it.
+"""
+
+import json
+import time
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from eval.serve.chat_request import ChatRequest
+from eval.serve.reader import CompletionReader, Delta
+from eval.serve.served import Served
+from train.model.prompts import token_counts
+from train.rollout.session import Progress
+
+
+@dataclass(slots=True)
+class Choice:
+    """One sample while it is written, and after. `logprobs` has the tokens of thinking and answer, tags left out."""
+
+    index: int
+    reader: CompletionReader
+    thinking: str = ""
+    answer: str = ""
+    finish_reason: str | None = None
+    logprobs: dict[str, list[dict[str, Any]]] = field(default_factory=lambda: {"reasoning_content": [], "content": []})
+
+    def add(self, delta: Delta) -> None:
+        """Take in what some tokens added."""
+        self.thinking += delta.thinking
+        self.answer += delta.answer
+
+
+class Answer:
+    """The answer to one request: `take` what steps give, then `whole`, or the `chunks` of each as they come."""
+
+    def __init__(self, asked: ChatRequest, served: Served) -> None:
+        self.asked = asked
+        self.served = served
+        self.id = f"chatcmpl-{uuid.uuid4().hex}"
+        self.created = int(time.time())
+        self.choices = [
+            Choice(index, CompletionReader(served.tokenizer, opened=served.opened, stops=asked.stops))
+            for index in range(asked.samples)
+        ]
+
+    @property
+    def done(self) -> bool:
+        """Whether every choice has ended."""
+        return all(choice.finish_reason for choice in self.choices)
+
+    def take(self, progress: Progress) -> tuple[Choice, Delta, dict[str, list[dict[str, Any]]]]:
+        """Read what a step added; the choice, its new text, and the new tokens' log-probabilities."""
+        choice = self.choices[progress.sample]
+        thinking, answer = "", ""
+        logprobs: dict[str, list[dict[str, Any]]] = {"reasoning_content": [], "content": []}
+        ended = progress.rollout is not None
+        for number, (token, logprob) in enumerate(zip(progress.token_ids, progress.logprobs, strict=True), 1):
+            if choice.finish_reason:  # a stop string has ended it, and the engine does not know yet
+                break
+            before = choice.reader.place
+            delta = choice.reader.add([token], last=ended and number == len(progress.token_ids))
+            thinking, answer = thinking + delta.thinking, answer + delta.answer
+            if self.asked.logprobs and before == choice.reader.place and token not in self.served.sampling.stop_ids:
+                kind = "reasoning_content" if before == "thinking" else "content"
+                logprobs[kind].append(self._logprob(token, logprob))
+            if choice.reader.stopped:
+                choice.finish_reason = "stop"
+        if progress.rollout is not None and not choice.finish_reason:
+            choice.finish_reason = "length" if progress.rollout.finish_reason == "length" else "stop"
+        delta = Delta(thinking, answer)
+        choice.add(delta)
+        for kind, tokens in logprobs.items():
+            choice.logprobs[kind] += tokens
+        return choice, delta, logprobs
+
+    def _logprob(self, token: int, logprob: float) -> dict[str, Any]:
+        text = self.served.tokenizer.decode([token])
+        return {"token": text, "logprob": logprob, "bytes": list(text.encode()), "top_logprobs": []}
+
+    def usage(self) -> dict[str, Any]:
+        """Tokens of the prompt, of all choices, and of their thinking; tags and stop tokens count as completion."""
+        prompt = len(self.asked.prompt)
+        completion = sum(len(choice.reader.ids) for choice in self.choices)
+        counts = [token_counts(self.served.tokenizer, choice.reader.ids, self.served.opened) for choice in self.choices]
+        return {
+            "prompt_tokens": prompt,
+            "completion_tokens": completion,
+            "total_tokens": prompt + completion,
+            "completion_tokens_details": {"reasoning_tokens": sum(thinking for thinking, _ in counts)},
+            "prompt_tokens_details": {"cached_tokens": 0},
+        }
+
+    def whole(self) -> dict[str, Any]:
+        """The answer in one piece."""
+        return self._envelope("chat.completion") | {
+            "choices": [
+                {
+                    "index": choice.index,
+                    "message": {"role": "assistant", "content": choice.answer, "refusal": None}
+                    | ({"reasoning_content": choice.thinking} if self.asked.show_thinking else {}),
+                    "logprobs": self._shown(choice.logprobs) if self.asked.logprobs else None,
+                    "finish_reason": choice.finish_reason,
+                }
+                for choice in self.choices
+            ],
+            "usage": self.usage(),
+        }
+
+    def opening(self) -> Iterator[bytes]:
+        """The chunks that begin a stream."""
+        for choice in self.choices:
+            yield self._chunk(choice.index, {"role": "assistant", "content": ""})
+
+    def chunks(self, progress: Progress) -> Iterator[bytes]:
+        """The chunks of what a step added."""
+        if self.choices[progress.sample].finish_reason:
+            return
+        choice, delta, logprobs = self.take(progress)
+        shown = self._shown(logprobs) if self.asked.logprobs and any(logprobs.values()) else None
+        texts = {"reasoning_content": delta.thinking if self.asked.show_thinking else "", "content": delta.answer}
+        for name, text in texts.items():
+            if text or (shown and name == "content"):
+                yield self._chunk(choice.index, {name: text}, logprobs=shown if name == "content" else None)
+        if choice.finish_reason:
+            yield self._chunk(choice.index, {}, finish_reason=choice.finish_reason)
+
+    def closing(self) -> Iterator[bytes]:
+        """What ends a stream."""
+        if self.asked.usage_in_stream:
+            yield event(self._envelope("chat.completion.chunk") | {"choices": [], "usage": self.usage()})
+        yield b"data: [DONE]\n\n"
+
+    def _shown(self, logprobs: dict[str, list[dict[str, Any]]]) -> dict[str, Any]:
+        hidden: dict[str, Any] = {} if self.asked.show_thinking else {"reasoning_content": []}
+        return {**logprobs, **hidden, "refusal": None}
+
+    def _chunk(
+        self, index: int, delta: dict[str, str], *, finish_reason: str | None = None, logprobs: Any = None
+    ) -> bytes:
+        choice = {"index": index, "delta": delta, "logprobs": logprobs, "finish_reason": finish_reason}
+        return event(self._envelope("chat.completion.chunk") | {"choices": [choice]})
+
+    def _envelope(self, kind: str) -> dict[str, Any]:
+        return {"id": self.id, "object": kind, "created": self.created, "model": self.served.name}
+
+
+def event(content: dict[str, Any]) -> bytes:
+    """One server-sent event."""
+    return f"data: {json.dumps(content)}\n\n".encode()
+
+
+def error_body(message: str, kind: str, *, param: str | None = None, code: str | None = None) -> dict[str, Any]:
+    """An error in the form that OpenAI's clients read."""
+    return {"error": {"message": message, "type": kind, "param": param, "code": code}}

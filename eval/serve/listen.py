@@ -1,0 +1,78 @@
+"""From a checkpoint's name to a server that listens; what can be refused is refused before the model is loaded."""
+
+import importlib.util
+import socket
+from dataclasses import dataclass
+
+from eval.serve.batcher import Batcher
+from eval.serve.served import Options, Served, load_served
+from train.rollout.engine import RolloutEngine
+
+NEEDED = ("starlette", "uvicorn")
+
+
+@dataclass(frozen=True, slots=True)
+class Listening:
+    """Where to listen, and how much is taken on: `rows` answers written at once, `waiting` requests beyond."""
+
+    host: str = "127.0.0.1"
+    port: int = 8000
+    rows: int = 64
+    waiting: int = 1024
+    cache_gib: float | None = None
+
+    def __post_init__(self) -> None:
+        """Raise ValueError naming the first value out of its range."""
+        if not 0 <= self.port <= 65535:
+            raise ValueError(f"--port is {self.port}; expected 0 to 65535.")
+        if self.rows < 1 or self.waiting < 0:
+            raise ValueError(f"--max-rows is {self.rows} and --max-waiting {self.waiting}; expected at least 1 and 0.")
+        if self.cache_gib is not None and not self.cache_gib > 0:
+            raise ValueError(f"--cache-gib is {self.cache_gib}; expected a number above 0.")
+
+
+def serve(checkpoint: str, options: Options, listening: Listening) -> None:
+    """Serve until the process is told to end. Raises ValueError, in one line, where that cannot begin."""
+    if missing := [name for name in NEEDED if importlib.util.find_spec(name) is None]:
+        raise ValueError(
+            f"{missing[0]} is not installed, which serving needs; run: pip install -e '.[serve]' -c constraints.txt"
+        )
+    with listen(listening.host, listening.port) as door:
+        model, served = load_served(checkpoint, options)
+        engine = RolloutEngine(model, cache_gib=listening.cache_gib, max_rows=listening.rows)
+        batcher = Batcher(engine, served.sampling, longest=served.longest, most_waiting=listening.waiting).start()
+        try:
+            _run(served, batcher, door)
+        finally:
+            batcher.close()
+
+
+def _run(served: Served, batcher: Batcher, door: socket.socket) -> None:
+    import uvicorn  # an extra: the rest of this file says so where it is missing
+
+    from eval.serve.app import make_app
+
+    host, port = door.getsockname()[:2]
+    print(f"Serving {served.name} at http://{host}:{port}/v1; chat at http://{host}:{port}/", flush=True)
+    config = uvicorn.Config(
+        make_app(served, batcher), log_level="warning", timeout_keep_alive=30, h11_max_incomplete_event_size=65536,
+        timeout_graceful_shutdown=5,
+    )  # fmt: skip
+    uvicorn.Server(config).run(sockets=[door])
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A socket that listens there. Raises ValueError where the port is taken, or the address is not this machine's."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    door = socket.socket(family, socket.SOCK_STREAM)
+    door.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        door.bind((host, port))
+        door.listen(2048)
+    except OSError as error:
+        door.close()
+        raise ValueError(
+            f"{host}:{port} cannot be listened at ({error.strerror or error}); end what uses it, or take another with "
+            "--port or --host (--port 0 takes a free one)."
+        ) from None
+    return door

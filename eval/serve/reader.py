@@ -1,0 +1,138 @@
+"""Sampled tokens as they come, told apart into thinking and answer: text that only ever grows.
+
+The pieces of a completion put together are what `data.response.parse_response` gives for the whole of it, so a client
+reads in a stream what training judged.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from transformers import PreTrainedTokenizerBase
+
+from data.response import CLOSE, OPEN
+
+Place = Literal["before", "thinking", "answer"]
+_LONGEST_CHARACTER = 8  # tokens; what is longer is no character
+_UNFINISHED = "\ufffd"  # what a decoder writes for a character whose last bytes are in the next token
+
+
+@dataclass(frozen=True, slots=True)
+class Delta:
+    """What some tokens added."""
+
+    thinking: str = ""
+    answer: str = ""
+
+
+class TokenText:
+    """The text of tokens as they come. A character that is spread over several tokens comes with the last of them."""
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
+        self._tokenizer = tokenizer
+        added = tokenizer.added_tokens_decoder
+        tags = {number for number, token in added.items() if token.content in (OPEN, CLOSE)}
+        self._hidden = set(tokenizer.all_special_ids) - tags
+        self._ids: list[
+            int
+        ] = []  # the tokens that were decoded last, which decide on the next one's space, and new ones
+        self._decoded = 0  # how many of them were given out
+
+    def add(self, ids: Sequence[int], *, last: bool = False) -> str:
+        """The text that `ids` add; `last` gives out what an unfinished character left."""
+        self._ids += [token for token in ids if token not in self._hidden]
+        before, whole = self._decode(self._ids[: self._decoded]), self._decode(self._ids)
+        if whole.endswith(_UNFINISHED) and not last and len(self._ids) - self._decoded < _LONGEST_CHARACTER:
+            return ""
+        self._ids, self._decoded = self._ids[self._decoded :], len(self._ids) - self._decoded
+        return whole[len(before) :]
+
+    def _decode(self, ids: list[int]) -> str:
+        return str(self._tokenizer.decode(ids)) if ids else ""
+
+
+class Splitter:
+    """Thinking and answer, and the stop strings that end an answer. `stopped` says that one came."""
+
+    def __init__(self, *, opened: bool, stops: Sequence[str] = ()) -> None:
+        self.place: Place = "thinking" if opened else "before"
+        self.stopped = False
+        self._stops = stops
+        self._held = ""  # text whose meaning the next may change
+        self._answered = False
+
+    def add(self, text: str, *, last: bool = False) -> Delta:
+        """What `text` adds to thinking and answer; `last` gives out all that is held."""
+        if self.stopped:
+            return Delta()
+        self._held += text
+        if self.place == "before":
+            self._look_for_opening(last)
+        thinking = self._think(last) if self.place == "thinking" else ""
+        return Delta(thinking, self._answer(last) if self.place == "answer" else "")
+
+    def _look_for_opening(self, last: bool) -> None:
+        start = self._held.lstrip()
+        if start.startswith(OPEN):
+            self.place, self._held = "thinking", start[len(OPEN) :]
+        elif last or not OPEN.startswith(start):
+            self.place = "answer"
+
+    def _think(self, last: bool) -> str:
+        thinking, closed, rest = self._held.partition(CLOSE)
+        if closed:
+            self.place, self._held = "answer", rest
+            return thinking
+        return self._give(0 if last else _overlap(self._held, [CLOSE]))
+
+    def _answer(self, last: bool) -> str:
+        if not self._answered:
+            self._held = self._held.lstrip()
+        places = [(at, stop) for stop in self._stops if (at := self._held.find(stop)) >= 0]
+        if places:
+            self.stopped, self._held, last = True, self._held[: min(places)[0]], True
+        if last:
+            self._held = self._held.rstrip()
+        sure = len(self._held) if last else len(self._held) - _overlap(self._held, self._stops)
+        sure = len(self._held[:sure].rstrip())  # blanks at the end of an answer are left out
+        answer = self._give(len(self._held) - sure)
+        self._answered |= bool(answer)
+        return answer
+
+    def _give(self, keep: int) -> str:
+        cut = len(self._held) - keep
+        text, self._held = self._held[:cut], self._held[cut:]
+        return text
+
+
+class CompletionReader:
+    """One completion: its tokens go in as they are drawn, its thinking and its answer come out."""
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, *, opened: bool, stops: Sequence[str] = ()) -> None:
+        self._text = TokenText(tokenizer)
+        self._splitter = Splitter(opened=opened, stops=stops)
+        self.ids: list[int] = []
+
+    @property
+    def stopped(self) -> bool:
+        """Whether a stop string has ended the answer."""
+        return self._splitter.stopped
+
+    @property
+    def place(self) -> Place:
+        """What the next token belongs to."""
+        return self._splitter.place
+
+    def add(self, ids: Sequence[int], *, last: bool = False) -> Delta:
+        """Read `ids` on; `last` says that the completion ends with them."""
+        self.ids += ids
+        return self._splitter.add(self._text.add(ids, last=last), last=last)
+
+
+def _overlap(text: str, words: Sequence[str]) -> int:
+    """The length of the longest end of `text` with which one of `words` begins."""
+    longest = max(map(len, words), default=0)
+    for length in range(min(len(text), longest - 1), 0, -1):
+        if any(word.startswith(text[-length:]) for word in words):
+            return length
+    return 0

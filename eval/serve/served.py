@@ -1,0 +1,118 @@
+"""The checkpoint that is served: its tokenizer, its limits, and how it is asked where a request does not say."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
+
+from data.tasks import get_task
+from eval.sampling.source import Source, config_of, read_source
+from train.files.untrusted import read_yaml
+from train.model.chat import TOKENIZERS_OWN
+from train.model.chat_checks import ChatError, check_chat
+from train.model.loading import ModelError, load_model, load_tokenizer
+from train.model.prompts import opens_thinking, stop_ids, thinking_within
+from train.rollout.interface import Sampling, Thinking
+from train.rollout.schedule.requests import longest_sequence
+from train.rollout.support import text_config
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """How a server was started. `longest` is the most tokens of prompt and completion (None: the model's context)."""
+
+    name: str = ""
+    longest: int | None = None
+    system: bool = True
+    show_thinking: bool = True
+    dtype: str = ""
+    config: Path | None = None
+    own_tasks: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """What a request is read against. `thinking` is None where the tags are not one token each: no budget then.
+
+    `source` has the problems of the run that the checkpoint is from; None where it is from no run.
+    """
+
+    name: str
+    tokenizer: PreTrainedTokenizerBase
+    sampling: Sampling  # by which a request is drawn that says nothing
+    longest: int
+    opened: bool
+    system: bool = True
+    system_prompt: str = ""
+    show_thinking: bool = True
+    source: Source | None = None
+    remembers: bool = True  # whether it was trained on more than one question at a time
+
+    @property
+    def thinking(self) -> Thinking | None:
+        """The thinking tags by id."""
+        return self.sampling.thinking
+
+
+def load_served(checkpoint: str, options: Options) -> tuple[PreTrainedModel, Served]:
+    """Load a checkpoint, on the GPU where there is one. Raises ValueError in one line."""
+    config = options.config or config_of(Path(checkpoint).absolute())
+    source = read_source(config, own_tasks=options.own_tasks) if config else None
+    tokenizer = load_tokenizer(checkpoint, source.chat if source else TOKENIZERS_OWN)
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    dtype = DTYPES[options.dtype or ("bfloat16" if device == "cuda" else "float32")]
+    model = load_model(checkpoint, dtype=dtype).to(device)
+    system_prompt = _system_prompt(source) if options.system else ""
+    try:
+        check_chat(model, tokenizer, system=bool(system_prompt))
+    except ChatError as error:
+        raise ModelError(f"{checkpoint}: {error}") from None
+    context = longest_sequence(text_config(model))
+    longest = context if options.longest is None else options.longest
+    if not 2 <= longest <= context:
+        raise ValueError(f"--max-context is {longest}; expected 2 to {context}, the context of {checkpoint}.")
+    return model, Served(
+        name=options.name or _short(checkpoint),
+        tokenizer=tokenizer,
+        sampling=_sampling(model.generation_config, stop_ids(model, tokenizer), _tags(tokenizer)),
+        longest=longest,
+        opened=opens_thinking(tokenizer),
+        system=options.system,
+        system_prompt=system_prompt,
+        show_thinking=options.show_thinking,
+        source=source,
+        remembers=config is None or read_yaml(config).get("model") != "scratch",
+    )
+
+
+def _short(checkpoint: str) -> str:
+    """The name to serve under: a hub id as it is, of a path the run and the checkpoint."""
+    path = Path(checkpoint)
+    if not path.exists():
+        return checkpoint
+    parts = path.absolute().parts
+    return f"{parts[-3]}/{parts[-1]}" if len(parts) > 3 and parts[-2] == "checkpoints" else parts[-1]
+
+
+def _system_prompt(source: Source | None) -> str:
+    """The system message that the run trained with; its tasks' own where there is one task."""
+    if source is None or source.system_prompt != "task":
+        return source.system_prompt if source else ""
+    return get_task(source.parts[0].task).instructions if len(source.parts) == 1 else ""
+
+
+def _tags(tokenizer: PreTrainedTokenizerBase) -> Thinking | None:
+    try:
+        return replace(thinking_within(tokenizer, 0), budget=None)
+    except ValueError:
+        return None
+
+
+def _sampling(published: GenerationConfig, stops: tuple[int, ...], thinking: Thinking | None) -> Sampling:
+    """The decoding that the checkpoint was published with; the whole distribution where it says nothing."""
+    given = {name: getattr(published, name, None) for name in ("temperature", "top_p", "top_k", "min_p")}
+    said = {name: value for name, value in given.items() if value is not None and published.do_sample}
+    return Sampling(max_new_tokens=1, stop_ids=stops, thinking=thinking, **said)

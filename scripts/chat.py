@@ -1,0 +1,78 @@
+"""Chat in the terminal with a checkpoint, or with a server: the thinking shown as it comes, the answer marked.
+
+    python scripts/chat.py runs/quickstart/checkpoints/checkpoint-100
+    python scripts/chat.py http://localhost:8000
+    echo 'numbers 2 6 8 target 14' | python scripts/chat.py runs/quickstart/checkpoints/checkpoint-100
+
+/help lists what can be set: thinking budget, effort, temperature, seed.
+"""
+
+import argparse
+import os
+import sys
+from contextlib import ExitStack
+from pathlib import Path
+
+os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+
+from transformers.utils import logging
+
+from eval.sampling.server import is_url
+from eval.sampling.source import add_own_tasks, read_source
+from eval.serve.batcher import Batcher
+from eval.serve.marking import Marker
+from eval.serve.served import Options, load_served
+from eval.serve.terminal import RemoteTalker, Terminal, local_talker
+from train.rollout.engine import RolloutEngine
+
+
+def main() -> int:
+    """Run the command line; returns the exit code."""
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("model", help="a checkpoint's folder, a hub id, smollm2-135m, or a server's URL")
+    parser.add_argument("--config", type=Path, help="the run's config (default: that of the run the checkpoint is in)")
+    parser.add_argument("--max-context", type=int, help="tokens of prompt and completion (default: the model's)")
+    parser.add_argument("--show-thinking", action=argparse.BooleanOptionalAction, default=True)
+    add_own_tasks(parser)
+    given = parser.parse_args()
+    with ExitStack() as stack:
+        try:
+            if is_url(given.model):
+                source = read_source(given.config, own_tasks=given.own_tasks) if given.config else None
+                terminal = Terminal(RemoteTalker(given.model), Marker(source))
+            else:
+                options = Options(longest=given.max_context, config=given.config, own_tasks=given.own_tasks)
+                model, served = load_served(given.model, options)
+                batcher = Batcher(RolloutEngine(model), served.sampling, longest=served.longest, most_waiting=0)
+                talker = stack.enter_context(local_talker(served, batcher))
+                terminal = Terminal(talker, Marker(served.source, seed=os.getpid()), remembers=served.remembers)
+        except (ValueError, OSError) as error:
+            print(f"error: {error}", file=sys.stderr)
+            return 2
+        terminal.colours = sys.stdout.isatty()
+        terminal.show_thinking = given.show_thinking
+        return converse(terminal)
+
+
+def converse(terminal: Terminal) -> int:
+    """Read lines until there are no more; returns the exit code."""
+
+    def write(text: str) -> None:
+        sys.stdout.write(text)
+        sys.stdout.flush()
+
+    terminal.write = write
+    talking = True
+    while talking:
+        try:
+            line = input("> " if sys.stdin.isatty() else "")
+        except (EOFError, KeyboardInterrupt):
+            break
+        talking = terminal.say(line)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

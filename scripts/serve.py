@@ -1,0 +1,78 @@
+"""Serve a checkpoint: OpenAI's chat completions at /v1, and a page to chat at /.
+
+    python scripts/serve.py runs/quickstart/checkpoints/checkpoint-100
+    python scripts/serve.py Qwen/Qwen3-0.6B --port 8001 --no-system
+    curl http://localhost:8000/v1/chat/completions -H 'Content-Type: application/json' \\
+        -d '{"messages": [{"role": "user", "content": "numbers 2 6 8 target 14"}]}'
+
+Requests join the running batch as they come. Thinking comes back as `reasoning_content` and is counted in
+`usage.completion_tokens_details.reasoning_tokens`. There is no password: whoever reaches the port can ask.
+"""
+
+import argparse
+import os
+import sys
+from pathlib import Path
+
+os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+
+from transformers.utils import logging
+
+from eval.sampling.source import add_own_tasks
+from eval.serve.listen import Listening, serve
+from eval.serve.served import DTYPES, Options
+
+
+def parse() -> tuple[str, Options, Listening]:
+    """The command line."""
+    default = Listening()
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("checkpoint", help="a checkpoint's folder, a hub id, or smollm2-135m")
+    parser.add_argument("--host", default=default.host, help="address to listen at (default: %(default)s)")
+    parser.add_argument("--port", type=int, default=default.port, help="0 takes a free one (default: %(default)s)")
+    parser.add_argument("--name", default="", help="what requests call the model (default: from its path)")
+    parser.add_argument("--max-context", type=int, help="tokens of prompt and completion (default: the model's)")
+    parser.add_argument("--max-rows", type=int, default=default.rows, help="answers written at once (%(default)s)")
+    parser.add_argument(
+        "--max-waiting", type=int, default=default.waiting, help="requests that may wait (default: %(default)s)"
+    )
+    parser.add_argument("--cache-gib", type=float, help="memory for keys and values (default: half of what is free)")
+    parser.add_argument("--dtype", choices=list(DTYPES), default="", help="(default: float32, on a GPU bfloat16)")
+    parser.add_argument("--no-system", action="store_true", help="refuse system messages, as o1 did")
+    parser.add_argument(
+        "--show-thinking", action=argparse.BooleanOptionalAction, default=True, help="send the thinking to clients"
+    )
+    parser.add_argument("--config", type=Path, help="the run's config (default: that of the run the checkpoint is in)")
+    add_own_tasks(parser)
+    given = parser.parse_args()
+    options = Options(
+        given.name,
+        given.max_context,
+        not given.no_system,
+        given.show_thinking,
+        given.dtype,
+        given.config,
+        given.own_tasks,
+    )
+    return (
+        given.checkpoint,
+        options,
+        Listening(given.host, given.port, given.max_rows, given.max_waiting, given.cache_gib),
+    )
+
+
+def main() -> int:
+    """Run the command line; returns the exit code."""
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        checkpoint, options, listening = parse()
+        serve(checkpoint, options, listening)
+    except (ValueError, OSError, ImportError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,79 @@
+"""A resumed run says which of its records are gone."""
+
+import json
+from types import SimpleNamespace
+
+import pytest
+
+from train.lifecycle.lost_records import lost_records, sampled_steps
+
+
+def schedule(accumulated=4, generation=4, iterations=1):
+    return SimpleNamespace(
+        gradient_accumulation_steps=accumulated, steps_per_generation=generation, num_iterations=iterations
+    )
+
+
+@pytest.fixture
+def run(tmp_path):
+    """Six steps of a run of two processes, validated at steps 3 and 6, with a checkpoint at step 5."""
+    history = [{"step": step, "reward": 0.5} for step in range(1, 6)] + [{"step": 3, "eval_reward": 0.5}]
+    folder = tmp_path / "checkpoints" / "checkpoint-5"
+    folder.mkdir(parents=True)
+    (folder / "trainer_state.json").write_text(json.dumps({"log_history": history}))
+    rows = [{"phase": "cold-start", "step": 1}, *({"phase": "rl"} | row for row in history), {"phase": "rl", "step": 6}]
+    (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (tmp_path / "rollouts.parquet").mkdir()
+    for step in range(1, 7):
+        for rank in range(2):
+            (tmp_path / "rollouts.parquet" / f"train-{step:06d}-rank{rank}-000.parquet").touch()
+    return tmp_path
+
+
+def said(run):
+    return lost_records(run, run / "checkpoints" / "checkpoint-5", schedule(), 2)
+
+
+def test_of_a_whole_run_nothing_is_said(run):
+    assert said(run) == []
+
+
+def test_lines_that_are_gone_are_counted_and_the_first_named(run):
+    lines = (run / "metrics.jsonl").read_text().splitlines()
+    kept = [line for line in lines if json.loads(line).get("reward") is None or json.loads(line)["step"] not in (2, 4)]
+    (run / "metrics.jsonl").write_text("\n".join(kept) + "\n")
+    (line,) = said(run)
+    assert "metrics.jsonl lacks 2 logged steps (the first is 2)" in line
+
+
+def test_a_file_cut_off_in_the_middle_is_noticed(run):
+    text = (run / "metrics.jsonl").read_text()
+    (run / "metrics.jsonl").write_text(text[: len(text) // 2])
+    (line,) = said(run)
+    assert "metrics.jsonl lacks" in line
+
+
+def test_an_evaluation_that_is_gone_counts_as_well(run):
+    lines = [line for line in (run / "metrics.jsonl").read_text().splitlines() if "eval_reward" not in line]
+    (run / "metrics.jsonl").write_text("\n".join(lines) + "\n")
+    assert "lacks 1 logged step (the first is 3)" in said(run)[0]
+
+
+def test_a_part_of_one_process_that_is_gone_is_named(run):
+    (run / "rollouts.parquet" / "train-000004-rank1-000.parquet").unlink()
+    (line,) = said(run)
+    assert "rollouts.parquet lacks the rollouts of 1 step (the first is 4)" in line
+
+
+@pytest.mark.parametrize(
+    ("training", "steps"),
+    [
+        (schedule(), [1, 2, 3, 4, 5, 6]),
+        (schedule(generation=8), [1, 3, 5]),
+        (schedule(iterations=3), [1, 4]),
+        (schedule(generation=2), [1, 2, 3, 4, 5, 6]),
+        (schedule(generation=6), [1, 2, 4, 5]),
+    ],
+)
+def test_steps_that_reuse_a_batch_have_no_rollouts_of_their_own(training, steps):
+    assert sampled_steps(6, training) == steps

@@ -1,0 +1,124 @@
+"""A run's configuration: one YAML file and the command line, every option of TRL's GRPOConfig included."""
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from trl import GRPOConfig, TrlParser
+
+from train.config.arguments import Values, read_values
+from train.config.checks import check_groups, check_options
+from train.config.run_config import RunConfig, world_size
+from train.expert_iteration import OPTIONS
+
+# Where our defaults differ from TRL's. One update a batch, centred advantages, a fixed length normaliser and no
+# reference model: the settings under which the small recipes learnt and did not collapse.
+RL_DEFAULTS: dict[str, Any] = {
+    "loss_type": "dr_grpo",
+    "scale_rewards": "none",
+    "beta": 0.0,
+    "temperature": 1.0,
+    # Cut off, a rollout scores 0 like any other that is wrong. Masked, it costs nothing, and loops grow: in the earlier
+    # quickstart from 1 to 18% of the rollouts.
+    "mask_truncated_completions": False,
+    "num_generations": 16,
+    "per_device_train_batch_size": 16,
+    "num_generations_eval": 1,
+    "max_completion_length": 512,
+    "learning_rate": 1e-6,
+    "lr_scheduler_type": "constant_with_warmup",
+    "logging_steps": 1,
+    "save_strategy": "steps",
+    "bf16": torch.cuda.is_available() and torch.cuda.is_bf16_supported(),
+    "report_to": "tensorboard",
+    "log_level": "error",
+    "remove_unused_columns": False,
+    "disable_tqdm": True,  # our own bar shows what matters in RL
+    "vllm_importance_sampling_mode": "token_truncate",  # TRL's masks long completions whole
+    "ddp_find_unused_parameters": False,  # there are none, and to look for them costs a walk of the graph
+    "gradient_checkpointing": False,  # a second forward that small models do not need
+}
+# Follow from other options, so a saved configuration leaves them out.
+DERIVED = ("output_dir", "use_vllm", "generation_batch_size", "steps_per_generation")
+
+
+def parse_config(arguments: Sequence[str] | None = None) -> tuple[RunConfig, GRPOConfig]:
+    """Read `--config FILE` and the command line, which overrides the file.
+
+    Raises ValueError with one clear line for an unknown key, a value out of range, or groups that would span ranks.
+    """
+    words = list(arguments) if arguments is not None else sys.argv[1:]
+    return configure(read_values(words))
+
+
+def configure(values: Values) -> tuple[RunConfig, GRPOConfig]:
+    """The configuration that checked values come to. Raises ValueError with one clear line."""
+    run, training = values.run, _training(values.trl)
+    if training.use_vllm:
+        raise ValueError("use_vllm is set by the back end; leave it out and set backend: vllm.")
+    training.use_vllm = run.backend == "vllm"
+    if run.method == "rft":
+        if training.loss_type not in (RL_DEFAULTS["loss_type"], OPTIONS["loss_type"]) or training.beta:
+            raise ValueError(
+                f"method is rft, whose loss is the cross-entropy of what was accepted; leave out loss_type "
+                f"({training.loss_type}) and beta ({training.beta})."
+            )
+        vars(training).update(OPTIONS)
+    if training.use_cpu:  # which is no faster in bf16
+        training.bf16, training.mixed_precision = False, "no"
+    training.output_dir = str(run.folder / "checkpoints")
+    # A batch larger than its share of the validation rollouts would be filled up with copies of them.
+    share = max(1, -(-run.validation_problems // world_size())) * (training.num_generations_eval or 1)
+    training.per_device_eval_batch_size = min(training.per_device_eval_batch_size, share)
+    check_options(run, training)
+    check_groups(training)
+    return run, training
+
+
+def _training(values: dict[str, Any]) -> GRPOConfig:
+    """TRL's configuration. Raises ValueError in one line, with our advice where TRL's is for its own developers."""
+    try:
+        return GRPOConfig(**(RL_DEFAULTS | values))
+    except ImportError as error:
+        raise ValueError(f"An option asks for a package that is not installed: {_first_line(error)}") from None
+    except ValueError as error:
+        if "divisible by num_generations" in str(error):
+            raise ValueError(
+                f"{_first_line(error)} It is per_device_train_batch_size * steps_per_generation * processes, and "
+                "steps_per_generation is gradient_accumulation_steps unless set: make that a multiple of "
+                "num_generations."
+            ) from None
+        if not any(words in str(error) for words in ("assigned backend", "Default process group")):
+            raise ValueError(" ".join(str(error).split())) from None
+        # accelerate's words do not name the option.
+        raise ValueError(f"ddp_backend does not go together with this launch ({error}); leave it out.") from None
+    except (TypeError, KeyError, AttributeError) as error:
+        raise ValueError(f"An option of TRL has a value that it does not take: {_first_line(error)}.") from None
+
+
+def print_help() -> None:
+    """Print every option, ours and TRL's, with its help."""
+    TrlParser([RunConfig, GRPOConfig], prog="accelerate launch -m train", allow_abbrev=False).print_help()
+
+
+def resolved(run: RunConfig, training: GRPOConfig) -> dict[str, Any]:
+    """The configuration as `config.yaml` keeps it: ours whole, TRL's where a default would differ."""
+    values = {key: value for key, value in vars(run).items() if key not in ("resume", "overwrite")}
+    default = GRPOConfig(output_dir=training.output_dir, bf16=False).to_dict()
+    for key, value in training.to_dict().items():
+        known = key in GRPOConfig.__dataclass_fields__ and key not in DERIVED
+        if known and (key in RL_DEFAULTS or key == "use_cpu" or value != default.get(key)):
+            values[key] = value
+    return values
+
+
+def save_config(run: RunConfig, training: GRPOConfig, path: Path) -> None:
+    """Write the configuration as YAML that `--config` reads back."""
+    path.write_text(yaml.safe_dump(resolved(run, training), sort_keys=False, allow_unicode=True))
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -1,0 +1,190 @@
+"""What one option may hold: its type, its range or its words, and how a value from YAML or the command line is read.
+
+Every refusal is one line with the option's name, the value, and what was expected. Imports neither torch nor trl, so a
+wrong value is refused at once.
+"""
+
+import json
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any
+
+TRUE, FALSE = ("true", "yes", "t", "y", "1", "on"), ("false", "no", "f", "n", "0", "off")  # as argparse options take
+YAML_WORDS = {True: ("on", "yes", "true"), False: ("off", "no", "false")}  # which YAML reads as truth values
+
+
+@dataclass(frozen=True, slots=True)
+class Range:
+    """The numbers that an option takes, all of them finite. `words` says so where the bounds alone would not."""
+
+    least: float | None = None
+    most: float | None = None
+    above: float | None = None  # a bound that is not itself in the range
+    below: float | None = None
+    also: tuple[float, ...] = ()  # single numbers outside the bounds
+    words: str = ""
+
+    def __contains__(self, value: float) -> bool:
+        if not math.isfinite(value):
+            return False
+        return value in self.also or (
+            (self.least is None or value >= self.least)
+            and (self.most is None or value <= self.most)
+            and (self.above is None or value > self.above)
+            and (self.below is None or value < self.below)
+        )
+
+    def __str__(self) -> str:
+        if self.words:
+            return self.words
+        low = f"{self.least:,g} or more" if self.least is not None else ""
+        low = f"more than {self.above:,g}" if self.above is not None else low
+        high = f"at most {self.most:,}" if self.most is not None else ""
+        high = f"below {self.below:,g}" if self.below is not None else high
+        bounds = " and ".join(filter(None, (low, high)))
+        if self.least is not None and self.most is not None:
+            bounds = f"{self.least:,} to {self.most:,}"
+        return bounds + "".join(f", or {value:g}" for value in self.also)
+
+
+@dataclass(frozen=True, slots=True)
+class Option:
+    """An option and what it takes. `kinds` are of: bool, int, float, str, mapping, list; `items` is of a list."""
+
+    name: str
+    kinds: tuple[str, ...]
+    optional: bool = False  # null stands for a default that depends on other options
+    items: str = "str"
+    range: Range = Range()
+    choices: tuple[str, ...] = ()
+    help: str = ""
+
+    @property
+    def expected(self) -> str:
+        """What the option takes, in words."""
+        numbers = {"int": "a whole number", "float": "a number"}
+        words = []
+        for kind in self.kinds:
+            if kind in numbers:
+                words.append(f"{numbers[kind]}, {self.range}" if str(self.range) else numbers[kind])
+            elif kind == "str" and self.choices:
+                words.append(f"one of: {', '.join(self.choices)}")
+            else:
+                words.append({"bool": "true or false", "str": "text", "mapping": "a mapping"}.get(kind, "a list"))
+        return ", or ".join(words)
+
+    def refusal(self, value: Any) -> ValueError:
+        """The error that refuses `value`."""
+        shown = repr(value) if len(repr(value)) <= 100 else f"{repr(value)[:100]}..."
+        quotes = ", in quotes" if self.kinds == ("str",) and not self.choices and not isinstance(value, str) else ""
+        return ValueError(f"{self.name} is {shown}; expected {self.expected}{quotes}.")
+
+
+def option(name: str, annotation: str, metadata: Mapping[str, Any], choices: tuple[str, ...] = ()) -> Option:
+    """The option that a dataclass declares as `name: annotation`; `range`, `choices` and `help` are in the metadata."""
+    annotation = re.sub(r"\btuple\[(\w+), \.\.\.\]", r"list[\1]", annotation)
+    listed = re.search(r"\blist\[(\w+)\]", annotation)
+    outside = re.sub(r"\[[^\[\]]*\]", "", re.sub(r"\blist\[\w+\]", "list", annotation))
+    names = re.findall(r"\w+", outside if "Literal" not in annotation else re.sub(r"Literal\[.*?\]", "str", annotation))
+    literal = re.search(r"Literal\[(.*?)\]", annotation)
+    if literal and not choices:
+        choices = tuple(re.findall(r"'([^']*)'", literal[1]))
+    known = {"bool": "bool", "int": "int", "float": "float", "str": "str", "dict": "mapping", "Mapping": "mapping"}
+    kinds = tuple(dict.fromkeys(known.get(each, each) for each in names if each in known or each == "list"))
+    if "int" in kinds and "float" in kinds:
+        kinds = tuple(kind for kind in kinds if kind != "int")
+    optional = "None" in names or "Optional" in names or "NoneType" in annotation
+    return Option(
+        name,
+        kinds or ("str",),
+        bool(metadata.get("optional", optional)),
+        listed[1] if listed and listed[1] in known else "str",
+        metadata.get("range") or Range(),
+        tuple(metadata.get("choices") or choices),
+        metadata.get("help", ""),
+    )
+
+
+def options_of(kind: type) -> dict[str, Option]:
+    """The options that a dataclass of ours declares, by name."""
+    options = {}
+    for field in fields(kind):
+        annotation = field.type.__name__ if isinstance(field.type, type) else str(field.type)
+        if "[" in str(field.type):
+            annotation = str(field.type)
+        options[field.name] = option(field.name, annotation, field.metadata)
+    return options
+
+
+def checked_values(settings: Any) -> dict[str, Any]:
+    """The fields of a dataclass, each in its type and range. Raises ValueError for the first that does not fit."""
+    return {name: read_value(each, getattr(settings, name)) for name, each in options_of(type(settings)).items()}
+
+
+def read_value(option: Option, value: Any) -> Any:
+    """`value` in the option's type; text is read as the type says. Raises ValueError."""
+    if value is None:
+        if option.optional:
+            return None
+        raise ValueError(f"{option.name} is null; expected {option.expected}. Leave it out for its default.")
+    if isinstance(value, bool):
+        return _read_truth(option, value)
+    if isinstance(value, str):
+        value = _read_text(option, value)
+    if isinstance(value, str) and "str" in option.kinds:
+        if option.choices and value not in option.choices:
+            raise option.refusal(value)
+        return value
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return _read_number(option, value)
+    if isinstance(value, list | tuple) and "list" in option.kinds:
+        item = Option(f"{option.name}[]", (option.items,), range=option.range, choices=option.choices)
+        return [read_value(item, each) for each in value]
+    fits_mapping = isinstance(value, Mapping) and "mapping" in option.kinds
+    if fits_mapping or (isinstance(value, bool) and "bool" in option.kinds):
+        return value
+    raise option.refusal(value)
+
+
+def _read_truth(option: Option, value: bool) -> Any:
+    if "bool" in option.kinds:
+        return value
+    for word in YAML_WORDS[value]:  # YAML reads `off` and `no` as false
+        if word in option.choices:
+            return word
+    raise option.refusal(value)
+
+
+def _read_text(option: Option, text: str) -> Any:
+    """What text stands for where the option takes more than text, or no text; else the text itself."""
+    if "mapping" in option.kinds and text.lstrip().startswith("{"):
+        try:
+            return json.loads(text)
+        except (json.JSONDecodeError, RecursionError) as error:
+            raise ValueError(f"{option.name} is {text[:100]!r}; expected a mapping in JSON: {error}") from None
+    if "bool" in option.kinds and text.lower() in TRUE + FALSE and text not in option.choices:
+        return text.lower() in TRUE
+    if "str" in option.kinds:
+        return text
+    for kind, read in (("int", int), ("float", float)):
+        if kind in option.kinds:
+            try:
+                return read(text)
+            except ValueError:
+                continue
+    raise option.refusal(text)
+
+
+def _read_number(option: Option, value: int | float) -> int | float:
+    is_whole = isinstance(value, int)
+    if not ("float" in option.kinds or ("int" in option.kinds and is_whole)):
+        raise option.refusal(value)
+    try:
+        fits = value in option.range
+    except OverflowError:  # an integer beyond every float
+        fits = False
+    if not fits:
+        raise option.refusal(value)
+    return value

@@ -1,0 +1,162 @@
+"""The gate: all that can be known to be wrong before any work is looked at here. Each refusal is one line.
+
+What is asked of any model that is sampled from is asked by evaluation and probes as well (`eval.sampling.candidate`):
+its template and tokenizer (`check_chat`), its context (`check_context`), and whether the engine gives what the model's
+own forward gives (`check_support`). A sweep's dry run asks the whole gate.
+"""
+
+from collections.abc import Sequence
+from importlib.util import find_spec
+from typing import Any
+
+import torch
+from huggingface_hub import HfApi
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from trl import GRPOConfig
+
+from data.contamination import overlaps
+from data.mixture import draw_problems, held_out
+from data.problem import Problem
+from data.tasks import get_task
+from data.terminal import say
+from train.config.qlora import check_quantised
+from train.config.run_config import RunConfig
+from train.config.trl_vllm import check_vllm
+from train.distributed.zero import unpartitioned
+from train.lifecycle.trackers import check_trackers
+from train.model.chat_checks import check_chat
+from train.model.context import check_context
+from train.model.prompts import thinking_within
+from train.model.start import start_model
+from train.rollout.engine import RolloutEngine, check_support
+from train.rollout.interface import Sampling
+from train.rollout.support import context_length
+
+TEST_PROBLEMS = 100  # of each procedural task, held against the training problems; of fixed sets it is all
+REWARDS = 1  # reward functions of a run, each of which reward_weights must weigh
+
+
+def check_training(run: RunConfig, training: GRPOConfig) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """Check all that a run needs but its folder, and give its model and tokenizer. Raises ValueError in one line."""
+    check_trackers(training)
+    check_vllm(run, training)
+    check_quantised(run, training)
+    check_rewards(training)
+    check_packages(training)
+    check_hub(training)
+    validation = draw_problems(run.parts, "validation", run.validation_problems, run.split_seed)
+    with unpartitioned():
+        model, tokenizer = start_model(run, training.seed, training.chat_template_kwargs)
+    check_chat(model, tokenizer, system=bool(run.system_prompt))
+    problems = draw_problems(run.parts, "train", run.train_problems, run.split_seed, order=training.seed) + validation
+    if run.model == "scratch":
+        check_words(tokenizer, problems)
+    context = context_length(model)
+    prompt = check_context(context, tokenizer, problems, run.system_prompt, training.max_completion_length)
+    if run.thinking_budget is not None:
+        thinking_within(tokenizer, run.thinking_budget)  # refuses a tokenizer that lacks the tags
+    if run.dynamic_sampling:
+        check_choice(run, training)
+    if training.gradient_checkpointing and not model.supports_gradient_checkpointing:
+        raise ValueError(f"gradient_checkpointing is set, which {type(model).__name__} does not do; leave it out.")
+    check_support(model, run.backend)
+    if run.backend == "engine" and (training.use_cpu or not torch.cuda.is_available()):
+        check_memory(model, prompt, run, training)
+    return model, tokenizer
+
+
+def check_memory(model: PreTrainedModel, prompt: list[int], run: RunConfig, training: GRPOConfig) -> None:
+    """Take one step of the engine with the run's own sampling and memory. Raises ValueError where it cannot.
+
+    Whatever token is drawn ends the rollout, but room is made for the longest one, whose `prompt` this is.
+    """
+    engine = RolloutEngine(model, cache_gib=run.cache_gib, trial=False)
+    sampling = Sampling(
+        max_new_tokens=training.max_completion_length,
+        stop_ids=tuple(range(engine.vocabulary)),
+        temperature=training.temperature,
+        top_p=training.top_p,
+        top_k=training.top_k,
+        min_p=training.min_p or 0.0,
+    )
+    engine.generate([prompt], 1, sampling)
+
+
+def check_rewards(training: GRPOConfig) -> None:
+    """Refuse weights that are not one for each reward function. Raises ValueError."""
+    weights = training.reward_weights
+    if weights is not None and len(weights) != REWARDS:
+        raise ValueError(f"reward_weights is {weights}; expected {REWARDS}, one for each reward function.")
+
+
+def check_packages(training: GRPOConfig) -> None:
+    """Refuse options whose package is missing, or that need another device. Raises ValueError."""
+    if training.use_liger_kernel and find_spec("liger_kernel") is None:
+        raise ValueError("use_liger_kernel is set, but it is not installed: pip install liger-kernel, or leave it out.")
+    if training.fp16 and (training.use_cpu or not torch.cuda.is_available()):
+        raise ValueError("fp16 is set, which needs a CUDA GPU, and there is none here, or use_cpu is set.")
+
+
+def check_hub(training: GRPOConfig) -> None:
+    """Refuse push_to_hub where the hub does not know who pushes. Raises ValueError."""
+    if not training.push_to_hub:
+        return
+    try:
+        HfApi().whoami(token=training.hub_token)
+    except Exception as error:  # no token, no network, a refusal
+        raise ValueError(
+            f"push_to_hub is set, but the hub does not take uploads from here ({type(error).__name__}); log in with "
+            "`hf auth login`, or leave it out."
+        ) from None
+
+
+def check_words(tokenizer: PreTrainedTokenizerBase, problems: Sequence[Problem]) -> None:
+    """Refuse prompts that a model from scratch cannot read. Raises ValueError."""
+    for problem in problems:
+        if tokenizer.unk_token_id in tokenizer.encode(problem.prompt):
+            raise ValueError(
+                f"A model from scratch cannot read the prompt {problem.prompt!r} of {problem.task}: it knows numbers, "
+                "signs and the WORDS of its tasks. Add the words there, or take a pre-trained model."
+            )
+
+
+def check_choice(run: RunConfig, training: GRPOConfig) -> None:
+    """Refuse dynamic sampling where a batch would have to ask a problem twice. Raises ValueError."""
+    wanted = training.generation_batch_size // training.num_generations
+    problems = draw_problems(run.parts, "train", run.train_problems, run.split_seed, order=training.seed)
+    distinct = len({problem.prompt for problem in problems})
+    if distinct < wanted:
+        raise ValueError(
+            f"dynamic_sampling chooses problems, but only {distinct} of them differ, and a step trains on {wanted}; "
+            "raise train_problems, widen the tasks' settings, or leave dynamic_sampling out."
+        )
+
+
+def check_contamination(run: RunConfig, seed: int) -> dict[str, Any] | None:
+    """Say how far the run's held-out problems overlap with those that it trains on; None where it is not to look.
+
+    Raises ValueError with the worst pair where there are some, and the run is to refuse them.
+    """
+    if run.contamination == "off":
+        return None
+    trained = draw_problems(run.parts, "train", run.train_problems, run.split_seed, order=seed)
+    sets = {
+        "validation": draw_problems(run.parts, "validation", run.validation_problems, run.split_seed),
+        "test": held_out(run.parts, "test", run.split_seed, TEST_PROBLEMS),
+    }
+    procedural = [part.task for part in run.parts if get_task(part.task).draw]
+    found = {name: overlaps(trained, problems, procedural) for name, problems in sets.items()}
+    counts = ", ".join(f"{len(found[name])} of {len(problems):,} {name}" for name, problems in sets.items())
+    say(f"Contamination: {counts} problems overlap with the {len(trained):,} training problems.")
+    worst = max((pair for pairs in found.values() for pair in pairs), key=lambda pair: pair.share, default=None)
+    if worst and run.contamination == "refuse":
+        raise ValueError(
+            f"contamination is refuse, and held-out problems overlap with training ones ({counts}). The worst, by "
+            f"{worst.share:.0%}, is {worst.held_out.prompt[:200]!r} of {worst.held_out.task}, beside the training "
+            f"problem {worst.trained.prompt[:200]!r} of {worst.trained.task}. Leave one of the sources out, or set "
+            "contamination: report."
+        )
+    return {
+        name: {"problems": len(sets[name]), "overlapping": [pair.as_json() for pair in pairs]}
+        for name, pairs in found.items()
+    }

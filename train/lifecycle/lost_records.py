@@ -1,0 +1,56 @@
+"""Records that a resumed run has lost: logged steps and rollouts from before its checkpoint that are no longer there.
+
+Training goes on exactly without them, but a report or a claim made from what is left would not know that it is less
+than the run has done. So they are counted when the run is resumed, and said.
+"""
+
+from collections import Counter
+from collections.abc import Iterable
+from pathlib import Path
+
+from trl import GRPOConfig
+
+from train.files.checkpoints import step_of
+from train.files.untrusted import read_json, read_metrics
+
+
+def lost_records(run_folder: Path, checkpoint: Path, training: GRPOConfig, processes: int) -> list[str]:
+    """A line for the metrics and one for the rollouts, each only where some are missing up to `checkpoint`."""
+    history = read_json(checkpoint / "trainer_state.json")["log_history"]
+    lines = []
+    if steps := lost_steps(run_folder / "metrics.jsonl", history):
+        lines.append(
+            f"warning: {run_folder / 'metrics.jsonl'} lacks {_count(steps, 'logged step')}; they are in "
+            f"{checkpoint / 'trainer_state.json'}, but curves and reports leave them out."
+        )
+    last = step_of(checkpoint)
+    if steps := lost_rollouts(run_folder / "rollouts.parquet", sampled_steps(last, training), processes):
+        lines.append(
+            f"warning: {run_folder / 'rollouts.parquet'} lacks the rollouts of {_count(steps, 'step')}; reports leave "
+            "them out."
+        )
+    return lines
+
+
+def lost_steps(metrics: Path, history: Iterable[dict[str, object]]) -> list[int]:
+    """The steps of which `metrics` has fewer lines of reinforcement than trainer_state.json's `log_history`."""
+    written = Counter(row["step"] for row in read_metrics(metrics) if row["phase"] == "rl")
+    logged = Counter(int(str(row["step"])) for row in history if "train_runtime" not in row)
+    return sorted(step for step, count in logged.items() if written[step] < count)
+
+
+def lost_rollouts(folder: Path, steps: Iterable[int], processes: int) -> list[int]:
+    """The `steps` of which some process's file of training rollouts is missing."""
+    present = {path.name.rsplit("-", 1)[0] for path in folder.glob("train-*.parquet")}
+    return [step for step in steps if any(f"train-{step:06d}-rank{rank}" not in present for rank in range(processes))]
+
+
+def sampled_steps(last: int, training: GRPOConfig) -> list[int]:
+    """The steps up to `last` whose first micro-batch had rollouts drawn; a batch is used for several where reused."""
+    cycle = training.steps_per_generation * training.num_iterations / training.gradient_accumulation_steps
+    draws = (int(number * cycle) + 1 for number in range(int(last / cycle) + 1))
+    return sorted({step for step in draws if step <= last})
+
+
+def _count(steps: list[int], what: str) -> str:
+    return f"{len(steps)} {what}{'s' * (len(steps) > 1)} (the first is {steps[0]})"

@@ -1,0 +1,49 @@
+"""`--overwrite` deletes last: the old run stands aside until the new one has done a step, or comes back."""
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+
+from train.config.run_config import RunConfig
+from train.files.untrusted import metrics_parts
+
+WORK = ("checkpoints", "rollouts.parquet", "nonfinite")  # folders of a run that are empty until it has done something
+
+
+def aside(run: RunConfig) -> Path:
+    """Where the run that is overwritten stands until the new one has begun."""
+    return run.folder.with_name(f".{run.name}.old")
+
+
+class ForgetOverwritten(TrainerCallback):
+    """Deletes the run that was overwritten, after the first step of the new one."""
+
+    def __init__(self, run: RunConfig) -> None:
+        self.old = aside(run)
+
+    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        """The new run works."""
+        if state.is_world_process_zero and self.old.exists():
+            shutil.rmtree(self.old, ignore_errors=True)
+
+
+def put_back_unless_begun(run: RunConfig) -> None:
+    """Remove the folder of a run that ended before it had done anything, and put back what it was to overwrite.
+
+    So a failed start neither costs the old run nor leaves a folder that blocks the mended command.
+    """
+    old = aside(run)
+    if run.resume or _has_begun(run.folder):
+        shutil.rmtree(old, ignore_errors=True)
+        return
+    shutil.rmtree(run.folder, ignore_errors=True)
+    if old.exists():
+        old.rename(run.folder)
+
+
+def _has_begun(folder: Path) -> bool:
+    if metrics_parts(folder / "metrics.jsonl"):
+        return True
+    return any(any((folder / name).iterdir()) for name in WORK if (folder / name).is_dir())

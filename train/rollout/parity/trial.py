@@ -1,0 +1,96 @@
+"""Whether the engine samples a model right, decided by the result: a short packed step against a plain forward.
+
+That every layer calls the engine's attention does not make a model one that it can run: attention in chunks, a state
+beside attention, or keys that mix neighbouring tokens all call it and come out wrong. So two rows of unequal length
+are sampled, with windows short enough that both rows cross them, and held against the model's own forward.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+
+from train.rollout.interface import Rollout, RolloutBackend, Sampling
+from train.rollout.module_state import attention_configs, evaluation_mode
+
+TRIAL_CHUNK_TOKENS = 16  # of prefill in the trial: the longer prompt takes several passes, the first beside the shorter
+PROMPT_TOKENS = (13, 30)  # the longer row crosses a block of 32 tokens while it is decoded
+NEW_TOKENS = 5
+SHORT_WINDOW = 6  # shorter than either prompt
+# What configurations and layers call the number of tokens that attention looks back, or that make a chunk.
+WINDOWS = (
+    "sliding_window", "sliding_window_size", "attention_chunk_size", "attention_window_size", "keep_window_size",
+    "window_size", "local_attention",
+)  # fmt: skip
+
+# The largest gap in fp32: rounding makes 1e-5 at most over the families tested. It scales down with logits that hardly
+# differ, as an untrained model's, whose every mistake is small. Half precision rounds each logit by up to 0.06, so
+# there the mean gap counts.
+_LARGEST = 1e-3
+_MEAN = {torch.bfloat16: 0.2, torch.float16: 0.05}
+
+
+class TrialError(ValueError):
+    """The engine's log-probabilities are not those of a plain forward; the message says by how much."""
+
+
+def try_out(model: torch.nn.Module, backend: RolloutBackend, vocabulary: int) -> None:
+    """Sample two short rows of `model` with `backend` and raise TrialError where they are not the model's own.
+
+    `vocabulary` is the number of its tokens. A model whose logits are not finite is none that can be compared: that
+    is a TrialError too.
+    """
+    prompts = [_tokens(length, vocabulary) for length in PROMPT_TOKENS]
+    with short_windows(model):
+        rollouts = backend.generate(prompts, 1, Sampling(NEW_TOKENS, ()))
+        gaps, spreads = zip(*map(lambda *row: _gaps(model, *row), prompts, rollouts), strict=True)
+    gap, spread = torch.cat(gaps), float(torch.cat(spreads).mean())
+    largest, mean = float(gap.max()), float(gap.mean())
+    dtype = _computed_in(model)
+    right = mean <= _MEAN[dtype] if dtype in _MEAN else largest <= _LARGEST * min(1.0, spread)
+    if not right:  # a gap of NaN too
+        raise TrialError(
+            f"its rollouts differ from its own plain forward by {largest:.2g} (mean {mean:.2g}) in log-probability"
+        )
+
+
+@contextmanager
+def short_windows(model: torch.nn.Module) -> Iterator[None]:
+    """With every window and attention chunk of `model` cut to SHORT_WINDOW tokens; all is put back on the way out."""
+    owners = [*attention_configs(model), *model.modules()]
+    long = [
+        (owner, name, value)
+        for owner in owners
+        for name in WINDOWS
+        if type(value := owner.__dict__.get(name)) is int and value > SHORT_WINDOW
+    ]
+    try:
+        for owner, name, _ in long:
+            setattr(owner, name, SHORT_WINDOW)
+        yield
+    finally:
+        for owner, name, value in long:
+            setattr(owner, name, value)
+
+
+def _gaps(model: torch.nn.Module, prompt: list[int], rollout: Rollout) -> tuple[torch.Tensor, torch.Tensor]:
+    """The gap at each new token, and the spread of log-probabilities over the vocabulary there, (new tokens,) each."""
+    device = next(model.parameters()).device
+    ids = torch.tensor([[*prompt, *rollout.token_ids]], device=device)
+    with evaluation_mode(model):
+        logits = model(input_ids=ids, attention_mask=torch.ones_like(ids), use_cache=False).logits
+    logprobs = logits[0, len(prompt) - 1 : -1].float().log_softmax(-1)  # (new tokens, vocab)
+    own = logprobs.gather(1, ids[0, len(prompt) :, None]).squeeze(1)
+    return (own - torch.tensor(rollout.logprobs, device=device)).abs(), logprobs.std(-1)
+
+
+def _tokens(count: int, vocabulary: int) -> list[int]:
+    """`count` different-looking tokens; not drawn, since a generator that moved here would change what comes after."""
+    return [(7 + 31 * place * (place + count)) % vocabulary for place in range(count)]
+
+
+def _computed_in(model: torch.nn.Module) -> torch.dtype:
+    """The type that products are computed in, autocast included."""
+    weight = next(model.parameters())
+    device = weight.device.type
+    return torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else weight.dtype
