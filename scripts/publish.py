@@ -1,0 +1,55 @@
+"""Make what a run publishes, RUN/model: weights, tokenizer, best decoding and a model card; and upload it.
+
+python scripts/publish.py RUN                      # make or bring up to date RUN/model
+python scripts/publish.py RUN --push you/my-model  # and upload it (HF_TOKEN, or `hf auth login`)
+
+Optimiser and random states stay in RUN/checkpoints. llama.cpp's own `convert_hf_to_gguf.py RUN/model` makes GGUF.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+from train.lifecycle.published import publishable
+
+
+def main() -> int:
+    """Run the command line; returns the exit code."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("run", type=Path, help="a run folder, such as runs/quickstart")
+    parser.add_argument("--license", default="", help="SPDX identifier for the card, such as apache-2.0")
+    parser.add_argument("--push", metavar="REPO", help="upload to this repository of the hub")
+    parser.add_argument("--private", action="store_true", help="with --push: make the repository private")
+    options = parser.parse_args()
+    try:
+        if not (options.run / "config.yaml").is_file():
+            raise ValueError(f"{options.run} is no run folder: it has no config.yaml; give runs/NAME.")
+        model = publishable(options.run, options.license)
+        print(model)
+        if options.push:
+            print(push(model, options.push, private=options.private))
+    except ValueError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def push(model: Path, repository: str, *, private: bool) -> str:
+    """Upload a folder; returns its address. Raises ValueError where the hub refuses it or cannot be reached."""
+    from huggingface_hub import HfApi
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError
+
+    try:
+        api = HfApi()
+        api.create_repo(repository, private=private, exist_ok=True)
+        return str(api.upload_folder(folder_path=model, repo_id=repository, commit_message="Model and card"))
+    except (HFValidationError, HfHubHTTPError, OSError) as error:
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise ValueError(
+            f"{repository} could not be uploaded: {reason}. Log in with `hf auth login` or set HF_TOKEN, and check the "
+            f"name; {model} is complete either way."
+        ) from error
+
+
+if __name__ == "__main__":
+    sys.exit(main())

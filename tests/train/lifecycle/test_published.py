@@ -1,0 +1,129 @@
+"""What a run publishes: nothing of its optimiser, a card with its figures, its best decoding."""
+
+import json
+import subprocess
+import sys
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+from threading import Thread
+from typing import ClassVar
+
+import pytest
+import yaml
+from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
+
+from train.files.checkpoints import seal
+from train.lifecycle.published import publishable
+
+ROOT = Path(__file__).parents[3]
+PRIVATE = ("optimizer.pt", "rng_state.pth", "scheduler.pt", "training_args.bin", "progress-rank0.pt")
+
+
+@pytest.fixture
+def run(tmp_path, checkpoint):
+    """A run folder with one whole checkpoint, secrets of training in it, and an evaluation."""
+    run = tmp_path / "my-run"
+    (run / "checkpoints").mkdir(parents=True)
+    checkpoint = checkpoint.rename(run / "checkpoints" / "checkpoint-20")
+    for name in PRIVATE:
+        (checkpoint / name).write_bytes(b"private")
+    seal(checkpoint)
+    config = {"name": "my-run", "model": "scratch", "tasks": {"countdown": {"largest": 12}}, "method": "grpo"}
+    (run / "config.yaml").write_text(yaml.safe_dump(config))
+    machine = {"seed": 7, "packages": {"torch": "2.13.0"}, "processor": "a processor", "cores": 2, "gpus": []}
+    (run / "environment.json").write_text(json.dumps(machine | {"git_commit": "abc", "command": []}))
+    (run / "evaluation").mkdir()
+    row = {"best_temperature": 0.3, "best_accuracy": 0.825, "best_interval": [0.79, 0.86]}
+    results = {"checkpoints": [row | {"checkpoint": str(checkpoint)}]}
+    (run / "evaluation" / "results.json").write_text(json.dumps(results))
+    return run
+
+
+def test_weights_and_tokenizer_load_and_nothing_of_training_is_there(run):
+    model = publishable(run)
+    assert not {file.name for file in model.iterdir()} & set(PRIVATE)
+    AutoModelForCausalLM.from_pretrained(model)
+    AutoTokenizer.from_pretrained(model)
+
+
+def test_the_best_decoding_is_the_models_default_and_the_checkpoints_own_stays(run):
+    before = (run / "checkpoints" / "checkpoint-20" / "generation_config.json").read_bytes()
+    decoding = GenerationConfig.from_pretrained(publishable(run))
+    assert decoding.do_sample and decoding.temperature == 0.3
+    assert (run / "checkpoints" / "checkpoint-20" / "generation_config.json").read_bytes() == before
+
+
+def test_the_card_names_base_data_seed_versions_and_the_interval(run):
+    text = (publishable(run, "mit") / "README.md").read_text()
+    header = yaml.safe_load(text.split("---")[1])
+    assert header["license"] == "mit" and header["library_name"] == "transformers"
+    for words in ("82.5% [79.0%, 86.0%]", '`countdown`: {"largest": 12}', "seed 7", "torch 2.13.0", "commit abc"):
+        assert words in text
+
+
+def test_a_run_without_a_whole_checkpoint_is_one_line(run):
+    (run / "checkpoints" / "checkpoint-20" / "model.safetensors").write_bytes(b"damaged")
+    done = subprocess.run(
+        [sys.executable, ROOT / "scripts" / "publish.py", run], capture_output=True, text=True, cwd=ROOT
+    )
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: ") and done.stderr.count("\n") == 1 and "no whole checkpoint" in done.stderr
+
+
+class Hub(BaseHTTPRequestHandler):
+    """A stand-in for the hub's API, which writes down what it is asked."""
+
+    requests: ClassVar[list[str]] = []
+    refuses = False
+
+    def do_POST(self) -> None:
+        """Answer a creation, a preupload or a commit."""
+        body = self.rfile.read(int(self.headers.get("Content-Length", 0))).decode()
+        self.requests.append(self.path + "\n" + body)
+        if self.refuses:
+            self.send_response(401)
+            self.end_headers()
+            return
+        answer = {
+            "url": "https://huggingface.co/you/model",
+            "id": "you/model",
+            "commitUrl": "https://huggingface.co/you/model/commit/1",
+            "commitOid": "1" * 40,
+        }
+        if "preupload" in self.path:
+            files = json.loads(body)["files"]
+            answer = {"files": [{"path": f["path"], "uploadMode": "regular", "shouldIgnore": False} for f in files]}
+        content = json.dumps(answer).encode()
+        self.send_response(200)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content)
+
+    do_GET = do_POST
+
+    def log_message(self, *_: object) -> None:
+        """Silence."""
+
+
+@pytest.mark.parametrize("refuses", [False, True])
+def test_a_push_sends_the_folder_to_the_hub_and_a_refusal_is_one_line(run, monkeypatch, refuses):
+    Hub.requests, Hub.refuses = [], refuses
+    server = HTTPServer(("127.0.0.1", 0), Hub)
+    Thread(target=server.serve_forever, daemon=True).start()
+    environment = {"HF_ENDPOINT": f"http://127.0.0.1:{server.server_port}", "HF_TOKEN": "hf_x", "HF_HUB_OFFLINE": "0"}
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    done = subprocess.run(
+        [sys.executable, ROOT / "scripts" / "publish.py", run, "--push", "you/model"],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+    )
+    server.shutdown()
+    if refuses:
+        assert done.returncode == 2 and "could not be uploaded" in done.stderr, done.stderr
+        return
+    assert done.returncode == 0, done.stderr
+    commit = next(request for request in Hub.requests if "/commit/" in request)
+    assert '"path":"README.md"' in commit.replace(" ", "") and "optimizer" not in commit
