@@ -33,7 +33,7 @@ setup: $(VENV)/.installed  ## create .venv and install the project with its pinn
 
 setup-dev: $(VENV)/.installed-dev  ## what the tests need as well
 
-quickstart: setup  ## train the small model on both tasks, evaluate, write the report (10 to 14 minutes on 2 cores)
+quickstart: setup  ## train the small model on both tasks, evaluate, write the report
 	ACCELERATE_USE_CPU=1 OMP_NUM_THREADS=1 $(BIN)/torchrun --standalone --nproc_per_node 2 -m train \
 		--config configs/quickstart.yaml --name $(RUN) --seed $(SEED) $(ARGS)
 	$(BIN)/python scripts/claims.py --run runs/$(RUN)
