@@ -48,16 +48,16 @@ class Overlap:
 def overlaps(trained: Sequence[Problem], held_out: Sequence[Problem], procedural: Collection[str]) -> list[Overlap]:
     """The held-out problems that overlap with training, worst first. `procedural` names the tasks that generate."""
     same = {problem.canonical: problem for problem in trained} | {text_of(problem): problem for problem in trained}
-    found = []
+    matches = []
     rest = []
     for problem in held_out:
         copy = same.get(problem.canonical) or same.get(text_of(problem))
         if copy:
-            found.append(Overlap(1.0, problem, copy))
+            matches.append(Overlap(1.0, problem, copy))
         else:
             rest.append(problem)
     distinct = list({text_of(problem): problem for problem in trained}.values())
-    return sorted(found + _by_grams(distinct, rest, procedural), key=lambda overlap: -overlap.share)
+    return sorted(matches + _by_grams(distinct, rest, procedural), key=lambda overlap: -overlap.share)
 
 
 def text_of(problem: Problem) -> str:
@@ -95,14 +95,14 @@ def _by_grams(trained: Sequence[Problem], held_out: Sequence[Problem], procedura
     counted = content[kind] & ~in_training
     covered, whole = (np.bincount(owner[_covered(starts[grams], len(tokens))], minlength=len(problems))
                       for grams in (shared, counted))  # fmt: skip
-    found = []
+    matches = []
     for number in np.flatnonzero((covered > 0) & (covered >= SHARE * whole)).tolist():
         giving = np.isin(kind, kind[shared & (of == number)]) & in_training
         if generates[task[number]]:
             giving &= task[of] != task[number]
         nearest = Counter(of[giving].tolist()).most_common(1)[0][0]
-        found.append(Overlap(float(covered[number] / whole[number]), problems[number], problems[nearest]))
-    return found
+        matches.append(Overlap(float(covered[number] / whole[number]), problems[number], problems[nearest]))
+    return matches
 
 
 def _covered(starts: np.ndarray, length: int) -> np.ndarray:

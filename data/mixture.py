@@ -53,11 +53,11 @@ def load_mixture(spec: Mapping[str, Mapping[str, Any] | None]) -> list[Part]:
     if not isinstance(spec, Mapping) or not spec:
         raise ValueError(f"tasks is {spec!r}; expected a mapping such as {{countdown: {{numbers: 3}}}}.")
     parts = []
-    for name, given in spec.items():
+    for name, values in spec.items():
         task = load_task(name)
-        if not isinstance(given, Mapping | None):
-            raise ValueError(f"tasks.{name} is {given!r}; expected a mapping of its settings, such as {{weight: 1}}.")
-        settings = dict(given or {})
+        if not isinstance(values, Mapping | None):
+            raise ValueError(f"tasks.{name} is {values!r}; expected a mapping of its settings, such as {{weight: 1}}.")
+        settings = dict(values or {})
         weight = settings.pop("weight", 1.0)
         if isinstance(weight, bool) or not isinstance(weight, int | float) or not 0 < weight < math.inf:
             raise ValueError(f"tasks.{name}.weight is {weight!r}; expected a positive number.")
@@ -101,13 +101,13 @@ def apportion(count: int, weights: Sequence[float]) -> list[int]:
 
 def held_out(parts: list[Part], split: Split, seed: int, most: int) -> list[Problem]:
     """All that the fixed sets have of a split; of the procedural tasks, which have no end, `most` of each at most."""
-    found = []
+    problems = []
     for part in parts:
         if get_task(part.task).draw:
-            found += _found(part, split, most, seed, 0)
+            problems += _found(part, split, most, seed, 0)
         else:
-            found += [replace(problem, task=part.task) for problem in problems_of(_all_problems(part), split, seed)]
-    return found
+            problems += [replace(problem, task=part.task) for problem in problems_of(_all_problems(part), split, seed)]
+    return problems
 
 
 def _draw(part: Part, split: Split, count: int, seed: int, order: int, at_most: bool) -> list[Problem]:
@@ -128,37 +128,37 @@ def _found(part: Part, split: Split, count: int, seed: int, order: int) -> list[
     if key not in _DRAWN:
         rng = random.Random(f"{seed}|{order}|{split}|{part.task}")
         task = get_task(part.task)
-        found = _distinct(task, part, split, count, seed, rng) if task.draw else _choose(part, split, seed, rng)
-        _DRAWN[key] = [replace(problem, task=part.task) for problem in found[:count]]
+        problems = _distinct(task, part, split, count, seed, rng) if task.draw else _choose(part, split, seed, rng)
+        _DRAWN[key] = [replace(problem, task=part.task) for problem in problems[:count]]
     return list(_DRAWN[key])
 
 
 def _distinct(task: Task, part: Part, split: Split, count: int, seed: int, rng: random.Random) -> list[Problem]:
     """Distinct problems of a procedural task: `count`, or as many as turn up. Long work shows a bar."""
     assert task.draw
-    found: dict[str, Problem] = {}
+    problems: dict[str, Problem] = {}
     misses = 0
     label = f"{split} problems of {part.task}"
     with tqdm(total=count, desc=label, unit="problem", dynamic_ncols=True, delay=BAR_SECONDS) as bar:
-        while len(found) < count and misses < PATIENCE:
-            tried = min(BATCH, math.ceil((count - len(found)) / SHARES[split]))
+        while len(problems) < count and misses < PATIENCE:
+            tried = min(BATCH, math.ceil((count - len(problems)) / SHARES[split]))
             drawn = task.draw(rng, part.settings, tried)
             misses += tried - len(drawn)
             for problem in drawn:
-                if problem.canonical in found or split_of(problem.canonical, seed) != split:
+                if problem.canonical in problems or split_of(problem.canonical, seed) != split:
                     misses += 1
                 else:
-                    found[problem.canonical] = problem
+                    problems[problem.canonical] = problem
                     misses = 0
-            bar.update(len(found) - bar.n)
-    return list(found.values())
+            bar.update(len(problems) - bar.n)
+    return list(problems.values())
 
 
 def _choose(part: Part, split: Split, seed: int, rng: random.Random) -> list[Problem]:
     """All problems of a fixed set's split, shuffled."""
-    found = problems_of(_all_problems(part), split, seed)
-    rng.shuffle(found)
-    return found
+    problems = problems_of(_all_problems(part), split, seed)
+    rng.shuffle(problems)
+    return problems
 
 
 def _all_problems(part: Part) -> Mapping[Split, Sequence[Problem]]:

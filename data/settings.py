@@ -18,19 +18,19 @@ WORDS = {
 }
 
 
-def read_settings(where: str, kind: type, given: Mapping[str, Any]) -> Any:
+def read_settings(where: str, kind: type, values: Mapping[str, Any]) -> Any:
     """A `kind`, a dataclass, of the values given. Raises ValueError naming `where.key` and what was expected."""
     hints = get_type_hints(kind)
     known = {field.name: field for field in fields(kind)}
-    for key, value in given.items():
+    for key, value in values.items():
         if key not in known:
             raise ValueError(f"Unknown setting {where}.{key}; expected one of: {', '.join(['weight', *known])}.")
         if not fits(value, hints[key]):
             raise ValueError(f"{where}.{key} is {value!r}; expected {described(hints[key])}.")
     for name, field in known.items():
-        if field.default is MISSING and field.default_factory is MISSING and name not in given:
+        if field.default is MISSING and field.default_factory is MISSING and name not in values:
             raise ValueError(f"{where}.{name} is missing; expected {described(hints[name])}.")
-    return kind(**{key: _converted(value, hints[key]) for key, value in given.items()})
+    return kind(**{key: _converted(value, hints[key]) for key, value in values.items()})
 
 
 def fits(value: Any, hint: Any) -> bool:

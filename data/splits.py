@@ -24,7 +24,7 @@ def split_of(canonical: str, seed: int) -> Split:
     return "test"
 
 
-def problems_of(given: Mapping[Split, Sequence[Problem]], split: Split, seed: int) -> list[Problem]:
+def problems_of(by_split: Mapping[Split, Sequence[Problem]], split: Split, seed: int) -> list[Problem]:
     """A fixed set's problems of one split, each canonical content once, in the set's order.
 
     The splits that the set has are kept; those that it has not are taken out of its `train` by hash. What stands in a
@@ -32,12 +32,14 @@ def problems_of(given: Mapping[Split, Sequence[Problem]], split: Split, seed: in
     """
     held_out: set[str] = set()
     for own in ("test", "validation"):
-        found = {problem.canonical: problem for problem in given.get(own, ()) if problem.canonical not in held_out}
-        if own == split and own in given:
-            return list(found.values())
-        held_out |= found.keys()
-    rest = {problem.canonical: problem for problem in given.get("train", ()) if problem.canonical not in held_out}
-    kept = {split for split in ("validation", "test") if split in given}
+        problems = {
+            problem.canonical: problem for problem in by_split.get(own, ()) if problem.canonical not in held_out
+        }
+        if own == split and own in by_split:
+            return list(problems.values())
+        held_out |= problems.keys()
+    rest = {problem.canonical: problem for problem in by_split.get("train", ()) if problem.canonical not in held_out}
+    kept = {split for split in ("validation", "test") if split in by_split}
     return [
         problem
         for canonical, problem in rest.items()

@@ -85,17 +85,19 @@ ATTRIBUTES = {
 
 def task_of(module: ModuleType, name: str) -> Task:
     """The task that a module describes, under the name that a config calls it. Raises ValueError for what it lacks."""
-    given = {field: vars(module)[attribute] for attribute, field in ATTRIBUTES.items() if attribute in vars(module)}
-    if not is_dataclass(given.get("settings", NoSettings)):
+    attributes = {
+        field: vars(module)[attribute] for attribute, field in ATTRIBUTES.items() if attribute in vars(module)
+    }
+    if not is_dataclass(attributes.get("settings", NoSettings)):
         raise ValueError(f"Settings of the task module {name} is no dataclass; put @dataclass(frozen=True) above it.")
-    if "verify" not in given:
+    if "verify" not in attributes:
         raise ValueError(f"The task module {name} has no verify(problem, answer), which it needs: see data/task.py.")
     generate = vars(module).get("generate")
-    if (generate is None) == ("problems" not in given):
+    if (generate is None) == ("problems" not in attributes):
         has = "neither" if generate is None else "both"
         raise ValueError(
             f"The task module {name} has {has} of generate(rng, settings), which draws a problem, and "
             "problems(settings), which gives all there are; a task needs one of them (see data/task.py)."
         )
     draw = None if generate is None else lambda rng, settings, count: [generate(rng, settings) for _ in range(count)]
-    return Task(name=name, draw=draw, **given)
+    return Task(name=name, draw=draw, **attributes)

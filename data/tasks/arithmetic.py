@@ -70,12 +70,12 @@ def generate(rng: random.Random, settings: Settings) -> Problem:
 
 def recognise(prompt: str) -> Problem | None:
     """The problem that a person types in the words of `generate`; None where it is none, or has no whole value."""
-    found = re.fullmatch(r"compute (\d{1,6}(?: [-+*/] \d{1,6}){1,7})", prompt, re.ASCII)
+    match = re.fullmatch(r"compute (\d{1,6}(?: [-+*/] \d{1,6}){1,7})", prompt, re.ASCII)
     try:
-        value = parse_expression(found[1]).value if found else None
+        value = parse_expression(match[1]).value if match else None
     except ExpressionError:  # a division by zero
         return None
-    return _problem(found[1], int(value)) if found and value is not None and value.denominator == 1 else None
+    return _problem(match[1], int(value)) if match and value is not None and value.denominator == 1 else None
 
 
 def verify(problem: Problem, answer: str) -> Verdict:

@@ -84,11 +84,11 @@ def problems(settings: Settings) -> dict[Split, list[Problem]]:
             solutions[problem.canonical] = text_of(values, settings.solution, MAX_TESTS, strip=False)
         return problem
 
-    def check(found: Sequence[Problem]) -> list[str | None]:
-        faults = passed_by_dummies(found)
+    def check(problems: Sequence[Problem]) -> list[str | None]:
+        faults = passed_by_dummies(problems)
         sound = [at for at, fault in enumerate(faults) if fault is None]
         if settings.solution:
-            some = [found[at] for at in sound]
+            some = [problems[at] for at in sound]
             for at, fault in zip(sound, failing(some, [solutions[problem.canonical] for problem in some]), strict=True):
                 faults[at] = fault
         return faults
@@ -99,8 +99,8 @@ def problems(settings: Settings) -> dict[Split, list[Problem]]:
 def problem_of(values: Mapping[str, Any], settings: Settings) -> Problem:
     """The problem in one row. Raises Fault."""
     question = text_of(values, settings.question, MAX_PROGRAM)
-    given = values.get(settings.tests)
-    listed = [str(test) for test in given] if isinstance(given, list) else []
+    column = values.get(settings.tests)
+    listed = [str(test) for test in column] if isinstance(column, list) else []
     tests = "\n".join(listed) if listed else text_of(values, settings.tests, MAX_TESTS, strip=False)
     if settings.setup and values.get(settings.setup):
         tests = f"{text_of(values, settings.setup, MAX_TESTS, strip=False)}\n{tests}"
@@ -185,15 +185,15 @@ def tried(problem: Problem, program: str) -> trial.Outcome:
         )
 
 
-def passed_by_dummies(found: Sequence[Problem]) -> list[str | None]:
+def passed_by_dummies(problems: Sequence[Problem]) -> list[str | None]:
     """What is wrong with the tests of each problem, by trying programs that know nothing of it; None where nothing is.
 
     Where the sandbox cannot be started nothing can be tried, nor will any answer be; the user is told.
     """
     kind = _chosen or _choose("auto")
-    tests = [(problem.facts["tests"], problem.facts["names"]) for problem in found]
+    tests = [(problem.facts["tests"], problem.facts["names"]) for problem in problems]
     batches = [tests[start : start + trial.DUMMIES_AT_ONCE] for start in range(0, len(tests), trial.DUMMIES_AT_ONCE)]
-    memory = max(problem.facts["memory_mib"] for problem in found) if found else 0
+    memory = max(problem.facts["memory_mib"] for problem in problems) if problems else 0
 
     def attempt(batch: list[tuple[str, list[str]]]) -> list[str | None]:
         with _free:
@@ -201,18 +201,20 @@ def passed_by_dummies(found: Sequence[Problem]) -> list[str | None]:
 
     try:
         with ThreadPoolExecutor(default_workers()) as threads:
-            shown = tqdm(threads.map(attempt, batches), "trying dummy programs", len(batches), disable=len(found) < 500)
+            shown = tqdm(
+                threads.map(attempt, batches), "trying dummy programs", len(batches), disable=len(problems) < 500
+            )
             return [fault for faults in shown for fault in faults]
     except OSError as error:
-        say_once(f"WARNING: the tests of {len(found)} problems of code cannot be tried out: {error}.")
-        return [None] * len(found)
+        say_once(f"WARNING: the tests of {len(problems)} problems of code cannot be tried out: {error}.")
+        return [None] * len(problems)
 
 
-def failing(found: Sequence[Problem], solutions: Sequence[str]) -> list[str | None]:
+def failing(problems: Sequence[Problem], solutions: Sequence[str]) -> list[str | None]:
     """What is wrong with each problem whose own solution does not pass its tests."""
     with ThreadPoolExecutor(default_workers()) as threads:
-        trying = threads.map(tried, found, solutions)
-        outcomes = list(tqdm(trying, "trying solutions", len(found), disable=len(found) < 50))
+        trying = threads.map(tried, problems, solutions)
+        outcomes = list(tqdm(trying, "trying solutions", len(problems), disable=len(problems) < 50))
     return [None if outcome.passed else f"its own solution: {outcome.error or outcome.reason}." for outcome in outcomes]
 
 

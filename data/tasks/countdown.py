@@ -120,10 +120,10 @@ def generate(rng: random.Random, settings: Settings) -> Problem:
 
 def recognise(prompt: str) -> Problem | None:
     """The problem that a person types in the words of `generate`; None where it is none, or too large a one."""
-    found = re.fullmatch(r"numbers((?: [1-9]\d?){2,6}) target ([1-9]\d{0,2})", prompt, re.ASCII)
-    if found is None:
+    match = re.fullmatch(r"numbers((?: [1-9]\d?){2,6}) target ([1-9]\d{0,2})", prompt, re.ASCII)
+    if match is None:
         return None
-    numbers, target = sorted(map(int, found[1].split())), int(found[2])
+    numbers, target = sorted(map(int, match[1].split())), int(match[2])
     shown = " ".join(map(str, numbers))
     return Problem(NAME, prompt, f"{NAME} {shown} = {target}", {"numbers": numbers, "target": target})
 

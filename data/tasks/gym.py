@@ -128,22 +128,22 @@ def _draw(label: str, rng: random.Random, settings: Any, count: int) -> list[Pro
 
     Raises ValueError where the generator hangs, or TRIES draws give nothing usable.
     """
-    given = plain(settings)
-    request = {"do": "draw", "name": label, "settings": given}
+    values = plain(settings)
+    request = {"do": "draw", "name": label, "settings": values}
     problems: list[Problem] = []
     tried, reason = 0, ""
     while not problems and tried < max(TRIES, count):
         for reply in drawing.ask_all([request | {"seed": rng.getrandbits(31)} for _ in range(count)]):
             if reply.error:
-                raise ValueError(f"{FAMILY}:{label} draws no problem at the settings {given}: {reply.error}.")
+                raise ValueError(f"{FAMILY}:{label} draws no problem at the settings {values}: {reply.error}.")
             if unusable := reply.value.get("unusable"):
                 reason = unusable
                 continue
-            facts = {"entry": reply.value["entry"]} | ({"settings": given} if given else {})
+            facts = {"entry": reply.value["entry"]} | ({"settings": values} if values else {})
             problems.append(Problem(f"{FAMILY}:{label}", reply.value["question"], reply.value["canonical"], facts))
         tried += count
     if not problems:
-        raise ValueError(f"{FAMILY}:{label} draws no usable problem at the settings {given}, in {tried}: {reason}.")
+        raise ValueError(f"{FAMILY}:{label} draws no usable problem at the settings {values}, in {tried}: {reason}.")
     _notice_constant(label, settings, problems)
     return problems
 
@@ -198,15 +198,18 @@ def settings_of(label: str) -> type:
     config = datasets()[label][1]
     hints = get_type_hints(config)
     made = config()
-    given = []
+    fields_of_settings = []
     for known in fields(config):
         if known.name not in NOT_SETTINGS:
             default, hint = getattr(made, known.name), hints[known.name]
             if not fits(default, hint):  # one declares a tuple, and is a text
                 hint = type(default)
-            given.append((known.name, hint, field(default_factory=partial(deepcopy, default))))
+            fields_of_settings.append((known.name, hint, field(default_factory=partial(deepcopy, default))))
     return make_dataclass(
-        "Settings", given, frozen=True, namespace={"__post_init__": lambda settings: _check(label, config, settings)}
+        "Settings",
+        fields_of_settings,
+        frozen=True,
+        namespace={"__post_init__": lambda settings: _check(label, config, settings)},
     )
 
 
