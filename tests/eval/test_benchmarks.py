@@ -140,7 +140,7 @@ def test_problems_that_the_run_trained_on_or_began_with_are_counted(tmp_path):
     config.write_text(yaml.safe_dump(values))
     asked = problems(tmp_path, "gsm8k")
     assert contamination(asked, None) is None
-    assert contamination(asked, config) in (1, 2)  # by its split the first may be held out
+    assert contamination(asked, config) in (1, 2, 3)  # they are alike; by its split the first may be held out
     config.write_text(yaml.safe_dump(values | {"tasks": {"math": {"source": "nowhere.jsonl"}}}))
     assert "nowhere.jsonl" in contamination(asked, config)
 

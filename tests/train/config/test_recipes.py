@@ -19,7 +19,7 @@ TARGETS = {"qwen2.5-0.5b-math": ("36.7", "49.5"), "qwen2.5-1.5b-math": ("55.7", 
 def hub(monkeypatch):
     """Sets with the columns that those on the hub have, and few rows."""
 
-    def of_hub(source, subset):
+    def of_hub(source, subset, **_):
         gsm8k = [{"question": f"What is {n} + 1?", "answer": f"It is one more. #### {n + 1}"} for n in range(60)]
         levels = [f"Level {1 + n % 5}" for n in range(60)]
         math = [{"problem": f"What is $2 x {n}$?", "level": level, "solution": rf"It is \boxed{{{2 * n}}}."}
