@@ -15,9 +15,10 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
+import triton
 from triton import knobs
 from triton.backends.compiler import GPUTarget
-from triton.compiler import ASTSource, compile
+from triton.compiler import ASTSource
 from triton.runtime.jit import JITFunction
 
 from train.rollout.interface import Thinking
@@ -156,7 +157,7 @@ def main() -> None:
     for name, launch in recorder.launches.items():
         for arch in map(int, sys.argv[1:]):
             source, options = source_of(*launch)
-            compiled = compile(source, target=GPUTarget("cuda", arch, 32), options=options)
+            compiled = triton.compile(source, target=GPUTarget("cuda", arch, 32), options=options)
             used, spilled = registers(compiled.asm["ptx"], arch)
             line = {
                 "kernel": name,
