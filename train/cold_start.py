@@ -79,6 +79,7 @@ def cold_start(
     if run.resume and training.process_index == 0:
         truncate_metrics(metrics, "cold-start", step_of(resumed) if resumed else -1)
         say(f"The cold start goes on from {resumed}." if resumed else "The cold start starts anew.")
+    staged = run.cold_start_easy_steps or run.cold_start_habit_steps
     arguments = SFTConfig(
         output_dir=str(on_the_way),
         max_steps=run.cold_start_steps,
@@ -88,7 +89,7 @@ def cold_start(
         lr_scheduler_kwargs={"min_lr_rate": HABIT_RATE} if run.cold_start_habit_steps else {},
         warmup_steps=min(50, run.cold_start_steps // 10),
         max_grad_norm=1.0,
-        train_sampling_strategy="sequential" if run.cold_start_habit_steps else "group_by_length",
+        train_sampling_strategy="sequential" if staged else "group_by_length",
         max_length=None,
         completion_only_loss=True,
         logging_steps=10,
@@ -145,22 +146,34 @@ def limits_of(model: PreTrainedModel, training: GRPOConfig) -> tuple[int, int]:
 def training_set(
     tokenizer: PreTrainedTokenizerBase, run: RunConfig, seed: int, limits: tuple[int, int] = (0, 0)
 ) -> Dataset:
-    """All examples of the cold start; where it ends with habits, in the order in which they are trained on.
+    """All examples of the cold start; where it has stages, in the order in which they are trained on.
 
     `limits` are those of what is taken of `cold_start_data`: tokens of a completion, and of all.
     """
     batch = run.cold_start_batch_size * world_size()
-    if not run.cold_start_habit_steps:
-        return skill_dataset(tokenizer, run, run.cold_start_steps * batch, seed, limits)
-    skills = (run.cold_start_steps - run.cold_start_habit_steps) * batch
-    habits = run.cold_start_habit_steps * batch
-    first = skill_dataset(tokenizer, run, skills, seed, limits)
-    last = demonstration_dataset(tokenizer, run, run.habitual, habits, seed + 1)
+    easy, habits = run.cold_start_easy_steps, run.cold_start_habit_steps
+    skills = skill_dataset(tokenizer, run, (run.cold_start_steps - easy - habits) * batch, seed, limits)
+    if not easy and not habits:
+        return skills
     generator = torch.Generator().manual_seed(seed)
-    like_lengths = get_length_grouped_indices(first["length"], batch, generator=generator)
+    stages = []
+    if easy:
+        first = demonstration_dataset(
+            tokenizer, run, run.demonstrated_with(run.cold_start_easy), easy * batch, seed + 2
+        )
+        stages.append(_by_length(first, batch, generator))
+    stages.append(_by_length(skills, batch, generator))
     # The habits are not grouped by length: each batch is averaged over its tokens, and a batch of nothing but short
     # demonstrations would teach haste several times as fast as the long ones teach patience.
-    return concatenate_datasets([first.select(like_lengths), last])
+    if habits:
+        parts = run.demonstrated_with(run.cold_start_habits)
+        stages.append(demonstration_dataset(tokenizer, run, parts, habits * batch, seed + 1))
+    return concatenate_datasets(stages)
+
+
+def _by_length(examples: Dataset, batch: int, generator: torch.Generator) -> Dataset:
+    """In random order, but those of a batch are of about one length: little of it is padding."""
+    return examples.select(get_length_grouped_indices(examples["length"], batch, generator=generator))
 
 
 def skill_dataset(

@@ -43,7 +43,8 @@ class Settings(SetSettings):
     """The set, and the columns that hold its problems."""
 
     question: str = "question"
-    answer: str = "answer"  # a text, or a list of texts that are one answer together
+    answer: str = "answer"
+    several: bool = False  # the answer is a list of texts, which are one answer together
     wrong: list[str] | None = None  # columns of wrong answers: the problem is then to name the letter of the right one
 
     def __post_init__(self) -> None:
@@ -65,8 +66,9 @@ def problems(settings: Settings) -> dict[Split, list[Problem]]:
         prompt = text_of(values, settings.question, MAX_SOLUTION)
         if settings.wrong:
             return _choice(prompt, values, settings)
-        if isinstance(several := values.get(settings.answer), list):
-            values = {**values, settings.answer: ", ".join(map(str, several))}
+        answers = values.get(settings.answer)
+        if settings.several and isinstance(answers, list):
+            values = {**values, settings.answer: ", ".join(map(str, answers))}
         solution = text_of(values, settings.answer, MAX_SOLUTION)
         gold = gold_answer(solution)
         if gold is None:

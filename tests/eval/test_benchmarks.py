@@ -130,17 +130,28 @@ def test_a_file_without_a_column_is_refused_by_its_name(tmp_path):
 
 
 def test_problems_that_the_run_trained_on_or_began_with_are_counted(tmp_path):
-    train, traces = tmp_path / "train.jsonl", tmp_path / "traces.jsonl"
-    train.write_text("".join(json.dumps(row) + "\n" for row in ROWS["gsm8k"][:1]))
-    question = ROWS["gsm8k"][1]["question"]
-    traces.write_text(json.dumps({"prompt": question, "completion": "<think>so 4</think> \\boxed{4}"}) + "\n")
+    train, traces, asked_file = (tmp_path / f"{name}.jsonl" for name in ("train", "traces", "asked"))
+    trained, imitated, new = (
+        {"question": question, "answer": f"#### {answer}"}
+        for question, answer in (
+            ("Ann has three cows on her farm by the river and buys two more at the market. How many has she?", 5),
+            ("A train of nine wagons loses four of them in a tunnel near the old mill. How many come out?", 5),
+            ("Each shelf of the library holds seven red books beside one blue one. How many are on two shelves?", 16),
+        )
+    )
+    train.write_text(json.dumps(trained) + "\n")
+    traces.write_text(
+        json.dumps({"prompt": imitated["question"], "completion": "<think>so 5</think> \\boxed{5}"}) + "\n"
+    )
+    asked_file.write_text("".join(json.dumps(row) + "\n" for row in (trained, imitated, new)))
     config = tmp_path / "config.yaml"
     spec = {"math:own": {"source": str(train), "splits": {"train": "train"}}}
-    values = {"tasks": spec, "train_problems": 1, "cold_start_data": str(traces), "split_seed": 1}
+    values = {"tasks": spec, "train_problems": 1, "cold_start_data": str(traces), "split_seed": 0}
     config.write_text(yaml.safe_dump(values))
-    asked = problems(tmp_path, "gsm8k")
+    benchmark = read_benchmarks("gsm8k", [f"gsm8k={asked_file}"])["gsm8k"]
+    asked = held_out(source_of_benchmark("gsm8k", benchmark), 100)
     assert contamination(asked, None) is None
-    assert contamination(asked, config) in (1, 2, 3)  # they are alike; by its split the first may be held out
+    assert contamination(asked, config) == 2  # the third is new
     config.write_text(yaml.safe_dump(values | {"tasks": {"math": {"source": "nowhere.jsonl"}}}))
     assert "nowhere.jsonl" in contamination(asked, config)
 

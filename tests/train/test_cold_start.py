@@ -20,25 +20,22 @@ def test_the_end_of_a_demonstration_is_learnt_even_where_its_token_also_pads(tin
         assert ids[mask == 1][-1] == labels[mask == 1][-1] == tokenizer.eos_token_id
 
 
-def test_habits_come_last_and_skills_before_them():
+def test_easy_demonstrations_come_first_and_habits_last():
     tokenizer = build_tokenizer()
-    habits = ["--cold_start_habit_steps", "2", "--cold_start_habits", '{"arithmetic": {"hasty": 1, "recheck": 0}}']
-    run, _ = parse_config(
-        [
-            "--name",
-            "x",
-            "--tasks",
-            '{"arithmetic": {}}',
-            "--cold_start_steps",
-            "5",
-            "--cold_start_batch_size",
-            "4",
-            *habits,
-        ]
-    )
-    rows = training_set(tokenizer, run, 0)
-    hasty = ["<think> so" in tokenizer.decode(ids) for ids in rows["input_ids"]]
-    assert hasty == [False] * 12 + [True] * 8
+    options = {
+        "--name": "x",
+        "--tasks": '{"arithmetic": {"recheck": 0}}',
+        "--cold_start_steps": "5",
+        "--cold_start_batch_size": "4",
+        "--cold_start_easy_steps": "1",
+        "--cold_start_easy": '{"arithmetic": {"recheck": 1}}',
+        "--cold_start_habit_steps": "2",
+        "--cold_start_habits": '{"arithmetic": {"hasty": 1}}',
+    }
+    run, _ = parse_config([word for option in options.items() for word in option])
+    texts = [tokenizer.decode(ids) for ids in training_set(tokenizer, run, 0)["input_ids"]]
+    assert [" wait" in text for text in texts] == [True] * 4 + [False] * 16
+    assert ["<think> so" in text for text in texts] == [False] * 12 + [True] * 8
 
 
 @pytest.mark.parametrize(
@@ -46,11 +43,19 @@ def test_habits_come_last_and_skills_before_them():
     [
         (["--cold_start_habit_steps", "5"], "set both"),
         (["--cold_start_habits", '{"arithmetic": {"hasty": 1}}'], "set both"),
-        (["--cold_start_habit_steps", "50", "--cold_start_habits", '{"arithmetic": {"hasty": 1}}'], "below cold_start"),
+        (["--cold_start_easy_steps", "5"], "cold_start_easy_steps is 5 .* set both"),
+        (
+            ["--cold_start_easy_steps", "5", "--cold_start_easy", '{"countdown": {}}'],
+            "cold_start_easy names 'countdown'",
+        ),
+        (
+            ["--cold_start_habit_steps", "50", "--cold_start_habits", '{"arithmetic": {"hasty": 1}}'],
+            "below cold_start_steps, 20",
+        ),
         (["--cold_start_habit_steps", "5", "--cold_start_habits", '{"countdown": {"hasty": 1}}'], "does not imitate"),
         (["--cold_start_habit_steps", "5", "--cold_start_habits", '{"arithmetic": {"hasty": 2}}'], "hasty"),
     ],
 )
-def test_habits_that_cannot_be_taught_are_refused(options, words):
+def test_stages_that_cannot_be_taught_are_refused(options, words):
     with pytest.raises(ValueError, match=words):
         parse_config(["--name", "x", "--tasks", '{"arithmetic": {}}', "--cold_start_steps", "20", *options])

@@ -79,7 +79,9 @@ def check_model(run: "RunConfig") -> None:
 def check_tasks(run: "RunConfig") -> None:
     """Refuse tasks that are unknown, ill set, or lack what this run needs of them. Raises ValueError."""
     traces = run.trace_settings
-    imitates = run.cold_start_steps and (traces is None or traces.share < 1 or run.cold_start_habit_steps)
+    imitates = run.cold_start_steps and (
+        traces is None or traces.share < 1 or run.cold_start_easy_steps + run.cold_start_habit_steps
+    )
     for part in run.demonstrated:
         if imitates and get_task(part.task).demonstrate is None:
             raise ValueError(
@@ -87,7 +89,7 @@ def check_tasks(run: "RunConfig") -> None:
                 "imitate. Set it to 0, name tasks that have some in cold_start_tasks, such as {arithmetic: {}}, or "
                 "give traces in cold_start_data."
             )
-    check_habits(run)
+    check_stages(run)
     for task in [get_task(part.task) for part in (*run.parts, *run.demonstrated)]:
         if run.model == "scratch" and not task.words:
             raise ValueError(
@@ -96,27 +98,32 @@ def check_tasks(run: "RunConfig") -> None:
             )
 
 
-def check_habits(run: "RunConfig") -> None:
-    """Refuse habits of a cold start that could not be taught. Raises ValueError."""
-    steps, habits = run.cold_start_habit_steps, run.cold_start_habits
-    if steps > max(0, run.cold_start_steps - 1):
-        raise ValueError(
-            f"cold_start_habit_steps is {steps!r}; expected a whole number below cold_start_steps, "
-            f"{run.cold_start_steps}."
-        )
-    if bool(steps) != bool(habits):
-        raise ValueError(
-            f"cold_start_habit_steps is {steps} and cold_start_habits {habits!r}; set both, such as 300 and "
-            "{arithmetic: {hasty: 0.8}}, or neither."
-        )
+def check_stages(run: "RunConfig") -> None:
+    """Refuse first and last demonstrations of a cold start that could not be taught. Raises ValueError."""
     demonstrated = [part.task for part in run.demonstrated]
-    for task in habits or {}:
-        if task not in demonstrated:
+    stages = (
+        ("cold_start_easy", "cold_start_easy_steps", "{countdown: {guided: 0.6}}"),
+        ("cold_start_habits", "cold_start_habit_steps", "{arithmetic: {hasty: 0.8}}"),
+    )
+    for name, count, example in stages:
+        steps, changes = getattr(run, count), getattr(run, name)
+        if bool(steps) != bool(changes):
             raise ValueError(
-                f"cold_start_habits names {task!r}, which the cold start does not imitate; expected some of: "
-                f"{', '.join(demonstrated)}."
+                f"{count} is {steps} and {name} {changes!r}; set both, such as 300 and {example}, or neither."
             )
-    _ = run.habitual  # refuses unknown settings and values out of range
+        for task in changes or {}:
+            if task not in demonstrated:
+                raise ValueError(
+                    f"{name} names {task!r}, which the cold start does not imitate; expected some of: "
+                    f"{', '.join(demonstrated)}."
+                )
+        run.demonstrated_with(changes)  # refuses unknown settings and values out of range
+    staged = run.cold_start_easy_steps + run.cold_start_habit_steps
+    if staged and staged >= run.cold_start_steps:
+        raise ValueError(
+            f"cold_start_easy_steps is {run.cold_start_easy_steps} and cold_start_habit_steps "
+            f"{run.cold_start_habit_steps}; expected together below cold_start_steps, {run.cold_start_steps}."
+        )
 
 
 def check_options(run: "RunConfig", training: "GRPOConfig") -> None:

@@ -138,6 +138,20 @@ class RunConfig:
             "data/reasoning_traces.py."
         },
     )
+    cold_start_easy_steps: int = field(
+        default=0,
+        metadata={
+            "range": WHOLE,
+            "help": "The first of the cold start's steps, whose demonstrations have the settings in easy.",
+        },
+    )
+    cold_start_easy: dict | str | None = field(
+        default=None,
+        metadata={
+            "help": "Mapping of task to settings that the first demonstrations take instead, such as {countdown: "
+            "{guided: 0.6, orderly: 0}}: short searches, half of which succeed, teach what success looks like."
+        },
+    )
     cold_start_habit_steps: int = field(
         default=0,
         metadata={
@@ -249,6 +263,7 @@ class RunConfig:
         self.tasks = _mapping("tasks", self.tasks)
         self.scratch = _mapping("scratch", self.scratch)
         self.cold_start_tasks = _mapping("cold_start_tasks", self.cold_start_tasks) or None
+        self.cold_start_easy = _mapping("cold_start_easy", self.cold_start_easy) or None
         self.cold_start_habits = _mapping("cold_start_habits", self.cold_start_habits) or None
         check_run(self)
         self.chat_template = read_template(self.chat_template)
@@ -280,12 +295,12 @@ class RunConfig:
         """The mixture of tasks that the cold start imitates."""
         return load_mixture(self.cold_start_tasks) if self.cold_start_tasks else self.parts  # type: ignore[arg-type]
 
-    @property
-    def habitual(self) -> list[Part]:
-        """The mixture of tasks that the last steps of the cold start imitate."""
+    def demonstrated_with(self, changes: dict[str, Any] | str | None) -> list[Part]:
+        """The mixture that the cold start imitates, with other settings for some tasks: its easy ones, its habits."""
         spec: dict[str, Any] = self.cold_start_tasks or self.tasks  # type: ignore[assignment]
-        habits: dict[str, Any] = self.cold_start_habits or {}  # type: ignore[assignment]
-        return load_mixture({task: {**(values or {}), **(habits.get(task) or {})} for task, values in spec.items()})
+        assert not isinstance(changes, str)  # parsed when the config was read
+        other = changes or {}
+        return load_mixture({task: {**(values or {}), **(other.get(task) or {})} for task, values in spec.items()})
 
     @property
     def words(self) -> list[str]:

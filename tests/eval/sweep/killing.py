@@ -64,11 +64,17 @@ def lines(folder: Path, run: str) -> int:
 
 
 def figures(folder: Path) -> dict[str, Any]:
-    """What a sweep has found, without times, places and attempts."""
+    """What a sweep has found, without times, places and attempts.
+
+    Of a trial that was pruned the state of its runs is left out too: on a busy machine a run can be done before anyone
+    looks at its curve, and the trial is pruned all the same.
+    """
     found = json.loads((folder / "results.json").read_text())
     for trial in found["trials"]:
         for seed in trial["seeds"].values():
             del seed["attempts"], seed["run"]
+            if trial["pruned_at"] is not None:
+                del seed["state"], seed["estimate"]
     return found
 
 

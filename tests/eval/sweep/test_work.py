@@ -187,7 +187,6 @@ def test_the_report_as_it_stands_and_of_nothing(tmp_path):
     assert report(tmp_path, read_spec(tmp_path)).over
 
 
-@pytest.mark.slow  # fails at times: other trials are pruned; the cause is not known yet
 def test_a_sweep_that_was_stopped_and_killed_ends_as_one_that_was_not(tmp_path):
     found = spec(
         search={"learning_rate": {"low": 1e-5, "high": 1e-1, "log": True}},
