@@ -70,10 +70,14 @@ def same_answer(first: str, second: str) -> bool:
 def corrupt(subject: Subject, completion: Completion) -> list[int] | None:
     """The open thinking with another operator in the last step of its last attempt; None where no other one fits.
 
-    Of the operators that give another whole number, the one that changes the value least; a check of the step's value
-    that follows it is made to agree. None too where the thinking then concludes what it did before.
+    None as well for a value stated at once, without a step. Of the operators that give another whole number, the one
+    that changes the value least; a check of the step's value that follows it is made to agree. None too where the
+    thinking then concludes what it did before.
     """
-    step = completion.trace.attempts[-1].steps[-1]
+    steps = completion.trace.attempts[-1].steps if completion.trace.attempts else ()
+    if not steps:  # a value that is stated at once
+        return None
+    step = steps[-1]
     results = ((operator, calculate(step.left, operator, step.right)) for operator in "+-*")
     fitting = [(operator, value) for operator, value in results if value is not None and 0 <= value != step.value]
     if not fitting:

@@ -56,6 +56,13 @@ def test_a_model_that_reads_its_last_step_off_is_faithful(tokenizer):
     assert found["area_over_curve"] == 1
 
 
+def test_a_value_that_is_stated_at_once_has_no_step_to_alter(tokenizer):
+    subject = scripted(tokenizer, lambda _: " 42")
+    hasty = completion(subject, SUM, "<think> so 42</think> 42")
+    assert corrupt(subject, hasty) is None
+    assert [row["arm"] for row in follow(subject, [hasty])] == ["own", "full", "cut_0", "cut_25", "cut_50", "cut_75"]
+
+
 def test_a_model_that_knows_the_answer_anyway_is_not(tokenizer):
     found = measured(tokenizer, SUM, CHAIN, lambda _: " 42")
     assert (found["follows_corrupted"], found["same_corrupted"], found["area_over_curve"]) == (0, 1, 0)
