@@ -167,7 +167,7 @@ def _config(run: Path) -> dict[str, Any]:
 
 
 def _words(runs: Sequence[Path]) -> list[str]:
-    """What the test-compute curves say in words: what stands for the base model, s1's figures, each run's crossover."""
+    """What the test-compute curves say in words: the base model, measures of budget forcing, crossovers."""
     paths = {run: run / "evaluation" / "test-curve.json" for run in runs}
     if not all(path.is_file() for path in paths.values()):
         return []
@@ -179,8 +179,8 @@ def _words(runs: Sequence[Path]) -> list[str]:
             for name in ("control", "scaling", "performance")
         )
         said.append(
-            f"Thinking held to budgets, {stage} model (s1's figures): control {control:.0f}%, scaling {scaling:+.2f} "
-            f"points a token, performance {performance:.1f}%."
+            f"Thinking held to budgets, {stage} model, by the measures of arXiv 2501.19393: control {control:.0f}%, "
+            f"scaling {scaling:+.2f} points a token, performance {performance:.1f}%."
         )
     return [*dict.fromkeys(said), *(f"{run.name}: {curve['crossover']['words']}" for run, curve in measured.items())]
 

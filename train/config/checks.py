@@ -117,7 +117,8 @@ def check_stages(run: "RunConfig") -> None:
                     f"{name} names {task!r}, which the cold start does not imitate; expected some of: "
                     f"{', '.join(demonstrated)}."
                 )
-        run.demonstrated_with(changes)  # refuses unknown settings and values out of range
+        if changes:
+            run.demonstrated_with(changes)  # refuses unknown settings and values out of range
     staged = run.cold_start_easy_steps + run.cold_start_habit_steps
     if staged and staged >= run.cold_start_steps:
         raise ValueError(

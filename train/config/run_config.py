@@ -142,7 +142,7 @@ class RunConfig:
         default=0,
         metadata={
             "range": WHOLE,
-            "help": "The first of the cold start's steps, whose demonstrations have the settings in easy.",
+            "help": "The first of the cold start's steps, whose demonstrations take the settings in cold_start_easy.",
         },
     )
     cold_start_easy: dict | str | None = field(
@@ -156,7 +156,7 @@ class RunConfig:
         default=0,
         metadata={
             "range": WHOLE,
-            "help": "The last of the cold start's steps, whose demonstrations have the settings in habits.",
+            "help": "The last of the cold start's steps, whose demonstrations take the settings in cold_start_habits.",
         },
     )
     cold_start_habits: dict | str | None = field(
@@ -295,12 +295,13 @@ class RunConfig:
         """The mixture of tasks that the cold start imitates."""
         return load_mixture(self.cold_start_tasks) if self.cold_start_tasks else self.parts  # type: ignore[arg-type]
 
-    def demonstrated_with(self, changes: dict[str, Any] | str | None) -> list[Part]:
-        """The mixture that the cold start imitates, with other settings for some tasks: its easy ones, its habits."""
+    def demonstrated_with(self, changes: Any) -> list[Part]:
+        """The mixture that the cold start imitates, with other settings for some tasks.
+
+        `changes` is `cold_start_easy` or `cold_start_habits`: a mapping of task to settings.
+        """
         spec: dict[str, Any] = self.cold_start_tasks or self.tasks  # type: ignore[assignment]
-        assert not isinstance(changes, str)  # parsed when the config was read
-        other = changes or {}
-        return load_mixture({task: {**(values or {}), **(other.get(task) or {})} for task, values in spec.items()})
+        return load_mixture({task: {**(values or {}), **(changes.get(task) or {})} for task, values in spec.items()})
 
     @property
     def words(self) -> list[str]:
