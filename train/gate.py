@@ -160,7 +160,8 @@ def check_contamination(run: RunConfig, seed: int) -> dict[str, Any] | None:
     procedural = [part.task for part in run.parts if get_task(part.task).draw]
     found = {name: overlaps(trained, problems, procedural) for name, problems in sets.items()}
     counts = ", ".join(f"{len(found[name])} of {len(problems):,} {name}" for name, problems in sets.items())
-    say(f"Contamination: {counts} problems overlap with the {len(trained):,} training problems.")
+    distinct = len({problem.canonical for problem in trained})  # a small set is drawn over and over
+    say(f"Contamination: {counts} problems overlap with the {distinct:,} training problems.")
     worst = max((pair for pairs in found.values() for pair in pairs), key=lambda pair: pair.share, default=None)
     if worst and run.contamination == "refuse":
         raise ValueError(

@@ -171,7 +171,7 @@ def test_overlap_with_held_out_problems_is_reported_or_refused_with_the_worst_pa
     code, run, said = train(**given, contamination="refuse")
     assert code == 2 and not run.exists()
     assert "1 of 1 validation, 2 of 2 test" in said and "plus one hundred and forty four, in words?' of" in said
-    code, run, said = train(**given)
+    code, run, said = train(**given | {"train_problems": 12})  # drawn over and over, counted once
     assert code == 0 and "Contamination: 1 of 1 validation, 2 of 2 test problems overlap with the 5 training" in said
     worst = json.loads((run / "contamination.json").read_text())["test"]["overlapping"][0]
     assert worst["share"] >= 0.5 and worst["trained"]["prompt"].startswith("What is ")
