@@ -5,13 +5,14 @@ digit by digit with its carries: `for 36 * 4 : 6 * 4 = 24 vs 24 yes 3 * 4 = 12 v
 A hasty one states the value at once: `so 62`.
 After each step the value is worked out a second time, `vs 57`, and the two are held against each other: `yes` where
 they agree, `no` where they do not, and then the step is redone. One slip that is not put right costs the answer.
+`wait` redoes the last step, or begins the whole anew.
 """
 
 import random
 import re
 from bisect import bisect_left
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from dataclasses import dataclass
 from itertools import islice, pairwise
 
@@ -22,6 +23,7 @@ from data.trace import MAX_STEPS, STEP, Attempt, Step, Subgoal, Trace, calculate
 NAME = "arithmetic"
 WORDS = ("compute", "for", "so", "vs", "yes", "no", "wait")
 JUDGEMENTS = ("yes", "no")  # the words in which a thinking judges itself
+RECHECKS = 4  # of one calculation, at most
 
 QUESTION = "Compute the value."
 INSTRUCTIONS = (
@@ -44,7 +46,7 @@ class Settings:
     notice: float = 0.6  # the check of a slip works the value out again; else it repeats the slip
     false_alarm: float = 0.01  # the check of a right step slips
     hasty: float = 0.0  # the whole calculation is left out, and its value stated at once
-    recheck: float = 0.0  # `wait`, and then the whole is calculated once more
+    recheck: float = 0.0  # `wait`, and then the last step is worked out again, or the whole of a hasty one
 
     def __post_init__(self) -> None:
         """Raise ValueError naming the first setting out of its range."""
@@ -95,9 +97,11 @@ def demonstrate(problem: Problem, rng: random.Random, settings: Settings) -> str
         scribe.words.append(f"so {value}")
     else:
         value = scribe.evaluate(problem.facts["expression"].split())
-    if settings.recheck > 0 and rng.random() < settings.recheck:
+    for _ in range(RECHECKS if settings.recheck > 0 else 0):
+        if rng.random() >= settings.recheck:
+            break
         scribe.words.append("wait")
-        value = scribe.evaluate(problem.facts["expression"].split())
+        value = scribe.recheck() if scribe.last else scribe.evaluate(problem.facts["expression"].split())
     return f"<think> {' '.join(scribe.words)}</think> {value}"
 
 
@@ -105,8 +109,8 @@ def parse_trace(problem: Problem, thinking: str) -> Trace:
     """Take a calculation apart.
 
     The first attempt is every step as it was first written: correct where no step slipped and the last one leads to
-    the target. Each redone step makes a further attempt of what stands after it. `wait` begins the whole anew; a value
-    that is stated without any step is an attempt too.
+    the target. Each redone step makes a further attempt of what stands after it. `wait` begins the whole anew, unless
+    the last step follows it once more; a value that is stated without any step is an attempt too.
     """
     trace = Trace()
     matches = list(islice(STEP.finditer(thinking), MAX_STEPS))
@@ -116,19 +120,17 @@ def parse_trace(problem: Problem, thinking: str) -> Trace:
         judged = re.match(r" ?(?:vs -?\d{1,18} )?(yes|no)\b", thinking[match.end() : until], re.ASCII)
         left, operator, right, value = int(match[1]), match[2], int(match[3]), int(match[4])
         before = trace.steps[-1] if trace.steps else None
-        redoes = (
-            before is not None
-            and before.judged_wrong is True
-            and (before.left, before.operator, before.right) == (left, operator, right)
-            and "wait" not in thinking[before.end : match.start()]
-        )
+        redoes = False
+        if before is not None and (before.left, before.operator, before.right) == (left, operator, right):
+            between = thinking[before.end : match.start()]
+            redoes = before.judged_wrong is True if "wait" not in between else between.rstrip().endswith("wait")
         wrong = None if judged is None else judged[1] == "no"
         grounded = {left, right} <= sources.before(match.start())
         trace.steps.append(Step(left, operator, right, value, match.start(), match.end(), redoes, wrong, grounded))
         sources.add(value)
     trace.goals = _goals(thinking, trace.steps)
     trace.backtracks = [step.start for step in trace.steps if step.redoes]
-    for start, end in _passes(thinking):
+    for start, end in _passes(thinking, {step.start for step in trace.steps if step.redoes}):
         steps = [step for step in trace.steps if start <= step.start < end]
         result = _concluded(thinking[start:end], steps)
         if result is None:
@@ -141,10 +143,10 @@ def parse_trace(problem: Problem, thinking: str) -> Trace:
     return trace
 
 
-def _passes(thinking: str) -> list[tuple[int, int]]:
-    """The places where the whole is calculated: to the first `wait`, from there to the next, and so on."""
-    seams = [0, *(match.end() for match in islice(re.finditer(r"\bwait\b", thinking), MAX_STEPS)), len(thinking)]
-    return list(pairwise(seams))
+def _passes(thinking: str, redone: Container[int]) -> list[tuple[int, int]]:
+    """The places where the whole is calculated: to the first `wait` that no redone step follows, and so on."""
+    waits = islice(re.finditer(r"\bwait\b(?=(\s*))", thinking), MAX_STEPS)
+    return list(pairwise([0, *(wait.end() for wait in waits if wait.end(1) not in redone), len(thinking)]))
 
 
 def _attempts(steps: list[Step], start: int, end: int, leads_to_the_target: bool) -> list[Attempt]:
@@ -252,6 +254,7 @@ class _Scribe:
         self.rng = rng
         self.settings = settings
         self.words: list[str] = []
+        self.last: tuple[int, str, int, str | None] | None = None  # the last step, and the digits behind its value
 
     def evaluate(self, tokens: list[str]) -> int:
         """Products first, then the sum from left to right."""
@@ -287,7 +290,19 @@ class _Scribe:
             self.words.append(f"{left} {operator} {right} = {value} vs {check} {verdict}")
             if verdict == "yes":
                 break
+        self.last = left, operator, right, None
         return value
+
+    def recheck(self) -> int:
+        """Work the last step out again, without a slip; returns the value that the calculation comes to."""
+        assert self.last is not None
+        left, operator, right, digits = self.last
+        value = calculate(left, operator, right)
+        self.words.append(f"{left} {operator} {right} = {value} vs {value} yes")
+        if digits is None:
+            return int(f"{value}")
+        self.words.append(f"so {int(f'{value}{digits}')}")
+        return int(f"{value}{digits}")
 
     def slip(self, exact: int, operator: str, right: int) -> int:
         """A wrong value of the kind people write: one off, ten off, or the neighbour in the table."""
@@ -330,4 +345,6 @@ class _Scribe:
             carry = total // 10
         value = int(f"{carry}{''.join(map(str, reversed(digits)))}")
         self.words.append(f"so {value}")
+        assert self.last is not None
+        self.last = *self.last[:3], "".join(map(str, reversed(digits[:-1])))
         return value

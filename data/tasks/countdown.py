@@ -1,8 +1,8 @@
 """Countdown: combine every given number once, with + - * /, to make the target.
 
 A thinking text is a search: `try 2 + 6 = 8 , 8 - 6 = 2 vs 14 no or 8 + 6 = 14 vs 14 yes`. `try` begins afresh, `or`
-keeps every step of the attempt but the last, `wait` redoes a step that slipped or hesitates before an attempt, `vs`
-holds the result against the target. The answer is the expression: `( 2 + 6 ) + 6`.
+keeps every step of the attempt but the last, `wait` redoes the last step or hesitates before an attempt, `vs` holds the
+result against the target. The answer is the expression: `( 2 + 6 ) + 6`.
 """
 
 import random
@@ -14,12 +14,13 @@ from itertools import islice
 
 from data.expression import ExpressionError, parse_expression
 from data.problem import Problem, Verdict
-from data.trace import MAX_STEPS, STEP, Attempt, Step, Trace
+from data.trace import MAX_STEPS, STEP, Attempt, Step, Trace, calculate
 
 NAME = "countdown"
 WORDS = ("numbers", "target", "try", "or", "wait", "vs", "yes", "no", "none")
 JUDGEMENTS = ("yes", "no")  # the words in which a thinking judges itself
 PATIENCE = 20_000  # draws without a problem, after which the settings count as impossible
+RECHECKS = 4  # of one attempt, at most
 MAX_CHAIN = 50  # steps that are kept of an attempt; six numbers are used up after five
 
 QUESTION = "Make the target from the numbers, each used exactly once, with + - * / and parentheses."
@@ -46,7 +47,7 @@ class Settings:
     give_up: float = 0.1  # after a failure, stop without an answer
     hasty: float = 0.0  # the whole search stops at its first failure
     orderly: float = 0.0  # after its first attempt the search goes through the combinations in a fixed order
-    recheck: float = 0.0  # `wait` before the search goes on, or before a success is tried once more
+    recheck: float = 0.0  # `wait` before the search goes on, or before the last step of a success is worked out again
 
     def __post_init__(self) -> None:
         """Raise ValueError naming the first setting out of its range."""
@@ -155,19 +156,38 @@ def demonstrate(problem: Problem, rng: random.Random, settings: Settings) -> str
     answer = "none"
     for attempt in islice(attempts, settings.attempts):
         succeeded = (attempt.result.value == target) != (rng.random() < settings.misjudge)
-        verdict = ["vs", str(target), "yes" if succeeded else "no"]
-        words += [attempt.lead, " , ".join(attempt.path if attempt.lead == "try" else attempt.path[-1:]), *verdict]
-        again = settings.recheck > 0 and rng.random() < settings.recheck
+        words += [attempt.lead, " , ".join(attempt.path if attempt.lead == "try" else attempt.path[-1:])]
+        words.append(_verdict(succeeded, target))
+        doubted = False
+        for _ in range(RECHECKS if settings.recheck > 0 else 0):
+            if rng.random() >= settings.recheck:
+                break
+            doubted = True
+            words.append("wait")
+            if not succeeded:
+                break
+            step, value = _worked_out(attempt.path[-1])
+            succeeded = value == target
+            words += [step, _verdict(succeeded, target)]
         if succeeded:
             answer = attempt.result.text[2:-2]  # without the outermost parentheses
-            if again:
-                words += ["wait", "try", " , ".join(attempt.path), *verdict]
             break
-        if not again and (hasty or rng.random() < settings.give_up):
+        if not doubted and (hasty or rng.random() < settings.give_up):
             break
-        if again:
-            words.append("wait")
     return f"<think> {' '.join(words)}</think> {answer}"
+
+
+def _verdict(succeeded: bool, target: int) -> str:
+    return f"vs {target} {'yes' if succeeded else 'no'}"
+
+
+def _worked_out(stated: str) -> tuple[str, int]:
+    """A step as it should have been written, and its value."""
+    match = STEP.match(stated)
+    assert match is not None
+    value = calculate(int(match[1]), match[2], int(match[3]))
+    assert value is not None
+    return f"{match[1]} {match[2]} {match[3]} = {value}", int(value)
 
 
 @dataclass(frozen=True, slots=True)
@@ -246,8 +266,9 @@ def parse_trace(problem: Problem, thinking: str) -> Trace:
             trace.backtracks.append(match.start())
         chain = chain[:-1] if match[1] == "or" else []
         _follow(match[2], match.start(2), chain, trace, numbers)
-        judged = re.search(rf"vs {target} (yes|no)\b", match[2])
-        if judged:
+        verdicts = list(re.finditer(rf"vs {target} (yes|no)\b", match[2]))
+        if verdicts:
+            judged = verdicts[-1]
             steps = tuple(step for step, _ in chain)
             right = all(step.correct and step.grounded for step in steps)
             reaches = right and _at_hand(chain, numbers) == Counter([target])

@@ -132,15 +132,26 @@ def test_a_hasty_demonstration_states_the_value_at_once_and_is_one_attempt():
 
 
 @given(st.integers(0, 10**6))
-def test_wait_begins_the_whole_anew(seed):
+def test_wait_redoes_the_last_step_and_begins_a_hasty_calculation_anew(seed):
     settings = Settings(slip=0, false_alarm=0, hasty=0.5, recheck=1)
     rng = random.Random(seed)
     problem = arithmetic.generate(rng, settings)
     response, verdict = judge(problem, arithmetic.demonstrate(problem, rng, settings))
     trace = arithmetic.parse_trace(problem, response.thinking)
+    hasty = response.thinking.startswith(" so ")
     assert verdict.correct and trace.conclusion == response.answer
-    assert [attempt.correct for attempt in trace.attempts] == [True, True]
-    assert len(trace.backtracks) == 1
+    assert [attempt.correct for attempt in trace.attempts] == [True] * 5
+    assert len(trace.backtracks) == 4
+    assert [step.redoes for step in trace.steps].count(True) == (3 if hasty else 4)
+    assert all(step.grounded for step in trace.steps)
+
+
+def test_a_recheck_puts_the_last_step_right():
+    problem = Problem("arithmetic", "compute 57 * 3", "", {"expression": "57 * 3", "target": 171})
+    columns = " for 57 * 3 : 7 * 3 = 21 vs 21 yes 5 * 3 = 15 vs 15 yes 15 + 2 = 18 vs 18 yes so 181"
+    trace = arithmetic.parse_trace(problem, f"{columns} wait 15 + 2 = 17 vs 17 yes so 171")
+    assert [attempt.correct for attempt in trace.attempts] == [False, True]
+    assert trace.conclusion == "171"
 
 
 def test_a_wrong_leap_that_is_calculated_after_all_is_put_right():

@@ -1,4 +1,5 @@
 import random
+import re
 from collections import Counter
 from itertools import pairwise
 
@@ -214,6 +215,21 @@ def test_the_next_attempt_of_an_orderly_search_follows_from_the_last_one_alone()
     assert len(followers) > 20
     # One follower, or two where the one between was tried first of all and is passed over.
     assert max(len(options) for options in followers.values()) <= 2
+
+
+def test_a_recheck_works_the_last_step_out_again_and_a_misjudged_one_is_put_right():
+    settings = Settings(largest=12, attempts=200, slip=0, misjudge=0.5, give_up=0, guided=0, recheck=1)
+    corrected = 0
+    for seed in range(50):
+        rng = random.Random(seed)
+        problem = countdown.generate(rng, settings)
+        response = parse_response(countdown.demonstrate(problem, rng, settings))
+        trace = countdown.parse_trace(problem, response.thinking)
+        target = problem.facts["target"]
+        corrected += len(re.findall(rf"vs {target} yes wait [^a-z]* vs {target} no", response.thinking))
+        assert all(attempt.correct for attempt in trace.attempts if attempt.judged_correct)
+        assert all(step.correct and step.grounded for step in trace.steps)
+    assert corrected > 20
 
 
 def test_a_hasty_search_stops_at_its_first_failure():
