@@ -22,6 +22,7 @@ from train.lifecycle.run_folder import truncate_metrics
 from train.lifecycle.signals import Interrupted
 from train.lifecycle.trackers import TENSORBOARD, log_last
 from train.model.prompts import messages, opens_thinking, prompt_ids
+from train.muon import Muon
 from train.rollout.support import context_length
 from train.trace_set import trace_examples
 
@@ -34,11 +35,21 @@ class DemonstrationTrainer(ResumableTrainer, SFTTrainer):
     They are one token in twenty and decide everything, and a small model learns them last.
     """
 
-    def __init__(self, *args: Any, judgement_ids: list[int], judgement_weight: float, **kwargs: Any) -> None:
+    def __init__(
+        self, *args: Any, judgement_ids: list[int], judgement_weight: float, muon: bool = False, **kwargs: Any
+    ) -> None:
+        self.muon = muon
         super().__init__(*args, **kwargs)
         keep_adapters_precise(self.model)
         self.judgement_ids = torch.tensor(judgement_ids)
         self.judgement_weight = judgement_weight
+
+    def create_optimizer(self, model: torch.nn.Module | None = None) -> torch.optim.Optimizer:
+        """transformers' own, or Muon, which it has none of."""
+        if not self.muon:
+            return super().create_optimizer(model)
+        self.optimizer = Muon(self.model if model is None else model, self.args.learning_rate)
+        return self.optimizer
 
     def compute_loss(
         self,
@@ -108,6 +119,7 @@ def cold_start(
     trainer = DemonstrationTrainer(
         judgement_ids=judgement_ids(tokenizer, run),
         judgement_weight=run.cold_start_judgement_weight,
+        muon=run.cold_start_optim == "muon",
         model=model,
         args=arguments,
         train_dataset=training_set(tokenizer, run, training.seed, limits_of(model, training)),

@@ -1,7 +1,8 @@
 import pytest
+import torch
 from trl import SFTConfig, SFTTrainer
 
-from train.cold_start import demonstration_dataset, training_set
+from train.cold_start import DemonstrationTrainer, demonstration_dataset, training_set
 from train.config.parse import parse_config
 from train.model.scratch import build_tokenizer
 
@@ -59,3 +60,27 @@ def test_easy_demonstrations_come_first_and_habits_last():
 def test_stages_that_cannot_be_taught_are_refused(options, words):
     with pytest.raises(ValueError, match=words):
         parse_config(["--name", "x", "--tasks", '{"arithmetic": {}}', "--cold_start_steps", "20", *options])
+
+
+def test_muon_orthogonalises_the_updates_of_the_cold_start(tiny_model, tmp_path):
+    tokenizer = build_tokenizer()
+    run, _ = parse_config(["--name", "x", "--tasks", '{"arithmetic": {}}'])
+    trainer = DemonstrationTrainer(
+        judgement_ids=[],
+        judgement_weight=1.0,
+        muon=True,
+        model=tiny_model,
+        args=SFTConfig(str(tmp_path), max_steps=1, use_cpu=True, bf16=False, report_to="none", learning_rate=1e-2),
+        train_dataset=demonstration_dataset(tokenizer, run, run.demonstrated, 8, 0),
+        processing_class=tokenizer,
+    )
+    weight = tiny_model.model.layers[0].mlp.up_proj.weight
+    before = weight.detach().clone()
+    trainer.train()
+    spread = torch.linalg.svdvals(weight.detach() - before)
+    assert spread.min() > 0.5 * spread.max() > 0
+
+
+def test_muon_is_refused_for_trained_weights():
+    with pytest.raises(ValueError, match="cold_start_optim is muon, but model is 'x/y'"):
+        parse_config(["--name", "x", "--tasks", '{"arithmetic": {}}', "--model", "x/y", "--cold_start_optim", "muon"])

@@ -64,6 +64,11 @@ def check_model(run: "RunConfig") -> None:
         raise ValueError("chat_template or eos_token is set, but model is scratch, which has its own; leave it out.")
     else:
         check_scratch(run.scratch)  # type: ignore[arg-type]
+    if run.cold_start_optim == "muon" and run.model != "scratch":
+        raise ValueError(
+            f"cold_start_optim is muon, but model is {run.model!r}; it is for random weights; use model: "
+            "scratch, or adamw."
+        )
     if run.load_in_4bit and not (run.lora_rank and run.model_dtype == "bfloat16"):
         raise ValueError(
             f"load_in_4bit is set, but lora_rank is {run.lora_rank} and model_dtype {run.model_dtype}; weights in 4 "
