@@ -174,7 +174,7 @@ def reinforce(
         ProgressBar("reinforcement"),
         guard,
         stop,
-        KeepCheckpoints(run.folder / "checkpoints", run.keep_last, run.keep_best),
+        KeepCheckpoints(run.folder / "checkpoints", run.keep_last, run.keep_best, run.save_at),
         ForgetOverwritten(run),
     ]
     trainer = build_trainer(model, tokenizer, run, training, peft_config, run.folder, callbacks)

@@ -211,6 +211,14 @@ class RunConfig:
             "`</think>` itself, and the loss leaves that token out. None by default.",
         },
     )
+    save_at: list[int] = field(
+        default_factory=list,
+        metadata={
+            "range": COUNT,
+            "help": "Steps at which a checkpoint is written besides every save_steps; keep_last never deletes these. A "
+            "curve over log compute wants them a constant factor apart, such as [4, 8, 16, 32].",
+        },
+    )
     keep_last: int = field(
         default=0,
         metadata={

@@ -1,4 +1,4 @@
-"""Which checkpoints stay: the newest ones, and the best ones by what validation measured at their step."""
+"""Which checkpoints are written besides every `save_steps`, and which stay: named, newest and best ones."""
 
 import shutil
 from collections.abc import Sequence
@@ -13,22 +13,29 @@ METRIC = "eval_accuracy"
 
 
 class KeepCheckpoints(TrainerCallback):
-    """After each save, deletes all but the `last` newest checkpoints and the `best` best ones. `last` 0 keeps all.
+    """Saves at the steps in `always`, and deletes what need not stay after each save. `last` 0 keeps all.
 
-    That which transformers is to load at the end stays too, by whatever metric it is the best.
+    The `last` newest checkpoints stay, the `best` best ones, those of `always`, and the one that transformers is to
+    load at the end.
     """
 
-    def __init__(self, folder: Path, last: int, best: int) -> None:
+    def __init__(self, folder: Path, last: int, best: int, always: Sequence[int] = ()) -> None:
         self.folder = folder
         self.last = last
         self.best = best
+        self.always = frozenset(always)
+
+    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        """Asks for a checkpoint where one is due that `save_steps` would pass over."""
+        if state.global_step in self.always:
+            control.should_save = True
 
     def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         """The checkpoint is whole and has its name: only now may older ones go."""
         if not (state.is_world_process_zero and self.last):
             return
         steps = sorted(map(step_of, numbered(self.folder)))
-        kept = {*steps[-self.last :], *best_steps(steps, state.log_history, self.best)}
+        kept = {*steps[-self.last :], *best_steps(steps, state.log_history, self.best), *self.always}
         if args.load_best_model_at_end:
             kept.add(state.best_global_step)
         for step in set(steps) - kept:
