@@ -64,7 +64,7 @@ def check_model(run: "RunConfig") -> None:
         raise ValueError("chat_template or eos_token is set, but model is scratch, which has its own; leave it out.")
     else:
         check_scratch(run.scratch)  # type: ignore[arg-type]
-    if run.cold_start_optim == "muon" and run.model != "scratch":
+    if run.cold_start_steps and run.cold_start_optim == "muon" and run.model != "scratch":
         raise ValueError(
             f"cold_start_optim is muon, but model is {run.model!r}; it is for random weights; use model: "
             "scratch, or adamw."
