@@ -16,6 +16,7 @@ from collections.abc import Container, Iterator
 from dataclasses import dataclass
 from itertools import islice, pairwise
 
+from data.doubt import rechecks
 from data.expression import ExpressionError, parse_expression
 from data.problem import Problem, Verdict
 from data.trace import MAX_STEPS, STEP, Attempt, Step, Subgoal, Trace, calculate
@@ -23,7 +24,6 @@ from data.trace import MAX_STEPS, STEP, Attempt, Step, Subgoal, Trace, calculate
 NAME = "arithmetic"
 WORDS = ("compute", "for", "so", "vs", "yes", "no", "wait")
 JUDGEMENTS = ("yes", "no")  # the words in which a thinking judges itself
-RECHECKS = 4  # of one calculation, at most
 
 QUESTION = "Compute the value."
 INSTRUCTIONS = (
@@ -97,9 +97,7 @@ def demonstrate(problem: Problem, rng: random.Random, settings: Settings) -> str
         scribe.words.append(f"so {value}")
     else:
         value = scribe.evaluate(problem.facts["expression"].split())
-    for _ in range(RECHECKS if settings.recheck > 0 else 0):
-        if rng.random() >= settings.recheck:
-            break
+    for _ in range(rechecks(settings.recheck, rng)):
         scribe.words.append("wait")
         value = scribe.recheck() if scribe.last else scribe.evaluate(problem.facts["expression"].split())
     return f"<think> {' '.join(scribe.words)}</think> {value}"
@@ -150,7 +148,10 @@ def _passes(thinking: str, redone: Container[int]) -> list[tuple[int, int]]:
 
 
 def _attempts(steps: list[Step], start: int, end: int, leads_to_the_target: bool) -> list[Attempt]:
-    """The attempts of one pass: every step as it was first written, and one more for each redone step."""
+    """The attempts of one pass: every step as it was first written, and one more for each step redone otherwise.
+
+    A recheck that confirms a step is no attempt of its own.
+    """
     if not steps:  # the value is stated at once
         return [Attempt(leads_to_the_target, start, end)]
     attempts = []
@@ -160,6 +161,8 @@ def _attempts(steps: list[Step], start: int, end: int, leads_to_the_target: bool
     for number, step in enumerate(steps):
         if not step.redoes:
             place += 1
+        elif step.value == standing[place].value and standing[place].judged_wrong is not True:
+            continue
         else:
             wrong += standing[place].correct - step.correct
             standing[place] = step

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
+from data.doubt import rechecks
 from data.expression import ExpressionError, parse_expression
 from data.problem import Problem, Verdict
 from data.trace import MAX_STEPS, STEP, Attempt, Step, Trace, calculate
@@ -20,7 +21,6 @@ NAME = "countdown"
 WORDS = ("numbers", "target", "try", "or", "wait", "vs", "yes", "no", "none")
 JUDGEMENTS = ("yes", "no")  # the words in which a thinking judges itself
 PATIENCE = 20_000  # draws without a problem, after which the settings count as impossible
-RECHECKS = 4  # of one attempt, at most
 MAX_CHAIN = 50  # steps that are kept of an attempt; six numbers are used up after five
 
 QUESTION = "Make the target from the numbers, each used exactly once, with + - * / and parentheses."
@@ -46,7 +46,7 @@ class Settings:
     misjudge: float = 0.02  # the verdict on an attempt is the wrong one
     give_up: float = 0.1  # after a failure, stop without an answer
     hasty: float = 0.0  # the whole search stops at its first failure
-    orderly: float = 0.0  # after its first attempt the search goes through the combinations in a fixed order
+    orderly: float = 0.0  # from its first attempt on, the search goes through the combinations in a fixed order
     recheck: float = 0.0  # `wait` before the search goes on, or before the last step of a success is worked out again
 
     def __post_init__(self) -> None:
@@ -159,9 +159,7 @@ def demonstrate(problem: Problem, rng: random.Random, settings: Settings) -> str
         words += [attempt.lead, " , ".join(attempt.path if attempt.lead == "try" else attempt.path[-1:])]
         words.append(_verdict(succeeded, target))
         doubted = False
-        for _ in range(RECHECKS if settings.recheck > 0 else 0):
-            if rng.random() >= settings.recheck:
-                break
+        for _ in range(rechecks(settings.recheck, rng)):
             doubted = True
             words.append("wait")
             if not succeeded:
@@ -229,18 +227,17 @@ def _wander(start: Sequence[Term], target: int, rng: random.Random, settings: Se
 
 
 def _in_order(start: Sequence[Term], first: _Try, rng: random.Random, settings: Settings) -> Iterator[_Try]:
-    """`first`, then every other attempt in an order that follows from the last one alone.
+    """`first`, and every other attempt in an order that begins there, goes round, and follows from the last one alone.
 
     A small model that searches so need not remember what it tried: that would take all of its attention.
     """
     yield first
-    before: list[str] = []
-    for steps, result in _leaves(start, [], rng, settings):
-        if result.text == first.result.text:
-            continue
-        same = steps[:-1] == before
+    leaves = list(_leaves(start, [], rng, settings))
+    place = next((place for place, (_, result) in enumerate(leaves) if result.text == first.result.text), -1)
+    before = first.path[:-1]
+    for steps, result in leaves[place + 1 :] + leaves[: max(place, 0)]:
+        yield _Try("or" if steps[:-1] == before else "try", steps, result)
         before = steps[:-1]
-        yield _Try("or" if same else "try", steps, result)
 
 
 def _leaves(

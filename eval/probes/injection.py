@@ -41,8 +41,8 @@ def inject(subject: Subject, completions: Sequence[Completion], seed: int = 0) -
 
 
 def choose_step(completion: Completion, seed: int) -> Step | None:
-    """A step that the last right attempt rests on; None where there is none, or the completion is wrong."""
-    right = [attempt for attempt in completion.trace.attempts if attempt.correct]
+    """A step that the last right attempt with steps rests on; None where there is none, or the completion is wrong."""
+    right = [attempt for attempt in completion.trace.attempts if attempt.correct and attempt.steps]
     if not completion.correct or not right:
         return None
     return random.Random(f"{seed}|{completion.problem.canonical}").choice(right[-1].steps)

@@ -1,0 +1,16 @@
+"""How often a demonstration doubts what it has just done."""
+
+import random
+
+MOST = 4  # rechecks of one result
+AGAIN = 0.5  # the probability of a further recheck: a thinking that is carried on and on must have seen several
+
+
+def rechecks(probability: float, rng: random.Random) -> int:
+    """How many times a result is rechecked: at all with `probability`. Draws nothing where that is 0."""
+    if probability == 0 or rng.random() >= probability:
+        return 0
+    count = 1
+    while count < MOST and rng.random() < AGAIN:
+        count += 1
+    return count
