@@ -60,3 +60,9 @@ def test_a_redone_step_of_a_calculation_recovers(tokenizer):
     before = completion(subject, SUM, "<think> 25 + 10 = 35 vs 35 yes 35 + 7 = 42 vs 42 yes</think> 42")
     rows = [row for row in inject(subject, [before]) if row["arm"] == "wrong"]
     assert rows[0]["recovered"] and rows[0]["dropped"]
+
+
+def test_the_step_comes_from_a_right_attempt_that_has_steps(tokenizer):
+    stated = "<think> 25 + 10 = 35 vs 35 yes 35 + 7 = 42 vs 42 yes wait so 42</think> 42"
+    assert choose_step(completion(scripted(tokenizer), SUM, stated), 0).value in (35, 42)
+    assert choose_step(completion(scripted(tokenizer), SUM, "<think> so 42</think> 42"), 0) is None
