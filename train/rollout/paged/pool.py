@@ -6,8 +6,9 @@ import torch
 
 from train.rollout.dense.pool import LayerShape
 
+PAGE_TOKENS = 16  # of our own kernels: a row wastes 8 tokens on average, and prompts share all but the last few tokens
 # Flash attention 2, which torch brings, refuses a page size that is not a multiple of 256.
-PAGE_TOKENS = 256
+FLASH_PAGE_TOKENS = 256
 
 SCRATCH_PAGE = 0  # where rows that are padding, or that have ended, write what nobody reads
 
