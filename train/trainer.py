@@ -50,6 +50,7 @@ class ReasoningTrainer(ResumableTrainer, GRPOTrainer):
         *args: Any,
         backend: str = "engine",
         cache_gib: float | None = None,
+        max_rows: int | None = None,
         thinking: Thinking | None = None,
         nonfinite: NonFiniteGuard | None = None,
         dynamic_sampling: DynamicSampling | None = None,
@@ -62,6 +63,7 @@ class ReasoningTrainer(ResumableTrainer, GRPOTrainer):
         keep_adapters_precise(self.model)
         self.backend = backend
         self.cache_gib = cache_gib
+        self.max_rows = max_rows
         self.thinking = thinking
         self.engine: RolloutEngine | None = None
         self.whole_copy: WholeCopy | None = None
@@ -166,7 +168,7 @@ class ReasoningTrainer(ResumableTrainer, GRPOTrainer):
             backend = GenerateBackend(model, self.processing_class.pad_token_id)
             return backend.generate(prompts, samples, replace(sampling, seed=seed))
         if self.engine is None or self.engine.model is not model:
-            self.engine = RolloutEngine(model, cache_gib=self.cache_gib, lengths=self.lengths)
+            self.engine = RolloutEngine(model, cache_gib=self.cache_gib, max_rows=self.max_rows, lengths=self.lengths)
         numbers = self._numbers.take(prompt_ids)
         # A sharded module computes in the type of its copy's weights, without autocast.
         with self.accelerator.autocast() if self.whole_copy is None else nullcontext():
@@ -174,6 +176,7 @@ class ReasoningTrainer(ResumableTrainer, GRPOTrainer):
                 prompts, samples, sampling, step=self.state.global_step, sample_numbers=numbers
             )
             self._check_parity(model, prompts, rollouts)
+        self.engine.make_room()
         return rollouts
 
     def _check_parity(self, model: torch.nn.Module, prompts: list[list[int]], rollouts: list[Rollout]) -> None:

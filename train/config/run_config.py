@@ -195,6 +195,13 @@ class RunConfig:
             "help": "Limit of the engine's memory in GiB, above all its cache; half of what is free by default.",
         },
     )
+    max_rows: int | None = field(
+        default=None,
+        metadata={
+            "range": COUNT,
+            "help": "Most rollouts that the engine runs at once; by default 256, and 1,024 on CUDA, as memory allows.",
+        },
+    )
     thinking_budget: int | None = field(
         default=None,
         metadata={

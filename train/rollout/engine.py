@@ -30,6 +30,7 @@ from train.rollout.support import INSTEAD, UnsupportedModel, model_name, probe, 
 from train.rollout.triton_kernels import runnable
 
 TYPICAL_ANSWER = 512  # tokens that a session expects of a rollout until some have ended
+_LARGE_POOL = 0.1  # of the device's memory; chosen, not measured: the graphs have to be captured anew
 
 
 class RolloutEngine:
@@ -229,6 +230,13 @@ class RolloutEngine:
             natively=self.native,
             room=room,
         )
+
+    def make_room(self) -> None:
+        """Drop a pool that takes more than a tenth of the device's memory, before the loss wants as much."""
+        if self.decoder is None or self.decoder.device.type != "cuda":
+            return
+        if self.decoder.pool.bytes > _LARGE_POOL * torch.cuda.mem_get_info(self.decoder.device)[1]:
+            self.drop_pool()
 
     def drop_pool(self) -> None:
         """Give the pages and the graphs over them back to the device; the next call makes them anew."""

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from train.rollout.engine import RolloutEngine
 
 _NOBODY = -1  # the rollout of a token that nobody waits for any more
+_HEADROOM = 1.5  # pages kept for a row, in mean lengths; rows that outgrow them all together are preempted
 IDLE_CHUNK_TOKENS = 4096  # of prompts in one pass, while no row waits for its next token
 
 
@@ -56,6 +57,17 @@ class PagedRun(Run):
             opened[group.pending] = sampling.thinking is not None and thinks_at_end(group.prompt, sampling.thinking)
         self.decoder.state.start(lengths, self.rows.keys, sampling.max_new_tokens, opened)
 
+    def blocks_of_use(self, limit: int) -> int:
+        """As for every run; on our own kernels, pages for the lengths that are expected, not for the longest."""
+        most = super().blocks_of_use(limit)
+        if not self.limits.own_kernels:
+            return most
+        expected = min(self.sampling.max_new_tokens, _HEADROOM * self.room.typical)
+        row = -(-int(self.room.longest - self.sampling.max_new_tokens + expected) // self.block_size) + 1
+        rows = min(self.limits.max_rows, len(self.rollouts))
+        wanted = row * rows + self.room.prompt_tokens // self.block_size
+        return min(most, max(wanted, self.row_blocks + 1))
+
     def _decoder(self) -> PagedDecoder:
         """The engine's decoder if it holds this call, else a larger one."""
         engine, old = self.engine, self.engine.decoder
@@ -78,7 +90,7 @@ class PagedRun(Run):
         limit = budget // page_bytes(engine.layers, self.block_size)
         # Rounded up, and never less than before, so that calls of slightly different size share the graphs.
         capacity = Capacity(
-            pages=min(limit, power_of_two(max(self.blocks_of_use(limit - 1) + 1, known.pages))),
+            pages=min(limit, self._rounded(max(self.blocks_of_use(limit - 1) + 1, known.pages))),
             row_pages=-(-max(self.row_blocks, known.row_pages) // 4) * 4,
             rollouts=power_of_two(max(len(self.rollouts), known.rollouts)),
             rows=self.limits.max_rows,
@@ -92,6 +104,11 @@ class PagedRun(Run):
             self.device,
             cuda_graphs=self.limits.cuda_graphs,
         )
+
+    def _rounded(self, pages: int) -> int:
+        """`pages` and up to an eighth more, or up to as many again where pages are not planned by expected lengths."""
+        step = max(1, power_of_two(pages) // 16) if self.limits.own_kernels else power_of_two(pages)
+        return -(-pages // step) * step
 
     def step(self) -> list[tuple[int, Rollout]]:
         """See `Run.step`. Queues a step, then takes in what the one before it gave."""

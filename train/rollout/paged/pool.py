@@ -28,6 +28,11 @@ class PagedPool:
         self.keys = [torch.zeros(*shape, s.heads, s.key_dim, dtype=s.value_dtype, device=device) for s in layers]
         self.values = [torch.zeros(*shape, s.heads, s.value_dim, dtype=s.value_dtype, device=device) for s in layers]
 
+    @property
+    def bytes(self) -> int:
+        """Of all pages."""
+        return self.count * page_bytes(self.layers, self.page_tokens)
+
     def write(self, layer: int, keys: torch.Tensor, values: torch.Tensor, slots: torch.Tensor) -> None:
         """Store `keys` and `values` (tokens, heads, dim) at `slots` (tokens,): page * page_tokens + offset."""
         for pool, new in ((self.keys[layer], keys), (self.values[layer], values)):
