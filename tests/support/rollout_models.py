@@ -80,7 +80,7 @@ FAMILIES = {
 # Beside them, what the fused layers are proven on.
 FUSED_FAMILIES = {
     **{name: FAMILIES[name] for name in ("llama", "qwen2", "qwen3", "gemma3", "smollm3")},
-    "mistral": lambda: _sharpened(MistralForCausalLM(MistralConfig(**_SIZE, sliding_window=20))),
+    "mistral": lambda: sharpened(MistralForCausalLM(MistralConfig(**_SIZE, sliding_window=20))),
 }
 
 
