@@ -3,12 +3,15 @@
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 import torch
 from transformers import AttentionInterface, PreTrainedConfig
 
 from train.rollout.dense.attention import ATTENTION_NAME, rollout_attention
+
+if TYPE_CHECKING:
+    from peft import PeftModel
 
 # Registered for attention only: with no mask function under this name transformers builds no mask at all.
 AttentionInterface.register(ATTENTION_NAME, rollout_attention)
@@ -69,7 +72,7 @@ def attention_configs(model: torch.nn.Module) -> list[PreTrainedConfig]:
     return list(found.values())
 
 
-def is_peft(model: torch.nn.Module) -> bool:
+def is_peft(model: torch.nn.Module) -> "TypeGuard[PeftModel]":
     """Whether `model` is one of peft's, which need not be installed: without it nothing is."""
     peft = sys.modules.get("peft")
     return peft is not None and isinstance(model, peft.PeftModel)
