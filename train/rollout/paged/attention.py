@@ -9,6 +9,8 @@ What torch 2.13's `varlen_attn` asks for, from its source and its tracker:
   where somebody has activated them, refuse it.
 """
 
+import functools
+import inspect
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -157,6 +159,16 @@ def triton_attention(
     )
 
 
+@functools.cache
+def takes_pages() -> bool:
+    """Whether this torch's flash attention reads keys through a block table (from 2.12 on)."""
+    try:
+        from torch.nn.attention.varlen import varlen_attn
+    except ImportError:
+        return False
+    return "block_table" in inspect.signature(varlen_attn).parameters
+
+
 def kernel_for(layer: LayerShape, page_tokens: int, device: torch.device, *, own: bool = False) -> Kernel:
     """`triton_attention` where our `own` kernels are to run, else `varlen_attention` where flash attention takes such a
     layer, else `gathered_attention`.
@@ -165,6 +177,7 @@ def kernel_for(layer: LayerShape, page_tokens: int, device: torch.device, *, own
         return triton_attention
     runs = (
         device.type == "cuda"
+        and takes_pages()
         and torch.version.hip is None  # there `num_splits` is refused
         and torch.cuda.get_device_capability(device) >= (8, 0)
         and layer.value_dtype in (torch.float16, torch.bfloat16)

@@ -62,14 +62,18 @@ class Forward(Protocol):
 
 
 class ModuleForward:
-    """The module, with attention over pages in the place of its own."""
+    """The module, with attention over pages in the place of its own.
+
+    `reason` says why it is not the fused layers, where these were tried; another structure is worth another trial.
+    """
 
     def __init__(
         self, model: torch.nn.Module, kernels: list[Kernel], dtype: torch.dtype, reason: str | None = None
     ) -> None:
         self.model = model
         self.dtype = dtype
-        self.structure = structure(model)
+        self.reason = reason
+        self.structure = structure(model) if reason else None
         self.kernels = kernels
         self.gathers = gathered_attention in kernels
         self.bytes = 0
@@ -77,7 +81,9 @@ class ModuleForward:
 
     def fits(self, model: torch.nn.Module, context: int, dtype: torch.dtype) -> bool:
         """See `Forward`."""
-        return self.model is model and self.dtype == dtype and self.structure == structure(model)
+        if self.model is not model or self.dtype != dtype:
+            return False
+        return self.reason is None or self.structure == structure(model)
 
     def refresh(self) -> None:
         """Nothing: the module's weights are the live ones."""

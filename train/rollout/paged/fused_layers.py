@@ -12,7 +12,7 @@ from torch import nn
 from torch.nn import functional
 
 from train.rollout.paged.attention import Sequences
-from train.rollout.paged.shadow import NotFusable, Shadow
+from train.rollout.paged.shadow import NotFusable, Shadow, refuse_hooks
 from train.rollout.triton_kernels.decode_attention import decode_attention, split_tokens
 from train.rollout.triton_kernels.gated import gated
 from train.rollout.triton_kernels.norm import residual_norm
@@ -158,6 +158,7 @@ def read_layer(
         module = getattr(owner, name, None)
         if not isinstance(module, nn.Module):
             raise NotFusable(f"its {type(owner).__name__} has no {name}")
+        refuse_hooks(module)
         return module
 
     def norm(owner: Any, name: str) -> Norm:
@@ -168,6 +169,7 @@ def read_layer(
             raise NotFusable(f"its {type(module).__name__} is not a plain root-mean-square norm")
         return Norm(shadow.vector(module), float(epsilon), offset)
 
+    refuse_hooks(layer)
     attend, feed = part(layer, "self_attn"), part(layer, "mlp")
     has_head_norms = isinstance(getattr(attend, "q_norm", None), nn.Module)
     norms_branches = hasattr(layer, "pre_feedforward_layernorm")

@@ -59,6 +59,7 @@ class Shadow:
 
     def vector(self, module: nn.Module, name: str = "weight") -> torch.Tensor:
         """A copy of a small parameter, such as a norm's weight, in its own type."""
+        refuse_hooks(module)
         parameter = getattr(module, name)
         target = self._empty(tuple(parameter.shape), parameter.dtype)
         self._plain.append(_Place(module, name, target))
@@ -79,6 +80,7 @@ class Shadow:
 
     def _base(self, module: nn.Module) -> nn.Linear:
         base: Any = module
+        refuse_hooks(module)
         if is_lora(module):
             if not self.merges:
                 raise NotFusable("its adapters are to stay unmerged")
@@ -87,6 +89,12 @@ class Shadow:
         if type(base) is not nn.Linear or not base.weight.is_floating_point():
             raise NotFusable(f"a {type(base).__name__} stands where a plain linear layer is expected")
         return base
+
+
+def refuse_hooks(module: nn.Module) -> None:
+    """Raise NotFusable for a module with a hook, which the fused layers would never call."""
+    if module._forward_hooks or module._forward_pre_hooks:
+        raise NotFusable(f"a hook watches or changes its {type(module).__name__}")
 
 
 def is_lora(module: nn.Module) -> bool:

@@ -78,6 +78,14 @@ def test_a_layer_that_computes_something_else_stays_with_the_module() -> None:
         FusedForward(model, 64, torch.float32)
 
 
+@pytest.mark.parametrize("name", ["lm_head", "model.norm", "model.layers.0", "model.layers.0.mlp.down_proj"])
+def test_a_model_with_a_hook_stays_with_the_module_that_calls_it(name: str) -> None:
+    model = scratch_llama(num_hidden_layers=1)
+    model.get_submodule(name).register_forward_hook(lambda module, inputs, output: None)
+    with pytest.raises(NotFusable, match="a hook watches or changes its"):
+        FusedForward(model, 64, torch.float32)
+
+
 def test_a_layer_takes_nine_launches_and_a_step_six_beside(monkeypatch: pytest.MonkeyPatch) -> None:
     layers = 2
     engine = fused_engine(scratch_llama(num_hidden_layers=layers))
