@@ -1,12 +1,9 @@
 """What tests share: a tiny scratch model saved as a checkpoint, one thread each, and a word on what was skipped."""
 
 import os
-import shutil
 from collections import Counter
 from collections.abc import Iterable
 
-if shutil.which("nvidia-smi") is None:  # before torch, which imports triton, whose own functions obey it too
-    os.environ.setdefault("TRITON_INTERPRET", "1")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")

@@ -217,6 +217,8 @@ def build_trainer(
         peft_config=peft_config,
         backend=run.backend,
         cache_gib=run.cache_gib,
+        max_rows=run.max_rows,
+        rollout_correction=run.rollout_correction,
         thinking=None if run.thinking_budget is None else thinking_within(tokenizer, run.thinking_budget),
         nonfinite=NonFiniteGuard(folder / "nonfinite", run.nonfinite_limit),
         dynamic_sampling=DynamicSampling(problems["problem"], reward, run.screening_samples, run.oversample)

@@ -32,6 +32,7 @@ from train.rollout.engine import RolloutEngine
 from train.rollout.interface import Rollout, Sampling, Thinking
 from train.rollout.parity import gate as parity
 from train.rollout.schedule.lengths import LengthMemory
+from train.rollout_correction import correct_rollouts, effective_sample_size, share_of_sample
 from train.sample_numbers import SampleNumbers
 
 PARITY_ROLLOUTS = 4  # compared with the loss's own forward at every generation; a forward of so few is next to free
@@ -42,6 +43,7 @@ class ReasoningTrainer(ResumableTrainer, GRPOTrainer):
 
     `thinking` is a budget that the engine keeps to; what it writes in the model's stead is left out of the loss.
     `accepted` says which of the completions judged last are right: given, these alone are imitated (expert iteration).
+    `rollout_correction` weights the loss by how far the engine's probabilities are from its own.
     Where `use_vllm` is set in the arguments, TRL's own vLLM path samples instead, and its correction stands.
     """
 
@@ -50,6 +52,8 @@ class ReasoningTrainer(ResumableTrainer, GRPOTrainer):
         *args: Any,
         backend: str = "engine",
         cache_gib: float | None = None,
+        max_rows: int | None = None,
+        rollout_correction: str = "none",
         thinking: Thinking | None = None,
         nonfinite: NonFiniteGuard | None = None,
         dynamic_sampling: DynamicSampling | None = None,
@@ -62,10 +66,11 @@ class ReasoningTrainer(ResumableTrainer, GRPOTrainer):
         keep_adapters_precise(self.model)
         self.backend = backend
         self.cache_gib = cache_gib
+        self.max_rows = max_rows
         self.thinking = thinking
         self.engine: RolloutEngine | None = None
         self.whole_copy: WholeCopy | None = None
-        if self.is_fsdp_enabled and not self.use_vllm:
+        if self.is_fsdp_enabled and not self.args.use_vllm:
             self.whole_copy = WholeCopy(self.model, self.accelerator)
         self.lengths = LengthMemory()
         self.nonfinite = nonfinite or NonFiniteGuard(Path(self.args.output_dir) / "nonfinite", limit=3)
@@ -76,6 +81,9 @@ class ReasoningTrainer(ResumableTrainer, GRPOTrainer):
         self._draws = 0  # calls of the back end for the batch in hand
         self._numbers = SampleNumbers()  # of that batch
         self._losses_finite = True
+        self.rollout_correction = rollout_correction
+        if rollout_correction != "none":
+            correct_rollouts(self, rollout_correction)
         self._buffered_inputs: list[dict[str, Any]] | None
 
     def _get_train_sampler(self, dataset: Any = None) -> EpochSampler:
@@ -111,7 +119,7 @@ class ReasoningTrainer(ResumableTrainer, GRPOTrainer):
         if self._drawn is not None:
             drawn, self._drawn = self._drawn, None
             return drawn
-        if self.use_vllm:
+        if self.args.use_vllm:
             reshard(self.model_wrapped)  # where it is sharded, TRL asks every weight for its shards
             return super()._generate_single_turn(prompt_ids, *args, **kwargs)
         with self._whole_model(prompt_ids[0]) as model:
@@ -166,7 +174,7 @@ class ReasoningTrainer(ResumableTrainer, GRPOTrainer):
             backend = GenerateBackend(model, self.processing_class.pad_token_id)
             return backend.generate(prompts, samples, replace(sampling, seed=seed))
         if self.engine is None or self.engine.model is not model:
-            self.engine = RolloutEngine(model, cache_gib=self.cache_gib, lengths=self.lengths)
+            self.engine = RolloutEngine(model, cache_gib=self.cache_gib, max_rows=self.max_rows, lengths=self.lengths)
         numbers = self._numbers.take(prompt_ids)
         # A sharded module computes in the type of its copy's weights, without autocast.
         with self.accelerator.autocast() if self.whole_copy is None else nullcontext():
@@ -174,6 +182,7 @@ class ReasoningTrainer(ResumableTrainer, GRPOTrainer):
                 prompts, samples, sampling, step=self.state.global_step, sample_numbers=numbers
             )
             self._check_parity(model, prompts, rollouts)
+        self.engine.make_room()
         return rollouts
 
     def _check_parity(self, model: torch.nn.Module, prompts: list[list[int]], rollouts: list[Rollout]) -> None:
@@ -202,7 +211,11 @@ class ReasoningTrainer(ResumableTrainer, GRPOTrainer):
         if self.dynamic_sampling is not None and self.model.training:
             inputs = self._fill_batch(self.dynamic_sampling, len(inputs))
         batch = super()._generate_and_score_completions(inputs)
-        if not self.use_vllm and "sampling_per_token_logps" in batch:
+        if self.rollout_correction != "none":
+            sums = self.accelerator.reduce(effective_sample_size(batch), reduction="sum")
+            mode = "train" if self.model.training else "eval"
+            self._metrics[mode]["sampling/effective_sample_size"].append(share_of_sample(sums))
+        elif not self.use_vllm and "sampling_per_token_logps" in batch:
             # What the loss compares with: whatever top_p, top_k or min_p kept from being drawn, the engine's
             # log-probabilities are under the whole distribution, as those of TRL's own forward would be.
             batch["old_per_token_logps"] = batch["sampling_per_token_logps"]

@@ -8,6 +8,8 @@ from transformers import (
     Gemma3TextConfig,
     LlamaConfig,
     LlamaForCausalLM,
+    MistralConfig,
+    MistralForCausalLM,
     Phi3Config,
     Phi3ForCausalLM,
     PreTrainedModel,
@@ -73,6 +75,12 @@ FAMILIES = {
     "gemma3": _gemma3,
     "smollm3": lambda: sharpened(SmolLM3ForCausalLM(SmolLM3Config(**_SIZE))),
     "phi3": lambda: sharpened(Phi3ForCausalLM(Phi3Config(**_SIZE))),
+}
+
+# Beside them, what the fused layers are proven on.
+FUSED_FAMILIES = {
+    **{name: FAMILIES[name] for name in ("llama", "qwen2", "qwen3", "gemma3", "smollm3")},
+    "mistral": lambda: sharpened(MistralForCausalLM(MistralConfig(**_SIZE, sliding_window=20))),
 }
 
 

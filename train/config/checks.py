@@ -14,6 +14,7 @@ MAX_NAME = 200  # bytes; file systems take 255, and lock and scratch files add t
 NOT_IN_NAMES = "/\\*?[]{}<>|&;$`'\"!"
 METHODS = ("grpo", "rft")  # see train/expert_iteration.py
 BACKENDS = ("engine", "generate", "vllm")
+CORRECTIONS = ("none", "tis", "mis")  # see train/rollout_correction.py
 
 
 def check_run(run: "RunConfig") -> None:
@@ -26,6 +27,7 @@ def check_run(run: "RunConfig") -> None:
             f"thinking_budget is {run.thinking_budget}, but backend is {run.backend}, which cannot hold thinking to "
             "one; use backend: engine."
         )
+    check_correction(run)
     check_rewards(run)
     if run.trace_settings and not run.cold_start_steps:
         raise ValueError(
@@ -34,6 +36,23 @@ def check_run(run: "RunConfig") -> None:
         )
     check_model(run)
     check_tasks(run)
+
+
+def check_correction(run: "RunConfig") -> None:
+    """Refuse a correction that nothing would be corrected by. Raises ValueError."""
+    if run.rollout_correction == "none":
+        return
+    if run.backend != "engine":
+        instead = "set vllm_importance_sampling_mode" if run.backend == "vllm" else "use backend: engine"
+        raise ValueError(
+            f"rollout_correction is {run.rollout_correction}, which is for the engine's rollouts, but backend is "
+            f"{run.backend}; {instead}."
+        )
+    if run.method == "rft":
+        raise ValueError(
+            f"rollout_correction is {run.rollout_correction}, but method is rft, which imitates text whoever wrote it; "
+            "leave it out."
+        )
 
 
 def check_rewards(run: "RunConfig") -> None:

@@ -13,7 +13,7 @@ from data.mixture import Part, load_mixture
 from data.reasoning_traces import TraceSettings
 from data.settings import read_settings
 from data.tasks import get_task
-from train.config.checks import BACKENDS, METHODS, check_run
+from train.config.checks import BACKENDS, CORRECTIONS, METHODS, check_run
 from train.config.reward_terms import Term, read_terms
 from train.config.values import Range, checked_values
 from train.model.chat import Chat, read_template
@@ -201,6 +201,22 @@ class RunConfig:
         metadata={
             "range": POSITIVE,
             "help": "Limit of the engine's memory in GiB, above all its cache; half of what is free by default.",
+        },
+    )
+    max_rows: int | None = field(
+        default=None,
+        metadata={
+            "range": COUNT,
+            "help": "Most rollouts that the engine runs at once; by default 256, and 1,024 on CUDA, as memory allows.",
+        },
+    )
+    rollout_correction: str = field(
+        default="none",
+        metadata={
+            "choices": CORRECTIONS,
+            "help": "Weight each token's loss by its probability in the loss over that in the sampler, where these "
+            "differ (half precision): `tis` cuts weights off at vllm_importance_sampling_clip_max, `mis` sets those "
+            "outside of vllm_importance_sampling_clip_min and _max to 0. One more forward a generation.",
         },
     )
     thinking_budget: int | None = field(

@@ -45,6 +45,8 @@ def check_settings(run: RunConfig, training: GRPOConfig) -> None:
             f"cache_gib is {run.cache_gib}, but backend is vllm, which would ignore it; set "
             "vllm_gpu_memory_utilization."
         )
+    if run.max_rows is not None:
+        raise ValueError(f"max_rows is {run.max_rows}, but backend is vllm, which would ignore it; leave it out.")
     if run.model == "scratch" and not run.cold_start_steps:
         raise ValueError(
             "backend is vllm, which reads the model from a folder, but model is scratch without a cold start; set "

@@ -13,20 +13,24 @@ from train.rollout.dense.fused import FusedNorms
 from train.rollout.dense.packed import packed_bytes, packed_linears
 from train.rollout.generation import RolloutStats, Room, Run
 from train.rollout.interface import Rollout, Sampling
-from train.rollout.limits import CHUNK_TOKENS, MAX_ROWS, Limits
+from train.rollout.limits import CHUNK_TOKENS, MAX_ROWS, MAX_ROWS_ON_CUDA, Limits
 from train.rollout.memory import LARGE_PACKED, keep_freed_memory, memory_budget, return_freed_memory
 from train.rollout.module_state import borrowed
 from train.rollout.native.layers import NativeLayers
+from train.rollout.paged.choose import choose_forward
 from train.rollout.paged.decoder import PagedDecoder
+from train.rollout.paged.forwards import Forward
 from train.rollout.paged.paged_steps import PagedRun
-from train.rollout.paged.pool import PAGE_TOKENS
+from train.rollout.paged.pool import FLASH_PAGE_TOKENS, PAGE_TOKENS
 from train.rollout.parity.trial import PROMPT_TOKENS, TRIAL_CHUNK_TOKENS, try_out
 from train.rollout.schedule.lengths import LengthMemory
 from train.rollout.schedule.requests import Request, check_request, vocabulary_size
 from train.rollout.session import Session
 from train.rollout.support import INSTEAD, UnsupportedModel, model_name, probe, refuse_adapters, text_config
+from train.rollout.triton_kernels import runnable
 
 TYPICAL_ANSWER = 512  # tokens that a session expects of a rollout until some have ended
+_LARGE_POOL = 0.1  # of the device's memory; chosen, not measured: the graphs have to be captured anew
 
 
 class RolloutEngine:
@@ -41,7 +45,9 @@ class RolloutEngine:
     On CUDA the cache is pages behind a block table, kept between calls together with the CUDA graphs that point into
     it, until `release`. Elsewhere it is made for each call, and dense, which is faster on a CPU. `page_tokens` asks for
     pages of that size on any device, `cuda_graphs=False` for eager steps, and `native_kernels=False` for torch's own
-    operators on a CPU where the compiled ones (native/) would run.
+    operators on a CPU where the compiled ones (native/) would run. `own_kernels` says whether Triton's kernels and the
+    fused layers run (None: on CUDA, where they can), `merge_adapters` whether LoRA is merged into their weights, and
+    `deterministic` asks them for rollouts that are the same bit for bit whatever shares their batch.
     """
 
     def __init__(
@@ -49,21 +55,31 @@ class RolloutEngine:
         model: torch.nn.Module,
         *,
         cache_gib: float | None = None,
-        max_rows: int = MAX_ROWS,
+        max_rows: int | None = None,
         chunk_tokens: int = CHUNK_TOKENS,
         page_tokens: int | None = None,
         cuda_graphs: bool = True,
         native_kernels: bool = True,
+        own_kernels: bool | None = None,
+        merge_adapters: bool = True,
+        deterministic: bool = False,
         lengths: LengthMemory | None = None,
         trial: bool = True,
     ) -> None:
-        self.limits = Limits(cache_gib, max_rows, chunk_tokens, page_tokens, cuda_graphs)
+        device = next(model.parameters()).device
+        if max_rows is None:
+            max_rows = MAX_ROWS_ON_CUDA if device.type == "cuda" else MAX_ROWS
+        if own_kernels is None:
+            own_kernels = device.type == "cuda" and runnable(device)
+        self.limits = Limits(
+            cache_gib, max_rows, chunk_tokens, page_tokens, cuda_graphs, own_kernels, merge_adapters, deterministic
+        )
         self.model = model
         self.pool_bytes = 0  # of the dense cache, and of what a step works in
         self.decoder: PagedDecoder | None = None
+        self.forward: Forward | None = None  # what the decoder runs
         self.layers = probe(model)  # again at every call: autocast around a call changes what the layers keep
         self.vocabulary = vocabulary_size(model)
-        device = next(model.parameters()).device
         self.native = native_kernels and device.type == "cpu" and native.available()
         self.fused: FusedNorms | NativeLayers | None = None
         if device.type == "cuda":
@@ -85,6 +101,7 @@ class RolloutEngine:
             page_tokens=self.limits.page_tokens,
             cuda_graphs=False,
             native_kernels=self.native,
+            own_kernels=self.limits.own_kernels and next(self.model.parameters()).device.type == "cuda",
             trial=False,
         )
         try:
@@ -130,8 +147,10 @@ class RolloutEngine:
         if not prompts:
             return []
         started = time.perf_counter()
+        request = Request(prompts, samples_per_prompt, sampling, problems, sample_numbers, step)
+        self._choose_forward(max(map(len, prompts)) + sampling.max_new_tokens)
         with borrowed(self.model), self._laid_out():
-            run = self._run(Request(prompts, samples_per_prompt, sampling, problems, sample_numbers, step))
+            run = self._run(request)
             while run.scheduler.has_work:
                 ended = run.step()
                 for place, rollout in ended:
@@ -156,6 +175,7 @@ class RolloutEngine:
         self.layers = probe(self.model)
         count = self.limits.max_rows if rows is None else min(rows, self.limits.max_rows)
         room = Room(count, longest, count * self.limits.chunk_tokens, min(longest / 2, TYPICAL_ANSWER))
+        self._choose_forward(longest)
         with borrowed(self.model), self._laid_out():
             whole = replace(sampling, max_new_tokens=longest)
             yield Session(self._run(Request((), 1, whole, None, None, 0), room), text_config(self.model))
@@ -177,10 +197,27 @@ class RolloutEngine:
                     stack.enter_context(packed_linears(self.model))
             yield
 
+    def _page_tokens(self) -> int | None:
+        """Tokens of a page; None where the cache is dense."""
+        if self.limits.page_tokens is None and next(self.model.parameters()).device.type == "cuda":
+            return PAGE_TOKENS if self.limits.own_kernels else FLASH_PAGE_TOKENS
+        return self.limits.page_tokens
+
+    def _choose_forward(self, longest: int) -> None:
+        """Decide how steps of sequences up to `longest` tokens are computed, where the cache is pages.
+
+        Tried before anything of the module is replaced for the call.
+        """
+        page_tokens = self._page_tokens()
+        if page_tokens is None:
+            return
+        chosen = choose_forward(self.forward, self.model, self.layers, self.limits, longest, page_tokens)
+        if chosen is not self.forward:
+            self.release()
+            self.forward = chosen
+
     def _run(self, request: Request, room: Room | None = None) -> Run:
-        page_tokens = self.limits.page_tokens
-        if page_tokens is None and next(self.model.parameters()).device.type == "cuda":
-            page_tokens = PAGE_TOKENS
+        page_tokens = self._page_tokens()
         if page_tokens is not None:
             return PagedRun(self, request, page_tokens, room)
         return DenseRun(
@@ -194,13 +231,25 @@ class RolloutEngine:
             room=room,
         )
 
-    def release(self) -> None:
-        """Give back what is kept on the device between calls; the next call captures its graphs anew."""
+    def make_room(self) -> None:
+        """Drop a pool that takes more than a tenth of the device's memory, before the loss wants as much."""
+        if self.decoder is None or self.decoder.device.type != "cuda":
+            return
+        if self.decoder.pool.bytes > _LARGE_POOL * torch.cuda.mem_get_info(self.decoder.device)[1]:
+            self.drop_pool()
+
+    def drop_pool(self) -> None:
+        """Give the pages and the graphs over them back to the device; the next call makes them anew."""
         if self.decoder is not None:
             self.decoder.graphs.forget()
             self.decoder = None
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
+
+    def release(self) -> None:
+        """Give back all that is kept on the device between calls, shadow weights too."""
+        self.forward = None
+        self.drop_pool()
 
 
 def check_support(model: torch.nn.Module, backend: str = "engine") -> None:

@@ -98,7 +98,7 @@ class Run(ABC):
         wanted = (self.row_blocks + 1) * rows + self.room.prompt_tokens // self.block_size
         return min(limit, max(wanted, self.row_blocks + 1))
 
-    def schedule_with(self, allocator: BlockAllocator) -> None:
+    def schedule_with(self, allocator: BlockAllocator, idle_chunk_tokens: int = 0) -> None:
         """Make the scheduler, over the blocks of `allocator`."""
         sampling = self.sampling
         self.allocator = allocator
@@ -112,6 +112,7 @@ class Run(ABC):
             chunk_tokens=self.limits.chunk_tokens,
             max_new_tokens=sampling.max_new_tokens,
             typical_tokens=self.room.typical,
+            idle_chunk_tokens=idle_chunk_tokens,
         )
 
     def _groups(self, request: Request) -> list[Group]:

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 MAX_ROWS = 256  # rollouts that run at once
+MAX_ROWS_ON_CUDA = 1024  # as memory allows: the scheduler admits what the pool is expected to hold
 CHUNK_TOKENS = 512  # of prompts, prefilled beside one decode step
 SHARE_OF_FREE = 0.5  # of the memory that is free; the rest is for the loss, its activations and the optimiser step
 
@@ -14,6 +15,8 @@ class Limits:
     `cache_gib` bounds what is held (None: SHARE_OF_FREE of the free memory), `max_rows` the rollouts that run at once,
     `chunk_tokens` the prompt tokens that one step prefills. `page_tokens` asks for pages of that size on any device
     (None: pages on CUDA, a dense cache elsewhere), `cuda_graphs` for steps as replays where there is CUDA.
+    `own_kernels` has Triton's kernels and the fused layers run over pages, `merge_adapters` merges LoRA into their
+    weights, and `deterministic` makes a rollout the same bit for bit whatever shares its batch.
     """
 
     cache_gib: float | None = None
@@ -21,6 +24,9 @@ class Limits:
     chunk_tokens: int = CHUNK_TOKENS
     page_tokens: int | None = None
     cuda_graphs: bool = True
+    own_kernels: bool = False
+    merge_adapters: bool = True
+    deterministic: bool = False
 
     def __post_init__(self) -> None:
         """Raise ValueError naming the first limit that cannot be."""

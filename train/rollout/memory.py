@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-import psutil  # type: ignore[import-untyped]
 import torch
 from torch import nn
 
@@ -81,4 +80,6 @@ def memory_budget(cache_gib: float | None, device: torch.device) -> int:
     if device.type == "cuda":
         return int(SHARE_OF_FREE * torch.cuda.mem_get_info(device)[0])
     processes = max(1, int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
+    import psutil  # type: ignore[import-untyped]  # a machine that runs on CUDA alone may lack it
+
     return int(SHARE_OF_FREE * psutil.virtual_memory().available / processes)

@@ -1,12 +1,17 @@
 """Lending the trainer's module to the engine: evaluation mode and the engine's attention, and everything put back."""
 
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 import torch
 from transformers import AttentionInterface, PreTrainedConfig
 
 from train.rollout.dense.attention import ATTENTION_NAME, rollout_attention
+
+if TYPE_CHECKING:
+    from peft import PeftModel
 
 # Registered for attention only: with no mask function under this name transformers builds no mask at all.
 AttentionInterface.register(ATTENTION_NAME, rollout_attention)
@@ -65,3 +70,14 @@ def attention_configs(model: torch.nn.Module) -> list[PreTrainedConfig]:
         if isinstance(config, PreTrainedConfig):
             found[id(config)] = config
     return list(found.values())
+
+
+def is_peft(model: torch.nn.Module) -> "TypeGuard[PeftModel]":
+    """Whether `model` is one of peft's, which need not be installed: without it nothing is."""
+    peft = sys.modules.get("peft")
+    return peft is not None and isinstance(model, peft.PeftModel)
+
+
+def base_model(model: Any) -> Any:
+    """The model under peft's adapters, or `model` itself where it has none."""
+    return model.get_base_model() if is_peft(model) else model

@@ -5,12 +5,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from peft import PeftModel
 from transformers import PreTrainedConfig
 
 from train.rollout.dense.attention import NoPass
 from train.rollout.dense.pool import LayerShape
-from train.rollout.module_state import attention_configs, borrowed
+from train.rollout.module_state import attention_configs, base_model, borrowed
 from train.rollout.schedule.requests import longest_sequence
 
 _PROBE_TOKENS = 3
@@ -36,7 +35,7 @@ def context_length(model: torch.nn.Module) -> int:
 
 def model_name(model: torch.nn.Module) -> str:
     """The model's class and family, for messages; that of the base model where an adapter is on it."""
-    base = model.get_base_model() if isinstance(model, PeftModel) else model
+    base = base_model(model)
     return f"{type(base).__name__} ({text_config(model).model_type})"
 
 
@@ -106,7 +105,7 @@ def _foreign(model: torch.nn.Module, error: Exception) -> str:
         return "its decoder does not hand the engine's keyword arguments down to attention"
     behind = traceback.extract_tb(error.__traceback__)[-1]
     raised = f"{type(error).__name__} in {Path(behind.filename).name}, {behind.name}: {error}"
-    base = model.get_base_model() if isinstance(model, PeftModel) else model
+    base = base_model(model)
     if not getattr(base, "_supports_attention_backend", False):
         return f"transformers gives this family no exchangeable attention function ({raised})"
     return f"its code does not run with the engine's attention function ({raised})"

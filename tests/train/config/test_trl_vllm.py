@@ -49,6 +49,7 @@ def test_without_a_gpu_it_is_refused(monkeypatch):
     [
         (["--vllm_mode", "magic"], "vllm_mode is 'magic'"),
         (["--cache_gib", "2"], "vllm_gpu_memory_utilization"),
+        (["--max_rows", "64"], "max_rows is 64, but backend is vllm"),
         (["--cold_start_steps", "0"], "scratch without a cold start"),
         (["--vllm_mode", "server"], "use vllm_mode: colocate"),
         (["--vllm_tensor_parallel_size", "2"], "does not divide the 1 processes"),

@@ -5,11 +5,10 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
-from peft import PeftModel
 from transformers import GenerationConfig
 
 from train.rollout.interface import FinishReason, Rollout, Sampling
-from train.rollout.module_state import evaluation_mode
+from train.rollout.module_state import base_model, evaluation_mode
 
 
 class GenerateBackend:
@@ -93,7 +92,7 @@ def plain_generation(model: Any) -> Iterator[None]:
 
     Many set a repetition penalty, suppressed tokens or beams, and `generate` takes from it whatever it is not given.
     """
-    base = model.get_base_model() if isinstance(model, PeftModel) else model
+    base = base_model(model)
     own, base.generation_config = base.generation_config, GenerationConfig()
     try:
         yield

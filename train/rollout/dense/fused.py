@@ -28,7 +28,7 @@ class FusedNorms:
             if not kind.__name__.endswith("RMSNorm") or _is_patched(module) or _epsilon(module) is None:
                 continue
             if kind not in kinds:
-                kinds[kind] = _offset(module, rms_norm)
+                kinds[kind] = norm_offset(module, rms_norm)
             offset = kinds[kind]
             if offset is not None:
                 self._fused.append((module, _Norm(module, offset, rms_norm)))
@@ -78,7 +78,7 @@ def _epsilon(module: nn.Module) -> float | None:
     return epsilon if isinstance(epsilon, float) and isinstance(weight, nn.Parameter) and weight.dim() == 1 else None
 
 
-def _offset(module: nn.Module, rms_norm: Callable[..., torch.Tensor]) -> float | None:
+def norm_offset(module: nn.Module, rms_norm: Callable[..., torch.Tensor]) -> float | None:
     """0 where the weight scales as it stands, 1 where one is added to it (Gemma), None where it is neither."""
     weight = module.weight
     assert isinstance(weight, nn.Parameter)

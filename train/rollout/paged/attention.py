@@ -9,13 +9,13 @@ What torch 2.13's `varlen_attn` asks for, from its source and its tracker:
   where somebody has activated them, refuse it.
 """
 
+import functools
+import inspect
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import torch
 from torch.nn import functional
-from torch.nn.attention import current_flash_attention_impl
-from torch.nn.attention.varlen import varlen_attn
 
 from train.rollout.dense.attention import check_sequence
 from train.rollout.dense.pool import LayerShape
@@ -31,6 +31,7 @@ class Sequences:
     query_starts: torch.Tensor  # (sequences + 1,) int32
     key_starts: torch.Tensor  # (sequences + 1,) int32: bounds that no kernel reads, but that one insists on
     query_lengths: list[int] | None = None
+    tiles: torch.Tensor | None = None  # (tiles, 4) of our own kernel for prompts (triton_kernels/prefill_attention.py)
 
 
 class Kernel(Protocol):
@@ -58,6 +59,9 @@ def varlen_attention(
     window: int | None,
 ) -> torch.Tensor:
     """See `Kernel`; by flash attention."""
+    from torch.nn.attention import current_flash_attention_impl  # not in every torch that our own kernels run on
+    from torch.nn.attention.varlen import varlen_attn
+
     longest = 1 if sequences.query_lengths is None else max(sequences.query_lengths)
     window_size = (-1, 0) if window is None else (window - 1, 0)  # a token sees itself and window - 1 before it
     if window is None and longest == 1:
@@ -134,10 +138,46 @@ def _attend(
     return output.view(sequences, key_heads, groups, count, -1).permute(0, 3, 1, 2, 4).flatten(2, 3)
 
 
-def kernel_for(layer: LayerShape, page_tokens: int, device: torch.device) -> Kernel:
-    """`varlen_attention` where flash attention takes such a layer, else `gathered_attention`."""
+def triton_attention(
+    queries: torch.Tensor,
+    keys: torch.Tensor,
+    values: torch.Tensor,
+    sequences: Sequences,
+    scaling: float,
+    window: int | None,
+) -> torch.Tensor:
+    """See `Kernel`; by our own kernels, in any precision, over pages of any power of two."""
+    from train.rollout.triton_kernels.decode_attention import decode_attention, split_tokens
+    from train.rollout.triton_kernels.prefill_attention import prefill_attention
+
+    queries = queries.contiguous()
+    if sequences.tiles is not None:
+        return prefill_attention(queries, keys, values, sequences.table, sequences.tiles, scaling, window=window)
+    split = split_tokens(len(queries) * keys.shape[2])
+    return decode_attention(
+        queries, keys, values, sequences.table, sequences.lengths, scaling, window=window, split_tokens=split
+    )
+
+
+@functools.cache
+def takes_pages() -> bool:
+    """Whether this torch's flash attention reads keys through a block table (from 2.12 on)."""
+    try:
+        from torch.nn.attention.varlen import varlen_attn
+    except ImportError:
+        return False
+    return "block_table" in inspect.signature(varlen_attn).parameters
+
+
+def kernel_for(layer: LayerShape, page_tokens: int, device: torch.device, *, own: bool = False) -> Kernel:
+    """`triton_attention` where our `own` kernels are to run, else `varlen_attention` where flash attention takes such a
+    layer, else `gathered_attention`.
+    """
+    if own and max(layer.key_dim, layer.value_dim) <= 256:
+        return triton_attention
     runs = (
         device.type == "cuda"
+        and takes_pages()
         and torch.version.hip is None  # there `num_splits` is refused
         and torch.cuda.get_device_capability(device) >= (8, 0)
         and layer.value_dtype in (torch.float16, torch.bfloat16)

@@ -8,13 +8,16 @@ import torch
 
 from train.rollout.dense.pool import LayerShape
 from train.rollout.interface import Sampling
-from train.rollout.paged.attention import PagedAttention, Sequences, gathered_attention, kernel_for
+from train.rollout.paged.attention import Sequences
+from train.rollout.paged.forwards import Forward
 from train.rollout.paged.graphs import CudaCapture, StepGraphs
 from train.rollout.paged.pool import SCRATCH_PAGE, PagedPool
 from train.rollout.paged.state import RolloutState, Rules, make_rules
-from train.rollout.paged.step import Batch, decode
+from train.rollout.paged.step import Batch
 from train.rollout.paged.transfer import upload
 from train.rollout.schedule.holdings import Chunk
+from train.rollout.schedule.rows import RowArrays
+from train.rollout.triton_kernels.tiles import tiles_of
 
 MOST_KINDS = 16  # ways of drawing whose graphs are kept; a session's requests may bring any number
 
@@ -39,14 +42,14 @@ class Capacity:
 
 
 class PagedDecoder:
-    """Runs decode steps and prefills of `model` over one pool.
+    """Runs decode steps and prefills of `forward` over one pool.
 
     It lives as long as its capacity suffices and the layers keep the same, since graphs point into its tensors.
     """
 
     def __init__(
         self,
-        model: torch.nn.Module,
+        forward: Forward,
         layers: Sequence[LayerShape],
         capacity: Capacity,
         page_limit: int,
@@ -55,7 +58,7 @@ class PagedDecoder:
         *,
         cuda_graphs: bool,
     ) -> None:
-        self.model = model
+        self.forward = forward
         self.layers = list(layers)
         self.capacity = capacity
         self.page_limit = page_limit  # pages that the memory limit allowed when this was made
@@ -64,8 +67,6 @@ class PagedDecoder:
         self.state = RolloutState(capacity.rollouts, device)
         self.graphs = StepGraphs(CudaCapture(device) if cuda_graphs and device.type == "cuda" else None, device)
         self.buckets = buckets(capacity.rows)
-        self._kernels = [kernel_for(layer, page_tokens, device) for layer in layers]
-        self._gathers = gathered_attention in self._kernels
         starts = torch.arange(capacity.rows + 1, dtype=torch.int32, device=device)
         self._batch = Batch(
             rollouts=torch.full((capacity.rows,), self.state.scratch, dtype=torch.int64, device=device),
@@ -88,17 +89,20 @@ class PagedDecoder:
             self._rules[kind] = make_rules(sampling.stop_ids, sampling.thinking, self.device)
         return self._rules[kind]
 
-    def fill(self, rollouts: np.ndarray, tables: Sequence[Sequence[int]]) -> None:
-        """Set the rows of the next steps: `rollouts` (rows,) and, for each, its pages in order of position."""
+    def fill(self, rollouts: np.ndarray, rows: RowArrays) -> None:
+        """Set the rows of the next steps: `rollouts` (rows,), whose pages stand in the table of `rows`."""
         size = next(bucket for bucket in self.buckets if bucket >= len(rollouts))
         self._rollouts = np.full(size, self.state.scratch, np.int64)
         self._rollouts[: len(rollouts)] = rollouts
-        table = np.full((size, self.capacity.row_pages), SCRATCH_PAGE, np.int32)
-        for row, pages in enumerate(tables):
-            table[row, : len(pages)] = pages
-        if self._gathers:  # it copies whole rows of the table, so their width is worth a graph of its own
-            self._width = min(self.capacity.row_pages, power_of_two(max(len(pages) for pages in tables)))
-        self._batch.table[:size].copy_(upload(table, self.device))
+        held = rows.own_start[rollouts] // self.pool.page_tokens + rows.block_count[rollouts]  # (rows,) pages
+        widest = int(held.max())
+        if self.forward.gathers:  # it copies whole rows of the table, so their width is worth a graph of its own
+            widest = self._width = min(self.capacity.row_pages, power_of_two(widest))
+        table = np.full((size, widest), SCRATCH_PAGE, np.int32)
+        columns = min(widest, rows.table.shape[1])
+        table[: len(rollouts), :columns] = rows.table[rollouts, :columns]
+        table[: len(rollouts)][np.arange(widest) >= held[:, None]] = SCRATCH_PAGE  # entries of an earlier row
+        self._batch.table[:size, :widest].copy_(upload(table, self.device))
         self._batch.rollouts[:size].copy_(upload(self._rollouts, self.device))
 
     def decode(self, sampling: Sampling) -> tuple[torch.Tensor, bool]:
@@ -107,7 +111,7 @@ class PagedDecoder:
         batch, key = self._batch.first(size, self._width), (size, self._width, _kind(sampling))
 
         def step() -> None:
-            decode(self.model, self.pool, self._kernels, self.state, batch, sampling, rules)
+            self.forward.decode(self.pool, self.state, batch, sampling, rules)
 
         if self.graphs.wants(key):
             batch.rollouts.fill_(self.state.scratch)  # the steps that warm up must leave everything as it is
@@ -136,16 +140,11 @@ class PagedDecoder:
             query_starts=self._upload(np.concatenate([[0], ends]).astype(np.int32)),
             key_starts=self._upload(bounds * np.int32(table.shape[1] * page_tokens)),
             query_lengths=lengths.tolist(),
+            tiles=self._upload(tiles_of(lengths, np.array([chunk.end for chunk in chunks]))),
         )
         slots = self._upload(pages.astype(np.int64) * page_tokens + positions % page_tokens)
-        output = self.model(
-            input_ids=self._upload(tokens).unsqueeze(0),
-            position_ids=self._upload(positions).unsqueeze(0),
-            use_cache=False,
-            logits_to_keep=self._upload(ends[[chunk.is_last for chunk in chunks]] - 1),
-            rollout_pass=PagedAttention(self.pool, self._kernels, slots, sequences),
-        )
-        return output.logits[0]
+        last = self._upload(ends[[chunk.is_last for chunk in chunks]] - 1)
+        return self.forward.prefill(self.pool, self._upload(tokens), self._upload(positions), slots, sequences, last)
 
     def copy_pages(self, sources: list[int], destinations: list[int]) -> None:
         """Copy whole pages; all sources are read before any destination is written."""

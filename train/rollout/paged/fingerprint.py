@@ -5,27 +5,37 @@ anew by every replay. Weights that moved (FSDP, ZeRO, `model.to`), another set o
 make it wrong without any error.
 """
 
+import sys
 from itertools import chain
 from typing import Any
 
 import torch
-from peft.tuners.lora import LoraLayer
-from peft.tuners.tuners_utils import BaseTunerLayer
 from torch.distributed.tensor import DTensor
 
 
 def fingerprint(model: torch.nn.Module, device_type: str) -> tuple[Any, ...]:
     """Equal for two calls if a graph captured in one is right in the other."""
     tensors = [(t.data_ptr(), t.shape, t.stride(), t.dtype) for t in chain(model.parameters(), model.buffers())]
+    autocast = (torch.is_autocast_enabled(device_type), torch.get_autocast_dtype(device_type))
+    return tensors, structure(model), autocast
+
+
+def structure(model: torch.nn.Module) -> tuple[Any, ...]:
+    """What `model` computes beside its weights: modules, hooks and adapters."""
     modules = [(id(module), _hooks(module), id(module.__dict__.get("forward"))) for module in model.modules()]
     adapters = [
         (tuple(module.active_adapters), tuple(module.merged_adapters), module.disable_adapters)
-        for module in model.modules()
-        if isinstance(module, BaseTunerLayer)
+        for module in _instances(model, "peft.tuners.tuners_utils", "BaseTunerLayer")
     ]
-    scalings = [tuple(module.scaling.items()) for module in model.modules() if isinstance(module, LoraLayer)]
-    autocast = (torch.is_autocast_enabled(device_type), torch.get_autocast_dtype(device_type))
-    return tensors, modules, adapters, scalings, autocast
+    lora = _instances(model, "peft.tuners.lora.layer", "LoraLayer")
+    scalings = [tuple(module.scaling.items()) for module in lora]
+    return modules, adapters, scalings
+
+
+def _instances(model: torch.nn.Module, file: str, kind: str) -> list[Any]:
+    """The modules of `model` that are of a class of peft, which nobody may have imported, or installed."""
+    module = sys.modules.get(file)
+    return [] if module is None else [m for m in model.modules() if isinstance(m, getattr(module, kind))]
 
 
 def _hooks(module: torch.nn.Module) -> frozenset[int]:

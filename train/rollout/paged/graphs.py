@@ -6,8 +6,6 @@ from typing import Any, Protocol
 
 import torch
 
-from train.rollout.paged.fingerprint import fingerprint, why_not_capturable
-
 _MOVES_ALLOWED = 3  # calls in a row that find another fingerprint, before capturing is given up as a waste
 
 Step = Callable[[], None]
@@ -18,6 +16,18 @@ class Graph(Protocol):
 
     def replay(self) -> None:
         """Run it on the values that its inputs hold now."""
+        ...
+
+
+class Captures(Protocol):
+    """What graphs are captured of: see `Forward` (forwards.py)."""
+
+    def fingerprint(self) -> Any:
+        """Equal for two calls if a graph captured in one is right in the other."""
+        ...
+
+    def why_not_capturable(self) -> str | None:
+        """Why no graph can be right, or None."""
         ...
 
 
@@ -41,15 +51,15 @@ class StepGraphs:
         self._graphs: dict[Hashable, Graph] = {}
         self._moves = 0
 
-    def validate(self, model: torch.nn.Module) -> None:
-        """Forget the graphs if they no longer fit `model`, which from here to the last replay must not change."""
+    def validate(self, forward: Captures) -> None:
+        """Forget the graphs if they no longer fit `forward`, which from here to the last replay must not change."""
         if self.refusal is not None:
             return
-        reason = why_not_capturable(model)
+        reason = forward.why_not_capturable()
         if reason is not None:
             self._refuse(reason)
             return
-        found = fingerprint(model, self._device.type)
+        found = forward.fingerprint()
         if found == self._fingerprint:
             self._moves = 0
             return

@@ -16,7 +16,7 @@ from train.rollout.interface import Rollout, Sampling
 from train.rollout.memory import memory_budget
 from train.rollout.paged.decoder import Capacity, PagedDecoder, power_of_two
 from train.rollout.paged.pool import page_bytes
-from train.rollout.paged.step import CLOSED, FINITE, FORCED, RUNNING, STOPPED, Outputs, draw, read_outputs
+from train.rollout.paged.step import CLOSED, FINITE, FORCED, RUNNING, STOPPED, Outputs, read_outputs
 from train.rollout.paged.transfer import Download, upload
 from train.rollout.schedule.blocks import BlockAllocator
 from train.rollout.schedule.holdings import Chunk
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from train.rollout.engine import RolloutEngine
 
 _NOBODY = -1  # the rollout of a token that nobody waits for any more
+_HEADROOM = 1.5  # pages kept for a row, in mean lengths; rows that outgrow them all together are preempted
+IDLE_CHUNK_TOKENS = 4096  # of prompts in one pass, while no row waits for its next token
 
 
 class PagedRun(Run):
@@ -38,11 +40,12 @@ class PagedRun(Run):
         self.engine = engine
         sampling = request.sampling
         self.decoder = engine.decoder = self._decoder()
-        self.decoder.graphs.validate(engine.model)
+        self.decoder.forward.refresh()
+        self.decoder.graphs.validate(self.decoder.forward)
         self._captured_before = self.decoder.graphs.captured
         allocator = BlockAllocator(self.decoder.capacity.pages)
         allocator.take_low()  # SCRATCH_PAGE
-        self.schedule_with(allocator)
+        self.schedule_with(allocator, IDLE_CHUNK_TOKENS if self.limits.own_kernels else 0)
         self._live = np.zeros(0, np.int64)  # rollouts in the decoder's batch, as of scheduler version `_version`
         self._version = -1
         self._kinds: list[tuple[Sampling, Any]] = []
@@ -54,10 +57,23 @@ class PagedRun(Run):
             opened[group.pending] = sampling.thinking is not None and thinks_at_end(group.prompt, sampling.thinking)
         self.decoder.state.start(lengths, self.rows.keys, sampling.max_new_tokens, opened)
 
+    def blocks_of_use(self, limit: int) -> int:
+        """As for every run; on our own kernels, pages for the lengths that are expected, not for the longest."""
+        most = super().blocks_of_use(limit)
+        if not self.limits.own_kernels:
+            return most
+        expected = min(self.sampling.max_new_tokens, _HEADROOM * self.room.typical)
+        row = -(-int(self.room.longest - self.sampling.max_new_tokens + expected) // self.block_size) + 1
+        rows = min(self.limits.max_rows, len(self.rollouts))
+        wanted = row * rows + self.room.prompt_tokens // self.block_size
+        return min(most, max(wanted, self.row_blocks + 1))
+
     def _decoder(self) -> PagedDecoder:
         """The engine's decoder if it holds this call, else a larger one."""
         engine, old = self.engine, self.engine.decoder
-        if old is not None and not (old.layers == engine.layers and old.device == self.device):
+        if old is not None and not (
+            old.layers == engine.layers and old.device == self.device and old.forward is engine.forward
+        ):
             old = None
         if old is not None:
             pages = self.blocks_of_use(old.page_limit - 1) + 1
@@ -66,18 +82,21 @@ class PagedRun(Run):
                 return old
         known = Capacity(0, 0, 0, 0) if old is None else old.capacity
         old = None
-        engine.release()  # before the new one takes its memory
+        engine.drop_pool()  # before the new one takes its memory
+        assert engine.forward is not None
         budget = memory_budget(self.limits.cache_gib, self.device)
+        if self.limits.cache_gib is not None:  # else the shadow is out of what is free already
+            budget -= engine.forward.bytes
         limit = budget // page_bytes(engine.layers, self.block_size)
         # Rounded up, and never less than before, so that calls of slightly different size share the graphs.
         capacity = Capacity(
-            pages=min(limit, power_of_two(max(self.blocks_of_use(limit - 1) + 1, known.pages))),
+            pages=min(limit, self._rounded(max(self.blocks_of_use(limit - 1) + 1, known.pages))),
             row_pages=-(-max(self.row_blocks, known.row_pages) // 4) * 4,
             rollouts=power_of_two(max(len(self.rollouts), known.rollouts)),
             rows=self.limits.max_rows,
         )
         return PagedDecoder(
-            engine.model,
+            engine.forward,
             engine.layers,
             capacity,
             limit,
@@ -85,6 +104,11 @@ class PagedRun(Run):
             self.device,
             cuda_graphs=self.limits.cuda_graphs,
         )
+
+    def _rounded(self, pages: int) -> int:
+        """`pages` and up to an eighth more, or up to as many again where pages are not planned by expected lengths."""
+        step = max(1, power_of_two(pages) // 16) if self.limits.own_kernels else power_of_two(pages)
+        return -(-pages // step) * step
 
     def step(self) -> list[tuple[int, Rollout]]:
         """See `Run.step`. Queues a step, then takes in what the one before it gave."""
@@ -118,24 +142,20 @@ class PagedRun(Run):
         scheduler = self.scheduler
         if self._version != scheduler.version:
             self._version = scheduler.version
-            self._live = np.fromiter(scheduler.live, np.int64, len(scheduler.live))
+            self._live = scheduler.live_rows()
             self._kinds = self.by_sampling(self._live)
             if len(self._kinds) == 1:
-                self._fill(self._live)
+                self.decoder.fill(self._live, self.rows)
         for sampling, places in self._kinds:  # one forward each, since a captured step draws in one way alone
             rows = self._live[places]
             if len(self._kinds) > 1:
-                self._fill(rows)
+                self.decoder.fill(rows, self.rows)
             outputs, replayed = self.decoder.decode(sampling)
             self._in_flight.append((rows, Download(outputs[: len(rows)])))
             self.stats.replayed_steps += replayed
         self.rows.cached[self._live] += 1
         self.stats.steps += 1
         self.stats.decode_rows += len(self._live)
-
-    def _fill(self, rows: np.ndarray) -> None:
-        live = [self.scheduler.live[row] for row in rows.tolist()]
-        self.decoder.fill(rows, [[*(node.block for node in row.group.path), *row.blocks] for row in live])
 
     def _prefill(self, chunks: list[Chunk]) -> None:
         self.stats.prefill_tokens += sum(chunk.end - chunk.start for chunk in chunks)
@@ -146,8 +166,8 @@ class PagedRun(Run):
     def _draw(self, rows: np.ndarray, logits: torch.Tensor) -> None:
         """Draw the first token of `rows` from `logits` (rows, vocab)."""
         for sampling, places in self.by_sampling(rows):
-            rules = self.decoder.rules_of(sampling)
-            outputs = draw(self.decoder.state, upload(rows[places], self.device), logits[places], sampling, rules)
+            rules, indices = self.decoder.rules_of(sampling), upload(rows[places], self.device)
+            outputs = self.decoder.forward.draw(self.decoder.state, indices, logits[places], sampling, rules)
             self._in_flight.append((rows[places], Download(outputs)))
 
     def _begin(self, rows: Sequence[int], prompt: list[int], sampling: Sampling) -> None:

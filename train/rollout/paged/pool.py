@@ -6,8 +6,9 @@ import torch
 
 from train.rollout.dense.pool import LayerShape
 
+PAGE_TOKENS = 16  # of our own kernels: a row wastes 8 tokens on average, and prompts share all but the last few tokens
 # Flash attention 2, which torch brings, refuses a page size that is not a multiple of 256.
-PAGE_TOKENS = 256
+FLASH_PAGE_TOKENS = 256
 
 SCRATCH_PAGE = 0  # where rows that are padding, or that have ended, write what nobody reads
 
@@ -26,6 +27,11 @@ class PagedPool:
         shape = (count, page_tokens)
         self.keys = [torch.zeros(*shape, s.heads, s.key_dim, dtype=s.value_dtype, device=device) for s in layers]
         self.values = [torch.zeros(*shape, s.heads, s.value_dim, dtype=s.value_dtype, device=device) for s in layers]
+
+    @property
+    def bytes(self) -> int:
+        """Of all pages."""
+        return self.count * page_bytes(self.layers, self.page_tokens)
 
     def write(self, layer: int, keys: torch.Tensor, values: torch.Tensor, slots: torch.Tensor) -> None:
         """Store `keys` and `values` (tokens, heads, dim) at `slots` (tokens,): page * page_tokens + offset."""

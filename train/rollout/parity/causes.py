@@ -4,10 +4,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import torch
-from peft import PeftModel
 
 from train.rollout.interface import Rollout
-from train.rollout.module_state import evaluation_mode
+from train.rollout.module_state import evaluation_mode, is_peft
 from train.rollout.parity.comparison import LogprobFunction, Tokens, compare
 
 _EXPLAINED = 0.25  # a cause is named only where it leaves less than this share of the mean gap
@@ -48,7 +47,7 @@ def forward_logprobs(
         with evaluation_mode(model), autocast:
             # Without a mask, transformers would take positions that start anew for those of packed sequences.
             inputs = {"input_ids": ids, "attention_mask": torch.ones_like(ids), "position_ids": place.unsqueeze(0)}
-            if without_adapter and isinstance(model, PeftModel):
+            if without_adapter and is_peft(model):
                 with model.disable_adapter():
                     output = model(**inputs, use_cache=False, logits_to_keep=len(completion) + 1)
             else:
@@ -123,7 +122,7 @@ def _wrong_forwards(
         if other != temperature:
             text = f"temperature - {{culprit}} used {other:g} in place of {temperature:g}"
             wrong[text] = forward_logprobs(model, other)
-    if isinstance(model, PeftModel):
+    if is_peft(model):
         text = "adapter - {culprit} came from the base model, without the adapter"
         wrong[text] = forward_logprobs(model, temperature, without_adapter=True)
     if bos_id is not None:

@@ -5,6 +5,8 @@ No torch here, like in `scheduler.py`, which decides what runs.
 
 from dataclasses import dataclass
 
+import numpy as np
+
 from train.rollout.schedule.blocks import BlockAllocator
 from train.rollout.schedule.rows import Group, Row, RowArrays
 
@@ -54,6 +56,15 @@ class Holdings:
         self.waiting = sorted(groups, key=lambda group: -(group.expected or float("inf")))
         self.preemptions = 0
         self.version = 0  # changes whenever `live` or a row's blocks do
+        self._joined = 0  # changes whenever `live` does
+        self._live_rows, self._live_version = np.zeros(0, np.int64), 0
+
+    def live_rows(self) -> np.ndarray:
+        """The rollout numbers that run, in the order of `live`; not to be written to."""
+        if self._live_version != self._joined:
+            self._live_rows = np.fromiter(self.live, np.int64, len(self.live))
+            self._live_version = self._joined
+        return self._live_rows
 
     def _join(self, row: Row, cached: int) -> None:
         rows, index = self.rows, row.index
@@ -64,11 +75,13 @@ class Holdings:
         rows.table[index, : len(blocks)] = blocks
         self.live[index] = row
         self.version += 1
+        self._joined += 1
 
     def _leave(self, row: Row) -> None:
         del self.live[row.index]
         self._release(row.group, row.blocks)
         self.version += 1
+        self._joined += 1
 
     def _add_block(self, row: Row, block: int) -> None:
         self.rows.table[row.index, len(row.group.path) + len(row.blocks)] = block

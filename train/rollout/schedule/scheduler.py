@@ -31,10 +31,12 @@ class Scheduler(Holdings):
         chunk_tokens: int,
         max_new_tokens: int,
         typical_tokens: float,
+        idle_chunk_tokens: int = 0,
     ) -> None:
         super().__init__(groups, rows, allocator, block_size)
         self.max_rows = max_rows
         self.chunk_tokens = chunk_tokens
+        self.idle_chunk_tokens = max(chunk_tokens, idle_chunk_tokens)
         self.max_new_tokens = max_new_tokens
         self._copies: list[tuple[int, int]] = []
         self._serial = 0
@@ -125,7 +127,7 @@ class Scheduler(Holdings):
         """
         if not self.live:
             return True
-        drawn = self.rows.drawn[np.fromiter(self.live, np.int64)]
+        drawn = self.rows.drawn[self.live_rows()]
         typical = self._finished_tokens / self._finished
         final = np.minimum(np.maximum(typical, drawn + self.block_size), self.max_new_tokens)
         growth = float((final - drawn).sum()) + typical * newcomers
@@ -146,7 +148,7 @@ class Scheduler(Holdings):
 
     def _full(self) -> np.ndarray:
         """The live rows whose next token needs a new block."""
-        live, rows = np.fromiter(self.live, np.int64, len(self.live)), self.rows
+        live, rows = self.live_rows(), self.rows
         return live[(rows.cached[live] - rows.own_start[live]) // self.block_size >= rows.block_count[live]]
 
     def _grow(self, row: Row) -> None:
@@ -157,9 +159,12 @@ class Scheduler(Holdings):
         self._add_block(row, block)
 
     def next_chunks(self) -> list[Chunk]:
-        """The prefill chunks of this step, at most `chunk_tokens` tokens in all, oldest prefill first."""
+        """The prefill chunks of this step, oldest prefill first.
+
+        At most `chunk_tokens` tokens in all beside rows that decode, and `idle_chunk_tokens` where none does.
+        """
         chunks: list[Chunk] = []
-        left = self.chunk_tokens
+        left = self.chunk_tokens if self.live else self.idle_chunk_tokens
         for prefill in self.prefills:
             path = prefill.group.path
             if not left:

@@ -237,3 +237,10 @@ def key_tokens(dim: int, dtype: torch.dtype) -> int:
 def warps(dtype: torch.dtype) -> int:
     """Warps of a program. In float32, which tensor cores do not multiply, 4 spill 972 bytes on sm_90, 128 wide."""
     return 8 if dtype == torch.float32 else 4
+
+
+def split_tokens(programs: int) -> int:
+    """Keys of one split where a batch has `programs` pairs of row and key head: few of them leave a GPU idle."""
+    if programs >= 256:
+        return 1024
+    return 256 if programs >= 32 else 128

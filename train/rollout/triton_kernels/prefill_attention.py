@@ -1,27 +1,12 @@
 """Attention of many queries a sequence over pages of keys and values: chunks of prompts, side by side in one launch."""
 
-import numpy as np
 import torch
 import triton
 import triton.language as tl
 
 from train.rollout.triton_kernels import padded
 from train.rollout.triton_kernels.decode_attention import key_tokens, warps
-
-TILE = 32  # queries of one program
-
-
-def tiles_of(counts: np.ndarray, lengths: np.ndarray) -> np.ndarray:
-    """Runs of at most TILE queries of one sequence: (tiles, 4) int32 of sequence, first token, count, position.
-
-    `counts` (sequences,) are the queries of each, the last of which is at `lengths` - 1.
-    """
-    per = -(-counts // TILE)
-    sequence = np.repeat(np.arange(len(counts)), per)
-    within = (np.arange(per.sum()) - np.repeat(per.cumsum() - per, per)) * TILE
-    first = np.repeat(counts.cumsum() - counts, per) + within
-    position = np.repeat(lengths - counts, per) + within
-    return np.stack([sequence, first, np.minimum(TILE, np.repeat(counts, per) - within), position], 1).astype(np.int32)
+from train.rollout.triton_kernels.tiles import TILE
 
 
 @triton.jit

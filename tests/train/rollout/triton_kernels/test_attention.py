@@ -5,7 +5,8 @@ import pytest
 import torch
 
 from train.rollout.triton_kernels.decode_attention import decode_attention
-from train.rollout.triton_kernels.prefill_attention import prefill_attention, tiles_of
+from train.rollout.triton_kernels.prefill_attention import prefill_attention
+from train.rollout.triton_kernels.tiles import tiles_of
 
 PAGE = 16
 CLOSE = {torch.float32: 1e-5, torch.float16: 3e-3}

@@ -1,0 +1,124 @@
+"""Fused layers over shadow weights decode what the module decodes: in the interpreter, with a few rows and steps."""
+
+import dataclasses
+from typing import Any
+
+import pytest
+import torch
+from peft import LoraConfig, get_peft_model
+from rollout_models import FUSED_FAMILIES, STOP, largest_gap, prompts_of, scratch_llama
+from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
+from transformers.models.llama.modeling_llama import LlamaMLP
+from triton.runtime.interpreter import GridExecutor
+
+from train.rollout.engine import RolloutEngine
+from train.rollout.interface import Rollout, Sampling
+from train.rollout.paged.fused_forward import FusedForward
+from train.rollout.paged.shadow import NotFusable
+
+SAMPLED = Sampling(max_new_tokens=8, stop_ids=(STOP,))
+
+
+def tokens(rollouts: list[Rollout]) -> list[list[int]]:
+    return [rollout.token_ids for rollout in rollouts]
+
+
+def fused_engine(model: torch.nn.Module, **options: object) -> RolloutEngine:
+    return RolloutEngine(model, page_tokens=16, own_kernels=True, **options)
+
+
+@pytest.mark.parametrize("family", FUSED_FAMILIES)
+def test_eight_steps_are_those_of_the_module(family: str) -> None:
+    model, prompts = FUSED_FAMILIES[family](), prompts_of((5, 19))
+    expected = RolloutEngine(model).generate(prompts, 2, SAMPLED)
+    engine = fused_engine(model)
+    rollouts = engine.generate(prompts, 2, SAMPLED)
+    assert engine.forward is not None and engine.forward.name == "fused layers"
+    assert tokens(rollouts) == tokens(expected)
+    assert largest_gap(model, prompts, rollouts) < 1e-4
+
+
+def test_adapters_are_merged_and_updates_are_taken_up() -> None:
+    prompts = prompts_of((5,))
+    model = get_peft_model(scratch_llama(num_hidden_layers=1), LoraConfig(r=4, target_modules=["q_proj", "down_proj"]))
+    for name, parameter in model.named_parameters():
+        if "lora_B" in name:
+            torch.nn.init.normal_(parameter, std=0.3)
+    engine, short = fused_engine(model), dataclasses.replace(SAMPLED, max_new_tokens=3, stop_ids=())
+    first = engine.generate(prompts, 2, short)
+    forward = engine.forward
+    assert forward is not None and forward.name == "fused layers"
+    assert largest_gap(model, prompts, first) < 1e-4
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.mul_(1.1)  # as an optimiser does, in place, base weights and adapters alike
+    second = engine.generate(prompts, 2, short)
+    assert engine.forward is forward  # no second trial, and graphs would be kept
+    assert largest_gap(model, prompts, second) < 1e-4
+
+
+def test_unmerged_adapters_stay_with_the_module() -> None:
+    model = get_peft_model(scratch_llama(num_hidden_layers=1), LoraConfig(r=4, target_modules=["q_proj"]))
+    engine = fused_engine(model, merge_adapters=False)
+    engine.generate(prompts_of((5,)), 1, dataclasses.replace(SAMPLED, max_new_tokens=1))
+    assert engine.forward is not None
+    assert engine.forward.name == "the module's own layers (its adapters are to stay unmerged)"
+
+
+def test_a_layer_that_computes_something_else_stays_with_the_module() -> None:
+    class Doubled(LlamaMLP):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return 2 * super().forward(x)
+
+    model = scratch_llama(num_hidden_layers=1)
+    twin = Doubled(model.config)
+    twin.load_state_dict(model.model.layers[0].mlp.state_dict())
+    model.model.layers[0].mlp = twin
+    with pytest.raises(NotFusable, match="its layer 0 differs by"):
+        FusedForward(model, 64, torch.float32)
+
+
+@pytest.mark.parametrize("name", ["lm_head", "model.norm", "model.layers.0", "model.layers.0.mlp.down_proj"])
+def test_a_model_with_a_hook_stays_with_the_module_that_calls_it(name: str) -> None:
+    model = scratch_llama(num_hidden_layers=1)
+    model.get_submodule(name).register_forward_hook(lambda module, inputs, output: None)
+    with pytest.raises(NotFusable, match="a hook watches or changes its"):
+        FusedForward(model, 64, torch.float32)
+
+
+def test_a_layer_takes_nine_launches_and_a_step_six_beside(monkeypatch: pytest.MonkeyPatch) -> None:
+    layers = 2
+    engine = fused_engine(scratch_llama(num_hidden_layers=layers))
+    engine.generate(prompts_of((5,)), 2, dataclasses.replace(SAMPLED, max_new_tokens=2, stop_ids=()))
+    decoder = engine.decoder
+    assert decoder is not None
+    launches: list[str] = []
+    run = GridExecutor.__call__
+
+    def counted(self: GridExecutor, *args: object, **options: object) -> None:
+        launches.append(self.fn.__name__)
+        with _disable_current_modes():
+            run(self, *args, **options)
+
+    class Products(TorchDispatchMode):
+        def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            views = (
+                "lift_fresh",
+                "empty",
+                "view",
+                "slice",
+                "detach",
+                "t.",
+                "transpose",
+                "unsafe_view",
+                "alias",
+                "select",
+            )
+            if not any(view in str(func) for view in views):
+                launches.append(str(func))
+            return func(*args, **(kwargs or {}))
+
+    monkeypatch.setattr(GridExecutor, "__call__", counted)
+    with torch.no_grad(), Products():
+        decoder.decode(SAMPLED)
+    assert len(launches) == 9 * layers + 6, launches
