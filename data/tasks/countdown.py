@@ -46,7 +46,7 @@ class Settings:
     misjudge: float = 0.02  # the verdict on an attempt is the wrong one
     give_up: float = 0.1  # after a failure, stop without an answer
     hasty: float = 0.0  # the whole search stops at its first failure
-    orderly: float = 0.0  # from its first attempt on, the search goes through the combinations in a fixed order
+    orderly: float = 0.0  # the search goes through the combinations in a fixed order, without a guide
     recheck: float = 0.0  # `wait` before the search goes on, or before the last step of a success is worked out again
 
     def __post_init__(self) -> None:
@@ -151,7 +151,7 @@ def demonstrate(problem: Problem, rng: random.Random, settings: Settings) -> str
     attempts = _wander(start, target, rng, settings)
     hasty = settings.hasty > 0 and rng.random() < settings.hasty
     if settings.orderly > 0 and rng.random() < settings.orderly:
-        attempts = _in_order(start, next(attempts), rng, settings)
+        attempts = _in_order(start, rng, settings)
     words: list[str] = []
     answer = "none"
     for attempt in islice(attempts, settings.attempts):
@@ -226,16 +226,13 @@ def _wander(start: Sequence[Term], target: int, rng: random.Random, settings: Se
         yield _Try(lead, steps, terms[0])
 
 
-def _in_order(start: Sequence[Term], first: _Try, rng: random.Random, settings: Settings) -> Iterator[_Try]:
-    """`first`, and every other attempt in an order that begins there, goes round, and follows from the last one alone.
+def _in_order(start: Sequence[Term], rng: random.Random, settings: Settings) -> Iterator[_Try]:
+    """Every attempt, each in a place that follows from the one before alone.
 
     A small model that searches so need not remember what it tried: that would take all of its attention.
     """
-    yield first
-    leaves = list(_leaves(start, [], rng, settings))
-    place = next((place for place, (_, result) in enumerate(leaves) if result.text == first.result.text), -1)
-    before = first.path[:-1]
-    for steps, result in leaves[place + 1 :] + leaves[: max(place, 0)]:
+    before: list[str] | None = None
+    for steps, result in _leaves(start, [], rng, settings):
         yield _Try("or" if steps[:-1] == before else "try", steps, result)
         before = steps[:-1]
 
