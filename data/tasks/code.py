@@ -8,8 +8,8 @@ The answer is a block of code, or a bare function; it is run nowhere but in the 
 what a function does to a list that it was given cannot be tested, and only plain values can be returned.
 
 Tests are statements, functions `test*`, classes of unittest or pytest's plain ones (`data.sandbox.harness`). Tests that
-check nothing, or that a dummy program passes, which returns the same value or raises the same error at each call, would
-reward any answer: their rows are faulty.
+check nothing, or that a dummy program passes, would reward any answer: their rows are faulty. A dummy returns the same
+value at each call, or its first argument, or raises the same error.
 """
 
 import ast
