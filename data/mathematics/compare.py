@@ -45,14 +45,14 @@ def readable(gold: str) -> bool:
     gold = tidy(gold)
     if not gold:
         return False
-    if gold == "..." or forms.words(gold) or forms.ratio(gold) or CLOCK.fullmatch(gold):
+    if forms.words(gold) or forms.ratio(gold) or CLOCK.fullmatch(gold):
         return True
     if rows := forms.matrix(gold):
         return all(readable(cell) for row in rows for cell in row)
     if cases := pieces(gold):
         return all(readable(formula) for formula, _ in cases)
     if parts := forms.parts(gold):
-        return all(map(readable, parts))
+        return all(part == "..." or readable(part) for part in parts)
     if bracketed := forms.bracketed(gold):
         return all(map(readable, bracketed[1]))
     if named := forms.named(gold):
