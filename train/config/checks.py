@@ -13,6 +13,10 @@ if TYPE_CHECKING:
 MAX_NAME = 200  # bytes; file systems take 255, and lock and scratch files add to it
 NOT_IN_NAMES = "/\\*?[]{}<>|&;$`'\"!"
 CHECKPOINTING = ("use_reentrant", "preserve_rng_state", "determinism_check", "early_stop")  # of torch's checkpoint()
+VALIDATED = (  # what a validation measures of all rollouts
+    "accuracy", "reward", "reward_std", "format", "loss", "entropy", "thinking_tokens", "truncated", "repetition",
+    "frac_reward_zero_std", "verifier_errors",
+)  # fmt: skip
 METHODS = ("grpo", "rft")  # see train/expert_iteration.py
 BACKENDS = ("engine", "generate", "vllm")
 CORRECTIONS = ("none", "tis", "mis")  # see train/rollout_correction.py
@@ -171,6 +175,12 @@ def check_options(run: "RunConfig", training: "GRPOConfig") -> None:
     if unknown:
         raise ValueError(
             f"gradient_checkpointing_kwargs has {min(unknown)!r}; expected some of: {', '.join(CHECKPOINTING)}."
+        )
+    metric = (training.metric_for_best_model or "loss").removeprefix("eval_")
+    if metric not in VALIDATED and "/" not in metric:  # those with a part are named for tasks and rewards
+        raise ValueError(
+            f"metric_for_best_model is {training.metric_for_best_model!r}, which no validation measures; expected one "
+            f"of: {', '.join(VALIDATED)}."
         )
     if run.resume and training.save_only_model:
         raise ValueError("save_only_model is set, and checkpoints of weights alone cannot be resumed from.")
