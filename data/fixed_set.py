@@ -14,7 +14,7 @@ from data.task import Split
 from data.terminal import say_once
 
 MAX_PROMPT = 20_000  # characters
-MISSING = {"nan", "NaN", "NAN", "None", "null", "NULL", "<NA>", "NaT", "#N/A", "inf", "-inf"}
+MISSING = {"nan", "NaN", "NAN", "None", "null", "NULL", "<NA>", "NaT", "#N/A", "N/A", "n/a", "NA", "inf", "-inf"}
 SURROGATE = re.compile("[\ud800-\udfff]")
 
 
@@ -155,21 +155,39 @@ def text_of(values: Mapping[str, Any], column: str, longest: int, *, strip: bool
 
     Raises Fault where it is neither, blank, longer than `longest`, or what stands for a value that is missing.
     """
-    value = values.get(column)
+    return _text(values.get(column), f"its {column}", longest, strip=strip)
+
+
+def texts_of(values: Mapping[str, Any], column: str, longest: int) -> list[str]:
+    """The texts of a list in a column, or its numbers as texts, blanks at their ends left.
+
+    Raises Fault where it is no list, is empty, or holds what is no text (`text_of`).
+    """
+    listed = values.get(column)
+    if not isinstance(listed, list) or not listed:
+        raise Fault(f"its {column} is {str(listed)[:80]!r}; expected a list of texts.")
+    what = f"in its {column}, entry"
+    return [_text(value, f"{what} {at}", longest, strip=False) for at, value in enumerate(listed, start=1)]
+
+
+def stands_for_nothing(text: str) -> bool:
+    """Whether a text is what programs write for a value that is missing."""
+    return text.strip() in MISSING
+
+
+def _text(value: Any, what: str, longest: int, *, strip: bool) -> str:
     if isinstance(value, int | float | Decimal) and not isinstance(value, bool):
         if not math.isfinite(value):
-            raise Fault(f"its {column} is {value}; expected a text, or a number that is finite.")
+            raise Fault(f"{what} is {value}; expected a text, or a number that is finite.")
         value = str(value)
     if not isinstance(value, str) or not value.strip():
-        raise Fault(f"its {column} is {str(value)[:80]!r}; expected a text.")
-    if value.strip() in MISSING:
-        raise Fault(f"its {column} is {value.strip()!r}, which stands for a value that is missing.")
+        raise Fault(f"{what} is {str(value)[:80]!r}; expected a text.")
+    if stands_for_nothing(value):
+        raise Fault(f"{what} is {value.strip()!r}, which stands for a value that is missing.")
     if len(value) > longest:
-        raise Fault(f"its {column} has {len(value)} characters; expected at most {longest}.")
+        raise Fault(f"{what} has {len(value)} characters; expected at most {longest}.")
     if (half := SURROGATE.search(value)) is not None:
-        raise Fault(
-            f"its {column} has {half[0]!r} at character {half.start() + 1}, half of a pair that is no character."
-        )
+        raise Fault(f"{what} has {half[0]!r} at character {half.start() + 1}, half of a pair that is no character.")
     return value.strip() if strip else value
 
 

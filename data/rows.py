@@ -2,8 +2,10 @@
 
 import json
 import logging
+import math
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from decimal import Decimal
 from itertools import islice
 from pathlib import Path
 from typing import Any, get_args
@@ -181,6 +183,8 @@ def _of_jsonl(path: Path) -> Iterator[Row]:
             number, rows, size = 0, 0, 0
             while line := lines.readline(MAX_LINE_BYTES + 1):
                 number += 1
+                if number == 1:
+                    line = line.removeprefix(b"\xef\xbb\xbf")  # with which some programs begin a file of UTF-8
                 while line[-1:] != b"\n" and (rest := lines.readline(MAX_LINE_BYTES)):  # the rest of one too long
                     size += len(rest)
                     _check_size(path, size)
@@ -209,7 +213,7 @@ def _values(line: bytes) -> dict[str, Any]:
         text = line.rstrip(b"\r\n").decode()
         if len(text) > MAX_LINE:
             raise Unreadable(f"is longer than {MAX_LINE} characters")
-        row = json.loads(text, object_pairs_hook=_object)
+        row = json.loads(text, object_pairs_hook=_object, parse_float=_float)
     except UnicodeDecodeError as error:
         raise Unreadable(f"is no UTF-8: {error.reason} at byte {error.start + 1}") from None
     except json.JSONDecodeError as error:
@@ -221,6 +225,12 @@ def _values(line: bytes) -> dict[str, Any]:
     if not isinstance(row, dict):
         raise Unreadable(f"is {text.strip()[:80]!r}; expected a JSON object")
     return row
+
+
+def _float(text: str) -> float | Decimal:
+    """A JSON number as a float, or as a decimal where a float has not all its digits: 1e-400 is not 0."""
+    number = float(text)
+    return number if not math.isfinite(number) or Decimal(text) == Decimal(repr(number)) else Decimal(text)
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

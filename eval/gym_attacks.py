@@ -253,12 +253,12 @@ def blind_moves(seed: int) -> Iterator[str]:
     yield json.dumps(["fill A", "pour A->B", "fill A", "pour A->B", "empty B", "pour A->B", "fill A", "pour A->B"])
 
 
-def section(rows: list[Row], settings: Settings) -> str:
-    """The rows as a section of Markdown, from `HEADING` on."""
-    return "\n".join([*_head(rows, settings), *map(_line, rows), *_tail()]) + "\n"
+def section(rows: list[Row], settings: Settings, note: str = "") -> str:
+    """The rows as a section of Markdown, from `HEADING` on, with a note in front of the table."""
+    return "\n".join([*_head(rows, settings, note), *map(_line, rows), *_tail()]) + "\n"
 
 
-def _head(rows: list[Row], settings: Settings) -> Iterator[str]:
+def _head(rows: list[Row], settings: Settings, note: str) -> Iterator[str]:
     yield f"{HEADING}\n"
     yield (
         f"Made by `{COMMAND}`; not edited by hand. Each of the {len(rows)} tasks was asked at the first level of its "
@@ -277,6 +277,8 @@ def _head(rows: list[Row], settings: Settings) -> Iterator[str]:
         "order, a step aside and back before a way through a sokoban (padded), both premises together where each is a "
         "variable (restated).\n"
     )
+    if note:
+        yield note
     yield "| task | problems | distinct answers | restated | negated | padded | perturbed | constant | errors |"
     yield "|---|---|---|---|---|---|---|---|---|"
 

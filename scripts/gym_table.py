@@ -23,7 +23,7 @@ from tqdm import tqdm
 from transformers.utils import logging
 
 from data.tasks import gym
-from eval import gym_attacks
+from eval import gym_attacks, gym_blind
 from eval.gym_table import Settings, measure_tasks, render
 from train.model.chat_checks import check_chat
 from train.model.loading import load_model, load_tokenizer
@@ -72,7 +72,8 @@ def main() -> int:
         if given.attack:
             attacks = gym_attacks.Settings(seed=given.seed)
             rows = gym_attacks.attack_tasks(names, attacks, kept, lambda name: print(name, file=sys.stderr))
-            write(given.output, gym_attacks.with_section(page, gym_attacks.section(rows, attacks)))
+            note = gym_blind.note(gym_blind.blind_walks(given.seed)) if gym_blind.TASK in names else ""
+            write(given.output, gym_attacks.with_section(page, gym_attacks.section(rows, attacks, note)))
             return 0
         tokenizer = load_tokenizer(given.model)
         model = load_model(given.model).to("cuda" if torch.cuda.is_available() else "cpu")

@@ -45,14 +45,14 @@ def readable(gold: str) -> bool:
     gold = tidy(gold)
     if not gold:
         return False
-    if gold == "..." or forms.words(gold) or forms.ratio(gold) or CLOCK.fullmatch(gold):
+    if forms.words(gold) or forms.ratio(gold) or CLOCK.fullmatch(gold):
         return True
     if rows := forms.matrix(gold):
         return all(readable(cell) for row in rows for cell in row)
     if cases := pieces(gold):
         return all(readable(formula) for formula, _ in cases)
     if parts := forms.parts(gold):
-        return all(map(readable, parts))
+        return all(part == "..." or readable(part) for part in parts)
     if bracketed := forms.bracketed(gold):
         return all(map(readable, bracketed[1]))
     if named := forms.named(gold):
@@ -135,7 +135,7 @@ def _as_parts(gold: str, answer: str) -> bool | None:
     sets = [forms.elements(text) is not None for text in (gold, answer)]
     if sets[0] != sets[1] and any(map(forms.braced, (given if sets[0] else wanted) or [])):
         return False  # the set of {1} and {2} is not a list of two sets
-    parts = [found or forms.union(text) for found, text in ((wanted, gold), (given, answer))]
+    parts = [forms.union(text) if found is None else found for found, text in ((wanted, gold), (given, answer))]
     return _same_parts(parts[0], parts[1], as_sets=any(sets))
 
 

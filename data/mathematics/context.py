@@ -1,7 +1,8 @@
 r"""What stands around a box and changes it: `-\boxed{5}`, `\boxed{5}/3`, `\boxed{5}` million, not `\boxed{5}`.
 
-A box that is part of a larger formula is no final answer, and neither is one that the text takes back. A unit or a
-multiple right behind the box belongs to the answer.
+A box that is part of a larger formula is no final answer, and neither is one that the text takes back, makes a bound
+(at least `\boxed{5}`), or counts with in words (twice `\boxed{5}`). A unit or a multiple right behind the box belongs
+to the answer.
 """
 
 import re
@@ -14,24 +15,62 @@ NEGATION = (
     r"(?:\b(?:not|cannot|never|neither|nor|except|wrongly)\b|n['’]t\b|\b(?:other|rather) than\b|\binstead of\b"
     r"|\banything but\b|\\(?:not|neg|lnot|neq?)(?![a-zA-Z]))"
 )
+NOT_OF = r"(?<!of )(?<!of a )(?<!of an )(?<!of the )"  # the chance of a wrong answer
+WRONG = r"\b(?:wrong|incorrect|false|impossible|mistaken|untrue|doubt|doubtful)\b"
 NEGATED = re.compile(
-    NEGATION + r"[\s$*:]*(?:(?:be|is|equal|to|the|answer|a|an|simply|just)[\s$*:]+){0,3}$", re.IGNORECASE
+    NEGATION + r"[\s$*:]*(?:(?:be|is|equal|to|the|answer|a|an|simply|just)[\s$*:]+){0,3}$"
+    rf"|{NOT_OF}{WRONG}[\s$*:]+(?:(?:that|it|is|to|say|the|answer|result|solution|value|final|would|be|x|=)[\s$*:]+)+$"
+    rf"|{WRONG}\s*:[\s$*]*$",
+    re.IGNORECASE,
 )
 TAKEN_BACK = re.compile(
-    r"[\s$*).,]*(?:\(\s*)?(?:(?:is|was|would be|which is)\s+)(?:not\b|n['’]t|wrong|incorrect|false|impossible)"
+    r"[\s$*).,]*(?:\(\s*)?(?:is|was|would be|which is|seems|looks)\s+"
+    rf"(?:not\b|n['’]t|(?:an?\s+|the\s+)?{WRONG})"
+    r"|[\s$*).,;!?]*(?:but\s+)?(?:that|this|it)(?:\s+(?:is|was)|['’]s)\s+"
+    rf"(?:an?\s+|the\s+)?(?:{WRONG}|not\s+(?:right|correct|true|the\b))"
     r"|[\s$*)]*(?:isn['’]t|wasn['’]t|cannot|can['’]t)\b",
     re.IGNORECASE,
 )
+SECOND_THOUGHT = re.compile(
+    r"[\s$*).,;:!?—-]*(?:no\s*[,.!;:—-]|(?:no|oh|but|hm+)?,?\s*wait\b|scratch that|never\s?mind|or rather\b|I mean\b"
+    r"|oops\b|correction\b|sorry\b|hold on\b|actually\b[^.\n]{0,40}\d)",
+    re.IGNORECASE,
+)
+BOUND = re.compile(
+    r"(?:\b(?:at\s+(?:least|most)|(?:more|less|fewer|greater|larger|smaller|higher|lower)\s+than|up\s+to|between|over|under"
+    r"|exceed(?:s|ing)?)|(?<=\S)\s*(?<![=-])[<>≤≥≠]|\\(?:leq?|geq?|lt|gt|neq?|leqslant|geqslant)(?![a-zA-Z]))"
+    r"[\s$*]*$",
+    re.IGNORECASE,
+)
+COUNTED_BEFORE = re.compile(
+    r"\b(?:minus|negative|plus|times|twice|thrice|double|triple|half|(?:square|cube)\s+root\s+of"
+    r"|(?:square|cube|root|reciprocal|inverse|negative|opposite|factorial|logarithm|sine|cosine|tangent|half|third|quarter"
+    r"|double|triple|percent|"
+    + "|".join(DENOMINATORS)
+    + r")s?\s+of|\d\s*(?:\\?%\s*)?of|divided\s+by|multiplied\s+by|to\s+the\s+power(?:\s+of)?)[\s$*]*$",
+    re.IGNORECASE,
+)
+COUNTED_BEHIND = re.compile(
+    r"[\s$*]*(?:\\\))?\s*(?:squared|cubed|factorial|doubled|tripled|halved|inverted|repeating|recurring"
+    r"|divided\s+by|multiplied\s+by|to\s+the\s+power|mod(?:ulo)?\s*\d|(?:times|plus|minus|over|less|point)\s+\$?[\d\\a-z](?![a-z])"
+    r"|and\s+(?:a\s+half|an?\s+\w+th\b|\d+/\d|\w+\s+\w+ths\b)|or\s+(?:more|less|fewer|so|greater)\b)",
+    re.IGNORECASE,
+)
+FORMULAIC = r"(?:[^()\[\]{}a-zA-Z]|(?<![a-zA-Z])[a-zA-Z](?![a-zA-Z])){0,40}?"  # no words
+OPENED = re.compile(rf"(?:(?<!\\)[(\[]|\\\{{)\s*({FORMULAIC}[,;]\s*)?$")
+CLOSED = re.compile(rf"\s*[,;]{FORMULAIC}\s*(?:\\\}}|[)\]])")
+TAG = re.compile(r"</?[a-zA-Z][^<>]*>\s*$")
 HEDGE = re.compile(r"[\s$*)]*,?\s*or\s+(?:maybe\s+|perhaps\s+)?\$?\\?[-(]?[\d\\](?!boxed|fbox)")
 OPERATOR_BEFORE = re.compile(
     r"(?:\\(?:cdot|times|div|pm|mp|neg|lnot|neq?|sqrt|sin|cos|tan|cot|sec|csc|log|ln|exp|bmod|mod|circ)\s*"
-    r"|[/^_+]\s*|[\d)\]]\s*[*-]\s*|(?<![\w\s*-])-\s?|^-|\d)$"
+    r"|[/^+]\s*|(?<=[\w)}])_\s*|[\d)\]]\s*[*-]\s*|(?<![\w\s*-])-\s?|^-|\d[.,]?|(?<![a-zA-Z\\])[a-zA-Z])$"
 )
 OPERATOR_IN_FORMULA = re.compile(r"(?:[-+*/^_\d)|]|(?<![a-zA-Z\\])[a-zA-Z])\s*$")
 HOLDER = re.compile(r"(\\[a-zA-Z]+|[\^_])\s*(?:\[[^\[\]]*\])?\s*(?:\{[^{}]*\}\s*)?\{\s*$")
 HARMLESS = re.compile(r"\\(?:text|math|display|underline|color|begin|bm|boldsymbol|[lL]arge|huge|mbox|hbox|f?boxe?d?)")
 OPERATOR_BEHIND = re.compile(
-    r"\s*(?:\\(?:cdot|times|div|pm|mp|bmod)(?![a-zA-Z])|[/^+]|\*\s*\d|[a-zA-Z\d](?![a-zA-Z])|-\s?[\d\\])"
+    r"\s*(?:\\(?:cdot|times|div|pm|mp|bmod|pmod|mod|choose)(?![a-zA-Z])|[/^+]|_\{?\d|\*\s*\d|[a-zA-Z\d](?![a-zA-Z])|-\s?[\d\\])"
+    r"|[.,:]\d"
 )
 BEHIND = re.compile(
     r"((?:\s*(?:\\text|\\mathrm|\\mbox)\s*\{[^{}]*\}|\s*\\?%|\s*\^\s*\{?\s*(?:\\circ|2|3)\s*\}?|\s*°)+)"
@@ -46,6 +85,16 @@ def is_taken_back(text: str, start: int, end: int) -> bool:
     return bool(NEGATED.search(re.sub(r"\\\(|\\\[", "", line)) or TAKEN_BACK.match(_line_behind(text, end)))
 
 
+def is_reconsidered(rest: str) -> bool:
+    """Whether what stands behind an answer begins with a second thought: `\\boxed{5}`, no, wait."""
+    return bool(SECOND_THOUGHT.match(rest))
+
+
+def is_bound(before: str) -> bool:
+    """Whether what stands before an answer makes it a bound, and so none: at least 5, `x > 5`."""
+    return bool(BOUND.search(TAG.sub("", before)))
+
+
 def is_hedged(text: str, end: int) -> bool:
     """Whether the text goes on with another answer that stands in no box: `\\boxed{5}` or 6."""
     return bool(HEDGE.match(_line_behind(text, end)))
@@ -57,18 +106,26 @@ def is_part(text: str, start: int, end: int) -> bool:
     rest = _line_behind(text, end)
     if holder := HOLDER.search(line):
         return not HARMLESS.match(holder[1])
+    if COUNTED_BEFORE.search(line) or COUNTED_BEHIND.match(rest) or _is_bracketed(line, rest):
+        return True
     line = re.sub(r"(?:\s|\\[,;:! ]|\\q?quad)+$", lambda match: " " if match[0] else "", line)
     if _in_formula(text, start):
         before = re.sub(r"\\text\s*\{[^{}]*\}\s*$|\\[a-zA-Z]+\s*$", _operators_only, line)
         if OPERATOR_IN_FORMULA.search(before) or OPERATOR_BEFORE.search(before):
             return True
-        return bool(OPERATOR_BEHIND.match(rest))
+        return bool(OPERATOR_BEHIND.match(rest) or rest.startswith("!"))
     before = line.lstrip(" ")
     if re.fullmatch(r"(?:[-*+>]|\d+[.)])\s+(?:\*\*)?", before):  # an item of a list
         return False
     return bool(OPERATOR_BEFORE.search(before) or (rest[:1] not in ("", " ") and OPERATOR_BEHIND.match(rest))) or bool(
-        re.match(r"\s*(?:\\(?:cdot|times|div)(?![a-zA-Z])|[/^*+]\s*[\d\\]|-\s*\d)", rest)
+        re.match(r"\s*(?:\\(?:cdot|times|div|pmod|bmod|mod)(?![a-zA-Z])|[/^*+]\s*[\d\\]|-\s*\d)", rest)
     )
+
+
+def _is_bracketed(line: str, rest: str) -> bool:
+    """Whether the box is one part of several in brackets: `(\\boxed{5}, 3)`."""
+    opened = OPENED.search(line)
+    return bool(opened and (opened[1] or CLOSED.match(rest)))
 
 
 def unit_behind(text: str, end: int) -> str:

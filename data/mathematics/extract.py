@@ -4,15 +4,26 @@ In this order: the last `\boxed{...}`; what follows the last `####`; what follow
 is an answer and nothing else; the formula, or the one number, in the last line of a text in plain words.
 
 Several boxes side by side (`\boxed{3} and \boxed{5}`) are one answer of several parts, and none of them counts alone.
-Of boxes that stand apart the last one counts: the others were on the way to it. Empty boxes and mentions of `\boxed` do
-not count. A box that is a part of a formula (`2\boxed{5}`) or is taken back (`not \boxed{5}`) is no final answer
-(`data.mathematics.context`).
+Of boxes that stand apart the last one counts: the others were on the way to it. Empty boxes, boxes with a placeholder
+(`\boxed{...}`, `\boxed{answer}`) and mentions of `\boxed` do not count. A box that is a part of a formula
+(`2\boxed{5}`) or is taken back (`not \boxed{5}`) is no final answer (`data.mathematics.context`).
 """
 
 import re
 from typing import NamedTuple
 
-from data.mathematics.context import NEGATION, is_hedged, is_part, is_taken_back, unit_behind
+from data.mathematics.context import (
+    NEGATION,
+    NOT_OF,
+    REACH,
+    WRONG,
+    is_bound,
+    is_hedged,
+    is_part,
+    is_reconsidered,
+    is_taken_back,
+    unit_behind,
+)
 from data.mathematics.notation import tidy
 from data.mathematics.numbers import exact
 
@@ -32,6 +43,12 @@ class Box(NamedTuple):
 BOX = re.compile(r"\\(?:boxed|fbox)\s*")
 BARE = re.compile(r"[-+]?[\d.,]*\d|[a-zA-Z](?![a-zA-Z])|\\[a-zA-Z]+(?:\{[^{}]*\})*")
 BETWEEN = re.compile(r"\\[()\[\]]|[$.,;&\s]|\b(?:and|or)\b|[a-zA-Z](?:_\{?\d+\}?)?\s*=|\\text\{\s*(?:and|or)\s*\}")
+PLACEHOLDER = re.compile(
+    r"(?:\s|[.?…_{}$]|\\[,;:! ]|\\(?:[lc]?dots|cdot|q?quad|square|Box|placeholder|phantom\s*\{[^{}]*\}))*"
+    r"|<[^<>]*>|\[[^\[\]\d]*answer[^\[\]\d]*\]"
+    r"|(?:\\text(?:bf|it|rm)?\s*\{)?\s*(?:(?:the|your|my|final|numerical|exact)\s+)*(?:answer|result|solution)s?(?:\s+here)?\s*\}?",
+    re.IGNORECASE,
+)
 MARKER = re.compile(r"####\s*(.*)")
 STATED = re.compile(
     r"(?:^|\n)A:\s+|"
@@ -50,12 +67,24 @@ VERB = re.compile(r"\b(?:is|are|was|were|equals|be|has|have|makes|get|gives|need
 STATEMENT = re.compile(r"=|≈|\\approx|\b(?:is|are|was|were|equals|be)\b")
 CONTRAST = re.compile(r",\s*(?:and\s+|but\s+)?(?:not|rather than|instead of)\s+\S+?[.!]?$", re.IGNORECASE)
 NEGATED = re.compile(NEGATION, re.IGNORECASE)
-BOUND = re.compile(
-    r"(?:\bat\s+(?:least|most)|\b(?:more|less|fewer|greater|larger|smaller)\s+than|\bup\s+to|\bbetween)[\s$]*$",
+NOUN = r"(?:answer|result|solution|value)(?!s)"
+DENIAL = re.compile(
+    rf"(?:\b(?:is|was|are|be)|['’]s)\s+(?:an?\s+|the\s+)?{WRONG}(?=\W*$|\s+(?:{NOUN}|that|to)\b)|{NOT_OF}{WRONG}\s+{NOUN}\b"
+    rf"|^\W*{WRONG}\s+that\b|\bI\s+doubt\b",
+    re.IGNORECASE,
+)
+DENYING_LABEL = re.compile(
+    rf"^\W*(?:not|never|no|neither|nor|{WRONG})(?:\s+(?:an?|the|my|our|this|that|{NOUN}|final|correct|right))*\s*:",
+    re.IGNORECASE,
+)
+DENIED_BEFORE = re.compile(rf"(?:{NOT_OF}{WRONG}|\b(?:not|never|no))(?:\s+(?:the|an?|my|our))?\s*$", re.IGNORECASE)
+LEAD = re.compile(
+    r"^(?:(?:(?:so|thus|hence|therefore|then|finally|and|in total|we get|this gives)[,:]?\s+"
+    r"|=>|⇒|→|∴|\\(?:Rightarrow|implies|therefore|to)(?![a-zA-Z])|>)\s*)+",
     re.IGNORECASE,
 )
 BOLD = re.compile(r"(?<![\w*)])\*\*([^*\n]+?)\*\*(?![\w*(])")
-LABEL = re.compile(r"^[*_#\s-]*[A-Za-z][A-Za-z '()-]{1,60}:[*_\s]*(?=\S)")
+LABEL = re.compile(r"^[*_#\s-]*[A-Za-z][A-Za-z ',()-]{1,60}:[*_\s]*(?=\S)")
 CALCULATION = re.compile(r"<<[^<>]*>>")  # of GSM8K's own solutions
 BARE_WORDS = 3
 MOST_WORDS = 8  # of a gold answer in words
@@ -75,7 +104,7 @@ def final_answer(text: str) -> str | None:
 def gold_answer(text: str) -> str | None:
     """The answer of a row of a set: boxed, behind `####`, or all there is; None where that is a text in many words."""
     if found := _boxes(text):
-        answer = _contents(_side_by_side(text, [box for box in found if box.content]))
+        answer = _contents(_side_by_side(text, [box for box in found if not is_placeholder(box.content)]))
     else:
         marked = MARKER.findall(text)
         answer = marked[-1] if marked else text
@@ -90,13 +119,20 @@ def _boxed(text: str) -> str | None:
     found = _boxes(text)
     if not found:
         return None
-    boxes = [box for box in found if box.content and not is_taken_back(text, box.start, box.end)]
+    boxes = [box for box in found if not is_placeholder(box.content) and not is_taken_back(text, box.start, box.end)]
     parts = _side_by_side(text, boxes)
-    if not parts or is_hedged(text, parts[-1].end) or any(is_part(text, box.start, box.end) for box in parts):
+    if not parts or is_hedged(text, parts[-1].end) or is_reconsidered(text[parts[-1].end :][:REACH]):
+        return ""
+    if any(is_part(text, box.start, box.end) for box in parts) or is_bound(_line_before(text, parts[0].start)):
         return ""
     answer = _contents(parts)
     behind = unit_behind(text, parts[-1].end)
     return answer + behind if behind and exact(tidy(answer)) is not None else answer
+
+
+def is_placeholder(content: str) -> bool:
+    r"""Whether a box only shows where an answer would stand: empty, dots, a question mark, `<answer>`, your answer."""
+    return bool(PLACEHOLDER.fullmatch(content))
 
 
 def _side_by_side(text: str, boxes: list[Box]) -> list[Box]:
@@ -141,20 +177,35 @@ def _closing_brace(text: str, start: int) -> int:
 
 def _stated(text: str) -> str | None:
     """The answer of a text without a box."""
-    stated = [match for match in STATED.finditer(text) if text[match.end() :].strip("*_. \n$")]
+    stated = [
+        match
+        for match in STATED.finditer(text)
+        if text[match.end() :].strip("*_. \n$") and not DENIED_BEFORE.search(_line_before(text, match.start()))
+    ]
     if stated:
         line = text[stated[-1].end() :].strip().splitlines()[0]
-        sentence = CONTRAST.sub("", BOLD.sub(r"\1", SENTENCE.split(line)[0]))
+        first, *rest = SENTENCE.split(line, maxsplit=1)
+        if rest and is_reconsidered(rest[0]):
+            return None
+        sentence = CONTRAST.sub("", BOLD.sub(r"\1", first))
         return _joined_formulas(sentence) or sentence
     lines = [line.strip() for line in text.strip().splitlines() if line.strip("-*_# \t")]
     if not lines:
         return None
     if re.match(r"\\end|\\\]|\$\$", lines[-1]):  # a formula over several lines
         return _joined_formulas(text) or text
-    line = lines[-1]
-    if len(lines) > 1 or LABEL.match(line) or line.startswith("="):
+    line = LEAD.sub("", lines[-1]) or lines[-1]
+    prose = _is_prose(lines[-1])
+    if DENYING_LABEL.match(line):
+        return None
+    label = LABEL.match(line)
+    if len(lines) > 1 or label or line.startswith("="):
         line = LABEL.sub("", BOLD.sub(r"\1", line)).lstrip("= ") or line
-    return _of_prose(line) if _is_prose(line) else BOLD.sub(r"\1", line)
+    return _of_prose(line) if prose or _is_prose(line) else BOLD.sub(r"\1", line)
+
+
+def _line_before(text: str, place: int) -> str:
+    return text[max(0, place - REACH) : place].rpartition("\n")[2]
 
 
 def _is_prose(line: str) -> bool:
@@ -176,7 +227,7 @@ def _of_prose(line: str) -> str | None:
     None where the sentence says what the answer is not, or only a bound.
     """
     sentence = CONTRAST.sub("", SENTENCE.split(line)[-1])
-    if NEGATED.search(sentence):
+    if NEGATED.search(sentence) or (DENIAL.search(sentence) and re.search(r"\d|\$|\\", sentence)):
         return None
     if formulas := _joined_formulas(sentence):
         return formulas
@@ -186,7 +237,7 @@ def _of_prose(line: str) -> str | None:
     for part in (claim, sentence):
         numbers = NUMBER.findall(part)
         if len(numbers) == 1:
-            return None if BOUND.search(part[: part.index(numbers[0])]) else numbers[0]
+            return None if is_bound(part[: part.index(numbers[0])]) else numbers[0]
     if claim[:1] in tuple("([{\\") or (claim != sentence.strip(" *_.") and not _is_prose(claim)):
         return claim
     return None

@@ -45,8 +45,8 @@ def words(text: str) -> str | None:
 
 def letters(text: str) -> str:
     """The letters and digits of a text, in lower case, without an article or `option` in front."""
-    text = re.sub(r"^(?:an?|the)\s+", "", plain(text).casefold())
-    kept = "".join(re.findall(r"[^\W_]|:|[-.](?=\d)", text))
+    text = re.sub(r"^(?:an?|the)\s+(?=\S{2})", "", plain(text).casefold())
+    kept = "".join(re.findall(r"[^\W_]|:|[-.](?=\d)|(?<=^[a-z])'+$", text))
     return re.sub(r"^(?:option|choice|answer)(?=.$)", "", kept)
 
 
@@ -75,17 +75,11 @@ def parts(text: str) -> list[str] | None:
 
 
 def elements(text: str) -> list[str] | None:
-    """The elements of a set in braces, or of a union of such sets. Braces in braces stay."""
-    sets = [braced(piece) for piece in union(text)]
+    """The elements of a set in braces, or of a union of such sets; none of the empty set. Braces in braces stay."""
+    sets = ["" if piece == r"\emptyset" else braced(piece) for piece in union(text)]
     if any(inner is None for inner in sets):
         return None
-    return [
-        signed
-        for inner in sets
-        if inner is not None
-        for part in split(joined(inner), ",")
-        for signed in _both_signs(part)
-    ]
+    return [signed for inner in sets if inner for part in split(joined(inner), ",") for signed in _both_signs(part)]
 
 
 def without_index(name: str) -> str:

@@ -19,25 +19,36 @@ UNICODE = {
     "…": "...", "％": "%",
     "½": r"\frac{1}{2}", "⅓": r"\frac{1}{3}", "⅔": r"\frac{2}{3}", "¼": r"\frac{1}{4}", "¾": r"\frac{3}{4}",
     "⅕": r"\frac{1}{5}", "⅛": r"\frac{1}{8}", "⟨": r"\langle ", "⟩": r"\rangle ", "’": "'", "\u00a0": " ",
-    "\u2009": " ", "\u202f": " ", "，": ",",
+    "\u2009": " ", "\u202f": " ", "，": ",", "\u2126": r"\Omega ", "\u03a9": r"\Omega ", "\u00b5": r"\mu ",
+    "\u03bc": r"\mu ",
 }  # fmt: skip
 RAISED, LOWERED = "⁰¹²³⁴⁵⁶⁷⁸⁹⁻ⁿ", "₀₁₂₃₄₅₆₇₈₉"
 LEVEL = str.maketrans(RAISED + LOWERED, "0123456789-n0123456789")
 SIMPLE = str.maketrans(UNICODE)
 
-FONTS = r"\\(?:text(?:bf|it|rm|normal|sf|tt)?|math(?:rm|bf|it|sf|tt|normal)|mbox|hbox|operatorname\*?|bm|boldsymbol)"
+FONTS = (
+    r"\\(?:text(?:bf|it|rm|normal|sf|tt|superscript)?|math(?:rm|bf|it|sf|tt|normal)|mbox|hbox|operatorname\*?|bm"
+    r"|boldsymbol)"
+)
 MEANINGLESS = re.compile(
     r"(?<!\\)\\(?:(?:left|right|displaystyle|textstyle|limits|quad|qquad|[bB]igg?[lrm]?)(?![a-zA-Z])|[,;:]|(?=\s|$))|~"
 )
 WORDLESS = re.compile(r"\\text\{\s*([a-zA-Z]|(?:[-\d.,/%:;()!\s]|\band\b|\bor\b)+)\s*\}")
 BASE = rf"(?:\\text\s*\{{\s*)?\(?\s*(\d{{1,2}}|{'|'.join(ONES[2:17])})\s*\)?\s*\}}?"
 INTERVAL = r"\s*([^\[\]()]*,[^\[\]()]*?)\s*"  # the ends of one, without brackets in them
+OHMS = {"": "ohm", "k": "kiloohm", "M": "megaohm"}
+MICRO = {"m": "micrometer", "s": "microsecond", "g": "microgram", "L": "microliter", "A": "microampere"}
 REWRITTEN: list[tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]]] = [
     (re.compile(r"\\(?:[dtcs]|nice|x)frac(?![a-zA-Z])"), r"\\frac"),
-    (re.compile(r"\\(?:num|qty|SI)\s*\{([^{}]*)\}\s*\{([^{}]*)\}"), r"\1\\text{ \2}"),
+    (re.compile(r"\\(?:num|qty|SI)\s*\{([^{}]*)\}\s*\{([^{}]*)\}"), lambda m: f"{m[1]}\\text{{{_spelled_unit(m[2])}}}"),
     (re.compile(r"\\num\s*\{([^{}]*)\}"), r"\1"),
     (re.compile(r"\\lg(?![a-zA-Z])"), r"\\log_{10}"),
-    (re.compile(r"(?<=\d)\s*\^?\s*\{?\s*(?:\\text\s*\{)?\s*(?:st|nd|rd|th)(?![a-zA-Z])\s*\}{0,2}"), ""),  # 15th
+    (re.compile(r"^the\s+(?=\d+(?:st|nd|rd|th)\b)"), ""),
+    (re.compile(r"(?<=\d)\s*\^?\s*\{?\s*(?:\\text\s*\{)?\s*(?:st|nd|rd|th)(?![a-zA-Z])(?:\s*\}){0,2}"), ""),  # 15th
+    (re.compile(r"\\log\s*_\s*(?:e(?![a-zA-Z])|\{\s*e\s*\})"), r"\\ln "),
+    (re.compile(r"(?<=\d)\s*(?:\\text\s*\{\s*)?([kM]?)\s*\\Omega\s*\}?$"), lambda m: f"\\text{{ {OHMS[m[1]]}}}"),
+    (re.compile(r"(?<=\d)\s*\\mu\s*(?:\\text\s*\{\s*)?([msgLA])\s*\}?$"), lambda m: f"\\text{{ {MICRO[m[1]]}}}"),
+    (re.compile(r"^\(([0-9A-Za-z]+)\)(?=_)"), r"\1"),  # (1011)_2
     (re.compile(rf"_\s*\{{\s*{BASE}\s*\}}"), lambda match: f"_{{{_digits(match[1])}}}"),
     (re.compile(rf"(?<=\w)\s*(?:\\text\s*\{{)?\s*\(?(?:in )?base[\s}}-]*{BASE}$"), lambda m: f"_{{{_digits(m[1])}}}"),
     (re.compile(rf"(?:(?<=^)|(?<=[=\s]))\]{INTERVAL}(?=[\[\]])"), r"(\1"),  # ]2, 3[
@@ -70,6 +81,8 @@ REWRITTEN: list[tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]]] = 
     (re.compile(r"^\\\{\s*[a-z](?:\s*\\in\s*\\mathbb\{R\})?\s*(?:\\mid|\||:)\s*(.*)\\\}$"), r"\1"),  # {x | x > 1}
 ]
 WHOLE_WORDS = {"all real numbers": r"\mathbb{R}", "all reals": r"\mathbb{R}", "empty set": r"\emptyset"}
+WHOLE_WORDS |= {"noon": "12:00 p.m.", "12 noon": "12:00 p.m.", "midnight": "12:00 a.m.", "12 midnight": "12:00 a.m."}
+DOLLARED = re.compile(r"(?<![\w\\$])\$(?=[^\s$])([^$]*?)(?<=[^\s$\\])\$(?![\w$])")
 MARKDOWN = re.compile(r"^[*_`#\s]+|[*_`\s]+$")
 
 
@@ -79,7 +92,8 @@ def tidy(text: str) -> str:
     text = re.sub(r"√\s*(\d+|[a-z])", r"\\sqrt{\1}", text)
     text = re.sub(f"[{RAISED}]+", lambda match: f"^{{{match[0].translate(LEVEL)}}}", text)
     text = re.sub(f"[{LOWERED}]+", lambda match: f"_{{{match[0].translate(LEVEL)}}}", text)
-    text = _unwrapped(text.translate(SIMPLE).strip())
+    text = re.sub(r"^~(?=[^\s~]+$)", r"\\approx ", text)  # elsewhere it is a space
+    text = _unwrapped(_inner_formulas(text.translate(SIMPLE).strip()))
     text = MEANINGLESS.sub(" ", re.sub(r"\\!\s*", "", text).replace("{,}", ","))
     text = re.sub(FONTS + r"\s*\{", r"\\text{", re.sub(r"\\mathbf\{R\}|\\mathbb\s*R", r"\\mathbb{R}", text))
     text = WORDLESS.sub(_wordless, text)
@@ -101,8 +115,18 @@ def _wordless(match: re.Match[str]) -> str:
     return match[0] if len(match[1]) == 1 and behind_value and lookup(match[1]) else match[1]
 
 
+def _spelled_unit(commands: str) -> str:
+    r"""The unit of siunitx in words: ` meter per second` for `\meter\per\second`."""
+    return " " + re.sub(r"\\|\s+", " ", commands).strip()
+
+
 def _digits(base: str) -> str:
     return str(ONES.index(base)) if base in ONES else base
+
+
+def _inner_formulas(text: str) -> str:
+    """Several formulas in a sentence, `$x=2$ and $y=-1$`, without the signs around each."""
+    return DOLLARED.sub(r"\1", text) if len(DOLLARED.findall(text)) > 1 else text
 
 
 def _unwrapped(text: str) -> str:

@@ -2,7 +2,9 @@
 
 number   = ["negative" | "minus"] (whole ["and" fraction] | fraction)
 fraction = (whole | "a" | "an") denominator
-whole    = sums of digits, units, tens and multiples, as in `three hundred and forty-five`
+whole    = sums of digits, units, tens and multiples, as in `three hundred and forty-five`, `a dozen`
+
+Alone, `half` and `quarter` are fractions.
 """
 
 import re
@@ -15,8 +17,9 @@ ONES = [
 TENS = ["twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety"]
 SMALL = {word: number for number, word in enumerate(ONES)} | {word: 20 + 10 * n for n, word in enumerate(TENS)}
 MULTIPLES = {
-    "dozen": 12, "hundred": 100, "thousand": 10**3, "lakh": 10**5, "million": 10**6, "crore": 10**7, "billion": 10**9,
-    "trillion": 10**12,
+    "dozen": 12, "score": 20, "hundred": 100, "gross": 144, "thousand": 10**3, "myriad": 10**4, "lakh": 10**5,
+    "million": 10**6, "crore": 10**7, "billion": 10**9, "trillion": 10**12, "quadrillion": 10**15,
+    "quintillion": 10**18, "googol": 10**100,
 }  # fmt: skip
 DENOMINATORS = {
     "half": 2, "halve": 2, "third": 3, "quarter": 4, "fourth": 4, "fifth": 5, "sixth": 6, "seventh": 7, "eighth": 8,
@@ -44,6 +47,8 @@ def _unsigned(words: list[str]) -> Fraction | None:
             whole, part = _whole(words[:place]), _part(words[place + 1 :])
             if whole is not None and part is not None and part < 1 and whole.denominator == 1:
                 return whole + part
+    if words in (["half"], ["quarter"]):
+        return Fraction(1, DENOMINATORS[words[0]])
     part = _part(words)
     return part if part is not None else _whole(words)
 
@@ -62,6 +67,8 @@ def _part(words: list[str]) -> Fraction | None:
 def _whole(words: list[str]) -> Fraction | None:
     """Digits and words that add up, each multiple applying to what stands before it."""
     total, group, last = Fraction(0), Fraction(0), ""  # last: the kind of the word before
+    if len(words) > 1 and words[0] in ("a", "an") and words[1] in MULTIPLES:
+        words = ["one", *words[1:]]
     for word in words:
         multiple = MULTIPLES.get(word) or MULTIPLES.get(word.removesuffix("s"))
         if word in SMALL or DIGITS.fullmatch(word):

@@ -16,7 +16,7 @@ TABLE: dict[Dimensions, dict[str, int | Fraction]] = {
         "m meter metre": 1, "cm centimeter centimetre": Fraction(1, 100), "mm millimeter millimetre": Fraction(1, 1000),
         "dm decimeter decimetre": Fraction(1, 10), "km kilometer kilometre": 1000, "in inch inches": INCH,
         "ft foot feet": 12 * INCH, "yd yard": 36 * INCH, "mi mile": 63_360 * INCH, "nm nanometer": Fraction(1, 10**9),
-        "micrometer micron": Fraction(1, 10**6),
+        "um micrometer micron": Fraction(1, 10**6),
     },
     (("length", 2),): {
         "acre": 43_560 * (12 * INCH) ** 2, "ha hectare": 10_000, "sqft": (12 * INCH) ** 2, "sqm": 1,
@@ -25,14 +25,17 @@ TABLE: dict[Dimensions, dict[str, int | Fraction]] = {
         "L l liter litre": LITER, "ml mL milliliter millilitre": LITER / 1000, "cl cL centiliter": LITER / 100,
         "gallon gal": GALLON, "quart qt": GALLON / 4, "pint pt": GALLON / 8, "cup": GALLON / 16,
         "floz": GALLON / 128, "tablespoon tbsp": GALLON / 256, "teaspoon tsp": GALLON / 768, "cc": LITER / 1000,
+        "microliter": LITER / 10**6,
     },
     (("mass", 1),): {
-        "g gram": 1, "kg kilogram": 1000, "mg milligram": Fraction(1, 1000), "oz ounce": Fraction(28349523125, 10**9),
+        "g gram": 1, "kg kilogram kilo": 1000, "mg milligram": Fraction(1, 1000), "microgram": Fraction(1, 10**6),
+        "oz ounce": Fraction(28349523125, 10**9),
         "lb lbs pound": Fraction(45359237, 10**5), "ton": 2000 * Fraction(45359237, 10**5),
-        "tonne": 10**6, "stone": 14 * Fraction(45359237, 10**5),
+        "t tonne": 10**6, "stone": 14 * Fraction(45359237, 10**5),
     },
     (("time", 1),): {
-        "s sec second": 1, "ms millisecond": Fraction(1, 1000), "min mins minute": 60, "h hr hour": 3600, "day": 86_400,
+        "s sec second": 1, "ms millisecond": Fraction(1, 1000), "microsecond": Fraction(1, 10**6),
+        "min mins minute": 60, "h hr hour": 3600, "day": 86_400,
         "week wk": 604_800, "fortnight": 2 * 604_800,
     },
     (("month", 1),): {"month mo": 1, "year yr": 12, "decade": 120, "century centuries": 1200, "quarteryear": 3},
@@ -61,9 +64,12 @@ TABLE: dict[Dimensions, dict[str, int | Fraction]] = {
     (("pressure", 1),): {"Pa pascal": 1, "kPa kilopascal": 1000},
     (("atmosphere", 1),): {"atm": 1},
     (("voltage", 1),): {"V volt": 1, "mV millivolt": Fraction(1, 1000)},
-    (("current", 1),): {"A amp ampere": 1, "mA milliamp": Fraction(1, 1000)},
-    (("resistance", 1),): {"ohm": 1},
+    (("current", 1),): {"A amp ampere": 1, "mA milliamp": Fraction(1, 1000), "microampere": Fraction(1, 10**6)},
+    (("resistance", 1),): {"ohm": 1, "kiloohm": 1000, "megaohm": 10**6},
     (("charge", 1),): {"C coulomb": 1},
+    (("inductance", 1),): {"H henry": 1},
+    (("field", 1),): {"T tesla": 1},
+    (("capacity", 1),): {"F farad": 1},
     (("amount", 1),): {"mol mole": 1},
     (("frequency", 1),): {"Hz hertz": 1, "kHz kilohertz": 1000, "MHz megahertz": 10**6},
     (("data", 1),): {"bit": 1, "byte": 8, "kB KB kilobyte": 8000, "MB megabyte": 8 * 10**6, "GB gigabyte": 8 * 10**9},
@@ -77,6 +83,9 @@ UNITS: dict[str, tuple[Dimensions, Fraction]] = {
 PREFIXES = {"$": "dollar", "€": "euro", "£": "GBP", "₹": "INR", "¥": "yen"}
 CODES = {"USD": "dollar", "US": "dollar", "EUR": "euro", "GBP": "GBP", "INR": "INR", "Rs": "INR", "JPY": "yen"}
 SUFFIXES = PREFIXES | {"%": "percent", r"^\circ": "degree", '"': "inch", "''": "inch"}
+
+
+WRAPPED_ALONE = {"t", "T", "H", "F"}  # units only in \\text{...}; outside of it they are variables
 
 
 def lookup(word: str) -> tuple[Dimensions, Fraction] | None:

@@ -12,7 +12,7 @@ from fractions import Fraction
 
 from data.mathematics.number_words import DENOMINATORS, MULTIPLES
 from data.mathematics.numbers import exact
-from data.mathematics.unit_table import CODES, PREFIXES, SUFFIXES, Dimensions, lookup
+from data.mathematics.unit_table import CODES, PREFIXES, SUFFIXES, WRAPPED_ALONE, Dimensions, lookup
 
 POWERS = {"square": 2, "sq": 2, "cubic": 3, "cu": 3, "squared": 2, "cubed": 3}
 FILLERS = {
@@ -29,10 +29,12 @@ COUNTED = re.compile(rf"\s*(?:(?:{'|'.join(MULTIPLES)})s?(?![a-zA-Z])\s*)+")
 CODE = re.compile(rf"(?:\\text\s*\{{\s*)?({'|'.join(CODES)})\.?\s*\}}?\s*(?:(?=\$)|(?=-?\d))")
 # Words that make another value of the number before them, and so are no unit.
 TELLING = re.compile(
-    rf"^\W*(?:\\text\s*\{{\s*)?(?:squared|cubed)\b|\b(?:(?:{'|'.join([*MULTIPLES, *DENOMINATORS])})s?|halves|plus|minus"
+    r"^\W*(?:\\text\s*\{\s*)?(?:squared|cubed|above|below|under|beyond)\b|\b(?:above|below|under)\s+zero\b"
+    rf"|\b(?:(?:{'|'.join([*MULTIPLES, *DENOMINATORS])})s?|halves|plus|minus"
     r"|negative|positive|times|over|divided|mod|modulo|base|remainder|or|and|not|to|than|more|less|fewer|least|most"
     r"|factorial|point|between|except|if|when|about|approximately|around|roughly|nearly|almost|wrong|incorrect|false|no"
-    r"|isn|never|twice|thrice|double|triple)\b",
+    r"|isn|never|twice|thrice|doubled?|tripled?|quadrupled?|halved|tenfold|inverse|inverted|reciprocal|opposite|conjugate"
+    r"|repeating|recurring|onwards?|upwards?|downwards?|exclusive|maybe|perhaps|possibly|probably)\b",
     re.IGNORECASE,
 )
 
@@ -76,6 +78,8 @@ def _take_words(text: str, letters: bool) -> tuple[str, Unit | None]:
     unit = _unit(re.sub(r"\\text\s*\{([^{}]*)\}", r" \1 ", match[1]).strip())
     if "\\text" not in match[1]:
         words = re.findall("[a-zA-Z]+", match[1])
+        if WRAPPED_ALONE.intersection(words):
+            return text, None
         known = unit.kind is not None and (letters or any(len(word) > 1 for word in words))
         long = text[match.start()] == " " and any(len(word) > 3 for word in words)
         if not words or not (known or long):

@@ -28,7 +28,7 @@ class Failed(BaseException):
 
 def dummies(tests: str) -> list[tuple[str, Callable[..., Any]]]:
     """The dummy programs: what each does, and the function that stands for each function of the program."""
-    plain = [*map(returning, RETURNED), *map(raising, RAISED)]
+    plain = [*map(returning, RETURNED), *map(raising, RAISED), ("returns its first argument", echo)]
     return plain + [(what, later(function)) for what, function in plain] if "await" in tests else plain
 
 
@@ -41,6 +41,11 @@ def returning(value: Any) -> tuple[str, Callable[..., Any]]:
         return unpack(pack(value))
 
     return f"returns {value!r}", call
+
+
+def echo(*arguments: Any, **named: Any) -> Any:
+    """Return the first argument, None where there is none."""
+    return unpack(pack(next(iter([*arguments, *named.values()]), None)))
 
 
 def raising(kind: type[Exception]) -> tuple[str, Callable[..., Any]]:

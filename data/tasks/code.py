@@ -8,8 +8,8 @@ The answer is a block of code, or a bare function; it is run nowhere but in the 
 what a function does to a list that it was given cannot be tested, and only plain values can be returned.
 
 Tests are statements, functions `test*`, classes of unittest or pytest's plain ones (`data.sandbox.harness`). Tests that
-check nothing, or that a dummy program passes, which returns the same value or raises the same error at each call, would
-reward any answer: their rows are faulty.
+check nothing, or that a dummy program passes, would reward any answer: their rows are faulty. A dummy returns the same
+value at each call, or its first argument, or raises the same error.
 """
 
 import ast
@@ -24,7 +24,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from data.fixed_set import Fault, SetSettings, content_of, read_set, text_of
+from data.fixed_set import Fault, SetSettings, content_of, read_set, text_of, texts_of
 from data.problem import Problem, Verdict
 from data.sandbox import jail, trial
 from data.task import Split, Task, task_of
@@ -99,8 +99,7 @@ def problems(settings: Settings) -> dict[Split, list[Problem]]:
 def problem_of(values: Mapping[str, Any], settings: Settings) -> Problem:
     """The problem in one row. Raises Fault."""
     question = text_of(values, settings.question, MAX_PROGRAM)
-    column = values.get(settings.tests)
-    listed = [str(test) for test in column] if isinstance(column, list) else []
+    listed = texts_of(values, settings.tests, MAX_TESTS) if isinstance(values.get(settings.tests), list) else []
     tests = "\n".join(listed) if listed else text_of(values, settings.tests, MAX_TESTS, strip=False)
     if settings.setup and values.get(settings.setup):
         tests = f"{text_of(values, settings.setup, MAX_TESTS, strip=False)}\n{tests}"

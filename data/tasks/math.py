@@ -17,9 +17,9 @@ from typing import Any
 
 from tqdm import tqdm
 
-from data.fixed_set import Fault, SetSettings, content_of, read_set, text_of
+from data.fixed_set import Fault, SetSettings, content_of, read_set, stands_for_nothing, text_of, texts_of
 from data.mathematics.extract import MAX_FINAL, final_answer, gold_answer
-from data.mathematics.notation import tidy
+from data.mathematics.notation import plain, tidy
 from data.mathematics.numbers import exact
 from data.problem import Problem, Verdict
 from data.task import Split, Task, task_of
@@ -66,9 +66,9 @@ def problems(settings: Settings) -> dict[Split, list[Problem]]:
         prompt = text_of(values, settings.question, MAX_SOLUTION)
         if settings.wrong:
             return _choice(prompt, values, settings)
-        answers = values.get(settings.answer)
-        if settings.several and isinstance(answers, list):
-            values = {**values, settings.answer: ", ".join(map(str, answers))}
+        if settings.several and isinstance(values.get(settings.answer), list):
+            parts = texts_of(values, settings.answer, MAX_SOLUTION)
+            values = {**values, settings.answer: ", ".join(part.strip() for part in parts)}
         solution = text_of(values, settings.answer, MAX_SOLUTION)
         gold = gold_answer(solution)
         if gold is None:
@@ -76,6 +76,8 @@ def problems(settings: Settings) -> dict[Split, list[Problem]]:
                 f"no gold answer found in {solution[-80:]!r}; expected one of up to {MAX_FINAL} characters: alone, "
                 "behind `####`, or in \\boxed{}."
             )
+        if stands_for_nothing(plain(tidy(gold))):
+            raise Fault(f"its gold answer is {gold!r}, which stands for a value that is missing.")
         return Problem("math", prompt, f"math {content_of(prompt)}", {"answer": gold})
 
     return read_set(settings, (settings.question, settings.answer, *(settings.wrong or ())), make, unreadable)
@@ -85,6 +87,8 @@ def _choice(question: str, values: Mapping[str, Any], settings: Settings) -> Pro
     """A problem of multiple choice, whose answer is a letter. The order follows from the question alone."""
     right = text_of(values, settings.answer, MAX_ANSWER)
     options = [right, *(text_of(values, column, MAX_ANSWER) for column in settings.wrong or ())]
+    if len({content_of(option) for option in options}) < len(options):
+        raise Fault(f"two of its choices are the same: {', '.join(map(repr, options))[:200]}.")
     random.Random(content_of(question)).shuffle(options)
     letters = ascii_uppercase[: len(options)]
     listed = "\n".join(f"({letter}) {option}" for letter, option in zip(letters, options, strict=True))

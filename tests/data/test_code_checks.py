@@ -111,6 +111,16 @@ VACUOUS = {
     "any error": "import unittest\nunittest.TestCase().assertRaises(Exception, add, 1)",
     "a module that is missing": "import pytest\ndef test_add():\n    assert add(1, 2) == 3",
     "a name that is missing": "assert add(1, 2) == THREE",
+    "what stays as it is": "assert add([], []) == []\nassert add(2, 0) == 2\nassert add('a', '') == 'a'",
+    "a thread, whose errors nobody sees": "import threading\nthread = threading.Thread(target=lambda: [1][add(1, 2)])\n"
+    "thread.start(); thread.join()",
+    "an exit without a code": "import sys\nif add(1, 2) != 3:\n    sys.exit()",
+    "what is done at the end": "import atexit\ndef run():\n    assert add(1, 2) == 3\natexit.register(run)",
+    "a finally that ends it": "import sys\ntry:\n    assert add(1, 2) == 3\nfinally:\n    sys.exit(0)",
+    "an expected failure": "import unittest\nclass Adding(unittest.TestCase):\n    @unittest.expectedFailure\n"
+    "    def test_it(self):\n        self.assertEqual(add(1, 2), 4)",
+    "errors that are gathered": "import asyncio\nasync def run():\n    assert add(1, 2) == 3\nasync def main():\n"
+    "    await asyncio.gather(run(), return_exceptions=True)\nasyncio.run(main())",
     "a hang, then nothing": "n = add(1, 2)\nwhile n is None:\n    pass\nassert True",
 }
 

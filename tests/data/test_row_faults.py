@@ -29,6 +29,15 @@ BROKEN_LINES = {
     ),
     "the text None": ('{"question": "q", "answer": " None "}', "its answer is 'None', which stands for"),
     "the text <NA>": ('{"question": "q", "answer": "<NA>"}', "its answer is '<NA>', which stands for"),
+    "n/a": ('{"question": "q", "answer": "N/A"}', "its answer is 'N/A', which stands for"),
+    "NaN behind a mark": (
+        '{"question": "q", "answer": "None.\\n#### NaN"}',
+        "its gold answer is 'NaN', which stands for",
+    ),
+    "NaN in a box": ('{"question": "q", "answer": "so \\\\boxed{nan}"}', "its gold answer is 'nan', which stands for"),
+    "NaN in letters": ('{"question": "q", "answer": "$\\\\text{None}$"}', "its gold answer is .*, which stands for"),
+    "dots": ('{"question": "q", "answer": "..."}', "its gold answer '...' cannot be read"),
+    "a box for an answer": ('{"question": "q", "answer": "\\\\boxed{...}"}', "no gold answer found"),
     "null": ('{"question": "q", "answer": null}', "its answer is 'None'; expected a text"),
     "no answer": ('{"question": "q"}', "its answer is 'None'; expected a text"),
     "a blank": ('{"question": "q", "answer": " \\u00a0 "}', "expected a text"),
@@ -75,6 +84,44 @@ def test_a_faulty_line_is_named_or_dropped(tmp_path, capsys, line, message, at):
     with pytest.raises(ValueError, match=message):
         load_mixture({"math": {"source": str(path)}})
     refused_and_dropped(path, at, capsys)
+
+
+@pytest.mark.parametrize(
+    ("answer", "message"),
+    [
+        ('["1", null]', "in its answer, entry 2 is 'None'; expected a text"),
+        ("[NaN]", "in its answer, entry 1 is nan; expected a text, or a number that is finite"),
+        ('["1", "nan"]', "in its answer, entry 2 is 'nan', which stands for"),
+        ('["1", " "]', "in its answer, entry 2 is ' '; expected a text"),
+        ('[["1"]]', "in its answer, entry 1 is"),
+        ('[{"a": 1}]', "in its answer, entry 1 is"),
+        ("[true]", "in its answer, entry 1 is 'True'"),
+        ("[]", r"its answer is '\[\]'; expected a list of texts"),
+    ],
+)
+def test_each_of_several_answers_is_a_text_or_a_number(tmp_path, capsys, answer, message):
+    path = tmp_path / "set.jsonl"
+    path.write_text("\n".join([*LINES, f'{{"question": "q", "answer": {answer}}}']))
+    with pytest.raises(ValueError, match=message):
+        load_mixture({"math": {"source": str(path), "several": True}})
+    refused_and_dropped(path, 4, capsys, several=True)
+
+
+def test_choices_that_are_the_same_are_a_fault(tmp_path):
+    path = tmp_path / "set.jsonl"
+    rows = [{"question": "What is 1 + 1?", "answer": "2", "wrong": wrong} for wrong in ("3", " 2")]
+    path.write_text("\n".join(map(json.dumps, rows)))
+    with pytest.raises(ValueError, match=r"row 2: two of its choices are the same: '2', '2'"):
+        load_mixture({"math": {"source": str(path), "wrong": ["wrong"]}})
+
+
+def test_a_number_keeps_the_digits_that_a_float_has_not(tmp_path):
+    path = tmp_path / "set.jsonl"
+    numbers = {"1e-400": "1E-400", "0.30000000000000000001": "0.30000000000000000001", "0.1": "0.1", "1e22": "1e+22"}
+    rows = [f'{{"question": "q{at}", "answer": {number}}}' for at, number in enumerate(numbers)]
+    path.write_bytes(b"\xef\xbb\xbf" + "\n".join(rows).encode())
+    problems = math.problems(Settings(source=str(path)))["train"]
+    assert [problem.facts["answer"] for problem in problems] == [*numbers.values()]
 
 
 TWO_AND_A_HALF = decimal.Decimal("2.5")

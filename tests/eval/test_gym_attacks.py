@@ -5,6 +5,7 @@ import json
 import pytest
 
 from data.tasks import gym
+from eval import gym_blind
 from eval.gym_attacks import (
     HEADING,
     KINDS,
@@ -19,6 +20,7 @@ from eval.gym_attacks import (
 
 pytest.importorskip("reasoning_gym")
 FEW = Settings(problems=4)
+LEVEL = "+ + + + +  \n+ * @ X +  \n+ - - - +  \n+ + + + +  \n"
 
 
 def test_a_task_is_asked_once_and_a_constant_answer_shows(tmp_path):
@@ -45,3 +47,12 @@ def test_the_section_takes_the_place_of_the_one_before_and_leaves_the_rest():
     assert section_of(with_section("# A\n", f"{HEADING}\n\nnew\n")) == f"{HEADING}\n\nnew\n"
     assert with_section("# A\n", section_of("# B\n")) == "# A\n"
     assert gym.names()
+
+
+def test_random_moves_solve_puzzles_by_the_scorer_of_reasoning_gym_and_none_by_ours(monkeypatch):
+    monkeypatch.setattr(gym_blind, "LENGTHS", (4, 200))
+    monkeypatch.setattr(gym_blind, "puzzles", lambda level, seed: [{"answer": "R", "metadata": {"gamestr": LEVEL}}] * 2)
+    short, long = gym_blind.blind_walks(0)
+    assert (short.puzzles, short.ours_best, long.ours_best) == (2, 2, 0)
+    assert long.theirs_best == 2 and long.theirs_mean > short.theirs_mean
+    assert "200 letters: 1.6 and 2 by its scorer, 0 by ours" in gym_blind.note([short, long])

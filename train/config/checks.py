@@ -12,6 +12,11 @@ if TYPE_CHECKING:
 
 MAX_NAME = 200  # bytes; file systems take 255, and lock and scratch files add to it
 NOT_IN_NAMES = "/\\*?[]{}<>|&;$`'\"!"
+CHECKPOINTING = ("use_reentrant", "preserve_rng_state", "determinism_check", "early_stop")  # of torch's checkpoint()
+VALIDATED = (  # what a validation measures of all rollouts
+    "accuracy", "reward", "reward_std", "format", "loss", "entropy", "thinking_tokens", "truncated", "repetition",
+    "frac_reward_zero_std", "verifier_errors",
+)  # fmt: skip
 METHODS = ("grpo", "rft")  # see train/expert_iteration.py
 BACKENDS = ("engine", "generate", "vllm")
 CORRECTIONS = ("none", "tis", "mis")  # see train/rollout_correction.py
@@ -20,6 +25,8 @@ CORRECTIONS = ("none", "tis", "mis")  # see train/rollout_correction.py
 def check_run(run: "RunConfig") -> None:
     """Raise ValueError naming the first of our own settings that cannot be."""
     check_name("name", run.name)
+    if not run.runs_dir.strip():
+        raise ValueError(f"runs_dir is {run.runs_dir!r}; expected a folder, such as runs.")
     if run.resume and run.overwrite:
         raise ValueError("--resume and --overwrite exclude each other; give one.")
     if run.thinking_budget is not None and run.backend != "engine":
@@ -164,6 +171,17 @@ def check_options(run: "RunConfig", training: "GRPOConfig") -> None:
         raise ValueError(f"sync_ref_model is set, but {why}; leave it out.")
     if run.model == "scratch" and training.chat_template_kwargs:
         raise ValueError("chat_template_kwargs is set, but model is scratch, which has its own; leave it out.")
+    unknown = set(training.gradient_checkpointing_kwargs or {}) - set(CHECKPOINTING)
+    if unknown:
+        raise ValueError(
+            f"gradient_checkpointing_kwargs has {min(unknown)!r}; expected some of: {', '.join(CHECKPOINTING)}."
+        )
+    metric = (training.metric_for_best_model or "loss").removeprefix("eval_")
+    if metric not in VALIDATED and "/" not in metric:  # those with a part are named for tasks and rewards
+        raise ValueError(
+            f"metric_for_best_model is {training.metric_for_best_model!r}, which no validation measures; expected one "
+            f"of: {', '.join(VALIDATED)}."
+        )
     if run.resume and training.save_only_model:
         raise ValueError("save_only_model is set, and checkpoints of weights alone cannot be resumed from.")
     if run.keep_last and training.save_total_limit:

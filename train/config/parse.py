@@ -95,7 +95,7 @@ def _training(values: dict[str, Any]) -> GRPOConfig:
             raise ValueError(" ".join(str(error).split())) from None
         # accelerate's words do not name the option.
         raise ValueError(f"ddp_backend does not go together with this launch ({error}); leave it out.") from None
-    except (TypeError, KeyError, AttributeError) as error:
+    except (TypeError, KeyError, AttributeError, OSError) as error:
         raise ValueError(f"An option of TRL has a value that it does not take: {_first_line(error)}.") from None
 
 

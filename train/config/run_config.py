@@ -259,7 +259,9 @@ class RunConfig:
     screening_samples: int = field(
         default=0,
         metadata={
-            "range": Range(least=2, also=(0,), words="0 (whole groups) or at least the 2 that can differ"),
+            "range": Range(
+                least=2, most=1_000_000, also=(0,), words="0 (whole groups) or at least the 2 that can differ"
+            ),
             "help": "With dynamic_sampling: draw this many samples of a group first, the rest only if those differ; "
             "0 draws whole groups. Saves tokens where few groups are useful, and takes more calls of the back end.",
         },
@@ -267,7 +269,7 @@ class RunConfig:
     oversample: float = field(
         default=2.0,
         metadata={
-            "range": Range(least=1, words="1 (replace nothing) or more, such as 2"),
+            "range": Range(least=1, most=1_000, words="1 (replace nothing) to 1,000, such as 2"),
             "help": "With dynamic_sampling: a step samples at most this many times the rollouts that it trains on; 1 "
             "replaces nothing.",
         },

@@ -5,6 +5,7 @@ refused at once. `tests/train/config/test_trl_options.py` holds them against the
 """
 
 import ast
+from dataclasses import replace
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -24,16 +25,21 @@ COUNT = Range(least=1)
 WHOLE = Range(least=0)
 POSITIVE = Range(above=0)
 SHARE = Range(least=0, most=1)
+BATCH = Range(least=1, most=1_000_000)  # rows; more would be drawn for days
 SEED = Range(least=0, below=2**32, words="0 to 4,294,967,295")
 PORT = Range(least=1, most=65_535)
 RANGES: dict[str, Range] = {
     "max_steps": Range(least=1, also=(-1,), words="1 or more, or -1 to count by num_train_epochs"),
-    "num_train_epochs": POSITIVE,
+    "num_train_epochs": Range(above=0, most=1_000_000),
+    "dataloader_num_workers": Range(least=0, most=1_024),
+    "pad_to_multiple_of": Range(least=1, most=65_536),
     "adam_beta1": Range(least=0, below=1),
     "adam_beta2": Range(least=0, below=1),
     "seed": SEED,
     "data_seed": SEED,
-    "num_generations": Range(least=2, words="2 or more, since a sample is held against the others of its group"),
+    "num_generations": Range(
+        least=2, most=1_000_000, words="2 to 1,000,000, since a sample is held against the others of its group"
+    ),
     "temperature": Range(above=0, words="more than 0: RL samples"),
     "top_p": Range(above=0, most=1),
     "min_p": Range(least=0, below=1),
@@ -44,15 +50,19 @@ RANGES: dict[str, Range] = {
     **dict.fromkeys(("top_entropy_quantile", "ref_model_mixup_alpha"), SHARE),
     **dict.fromkeys(
         ("per_device_train_batch_size", "per_device_eval_batch_size", "gradient_accumulation_steps",
-         "steps_per_generation", "generation_batch_size", "num_generations_eval", "max_completion_length",
-         "num_iterations", "ref_model_sync_steps", "pad_to_multiple_of", "save_total_limit", "torch_empty_cache_steps",
+         "steps_per_generation", "generation_batch_size", "num_generations_eval"),
+        BATCH,
+    ),
+    **dict.fromkeys(
+        ("max_completion_length",
+         "num_iterations", "ref_model_sync_steps", "save_total_limit", "torch_empty_cache_steps",
          "eval_accumulation_steps", "dataloader_prefetch_factor", "ddp_bucket_cap_mb", "ddp_timeout",
          "vllm_max_model_length", "vllm_tensor_parallel_size", "num_completions_to_print"),
         COUNT,
     ),
     **dict.fromkeys(
         ("learning_rate", "weight_decay", "adam_epsilon", "max_grad_norm", "warmup_steps", "eval_delay", "top_k",
-         "dataloader_num_workers", "beta", "epsilon", "epsilon_high", "entropy_coef", "entropy_coef_min",
+         "beta", "epsilon", "epsilon_high", "entropy_coef", "entropy_coef_min",
          "entropy_coef_max", "entropy_coef_delta", "entropy_target", "off_policy_mask_threshold",
          "router_aux_loss_coef", "neftune_noise_alpha"),
         WHOLE,
@@ -75,8 +85,12 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "log_level": ("debug", "info", "warning", "error", "critical", "passive"),
     "log_level_replica": ("debug", "info", "warning", "error", "critical", "passive"),
     "ddp_backend": ("nccl", "gloo", "mpi", "ccl", "hccl", "cncl", "mccl"),
+    "dataloader_multiprocessing_context": ("fork", "spawn", "forkserver"),
     "include_num_input_tokens_seen": ("all", "non_padding", "no"),
 }
+MAPPINGS = (  # which TRL takes as text as well, and reads as JSON; text that is none would be lost
+    "lr_scheduler_kwargs", "gradient_checkpointing_kwargs", "chat_template_kwargs", "model_init_kwargs",
+)  # fmt: skip
 REQUIRED = ("num_generations", "max_completion_length")  # null is allowed by type and means nothing
 
 
@@ -93,6 +107,8 @@ def trl_options() -> dict[str, Option]:
         if name == "scale_rewards":  # which TRL takes as a truth value too
             annotation = f"bool | {annotation}"
         options[name] = option(name, annotation, metadata, choices)
+        if name in MAPPINGS:
+            options[name] = replace(options[name], kinds=("mapping",))
     return options
 
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 TRUE, FALSE = ("true", "yes", "t", "y", "1", "on"), ("false", "no", "f", "n", "0", "off")  # as argparse options take
+LARGEST = 10**12  # of any number without a bound of its own: beyond it steps, seconds and sizes overflow
 YAML_WORDS = {True: ("on", "yes", "true"), False: ("off", "no", "false")}  # which YAML reads as truth values
 
 
@@ -27,7 +28,7 @@ class Range:
     words: str = ""
 
     def __contains__(self, value: float) -> bool:
-        if not math.isfinite(value):
+        if not math.isfinite(value) or (abs(value) > LARGEST and not self.is_bounded):
             return False
         return value in self.also or (
             (self.least is None or value >= self.least)
@@ -35,6 +36,11 @@ class Range:
             and (self.above is None or value > self.above)
             and (self.below is None or value < self.below)
         )
+
+    @property
+    def is_bounded(self) -> bool:
+        """Whether there is a largest number of its own."""
+        return self.most is not None or self.below is not None
 
     def __str__(self) -> str:
         if self.words:
@@ -79,7 +85,9 @@ class Option:
         """The error that refuses `value`."""
         shown = repr(value) if len(repr(value)) <= 100 else f"{repr(value)[:100]}..."
         quotes = ", in quotes" if self.kinds == ("str",) and not self.choices and not isinstance(value, str) else ""
-        return ValueError(f"{self.name} is {shown}; expected {self.expected}{quotes}.")
+        is_number = isinstance(value, int | float) and not isinstance(value, bool)
+        bound = f", at most {LARGEST:,}" if is_number and abs(value) > LARGEST and not self.range.is_bounded else ""
+        return ValueError(f"{self.name} is {shown}; expected {self.expected}{quotes}{bound}.")
 
 
 def option(name: str, annotation: str, metadata: Mapping[str, Any], choices: tuple[str, ...] = ()) -> Option:
