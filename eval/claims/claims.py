@@ -199,6 +199,18 @@ def _cover_words(runs: Sequence[Path]) -> Iterator[str]:
             yield f"{run.name}: problems solved in at least {taus}% of their samples (Cover@tau): {shares}."
 
 
+def _drift_words(runs: Sequence[Path]) -> Iterator[str]:
+    """How far each trained model is from its start; what it forgets goes with that (`eval.measures.drift`)."""
+    for run in runs:
+        path = run / "evaluation" / "train-curve.json"
+        drift = read_json(path).get("kl_to_start") if path.is_file() else None
+        if drift:
+            yield (
+                f"{run.name}: KL divergence from the trained model to the start {drift['value']:.3f} nats a token "
+                f"[{drift['low']:.3f}, {drift['high']:.3f}], on its own samples."
+            )
+
+
 def _forecast_words(runs: Sequence[Path]) -> Iterator[str]:
     """How far each fit on the first half of a run's checkpoints misses the second half."""
     for run in runs:
@@ -218,6 +230,7 @@ def _forecast_words(runs: Sequence[Path]) -> Iterator[str]:
 WORDS: tuple[Callable[[Sequence[Path]], Iterable[str]], ...] = (
     _words,
     _cover_words,
+    _drift_words,
     _forecast_words,
     _control_words,
 )  # what is said below the verdicts, in this order
