@@ -51,12 +51,7 @@ def judge_claims(runs: Sequence[Path]) -> dict[str, Any]:
         "rule": __doc__,
         "headline": headline(claims[0]),
         "claims": claims,
-        "words": [
-            *_words(runs),
-            *_cover_words(runs),
-            *_forecast_words(runs),
-            *_control_words(runs),
-        ],
+        "words": [words for said in WORDS for words in said(runs)],
     }
 
 
