@@ -35,6 +35,7 @@ from train.files.untrusted import read_json, read_yaml
 
 SEEDS = 3  # runs of other seeds before a claim is about more than these runs
 OWN = ("name", "seed", "runs_dir")  # what seeds of one run may differ in
+RETAINED = "retained"  # folder in RUN/evaluation: other tasks than the run's own
 COMMAND = "python scripts/claims.py --run {run}"
 
 
@@ -206,6 +207,21 @@ def _drift_words(runs: Sequence[Path]) -> Iterator[str]:
             )
 
 
+def _retained_words(runs: Sequence[Path]) -> Iterator[str]:
+    """What each trained model kept of other tasks than its own (`eval.retained`)."""
+    for run in runs:
+        path = run / "evaluation" / RETAINED / "results.json"
+        if path.is_file():
+            results = read_json(path)
+            before, after = (row["best"]["measures"]["accuracy"]["value"] for row in results["checkpoints"])
+            change = results["pairs"][-1]["best"]["measures"]["accuracy"]
+            yield (
+                f"{run.name}: on other tasks ({', '.join(results['checkpoints'][0]['tasks'])}) accuracy was "
+                f"{before:.1%} and is {after:.1%}: {100 * change['value']:+.1f} points "
+                f"[{100 * change['low']:+.1f}, {100 * change['high']:+.1f}], each at its best decoding."
+            )
+
+
 def _forecast_words(runs: Sequence[Path]) -> Iterator[str]:
     """How far each fit on the first half of a run's checkpoints misses the second half."""
     for run in runs:
@@ -226,6 +242,7 @@ WORDS: tuple[Callable[[Sequence[Path]], Iterable[str]], ...] = (
     _words,
     _cover_words,
     _drift_words,
+    _retained_words,
     _forecast_words,
     _control_words,
 )  # what is said below the verdicts, in this order
