@@ -171,13 +171,20 @@ def screenshot(hour: Hour, url: str) -> str:
     return f"chat page: {verdict}; picture at {picture}"
 
 
+def small(hour: Hour) -> Path:
+    """A config for a model that is there already."""
+    file = hour.folder / "small.yaml"
+    file.write_text("name: small\ntasks: {countdown: {numbers: 2, largest: 9}}\nuse_cpu: true\n")
+    return file
+
+
 def own_reward(hour: Hour) -> str:
     """Two steps with a reward of one's own beside the verifier's."""
     file = hour.folder / "brevity.py"
     file.write_text(REWARD)
     rewards = json.dumps({"correct": 1, f"{file}:brevity": 0.1})
-    start = ["--model", str(hour.run / "model"), "--scratch", "null", "--cold_start_steps", "0"]
-    process = hour.train("rewarded", "--max_steps", "2", "--rewards", rewards, *start, *SHORT)
+    start = ["--model", str(hour.run / "model"), "--max_steps", "2"]
+    process = hour.train("rewarded", "--rewards", rewards, *start, *SHORT, config=small(hour))
     done(process)
     lines = (hour.folder / "runs" / "rewarded" / "metrics.jsonl").read_text().splitlines()
     rows = [json.loads(line) for line in lines]
@@ -246,8 +253,8 @@ def reward_that_raises(hour: Hour) -> str:
     """A reward function with a bug."""
     file = hour.folder / "raises.py"
     file.write_text(RAISES)
-    start = ["--model", str(hour.run / "model"), "--scratch", "null", "--cold_start_steps", "0", "--max_steps", "1"]
-    process = hour.train("raises", "--rewards", json.dumps({f"{file}:brevity": 1}), *start, *SHORT)
+    start = ["--model", str(hour.run / "model"), "--max_steps", "1", "--rewards", json.dumps({f"{file}:brevity": 1})]
+    process = hour.train("raises", *start, *SHORT, config=small(hour))
     return refused(process, 3, "failed: KeyError")
 
 
@@ -274,8 +281,8 @@ def teacher_of_rubbish(hour: Hour) -> str:
 def hub_unreachable(hour: Hour) -> str:
     """A model of the hub, and no network."""
     process = hour.call(
-        *("-m", "train", "--config", ROOT / "configs" / "ci.yaml", "--runs_dir", hour.folder / "runs", "--name", "hub"),
-        *("--model", "nobody/no-model", "--scratch", "null"),
+        *("-m", "train", "--config", small(hour), "--runs_dir", hour.folder / "runs", "--name", "hub"),
+        *("--model", "nobody/no-model"),
         HF_HUB_OFFLINE="0",
         HF_ENDPOINT="http://127.0.0.1:9",
     )
