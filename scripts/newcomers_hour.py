@@ -174,7 +174,9 @@ def screenshot(hour: Hour, url: str) -> str:
 def small(hour: Hour) -> Path:
     """A config for a model that is there already."""
     file = hour.folder / "small.yaml"
-    file.write_text("name: small\ntasks: {countdown: {numbers: 2, largest: 9}}\nuse_cpu: true\n")
+    file.write_text(
+        "name: small\ntasks: {countdown: {numbers: 2, largest: 9}}\nvalidation_problems: 0\nuse_cpu: true\n"
+    )
     return file
 
 
