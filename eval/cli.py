@@ -10,7 +10,10 @@ from pathlib import Path
 
 SCRIPTS = Path(__file__).resolve().parents[1] / "scripts"
 # In the order in which one would use them; those whose script is not there are left out.
-NAMES = ("train", "evaluate", "claims", "report", "serve", "chat", "sweep", "plan", "collect", "watch", "doctor")
+NAMES = (
+    *("train", "evaluate", "claims", "report", "retained", "serve", "chat", "sweep", "plan", "collect", "watch"),
+    *("publish", "doctor"),
+)
 SHELLS = {
     "bash": """_rethink() {
     local words

@@ -31,6 +31,7 @@ from eval.report.page import write_report
 from eval.sampling.progress import sample_bar
 from eval.sampling.source import add_own_tasks
 from eval.sampling.workers import Workers, default_count
+from train.lifecycle.published import refresh
 
 
 def parse() -> argparse.Namespace:
@@ -86,6 +87,7 @@ def main() -> int:
             for each in plans:
                 bar.set_description(each.run.name)
                 gather(each, workers, bar.update)
+                refresh(each.run)
         claims = judge_claims(runs)
         output.mkdir(parents=True, exist_ok=True)
         (output / "claims.json").write_text(json.dumps(claims, indent=2) + "\n")

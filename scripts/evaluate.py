@@ -36,6 +36,7 @@ from eval.sampling.progress import sample_bar
 from eval.sampling.source import add_own_tasks, checkpoints_of, config_of, held_out, source_of
 from eval.sampling.workers import Workers, default_count
 from eval.table import render
+from train.lifecycle.published import refresh
 from train.model.chat import TOKENIZERS_OWN
 
 
@@ -147,6 +148,8 @@ def main() -> int:
                 workers=workers,
                 progress=bar.update,
             )
+        if given.run and output == given.run / "evaluation":
+            refresh(given.run)
     except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

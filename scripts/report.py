@@ -3,6 +3,7 @@
     python scripts/report.py runs/quickstart
     python scripts/report.py runs/quickstart --output report.html
     python scripts/report.py runs/seed0 runs/seed1 runs/seed2
+    python scripts/report.py runs/quickstart --live         # while it trains; scripts/watch.py shows it
 
 Of several runs, other seeds of one, the page is the first's; the claims and scaling curves are those of all together.
 Works without an evaluation too; with one (scripts/evaluate.py --run RUN) it compares before and after, and with
@@ -10,10 +11,11 @@ scripts/claims.py and scripts/probe.py the claims have evidence. Plots go beside
 """
 
 import argparse
+import os
 import sys
 from pathlib import Path
 
-from eval.report.page import write_report
+from eval.report.page import write_live_report, write_report
 from eval.sampling.source import add_own_tasks, read_source
 
 
@@ -22,17 +24,28 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run", type=Path, nargs="+", help="a run folder, such as runs/quickstart; then its other seeds")
     parser.add_argument("--output", type=Path, help="the page (default: RUN/report.html)")
+    parser.add_argument(
+        "--live", action="store_true", help="what is cheap of the page, and the newest rollouts, at the lowest priority"
+    )
     add_own_tasks(parser)
     given = parser.parse_args()
     try:
         if given.own_tasks:
             read_source(given.run[0] / "config.yaml", own_tasks=True)  # so that its parser marks the thinkings
-        path = write_report(given.run[0], given.output, given.run[1:])
+        if given.live and (given.output or given.run[1:]):
+            raise ValueError("--live writes RUN/report.html of one run; leave out --output and other runs.")
+        path = live(given.run[0]) if given.live else write_report(given.run[0], given.output, given.run[1:])
     except ValueError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     print(f"Report written to {path}")
     return 0
+
+
+def live(run: Path) -> Path:
+    """The page of a run that goes on, made without taking time from it."""
+    os.nice(19)
+    return write_live_report(run)
 
 
 if __name__ == "__main__":

@@ -29,6 +29,7 @@ from train.config.refused import refused
 from train.config.run_config import RunConfig
 from train.distributed.rank_watch import RankWatch
 from train.distributed.shared_folder import why_not_shared
+from train.lifecycle.diagnosis import diagnosis
 from train.lifecycle.nonfinite import NonFiniteSteps
 from train.lifecycle.resume import CheckpointError, what_is_left
 from train.lifecycle.signals import Interrupted
@@ -61,6 +62,8 @@ def run_command(values: Values) -> int:
         watch.leave()
     if message is not None and (alone or PartialState().is_main_process):
         say(message)
+    if code in (0, 3, 4) and PartialState().is_main_process and (lines := diagnosis(run.folder)):
+        say(lines)
     return code
 
 

@@ -25,9 +25,11 @@ from train.gate import check_contamination, check_training
 from train.lifecycle.callbacks import CollapseGuard, MetricsFile, ProgressBar, StopWhenAsked
 from train.lifecycle.guards import ReportingGuards
 from train.lifecycle.keep import KeepCheckpoints
+from train.lifecycle.live_report import LiveReport
 from train.lifecycle.lost_records import lost_records
 from train.lifecycle.nonfinite import NonFiniteGuard
 from train.lifecycle.overwriting import ForgetOverwritten, put_back_unless_begun
+from train.lifecycle.published import publish_finished
 from train.lifecycle.resume import full_disk_named, resume_point
 from train.lifecycle.run_folder import (
     check_disk,
@@ -176,6 +178,7 @@ def reinforce(
         stop,
         KeepCheckpoints(run.folder / "checkpoints", run.keep_last, run.keep_best, run.save_at),
         ForgetOverwritten(run),
+        LiveReport(run.folder),
     ]
     trainer = build_trainer(model, tokenizer, run, training, peft_config, run.folder, callbacks)
     trainer.remove_callback(PrinterCallback)
@@ -183,6 +186,8 @@ def reinforce(
     trainer.train(resume_from_checkpoint=str(resumed) if resumed else None)
     if stop.stopped:
         raise Interrupted(f"Stopped after step {trainer.state.global_step}, which is saved; --resume goes on from it.")
+    if rank == 0 and guard.message is None and training.save_strategy != "no":
+        say(publish_finished(run.folder))
     return guard.message
 
 

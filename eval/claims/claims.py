@@ -35,6 +35,7 @@ from train.files.untrusted import read_json, read_yaml
 
 SEEDS = 3  # runs of other seeds before a claim is about more than these runs
 OWN = ("name", "seed", "runs_dir")  # what seeds of one run may differ in
+RETAINED = "retained"  # folder in RUN/evaluation: other tasks than the run's own
 COMMAND = "python scripts/claims.py --run {run}"
 
 
@@ -51,12 +52,7 @@ def judge_claims(runs: Sequence[Path]) -> dict[str, Any]:
         "rule": __doc__,
         "headline": headline(claims[0]),
         "claims": claims,
-        "words": [
-            *_words(runs),
-            *_cover_words(runs),
-            *_forecast_words(runs),
-            *_control_words(runs),
-        ],
+        "words": [words for said in WORDS for words in said(runs)],
     }
 
 
@@ -199,6 +195,33 @@ def _cover_words(runs: Sequence[Path]) -> Iterator[str]:
             yield f"{run.name}: problems solved in at least {taus}% of their samples (Cover@tau): {shares}."
 
 
+def _drift_words(runs: Sequence[Path]) -> Iterator[str]:
+    """How far each trained model is from its start; what it forgets goes with that (`eval.measures.drift`)."""
+    for run in runs:
+        path = run / "evaluation" / "train-curve.json"
+        drift = read_json(path).get("kl_to_start") if path.is_file() else None
+        if drift:
+            yield (
+                f"{run.name}: KL divergence from the trained model to the start {drift['value']:.3f} nats a token "
+                f"[{drift['low']:.3f}, {drift['high']:.3f}], on its own samples."
+            )
+
+
+def _retained_words(runs: Sequence[Path]) -> Iterator[str]:
+    """What each trained model kept of other tasks than its own (`eval.retained`)."""
+    for run in runs:
+        path = run / "evaluation" / RETAINED / "results.json"
+        if path.is_file():
+            results = read_json(path)
+            before, after = (row["best"]["measures"]["accuracy"]["value"] for row in results["checkpoints"])
+            change = results["pairs"][-1]["best"]["measures"]["accuracy"]
+            yield (
+                f"{run.name}: on other tasks ({', '.join(results['checkpoints'][0]['tasks'])}) accuracy was "
+                f"{before:.1%} and is {after:.1%}: {100 * change['value']:+.1f} points "
+                f"[{100 * change['low']:+.1f}, {100 * change['high']:+.1f}], each at its best decoding."
+            )
+
+
 def _forecast_words(runs: Sequence[Path]) -> Iterator[str]:
     """How far each fit on the first half of a run's checkpoints misses the second half."""
     for run in runs:
@@ -218,6 +241,8 @@ def _forecast_words(runs: Sequence[Path]) -> Iterator[str]:
 WORDS: tuple[Callable[[Sequence[Path]], Iterable[str]], ...] = (
     _words,
     _cover_words,
+    _drift_words,
+    _retained_words,
     _forecast_words,
     _control_words,
 )  # what is said below the verdicts, in this order

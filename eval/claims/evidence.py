@@ -11,7 +11,7 @@ from typing import Any
 
 from data.problem import Problem
 from eval import evaluate
-from eval.claims.plan import BASELINE, HELD, Plan, expected
+from eval.claims.plan import BASELINE, DRIFT, HELD, Plan, expected
 from eval.curves.equal_compute import ENOUGH, at_equal_compute, flops_of
 from eval.curves.thinking_curve import (
     area_between,
@@ -24,12 +24,14 @@ from eval.curves.thinking_curve import (
     thinking_points,
 )
 from eval.curves.training_curve import Sampled, compute_spent, train_curve
-from eval.measures.estimators import paired_difference
+from eval.measures.drift import kl_divergence
+from eval.measures.estimators import Estimate, paired_difference
 from eval.measures.rates import Row, as_json, compare
 from eval.probes import probing as probe
 from eval.probes.budget import ROOM, Budget, budgets, keep_to, rows
 from eval.sampling.candidate import Candidates
 from eval.sampling.decodings import Decodings, accuracy, best_temperature
+from eval.sampling.logprobs import completion_logprobs
 from eval.sampling.progress import Counted, Progress
 from eval.sampling.samples import correct_by_problem, sample_rows
 from eval.sampling.subject import Completion, Subject, ask
@@ -115,7 +117,17 @@ def _train(work: Work, tables: list[Decodings]) -> dict[str, Any]:
         Sampled(name, evaluate.plain_rows(table, settings), table.best_rows, table.best)
         for name, table in zip(names, tables, strict=True)
     ]
-    return {"parameters": parameters} | train_curve(sampled, spent)
+    return {"parameters": parameters} | train_curve(sampled, spent) | as_json({"kl_to_start": _drift(work)})
+
+
+def _drift(work: Work) -> Estimate | None:
+    """KL from the trained model to the one before reinforcement, over a completion of each of the first problems."""
+    planned = work.planned
+    start, trained = next(iter(planned.checkpoints.values())), planned.stages["trained"]
+    subject = work.subject(trained, 1.0)
+    completions = ask(subject, planned.asked[:DRIFT], 1)
+    pairs = [(subject.prompt(one.problem), one.ids) for one in completions]
+    return kl_divergence(completion_logprobs(trained, pairs), completion_logprobs(start, pairs))
 
 
 def _test(work: Work) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from eval.sampling.source import Source, all_checkpoints, read_source, stages_of
 from train.model.loading import load_tokenizer
 
 HELD = 4  # times that the start's thinking is carried past its end to make it last as long as the trained model's
+DRIFT = 100  # problems over which the distance to the start is measured
 BASELINE = "step-by-step"  # what the last claim compares with
 
 
@@ -151,6 +152,7 @@ def expected(planned: Plan) -> int:
     return (
         evaluate.expected(planned.source, planned.settings, whole)
         + evaluate.expected(planned.source, planned.between_settings, between)
+        + len(planned.asked[:DRIFT])
         + len(planned.stages) * (_expected_of_budgets(effort, few) + wide * effort.parallel_samples)
         + probe.expected(planned.source, planned.probe_settings, len(planned.probed))
         + (evaluate.expected(planned.source, planned.settings, 2, BASELINE) if planned.prompted else 0)

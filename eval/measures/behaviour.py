@@ -16,12 +16,14 @@ call for more of everything.
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import TYPE_CHECKING, Literal, get_args
 
 from data.trace import Attempt, Step, Trace
 from eval.measures.rates import MEASURES as SAMPLE_FORMULAS
 from eval.measures.rates import Formula, Measures, Row
-from eval.sampling.subject import Completion
+
+if TYPE_CHECKING:  # which imports torch, while the report reads events without it
+    from eval.sampling.subject import Completion
 
 Kind = Literal[
     "valid step",
@@ -69,7 +71,7 @@ def events(trace: Trace) -> list[Event]:
     return sorted(found, key=lambda event: event.at)
 
 
-def describe(completion: Completion) -> Row:
+def describe(completion: "Completion") -> Row:
     """One completion's row: its events by kind, and how its first and its final answer stand."""
     trace = completion.trace
     counts = Counter(event.kind for event in events(trace))

@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from eval.measures.behaviour import events
-from eval.report.load import Row, Run, training_rollouts
+from eval.report.load import EXAMPLE_COLUMNS, Row, Run, read_rows, training_rollouts
 from eval.report.marks import Line, Piece, Reading, read
 from eval.table import short_names
 
@@ -46,11 +46,12 @@ BEHAVIOURS: dict[str, Callable[[Row, Reading], bool]] = {
 
 @dataclass(frozen=True, slots=True)
 class Packed:
-    """The rollouts of a page: `data` for the browser, and how many of how many they are."""
+    """The rollouts of a page: `data` for the browser, and how many of how many they are, chosen in which way."""
 
     data: str
     shown: int
     total: int
+    chosen: str = "evenly spaced"
 
 
 def pack(run: Run, most: int = MOST) -> Packed:
@@ -68,9 +69,24 @@ def pack(run: Run, most: int = MOST) -> Packed:
     room = min(most, _affordable(run, sampled))
     sampled = [sampled[place] for place in _spread(len(sampled), room)]
     trained = _trained(run, set(_spread(len(run.curves), room - len(sampled))))
-    columns = _columns([*sampled, *trained])
+    return _packed([*sampled, *trained], total)
+
+
+def pack_newest(run: Run, most: int) -> Packed:
+    """Pack the newest rollouts of training alone, the latest last; reads no more files than hold them."""
+    rows: list[Row] = []
+    for path in sorted(run.folder.glob("rollouts.parquet/train-*.parquet"), reverse=True):
+        rows = [*read_rows(path, EXAMPLE_COLUMNS).slice(0, most - len(rows)).to_pylist(), *rows]
+        if len(rows) >= most:
+            break
+    return _packed(((f"RL step {row['step']}", row) for row in rows), len(run.curves), "the newest")
+
+
+def _packed(rollouts: Iterable[tuple[str, Row]], total: int, chosen: str = "evenly spaced") -> Packed:
+    columns = _columns(rollouts)
     text = json.dumps(columns, ensure_ascii=False, separators=(",", ":"))
-    return Packed(base64.b64encode(zlib.compress(text.encode(), 9)).decode(), len(columns["flags"]), total)
+    data = base64.b64encode(zlib.compress(text.encode(), 9)).decode()
+    return Packed(data, len(columns["flags"]), total, chosen)
 
 
 def _affordable(run: Run, sampled: list[tuple[str, Row]]) -> int:

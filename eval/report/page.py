@@ -11,7 +11,7 @@ from eval.claims.conditions import SMALLEST
 from eval.measures.rates import SAMPLE_MEASURES
 from eval.report import plots, series
 from eval.report.examples import choose
-from eval.report.explorer import pack
+from eval.report.explorer import Packed, pack, pack_newest
 from eval.report.html import HERE, environment, own, policy_hash
 from eval.report.load import Row, Run, load_run
 from eval.report.plots import Plot
@@ -19,9 +19,11 @@ from eval.report.scaling import probes, scaling_curves
 from eval.report.verdicts import intervals
 from eval.report.words import facts, remarks, verdict
 from train.files.atomic import write_text
+from train.lifecycle.diagnosis import diagnose
 
 MEASURES = tuple(name for name, measure in SAMPLE_MEASURES.items() if measure.on_page)
 Titled = list[tuple[str, Plot]]
+NEWEST = 400  # rollouts in the page of a run that goes on
 HEADLINES = ("accuracy", "incorrect_to_correct", "repair_rate", "thinking_tokens")
 # Shown for each task: tasks differ in how often a slip pays to be put right, and the share of each shifts in training.
 BY_TASK = ("repair_rate",)
@@ -41,7 +43,7 @@ def write_report(run: Path, output: Path | None = None, seeds: Sequence[Path] = 
     loaded = load_run(run)
     claims = judge_claims([run, *seeds])
     scaling, curves, panels = scaling_curves([run, *seeds]), _curves(loaded), _panels(loaded)
-    page = render_page(loaded, claims, scaling, curves, panels)
+    page = render_page(loaded, claims, scaling, curves, panels, pack(loaded))
     beside = path.with_suffix("")
     try:
         write_text(path, page)
@@ -55,7 +57,23 @@ def write_report(run: Path, output: Path | None = None, seeds: Sequence[Path] = 
     return path
 
 
-def render_page(run: Run, claims: Row, scaling: dict[str, Plot], curves: Titled, panels: Titled) -> str:
+def write_live_report(run: Path) -> Path:
+    """Write RUN/report.html of a run that goes on: what is cheap of the page, and its newest rollouts; returns it.
+
+    Takes some 3 seconds of one core, and reads of the training rollouts' texts only the first and the last.
+    Raises ValueError as `write_report` does.
+    """
+    loaded = load_run(run)
+    newest = pack_newest(loaded, NEWEST)
+    page = render_page(loaded, judge_claims([run]), scaling_curves([run]), _curves(loaded), _panels(loaded), newest)
+    try:
+        write_text(run / "report.html", page)
+    except OSError as error:
+        raise ValueError(f"The report cannot be written to {run / 'report.html'}: {error.strerror}.") from None
+    return run / "report.html"
+
+
+def render_page(run: Run, claims: Row, scaling: dict[str, Plot], curves: Titled, panels: Titled, packed: Packed) -> str:
     """The whole page as HTML. Whatever comes from a model or a configuration is escaped."""
     script = own(HERE / "explorer.js")
     template = environment().get_template("template.html")
@@ -64,7 +82,8 @@ def render_page(run: Run, claims: Row, scaling: dict[str, Plot], curves: Titled,
         style=own(HERE / "style.css"),
         script=script,
         script_hash=policy_hash(script),
-        packed=pack(run),
+        packed=packed,
+        diagnosis=diagnose(run.folder),
         claims=claims,
         intervals=intervals,
         smallest=SMALLEST,

@@ -123,7 +123,10 @@ class ChatTeacher:
                 said = " ".join(error.response.text.split())[:200]
                 raise ServerError(f"{self.url}/{path} answered {error.response.status_code}: {said}.") from None
             except (httpx.HTTPError, ValueError) as error:
-                raise ServerError(f"{self.url}/{path} did not answer ({type(error).__name__}: {error}).") from None
+                raise ServerError(
+                    f"{self.url}/{path} did not answer ({type(error).__name__}: {error}); --teacher takes the URL of a "
+                    "server that speaks OpenAI's chat, such as http://localhost:8000, or a checkpoint."
+                ) from None
         raise AssertionError  # the last attempt returns or raises
 
 

@@ -1,14 +1,12 @@
 """From a checkpoint's name to a server that listens; what can be refused is refused before the model is loaded."""
 
-import importlib.util
 import socket
 from dataclasses import dataclass
 
 from eval.serve.batcher import Batcher
+from eval.serve.door import listen, refuse_missing
 from eval.serve.served import Options, Served, load_served
 from train.rollout.engine import RolloutEngine
-
-NEEDED = ("starlette", "uvicorn")
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,10 +31,7 @@ class Listening:
 
 def serve(checkpoint: str, options: Options, listening: Listening) -> None:
     """Serve until the process is told to end. Raises ValueError, in one line, where that cannot begin."""
-    if missing := [name for name in NEEDED if importlib.util.find_spec(name) is None]:
-        raise ValueError(
-            f"{missing[0]} is not installed, which serving needs; run: pip install -e '.[serve]' -c constraints.txt"
-        )
+    refuse_missing()
     with listen(listening.host, listening.port) as door:
         model, served = load_served(checkpoint, options)
         engine = RolloutEngine(model, cache_gib=listening.cache_gib, max_rows=listening.rows)
@@ -59,20 +54,3 @@ def _run(served: Served, batcher: Batcher, door: socket.socket) -> None:
         timeout_graceful_shutdown=5,
     )  # fmt: skip
     uvicorn.Server(config).run(sockets=[door])
-
-
-def listen(host: str, port: int) -> socket.socket:
-    """A socket that listens there. Raises ValueError where the port is taken, or the address is not this machine's."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    door = socket.socket(family, socket.SOCK_STREAM)
-    door.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        door.bind((host, port))
-        door.listen(2048)
-    except OSError as error:
-        door.close()
-        raise ValueError(
-            f"{host}:{port} cannot be listened at ({error.strerror or error}); end what uses it, or take another with "
-            "--port or --host (--port 0 takes a free one)."
-        ) from None
-    return door

@@ -6,6 +6,7 @@ holds none of that: `AutoModelForCausalLM` loads it, `huggingface_hub` uploads i
 
 import json
 import os
+import shlex
 import shutil
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ import yaml
 
 from train.files.atomic import write_text
 from train.files.checkpoints import newest_whole, step_of
-from train.files.untrusted import read_json, read_yaml
+from train.files.untrusted import read_json, read_metrics, read_yaml
 
 FOLDER = "model"
 CARD = "README.md"
@@ -27,6 +28,30 @@ PUBLIC = (
 WEIGHTS = (".safetensors", ".safetensors.index.json")
 LICENCES = {"scratch": "apache-2.0", "smollm2-135m": "apache-2.0"}  # of models that we know; a run's own says others'
 SMOLLM2 = "HuggingFaceTB/SmolLM2-135M-Instruct"
+CURVE_POINTS = 10  # rows of the card's training curve
+CURVE = {  # its columns: of a logged step's values, what they are called and how they are written
+    "accuracy": ("accuracy", "{:.1%}"),
+    "eval_accuracy": ("on validation problems", "{:.1%}"),
+    "thinking_tokens": ("thinking tokens", "{:.0f}"),
+    "truncated": ("cut off", "{:.1%}"),
+    "entropy": ("entropy, nats", "{:.2f}"),
+}
+
+
+def publish_finished(run: Path) -> str:
+    """Make RUN/model at the end of a run; returns the line to say. A run is not lost over what it cannot publish."""
+    try:
+        return f"To publish: {publishable(run)} (weights, tokenizer, model card)."
+    except (OSError, ValueError) as error:
+        reason = " ".join(str(error).split()).rstrip(".")
+        return f"{run / FOLDER} was not made: {reason}. Try again with: python scripts/publish.py {run}"
+
+
+def refresh(run: Path) -> None:
+    """Bring RUN/model up to date with a new evaluation, where there is one. Keeps the licence that its card names."""
+    header = _header(run / FOLDER / CARD)
+    if header is not None:
+        publishable(run, str(header.get("license", "")))
 
 
 def publishable(run: Path, licence: str = "") -> Path:
@@ -81,17 +106,28 @@ def card(run: Path, checkpoint: Path, evaluation: dict[str, Any] | None, licence
         "\n".join(f"- `{name}`: {json.dumps(values or {})}" for name, values in config["tasks"].items()),
         "## Results",
         _results(evaluation),
+        "## Training curve",
+        _curve(run, step_of(checkpoint)),
         "## How it was made",
-        f"Step {step_of(checkpoint)} of `accelerate launch -m train --config config.yaml`, seed {machine['seed']}, on "
+        f"Step {step_of(checkpoint)} of `{_command(machine['command'])}`, seed {machine['seed']}, on "
         f"{', '.join([machine['processor'], str(machine['cores']) + ' cores', *machine['gpus']])}"
         f". {versions}; Rethink at commit {machine['git_commit'] or 'unknown'}.",
         f"```yaml\n{yaml.safe_dump(config, sort_keys=False, allow_unicode=True)}```",
         "## Limits",
-        "It was trained and measured on the tasks above alone. Its thinking shows how it came to an answer; it is no "
-        "proof that the answer is right. On other problems, and in languages other than its training's, nothing is "
-        "known of it.",
+        f"{_cut_off(config)}It was trained and measured on the tasks above alone. Its thinking shows how it came to an "
+        "answer; it is no proof that the answer is right. On other problems, and in languages other than its "
+        "training's, nothing is known of it.",
     ]
     return "\n\n".join(lines) + "\n"
+
+
+def _header(path: Path) -> dict[str, Any] | None:
+    """The YAML that a card begins with; None where there is no such card."""
+    if not path.is_file():
+        return None
+    _, _, rest = path.read_text(encoding="utf-8").partition("---\n")
+    header = yaml.safe_load(rest.partition("---\n")[0])
+    return header if isinstance(header, dict) else None
 
 
 def _origin(base: str) -> str:
@@ -108,6 +144,35 @@ def _results(evaluation: dict[str, Any] | None) -> str:
         name = Path(row["checkpoint"]).name
         rows.append(f"| {name} | {row['best_temperature']:g} | {row['best_accuracy']:.1%} [{low:.1%}, {high:.1%}] |")
     return "\n".join([*rows, "", "The temperature was chosen for each checkpoint on other problems than these."])
+
+
+def _curve(run: Path, last: int) -> str:
+    """Some ten training steps up to the published one, evenly spaced, as a table. Validation is of the step itself."""
+    rows = [row for row in read_metrics(run / "metrics.jsonl") if row["phase"] == "rl" and row["step"] <= last]
+    by_step: dict[int, dict[str, Any]] = {}
+    for row in rows:
+        by_step.setdefault(row["step"], {}).update({name: row[name] for name in CURVE if row.get(name) is not None})
+    steps = [step for step in sorted(by_step) if by_step[step]]
+    if not steps:
+        return "No step was logged."
+    asked = [step for step in steps if "eval_accuracy" in by_step[step]] or steps
+    spread = {asked[round(i * (len(asked) - 1) / (CURVE_POINTS - 1))] for i in range(CURVE_POINTS)}
+    names = [name for name in CURVE if any(name in by_step[step] for step in spread)]
+    lines = [" | ".join(["| step", *(CURVE[name][0] for name in names)]) + " |", "|---" * (len(names) + 1) + "|"]
+    for step in sorted(spread):
+        values = [CURVE[name][1].format(by_step[step][name]) if name in by_step[step] else "" for name in names]
+        lines.append(f"| {step} | " + " | ".join(values) + " |")
+    return "\n".join([*lines, "", "Accuracy is that of each step's own rollouts, at the temperature of training."])
+
+
+def _command(words: list[str]) -> str:
+    """What was typed, after the launcher; the file that Python ran stands for the module `train`."""
+    return shlex.join(["accelerate", "launch", "-m", "train", *words[1:]])
+
+
+def _cut_off(config: dict[str, Any]) -> str:
+    longest = config.get("max_completion_length")
+    return f"Its completions were at most {longest} tokens long in training. " if longest else ""
 
 
 def _evaluation(run: Path) -> dict[str, Any] | None:

@@ -7,6 +7,7 @@ runs/NAME/metrics.jsonl      one line a logged step; metrics-000.jsonl, ... hold
 runs/NAME/rollouts.parquet/  one part a step and process; read the folder as one table
 runs/NAME/tensorboard/       curves; those of the cold start in a folder of their own below
 runs/NAME/checkpoints/       cold-start, checkpoint-10, checkpoint-20, ...
+runs/NAME/model/             at the end: what is to be published, with a model card
 """
 
 import json

@@ -6,7 +6,7 @@ import yaml
 
 from eval.claims.claims import judge_claims
 from eval.claims.conditions import CLAIMS, judge, judge_loss, loses_nothing
-from eval.claims.figures import change, thinking_curve
+from eval.claims.figures import thinking_curve
 from eval.claims.plan import Effort
 from eval.curves.training_curve import rise_and_difference
 from eval.measures.estimators import Estimate
@@ -176,8 +176,13 @@ def test_a_figure_that_is_not_there_is_an_error_that_names_it(tmp_path):
     run = write_run(tmp_path / "run", evidence=evidence)
     with pytest.raises(ValueError, match=r"has no figure probes:checkpoints.-1.behaviour.measures.wrong_rejected"):
         judge_claims([run])
-    with pytest.raises(KeyError, match="the probe behaviour has no measure wrong_refused"):
-        change("behaviour", "wrong_refused")
+
+
+def test_every_figure_of_a_probe_is_one_that_the_probe_measures():
+    conditions = [one for claim in CLAIMS for one in (*claim.conditions, *claim.beside)]
+    probed = [figure.keys for one in conditions if (figure := one.figure).file == "probes"]
+    of_stages = [keys for keys in probed if keys[0] != "detectors"]
+    assert of_stages and all(measure in STAGES[stage][1] for *_, stage, _, measure in of_stages)
 
 
 def test_shares_of_several_seeds_stay_shares_and_what_no_seed_changes_stays_as_it_is(tmp_path):

@@ -13,7 +13,7 @@ import yaml
 from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 
 from train.files.checkpoints import seal
-from train.lifecycle.published import publishable
+from train.lifecycle.published import publish_finished, publishable, refresh
 
 ROOT = Path(__file__).parents[3]
 PRIVATE = ("optimizer.pt", "rng_state.pth", "scheduler.pt", "training_args.bin", "progress-rank0.pt")
@@ -31,7 +31,12 @@ def run(tmp_path, checkpoint):
     config = {"name": "my-run", "model": "scratch", "tasks": {"countdown": {"largest": 12}}, "method": "grpo"}
     (run / "config.yaml").write_text(yaml.safe_dump(config))
     machine = {"seed": 7, "packages": {"torch": "2.13.0"}, "processor": "a processor", "cores": 2, "gpus": []}
-    (run / "environment.json").write_text(json.dumps(machine | {"git_commit": "abc", "command": []}))
+    (run / "environment.json").write_text(
+        json.dumps(machine | {"git_commit": "abc", "command": ["__main__.py", "--config", "c.yaml"]})
+    )
+    steps = [{"phase": "rl", "step": step, "accuracy": step / 100, "entropy": 0.5} for step in range(1, 31)]
+    steps.append({"phase": "rl", "step": 20, "eval_accuracy": 0.25})
+    (run / "metrics.jsonl").write_text("".join(json.dumps(step) + "\n" for step in steps))
     (run / "evaluation").mkdir()
     row = {"best_temperature": 0.3, "best_accuracy": 0.825, "best_interval": [0.79, 0.86]}
     results = {"checkpoints": [row | {"checkpoint": str(checkpoint)}]}
@@ -57,8 +62,45 @@ def test_the_card_names_base_data_seed_versions_and_the_interval(run):
     text = (publishable(run, "mit") / "README.md").read_text()
     header = yaml.safe_load(text.split("---")[1])
     assert header["license"] == "mit" and header["library_name"] == "transformers"
-    for words in ("82.5% [79.0%, 86.0%]", '`countdown`: {"largest": 12}', "seed 7", "torch 2.13.0", "commit abc"):
+    for words in (
+        "82.5% [79.0%, 86.0%]",
+        '`countdown`: {"largest": 12}',
+        "seed 7",
+        "torch 2.13.0",
+        "commit abc",
+        "-m train --config c.yaml",
+    ):
         assert words in text
+
+
+def test_the_card_shows_the_curve_up_to_the_published_step(run):
+    text = (publishable(run) / "README.md").read_text()
+    assert "| step | accuracy | on validation problems | entropy, nats |\n|---|---|---|---|\n" in text
+    assert "| 20 | 20.0% | 25.0% | 0.50 |" in text and "| 30 |" not in text
+    (run / "metrics.jsonl").unlink()
+    assert "No step was logged." in (publishable(run) / "README.md").read_text()
+
+
+def test_a_later_evaluation_is_brought_into_what_is_published_and_the_licence_stays(run):
+    results = run / "evaluation" / "results.json"
+    later = results.read_text()
+    results.unlink()
+    refresh(run)
+    assert not (run / "model").exists()  # nothing was published, so there is nothing to bring up to date
+    assert publish_finished(run).startswith(f"To publish: {run / 'model'}")
+    assert "Not evaluated yet" in (run / "model" / "README.md").read_text()
+    publishable(run, "mit")
+    results.write_text(later)
+    refresh(run)
+    text = (run / "model" / "README.md").read_text()
+    assert "82.5% [79.0%, 86.0%]" in text and "license: mit" in text
+    assert GenerationConfig.from_pretrained(run / "model").temperature == 0.3
+
+
+def test_a_finished_run_that_cannot_be_published_says_so_in_one_line(run):
+    (run / "checkpoints" / "checkpoint-20" / "model.safetensors").write_bytes(b"damaged")
+    line = publish_finished(run)
+    assert "no whole checkpoint" in line and line.endswith(f"python scripts/publish.py {run}") and "\n" not in line
 
 
 def test_a_run_without_a_whole_checkpoint_is_one_line(run):

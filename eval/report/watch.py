@@ -1,0 +1,133 @@
+"""A run to watch in the browser: its report, made anew as the run goes on, in a frame that reloads it.
+
+Nothing here writes to a run but its report. The run itself makes the page too, at some evaluations
+(`train.lifecycle.live_report`); a page that is current is left as it is.
+"""
+
+import threading
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.middleware.trustedhost import TrustedHostMiddleware
+from starlette.requests import Request
+from starlette.responses import FileResponse, HTMLResponse, JSONResponse, Response
+from starlette.routing import Route
+
+from eval.report.html import HERE, environment, own, policy_hash
+from eval.report.page import write_live_report, write_report
+from train.files.run_lock import refuse_held
+from train.files.untrusted import read_metrics
+
+EVERY = 2.0  # seconds between two looks at the run
+SHARE = 0.01  # of the time while a run goes on, that goes into its page
+FRESH = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff", "Referrer-Policy": "no-referrer"}
+
+
+@dataclass
+class Follower:
+    """Keeps a run's page current. `words` says how the run stands, `failure` why there is no page."""
+
+    run: Path
+    words: str = ""
+    failure: str = ""
+    whole: bool = False  # the page of a run that has ended was made, with all that it holds
+    cost: float = 0.0  # seconds that the last page took
+    made: float = -1e9  # when it was done, by the monotonic clock
+
+    @property
+    def page(self) -> Path:
+        """Where the page lies."""
+        return self.run / "report.html"
+
+    def look(self, now: float) -> bool:
+        """Look at the run once; returns whether the page was made anew."""
+        going = is_going(self.run)
+        try:
+            self.words = _words(self.run, going)
+            if going:
+                self.whole = False
+                if self._current() or now - self.made < self.cost / SHARE:
+                    return False
+                write_live_report(self.run)
+            else:
+                if self.whole and self._current():
+                    return False
+                write_report(self.run)
+                self.whole = True
+            self.failure = ""
+        except ValueError as error:
+            self.failure = str(error)
+            return False
+        finally:
+            after = time.monotonic()
+        self.cost, self.made = after - now, after
+        return True
+
+    def follow(self, ended: threading.Event) -> None:
+        """Look until `ended` is set."""
+        while not ended.wait(EVERY):
+            self.look(time.monotonic())
+
+    def _current(self) -> bool:
+        """Whether the page is younger than the last evaluation, or, where there is none, than the last step."""
+        return self.page.is_file() and self.page.stat().st_mtime_ns >= newest(self.run)
+
+
+def newest(run: Path) -> int:
+    """When the run was last evaluated, or, where it never was, when it last logged: nanoseconds, 0 for never."""
+    asked = [*run.glob("rollouts.parquet/validation-*.parquet"), *run.glob("evaluation/*.json")]
+    written = asked or list(run.glob("metrics*.jsonl"))
+    return max((path.stat().st_mtime_ns for path in written), default=0)
+
+
+def is_going(run: Path) -> bool:
+    """Whether a process holds the run."""
+    try:
+        refuse_held(run)
+    except ValueError:
+        return True
+    return False
+
+
+def _words(run: Path, going: bool) -> str:
+    rows = read_metrics(run / "metrics.jsonl")
+    if not rows:
+        return "waiting for its first step" if going else "no step was logged"
+    last = rows[-1]
+    return f"{'at' if going else 'ended at'} {'RL' if last['phase'] == 'rl' else last['phase']} step {last['step']:,}"
+
+
+def make_watch_app(follower: Follower, hosts: list[str]) -> Starlette:
+    """The page at `/`, the report in it, and what its script asks; answers to requests for `hosts` alone."""
+    script = own(HERE / "watch.js")
+    frame = environment().get_template("watch.html").render(run=follower.run.resolve().name, script=script)
+    policy = (
+        f"default-src 'none'; style-src 'unsafe-inline'; script-src '{policy_hash(script)}'; connect-src 'self'; "
+        "frame-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    )
+
+    async def index(request: Request) -> Response:
+        return HTMLResponse(frame, headers=FRESH | {"Content-Security-Policy": policy})
+
+    async def report(request: Request) -> Response:
+        if follower.page.is_file():
+            return FileResponse(follower.page, media_type="text/html", headers=FRESH)
+        return HTMLResponse("<p>No page yet.</p>", headers=FRESH)
+
+    async def state(request: Request) -> Response:
+        return JSONResponse(state_of(follower), headers=FRESH)
+
+    return Starlette(
+        routes=[Route("/", index), Route("/report.html", report), Route("/state", state)],
+        middleware=[Middleware(TrustedHostMiddleware, allowed_hosts=hosts)],
+    )
+
+
+def state_of(follower: Follower) -> dict[str, Any]:
+    """How the run stands, and the version of its page; 0 where there is none."""
+    version = follower.page.stat().st_mtime_ns if follower.page.is_file() else 0
+    return {"version": str(version), "words": follower.words, "failure": follower.failure}

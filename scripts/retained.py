@@ -1,0 +1,70 @@
+"""What did reinforcement cost elsewhere? The start and the trained model on tasks that the run did not train.
+
+    python scripts/retained.py runs/smollm2
+    python scripts/retained.py runs/smollm2 --tasks '{"gym:chain_sum": {}, "gym:spell_backward": {"weight": 2}}'
+
+By default families of reasoning-gym that the run did not train on; for a model from scratch, which knows no others,
+other settings of its own tasks. Writes RUN/evaluation/retained; the report and scripts/claims.py say what came of it.
+"""
+
+import argparse
+import json
+import os
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+
+from transformers.utils import logging
+
+from eval.evaluate import Settings, evaluate, expected
+from eval.retained import folder_of, other_source
+from eval.sampling.progress import sample_bar
+from eval.sampling.source import checkpoints_of
+from eval.sampling.workers import Workers, default_count
+from eval.table import render
+
+
+def main() -> int:
+    """Run the command line; returns the exit code."""
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    default = Settings(problems=200, samples=2, validation_problems=100)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("run", type=Path, help="a run folder with a checkpoint before and after reinforcement")
+    parser.add_argument("--tasks", type=json.loads, help="JSON mapping of tasks to settings, as in a config")
+    parser.add_argument("--problems", type=int, default=default.problems, help="(default: %(default)s)")
+    parser.add_argument("--samples", type=int, default=default.samples, help="of each (default: %(default)s)")
+    parser.add_argument(
+        "--temperatures", type=float, nargs="+", default=default.temperatures, metavar="T", help="grid to choose from"
+    )
+    parser.add_argument("--validation-problems", type=int, default=default.validation_problems)
+    parser.add_argument("--processes", type=int, default=default_count(), help="that sample (default: %(default)s)")
+    given = parser.parse_args()
+    try:
+        checkpoints = checkpoints_of(given.run)
+        if len(checkpoints) < 2:
+            raise ValueError(f"{given.run} has no checkpoint of before reinforcement to compare with.")
+        source = other_source(given.run, given.tasks)
+        settings = replace(
+            default,
+            problems=given.problems,
+            samples=given.samples,
+            temperatures=tuple(given.temperatures),
+            validation_problems=given.validation_problems,
+            max_new_tokens=source.max_new_tokens,
+        )
+        output = folder_of(given.run)
+        with sample_bar(expected(source, settings, 2)) as bar, Workers(given.processes) as workers:
+            results = evaluate(checkpoints, source, settings, output, workers=workers, progress=bar.update)
+    except (ValueError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    print(render(results))
+    print(f"\nWritten to {output}/results.json; the report shows it below the verdicts.")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

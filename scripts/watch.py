@@ -1,0 +1,60 @@
+"""Watch a run in the browser while it trains: its report, current to the last evaluation, which reloads by itself.
+
+    python scripts/watch.py runs/quickstart
+    python scripts/watch.py runs/quickstart --port 8001
+
+The newest rollouts are on the page, with every step marked. Ends with Ctrl-C, as the run does not.
+"""
+
+import argparse
+import os
+import sys
+import threading
+from pathlib import Path
+
+from eval.serve.door import listen, refuse_missing
+
+
+def main() -> int:
+    """Run the command line; returns the exit code."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("run", type=Path, help="a run folder, such as runs/quickstart")
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen at (default: %(default)s)")
+    parser.add_argument("--port", type=int, default=8800, help="0 takes a free one (default: %(default)s)")
+    options = parser.parse_args()
+    try:
+        refuse_missing()
+        if not (options.run / "config.yaml").is_file():
+            raise ValueError(f"{options.run} is no run folder: it has no config.yaml; give runs/NAME.")
+        if not 0 <= options.port <= 65535:
+            raise ValueError(f"--port is {options.port}; expected 0 to 65535.")
+        watch(options.run, options.host, options.port)
+    except (ValueError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def watch(run: Path, host: str, port: int) -> None:
+    """Serve until the process is told to end. Raises ValueError where it cannot listen there."""
+    import uvicorn  # an extra
+
+    from eval.report.watch import Follower, make_watch_app
+
+    with listen(host, port) as door:
+        os.nice(10)  # the run comes first
+        follower, ended = Follower(run), threading.Event()
+        thread = threading.Thread(target=follower.follow, args=(ended,), daemon=True)
+        thread.start()
+        place = door.getsockname()[1]
+        print(f"Watching {run} at http://{host}:{place}/", flush=True)
+        hosts = ["localhost", "127.0.0.1", "[::1]"] if host in ("localhost", "127.0.0.1", "::1") else ["*"]
+        config = uvicorn.Config(make_watch_app(follower, hosts), log_level="warning", timeout_graceful_shutdown=1)
+        try:
+            uvicorn.Server(config).run(sockets=[door])
+        finally:
+            ended.set()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

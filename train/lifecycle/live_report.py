@@ -1,0 +1,59 @@
+"""RUN/report.html while the run goes on: a process beside the run makes it, so that training waits for nothing.
+
+The page belongs to `eval`, which training must not import; here is only the command that makes it. It runs at the
+lowest priority, one at a time, and only while its processor time stays within 1% of the time that the run has taken.
+"""
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+
+SCRIPT = Path(__file__).parents[2] / "scripts" / "report.py"
+SHARE = 0.01  # of the run's time
+EXPECTED = 4.0  # seconds of processor time of the first page; later the last one's count
+BEGAN = time.monotonic()  # of this process, the cold start included
+
+
+class LiveReport(TrainerCallback):
+    """Has the page made anew at each evaluation and each checkpoint, where the time allows."""
+
+    def __init__(self, run: Path, script: Path = SCRIPT) -> None:
+        self.command = [sys.executable, str(script), str(run), "--live"]
+        self.there = script.is_file()
+        self.process: subprocess.Popen[bytes] | None = None
+        self.cost, self.spent = EXPECTED, 0.0
+
+    def on_evaluate(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        """An evaluation is in the metrics."""
+        if state.is_world_process_zero and state.global_step:
+            self.make(time.monotonic() - BEGAN)
+
+    on_save = on_evaluate
+
+    def make(self, elapsed: float) -> bool:
+        """Start a page, `elapsed` seconds into the run; returns whether it was started. A second page must fit too."""
+        self._reap()
+        if not self.there or self.process is not None or self.spent + 2 * self.cost > SHARE * elapsed:
+            return False
+        # A session of its own: Ctrl-C is for the run. Without a GPU, which it has no use for.
+        self.process = subprocess.Popen(
+            self.command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, stdin=subprocess.DEVNULL,
+            start_new_session=True, env=os.environ | {"CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"},
+        )  # fmt: skip
+        return True
+
+    def _reap(self) -> None:
+        """Take note of what the last page cost, if it is done."""
+        if self.process is None:
+            return
+        done, status, usage = os.wait4(self.process.pid, os.WNOHANG)
+        if done:
+            self.process.returncode = os.waitstatus_to_exitcode(status)
+            self.process = None
+            self.cost = usage.ru_utime + usage.ru_stime
+            self.spent += self.cost
