@@ -16,12 +16,12 @@ from train.plan.modules import base_of, build, layers_of, read_config
 from train.plan.rollouts import Forward, cache_layers, trace_forward
 from train.plan.workload import Workload
 from train.rollout.dense.pool import LayerShape
-from train.rollout.limits import CHUNK_TOKENS, MAX_ROWS
+from train.rollout.limits import CHUNK_TOKENS, MAX_ROWS, MAX_ROWS_ON_CUDA
 from train.trainer import PARITY_ROLLOUTS
 
 # NF4 keeps 4 bits a weight and, its scales quantised again, 0.127 bits of scales (Dettmers et al. 2023, section 3).
 QUANTISED_BYTES = 4.127 / 8
-BATCHES = (1, 8, 32, 128, MAX_ROWS)  # rows of a decode step that are traced; others lie between
+BATCHES = (1, 8, 32, 128, 256, 512, 1024)  # rows of a decode step that are traced; others lie between
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,10 +129,25 @@ class Costs:
         """Bytes of one token in the cache."""
         return sum(layer.bytes_per_token for layer in self.layers)
 
+    @property
+    def most_rows(self) -> int:
+        """The most rollouts that the engine would run at once, were there memory for all."""
+        allowed = self.run.max_rows or (MAX_ROWS_ON_CUDA if self.gpu else MAX_ROWS)
+        return min(allowed, self.work.rollouts)
+
+    @cached_property
+    def shadow(self) -> float:
+        """Bytes of the weights laid out for decoding on a GPU, in the type of its products.
+
+        Counted for every family, though those whose layers are not fused do without.
+        """
+        fuses = self.gpu and not self.run.load_in_4bit
+        return float(self.sizes.total * self.layers[0].value_dtype.itemsize) if fuses else 0.0
+
     @cached_property
     def decodes(self) -> list[Forward]:
         """Decode steps of more and more rows, up to as many as a step can have."""
-        most = min(MAX_ROWS, self.work.rollouts)
+        most = self.most_rows
         sizes = sorted({size for size in BATCHES if size < most} | {most})
         return [self._forward(size, size) for size in sizes]
 

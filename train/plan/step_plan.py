@@ -11,7 +11,7 @@ from train.plan.processor import Processor
 from train.plan.rollouts import Schedule, schedule
 from train.plan.share import ALONE, Share, always_held, communication_seconds, copy_bytes, gradients_in_loss
 from train.rollout.dense.dense_steps import MOST_TO_WORK_IN
-from train.rollout.limits import MAX_ROWS, SHARE_OF_FREE
+from train.rollout.limits import HEADROOM, LARGE_POOL, SHARE_FOR_SHADOW, SHARE_OF_FREE
 from train.rollout.memory import LARGE_PACKED
 from train.rollout.paged.pool import PAGE_TOKENS
 from train.trainer import PARITY_ROLLOUTS
@@ -34,8 +34,9 @@ class Cache:
 
     bytes: float
     rows: int
-    wanted: float  # bytes with which MAX_ROWS would run, or all of them
+    wanted: float  # bytes with which as many as may would run, or all of them
     packed: float = 0.0  # bytes of a CPU's second copy of the linear weights, while rollouts are sampled
+    shadow: float = 0.0  # bytes of a GPU's, laid out for decoding
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +90,7 @@ class Times:
 def plan_cache(costs: Costs, device: Device, share: Share = ALONE) -> Cache:
     """The cache that the engine would make. Its rows are 0 where not even one rollout fits."""
     work = costs.work
-    rows = min(MAX_ROWS, work.rollouts)
+    rows = costs.most_rows
     free = device.memory - (CONTEXT if device.is_gpu else INTERPRETER) - costs.sizes.weights * share.part
     free -= copy_bytes(costs) if share.sharded else 0.0
     limit = costs.run.cache_gib * GIB if costs.run.cache_gib is not None else SHARE_OF_FREE * max(0.0, free)
@@ -100,13 +101,17 @@ def plan_cache(costs: Costs, device: Device, share: Share = ALONE) -> Cache:
         held = min(wanted, limit - packed - working)
         return Cache(held, int(rows * held / wanted), wanted, packed)
     page_bytes = PAGE_TOKENS * costs.token_bytes
+    shadow = costs.shadow if costs.shadow <= SHARE_FOR_SHADOW * limit else 0.0
+    limit -= shadow if costs.run.cache_gib is not None else SHARE_OF_FREE * shadow  # made before the pool is
     row_pages = -(-(work.prompt + work.most) // PAGE_TOKENS)
-    pages = (row_pages + 1) * rows + work.prompts * work.prompt // PAGE_TOKENS + 1
-    pages = 1 << (pages - 1).bit_length()
+    expected = -(-int(work.prompt + min(work.most, HEADROOM * work.mean)) // PAGE_TOKENS)
+    pages = max((expected + 1) * rows + work.prompts * work.prompt // PAGE_TOKENS, row_pages + 1) + 1
+    step = max(1, (1 << (pages - 1).bit_length()) // 16)
+    pages = -(-pages // step) * step
     held = min(pages, int(limit // page_bytes))
     typical = work.mean + PAGE_TOKENS / 2 + work.prompt / work.samples
     running = min(rows, int((held - 1) * PAGE_TOKENS / typical)) if held > row_pages + 1 else 0
-    return Cache(held * page_bytes, running, pages * page_bytes)
+    return Cache(held * page_bytes, running, pages * page_bytes, shadow=shadow)
 
 
 def plan_memory(costs: Costs, device: Device, cache: Cache, rows: int | None = None, share: Share = ALONE) -> Memory:
@@ -119,8 +124,11 @@ def plan_memory(costs: Costs, device: Device, cache: Cache, rows: int | None = N
         **gradients_in_loss(costs, share, gradients),
     }
     always = always_held(costs, share)
-    kept = {"cache": cache.bytes, "graphs": float(costs.forward_peak)} if device.is_gpu else {}
-    sampling = {"cache": cache.bytes, "sampling": float(costs.forward_peak), "packed weights": cache.packed}
+    kept = {"shadow weights": cache.shadow} if device.is_gpu else {}
+    if device.is_gpu and cache.bytes <= LARGE_POOL * device.memory:  # else given back, and its graphs with it
+        kept |= {"cache": cache.bytes, "graphs": float(costs.forward_peak)}
+    second = {"packed weights": cache.packed, "shadow weights": cache.shadow}
+    sampling = {"cache": cache.bytes, "sampling": float(costs.forward_peak), **second}
     phases = {
         "rollouts": always | sampling,
         "loss": always | layers | kept,

@@ -13,7 +13,7 @@ from train.rollout.dense.fused import FusedNorms
 from train.rollout.dense.packed import packed_bytes, packed_linears
 from train.rollout.generation import RolloutStats, Room, Run
 from train.rollout.interface import Rollout, Sampling
-from train.rollout.limits import CHUNK_TOKENS, MAX_ROWS, MAX_ROWS_ON_CUDA, Limits
+from train.rollout.limits import CHUNK_TOKENS, LARGE_POOL, MAX_ROWS, MAX_ROWS_ON_CUDA, Limits
 from train.rollout.memory import LARGE_PACKED, keep_freed_memory, memory_budget, return_freed_memory
 from train.rollout.module_state import borrowed
 from train.rollout.native.layers import NativeLayers
@@ -30,7 +30,6 @@ from train.rollout.support import INSTEAD, UnsupportedModel, model_name, probe, 
 from train.rollout.triton_kernels import runnable
 
 TYPICAL_ANSWER = 512  # tokens that a session expects of a rollout until some have ended
-_LARGE_POOL = 0.1  # of the device's memory; chosen, not measured: the graphs have to be captured anew
 
 
 class RolloutEngine:
@@ -235,7 +234,7 @@ class RolloutEngine:
         """Drop a pool that takes more than a tenth of the device's memory, before the loss wants as much."""
         if self.decoder is None or self.decoder.device.type != "cuda":
             return
-        if self.decoder.pool.bytes > _LARGE_POOL * torch.cuda.mem_get_info(self.decoder.device)[1]:
+        if self.decoder.pool.bytes > LARGE_POOL * torch.cuda.mem_get_info(self.decoder.device)[1]:
             self.drop_pool()
 
     def drop_pool(self) -> None:

@@ -123,5 +123,5 @@ def test_a_faster_gpu_is_faster_and_a_larger_cache_runs_more():
     costs = costs_of(rows=16, micro_batches=16)
     slow, fast = (plan_times(costs, GPUS[name], plan_cache(costs, GPUS[name])) for name in ("A10G", "H100"))
     assert fast.rollouts < slow.rollouts and fast.loss <= slow.loss
-    few = replace(GPUS["H100"], memory=0.9 * GIB)
+    few = replace(GPUS["H100"], memory=0.81 * GIB)  # of which CUDA itself takes 0.8
     assert plan_cache(costs, few).rows < plan_cache(costs, GPUS["H100"]).rows == 256

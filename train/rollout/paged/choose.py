@@ -5,14 +5,12 @@ from collections.abc import Sequence
 import torch
 
 from train.rollout.dense.pool import LayerShape
-from train.rollout.limits import Limits
+from train.rollout.limits import SHARE_FOR_SHADOW, Limits
 from train.rollout.memory import memory_budget
 from train.rollout.paged.attention import kernel_for
 from train.rollout.paged.decoder import power_of_two
 from train.rollout.paged.forwards import Forward, ModuleForward
 from train.rollout.paged.shadow import NotFusable
-
-_SHARE_FOR_SHADOW = 0.5  # of what the engine may hold
 
 
 def choose_forward(
@@ -48,7 +46,7 @@ def _fused(model: torch.nn.Module, context: int, dtype: torch.dtype, budget: int
     from train.rollout.paged.fused_forward import FusedForward  # imports triton, which not every machine has
 
     size = sum(parameter.numel() for parameter in model.parameters()) * dtype.itemsize
-    if size > _SHARE_FOR_SHADOW * budget:
+    if size > SHARE_FOR_SHADOW * budget:
         raise NotFusable(f"a shadow of its weights would take {size / 2**30:.1f} of {budget / 2**30:.1f} GiB")
     try:
         return FusedForward(model, context, dtype, merges=limits.merge_adapters, invariant=limits.deterministic)

@@ -13,6 +13,7 @@ import torch
 
 from train.rollout.generation import Room, Run, first_logits
 from train.rollout.interface import Rollout, Sampling
+from train.rollout.limits import HEADROOM
 from train.rollout.memory import memory_budget
 from train.rollout.paged.decoder import Capacity, PagedDecoder, power_of_two
 from train.rollout.paged.pool import page_bytes
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
     from train.rollout.engine import RolloutEngine
 
 _NOBODY = -1  # the rollout of a token that nobody waits for any more
-_HEADROOM = 1.5  # pages kept for a row, in mean lengths; rows that outgrow them all together are preempted
 IDLE_CHUNK_TOKENS = 4096  # of prompts in one pass, while no row waits for its next token
 
 
@@ -62,7 +62,7 @@ class PagedRun(Run):
         most = super().blocks_of_use(limit)
         if not self.limits.own_kernels:
             return most
-        expected = min(self.sampling.max_new_tokens, _HEADROOM * self.room.typical)
+        expected = min(self.sampling.max_new_tokens, HEADROOM * self.room.typical)
         row = -(-int(self.room.longest - self.sampling.max_new_tokens + expected) // self.block_size) + 1
         rows = min(self.limits.max_rows, len(self.rollouts))
         wanted = row * rows + self.room.prompt_tokens // self.block_size

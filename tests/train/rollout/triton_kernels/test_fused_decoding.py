@@ -14,6 +14,7 @@ from triton.runtime.interpreter import GridExecutor
 from train.rollout.engine import RolloutEngine
 from train.rollout.interface import Rollout, Sampling
 from train.rollout.paged.fused_forward import FusedForward
+from train.rollout.paged.pool import page_bytes
 from train.rollout.paged.shadow import NotFusable
 
 SAMPLED = Sampling(max_new_tokens=8, stop_ids=(STOP,))
@@ -122,3 +123,17 @@ def test_a_layer_takes_nine_launches_and_a_step_six_beside(monkeypatch: pytest.M
     with torch.no_grad(), Products():
         decoder.decode(SAMPLED)
     assert len(launches) == 9 * layers + 6, launches
+
+
+def test_shadow_weights_count_within_the_memory_of_the_engine() -> None:
+    model, prompts = scratch_llama(num_hidden_layers=1), prompts_of((5,))
+    one = dataclasses.replace(SAMPLED, max_new_tokens=1)
+    weights = 4 * sum(parameter.numel() for parameter in model.parameters())
+    engine = fused_engine(model, cache_gib=3 * weights / 2**30)
+    engine.generate(prompts, 1, one)
+    assert engine.forward is not None and engine.forward.name == "fused layers" and engine.decoder is not None
+    left = int(engine.limits.cache_gib * 2**30) - engine.forward.bytes  # type: ignore[operator]
+    assert engine.decoder.page_limit == left // page_bytes(engine.layers, 16)
+    small = fused_engine(model, cache_gib=1.9 * weights / 2**30)
+    small.generate(prompts, 1, one)
+    assert small.forward is not None and "a shadow of its weights would take" in small.forward.name
