@@ -71,9 +71,9 @@ def main() -> int:
             gym.task(name)
         if given.attack:
             attacks = gym_attacks.Settings(seed=given.seed)
-            rows = gym_attacks.attack_tasks(names, attacks, kept, lambda name: print(name, file=sys.stderr))
+            attacked = gym_attacks.attack_tasks(names, attacks, kept, lambda name: print(name, file=sys.stderr))
             note = gym_blind.note(gym_blind.blind_walks(given.seed)) if gym_blind.TASK in names else ""
-            write(given.output, gym_attacks.with_section(page, gym_attacks.section(rows, attacks, note)))
+            write(given.output, gym_attacks.with_section(page, gym_attacks.section(attacked, attacks, note)))
             return 0
         tokenizer = load_tokenizer(given.model)
         model = load_model(given.model).to("cuda" if torch.cuda.is_available() else "cpu")

@@ -8,14 +8,14 @@ reporting on different problems keeps the choice from flattering anyone.
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from eval.measures.estimators import Estimate, ratio
+from eval.measures.rows import SampleRow
 from eval.sampling.samples import correct_by_problem
 
 TEMPERATURES = (0.0, 0.3, 0.6, 0.8, 1.0)  # 0 is greedy decoding
 
-Rows = list[dict[str, Any]]
+Rows = list[SampleRow]
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,4 +60,4 @@ def accuracy(rows: Rows) -> Estimate:
 
 def unmarked(rows: Rows) -> Rows:
     """The rows with none marked as greedy: measures count greedy samples apart, here they are the samples."""
-    return [row | {"greedy": False} for row in rows]
+    return [{**row, "greedy": False} for row in rows]

@@ -80,24 +80,24 @@ def score_behaviour() -> dict[str, Score]:
 
 def score_lexical() -> dict[str, Score]:
     """The lexical detector: does it see each behaviour in the held-out thinkings that show it?"""
-    cases = [
+    cases: list[tuple[Labels, Labels]] = [
         ({(name, 0) for name, spans in signs(case["thinking"]).items() if spans}, {(name, 0) for name in case["shows"]})
         for case in _read("lexical")[1::2]
     ]
-    scores = {name: _score(cases, name) for name in PHRASES}
+    scores: dict[str, Score] = {name: _score(cases, name) for name in PHRASES}
     return {**scores, "all": _total(scores)}
 
 
 def score_monitor() -> dict[str, Score]:
     """The monitor: does it raise each flag on the held-out planted cases that deserve it?"""
-    cases = [
+    cases: list[tuple[Labels, Labels]] = [
         (
             {(name, 0) for name in flags(problem_of(case["prompt"]), case["completion"])},
             {(name, 0) for name in case["flags"]},
         )
         for case in _read("monitor")[1::2]
     ]
-    scores = {name: _score(cases, name) for name in FLAGS}
+    scores: dict[str, Score] = {name: _score(cases, name) for name in FLAGS}
     return {**scores, "all": _total(scores)}
 
 
