@@ -14,6 +14,7 @@ from eval.probes.budget import budgets, most_draws
 from eval.sampling.baselines import reads_words
 from eval.sampling.decodings import TEMPERATURES
 from eval.sampling.source import Source, all_checkpoints, read_source, stages_of
+from train.config.values import checked_values
 from train.model.loading import load_tokenizer
 
 HELD = 4  # times that the start's thinking is carried past its end to make it last as long as the trained model's
@@ -85,6 +86,11 @@ class Plan:
             validation_samples=effort.validation_samples,
         )
 
+    def check(self) -> None:
+        """Raise ValueError where the effort asks for what evaluation or probes do not allow: their settings refuse."""
+        checked_values(self.settings)
+        checked_values(self.probe_settings)
+
     @property
     def between_settings(self) -> evaluate.Settings:
         """How a checkpoint between the first and the last is evaluated: a point of a curve needs less than an end."""
@@ -139,7 +145,7 @@ def plan(run: Path, effort: Effort, *, own_tasks: bool = False, controls: Sequen
     )
     problems = evaluate.draw(source, asked)
     planned = Plan(run, source, problems, checkpoints, stages, prompted, effort, tuple(controls))
-    planned.settings, planned.probe_settings  # noqa: B018 - refuses what is out of range
+    planned.check()
     return planned
 
 

@@ -81,9 +81,14 @@ def refusal(path: Path) -> str | None:
     return f"{path} is no whole checkpoint: {reason}. Take another, or train it anew." if reason else None
 
 
+def finished(folder: Path) -> list[Path]:
+    """Every `checkpoint-N` in `folder` that was written to its end, by step; `fault` says which was damaged since."""
+    return sorted((path for path in numbered(folder) if (path / SEAL).is_file()), key=step_of)
+
+
 def last_finished(folder: Path) -> Path | None:
-    """The newest `checkpoint-N` in `folder` that was written to its end, which is not to say that it is undamaged."""
-    return max((path for path in numbered(folder) if (path / SEAL).is_file()), key=step_of, default=None)
+    """The newest of the `finished`."""
+    return next(reversed(finished(folder)), None)
 
 
 def newest_whole(folder: Path) -> tuple[Path | None, list[str]]:

@@ -52,15 +52,6 @@ def resolve(name: str, *, revision: str | None = None) -> str:
     return _on_hub(name, revision)
 
 
-def is_complete_checkpoint(path: str | Path) -> bool:
-    """Whether `path` is a folder with a model, or a PEFT adapter, and all of its safetensors files."""
-    try:
-        _check_checkpoint(Path(path))
-    except ModelError:
-        return False
-    return True
-
-
 def load_model(
     name: str,
     *,

@@ -14,7 +14,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from train.model import smollm2
-from train.model.loading import ModelError, is_complete_checkpoint, load_model, load_tokenizer, resolve
+from train.model.loading import ModelError, load_model, load_tokenizer, resolve
 from train.model.loading import _reason as reason
 
 TEMPLATE = "{% for message in messages %}{{ message['content'] }} <eos> {% endfor %}"
@@ -183,7 +183,6 @@ def test_a_folder_that_is_no_checkpoint_is_refused_and_its_contents_named(load, 
     (tmp_path / "checkpoints").mkdir()
     (tmp_path / "metrics.jsonl").touch()
     assert "it holds checkpoints/, metrics.jsonl" in error_of(load, str(tmp_path))
-    assert not is_complete_checkpoint(tmp_path)
 
 
 def test_a_file_is_no_checkpoint(checkpoint):
@@ -197,11 +196,10 @@ def test_pickled_weights_are_never_read(checkpoint):
 
 
 def test_a_missing_shard_is_named(checkpoint):
-    assert is_complete_checkpoint(checkpoint)
+    load_model(str(checkpoint))
     index = {"metadata": {}, "weight_map": {"a": "model.safetensors", "b": "model-2.safetensors"}}
     (checkpoint / "model.safetensors.index.json").write_text(json.dumps(index))
     assert "model-2.safetensors is missing" in error_of(load_model, str(checkpoint))
-    assert not is_complete_checkpoint(checkpoint)
     (checkpoint / "model.safetensors.index.json").write_text("{")
     assert "model.safetensors.index.json is damaged" in error_of(load_model, str(checkpoint))
 
