@@ -86,9 +86,9 @@ def expected(source: Source, settings: Settings, checkpoints: int, baseline: str
     """How many samples `evaluate` draws or finds, for a progress bar."""
     problems = draw(source, settings)
     grid = {settings.temperature, 0.0, *settings.temperatures}
-    asked = sum(map(settings.samples_at, grid)) * len(problems.asked)
+    reported = sum(map(settings.samples_at, grid)) * len(problems.asked)
     chosen = sum(settings.validation_samples if t else 1 for t in settings.temperatures) * len(problems.choice)
-    return (checkpoints + (baseline == "step-by-step")) * (asked + chosen)
+    return (checkpoints + (baseline == "step-by-step")) * (reported + chosen)
 
 
 def evaluate(

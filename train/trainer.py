@@ -60,8 +60,8 @@ class ReasoningTrainer(ResumableTrainer, GRPOTrainer):
         accepted: Callable[[], Sequence[bool]] | None = None,
         **kwargs: Any,
     ) -> None:
-        given = dict(zip(inspect.signature(GRPOTrainer.__init__).parameters, (self, *args), strict=False)) | kwargs
-        check_trainer(given.get("args"), given.get("model"), given, thinking=thinking is not None)
+        arguments = dict(zip(inspect.signature(GRPOTrainer.__init__).parameters, (self, *args), strict=False)) | kwargs
+        check_trainer(arguments.get("args"), arguments.get("model"), arguments, thinking=thinking is not None)
         super().__init__(*args, **kwargs)
         keep_adapters_precise(self.model)
         self.backend = backend

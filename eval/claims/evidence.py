@@ -91,9 +91,9 @@ class Work:
         for name in names:
             if name not in self.tables:
                 settings = planned.between_settings if name in planned.between else planned.settings
-                asked = (planned.problems, planned.source, settings)
+                arguments = (planned.problems, planned.source, settings)
                 self.tables[name] = evaluate.sample(
-                    self.candidates.load(name), *asked, progress=self.count, everywhere=name in ends
+                    self.candidates.load(name), *arguments, progress=self.count, everywhere=name in ends
                 )
         return [self.tables[name] for name in names]
 

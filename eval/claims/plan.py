@@ -137,13 +137,13 @@ def plan(run: Path, effort: Effort, *, own_tasks: bool = False, controls: Sequen
     for control in controls:
         at_equal_compute(control.run, 0.0, 1)
     prompted = stages["base"] if "base" in stages and reads_words(tokenizers[stages["base"]]) else None
-    asked = evaluate.Settings(
+    settings = evaluate.Settings(
         effort.problems,
         temperatures=effort.temperatures,
         validation_problems=effort.validation_problems,
         max_new_tokens=source.max_new_tokens,
     )
-    problems = evaluate.draw(source, asked)
+    problems = evaluate.draw(source, settings)
     planned = Plan(run, source, problems, checkpoints, stages, prompted, effort, tuple(controls))
     planned.check()
     return planned

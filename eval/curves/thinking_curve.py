@@ -33,16 +33,16 @@ def sequential(budgets: Sequence[Budget], rows: Sequence[list[SampleRow]]) -> di
     training, and `wait` what "Wait" changes against the latter. Each is None where the context had no room for it.
     """
     points: list[dict[str, Any]] = []
-    for budget, asked in zip(budgets, rows, strict=True):
-        found = measure(asked)
-        shown = {key: found[key] for key in ("accuracy", "thinking_tokens", "truncated")}
+    for budget, table in zip(budgets, rows, strict=True):
+        estimates = measure(table)
+        shown = {key: estimates[key] for key in ("accuracy", "thinking_tokens", "truncated")}
         points.append({"budget": budget.name, "limit": budget.limit, "waits": budget.waits} | as_json(shown))
-    used = [[row["thinking_tokens"] for row in asked] for asked in rows]
+    used = [[row["thinking_tokens"] for row in table] for table in rows]
     within = [count <= budget.limit for budget, counts in zip(budgets, used, strict=True) for count in counts]
     figures = s1_figures(
         [float(np.mean(counts)) for counts in used], [point["accuracy"]["value"] for point in points], within
     )
-    right = [correct_by_problem(asked) for asked in rows]
+    right = [correct_by_problem(table) for table in rows]
     closed = [place for place, budget in enumerate(budgets) if not budget.waits]
     waited = [place for place, budget in enumerate(budgets) if budget.waits]
     usual = max(place for place in closed if not budgets[place].more)
@@ -85,8 +85,8 @@ def area_between(base: Sequence[tuple[float, Sums]], trained: Sequence[tuple[flo
 def thinking_points(rows: Sequence[list[SampleRow]]) -> list[tuple[float, Sums]]:
     """The points of a sequential curve for `area_between`, from the rows of each budget."""
     return [
-        (max(1.0, float(np.mean([row["thinking_tokens"] for row in asked]))), correct_by_problem(asked))
-        for asked in rows
+        (max(1.0, float(np.mean([row["thinking_tokens"] for row in table]))), correct_by_problem(table))
+        for table in rows
     ]
 
 
@@ -213,12 +213,12 @@ def _passed(groups: list[list[SampleRow]]) -> list[Sums]:
 def _elected(groups: list[list[SampleRow]]) -> list[Sums]:
     """maj@k of each problem, for each k."""
     ks = _ks(groups)
-    found = []
+    shares = []
     for group in groups:
         votes = [vote(row) for row in group]
         right = {answer for answer, row in zip(votes, group, strict=True) if row["correct"] and answer is not None}
-        found.append(maj_at_k(votes, right, ks))
-    return [_each(list(column)) for column in zip(*found, strict=True)]
+        shares.append(maj_at_k(votes, right, ks))
+    return [_each(list(column)) for column in zip(*shares, strict=True)]
 
 
 def _each(values: list[float]) -> Sums:

@@ -155,13 +155,13 @@ def probe(
 
 def detectors() -> dict[str, Any]:
     """Precision and recall of the detectors on traces labelled by hand (`eval.probes.labelled`)."""
-    found = {"behaviour": score_behaviour(), "lexical": score_lexical(), "monitor": score_monitor()}
+    tables = {"behaviour": score_behaviour(), "lexical": score_lexical(), "monitor": score_monitor()}
     return {
         name: {
             label: asdict(score) | {"precision": score.precision, "recall": score.recall}
             for label, score in scores.items()
         }
-        for name, scores in found.items()
+        for name, scores in tables.items()
     }
 
 

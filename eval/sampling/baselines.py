@@ -71,8 +71,8 @@ def ask_baseline(
 ) -> list[SampleRow]:
     """Rows as of `sample_checkpoint`: each problem `samples` times (a majority: once, by vote) and once greedily."""
     if baseline == "majority":
-        asked = (candidate.backend, candidate.tokenizer, problems, samples, sampling, source.system_prompt, progress)
-        return majority(sample_checkpoint(candidate.name, *asked))
+        request = (candidate.backend, candidate.tokenizer, problems, samples, sampling, source.system_prompt, progress)
+        return majority(sample_checkpoint(candidate.name, *request))
 
     def ask(samples: int, sampling: Sampling) -> list[SampleRow]:
         if baseline == "few-shot":
@@ -112,8 +112,8 @@ def majority(rows: Sequence[SampleRow]) -> list[SampleRow]:
 def clean_answer(text: str) -> str:
     """The first stretch of `text` that has the form of a number or an expression, or "" where none has."""
     plain = re.sub(r"(?<=\d),(?=\d{3})", "", text).translate(str.maketrans("×÷−", "*/-"))
-    found = ANSWER.search(plain)
-    return found[0].rstrip(" .+-*/(") if found else ""
+    match = ANSWER.search(plain)
+    return match[0].rstrip(" .+-*/(") if match else ""
 
 
 def first_line(text: str) -> str:
@@ -136,8 +136,8 @@ def _few_shot(
         prompt_ids(tokenizer, [*shots[problem.task], *messages(problem, source.system_prompt)]) for problem in problems
     ]
     rollouts = candidate.backend.generate(prompts, samples, sampling, progress)
-    asked = [problem for problem in problems for _ in range(samples)]
-    return side_by_side(lambda problem, rollout: describe(problem, rollout, tokenizer, opened), asked, rollouts)
+    repeated = [problem for problem in problems for _ in range(samples)]
+    return side_by_side(lambda problem, rollout: describe(problem, rollout, tokenizer, opened), repeated, rollouts)
 
 
 def _shots(source: Source, tasks: set[str]) -> dict[str, list[dict[str, str]]]:

@@ -98,10 +98,10 @@ def source_of(checkpoints: Sequence[str], config: Path | None = None, *, own_tas
 
     Raises ValueError where they lie in no run, or in runs that ask different problems or ask them differently.
     """
-    found = [config] if config else [path for name in checkpoints if (path := config_of(Path(name).absolute()))]
-    if not found:
+    configs = [config] if config else [path for name in checkpoints if (path := config_of(Path(name).absolute()))]
+    if not configs:
         raise ValueError(f"{checkpoints[0]} lies in no run folder; say whose problems to ask with --config FILE.")
-    first, *others = [(path, read_source(path, own_tasks=own_tasks)) for path in dict.fromkeys(found)]
+    first, *others = [(path, read_source(path, own_tasks=own_tasks)) for path in dict.fromkeys(configs)]
     for path, other in others:
         for field in fields(Source):
             if getattr(first[1], field.name) != getattr(other, field.name):

@@ -52,16 +52,16 @@ def fault(path: Path) -> str | None:
         sealed = {name: (kept["bytes"], kept["sha256"]) for name, kept in files.items()}
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         return f"its {SEAL} cannot be read ({error})"
-    found = _files(path)
-    state = _state(path, found)
+    present = _files(path)
+    state = _state(path, present)
     if state in _sound:
         return None
     for name, (size, digest) in sealed.items():
-        if name not in found:
+        if name not in present:
             return f"{name} is missing"
-        if found[name].stat().st_size != size:
-            return f"{name} has {found[name].stat().st_size} bytes, not {size}"
-        if _digest(found[name]) != digest:
+        if present[name].stat().st_size != size:
+            return f"{name} has {present[name].stat().st_size} bytes, not {size}"
+        if _digest(present[name]) != digest:
             return f"{name} is damaged: its checksum is another"
     _sound.add(state)
     return None

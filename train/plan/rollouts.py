@@ -42,9 +42,9 @@ def cache_layers(config: PreTrainedConfig, run: RunConfig, *, bf16: bool) -> lis
     """What each layer keeps for a token, asked of the model itself as the engine does."""
     model = build(config, run, TRACED_LAYERS)
     with faked(model), autocast(bf16):
-        found = probe(model)
+        shapes = probe(model)
     depth = config.get_text_config().num_hidden_layers
-    return [found[min(number, len(found) - 1)] for number in range(depth)]
+    return [shapes[min(number, len(shapes) - 1)] for number in range(depth)]
 
 
 def trace_forward(

@@ -72,8 +72,8 @@ def score_behaviour() -> dict[str, Score]:
     for case in _read("behaviour"):
         problem = problem_of(case["prompt"])
         thinking, labels = unmark(case["thinking"])
-        found = events(get_task(problem.task).trace(problem, thinking))
-        cases.append(({(event.kind, _place(thinking, event.at)) for event in found}, labels))
+        detected = events(get_task(problem.task).trace(problem, thinking))
+        cases.append(({(event.kind, _place(thinking, event.at)) for event in detected}, labels))
     scores = {kind: _score(cases, kind) for kind in MARKS.values()}
     return {**scores, "all": _total(scores)}
 
@@ -134,10 +134,10 @@ def _read(name: str) -> list[dict[str, Any]]:
 
 def _score(cases: Iterable[tuple[Labels, Labels]], kind: str) -> Score:
     counts: Counter[str] = Counter()
-    for found, labelled in cases:
-        counts["right"] += sum(label[0] == kind for label in found & labelled)
-        counts["extra"] += sum(label[0] == kind for label in found - labelled)
-        counts["missed"] += sum(label[0] == kind for label in labelled - found)
+    for detected, labelled in cases:
+        counts["right"] += sum(label[0] == kind for label in detected & labelled)
+        counts["extra"] += sum(label[0] == kind for label in detected - labelled)
+        counts["missed"] += sum(label[0] == kind for label in labelled - detected)
     return Score(counts["right"], counts["extra"], counts["missed"])
 
 

@@ -65,8 +65,8 @@ class Store:
 
     def trials(self) -> list[Trial]:
         """All trials so far, in order; of one that was taken up again after it had failed, its last state."""
-        found = [read_trial(frozen) for frozen in self._study.get_trials(deepcopy=False)]
-        return sorted({trial.number: trial for trial in found}.values(), key=lambda trial: trial.number)
+        trials = [read_trial(frozen) for frozen in self._study.get_trials(deepcopy=False)]
+        return sorted({trial.number: trial for trial in trials}.values(), key=lambda trial: trial.number)
 
     def run(self, trial: int, seed: int) -> Run:
         """Where a run lies."""
@@ -225,9 +225,9 @@ class Store:
 
     def _add(self, number: int, params: Params, runs: dict[int, Record]) -> None:
         distributions = {dimension.field: dimension.distribution for dimension in self.spec.space}
-        told = attributes(number, runs)
+        attrs = attributes(number, runs)
         self._study.add_trial(
-            create_trial(state=TrialState.RUNNING, params=params, distributions=distributions, user_attrs=told)
+            create_trial(state=TrialState.RUNNING, params=params, distributions=distributions, user_attrs=attrs)
         )
 
     def _write(self, trial: Trial, seed: int, record: Record) -> None:
