@@ -1,4 +1,4 @@
-"""What of a run will be sampled for its claims: the options, and everything checked before the first sample."""
+"""Plans what a run's claims will sample: the options, and every check before the first sample."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields, replace
@@ -56,7 +56,7 @@ class Effort:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What of a run will be asked, all checked. `prompted` is the model that it started from, if that reads words."""
+    """What one run's claims will sample, checked. `prompted` is the model that it started from, if that reads words."""
 
     run: Path
     source: Source
@@ -87,7 +87,7 @@ class Plan:
         )
 
     def check(self) -> None:
-        """Raise ValueError where the effort asks for what evaluation or probes do not allow: their settings refuse."""
+        """Raise ValueError if the effort is outside the range that evaluation or the probes allow."""
         checked_values(self.settings)
         checked_values(self.probe_settings)
 

@@ -36,7 +36,7 @@ class Decodings:
 
 
 def check_temperatures(temperatures: Sequence[float]) -> None:
-    """Raise ValueError naming the first temperature that is none, or stands twice."""
+    """Raise ValueError naming the first temperature that is negative, infinite or repeated."""
     if not temperatures:
         raise ValueError("there is no temperature to sample at; give at least one, such as --temperatures 0 1.")
     for temperature in temperatures:

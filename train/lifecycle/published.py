@@ -1,4 +1,4 @@
-"""What of a run is to be published, apart from all that is not: weights, tokenizer, decoding, and a model card.
+"""Prepares a run for publishing: its weights, tokenizer, decoding and a model card, and nothing else.
 
 A checkpoint holds optimiser moments and random states beside its weights, which an upload would publish too. RUN/model
 holds none of that: `AutoModelForCausalLM` loads it, `huggingface_hub` uploads it, and its README.md says what it is.

@@ -124,10 +124,10 @@ def load_tokenizer(name: str, chat: Chat = TOKENIZERS_OWN, *, revision: str | No
 
 @contextmanager
 def merged_checkpoint(name: str, model: PreTrainedModel | PeftModel) -> Iterator[str]:
-    """A folder or hub id with the whole weights of `model`, which was loaded from `name`, for what reads only such.
+    """Yield a folder or hub id that holds the full weights of `model`, for readers that know no adapters.
 
-    That is `name` itself, unless it is a PEFT adapter: this one is merged into its base model, `model` included, and
-    saved in a folder that is there until the context ends.
+    `model` was loaded from `name`, and that is what comes back unless it is a PEFT adapter. An adapter is merged into
+    its base model (`model` changes with it) and saved in a temporary folder, which is deleted at the end.
     """
     if not isinstance(model, PeftModel):
         yield resolve(name)

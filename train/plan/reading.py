@@ -1,4 +1,4 @@
-"""A training config read for a plan: as training reads it, but for what the machine that plans may lack."""
+"""Reads a training config for a plan, as training reads it, but without needing the GPU, data or model weights."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -72,7 +72,7 @@ class Results:
 
     @property
     def ties(self) -> tuple[Entry, ...]:
-        """Those from which the first cannot be told."""
+        """The trials that the first is not clearly ahead of."""
         return tuple(entry for entry in self.ranked[1:] if entry.within_noise)
 
     @property

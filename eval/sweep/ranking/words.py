@@ -24,7 +24,7 @@ def difference(metric: str, estimate: Estimate | None) -> str:
 
 
 def verdict(results: Results) -> str:
-    """Which trial is first, and whether that can be told from the next."""
+    """Which trial is first, and whether it is clearly ahead of the next."""
     if not results.ranked:
         return "No trial is complete, so there is nothing to rank."
     spec, (first, *rest) = results.spec, results.ranked

@@ -77,7 +77,7 @@ class Store:
         return (len(trials) == self.spec.count or self.exhausted) and all(trial.over for trial in trials)
 
     def take(self) -> Run | None:
-        """A run to be done now, which is this process's from here on; None where there is none at present."""
+        """Claim a run for this process to do now; None if there is none at present."""
         with locked(self.folder):
             self._free_the_dead()
             while True:
