@@ -75,7 +75,7 @@ def check_seeds(runs: Sequence[Path]) -> list[int]:
                 )
     seeds = [int(config.get("seed", 0)) for config in configs]
     if len(set(seeds)) < len(seeds):
-        raise ValueError(f"the runs have the seeds {seeds}; a seed that stands twice would count the same luck twice.")
+        raise ValueError(f"the runs have the seeds {seeds}; a seed that is given twice counts the same luck twice.")
     return seeds
 
 
@@ -159,7 +159,7 @@ def _config(run: Path) -> dict[str, Any]:
     try:
         return dict(read_yaml(run / "config.yaml"))
     except (TypeError, ValueError) as error:
-        raise ValueError(f"{run} is no run folder: its config.yaml cannot be read ({error}).") from None
+        raise ValueError(f"{run} is not a run folder: its config.yaml cannot be read ({error}).") from None
 
 
 def _words(runs: Sequence[Path]) -> list[str]:

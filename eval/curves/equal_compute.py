@@ -37,9 +37,9 @@ def read_control(text: str) -> Control:
     """Read `NAME=RUN`. Raises ArgumentTypeError."""
     name, separator, run = text.partition("=")
     if not (name and separator and run):
-        raise ArgumentTypeError(f"{text!r} is no NAME=RUN, such as more-cold-start=runs/longer")
+        raise ArgumentTypeError(f"{text!r} is not NAME=RUN, such as more-cold-start=runs/longer")
     if not (Path(run) / "config.yaml").is_file():
-        raise ArgumentTypeError(f"{run} is no run folder: it has no config.yaml")
+        raise ArgumentTypeError(f"{run} is not a run folder: it has no config.yaml")
     return Control(name, Path(run))
 
 

@@ -108,7 +108,7 @@ def _tokens_logged(run: Path, steps: Sequence[int]) -> dict[int, tuple[int, int]
             row["step"]: (int(row["num_tokens"]), int(row.get("left_out_tokens", 0))) for row in rows
         }
     except TypeError:
-        raise ValueError(f"{path} has a num_tokens or left_out_tokens that is no number.") from None
+        raise ValueError(f"{path} has a num_tokens or left_out_tokens that is not a number.") from None
     known = sorted(logged)
     left_out = np.interp(steps, known, [logged[step][1] for step in known])
     return {

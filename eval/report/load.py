@@ -82,7 +82,7 @@ def load_run(folder: Path) -> Run:
     """Read a run folder. Raises ValueError with one clear line where it is none, or a file in it cannot be read."""
     if not (folder / "config.yaml").is_file():
         raise ValueError(
-            f"{folder} is no run folder: it has no config.yaml. Give a folder that `train` made, such as runs/NAME."
+            f"{folder} is not a run folder: it has no config.yaml. Give a folder that `train` made, such as runs/NAME."
         )
     config_text = _text(folder / "config.yaml")
     config = read_yaml(folder / "config.yaml")

@@ -43,7 +43,7 @@ def check_temperatures(temperatures: Sequence[float]) -> None:
         if not 0 <= temperature < math.inf:
             raise ValueError(f"a temperature is {temperature}; expected 0 for greedy decoding or a positive number.")
         if temperatures.count(temperature) > 1:
-            raise ValueError(f"the temperature {temperature:g} stands twice; give each once.")
+            raise ValueError(f"the temperature {temperature:g} is given twice; give each once.")
 
 
 def best_temperature(choices: Mapping[float, Rows]) -> float:

@@ -183,7 +183,7 @@ class Server:
         try:
             return json.loads(content)
         except (ValueError, RecursionError) as error:
-            raise ServerError(f"{place} answered what is no JSON ({type(error).__name__}: {error}).") from None
+            raise ServerError(f"{place} did not answer with JSON ({type(error).__name__}: {error}).") from None
 
     def _content(self, place: str, response: httpx.Response) -> bytes:
         """A reply's body, within its limits of size and time. Raises ServerError."""

@@ -122,7 +122,7 @@ def checkpoints_of(run: Path, *, start: bool = False) -> list[str]:
     last = last_finished(run / "checkpoints")
     if not config.is_file() or last is None:
         raise ValueError(
-            f"{run} is no run folder with a checkpoint; expected config.yaml and checkpoints/checkpoint-N."
+            f"{run} is not a run folder with a checkpoint; expected config.yaml and checkpoints/checkpoint-N."
         )
     cold = run / "checkpoints" / COLD_START
     model = str(read_yaml(config)["model"])

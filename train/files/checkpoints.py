@@ -78,7 +78,7 @@ def refusal(path: Path) -> str | None:
     if not path.is_dir() or not ((path / SEAL).exists() or (of_a_run and (run.parent / "config.yaml").is_file())):
         return None
     reason = fault(path)
-    return f"{path} is no whole checkpoint: {reason}. Take another, or train it anew." if reason else None
+    return f"{path} is not a whole checkpoint: {reason}. Take another, or train it anew." if reason else None
 
 
 def finished(folder: Path) -> list[Path]:
@@ -111,7 +111,7 @@ def step_of(checkpoint: Path) -> int:
     """The step that `checkpoint-N` was written after."""
     step = step_in(checkpoint.name)
     if step is None:
-        raise ValueError(f"{checkpoint} is no checkpoint-N.")
+        raise ValueError(f"{checkpoint} is not a checkpoint-N.")
     return step
 
 

@@ -114,7 +114,7 @@ def test_a_run_that_bears_the_name_of_smollm2_is_not_taken_for_it(original, tmp_
     monkeypatch.setattr(smollm2, "smollm2_path", lambda: pytest.fail("the base was there"))
     assert isinstance(load_model(str(adapter)), PeftModel)
     edit(adapter / "adapter_config.json", base_model_name_or_path="runs/smollm2-135m")
-    assert "'runs/smollm2-135m' is no folder here" in error_of(load_model, str(adapter))
+    assert "'runs/smollm2-135m' is not a folder here" in error_of(load_model, str(adapter))
 
 
 def test_smollm2_is_resolved_to_its_folder_in_the_cache(checkpoint, monkeypatch):
@@ -143,7 +143,7 @@ def test_a_path_that_does_not_exist_is_refused(load, name, tmp_path, monkeypatch
 @pytest.mark.parametrize("name", ["someone/no-such-model", "no-such-model"])
 def test_a_hub_id_that_the_hub_does_not_give_is_refused(load, name, hub_cache):
     message = error_of(load, name)
-    assert f"no such model: {name!r} is no folder here, and the model hub did not give it (" in message
+    assert f"no such model: {name!r} is not a folder here, and the model hub did not give it (" in message
     assert "Check the spelling and the network" in message
 
 
