@@ -150,8 +150,8 @@ def main() -> int:
                 workers=workers,
                 progress=bar.update,
             )
-        if given.run and output == given.run / "evaluation":
-            refresh(given.run)
+        if arguments.run and output == arguments.run / "evaluation":
+            refresh(arguments.run)
     except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
