@@ -22,7 +22,7 @@ def across_seeds(estimates: Sequence[Estimate]) -> Estimate:
     too small. `count` is the number of seeds. Raises ValueError for no estimate.
     """
     if not estimates:
-        raise ValueError("there is not an estimate to bring together; expected at least one seed.")
+        raise ValueError("there is no estimate to bring together; expected at least one seed.")
     if all(estimate == estimates[0] for estimate in estimates):  # what does not depend on the seed, or is of one
         return estimates[0]
     values = [estimate.value for estimate in estimates]
