@@ -60,7 +60,7 @@ def read_set(
         splits=settings.splits,
     )
     kept: dict[Split, list[Problem]] = {}
-    told = []
+    summaries = []
     for split, rows in read.items():
         chosen = [row for row in rows if _is_wanted(row, settings.only)]
         if not chosen:
@@ -72,8 +72,8 @@ def read_set(
             raise ValueError(f"{settings.source} has no sound row in its {split} split. {faults[0]}")
         kept[split] = problems
         left_out = [f"{repeated} repeated"] * bool(repeated) + [f"{len(faults)} faulty"] * bool(faults)
-        told.append(f"{len(problems)} {split}" + (f" ({', '.join(left_out)} left out)" if left_out else ""))
-    say_once(f"Problems of {settings.source}: {', '.join(told)}.")
+        summaries.append(f"{len(problems)} {split}" + (f" ({', '.join(left_out)} left out)" if left_out else ""))
+    say_once(f"Problems of {settings.source}: {', '.join(summaries)}.")
     return kept
 
 

@@ -102,14 +102,19 @@ def trace_of(row: Row) -> ReasoningTrace:
         conversation = [*_messages(values["prompt"], "user"), *_messages(values.get("completion"), "assistant")]
     else:
         conversation = [*_messages(values.get("problem"), "user"), *_messages(values.get("solution"), "assistant")]
-    *asked, last = conversation
-    asked = [{"role": turn["role"], "content": turn["content"]} for turn in asked if turn["role"] != "system"]
-    if last["role"] != "assistant" or not asked or asked[-1]["role"] != "user":
+    *prompt_turns, last = conversation
+    prompt_turns = [
+        {"role": turn["role"], "content": turn["content"]} for turn in prompt_turns if turn["role"] != "system"
+    ]
+    if last["role"] != "assistant" or not prompt_turns or prompt_turns[-1]["role"] != "user":
         raise NoTrace("no question with an answer behind it")
     completion = with_thinking(last["content"], thinking or last.get("thinking", ""))
     gold = values.get("answer")
     return ReasoningTrace(
-        asked, completion, _problem(values.get("task_problem")), str(gold) if isinstance(gold, str | int) else None
+        prompt_turns,
+        completion,
+        _problem(values.get("task_problem")),
+        str(gold) if isinstance(gold, str | int) else None,
     )
 
 

@@ -234,7 +234,7 @@ def _float(text: str) -> float | Decimal:
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """A JSON object. Raises Unreadable where a name stands twice: either value might be meant."""
+    """A JSON object. Raises Unreadable where a name is given twice: either value might be meant."""
     values = dict(pairs)
     if len(values) < len(pairs):
         names = [name for name, _ in pairs]

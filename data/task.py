@@ -89,7 +89,7 @@ def task_of(module: ModuleType, name: str) -> Task:
         field: vars(module)[attribute] for attribute, field in ATTRIBUTES.items() if attribute in vars(module)
     }
     if not is_dataclass(attributes.get("settings", NoSettings)):
-        raise ValueError(f"Settings of the task module {name} is no dataclass; put @dataclass(frozen=True) above it.")
+        raise ValueError(f"Settings of the task module {name} is not a dataclass; put @dataclass(frozen=True) on it.")
     if "verify" not in attributes:
         raise ValueError(f"The task module {name} has no verify(problem, answer), which it needs: see data/task.py.")
     generate = vars(module).get("generate")

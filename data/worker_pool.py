@@ -152,32 +152,32 @@ class _Place:
     def ask(self, line: bytes) -> Reply:
         """The reply to one request. Raises RuntimeError where the place is no more."""
         while self.worker is None:
-            told = self._exchange(b"", START_SECONDS)
-            if told is None or "failed" in told:
-                raise RuntimeError(f"no worker could be started for {self.target}: {(told or {}).get('failed')}")
-            self.worker = told.get("worker")  # passing over what is left of the one before
+            reply = self._exchange(b"", START_SECONDS)
+            if reply is None or "failed" in reply:
+                raise RuntimeError(f"no worker could be started for {self.target}: {(reply or {}).get('failed')}")
+            self.worker = reply.get("worker")  # passing over what is left of the one before
         try:
-            told = self._exchange(line, self.wall_seconds)
+            reply = self._exchange(line, self.wall_seconds)
         except ValueError as endless:
             self._kill()
             return Reply(error=str(endless))
-        if told is None:
+        if reply is None:
             self._kill()
             self.skipping, self.buffer = bool(self.buffer), bytearray()  # the beginning of a reply that came too late
             return Reply(error=f"timed out after {self.wall_seconds:g} s")
-        if "ended" in told:
+        if "ended" in reply:
             self.worker = None
-            if told["ended"] == -signal.SIGPROF:
+            if reply["ended"] == -signal.SIGPROF:
                 return Reply(error=f"timed out after {self.seconds:g} s of processor time")
-            status = told["ended"]
+            status = reply["ended"]
             how = f"signal {-status}" if status < 0 else f"exit code {status}"
             return Reply(error=f"the worker ended ({how})")
-        if told["last"]:
+        if reply["last"]:
             self.worker = None
-        error = told.get("error")
+        error = reply.get("error")
         if error == "out of memory":
             error = f"ran out of memory (limit {self.memory_mib} MiB)"
-        return Reply(told.get("value"), error)
+        return Reply(reply.get("value"), error)
 
     def close(self) -> None:
         """Kill keeper and worker, and wait for the keeper."""

@@ -43,8 +43,8 @@ def _change(pair: Mapping[str, Any]) -> str:
 
 def _how(result: Result, names: Sequence[str]) -> list[str]:
     benchmark, settings = result.benchmark, result.results["settings"]
-    asked = settings["problems"]
-    part = f"{asked:,}" if asked == benchmark.problems else f"{asked:,} of {benchmark.problems:,}"
+    problems = settings["problems"]
+    part = f"{problems:,}" if problems == benchmark.problems else f"{problems:,} of {benchmark.problems:,}"
     subset = f" {benchmark.subset}" if benchmark.subset else ""
     budget = f"{result.budget:,}" + (" (context)" if result.budget < benchmark.max_new_tokens else "")
     source = f"{benchmark.source}{subset} @ {benchmark.revision[:12]}"

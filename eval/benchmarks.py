@@ -74,19 +74,19 @@ def read_benchmarks(chosen: str, files: Sequence[str] = ()) -> dict[str, Benchma
 
     Raises ValueError for a name that is none, with those that there are.
     """
-    found = {}
+    benchmarks = {}
     for name in dict.fromkeys(name.strip() for name in chosen.split(",")):
         if name not in names():
             raise ValueError(f"There is no benchmark {name!r}; expected some of: {', '.join(names())}.")
-        found[name] = read_settings(name, Benchmark, read_yaml(FOLDER / f"{name}.yaml"))
+        benchmarks[name] = read_settings(name, Benchmark, read_yaml(FOLDER / f"{name}.yaml"))
     for given in files:
         name, _, path = given.partition("=")
-        if name not in found or not path:
+        if name not in benchmarks or not path:
             raise ValueError(f"--benchmark-file is {given!r}; expected NAME=path.jsonl of one in --benchmark.")
         if not Path(path).is_file():
             raise ValueError(f"--benchmark-file {given}: {path} does not exist; expected a .jsonl or .parquet file.")
-        found[name] = found[name].at(Path(path))
-    return found
+        benchmarks[name] = benchmarks[name].at(Path(path))
+    return benchmarks
 
 
 def source_of_benchmark(name: str, benchmark: Benchmark, run: Source | None = None) -> Source:
@@ -151,7 +151,7 @@ def room(candidates: Candidates, checkpoint: str, source: Source, problems: Sequ
     return left
 
 
-def contamination(asked: Sequence[Problem], config: Path | None) -> int | str | None:
+def contamination(problems: Sequence[Problem], config: Path | None) -> int | str | None:
     """How many of a benchmark's problems the training set of a run gives away, its cold start's traces included.
 
     None where there is no run, and a text where its set cannot be read here.
@@ -167,7 +167,7 @@ def contamination(asked: Sequence[Problem], config: Path | None) -> int | str | 
     except (ValueError, OSError) as error:
         return str(error)
     procedural = [part.task for part in run.parts if get_task(part.task).draw]
-    return len(overlaps(trained, asked, procedural))
+    return len(overlaps(trained, problems, procedural))
 
 
 def _traces(data: Any) -> list[Problem]:

@@ -136,7 +136,7 @@ def _whole_lines(path: Path) -> list[dict[str, Any]]:
     try:
         rows = [json.loads(line) for line in whole.splitlines() if line.strip()]
     except ValueError as error:
-        raise ValueError(f"{path} is no file of traces ({error}); give another --output.") from None
+        raise ValueError(f"{path} is not a file of traces ({error}); give another --output.") from None
     return [row for row in rows if isinstance(row, dict)]
 
 

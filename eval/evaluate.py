@@ -11,7 +11,8 @@ import pyarrow.parquet as pq
 
 from data.mixture import Split
 from data.problem import Problem
-from eval.measures.rates import Row, as_json, compare, measure
+from eval.measures.rates import as_json, compare, measure
+from eval.measures.rows import SampleRow
 from eval.sampling.baselines import ask_baseline, check_baseline
 from eval.sampling.candidate import Candidate, Candidates, check_lengths
 from eval.sampling.decodings import TEMPERATURES, Decodings, accuracy, best_temperature, check_temperatures, unmarked
@@ -85,9 +86,9 @@ def expected(source: Source, settings: Settings, checkpoints: int, baseline: str
     """How many samples `evaluate` draws or finds, for a progress bar."""
     problems = draw(source, settings)
     grid = {settings.temperature, 0.0, *settings.temperatures}
-    asked = sum(map(settings.samples_at, grid)) * len(problems.asked)
+    reported = sum(map(settings.samples_at, grid)) * len(problems.asked)
     chosen = sum(settings.validation_samples if t else 1 for t in settings.temperatures) * len(problems.choice)
-    return (checkpoints + (baseline == "step-by-step")) * (asked + chosen)
+    return (checkpoints + (baseline == "step-by-step")) * (reported + chosen)
 
 
 def evaluate(
@@ -153,7 +154,7 @@ def sample(
     Needed are the best, the one of `settings`, and greedy decoding.
     """
 
-    def rows_at(temperature: float, asked: list[Problem], samples: int) -> list[Row]:
+    def rows_at(temperature: float, asked: list[Problem], samples: int) -> list[SampleRow]:
         sampling = Sampling(
             settings.max_new_tokens,
             candidate.stop_ids,
@@ -191,7 +192,7 @@ def write_results(
     return results
 
 
-def plain_rows(table: Decodings, settings: Settings) -> list[Row]:
+def plain_rows(table: Decodings, settings: Settings) -> list[SampleRow]:
     """The samples of a checkpoint at `settings.temperature`, and its greedy ones behind them."""
     return [*unmarked(table.rows[settings.temperature]), *table.rows[0.0]]
 
@@ -271,13 +272,13 @@ def _pair(before: str, table_before: Decodings, after: str, table: Decodings, se
     }
 
 
-def _changes_by_task(before: list[Row], after: list[Row]) -> dict[str, Any]:
+def _changes_by_task(before: list[SampleRow], after: list[SampleRow]) -> dict[str, Any]:
     return {task: as_json(compare(_of(before, task), _of(after, task))) for task in _tasks(after)}
 
 
-def _tasks(rows: list[Row]) -> list[str]:
+def _tasks(rows: list[SampleRow]) -> list[str]:
     return sorted({row["task"] for row in rows})
 
 
-def _of(rows: list[Row], task: str) -> list[Row]:
+def _of(rows: list[SampleRow], task: str) -> list[SampleRow]:
     return [row for row in rows if row["task"] == task]

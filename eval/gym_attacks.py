@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, TypedDict, get_args
 
 from data.problem import Problem
 from data.settings import read_settings
@@ -24,9 +24,8 @@ from data.tasks.gym_forms import CHECKS, GUARDS
 from data.tasks.gym_judges import JUDGES
 from data.tasks.gym_logic import right_conclusion
 
-Row = dict[str, Any]
-
-KINDS = ("restated", "negated", "padded", "perturbed")
+Kind = Literal["restated", "negated", "padded", "perturbed"]
+KINDS: tuple[Kind, ...] = get_args(Kind)
 COMMAND = "python scripts/gym_table.py --attack --output data/tasks/GYM.md"
 SHOWN = 24  # characters of an answer in the table
 MOST_PIECES = 12  # of a question, said again
@@ -76,12 +75,28 @@ class Settings:
     seed: int = 0
 
 
+class AttackRow(TypedDict):
+    """How many problems of one task some answer of each kind got right; None where the right answer is not known."""
+
+    task: str
+    problems: int
+    distinct: int  # right answers
+    restated: int | None
+    negated: int | None
+    padded: int | None
+    perturbed: int | None
+    examples: dict[str, list[str]]  # of each kind, answers that were taken for right, 3 at most
+    errors: int  # hostile answers on which the verifier had to be stopped
+    constant: str  # the best single answer to all problems
+    constant_wins: int
+
+
 SLOW = ("futoshiki", "knight_swap", "sokoban")
 
 
 def attack_tasks(
     names: list[str], settings: Settings, kept: Path, progress: Callable[[str], None] = lambda name: None
-) -> list[Row]:
+) -> list[AttackRow]:
     """A row for each task. Each is written to `kept`, a file of JSON lines, as it comes, and never measured again.
 
     Raises ValueError where that file holds rows of other settings.
@@ -101,13 +116,25 @@ def attack_tasks(
     return [done[name] for name in names]
 
 
-def attack_task(name: str, settings: Settings) -> Row:
+def attack_task(name: str, settings: Settings) -> AttackRow:
     """Ask one task; the counts are of problems for which some answer of a kind was right."""
     task = gym.task(name)
     problems = drawn(task, settings.of_slow if name in SLOW else settings.problems, settings.seed)
     golds = [right_answer(problem) for problem in problems]
     common = Counter(gold for gold in golds if gold)
-    row: Row = {"task": name, "problems": len(problems), "distinct": len(common), "examples": {}, "errors": 0}
+    row: AttackRow = {
+        "task": name,
+        "problems": len(problems),
+        "distinct": len(common),
+        "examples": {},
+        "errors": 0,
+        "restated": None,
+        "negated": None,
+        "padded": None,
+        "perturbed": None,
+        "constant": "",
+        "constant_wins": 0,
+    }
     for kind in KINDS:
         answers = [
             list(dict.fromkeys(of_kind(kind, problem, gold))) for problem, gold in zip(problems, golds, strict=True)
@@ -253,12 +280,12 @@ def blind_moves(seed: int) -> Iterator[str]:
     yield json.dumps(["fill A", "pour A->B", "fill A", "pour A->B", "empty B", "pour A->B", "fill A", "pour A->B"])
 
 
-def section(rows: list[Row], settings: Settings, note: str = "") -> str:
+def section(rows: list[AttackRow], settings: Settings, note: str = "") -> str:
     """The rows as a section of Markdown, from `HEADING` on, with a note in front of the table."""
     return "\n".join([*_head(rows, settings, note), *map(_line, rows), *_tail()]) + "\n"
 
 
-def _head(rows: list[Row], settings: Settings, note: str) -> Iterator[str]:
+def _head(rows: list[AttackRow], settings: Settings, note: str) -> Iterator[str]:
     yield f"{HEADING}\n"
     yield (
         f"Made by `{COMMAND}`; not edited by hand. Each of the {len(rows)} tasks was asked at the first level of its "
@@ -283,7 +310,7 @@ def _head(rows: list[Row], settings: Settings, note: str) -> Iterator[str]:
     yield "|---|---|---|---|---|---|---|---|---|"
 
 
-def _line(row: Row) -> str:
+def _line(row: AttackRow) -> str:
     kinds = " | ".join("-" if row[kind] is None else str(row[kind]) for kind in KINDS)
     shown = json.dumps(row["constant"], ensure_ascii=False)
     shown = (shown[:SHOWN] + "…" if len(shown) > SHOWN else shown).replace("|", "\\|")

@@ -31,20 +31,20 @@ def main() -> int:
     parser.add_argument("--config", type=Path, default=Path("configs/ci.yaml"), help="(default: %(default)s)")
     parser.add_argument("--steps", type=int, default=500, help="steps of reinforcement (default: %(default)s)")
     parser.add_argument("--output", type=Path, default=Path("build/memory.png"), help="(default: %(default)s)")
-    given = parser.parse_args()
+    arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        looks = watch(given.config, given.steps, Path(folder))
+        looks = watch(arguments.config, arguments.steps, Path(folder))
     if len(looks) < 10:
         print("error: the run ended before there was anything to see", file=sys.stderr)
         return 2
-    given.output.parent.mkdir(parents=True, exist_ok=True)
-    plot(looks, given.output)
-    late = looks[looks[:, 0] >= given.steps / 2]
+    arguments.output.parent.mkdir(parents=True, exist_ok=True)
+    plot(looks, arguments.output)
+    late = looks[looks[:, 0] >= arguments.steps / 2]
     slope = np.polyfit(late[:, 0], late[:, 1], 1)[0] * 100
     print(f"Steps {late[0, 0]:.0f} to {late[-1, 0]:.0f}: {late[:, 1].mean():.0f} MiB, {slope:+.2f} MiB for 100 steps.")
     for name, values in zip(NAMES[1:], late[:, 2:].T, strict=True):
         print(f"{name}: {values[0]:.0f} at the half, {values[-1]:.0f} at the end, {values.max():.0f} at most")
-    print(f"Plot written to {given.output}")
+    print(f"Plot written to {arguments.output}")
     return 0
 
 

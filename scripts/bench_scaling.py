@@ -91,12 +91,12 @@ def measure(arguments: argparse.Namespace) -> list[dict[str, Any]]:
 
 def seconds_to_first_token(backend: Any, prompts: list[list[int]], samples: int, repeats: int) -> float:
     """Seconds of a call that draws one token a row: the best of `repeats`, after one that is not counted."""
-    taken = []
+    seconds = []
     for _ in range(repeats + 1):
         started = time.perf_counter()
         backend.generate(prompts, samples, Sampling(max_new_tokens=1, stop_ids=()))
-        taken.append(time.perf_counter() - started)
-    return min(taken[1:])
+        seconds.append(time.perf_counter() - started)
+    return min(seconds[1:])
 
 
 def measure_prefill(arguments: argparse.Namespace) -> list[dict[str, Any]]:
@@ -106,13 +106,13 @@ def measure_prefill(arguments: argparse.Namespace) -> list[dict[str, Any]]:
     vocabulary = model.config.vocab_size
     (prompt,) = random_prompts(1, PREFILL_PROMPT, PREFILL_PROMPT, vocabulary)
     (system,) = random_prompts(1, SYSTEM_PROMPT, SYSTEM_PROMPT, vocabulary)
-    asked = random_prompts(PROBLEMS, PROBLEM_TOKENS, PROBLEM_TOKENS, vocabulary)
+    prompts = random_prompts(PROBLEMS, PROBLEM_TOKENS, PROBLEM_TOKENS, vocabulary)
     apart = random_prompts(PROBLEMS, SYSTEM_PROMPT, SYSTEM_PROMPT, vocabulary)
     cases = {
         f"a group of {GROUP} : one sample, prompt of {PREFILL_PROMPT}": (([prompt], GROUP), ([prompt], 1)),
         f"{PROBLEMS} problems behind one system prompt of {SYSTEM_PROMPT} : behind {PROBLEMS} others": (
-            ([system + problem for problem in asked], 1),
-            ([other + problem for other, problem in zip(apart, asked, strict=True)], 1),
+            ([system + problem for problem in prompts], 1),
+            ([other + problem for other, problem in zip(apart, prompts, strict=True)], 1),
         ),
     }
     results = []

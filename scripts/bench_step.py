@@ -101,21 +101,21 @@ class Ours(Timed, ReasoningTrainer):
 class Stock(Timed, GRPOTrainer):
     """TRL's trainer; goes on with the rollouts of ours after its own are drawn."""
 
-    given: list[Any]
+    rollouts: list[Any]
     own_tokens: list[int]
 
     def _generate_single_turn(self, prompt_ids: list[list[int]], *args: Any, **kwargs: Any) -> Any:
         own, _ = super()._generate_single_turn(prompt_ids, *args, **kwargs)
         self.own_tokens.append(sum(map(len, own)))
-        prompts, completions = self.given.pop(0)
+        prompts, completions = self.rollouts.pop(0)
         if prompts != prompt_ids:
             raise RuntimeError("The two trainers drew different problems; their steps cannot be compared.")
         return completions, None
 
 
-def bench(given: list[str], steps: int) -> dict[str, Any]:
+def bench(options: list[str], steps: int) -> dict[str, Any]:
     """Train `steps` steps each way and put the seconds, tokens and gradients side by side."""
-    run, training = parse_config(given)
+    run, training = parse_config(options)
     check_comparable(run)
     training.max_steps, training.learning_rate, training.max_grad_norm = steps + 1, 0.0, 0.0
     training.eval_strategy, training.save_strategy = "no", "no"
@@ -137,7 +137,7 @@ def bench(given: list[str], steps: int) -> dict[str, Any]:
             )
             trainer.remove_callback(PrinterCallback)
             if name == "stock":
-                trainer.given, trainer.own_tokens = list(made["ours"].rollouts), []
+                trainer.rollouts, trainer.own_tokens = list(made["ours"].rollouts), []
             print(f"{name}: {steps + 1} steps ...", file=sys.stderr, flush=True)
             trainer.train()
             made[name] = trainer

@@ -54,8 +54,8 @@ def by_math_verify(gold: str, answer: str) -> bool:
     """The judgement of math-verify alone."""
     from math_verify import parse, verify
 
-    told = answer if any(sign in answer for sign in ("boxed", "####", "nswer")) else f"\\boxed{{{answer}}}"
-    return bool(verify(parse(f"\\boxed{{{gold}}}"), parse(told)))
+    answer_text = answer if any(sign in answer for sign in ("boxed", "####", "nswer")) else f"\\boxed{{{answer}}}"
+    return bool(verify(parse(f"\\boxed{{{gold}}}"), parse(answer_text)))
 
 
 def by_us(pairs: Sequence[dict[str, Any]]) -> list[bool]:
@@ -70,8 +70,8 @@ def rates(name: str, pairs: Sequence[dict[str, Any]], judged: Sequence[bool]) ->
     missed = [pair for pair, right in zip(pairs, judged, strict=True) if pair["equal"] and not right]
     passed = [pair for pair, right in zip(pairs, judged, strict=True) if right and not pair["equal"]]
     equal = sum(pair["equal"] for pair in pairs)
-    found = {"judge": name, "false negatives": len(missed), "of equal": equal, "false positives": len(passed)}
-    return found | {"of unequal": len(pairs) - equal, "missed": missed, "passed": passed}
+    counts = {"judge": name, "false negatives": len(missed), "of equal": equal, "false positives": len(passed)}
+    return counts | {"of unequal": len(pairs) - equal, "missed": missed, "passed": passed}
 
 
 def speed(problems: Sequence[Problem], completions: Sequence[str], repeats: int) -> float:

@@ -36,15 +36,15 @@ def main() -> int:
     parser.add_argument("--max-context", type=int, help="tokens of prompt and completion (default: the model's)")
     parser.add_argument("--show-thinking", action=argparse.BooleanOptionalAction, default=True)
     add_own_tasks(parser)
-    given = parser.parse_args()
+    arguments = parser.parse_args()
     with ExitStack() as stack:
         try:
-            if is_url(given.model):
-                source = read_source(given.config, own_tasks=given.own_tasks) if given.config else None
-                terminal = Terminal(RemoteTalker(given.model), Marker(source))
+            if is_url(arguments.model):
+                source = read_source(arguments.config, own_tasks=arguments.own_tasks) if arguments.config else None
+                terminal = Terminal(RemoteTalker(arguments.model), Marker(source))
             else:
-                options = Options(longest=given.max_context, config=given.config, own_tasks=given.own_tasks)
-                model, served = load_served(given.model, options)
+                options = Options(longest=arguments.max_context, config=arguments.config, own_tasks=arguments.own_tasks)
+                model, served = load_served(arguments.model, options)
                 batcher = Batcher(RolloutEngine(model), served.sampling, longest=served.longest, most_waiting=0)
                 talker = stack.enter_context(local_talker(served, batcher))
                 terminal = Terminal(talker, Marker(served.source, seed=os.getpid()), remembers=served.remembers)
@@ -52,7 +52,7 @@ def main() -> int:
             print(f"error: {error}", file=sys.stderr)
             return 2
         terminal.colours = sys.stdout.isatty()
-        terminal.show_thinking = given.show_thinking
+        terminal.show_thinking = arguments.show_thinking
         return converse(terminal)
 
 

@@ -67,22 +67,22 @@ def main() -> int:
     """Run the command line; returns the exit code."""
     logging.set_verbosity_error()
     logging.disable_progress_bar()
-    given = parse()
-    runs = given.run
-    output = given.output or (runs[0] / "evaluation" if len(runs) == 1 else runs[0].parent / "claims")
+    arguments = parse()
+    runs = arguments.run
+    output = arguments.output or (runs[0] / "evaluation" if len(runs) == 1 else runs[0].parent / "claims")
     page = runs[0] / "report.html" if len(runs) == 1 else output / "report.html"
     try:
         check_seeds(runs)
-        chosen = {field.name: getattr(given, field.name) for field in fields(Effort)}
-        effort = Effort(**chosen | {"temperatures": tuple(given.temperatures)})
-        controls = share_out(given.against, len(runs))
+        chosen = {field.name: getattr(arguments, field.name) for field in fields(Effort)}
+        effort = Effort(**chosen | {"temperatures": tuple(arguments.temperatures)})
+        controls = share_out(arguments.against, len(runs))
         plans = [
-            plan(run, effort, own_tasks=given.own_tasks, controls=against)
+            plan(run, effort, own_tasks=arguments.own_tasks, controls=against)
             for run, against in zip(runs, controls, strict=True)
         ]
         with (
             sample_bar(sum(map(expected, plans))) as bar,
-            Workers(given.processes) as workers,
+            Workers(arguments.processes) as workers,
         ):
             for each in plans:
                 bar.set_description(each.run.name)

@@ -34,11 +34,11 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--config", type=Path, help="a configuration whose model and sizes are to be looked at as well")
     parser.add_argument("--runs_dir", type=Path, default=Path("runs"), help="folder of the runs (default: %(default)s)")
-    given = parser.parse_args()
+    arguments = parser.parse_args()
     logging.set_verbosity_error()
     logging.disable_progress_bar()
     to_mend = 0
-    for finding in examine(given.config, given.runs_dir):
+    for finding in examine(arguments.config, arguments.runs_dir):
         to_mend += bool(finding.mend)
         print(f"{'mend' if finding.mend else 'ok':5} {finding.name:14} {finding.state}", flush=True)
         if finding.mend:

@@ -117,39 +117,41 @@ def main() -> int:
     """Run the command line; returns the exit code."""
     logging.set_verbosity_error()
     logging.disable_progress_bar()
-    given = parse()
-    if given.benchmark:
-        return benchmark(given)
+    arguments = parse()
+    if arguments.benchmark:
+        return benchmark(arguments)
     default = Settings()
     try:
-        checkpoints = checkpoints_of(given.run, start=bool(given.baseline)) if given.run else given.checkpoint
-        source = source_of(checkpoints, given.config, own_tasks=given.own_tasks)
-        settings = Settings(
-            default.problems if given.problems is None else given.problems,
-            default.samples if given.samples is None else given.samples,
-            default.temperature if given.temperature is None else given.temperature,
-            source.max_new_tokens if given.max_new_tokens is None else given.max_new_tokens,
-            given.seed,
-            given.split,
-            given.backend,
-            tuple(given.temperatures),
-            given.validation_problems,
-            given.validation_samples,
+        checkpoints = (
+            checkpoints_of(arguments.run, start=bool(arguments.baseline)) if arguments.run else arguments.checkpoint
         )
-        folder = given.output or (given.run / "evaluation" if given.run else Path("evaluation"))
-        output = folder / given.baseline if given.baseline and not given.output else folder
-        total = expected(source, settings, len(checkpoints), given.baseline)
-        with sample_bar(total) as bar, Workers(given.processes) as workers:
+        source = source_of(checkpoints, arguments.config, own_tasks=arguments.own_tasks)
+        settings = Settings(
+            default.problems if arguments.problems is None else arguments.problems,
+            default.samples if arguments.samples is None else arguments.samples,
+            default.temperature if arguments.temperature is None else arguments.temperature,
+            source.max_new_tokens if arguments.max_new_tokens is None else arguments.max_new_tokens,
+            arguments.seed,
+            arguments.split,
+            arguments.backend,
+            tuple(arguments.temperatures),
+            arguments.validation_problems,
+            arguments.validation_samples,
+        )
+        folder = arguments.output or (arguments.run / "evaluation" if arguments.run else Path("evaluation"))
+        output = folder / arguments.baseline if arguments.baseline and not arguments.output else folder
+        total = expected(source, settings, len(checkpoints), arguments.baseline)
+        with sample_bar(total) as bar, Workers(arguments.processes) as workers:
             results = evaluate(
                 *(checkpoints, source, settings, output),
-                cache=given.cache or folder / "cache",
-                tokenizer=given.tokenizer,
-                baseline=given.baseline,
+                cache=arguments.cache or folder / "cache",
+                tokenizer=arguments.tokenizer,
+                baseline=arguments.baseline,
                 workers=workers,
                 progress=bar.update,
             )
-        if given.run and output == given.run / "evaluation":
-            refresh(given.run)
+        if arguments.run and output == arguments.run / "evaluation":
+            refresh(arguments.run)
     except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -158,50 +160,50 @@ def main() -> int:
     return 0
 
 
-def benchmark(given: argparse.Namespace) -> int:
+def benchmark(arguments: argparse.Namespace) -> int:
     """Ask benchmarks; returns the exit code."""
     changes = {
-        "samples": given.samples,
-        "temperature": given.temperature,
-        "max_new_tokens": given.max_new_tokens,
+        "samples": arguments.samples,
+        "temperature": arguments.temperature,
+        "max_new_tokens": arguments.max_new_tokens,
     }
     changes = {name: value for name, value in changes.items() if value is not None}
-    folder = given.output or (given.run / "evaluation" if given.run else Path("evaluation"))
+    folder = arguments.output or (arguments.run / "evaluation" if arguments.run else Path("evaluation"))
     try:
-        if given.baseline:
+        if arguments.baseline:
             raise ValueError("--baseline and --benchmark do not go together; leave one out.")
-        checkpoints = checkpoints_of(given.run) if given.run else given.checkpoint
+        checkpoints = checkpoints_of(arguments.run) if arguments.run else arguments.checkpoint
         asked = {
             name: replace(each, **changes)
-            for name, each in read_benchmarks(given.benchmark, given.benchmark_file).items()
+            for name, each in read_benchmarks(arguments.benchmark, arguments.benchmark_file).items()
         }
-        configs = {each: given.config or config_of(Path(each).absolute()) for each in checkpoints}
+        configs = {each: arguments.config or config_of(Path(each).absolute()) for each in checkpoints}
         known = [each for each in checkpoints if configs[each]]
-        run = source_of(known, given.config, own_tasks=given.own_tasks) if known else None
+        run = source_of(known, arguments.config, own_tasks=arguments.own_tasks) if known else None
         sources = {name: source_of_benchmark(name, each, run) for name, each in asked.items()}
         results = []
-        with Workers(given.processes) as workers:
+        with Workers(arguments.processes) as workers:
             candidates = Candidates(
-                given.cache or folder / "cache",
-                backend=given.backend,
-                tokenizer=given.tokenizer,
+                arguments.cache or folder / "cache",
+                backend=arguments.backend,
+                tokenizer=arguments.tokenizer,
                 chat=run.chat if run else TOKENIZERS_OWN,
                 system_prompt=next(iter(sources.values())).system_prompt,
                 workers=workers,
             )
             for name, each in asked.items():
                 count = (
-                    len(held_out(sources[name], given.problems or each.problems))
+                    len(held_out(sources[name], arguments.problems or each.problems))
                     * (each.samples + 1)
                     * len(checkpoints)
                 )
                 with sample_bar(count) as bar:
                     how = (sources[name], checkpoints, candidates, folder / name, configs)
                     settings = {
-                        "seed": given.seed,
-                        "backend": given.backend,
+                        "seed": arguments.seed,
+                        "backend": arguments.backend,
                         "progress": bar.update,
-                        "most": given.problems,
+                        "most": arguments.problems,
                     }
                     results.append(evaluate_benchmark(name, each, *how, **settings))
         table = as_markdown(results)

@@ -30,14 +30,14 @@ def main() -> int:
     parser.add_argument("--split", choices=["test", "validation"], default="test", help="(default: %(default)s)")
     parser.add_argument("--output", type=Path, help="folder (default: RUN/harness, or ./harness)")
     add_own_tasks(parser)
-    given = parser.parse_args()
-    config = given.config or given.run / "config.yaml"
-    output = given.output or (given.run / "harness" if given.run else Path("harness"))
+    arguments = parser.parse_args()
+    config = arguments.config or arguments.run / "config.yaml"
+    output = arguments.output or (arguments.run / "harness" if arguments.run else Path("harness"))
     try:
-        model = checkpoints_of(given.run)[-1] if given.run else "MODEL"
-        name = (given.run.resolve().name if given.run else config.stem).replace("-", "_")
-        source = read_source(config, own_tasks=given.own_tasks)
-        group, *tasks = export(source, name, given.problems, output, given.split)
+        model = checkpoints_of(arguments.run)[-1] if arguments.run else "MODEL"
+        name = (arguments.run.resolve().name if arguments.run else config.stem).replace("-", "_")
+        source = read_source(config, own_tasks=arguments.own_tasks)
+        group, *tasks = export(source, name, arguments.problems, output, arguments.split)
     except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

@@ -60,23 +60,23 @@ def main() -> int:
     """Run the command line; returns the exit code."""
     logging.set_verbosity_error()
     logging.disable_progress_bar()
-    given = parse()
-    source = "attack" if given.attack else given.model.replace("/", "-")
-    kept = given.kept or Path("runs/gym-table") / f"{source}.jsonl"
-    page = given.output.read_text() if given.output and given.output.is_file() else ""
+    arguments = parse()
+    source = "attack" if arguments.attack else arguments.model.replace("/", "-")
+    kept = arguments.kept or Path("runs/gym-table") / f"{source}.jsonl"
+    page = arguments.output.read_text() if arguments.output and arguments.output.is_file() else ""
     try:
-        settings = Settings(**{field.name: getattr(given, field.name) for field in fields(Settings)})
-        names = given.tasks or gym.names()
+        settings = Settings(**{field.name: getattr(arguments, field.name) for field in fields(Settings)})
+        names = arguments.tasks or gym.names()
         for name in names:
             gym.task(name)
-        if given.attack:
-            attacks = gym_attacks.Settings(seed=given.seed)
-            rows = gym_attacks.attack_tasks(names, attacks, kept, lambda name: print(name, file=sys.stderr))
-            note = gym_blind.note(gym_blind.blind_walks(given.seed)) if gym_blind.TASK in names else ""
-            write(given.output, gym_attacks.with_section(page, gym_attacks.section(rows, attacks, note)))
+        if arguments.attack:
+            attacks = gym_attacks.Settings(seed=arguments.seed)
+            attacked = gym_attacks.attack_tasks(names, attacks, kept, lambda name: print(name, file=sys.stderr))
+            note = gym_blind.note(gym_blind.blind_walks(arguments.seed)) if gym_blind.TASK in names else ""
+            write(arguments.output, gym_attacks.with_section(page, gym_attacks.section(attacked, attacks, note)))
             return 0
-        tokenizer = load_tokenizer(given.model)
-        model = load_model(given.model).to("cuda" if torch.cuda.is_available() else "cpu")
+        tokenizer = load_tokenizer(arguments.model)
+        model = load_model(arguments.model).to("cuda" if torch.cuda.is_available() else "cpu")
         with tqdm(total=len(names), unit="task", dynamic_ncols=True) as bar:
 
             def show(name: str) -> None:
@@ -86,8 +86,8 @@ def main() -> int:
             check_chat(model, tokenizer, system=False)
             ends = stop_ids(model, tokenizer)
             rows = measure_tasks(names, RolloutEngine(model), tokenizer, ends, settings, kept, show)
-        table = render(rows, given.model, settings, shlex.join(["python", "scripts/gym_table.py", *sys.argv[1:]]))
-        write(given.output, gym_attacks.with_section(table, gym_attacks.section_of(page)))
+        table = render(rows, arguments.model, settings, shlex.join(["python", "scripts/gym_table.py", *sys.argv[1:]]))
+        write(arguments.output, gym_attacks.with_section(table, gym_attacks.section_of(page)))
     except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

@@ -40,10 +40,15 @@ def main() -> int:
     parser.add_argument("--gpus", type=int, default=1, help="processes, each with a GPU (default: %(default)s)")
     parser.add_argument("--mean_tokens", type=float, help="mean of completions (default: half of what is allowed)")
     parser.add_argument("--prompt_tokens", type=int, help="mean of prompts (default: that of the problems)")
-    given, options = parser.parse_known_args()
+    arguments, options = parser.parse_known_args()
     try:
         text, fits = make_plan(
-            given.config, options, gpu=given.gpu, gpus=given.gpus, mean=given.mean_tokens, prompt=given.prompt_tokens
+            arguments.config,
+            options,
+            gpu=arguments.gpu,
+            gpus=arguments.gpus,
+            mean=arguments.mean_tokens,
+            prompt=arguments.prompt_tokens,
         )
     except ValueError as error:
         print(f"error: {error}", file=sys.stderr)

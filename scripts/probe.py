@@ -61,23 +61,23 @@ def main() -> int:
     """Run the command line; returns the exit code."""
     logging.set_verbosity_error()
     logging.disable_progress_bar()
-    given = parse()
+    arguments = parse()
     try:
-        checkpoints = checkpoints_of(given.run) if given.run else given.checkpoint
-        source = source_of(checkpoints, given.config, own_tasks=given.own_tasks)
+        checkpoints = checkpoints_of(arguments.run) if arguments.run else arguments.checkpoint
+        source = source_of(checkpoints, arguments.config, own_tasks=arguments.own_tasks)
         settings = Settings(
-            given.problems,
-            given.samples,
-            given.temperature,
-            source.max_new_tokens if given.max_new_tokens is None else given.max_new_tokens,
-            given.seed,
-            given.split,
+            arguments.problems,
+            arguments.samples,
+            arguments.temperature,
+            source.max_new_tokens if arguments.max_new_tokens is None else arguments.max_new_tokens,
+            arguments.seed,
+            arguments.split,
         )
-        output = given.output or (given.run / "evaluation" if given.run else Path("evaluation"))
+        output = arguments.output or (arguments.run / "evaluation" if arguments.run else Path("evaluation"))
         total = expected(source, settings, len(checkpoints))
-        with sample_bar(total) as bar, Workers(given.processes) as workers:
+        with sample_bar(total) as bar, Workers(arguments.processes) as workers:
             results = probe(
-                *(checkpoints, source, settings, output), cache=given.cache, workers=workers, progress=bar.update
+                *(checkpoints, source, settings, output), cache=arguments.cache, workers=workers, progress=bar.update
             )
     except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)

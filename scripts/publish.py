@@ -23,7 +23,7 @@ def main() -> int:
     options = parser.parse_args()
     try:
         if not (options.run / "config.yaml").is_file():
-            raise ValueError(f"{options.run} is no run folder: it has no config.yaml; give runs/NAME.")
+            raise ValueError(f"{options.run} is not a run folder: it has no config.yaml; give runs/NAME.")
         model = publishable(options.run, options.license)
         print(model)
         if options.push:

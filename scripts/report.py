@@ -28,13 +28,17 @@ def main() -> int:
         "--live", action="store_true", help="what is cheap of the page, and the newest rollouts, at the lowest priority"
     )
     add_own_tasks(parser)
-    given = parser.parse_args()
+    arguments = parser.parse_args()
     try:
-        if given.own_tasks:
-            read_source(given.run[0] / "config.yaml", own_tasks=True)  # so that its parser marks the thinkings
-        if given.live and (given.output or given.run[1:]):
+        if arguments.own_tasks:
+            read_source(arguments.run[0] / "config.yaml", own_tasks=True)  # so that its parser marks the thinkings
+        if arguments.live and (arguments.output or arguments.run[1:]):
             raise ValueError("--live writes RUN/report.html of one run; leave out --output and other runs.")
-        path = live(given.run[0]) if given.live else write_report(given.run[0], given.output, given.run[1:])
+        path = (
+            live(arguments.run[0])
+            if arguments.live
+            else write_report(arguments.run[0], arguments.output, arguments.run[1:])
+        )
     except ValueError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

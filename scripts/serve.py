@@ -44,20 +44,20 @@ def parse() -> tuple[str, Options, Listening]:
     )
     parser.add_argument("--config", type=Path, help="the run's config (default: that of the run the checkpoint is in)")
     add_own_tasks(parser)
-    given = parser.parse_args()
+    arguments = parser.parse_args()
     options = Options(
-        given.name,
-        given.max_context,
-        not given.no_system,
-        given.show_thinking,
-        given.dtype,
-        given.config,
-        given.own_tasks,
+        arguments.name,
+        arguments.max_context,
+        not arguments.no_system,
+        arguments.show_thinking,
+        arguments.dtype,
+        arguments.config,
+        arguments.own_tasks,
     )
     return (
-        given.checkpoint,
+        arguments.checkpoint,
         options,
-        Listening(given.host, given.port, given.max_rows, given.max_waiting, given.cache_gib),
+        Listening(arguments.host, arguments.port, arguments.max_rows, arguments.max_waiting, arguments.cache_gib),
     )
 
 

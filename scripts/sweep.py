@@ -53,19 +53,19 @@ def parse() -> argparse.Namespace:
 
 def main() -> int:
     """Run the command line; returns the exit code."""
-    given = parse()
+    arguments = parse()
     try:
-        folder, spec = read(given.sweep, given.folder, given.workers)
-        if given.report:
+        folder, spec = read(arguments.sweep, arguments.folder, arguments.workers)
+        if arguments.report:
             results = report(folder, spec)
         else:
             spec, machine = check(spec)
-            if given.dry_run:
+            if arguments.dry_run:
                 print(show_plan(folder, spec))
                 return 0
             with StopSignals("the runs in hand finish their step and are saved") as signals:
                 results = sweep(
-                    folder, spec, machine, lambda: signals.first is not None, retry_failed=given.retry_failed
+                    folder, spec, machine, lambda: signals.first is not None, retry_failed=arguments.retry_failed
                 )
     except ValueError as error:
         print(f"error: {error}", file=sys.stderr)

@@ -25,7 +25,7 @@ def main() -> int:
     try:
         refuse_missing()
         if not (options.run / "config.yaml").is_file():
-            raise ValueError(f"{options.run} is no run folder: it has no config.yaml; give runs/NAME.")
+            raise ValueError(f"{options.run} is not a run folder: it has no config.yaml; give runs/NAME.")
         if not 0 <= options.port <= 65535:
             raise ValueError(f"--port is {options.port}; expected 0 to 65535.")
         watch(options.run, options.host, options.port)

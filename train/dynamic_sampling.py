@@ -24,7 +24,7 @@ from accelerate.utils import gather, gather_object
 
 from data.curriculum import Curriculum
 from data.problem import Problem
-from train.rewards import EPSILON, CorrectnessReward, Row
+from train.rewards import EPSILON, CorrectnessReward, RolloutRow
 
 MEMORY = 0.8  # of what is known about the share of candidates that pass, kept from step to step
 
@@ -38,7 +38,7 @@ class Group:
     completions: list[list[int]]
     logprobs: list[list[float]] | None
     forced: list[list[bool] | None]  # see `Rollout`
-    rows: list[Row] = field(default_factory=list)
+    rows: list[RolloutRow] = field(default_factory=list)
 
     @property
     def successes(self) -> int:

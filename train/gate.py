@@ -58,11 +58,11 @@ def check_training(run: RunConfig, training: GRPOConfig) -> tuple[PreTrainedMode
         thinking_within(tokenizer, run.thinking_budget)  # refuses a tokenizer that lacks the tags
     if run.trace_settings and not run.resume:
         training_set(tokenizer, run, training.seed, limits_of(model, training))  # says what it leaves out, and why
-    asked = [
+    examples = [
         {"prompt": messages(problem, run.system_prompt), "problem": problem.to_json(), "split": "train"}
         for problem in (problems * 2)[:2]
     ]
-    check_own_rewards(run.reward_terms, asked)
+    check_own_rewards(run.reward_terms, examples)
     if run.dynamic_sampling:
         check_choice(run, training)
     if training.gradient_checkpointing and not model.supports_gradient_checkpointing:
@@ -158,11 +158,11 @@ def check_contamination(run: RunConfig, seed: int) -> dict[str, Any] | None:
         "test": held_out(run.parts, "test", run.split_seed, TEST_PROBLEMS),
     }
     procedural = [part.task for part in run.parts if get_task(part.task).draw]
-    found = {name: overlaps(trained, problems, procedural) for name, problems in sets.items()}
-    counts = ", ".join(f"{len(found[name])} of {len(problems):,} {name}" for name, problems in sets.items())
+    leaks = {name: overlaps(trained, problems, procedural) for name, problems in sets.items()}
+    counts = ", ".join(f"{len(leaks[name])} of {len(problems):,} {name}" for name, problems in sets.items())
     distinct = len({problem.canonical for problem in trained})  # a small set is drawn over and over
     say(f"Contamination: {counts} problems overlap with the {distinct:,} training problems.")
-    worst = max((pair for pairs in found.values() for pair in pairs), key=lambda pair: pair.share, default=None)
+    worst = max((pair for pairs in leaks.values() for pair in pairs), key=lambda pair: pair.share, default=None)
     if worst and run.contamination == "refuse":
         raise ValueError(
             f"contamination is refuse, and held-out problems overlap with training ones ({counts}). The worst, by "
@@ -172,5 +172,5 @@ def check_contamination(run: RunConfig, seed: int) -> dict[str, Any] | None:
         )
     return {
         name: {"problems": len(sets[name]), "overlapping": [pair.as_json() for pair in pairs]}
-        for name, pairs in found.items()
+        for name, pairs in leaks.items()
     }

@@ -1,8 +1,8 @@
-"""Making the loss side cheap without changing it: micro-batches of like lengths, no padding, nothing that says nothing.
+"""Makes the loss cheap without changing it: micro-batches of similar lengths, no padding, no rows without advantage.
 
 TRL pads a whole generation batch to its longest row and shuffles it into micro-batches, so most of what a micro-batch
-computes is padding. And where every sample of a group got the same reward, the advantages are zero: with no
-reference model these rows add exactly nothing to the loss or its gradient, however long they are.
+computes is padding. Where every sample of a group got the same reward, the advantages are zero. Without a reference
+model these rows add nothing to the loss or its gradient, however long they are.
 """
 
 from collections.abc import Sequence
@@ -12,28 +12,28 @@ import torch
 
 Batch = dict[str, Any]
 
-# Losses that divide by the rows of the micro-batch or by a count taken before; `bnpo` divides by the unmasked tokens
-# of the micro-batch itself, which `hush_silent_rows` changes.
-HUSHABLE_LOSSES = ("grpo", "dr_grpo", "dapo", "cispo")
+# Losses that divide by the rows of the micro-batch or by an earlier count. `bnpo` divides by the unmasked tokens of the
+# micro-batch itself, which `mask_zero_advantage_rows` changes.
+MASKABLE_LOSSES = ("grpo", "dr_grpo", "dapo", "cispo")
 
 
 def own_tokens(completions: Sequence[Sequence[int]], forced: Sequence[Sequence[bool] | None]) -> list[list[int]]:
-    """1 for each token that the model chose, 0 for each that was `forced` upon it: TRL's `tool_mask`, row by row."""
+    """TRL's `tool_mask`, row by row: 1 for a token that the model chose, 0 for one that was `forced`."""
     return [
         [1] * len(ids) if flags is None else [1 - flag for flag in flags]
         for ids, flags in zip(completions, forced, strict=True)
     ]
 
 
-def hush_silent_rows(batch: Batch) -> Batch:
-    """Mask out the completions of rows whose advantage is zero, so that trimming makes them next to free.
+def mask_zero_advantage_rows(batch: Batch) -> Batch:
+    """Mask the completions of rows whose advantage is zero, so that trimming makes them almost free.
 
-    The rows themselves stay: every process must gather the same number. Only for losses without a term that acts on
-    such rows (no reference model, no entropy bonus, no balance of experts) or takes a threshold over them
-    (`top_entropy_quantile`), and of the types in `HUSHABLE_LOSSES`.
+    The rows stay, because every process must gather the same number. Valid only for the types in `MASKABLE_LOSSES`, and
+    only without a term that acts on these rows (reference model, entropy bonus, balance of experts) or takes a
+    threshold over them (`top_entropy_quantile`).
     """
-    speaks = (batch["advantages"] != 0).unsqueeze(1)  # (rows, 1)
-    return batch | {"completion_mask": batch["completion_mask"] * speaks}
+    has_advantage = (batch["advantages"] != 0).unsqueeze(1)  # (rows, 1)
+    return batch | {"completion_mask": batch["completion_mask"] * has_advantage}
 
 
 def sort_rows(batch: Batch) -> Batch:

@@ -66,11 +66,11 @@ def load_reward(source: str) -> Reward:
     """Import the function. Raises ValueError where it is not found, or its module imports from the evaluation."""
     name, _, function = source.rpartition(":")
     module = import_own(name, "reward module")
-    if not callable(found := vars(module).get(function)):
+    if not callable(reward := vars(module).get(function)):
         there = ", ".join(key for key, value in vars(module).items() if inspect.isfunction(value)) or "none"
         raise ValueError(f"The reward module {name} has no function {function!r}; it has: {there}.")
     refuse_evaluation(module, source)
-    return found
+    return reward
 
 
 def refuse_evaluation(module: ModuleType, source: str) -> None:

@@ -4,7 +4,7 @@ What the verifier says is asked once, by `CorrectnessReward`, which comes first;
 """
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 from transformers import TrainerState
 from trl.rewards import get_soft_overlong_punishment
@@ -19,8 +19,8 @@ DEFAULT_BUFFER = 5  # the share of the longest completion, one in so many, in wh
 class RowReward:
     """A reward that reads one number of each judged row: its `score`, or its `format`."""
 
-    def __init__(self, name: str, correct: CorrectnessReward) -> None:
-        self.__name__ = name
+    def __init__(self, name: Literal["score", "format"], correct: CorrectnessReward) -> None:
+        self.__name__: Literal["score", "format"] = name
         self.correct = correct
 
     def __call__(self, **_: Any) -> list[float]:
@@ -69,7 +69,9 @@ def _function(term: Term, correct: CorrectnessReward, longest: int) -> Any:
         return OwnWithRows(term.source, correct)
     if term.source == "overlong":
         return OverlongReward(longest, term.buffer or max(1, longest // DEFAULT_BUFFER))
-    return correct if term.source == "correct" else RowReward(term.source, correct)
+    if term.source == "correct":
+        return correct
+    return RowReward("format" if term.source == "format" else "score", correct)
 
 
 def check_own_rewards(terms: Sequence[Term], examples: Sequence[dict[str, Any]]) -> None:

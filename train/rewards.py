@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable, Sequence
 from itertools import groupby
 from pathlib import Path
-from typing import Any
+from typing import Any, NotRequired
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -15,9 +15,8 @@ from data.mixture import side_by_side
 from data.problem import Problem
 from train.files.atomic import PARTIAL, replacing
 from train.model import judged
+from train.model.judged_row import JudgedRow
 from train.model.prompts import opens_thinking
-
-Row = dict[str, Any]
 
 EPSILON = 1e-4  # a smaller spread of rewards is rounding
 
@@ -33,6 +32,16 @@ COLUMNS = pa.schema(
 )
 
 
+class RolloutRow(JudgedRow):
+    """A rollout with its verdict and reward, as `rollouts.parquet` stores it."""
+
+    completion_ids: list[int]
+    reward: float
+    step: NotRequired[int]  # this and the following two are added where the row is written down
+    split: NotRequired[str]
+    left_out: NotRequired[bool]
+
+
 class RolloutLog:
     """Writes each batch of rollouts as one part of `rollouts.parquet`, whole or not at all."""
 
@@ -41,9 +50,9 @@ class RolloutLog:
         self.rank = rank
         folder.mkdir(parents=True, exist_ok=True)
 
-    def write(self, rows: list[Row], step: int, split: str, *, left_out: bool = False) -> None:
+    def write(self, rows: list[RolloutRow], step: int, split: str, *, left_out: bool = False) -> None:
         """Write the rows of one step; a part of the same step and split is replaced, as when a step is run again."""
-        rows = [row | {"step": step, "split": split, "left_out": left_out} for row in rows]
+        rows = [{**row, "step": step, "split": split, "left_out": left_out} for row in rows]
         batch = int(left_out)  # beside the part that is trained on
         while split != "train" and (self.folder / self._name(step, split, batch)).exists():
             batch += 1  # an evaluation comes in several batches
@@ -81,7 +90,7 @@ class CorrectnessReward:
         self.log = log
         self.mask_truncated = mask_truncated  # as the loss does
         self.opened = opens_thinking(tokenizer)
-        self.rows: list[Row] = []  # of the batch judged last
+        self.rows: list[RolloutRow] = []  # of the batch judged last
         self.accepted: list[bool] = []  # which of these are right
 
     def __call__(
@@ -92,7 +101,7 @@ class CorrectnessReward:
         split: list[str],
         trainer_state: TrainerState,
         log_metric: Callable[[str, float], None],
-        judged_rows: list[Row] | None = None,
+        judged_rows: list[RolloutRow] | None = None,
         **_: Any,
     ) -> list[float]:
         """Rewards of a batch, one for each completion; its rollouts are written down and its rates logged.
@@ -118,16 +127,16 @@ class CorrectnessReward:
                 log_metric("groups_in_band", float(in_band(sum(row["correct"] for row in group) / len(group))))
         return [row["reward"] for row in rows]
 
-    def judge(self, problems: Sequence[Problem], completions: Sequence[list[int]]) -> list[Row]:
+    def judge(self, problems: Sequence[Problem], completions: Sequence[list[int]]) -> list[RolloutRow]:
         """What is written down of completions, one of each of `problems`, verdicts included."""
         return side_by_side(self._row, completions, problems)
 
-    def _row(self, ids: list[int], problem: Problem) -> Row:
+    def _row(self, ids: list[int], problem: Problem) -> RolloutRow:
         truncated = ids[-1] not in self.stop_ids
         row, _ = judged.judged(problem, ids, self.tokenizer, self.opened, truncated)
-        return row | {"completion_ids": ids, "reward": float(row["correct"])}
+        return {**row, "completion_ids": ids, "reward": float(row["correct"])}
 
-    def spread(self, group: Sequence[Row]) -> float:
+    def spread(self, group: Sequence[RolloutRow]) -> float:
         """How much a group's samples differ in what they teach: the root mean square of the advantages that count.
 
         Zero where all got the same reward, or where those that differ are cut off and therefore masked.

@@ -42,8 +42,8 @@ class Checker:
         """What a trace can be checked by: its own problem, one of the run's with the same words, or its gold answer."""
         if trace.problem is not None and trace.problem.task in self.tasks:
             return trace.problem
-        asked = Problem("", trace.question, "", {})
-        if (problem := self.known.get(text_of(asked))) is not None:
+        question_problem = Problem("", trace.question, "", {})
+        if (problem := self.known.get(text_of(question_problem))) is not None:
             return problem
         return gold_problem(trace, self.tasks)
 

@@ -26,7 +26,7 @@ from train.expert_iteration import imitate_accepted
 from train.lifecycle.nonfinite import NonFiniteGuard
 from train.lifecycle.resume import EpochSampler, ResumableTrainer
 from train.loss_logprobs import at_once, loss_logprobs
-from train.microbatch import HUSHABLE_LOSSES, hush_silent_rows, own_tokens, sort_rows, trim_padding
+from train.microbatch import MASKABLE_LOSSES, mask_zero_advantage_rows, own_tokens, sort_rows, trim_padding
 from train.rollout.backends.hf_generate import GenerateBackend
 from train.rollout.engine import RolloutEngine
 from train.rollout.interface import Rollout, Sampling, Thinking
@@ -60,8 +60,8 @@ class ReasoningTrainer(ResumableTrainer, GRPOTrainer):
         accepted: Callable[[], Sequence[bool]] | None = None,
         **kwargs: Any,
     ) -> None:
-        given = dict(zip(inspect.signature(GRPOTrainer.__init__).parameters, (self, *args), strict=False)) | kwargs
-        check_trainer(given.get("args"), given.get("model"), given, thinking=thinking is not None)
+        arguments = dict(zip(inspect.signature(GRPOTrainer.__init__).parameters, (self, *args), strict=False)) | kwargs
+        check_trainer(arguments.get("args"), arguments.get("model"), arguments, thinking=thinking is not None)
         super().__init__(*args, **kwargs)
         keep_adapters_precise(self.model)
         self.backend = backend
@@ -224,7 +224,7 @@ class ReasoningTrainer(ResumableTrainer, GRPOTrainer):
         return batch
 
     def _fill_batch(self, dynamic_sampling: DynamicSampling, rows: int) -> list[dict[str, Any]]:
-        """A batch of other problems than TRL's sampler chose, whose completions TRL is then given."""
+        """Replace TRL's problems by ones that dynamic sampling chose, and hand TRL their completions."""
         size = self.num_generations
         groups, left_out, metrics = dynamic_sampling.fill(self.state.global_step + 1, rows // size, size, self._draw)
         self.state.num_input_tokens_seen += left_out
@@ -264,8 +264,8 @@ class ReasoningTrainer(ResumableTrainer, GRPOTrainer):
         slices = self.args.steps_per_generation
         if self._step % slices == 0 or self._buffered_inputs is None:
             batch = self._generate_and_score_completions(generation_batch)
-            if self.beta == 0 and self.loss_type in HUSHABLE_LOSSES:
-                batch = hush_silent_rows(batch)
+            if self.beta == 0 and self.loss_type in MASKABLE_LOSSES:
+                batch = mask_zero_advantage_rows(batch)
             self._buffered_inputs = split_tensor_dict(sort_rows(batch), slices)
         return self._buffered_inputs[self._step % slices]
 

@@ -48,7 +48,7 @@ def exact(text: str) -> Fraction | None:
 def in_base(text: str) -> tuple[str, int, int] | None:
     """Digits, base and value of tidy text such as `1011_2`; None where it is no such number."""
     match = BASED.fullmatch(text.strip())
-    if not match or len(text) > MAX_CHARACTERS or re.fullmatch("[a-z]+|[A-Z]", match[1]):  # a_2 is no number
+    if not match or len(text) > MAX_CHARACTERS or re.fullmatch("[a-z]+|[A-Z]", match[1]):  # a_2 is not a number
         return None
     digits, base = match[1].upper().lstrip("0") or "0", int((match[2] or match[3])[:4])
     if not 2 <= base <= 36 or any(int(digit, 36) >= base for digit in digits):

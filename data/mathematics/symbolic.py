@@ -125,7 +125,7 @@ def _same_constant(wanted: sympy.Expr, given: sympy.Expr) -> bool | None:
 
 def _ratio(wanted: sympy.Expr, given: sympy.Expr) -> Any:
     """The number that one expression is times the other, as the differences of two sides of one equation are; 0 where
-    it is no number, None where too few points tell.
+    it is not a number, None where too few points tell.
     """
     pairs = [pair for pair in islice(values(wanted, given), AMPLE) if pair[0] or pair[1]]
     if len(pairs) < ENOUGH:

@@ -67,7 +67,7 @@ def names() -> list[str]:
 def task(label: str) -> Task:
     """The task called `gym:<label>`. Raises ValueError for one that there is not."""
     if label in REFUSED:
-        raise ValueError(f"{FAMILY}:{label} is no task of its own: {REFUSED[label]}.")
+        raise ValueError(f"{FAMILY}:{label} is not a task of its own: {REFUSED[label]}.")
     if label not in names():
         near = [name for name in names() if label and (label in name or name in label)]
         raise ValueError(

@@ -158,7 +158,7 @@ def table(read: Formula, names: list[str]) -> int:
     match read.sign:
         case "":
             if read.name not in names:
-                raise ValueError(f"{read.name} is no variable of the problem")
+                raise ValueError(f"{read.name} is not a variable of the problem")
             return _column(names.index(read.name), len(names))
         case "¬":
             return everything & ~parts[0]

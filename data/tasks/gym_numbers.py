@@ -8,7 +8,7 @@ from fractions import Fraction
 def number(text: str) -> Decimal:
     """A decimal number of bounded size; an exponent of two digits at most."""
     if not re.fullmatch(r"\s*[+-]?\d{1,40}(?:\.\d{0,40})?(?:[eE][+-]?\d{1,2})?\s*", text, re.ASCII):
-        raise ValueError(f"{text[:20]!r} is no number")
+        raise ValueError(f"{text[:20]!r} is not a number")
     return Decimal(text.strip())
 
 
@@ -16,7 +16,7 @@ def rounds(text: str, exact: Fraction, *, places: int | None = None, figures: in
     """Whether a number is the exact value, or that value rounded at the number's own last digit.
 
     A rounded one has so many decimal places, or significant figures, at least; a half may go up or down. Raises
-    ValueError for what is no number.
+    ValueError for what is not a number.
     """
     stated = number(text)
     if Fraction(stated) == exact:

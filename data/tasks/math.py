@@ -96,14 +96,14 @@ def _choice(question: str, values: Mapping[str, Any], settings: Settings) -> Pro
     return Problem("math", prompt, f"math {content_of(prompt)}", {"answer": letters[options.index(right)]})
 
 
-def unreadable(found: Sequence[Problem]) -> list[str | None]:
+def unreadable(problems: Sequence[Problem]) -> list[str | None]:
     """What is wrong with the gold answer of each problem; None where it can be compared with."""
-    golds = [problem.facts["answer"] for problem in found]
-    asked = [gold for gold in dict.fromkeys(golds) if exact(tidy(gold)) is None]
+    golds = [problem.facts["answer"] for problem in problems]
+    doubtful = [gold for gold in dict.fromkeys(golds) if exact(tidy(gold)) is None]
     replies: dict[str, Reply] = {}
-    with tqdm(total=len(asked), desc="reading gold answers", unit="answer", disable=len(asked) < 500) as bar:
-        for start in range(0, len(asked), CHECKED_AT_ONCE):
-            some = asked[start : start + CHECKED_AT_ONCE]
+    with tqdm(total=len(doubtful), desc="reading gold answers", unit="answer", disable=len(doubtful) < 500) as bar:
+        for start in range(0, len(doubtful), CHECKED_AT_ONCE):
+            some = doubtful[start : start + CHECKED_AT_ONCE]
             replies |= dict(zip(some, POOL.ask_all([{"gold": gold} for gold in some]), strict=True))
             bar.update(len(some))
     return [

@@ -75,7 +75,7 @@ def check_seeds(runs: Sequence[Path]) -> list[int]:
                 )
     seeds = [int(config.get("seed", 0)) for config in configs]
     if len(set(seeds)) < len(seeds):
-        raise ValueError(f"the runs have the seeds {seeds}; a seed that stands twice would count the same luck twice.")
+        raise ValueError(f"the runs have the seeds {seeds}; a seed that is given twice counts the same luck twice.")
     return seeds
 
 
@@ -101,10 +101,10 @@ def _control_words(runs: Sequence[Path]) -> Iterator[str]:
             "more-cold-start=RUN."
         )
     for run, controls in measured.items():
-        for name, found in controls.items():
-            share = found["flops"] / found["flops_of_reinforcement"]
-            verb = "spent" if found["enough"] else "does not count as a control: it spent"
-            yield f"{run.name}: {name} ({found['checkpoint']}) {verb} {100 * share:.0f}% of reinforcement's FLOPs."
+        for name, spent in controls.items():
+            share = spent["flops"] / spent["flops_of_reinforcement"]
+            verb = "spent" if spent["enough"] else "does not count as a control: it spent"
+            yield f"{run.name}: {name} ({spent['checkpoint']}) {verb} {100 * share:.0f}% of reinforcement's FLOPs."
 
 
 def _claim(number: int, claim: Claim, runs: Sequence[Path], scope: str) -> dict[str, Any]:
@@ -159,7 +159,7 @@ def _config(run: Path) -> dict[str, Any]:
     try:
         return dict(read_yaml(run / "config.yaml"))
     except (TypeError, ValueError) as error:
-        raise ValueError(f"{run} is no run folder: its config.yaml cannot be read ({error}).") from None
+        raise ValueError(f"{run} is not a run folder: its config.yaml cannot be read ({error}).") from None
 
 
 def _words(runs: Sequence[Path]) -> list[str]:
@@ -226,15 +226,15 @@ def _forecast_words(runs: Sequence[Path]) -> Iterator[str]:
     """How far each fit on the first half of a run's checkpoints misses the second half."""
     for run in runs:
         path = run / "evaluation" / "train-curve.json"
-        found = read_json(path).get("forecast") if path.is_file() else None
-        if found:
+        forecast = read_json(path).get("forecast") if path.is_file() else None
+        if forecast:
             missed = ", ".join(
                 f"the {name.replace('_', '-')} curve misses by {100 * curve['error']:.1f} points"
-                for name, curve in found["curves"].items()
+                for name, curve in forecast["curves"].items()
             )
             yield (
-                f"{run.name}: fitted on the first {found['fitted_on']} checkpoints, {missed} on the rest (an interval "
-                f"reaches {100 * found['noise']:.1f} either side)."
+                f"{run.name}: fitted on the first {forecast['fitted_on']} checkpoints, {missed} on the rest (an "
+                f"interval reaches {100 * forecast['noise']:.1f} either side)."
             )
 
 

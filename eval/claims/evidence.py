@@ -26,7 +26,8 @@ from eval.curves.thinking_curve import (
 from eval.curves.training_curve import Sampled, compute_spent, train_curve
 from eval.measures.drift import kl_divergence
 from eval.measures.estimators import Estimate, paired_difference
-from eval.measures.rates import Row, as_json, compare
+from eval.measures.rates import as_json, compare
+from eval.measures.rows import SampleRow
 from eval.probes import probing as probe
 from eval.probes.budget import ROOM, Budget, budgets, keep_to, rows
 from eval.sampling.candidate import Candidates
@@ -90,9 +91,9 @@ class Work:
         for name in names:
             if name not in self.tables:
                 settings = planned.between_settings if name in planned.between else planned.settings
-                asked = (planned.problems, planned.source, settings)
+                arguments = (planned.problems, planned.source, settings)
                 self.tables[name] = evaluate.sample(
-                    self.candidates.load(name), *asked, progress=self.count, everywhere=name in ends
+                    self.candidates.load(name), *arguments, progress=self.count, everywhere=name in ends
                 )
         return [self.tables[name] for name in names]
 
@@ -213,7 +214,7 @@ def _limits(work: Work, problems: list[Problem], habit: int) -> list[Budget]:
     return budgets(work.planned.source.max_new_tokens, room, habit)
 
 
-def _several(work: Work, name: str, temperature: float, problems: list[Problem]) -> list[Row]:
+def _several(work: Work, name: str, temperature: float, problems: list[Problem]) -> list[SampleRow]:
     """The samples behind pass@k and maj@k."""
     subject = work.subject(name, temperature)
     return sample_rows(

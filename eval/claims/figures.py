@@ -91,7 +91,7 @@ def _at(content: Any, figure: Figure, path: Path) -> Estimate | None:
     except (KeyError, IndexError):
         raise ValueError(f"{path} has no figure {figure}; it was written by another version: evaluate anew.") from None
     except (TypeError, ValueError) as error:
-        raise ValueError(f"{path} cannot be read as evidence: {figure} is no estimate ({error}).") from None
+        raise ValueError(f"{path} cannot be read as evidence: {figure} is not an estimate ({error}).") from None
 
 
 def _score(counts: Mapping[str, int], key: str) -> Estimate | None:

@@ -1,4 +1,4 @@
-"""What of a run will be sampled for its claims: the options, and everything checked before the first sample."""
+"""Plans what a run's claims will sample: the options, and every check before the first sample."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields, replace
@@ -14,6 +14,7 @@ from eval.probes.budget import budgets, most_draws
 from eval.sampling.baselines import reads_words
 from eval.sampling.decodings import TEMPERATURES
 from eval.sampling.source import Source, all_checkpoints, read_source, stages_of
+from train.config.values import checked_values
 from train.model.loading import load_tokenizer
 
 HELD = 4  # times that the start's thinking is carried past its end to make it last as long as the trained model's
@@ -55,7 +56,7 @@ class Effort:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What of a run will be asked, all checked. `prompted` is the model that it started from, if that reads words."""
+    """What one run's claims will sample, checked. `prompted` is the model that it started from, if that reads words."""
 
     run: Path
     source: Source
@@ -84,6 +85,11 @@ class Plan:
             validation_problems=effort.validation_problems,
             validation_samples=effort.validation_samples,
         )
+
+    def check(self) -> None:
+        """Raise ValueError if the effort is outside the range that evaluation or the probes allow."""
+        checked_values(self.settings)
+        checked_values(self.probe_settings)
 
     @property
     def between_settings(self) -> evaluate.Settings:
@@ -131,15 +137,15 @@ def plan(run: Path, effort: Effort, *, own_tasks: bool = False, controls: Sequen
     for control in controls:
         at_equal_compute(control.run, 0.0, 1)
     prompted = stages["base"] if "base" in stages and reads_words(tokenizers[stages["base"]]) else None
-    asked = evaluate.Settings(
+    settings = evaluate.Settings(
         effort.problems,
         temperatures=effort.temperatures,
         validation_problems=effort.validation_problems,
         max_new_tokens=source.max_new_tokens,
     )
-    problems = evaluate.draw(source, asked)
+    problems = evaluate.draw(source, settings)
     planned = Plan(run, source, problems, checkpoints, stages, prompted, effort, tuple(controls))
-    planned.settings, planned.probe_settings  # noqa: B018 - refuses what is out of range
+    planned.check()
     return planned
 
 

@@ -35,18 +35,18 @@ def write_plots(runs: Sequence[Path], output: Path) -> None:
 
     Each of CURVES becomes NAME.png and NAME.svg; `scaling.png` is the gist of both, small enough for a README.
     """
-    found = {}
+    curves = {}
     with rc_context(STYLE):
         for name in CURVES:
-            found[name] = [read_json(run / "evaluation" / f"{name}.json") for run in runs]
-            figure = draw_curve(name, found[name])
+            curves[name] = [read_json(run / "evaluation" / f"{name}.json") for run in runs]
+            figure = draw_curve(name, curves[name])
             figure.savefig(output / f"{name}.png", dpi=150)
             figure.savefig(output / f"{name}.svg", metadata={"Date": None})
         gist = Figure(figsize=(11.4, 3.2), layout="constrained")
         first, *others = gist.subplots(1, 3, sharey=True)
-        _train_tokens(first, found["train-curve"])
+        _train_tokens(first, curves["train-curve"])
         for panel, draw in zip(others, CURVES["test-curve"], strict=True):
-            draw(panel, found["test-curve"])
+            draw(panel, curves["test-curve"])
         _finish([first, *others])
         gist.savefig(output / "scaling.png", dpi=110)
 

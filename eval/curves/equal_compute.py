@@ -11,9 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from eval.curves.training_curve import compute_spent
-from train.files.checkpoints import COLD_START
+from train.files.checkpoints import COLD_START, fault, step_in, step_of
 from train.files.untrusted import read_metrics, read_yaml
-from train.model.loading import is_complete_checkpoint
 
 ENOUGH = 0.9  # of the run's compute: a control that had less says nothing
 
@@ -38,9 +37,9 @@ def read_control(text: str) -> Control:
     """Read `NAME=RUN`. Raises ArgumentTypeError."""
     name, separator, run = text.partition("=")
     if not (name and separator and run):
-        raise ArgumentTypeError(f"{text!r} is no NAME=RUN, such as more-cold-start=runs/longer")
+        raise ArgumentTypeError(f"{text!r} is not NAME=RUN, such as more-cold-start=runs/longer")
     if not (Path(run) / "config.yaml").is_file():
-        raise ArgumentTypeError(f"{run} is no run folder: it has no config.yaml")
+        raise ArgumentTypeError(f"{run} is not a run folder: it has no config.yaml")
     return Control(name, Path(run))
 
 
@@ -63,7 +62,7 @@ def flops_of(run: Path, checkpoint: Path, parameters: int) -> float:
     before = _inherited(run, parameters)
     if checkpoint.name == COLD_START:
         return before + _cold_start_flops(run, parameters)
-    step = int(checkpoint.name.split("-")[1])
+    step = step_of(checkpoint)
     cold = _cold_start_flops(run, parameters) if (run / "checkpoints" / COLD_START).is_dir() else 0.0
     return before + cold + compute_spent(run, [step], parameters)[0].flops
 
@@ -88,8 +87,7 @@ def nearest(spent: Sequence[Spent], flops: float) -> Spent:
 
 
 def _is_checkpoint(path: Path) -> bool:
-    numbered = path.name.startswith("checkpoint-") and path.name.split("-")[1].isdigit()
-    return (numbered or path.name == COLD_START) and is_complete_checkpoint(path)
+    return (step_in(path.name) is not None or path.name == COLD_START) and fault(path) is None
 
 
 def _inherited(run: Path, parameters: int) -> float:

@@ -14,7 +14,8 @@ import numpy as np
 
 from eval.measures.at_k import maj_at_k, pass_at_k
 from eval.measures.estimators import Estimate, Sums, paired_difference, ratio, trend
-from eval.measures.rates import Row, as_json, measure
+from eval.measures.rates import as_json, measure
+from eval.measures.rows import SampleRow
 from eval.probes.budget import HABIT, Budget
 from eval.sampling.baselines import vote
 from eval.sampling.samples import correct_by_problem
@@ -22,7 +23,7 @@ from eval.sampling.samples import correct_by_problem
 TAUS = (0.25, 0.5, 0.75, 0.9, 1.0)
 
 
-def sequential(budgets: Sequence[Budget], rows: Sequence[list[Row]]) -> dict[str, Any]:
+def sequential(budgets: Sequence[Budget], rows: Sequence[list[SampleRow]]) -> dict[str, Any]:
     """One model's curve over the budgets, with s1's three figures and two trends (`estimators.trend`).
 
     `rise` is that over the budgets without "Wait"; `extension` that from the largest of these on, as "Wait" carries
@@ -32,16 +33,16 @@ def sequential(budgets: Sequence[Budget], rows: Sequence[list[Row]]) -> dict[str
     training, and `wait` what "Wait" changes against the latter. Each is None where the context had no room for it.
     """
     points: list[dict[str, Any]] = []
-    for budget, asked in zip(budgets, rows, strict=True):
-        found = measure(asked)
-        shown = {key: found[key] for key in ("accuracy", "thinking_tokens", "truncated")}
+    for budget, table in zip(budgets, rows, strict=True):
+        estimates = measure(table)
+        shown = {key: estimates[key] for key in ("accuracy", "thinking_tokens", "truncated")}
         points.append({"budget": budget.name, "limit": budget.limit, "waits": budget.waits} | as_json(shown))
-    used = [[row["thinking_tokens"] for row in asked] for asked in rows]
+    used = [[row["thinking_tokens"] for row in table] for table in rows]
     within = [count <= budget.limit for budget, counts in zip(budgets, used, strict=True) for count in counts]
     figures = s1_figures(
         [float(np.mean(counts)) for counts in used], [point["accuracy"]["value"] for point in points], within
     )
-    right = [correct_by_problem(asked) for asked in rows]
+    right = [correct_by_problem(table) for table in rows]
     closed = [place for place, budget in enumerate(budgets) if not budget.waits]
     waited = [place for place, budget in enumerate(budgets) if budget.waits]
     usual = max(place for place in closed if not budgets[place].more)
@@ -56,7 +57,7 @@ def sequential(budgets: Sequence[Budget], rows: Sequence[list[Row]]) -> dict[str
     return {"points": points, "s1": figures, **as_json(trends)}
 
 
-def pooled(tables: Sequence[list[Row]]) -> Sums:
+def pooled(tables: Sequence[list[SampleRow]]) -> Sums:
     """Right samples and samples of each problem over several tables alike."""
     return correct_by_problem([row for rows in tables for row in rows])
 
@@ -81,15 +82,15 @@ def area_between(base: Sequence[tuple[float, Sums]], trained: Sequence[tuple[flo
     return paired_difference((areas[0], ones), (areas[1], ones))
 
 
-def thinking_points(rows: Sequence[list[Row]]) -> list[tuple[float, Sums]]:
+def thinking_points(rows: Sequence[list[SampleRow]]) -> list[tuple[float, Sums]]:
     """The points of a sequential curve for `area_between`, from the rows of each budget."""
     return [
-        (max(1.0, float(np.mean([row["thinking_tokens"] for row in asked]))), correct_by_problem(asked))
-        for asked in rows
+        (max(1.0, float(np.mean([row["thinking_tokens"] for row in table]))), correct_by_problem(table))
+        for table in rows
     ]
 
 
-def parallel_areas(base: list[Row], trained: list[Row]) -> dict[str, Any]:
+def parallel_areas(base: list[SampleRow], trained: list[SampleRow]) -> dict[str, Any]:
     """`area_between` of pass@k and of maj@k, over the tokens of all k samples."""
     return as_json(
         {
@@ -115,7 +116,7 @@ def s1_figures(tokens: Sequence[float], accuracies: Sequence[float], within: Seq
     }
 
 
-def compare_sequential(base: Sequence[list[Row]], trained: Sequence[list[Row]]) -> dict[str, Any]:
+def compare_sequential(base: Sequence[list[SampleRow]], trained: Sequence[list[SampleRow]]) -> dict[str, Any]:
     """`trained` minus `base` over all budgets together (`above`), and at each: the limits are the same for both."""
     each = [
         paired_difference(correct_by_problem(low), correct_by_problem(high))
@@ -125,7 +126,7 @@ def compare_sequential(base: Sequence[list[Row]], trained: Sequence[list[Row]]) 
     return as_json({"above": above}) | {"above_each": _listed(each)}
 
 
-def parallel(rows: list[Row]) -> list[dict[str, Any]]:
+def parallel(rows: list[SampleRow]) -> list[dict[str, Any]]:
     """One model's pass@k and maj@k for k = 1, 2, 4, ... up to the samples of a problem, against the tokens of all k."""
     groups = _groups(rows)
     each = zip(_ks(groups), _tokens(rows), _passed(groups), _elected(groups), strict=True)
@@ -135,7 +136,7 @@ def parallel(rows: list[Row]) -> list[dict[str, Any]]:
     ]
 
 
-def reliability(rows: list[Row]) -> list[dict[str, Any]]:
+def reliability(rows: list[SampleRow]) -> list[dict[str, Any]]:
     """Cover@tau (arXiv 2510.08325): the share of problems solved in at least a share tau of their samples."""
     rates = [float(np.mean([row["correct"] for row in group])) for group in _groups(rows)]
     points = []
@@ -145,13 +146,13 @@ def reliability(rows: list[Row]) -> list[dict[str, Any]]:
     return points
 
 
-def _tokens(rows: list[Row]) -> list[float]:
+def _tokens(rows: list[SampleRow]) -> list[float]:
     """The mean tokens of k samples, for each k."""
     one = float(np.mean([row["thinking_tokens"] + row["answer_tokens"] for row in rows]))
     return [k * one for k in _ks(_groups(rows))]
 
 
-def crossover(base: list[Row], trained: list[Row], name: str) -> dict[str, Any]:
+def crossover(base: list[SampleRow], trained: list[SampleRow], name: str) -> dict[str, Any]:
     """Where the base model's pass@k overtakes the trained model's (Yue et al. 2025), in figures and in words.
 
     `k` is the first at which the base leads, by a paired interval that is clear of zero; None where there is none.
@@ -187,20 +188,20 @@ def _points(difference: Estimate) -> str:
     return f"{100 * difference.value:+.1f} points [{low:+.1f}, {high:+.1f}]"
 
 
-def _groups(rows: list[Row]) -> list[list[Row]]:
+def _groups(rows: list[SampleRow]) -> list[list[SampleRow]]:
     """The samples of each problem, problems in sorted order."""
-    groups: dict[str, list[Row]] = {row["problem"]: [] for row in sorted(rows, key=lambda row: row["problem"])}
+    groups: dict[str, list[SampleRow]] = {row["problem"]: [] for row in sorted(rows, key=lambda row: row["problem"])}
     for row in rows:
         groups[row["problem"]].append(row)
     return list(groups.values())
 
 
-def _ks(groups: list[list[Row]]) -> list[int]:
+def _ks(groups: list[list[SampleRow]]) -> list[int]:
     most = min(len(group) for group in groups)
     return [2**power for power in range(most.bit_length())]
 
 
-def _passed(groups: list[list[Row]]) -> list[Sums]:
+def _passed(groups: list[list[SampleRow]]) -> list[Sums]:
     """pass@k of each problem, for each k."""
     right = [sum(row["correct"] for row in group) for group in groups]
     return [
@@ -209,15 +210,15 @@ def _passed(groups: list[list[Row]]) -> list[Sums]:
     ]
 
 
-def _elected(groups: list[list[Row]]) -> list[Sums]:
+def _elected(groups: list[list[SampleRow]]) -> list[Sums]:
     """maj@k of each problem, for each k."""
     ks = _ks(groups)
-    found = []
+    shares = []
     for group in groups:
         votes = [vote(row) for row in group]
         right = {answer for answer, row in zip(votes, group, strict=True) if row["correct"] and answer is not None}
-        found.append(maj_at_k(votes, right, ks))
-    return [_each(list(column)) for column in zip(*found, strict=True)]
+        shares.append(maj_at_k(votes, right, ks))
+    return [_each(list(column)) for column in zip(*shares, strict=True)]
 
 
 def _each(values: list[float]) -> Sums:

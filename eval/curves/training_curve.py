@@ -10,7 +10,8 @@ import pyarrow.compute as pc
 
 from eval.curves.forecast import forecast
 from eval.measures.estimators import Sums, paired_difference, trend
-from eval.measures.rates import SAMPLE_MEASURES, Row, as_json, compare, measure
+from eval.measures.rates import SAMPLE_MEASURES, as_json, compare, measure
+from eval.measures.rows import SampleRow
 from eval.sampling.samples import correct_by_problem
 from train.files.checkpoints import checkpoint_name
 from train.files.untrusted import read_json, read_metrics, read_parquet
@@ -51,8 +52,8 @@ class Sampled:
     """A checkpoint's samples: `rows` at temperature 1, `best_rows` at its best decoding, which is `temperature`."""
 
     name: str
-    rows: list[Row]
-    best_rows: list[Row]
+    rows: list[SampleRow]
+    best_rows: list[SampleRow]
     temperature: float
 
 
@@ -107,7 +108,7 @@ def _tokens_logged(run: Path, steps: Sequence[int]) -> dict[int, tuple[int, int]
             row["step"]: (int(row["num_tokens"]), int(row.get("left_out_tokens", 0))) for row in rows
         }
     except TypeError:
-        raise ValueError(f"{path} has a num_tokens or left_out_tokens that is no number.") from None
+        raise ValueError(f"{path} has a num_tokens or left_out_tokens that is not a number.") from None
     known = sorted(logged)
     left_out = np.interp(steps, known, [logged[step][1] for step in known])
     return {

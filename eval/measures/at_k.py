@@ -49,12 +49,12 @@ def maj_at_k(votes: Sequence[str | None], right: set[str], ks: Sequence[int]) ->
 def _ways(others: Sequence[int], silent: int, m: int, most: int) -> np.ndarray:
     """Ways to take 0 to `most` samples, no other answer more than m times, by how many are taken m times."""
     ways = np.zeros((most + 1, most // m + 1))
-    ways[: silent + 1, 0] = [math.comb(silent, taken) for taken in range(min(silent, most) + 1)]
+    ways[: silent + 1, 0] = [math.comb(silent, size) for size in range(min(silent, most) + 1)]
     for count in others:
         after = np.zeros_like(ways)
-        for taken in range(min(count, m, most) + 1):
-            tied = int(taken == m)
-            after[taken:, tied:] += math.comb(count, taken) * ways[: most + 1 - taken, : ways.shape[1] - tied]
+        for size in range(min(count, m, most) + 1):
+            tied = int(size == m)
+            after[size:, tied:] += math.comb(count, size) * ways[: most + 1 - size, : ways.shape[1] - tied]
         ways = after
     return ways
 

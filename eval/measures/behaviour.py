@@ -16,11 +16,11 @@ call for more of everything.
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import TYPE_CHECKING, Literal, TypedDict, cast, get_args
 
 from data.trace import Attempt, Step, Trace
-from eval.measures.rates import MEASURES as SAMPLE_FORMULAS
-from eval.measures.rates import Formula, Measures, Row
+from eval.measures.rates import OUTCOMES, Formula, Measures
+from eval.measures.rows import Outcome
 
 if TYPE_CHECKING:  # which imports torch, while the report reads events without it
     from eval.sampling.subject import Completion
@@ -49,6 +49,32 @@ BEHAVIOURS: dict[str, tuple[Kind, ...]] = {
     "new_approach": ("new approach",),
     "repetition": ("repeat",),
 }
+EventCounts = TypedDict(
+    "EventCounts",
+    {
+        "valid step": int,
+        "slip": int,
+        "ungrounded step": int,
+        "accepts right": int,
+        "accepts wrong": int,
+        "rejects right": int,
+        "rejects wrong": int,
+        "backtracks": int,
+        "meets subgoal": int,
+        "misses subgoal": int,
+        "new approach": int,
+        "variation": int,
+        "repeat": int,
+    },
+)
+
+
+class BehaviourRow(EventCounts, Outcome):
+    """What one thinking did, and how its first and its final answer stand."""
+
+    attempts: int
+    failures: int  # attempts that the thinking itself rejected
+    stops: int  # 1 where it ended on such an attempt
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,23 +87,23 @@ class Event:
 
 def events(trace: Trace) -> list[Event]:
     """Everything that a thinking did, in order."""
-    found = [event for step in trace.steps for event in _of_step(step)]
+    everything = [event for step in trace.steps for event in _of_step(step)]
     for attempt in trace.attempts:
         if attempt.judged_correct is not None:
-            found.append(Event(_verdict(attempt.judged_correct, attempt.correct), attempt.end))
-    found += [Event("backtracks", place) for place in trace.backtracks]
-    found += [Event("meets subgoal" if goal.met else "misses subgoal", goal.end) for goal in trace.goals]
-    found += _ways_on(trace.attempts)
-    return sorted(found, key=lambda event: event.at)
+            everything.append(Event(_verdict(attempt.judged_correct, attempt.correct), attempt.end))
+    everything += [Event("backtracks", place) for place in trace.backtracks]
+    everything += [Event("meets subgoal" if goal.met else "misses subgoal", goal.end) for goal in trace.goals]
+    everything += _ways_on(trace.attempts)
+    return sorted(everything, key=lambda event: event.at)
 
 
-def describe(completion: "Completion") -> Row:
+def describe(completion: "Completion") -> BehaviourRow:
     """One completion's row: its events by kind, and how its first and its final answer stand."""
     trace = completion.trace
     counts = Counter(event.kind for event in events(trace))
     failures = sum(attempt.judged_correct is False for attempt in trace.attempts)
-    row: Row = {kind: counts[kind] for kind in get_args(Kind)}
-    return row | {
+    return {
+        **cast(EventCounts, {kind: counts[kind] for kind in get_args(Kind)}),
         "problem": completion.problem.canonical,
         "task": completion.problem.task,
         "correct": completion.correct,
@@ -89,11 +115,11 @@ def describe(completion: "Completion") -> Row:
     }
 
 
-def _count(row: Row, kinds: Sequence[Kind]) -> int:
+def _count(row: BehaviourRow, kinds: Sequence[Kind]) -> int:
     return sum(row[kind] for kind in kinds)
 
 
-def _of_behaviour(name: str, kinds: tuple[Kind, ...]) -> Iterator[tuple[str, Formula]]:
+def _of_behaviour(name: str, kinds: tuple[Kind, ...]) -> Iterator[tuple[str, Formula[BehaviourRow]]]:
     """How often, in what share of thinkings, and both ways conditional on correctness."""
     yield name, lambda row: (_count(row, kinds), 1)
     yield f"{name}_shown", lambda row: (_count(row, kinds) > 0, 1)
@@ -103,20 +129,20 @@ def _of_behaviour(name: str, kinds: tuple[Kind, ...]) -> Iterator[tuple[str, For
     yield f"accuracy_without_{name}", lambda row: (row["correct"] and not _count(row, kinds), not _count(row, kinds))
 
 
-def _share(kinds: Sequence[Kind], of: Sequence[Kind]) -> Formula:
+def _share(kinds: Sequence[Kind], of: Sequence[Kind]) -> Formula[BehaviourRow]:
     return lambda row: (_count(row, kinds), _count(row, of))
 
 
-MEASURES: Measures = {
-    **{name: SAMPLE_FORMULAS[name] for name in ("accuracy", "first_attempt_accuracy")},
+MEASURES: Measures[BehaviourRow] = {
+    **{name: OUTCOMES[name] for name in ("accuracy", "first_attempt_accuracy")},
     "first_to_final": lambda row: (
         row["correct"] - row["first_correct"] if row["first_correct"] is not None else 0,
         row["first_correct"] is not None,
     ),
-    **{name: SAMPLE_FORMULAS[name] for name in ("incorrect_to_correct", "correct_to_incorrect")},
+    **{name: OUTCOMES[name] for name in ("incorrect_to_correct", "correct_to_incorrect")},
     # Right answers that a later attempt earned, minus right first attempts that were given up: luck counts for nothing.
     "net_correction": lambda row: (
-        SAMPLE_FORMULAS["incorrect_to_correct"](row)[0] - SAMPLE_FORMULAS["correct_to_incorrect"](row)[0],
+        OUTCOMES["incorrect_to_correct"](row)[0] - OUTCOMES["correct_to_incorrect"](row)[0],
         row["first_correct"] is not None,
     ),
     "verdicts_right": _share(("accepts right", "rejects wrong"), VERDICTS),

@@ -9,12 +9,15 @@ tasks are taken apart exactly instead (`eval.measures.behaviour`).
 """
 
 import re
+from typing import Literal
 
-from eval.measures.rates import Formula, Measures, Row
+from eval.measures.rates import Formula, Measures
+from eval.measures.rows import ProblemRow
 from eval.sampling.subject import Completion
 
 _I = r"(?:let me|let's|let us|i(?:'ll| will| should| want to| need to)?|we(?:'ll| will| should| need to)?)"
-PHRASES: dict[str, tuple[str, ...]] = {
+Sign = Literal["verification", "backtracking", "subgoals", "backward_chaining"]
+PHRASES: dict[Sign, tuple[str, ...]] = {
     "verification": (
         rf"\b{_I} (?:just |now |quickly )?(?:double[- ]?|re-?)?(?:check|verify|confirm|recount|test|make sure)\b",
         r"(?:^|[.!?:,…] +|\n)(?:quick |sanity |to )*(?:double[- ]?|re-?)?"
@@ -67,7 +70,17 @@ PHRASES: dict[str, tuple[str, ...]] = {
 _COMPILED = {name: [re.compile(phrase, re.IGNORECASE) for phrase in phrases] for name, phrases in PHRASES.items()}
 
 
-def signs(thinking: str) -> dict[str, list[tuple[int, int]]]:
+class LexicalRow(ProblemRow):
+    """How many signs of each behaviour one completion shows, and whether its answer is right."""
+
+    correct: bool
+    verification: int
+    backtracking: int
+    subgoals: int
+    backward_chaining: int
+
+
+def signs(thinking: str) -> dict[Sign, list[tuple[int, int]]]:
     """Where each behaviour shows, as spans of characters, in order; a behaviour without a sign has an empty list."""
     text = thinking.replace("’", "'")
     return {
@@ -76,27 +89,29 @@ def signs(thinking: str) -> dict[str, list[tuple[int, int]]]:
     }
 
 
-def describe(completion: Completion) -> Row:
+def describe(completion: Completion) -> LexicalRow:
     """One completion's row: how many signs of each behaviour its thinking, or all of an unthinking text, shows."""
-    found = signs(completion.thinking or completion.text)
-    counts = {name: len(spans) for name, spans in found.items()}
+    spans = signs(completion.thinking or completion.text)
     return {
         "problem": completion.problem.canonical,
         "task": completion.problem.task,
         "correct": completion.correct,
-        **counts,
+        "verification": len(spans["verification"]),
+        "backtracking": len(spans["backtracking"]),
+        "subgoals": len(spans["subgoals"]),
+        "backward_chaining": len(spans["backward_chaining"]),
     }
 
 
-def _shown(name: str) -> Formula:
+def _shown(name: Sign) -> Formula[LexicalRow]:
     return lambda row: (row[name] > 0, 1)
 
 
-def _accuracy(name: str, shown: bool) -> Formula:
+def _accuracy(name: Sign, shown: bool) -> Formula[LexicalRow]:
     return lambda row: (row["correct"] and (row[name] > 0) == shown, (row[name] > 0) == shown)
 
 
-MEASURES: Measures = {
+MEASURES: Measures[LexicalRow] = {
     "accuracy": lambda row: (row["correct"], 1),
     **{f"{name}_shown": _shown(name) for name in PHRASES},
     **{f"accuracy_with_{name}": _accuracy(name, True) for name in PHRASES},

@@ -2,15 +2,18 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar, get_args
 
 import numpy as np
 
 from eval.measures.estimators import Estimate, paired_difference, ratio
+from eval.measures.rows import Outcome, ProblemRow, SampleRow
 
-Row = dict[str, Any]
-Formula = Callable[[Row], tuple[float, float]]  # a row's numerator and denominator; a denominator of 0 leaves it out
-Measures = Mapping[str, Formula]
+R = TypeVar("R", bound=ProblemRow)
+Formula = Callable[[R], tuple[float, float]]  # a row's numerator and denominator; a denominator of 0 leaves it out
+Measures = Mapping[str, Formula[R]]
+Counted = Literal["slips", "attempts", "subgoals"]
+Said = Literal["says_verification", "says_backtracking", "says_subgoals", "says_backward_chaining"]
 Kind = Literal["always", "traced", "said"]
 SAID = ("verification", "backtracking", "subgoals", "backward_chaining")  # by words: `eval.measures.lexical`
 
@@ -25,7 +28,7 @@ class Measure:
     """
 
     label: str
-    of: Formula
+    of: Formula[SampleRow]
     share: bool = True
     kind: Kind = "always"
     greedy: bool = False
@@ -34,44 +37,51 @@ class Measure:
     on_curve: bool = False
 
 
-def _count(name: str) -> Formula:
+def _count(name: Counted) -> Formula[SampleRow]:
     """The mean of a count, over the rows that have one."""
     return lambda row: (row[name] or 0, row[name] is not None)
 
 
-def _shown(name: str) -> Formula:
+def _shown(name: Said) -> Formula[SampleRow]:
     """The share of the rows with a count whose count is not 0."""
     return lambda row: (bool(row.get(name)), row.get(name) is not None)
 
 
-def _correct(row: Row) -> tuple[float, float]:
-    return row["correct"], 1
-
+# What a completion's end says, of samples and of the rows of the behaviour probe alike.
+OUTCOMES: Measures[Outcome] = {
+    "accuracy": lambda row: (row["correct"], 1),
+    "first_attempt_accuracy": lambda row: (row["first_correct"] is True, row["first_correct"] is not None),
+    # A right answer after a wrong first attempt counts only where a later attempt is right: the rest is luck.
+    "incorrect_to_correct": lambda row: (
+        row["first_correct"] is False and row["correct"] and bool(row["right_attempt"]),
+        row["first_correct"] is False,
+    ),
+    "correct_to_incorrect": lambda row: (
+        row["first_correct"] is True and not row["correct"],
+        row["first_correct"] is True,
+    ),
+}
 
 # Every measure of samples, in the order in which tables show them. A new one is a line here.
 SAMPLE_MEASURES: dict[str, Measure] = {
-    "accuracy": Measure("accuracy", _correct, per_task=True, on_curve=True),
-    "greedy_accuracy": Measure("greedy accuracy", _correct, greedy=True, per_task=True, on_curve=True),
+    "accuracy": Measure("accuracy", OUTCOMES["accuracy"], per_task=True, on_curve=True),
+    "greedy_accuracy": Measure("greedy accuracy", OUTCOMES["accuracy"], greedy=True, per_task=True, on_curve=True),
     "first_attempt_accuracy": Measure(
         "first-attempt accuracy",
-        lambda row: (row["first_correct"] is True, row["first_correct"] is not None),
+        OUTCOMES["first_attempt_accuracy"],
         kind="traced",
         per_task=True,
     ),
-    # A right answer after a wrong first attempt counts only where a later attempt is right: the rest is luck.
     "incorrect_to_correct": Measure(
         "i→c, of wrong first attempts",
-        lambda row: (
-            row["first_correct"] is False and row["correct"] and row["right_attempt"],
-            row["first_correct"] is False,
-        ),
+        OUTCOMES["incorrect_to_correct"],
         kind="traced",
         per_task=True,
         on_curve=True,
     ),
     "correct_to_incorrect": Measure(
         "c→i, of right first attempts",
-        lambda row: (row["first_correct"] is True and not row["correct"], row["first_correct"] is True),
+        OUTCOMES["correct_to_incorrect"],
         kind="traced",
         per_task=True,
     ),
@@ -95,7 +105,7 @@ SAMPLE_MEASURES: dict[str, Measure] = {
     "repair_rate": Measure(
         "repair rate, of slips", lambda row: (row["repairs"] or 0, row["slips"] or 0), kind="traced", per_task=True
     ),
-    **{name: Measure(name, _count(name), False, "traced", on_page=False) for name in ("slips", "attempts", "subgoals")},
+    **{name: Measure(name, _count(name), False, "traced", on_page=False) for name in get_args(Counted)},
     "says_verification": Measure("says that it verifies", _shown("says_verification"), kind="said"),
     "says_backtracking": Measure("says that it backtracks", _shown("says_backtracking"), kind="said"),
     "says_subgoals": Measure("says that it sets subgoals", _shown("says_subgoals"), kind="said"),
@@ -108,17 +118,17 @@ SAMPLE_MEASURES: dict[str, Measure] = {
     "truncated": Measure("truncated", lambda row: (row["truncated"], 1), on_curve=True),
     "verifier_errors": Measure("verifier errors", lambda row: (row["error"] is not None, 1), on_page=False),
 }
-MEASURES: Measures = {name: measure.of for name, measure in SAMPLE_MEASURES.items() if not measure.greedy}
-GREEDY: Measures = {name: measure.of for name, measure in SAMPLE_MEASURES.items() if measure.greedy}
+MEASURES: Measures[SampleRow] = {name: measure.of for name, measure in SAMPLE_MEASURES.items() if not measure.greedy}
+GREEDY: Measures[SampleRow] = {name: measure.of for name, measure in SAMPLE_MEASURES.items() if measure.greedy}
 
 
-def measure(rows: Sequence[Row]) -> dict[str, Estimate | None]:
+def measure(rows: Sequence[SampleRow]) -> dict[str, Estimate | None]:
     """Every measure of one checkpoint: of its sampled rows, and where `greedy` of its greedy ones."""
     drawn, greedy = _split(rows)
     return rates(drawn, MEASURES) | (rates(greedy, GREEDY) if greedy else dict.fromkeys(GREEDY))
 
 
-def compare(before: Sequence[Row], after: Sequence[Row]) -> dict[str, Estimate | None]:
+def compare(before: Sequence[SampleRow], after: Sequence[SampleRow]) -> dict[str, Estimate | None]:
     """Every measure's change between two checkpoints, paired by problem."""
     (drawn, greedy), (drawn_after, greedy_after) = _split(before), _split(after)
     both = greedy and greedy_after
@@ -126,13 +136,13 @@ def compare(before: Sequence[Row], after: Sequence[Row]) -> dict[str, Estimate |
     return changes(drawn, drawn_after, MEASURES) | changed
 
 
-def rates(rows: Sequence[Row], measures: Measures) -> dict[str, Estimate | None]:
+def rates(rows: Sequence[R], measures: Measures[R]) -> dict[str, Estimate | None]:
     """Each measure over all rows; a row needs its `problem` and what the measures read of it."""
     order = _order(rows)
     return {name: ratio(*_sums(rows, of, order)) for name, of in measures.items()}
 
 
-def changes(before: Sequence[Row], after: Sequence[Row], measures: Measures) -> dict[str, Estimate | None]:
+def changes(before: Sequence[R], after: Sequence[R], measures: Measures[R]) -> dict[str, Estimate | None]:
     """Each measure's change, paired by problem, over the problems that both sides have rows of."""
     shared = {row["problem"] for row in before} & {row["problem"] for row in after}
     before, after = ([row for row in rows if row["problem"] in shared] for rows in (before, after))
@@ -140,15 +150,15 @@ def changes(before: Sequence[Row], after: Sequence[Row], measures: Measures) -> 
     return {name: paired_difference(_sums(before, of, order), _sums(after, of, order)) for name, of in measures.items()}
 
 
-def _split(rows: Sequence[Row]) -> tuple[list[Row], list[Row]]:
+def _split(rows: Sequence[SampleRow]) -> tuple[list[SampleRow], list[SampleRow]]:
     return [row for row in rows if not row["greedy"]], [row for row in rows if row["greedy"]]
 
 
-def _order(rows: Sequence[Row]) -> dict[str, int]:
+def _order(rows: Sequence[ProblemRow]) -> dict[str, int]:
     return {problem: i for i, problem in enumerate(sorted({row["problem"] for row in rows}))}
 
 
-def _sums(rows: Sequence[Row], of: Formula, order: dict[str, int]) -> tuple[np.ndarray, np.ndarray]:
+def _sums(rows: Sequence[R], of: Formula[R], order: dict[str, int]) -> tuple[np.ndarray, np.ndarray]:
     """Numerators and denominators summed within each problem, (problems,), in the given order."""
     sums = np.zeros((2, len(order)))
     for row in rows:

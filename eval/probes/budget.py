@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 
 from data.mixture import side_by_side
 from data.response import CLOSE, OPEN
-from eval.measures.rates import Row
+from eval.measures.rows import SampleRow
 from eval.sampling.alter import thinking_ids, waiting
 from eval.sampling.samples import describe
 from eval.sampling.subject import Completion, Subject, closing, go_on
@@ -98,12 +98,12 @@ def _allowed(subject: Subject, tokens: int) -> Subject:
     return replace(subject, sampling=replace(subject.sampling, max_new_tokens=tokens))
 
 
-def rows(subject: Subject, completions: Sequence[Completion]) -> list[Row]:
+def rows(subject: Subject, completions: Sequence[Completion]) -> list[SampleRow]:
     """What each completion did, in the rows of `eval.sampling.samples`."""
 
-    def row(one: Completion) -> Row:
+    def row(one: Completion) -> SampleRow:
         rollout = Rollout(one.ids, "stop" if one.ended else "length")
-        return describe(one.problem, rollout, subject.tokenizer, subject.opened) | {"greedy": False}
+        return describe(one.problem, rollout, subject.tokenizer, subject.opened)
 
     return side_by_side(row, completions)
 

@@ -8,11 +8,25 @@ from itertools import takewhile
 
 from data.problem import Problem
 from data.tasks import TASKS
-from eval.measures.rates import Formula, Measures, Row
+from eval.measures.rates import Formula, Measures
+from eval.measures.rows import ProblemRow
 from eval.sampling.subject import Completion
 
 MOST_OPERATIONS = 12
 DEEPEST = 8  # steps beyond are too few to measure one by one
+
+
+class DecompositionRow(ProblemRow):
+    """How far the steps of one thinking hold."""
+
+    correct: bool
+    operations: int | None  # that the problem asks for; None for a task of another kind
+    steps: int
+    valid_steps: int  # right and grounded
+    right_steps: int
+    grounded_steps: int
+    first_error: int | None  # the place, from 1, of the first step that is not valid
+    standing_valid: bool | None  # of the steps that the last attempt rests on; None without one
 
 
 def operations(problem: Problem) -> int | None:
@@ -31,8 +45,8 @@ def operations(problem: Problem) -> int | None:
     return len(words) // 2
 
 
-def describe(completion: Completion) -> Row:
-    """One completion's row. `standing_valid` is of the steps that its last attempt rests on; None without one."""
+def describe(completion: Completion) -> DecompositionRow:
+    """One completion's row."""
     trace = completion.trace
     valid = [step.correct and step.grounded for step in trace.steps]
     standing = [step.correct and step.grounded for step in trace.attempts[-1].steps] if trace.attempts else []
@@ -51,20 +65,20 @@ def describe(completion: Completion) -> Row:
     }
 
 
-def _accuracy_at(operations: int) -> Formula:
+def _accuracy_at(operations: int) -> Formula[DecompositionRow]:
     return lambda row: (row["correct"] and row["operations"] == operations, row["operations"] == operations)
 
 
-def _error_at(depth: int) -> Formula:
+def _error_at(depth: int) -> Formula[DecompositionRow]:
     """How often a thinking that came to step `depth` without an error errs there."""
     return lambda row: (row["first_error"] == depth, row["steps"] >= depth and (row["first_error"] or depth) >= depth)
 
 
-def _accuracy_where(valid: bool) -> Formula:
+def _accuracy_where(valid: bool) -> Formula[DecompositionRow]:
     return lambda row: (row["correct"] and row["standing_valid"] is valid, row["standing_valid"] is valid)
 
 
-MEASURES: Measures = {
+MEASURES: Measures[DecompositionRow] = {
     "accuracy": lambda row: (row["correct"], 1),
     **{f"accuracy_{count}_operations": _accuracy_at(count) for count in range(1, MOST_OPERATIONS + 1)},
     "valid_steps": lambda row: (row["valid_steps"], row["steps"]),

@@ -14,21 +14,34 @@ training on injected errors does not teach correction (arXiv 2512.02389), and no
 
 import random
 from collections.abc import Sequence
-from typing import Any
+from typing import Literal
 
+from data.problem import Problem
 from data.trace import Step
-from eval.measures.rates import Measures, Row
+from eval.measures.rates import Formula, Measures
+from eval.measures.rows import ProblemRow
 from eval.sampling.alter import restate, waiting, wrong_value
 from eval.sampling.subject import Completion, Subject, go_on
 
 ARMS = ("wrong", "wrong_wait", "kept", "kept_wait")
 
 
-def inject(subject: Subject, completions: Sequence[Completion], seed: int = 0) -> list[Row]:
+class InjectionRow(ProblemRow):
+    """What came of one completion in one arm."""
+
+    arm: str  # of `ARMS`
+    right: bool
+    recovered: bool  # right, by an attempt that stands after the altered step
+    dropped: bool  # the last attempt does without the altered step
+    truncated: bool
+    text: str
+
+
+def inject(subject: Subject, completions: Sequence[Completion], seed: int = 0) -> list[InjectionRow]:
     """One row for each right completion and arm; completions without a right attempt are left out."""
     wait = subject.decode(waiting(subject))
     chosen = [(completion, step) for completion in completions if (step := choose_step(completion, seed))]
-    cases, starts = list[tuple[str, Completion, Step]](), list[tuple[Any, list[int]]]()
+    cases, starts = list[tuple[str, Completion, Step]](), list[tuple[Problem, list[int]]]()
     for completion, step in chosen:
         wrong = wrong_value(step, random.Random(f"{seed}|{completion.problem.canonical}|value"))
         for arm in ARMS:
@@ -48,7 +61,7 @@ def choose_step(completion: Completion, seed: int) -> Step | None:
     return random.Random(f"{seed}|{completion.problem.canonical}").choice(right[-1].steps)
 
 
-def _row(arm: str, before: Completion, step: Step, after: Completion) -> Row:
+def _row(arm: str, before: Completion, step: Step, after: Completion) -> InjectionRow:
     attempts = after.trace.attempts
     redeemed = any(attempt.correct and attempt.end > step.end for attempt in attempts)
     standing = {kept.start for kept in attempts[-1].steps} if attempts else set()
@@ -64,11 +77,11 @@ def _row(arm: str, before: Completion, step: Step, after: Completion) -> Row:
     }
 
 
-def _of_arm(arm: str, key: str) -> Any:
+def _of_arm(arm: str, key: Literal["right", "recovered", "dropped", "truncated"]) -> Formula[InjectionRow]:
     return lambda row: (row[key] and row["arm"] == arm, row["arm"] == arm)
 
 
-MEASURES: Measures = {
+MEASURES: Measures[InjectionRow] = {
     "recovery": _of_arm("wrong", "recovered"),
     "recovery_wait": _of_arm("wrong_wait", "recovered"),
     "right_when_kept": _of_arm("kept", "right"),

@@ -6,7 +6,7 @@ in `probes/N-STAGE.parquet`, to be read. Samples are kept as they come (`eval.sa
 """
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -19,7 +19,8 @@ from data.mixture import Split
 from data.problem import Problem
 from eval.evaluate import SAMPLES
 from eval.measures import behaviour, lexical
-from eval.measures.rates import Measures, Row, as_json, changes, rates
+from eval.measures.rates import Measures, as_json, changes, rates
+from eval.measures.rows import ProblemRow
 from eval.probes import decomposition, faithfulness, injection, monitor, second_turn
 from eval.probes.labelled import score_behaviour, score_lexical, score_monitor
 from eval.sampling.candidate import Candidate, Candidates, check_lengths
@@ -31,25 +32,25 @@ from train.config.run_config import PROBLEMS
 from train.config.values import Range, checked_values
 from train.rollout.interface import Sampling
 
-Stage = Callable[[Subject, list[Completion], int], list[Row]]
+Stage = Callable[[Subject, list[Completion], int], Sequence[ProblemRow]]
 
 
-def _each(describe: Callable[[Completion], Row]) -> Stage:
+def _each(describe: Callable[[Completion], ProblemRow]) -> Stage:
     return lambda subject, completions, seed: [describe(completion) for completion in completions]
 
 
-def _each_traced(describe: Callable[[Completion], Row]) -> Stage:
+def _each_traced(describe: Callable[[Completion], ProblemRow]) -> Stage:
     """Only of tasks that take a thinking apart; the others are left to the lexical stage."""
     return lambda subject, completions, seed: [describe(completion) for completion in completions if completion.traced]
 
 
-def _in_words(subject: Subject, completions: list[Completion], seed: int) -> list[Row]:
+def _in_words(subject: Subject, completions: list[Completion], seed: int) -> Sequence[ProblemRow]:
     """Signs in words, where the model knows words at all."""
     return [lexical.describe(completion) for completion in completions] if subject.can_read("Let me check.") else []
 
 
 # Of each stage: what makes its rows, what is measured of them, and how many samples a completion it draws at the most.
-STAGES: dict[str, tuple[Stage, Measures, int]] = {
+STAGES: dict[str, tuple[Stage, Measures[Any], int]] = {
     "behaviour": (_each_traced(behaviour.describe), behaviour.MEASURES, 0),
     "lexical": (_in_words, lexical.MEASURES, 0),
     "decomposition": (_each_traced(decomposition.describe), decomposition.MEASURES, 0),
@@ -154,19 +155,19 @@ def probe(
 
 def detectors() -> dict[str, Any]:
     """Precision and recall of the detectors on traces labelled by hand (`eval.probes.labelled`)."""
-    found = {"behaviour": score_behaviour(), "lexical": score_lexical(), "monitor": score_monitor()}
+    tables = {"behaviour": score_behaviour(), "lexical": score_lexical(), "monitor": score_monitor()}
     return {
         name: {
             label: asdict(score) | {"precision": score.precision, "recall": score.recall}
             for label, score in scores.items()
         }
-        for name, scores in found.items()
+        for name, scores in tables.items()
     }
 
 
 def _run(
     candidate: Candidate, problems: list[Problem], source: Source, settings: Settings, progress: Progress | None
-) -> dict[str, list[Row]]:
+) -> dict[str, Sequence[ProblemRow]]:
     """Every stage's rows of one checkpoint."""
     count = Counted(expected(source, settings, 1), progress)
     seed = settings.seed if settings.temperature else 0  # as all greedy samples are drawn
@@ -178,7 +179,7 @@ def _run(
     return tables
 
 
-def _figures(rows: list[Row], stage: str) -> dict[str, Any]:
+def _figures(rows: Sequence[ProblemRow], stage: str) -> dict[str, Any]:
     measures = STAGES[stage][1]
     return {
         "measures": as_json(rates(rows, measures)),
@@ -186,7 +187,7 @@ def _figures(rows: list[Row], stage: str) -> dict[str, Any]:
     }
 
 
-def _changes(before: list[Row], after: list[Row], stage: str) -> dict[str, Any]:
+def _changes(before: Sequence[ProblemRow], after: Sequence[ProblemRow], stage: str) -> dict[str, Any]:
     measures = STAGES[stage][1]
     return {
         "measures": as_json(changes(before, after, measures)),
@@ -194,9 +195,9 @@ def _changes(before: list[Row], after: list[Row], stage: str) -> dict[str, Any]:
     }
 
 
-def _tasks(rows: list[Row]) -> list[str]:
+def _tasks(rows: Sequence[ProblemRow]) -> list[str]:
     return sorted({row["task"] for row in rows})
 
 
-def _of(rows: list[Row], task: str) -> list[Row]:
+def _of(rows: Sequence[ProblemRow], task: str) -> Sequence[ProblemRow]:
     return [row for row in rows if row["task"] == task]

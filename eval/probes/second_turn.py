@@ -11,7 +11,8 @@ Accuracy at the first turn is of the very completions that are asked again: thos
 
 from collections.abc import Sequence
 
-from eval.measures.rates import Measures, Row
+from eval.measures.rates import Measures
+from eval.measures.rows import ProblemRow
 from eval.sampling.alter import thinking_ids
 from eval.sampling.subject import Completion, Subject, go_on
 
@@ -21,18 +22,28 @@ INSTRUCTION = (
 )
 
 
-def ask_again(subject: Subject, completions: Sequence[Completion]) -> list[Row]:
+class SecondTurnRow(ProblemRow):
+    """How one completion stood before a second turn, and after."""
+
+    first: bool  # right before
+    second: bool  # right after
+    changed: bool  # the answer
+    went_on: bool  # the thinking
+    text: str  # of the second turn
+
+
+def ask_again(subject: Subject, completions: Sequence[Completion]) -> list[SecondTurnRow]:
     """One row for each completion that ended: how it stood before the second turn, and after.
 
     There is nothing to reopen in one that did not think and answer.
     """
     in_chat = subject.can_read(INSTRUCTION)
-    asked = [completion for completion in completions if completion.ended and (in_chat or completion.answer)]
-    second_turn = follow_up(subject) if in_chat and asked else []
-    starts = [completion.ids + second_turn if in_chat else thinking_ids(subject, completion) for completion in asked]
-    continued = go_on(subject, zip((completion.problem for completion in asked), starts, strict=True))
-    rows = []
-    for before, start, after in zip(asked, starts, continued, strict=True):
+    ended = [completion for completion in completions if completion.ended and (in_chat or completion.answer)]
+    second_turn = follow_up(subject) if in_chat and ended else []
+    starts = [completion.ids + second_turn if in_chat else thinking_ids(subject, completion) for completion in ended]
+    continued = go_on(subject, zip((completion.problem for completion in ended), starts, strict=True))
+    rows: list[SecondTurnRow] = []
+    for before, start, after in zip(ended, starts, continued, strict=True):
         if in_chat:
             after = subject.read(before.problem, after.ids[len(start) :], after.ended)
         rows.append(
@@ -61,7 +72,7 @@ def follow_up(subject: Subject) -> list[int]:
     return subject.encode(behind.removeprefix(subject.tokenizer.eos_token))
 
 
-MEASURES: Measures = {
+MEASURES: Measures[SecondTurnRow] = {
     "accuracy_first": lambda row: (row["first"], 1),
     "accuracy_second": lambda row: (row["second"], 1),
     "difference": lambda row: (int(row["second"]) - int(row["first"]), 1),

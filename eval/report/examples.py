@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TypeVar
 
-from eval.report.load import Row, Run, load_rollouts
+from eval.report.load import Run, ShownRow, load_rollouts
 from eval.report.marks import Reading, read, right_attempt
 from eval.table import short_names
 
@@ -12,12 +12,12 @@ ROLLOUTS = 20
 T = TypeVar("T")
 
 
-def corrected(row: Row) -> bool:
+def corrected(row: ShownRow) -> bool:
     """Whether a later attempt than the first was the first right one."""
     return (right_attempt(row) or 0) > 1
 
 
-PAIRED: dict[str, Callable[[Row, Row], bool]] = {
+PAIRED: dict[str, Callable[[ShownRow, ShownRow], bool]] = {
     "Wrong before, corrected itself after": lambda b, a: not b["correct"] and a["correct"] and corrected(a),
     "Wrong before, right at the first attempt after": lambda b, a: (
         not b["correct"] and a["correct"] and right_attempt(a) == 1
@@ -30,7 +30,7 @@ PAIRED: dict[str, Callable[[Row, Row], bool]] = {
         not b["correct"] and a["correct"] and right_attempt(a) == 0
     ),
 }
-SINGLE: dict[str, Callable[[Row], bool]] = {
+SINGLE: dict[str, Callable[[ShownRow], bool]] = {
     "Corrected itself": lambda row: row["correct"] and corrected(row),
     "Right at the first attempt": lambda row: row["correct"] and right_attempt(row) == 1,
     "Right": lambda row: row["correct"] and right_attempt(row) is None,
@@ -44,7 +44,7 @@ class Side:
     """One rollout of an example: which model wrote it, the row, and the row laid out."""
 
     label: str
-    row: Row
+    row: ShownRow
     reading: Reading
 
 
@@ -69,13 +69,13 @@ def choose(run: Run) -> list[Example]:
         return _singles(sampled[0], short_names([run.results["checkpoints"][0]["checkpoint"]])[0], ROLLOUTS)
     steps = sorted({row["step"] for row in run.rl})
     ends = list(dict.fromkeys(steps[:1] + steps[-1:]))
-    found = []
+    examples: list[Example] = []
     for step in ends:
-        found += _singles(load_rollouts(run, step), f"RL step {step}", ROLLOUTS // len(ends))
-    return found
+        examples += _singles(load_rollouts(run, step), f"RL step {step}", ROLLOUTS // len(ends))
+    return examples
 
 
-def _pairs(before: list[Row], after: list[Row], first: str, last: str) -> list[Example]:
+def _pairs(before: list[ShownRow], after: list[ShownRow], first: str, last: str) -> list[Example]:
     other = {(row["problem"], row["sample"]): row for row in after}
     both = [(row, other[key]) for row in before if (key := (row["problem"], row["sample"])) in other]
     kinds = {kind: [(b, a) for b, a in both if belongs(b, a)] for kind, belongs in PAIRED.items()}
@@ -91,7 +91,7 @@ def _pairs(before: list[Row], after: list[Row], first: str, last: str) -> list[E
     ]
 
 
-def _singles(rows: list[Row], label: str, count: int) -> list[Example]:
+def _singles(rows: list[ShownRow], label: str, count: int) -> list[Example]:
     kinds = {kind: [row for row in rows if belongs(row)] for kind, belongs in SINGLE.items()}
     return [
         Example(
@@ -105,7 +105,7 @@ def _singles(rows: list[Row], label: str, count: int) -> list[Example]:
     ]
 
 
-def _round_robin(kinds: dict[str, list[T]], row_of: Callable[[T], Row], count: int) -> Iterable[tuple[str, T]]:
+def _round_robin(kinds: dict[str, list[T]], row_of: Callable[[T], ShownRow], count: int) -> Iterable[tuple[str, T]]:
     """One of each kind and task in turn, every problem once, until there are `count`; then sorted by kind."""
     tasks = sorted({row_of(item)["task"] for items in kinds.values() for item in items})
     queues = {

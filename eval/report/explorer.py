@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from eval.measures.behaviour import events
-from eval.report.load import EXAMPLE_COLUMNS, Row, Run, read_rows, training_rollouts
+from eval.report.load import EXAMPLE_COLUMNS, Json, Run, ShownRow, read_rows, training_rollouts
 from eval.report.marks import Line, Piece, Reading, read
 from eval.table import short_names
 
@@ -30,7 +30,7 @@ MOST_CHARACTERS = 60_000_000  # of all their texts: what a browser holds without
 LINE, FIELD, RIGHT, WRONG, VALUE, END = "\x01", "\x02", "\x03", "\x04", "\x05", "\x06"
 MARKS = {ord(mark): "\ufffd" for mark in (LINE, FIELD, RIGHT, WRONG, VALUE, END)}
 
-BEHAVIOURS: dict[str, Callable[[Row, Reading], bool]] = {
+BEHAVIOURS: dict[str, Callable[[ShownRow, Reading], bool]] = {
     "corrected itself": lambda row, reading: (
         bool(row["correct"])
         and reading.trace.first_correct is False
@@ -74,7 +74,7 @@ def pack(run: Run, most: int = MOST) -> Packed:
 
 def pack_newest(run: Run, most: int) -> Packed:
     """Pack the newest rollouts of training alone, the latest last; reads no more files than hold them."""
-    rows: list[Row] = []
+    rows: list[ShownRow] = []
     for path in sorted(run.folder.glob("rollouts.parquet/train-*.parquet"), reverse=True):
         rows = [*read_rows(path, EXAMPLE_COLUMNS).slice(0, most - len(rows)).to_pylist(), *rows]
         if len(rows) >= most:
@@ -82,14 +82,14 @@ def pack_newest(run: Run, most: int) -> Packed:
     return _packed(((f"RL step {row['step']}", row) for row in rows), len(run.curves), "the newest")
 
 
-def _packed(rollouts: Iterable[tuple[str, Row]], total: int, chosen: str = "evenly spaced") -> Packed:
+def _packed(rollouts: Iterable[tuple[str, ShownRow]], total: int, chosen: str = "evenly spaced") -> Packed:
     columns = _columns(rollouts)
     text = json.dumps(columns, ensure_ascii=False, separators=(",", ":"))
     data = base64.b64encode(zlib.compress(text.encode(), 9)).decode()
     return Packed(data, len(columns["flags"]), total, chosen)
 
 
-def _affordable(run: Run, sampled: list[tuple[str, Row]]) -> int:
+def _affordable(run: Run, sampled: list[tuple[str, ShownRow]]) -> int:
     """How many rollouts have MOST_CHARACTERS, judged by the evaluation's samples and the first files of training."""
     lengths = [len(row["completion"]) for _, row in sampled]
     for table in islice(training_rollouts(run), 10):
@@ -102,7 +102,7 @@ def _spread(count: int, room: int) -> list[int]:
     return np.linspace(0, count - 1, max(0, min(count, room)), dtype=int).tolist()
 
 
-def _trained(run: Run, kept: set[int]) -> Iterator[tuple[str, Row]]:
+def _trained(run: Run, kept: set[int]) -> Iterator[tuple[str, ShownRow]]:
     """The kept rollouts of training and of its validation, by their place in the order of the files."""
     first = 0
     for table in training_rollouts(run):
@@ -112,10 +112,10 @@ def _trained(run: Run, kept: set[int]) -> Iterator[tuple[str, Row]]:
         first += len(table)
 
 
-def _columns(rollouts: Iterable[tuple[str, Row]]) -> Row:
+def _columns(rollouts: Iterable[tuple[str, ShownRow]]) -> Json:
     origins, problems, reasons = _Numbered(), _Numbered(), _Numbered()
     names = ("origin", "problem", "flags", "thinking", "answering", "reason", "answer", "lines")
-    columns: Row = {name: [] for name in names}
+    columns: Json = {name: [] for name in names}
     for origin, row in rollouts:
         reading = read(row)
         flags = [bool(row["correct"]), *(shown(row, reading) for shown in BEHAVIOURS.values())]

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NotRequired, TypedDict
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 from train.files import untrusted
 from train.files.untrusted import read_metrics, read_parquet, read_yaml
 
-Row = dict[str, Any]
+Json = dict[str, Any]  # an object of `results.json`, `claims.json`, `config.yaml` or a line of `metrics.jsonl`
 
 CURVE_COLUMNS = ("step", "split", "task", "correct", "truncated", "thinking_tokens")
 EXAMPLE_COLUMNS = (*CURVE_COLUMNS, "problem", "prompt", "completion", "reason")
@@ -28,6 +28,24 @@ KINDS: dict[str, Callable[[pa.DataType], bool]] = {
 }
 
 
+class ShownRow(TypedDict):
+    """A rollout as the page reads it: EXAMPLE_COLUMNS of one of training, SAMPLE_COLUMNS of one of an evaluation."""
+
+    problem: str
+    task: str
+    prompt: str
+    completion: str
+    correct: bool
+    reason: str
+    truncated: bool
+    thinking_tokens: int
+    step: NotRequired[int]  # this and `split` of training alone
+    split: NotRequired[str]
+    sample: NotRequired[int]  # this and the following of evaluation alone
+    greedy: NotRequired[bool]
+    answer_tokens: NotRequired[int]
+
+
 @dataclass(frozen=True, slots=True)
 class Run:
     """What a run folder holds. `results` is None where the run has not been evaluated.
@@ -36,13 +54,13 @@ class Run:
     """
 
     folder: Path
-    config: Row
+    config: Json
     config_text: str
-    environment: Row
-    metrics: list[Row]
+    environment: Json
+    metrics: list[Json]
     curves: pa.Table
-    results: Row | None
-    samples: list[list[Row]]
+    results: Json | None
+    samples: list[list[ShownRow]]
 
     @property
     def name(self) -> str:
@@ -55,7 +73,7 @@ class Run:
         return list(self.config["tasks"])
 
     @property
-    def rl(self) -> list[Row]:
+    def rl(self) -> list[Json]:
         """The metrics of RL training steps, in order."""
         return [row for row in self.metrics if row["phase"] == "rl" and "reward" in row]
 
@@ -64,7 +82,7 @@ def load_run(folder: Path) -> Run:
     """Read a run folder. Raises ValueError with one clear line where it is none, or a file in it cannot be read."""
     if not (folder / "config.yaml").is_file():
         raise ValueError(
-            f"{folder} is no run folder: it has no config.yaml. Give a folder that `train` made, such as runs/NAME."
+            f"{folder} is not a run folder: it has no config.yaml. Give a folder that `train` made, such as runs/NAME."
         )
     config_text = _text(folder / "config.yaml")
     config = read_yaml(folder / "config.yaml")
@@ -84,9 +102,9 @@ def load_run(folder: Path) -> Run:
     )
 
 
-def load_rollouts(run: Run, step: int) -> list[Row]:
+def load_rollouts(run: Run, step: int) -> list[ShownRow]:
     """The training rollouts of one step, with their text."""
-    rows: list[Row] = []
+    rows: list[ShownRow] = []
     for path in sorted((run.folder / "rollouts.parquet").glob(f"train-{step:06d}-*.parquet")):
         rows += read_rows(path, EXAMPLE_COLUMNS).to_pylist()
     return rows
@@ -112,7 +130,7 @@ def read_rows(path: Path, columns: tuple[str, ...]) -> pa.Table:
     return table
 
 
-def _metrics(path: Path) -> list[Row]:
+def _metrics(path: Path) -> list[Json]:
     if not path.is_file():
         raise ValueError(f"{path.parent} has no metrics.jsonl: the run has not trained a step yet.")
     rows = read_metrics(path)
@@ -128,7 +146,7 @@ def _curves(folder: Path) -> pa.Table:
     return pa.concat_tables(parts)
 
 
-def _evaluation(folder: Path) -> tuple[Row | None, list[list[Row]]]:
+def _evaluation(folder: Path) -> tuple[Json | None, list[list[ShownRow]]]:
     path = folder / "results.json"
     if not path.is_file():
         return None, []
@@ -144,8 +162,8 @@ def _evaluation(folder: Path) -> tuple[Row | None, list[list[Row]]]:
                 f"{path} says nothing of the best decoding, as an earlier version wrote it: evaluate the run again. "
                 "Its samples are kept."
             )
-    found = [folder / f"samples-{number}.parquet" for number in range(len(results["checkpoints"]))]
-    return results, [read_rows(path, SAMPLE_COLUMNS).to_pylist() if path.is_file() else [] for path in found]
+    paths = [folder / f"samples-{number}.parquet" for number in range(len(results["checkpoints"]))]
+    return results, [read_rows(path, SAMPLE_COLUMNS).to_pylist() if path.is_file() else [] for path in paths]
 
 
 def read_json(path: Path, kind: type) -> Any:

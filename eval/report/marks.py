@@ -2,12 +2,21 @@
 
 from dataclasses import dataclass, field
 from itertools import pairwise
-from typing import Any
+from typing import TypedDict
 
 from data.problem import Problem
 from data.response import OPEN, parse_response
 from data.tasks import get_task
 from data.trace import Attempt, Step, Trace, calculate
+
+
+class Completed(TypedDict):
+    """What laying out a completion needs of its row: the problem, and what the model wrote."""
+
+    task: str
+    problem: str
+    completion: str
+    thinking_tokens: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +54,7 @@ class Reading:
     unmarked: str = ""  # why nothing could be marked
 
 
-def read(row: dict[str, Any]) -> Reading:
+def read(row: Completed) -> Reading:
     """Lay out one rollout (a row of `rollouts.parquet` or of `samples-N.parquet`)."""
     completion = row["completion"]
     response = parse_response(completion, _opened(row))
@@ -55,7 +64,7 @@ def read(row: dict[str, Any]) -> Reading:
     return Reading(lay_out(response.thinking, trace), response.answer, trace, unmarked)
 
 
-def right_attempt(row: dict[str, Any]) -> int | None:
+def right_attempt(row: Completed) -> int | None:
     """The number, from 1, of a rollout's first right attempt: 0 without one, None where its attempts cannot be told."""
     trace, unmarked = trace_of(row, parse_response(row["completion"], _opened(row)).thinking)
     if unmarked:
@@ -64,7 +73,7 @@ def right_attempt(row: dict[str, Any]) -> int | None:
     return next((number for number, attempt in enumerate(attempts, 1) if attempt.correct), 0)
 
 
-def trace_of(row: dict[str, Any], thinking: str) -> tuple[Trace, str]:
+def trace_of(row: Completed, thinking: str) -> tuple[Trace, str]:
     """The thinking taken apart by its task, or an empty trace and why there is none."""
     try:
         task = get_task(row["task"])
@@ -78,7 +87,7 @@ def trace_of(row: dict[str, Any], thinking: str) -> tuple[Trace, str]:
         return Trace(), f"its parser failed ({type(error).__name__}: {error})"
 
 
-def _opened(row: dict[str, Any]) -> bool:
+def _opened(row: Completed) -> bool:
     """Whether the chat template wrote the opening tag, so that the completion does not hold it."""
     return not row["completion"].lstrip().startswith(OPEN) and row["thinking_tokens"] > 0
 

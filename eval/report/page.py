@@ -13,7 +13,7 @@ from eval.report import plots, series
 from eval.report.examples import choose
 from eval.report.explorer import Packed, pack, pack_newest
 from eval.report.html import HERE, environment, own, policy_hash
-from eval.report.load import Row, Run, load_run
+from eval.report.load import Json, Run, load_run
 from eval.report.plots import Plot
 from eval.report.scaling import probes, scaling_curves
 from eval.report.verdicts import intervals
@@ -73,7 +73,9 @@ def write_live_report(run: Path) -> Path:
     return run / "report.html"
 
 
-def render_page(run: Run, claims: Row, scaling: dict[str, Plot], curves: Titled, panels: Titled, packed: Packed) -> str:
+def render_page(
+    run: Run, claims: Json, scaling: dict[str, Plot], curves: Titled, panels: Titled, packed: Packed
+) -> str:
     """The whole page as HTML. Whatever comes from a model or a configuration is escaped."""
     script = own(HERE / "explorer.js")
     template = environment().get_template("template.html")
@@ -116,7 +118,7 @@ def render_page(run: Run, claims: Row, scaling: dict[str, Plot], curves: Titled,
     )
 
 
-def sections(results: Row) -> list[tuple[str, list[Row], list[Row]]]:
+def sections(results: Json) -> list[tuple[str, list[Json], list[Json]]]:
     """All tasks together, then each: a title, each checkpoint's measures, and each pair's."""
     rows, pairs = results["checkpoints"], results["pairs"]
     tasks = list(rows[0]["tasks"])
@@ -126,7 +128,7 @@ def sections(results: Row) -> list[tuple[str, list[Row], list[Row]]]:
     return [whole] + [(task, [r["tasks"][task] for r in rows], [p["tasks"][task] for p in pairs]) for task in tasks]
 
 
-def best_rows(results: Row) -> list[tuple[str, list[Row | None], list[Row | None]]]:
+def best_rows(results: Json) -> list[tuple[str, list[Json | None], list[Json | None]]]:
     """Accuracy of each checkpoint at its best decoding and the differences: of all tasks, and of each."""
     rows, pairs = ([each["best"] for each in results[key]] for key in ("checkpoints", "pairs"))
     tasks = list(rows[0]["tasks"])
@@ -146,7 +148,7 @@ def _temperature(run: Run) -> Plot | None:
     return plots.temperatures(run.results, table.short_names([row["checkpoint"] for row in run.results["checkpoints"]]))
 
 
-def headlines(results: Row) -> list[tuple[str, str, Row | None, Row | None, Row | None]]:
+def headlines(results: Json) -> list[tuple[str, str, Json | None, Json | None, Json | None]]:
     """The figures to see first: measure, its task where it is shown for each, before, after, difference."""
     whole, *tasks = sections(results)
     found = []

@@ -18,7 +18,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, FuncFormatter, MaxNLocator
 
 from eval.report import series
-from eval.report.load import Row, Run
+from eval.report.load import Json, Run
 
 # The colours of style.css in light. In the page its variables stand in their place, so that dark has its own.
 INK, MUTED, GRID = "#1d2126", "#5f6670", "#dcd9d2"
@@ -121,7 +121,7 @@ def accuracy(run: Run, against: str) -> Plot | None:
     return plot(f"accuracy-{against}", f"Accuracy against RL {against}", draw, LARGE, whole_steps=against == "step")
 
 
-def temperatures(results: Row, names: Sequence[str]) -> Plot:
+def temperatures(results: Json, names: Sequence[str]) -> Plot:
     """Accuracy against temperature, of the first checkpoint and the last: how much of a gain is a temperature."""
     shown = {names[0]: results["checkpoints"][0], names[-1]: results["checkpoints"][-1]}
     grid = sorted({each["temperature"] for row in shown.values() for each in row["decodings"] if each["accuracy"]})

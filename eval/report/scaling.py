@@ -8,7 +8,7 @@ import matplotlib
 
 from eval.curves.curve_plots import CURVES, draw_curve
 from eval.probes.probe_table import SECTIONS, sections
-from eval.report.load import Row, read_json
+from eval.report.load import Json, read_json
 from eval.report.plots import STYLE, Plot
 from eval.table import short_names
 
@@ -68,7 +68,7 @@ def probes(run: Path) -> Probes | None:
     path = run / "evaluation" / "probes.json"
     if not path.is_file():
         return None
-    measured: Row = read_json(path, dict)
+    measured: Json = read_json(path, dict)
     try:
         checkpoints, pair = measured["checkpoints"], (measured["pairs"] or [None])[-1]
         names = short_names([row["checkpoint"] for row in checkpoints])

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from eval.report.load import Row
+from eval.report.load import Json
 
 WIDTH = 120  # of the small plots, in their own units
 LEAST = 0.05  # the shortest reach of a small plot either side of its threshold: noise shall not look large
@@ -20,7 +20,7 @@ class Interval:
     places: tuple[float, float, float]
 
 
-def intervals(claim: Row) -> list[Interval]:
+def intervals(claim: Json) -> list[Interval]:
     """The figures of one of `claims.json`'s claims, those that judge first; figures without evidence are left out."""
     figures = [figure for figure in claim["figures"] + claim["beside"] if figure["estimate"]]
     reach = max([LEAST, *(abs(place) for figure in figures for place in _from_threshold(figure))])
@@ -34,17 +34,17 @@ def intervals(claim: Row) -> list[Interval]:
     return found
 
 
-def _from_threshold(figure: Row) -> Iterator[float]:
+def _from_threshold(figure: Json) -> Iterator[float]:
     return (figure["estimate"][key] - figure["threshold"] for key in ("low", "value", "high"))
 
 
-def _says(figure: Row) -> str:
+def _says(figure: Json) -> str:
     if figure["allowance"] is not None:
         return f"{figure['says']} (may cost {100 * figure['allowance']:.0f} points)"
     return f"{figure['says']} (to lie above {figure['above']:.0%})" if figure["above"] else str(figure["says"])
 
 
-def _written(figure: Row) -> tuple[str, str]:
+def _written(figure: Json) -> tuple[str, str]:
     """The value and its interval: a share where it is held against one, else a change in points."""
     shape = ".1f" if figure["above"] else "+.1f"
     low, value, high = (

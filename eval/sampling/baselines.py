@@ -15,21 +15,20 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
 
 from transformers import PreTrainedTokenizerBase
 
 from data.mixture import demonstrations, judge, side_by_side
 from data.problem import Problem, Verdict
 from data.tasks import TASKS, get_task
+from eval.measures.rows import SampleRow
 from eval.sampling.candidate import Candidate
 from eval.sampling.progress import Progress
 from eval.sampling.samples import NOT_TRACED, NOT_WORDED, describe, sample_checkpoint
 from eval.sampling.source import Source
+from train.model.judged import score
 from train.model.prompts import completion_text, messages, opens_thinking, prompt_ids
 from train.rollout.interface import Rollout, Sampling
-
-Row = dict[str, Any]
 
 BASELINES = ("direct", "step-by-step", "few-shot", "majority")
 DIRECT, STEPS, EXTRACT = "The answer is", "Let's think step by step.", "\nTherefore, the answer is"
@@ -69,13 +68,13 @@ def ask_baseline(
     samples: int,
     sampling: Sampling,
     progress: Progress | None,
-) -> list[Row]:
+) -> list[SampleRow]:
     """Rows as of `sample_checkpoint`: each problem `samples` times (a majority: once, by vote) and once greedily."""
     if baseline == "majority":
-        asked = (candidate.backend, candidate.tokenizer, problems, samples, sampling, source.system_prompt, progress)
-        return majority(sample_checkpoint(candidate.name, *asked))
+        request = (candidate.backend, candidate.tokenizer, problems, samples, sampling, source.system_prompt, progress)
+        return majority(sample_checkpoint(candidate.name, *request))
 
-    def ask(samples: int, sampling: Sampling) -> list[Row]:
+    def ask(samples: int, sampling: Sampling) -> list[SampleRow]:
         if baseline == "few-shot":
             return _few_shot(candidate, problems, source, samples, sampling, progress)
         zero_shot = _direct if baseline == "direct" else _step_by_step
@@ -89,15 +88,15 @@ def ask_baseline(
     return drawn + best
 
 
-def vote(row: Row) -> str | None:
+def vote(row: SampleRow) -> str | None:
     """What a sample votes for: its answer without blanks. None where it was cut off, has no answer, or gives up."""
     silent = row["truncated"] or not row["format"] or row["reason"] == "gave up"
     return None if silent else "".join(row["answer"].split())
 
 
-def majority(rows: Sequence[Row]) -> list[Row]:
+def majority(rows: Sequence[SampleRow]) -> list[SampleRow]:
     """Of each problem the first sample that gives the winning answer, and the greedy samples as they are."""
-    by_problem: dict[str, list[Row]] = {}
+    by_problem: dict[str, list[SampleRow]] = {}
     for row in rows:
         if not row["greedy"]:
             by_problem.setdefault(row["problem"], []).append(row)
@@ -113,8 +112,8 @@ def majority(rows: Sequence[Row]) -> list[Row]:
 def clean_answer(text: str) -> str:
     """The first stretch of `text` that has the form of a number or an expression, or "" where none has."""
     plain = re.sub(r"(?<=\d),(?=\d{3})", "", text).translate(str.maketrans("×÷−", "*/-"))
-    found = ANSWER.search(plain)
-    return found[0].rstrip(" .+-*/(") if found else ""
+    match = ANSWER.search(plain)
+    return match[0].rstrip(" .+-*/(") if match else ""
 
 
 def first_line(text: str) -> str:
@@ -129,7 +128,7 @@ def _few_shot(
     samples: int,
     sampling: Sampling,
     progress: Progress | None,
-) -> list[Row]:
+) -> list[SampleRow]:
     shots = _shots(source, {problem.task for problem in problems})
     tokenizer = candidate.tokenizer
     opened = opens_thinking(tokenizer)
@@ -137,8 +136,8 @@ def _few_shot(
         prompt_ids(tokenizer, [*shots[problem.task], *messages(problem, source.system_prompt)]) for problem in problems
     ]
     rollouts = candidate.backend.generate(prompts, samples, sampling, progress)
-    asked = [problem for problem in problems for _ in range(samples)]
-    return side_by_side(lambda problem, rollout: describe(problem, rollout, tokenizer, opened), asked, rollouts)
+    repeated = [problem for problem in problems for _ in range(samples)]
+    return side_by_side(lambda problem, rollout: describe(problem, rollout, tokenizer, opened), repeated, rollouts)
 
 
 def _shots(source: Source, tasks: set[str]) -> dict[str, list[dict[str, str]]]:
@@ -153,7 +152,7 @@ def _shots(source: Source, tasks: set[str]) -> dict[str, list[dict[str, str]]]:
 
 def _direct(
     candidate: Candidate, problems: list[Problem], samples: int, sampling: Sampling, progress: Progress | None
-) -> list[Row]:
+) -> list[SampleRow]:
     tokenizer = candidate.tokenizer
     lead = tokenizer.encode(DIRECT, add_special_tokens=False)
     prompts = [prompt_ids(tokenizer, _question(problem)) + lead for problem in problems]
@@ -165,7 +164,7 @@ def _direct(
 
 def _step_by_step(
     candidate: Candidate, problems: list[Problem], samples: int, sampling: Sampling, progress: Progress | None
-) -> list[Row]:
+) -> list[SampleRow]:
     tokenizer = candidate.tokenizer
     lead, extract = (tokenizer.encode(text, add_special_tokens=False) for text in (STEPS, EXTRACT))
     prompts = [prompt_ids(tokenizer, _question(problem)) + lead for problem in problems]
@@ -187,7 +186,7 @@ def _question(problem: Problem) -> list[dict[str, str]]:
     return [{"role": "user", "content": f"{get_task(problem.task).question}\n{problem.prompt}".strip()}]
 
 
-def _row(problem: Problem, thought: Rollout, answer: Rollout, tokenizer: PreTrainedTokenizerBase) -> Row:
+def _row(problem: Problem, thought: Rollout, answer: Rollout, tokenizer: PreTrainedTokenizerBase) -> SampleRow:
     """One sample of a zero-shot prompt, in the columns of `describe`; its thinking has no form that could be parsed."""
     reasoning, said = (completion_text(tokenizer, rollout.token_ids) for rollout in (thought, answer))
     cleaned = clean_answer(said) if problem.task in TASKS else first_line(said)
@@ -205,6 +204,8 @@ def _row(problem: Problem, thought: Rollout, answer: Rollout, tokenizer: PreTrai
         "reason": verdict.reason,
         "error": verdict.error,
         "truncated": False,  # a thought that was cut off is still asked for its answer
+        "score": score(verdict),
+        "greedy": False,  # `ask_baseline` says which are
         "thinking_tokens": thinking,
         "answer_tokens": answering,
         **NOT_TRACED,

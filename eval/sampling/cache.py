@@ -154,8 +154,8 @@ def fingerprint(model: PreTrainedModel) -> str:
     digest = hashlib.blake2b(digest_size=16)
     settings = [model.config, *getattr(model, "peft_config", {}).values()]
     for config in settings:
-        told = {key: value for key, value in config.to_dict().items() if key not in NAMES}
-        digest.update(json.dumps(told, sort_keys=True, default=str).encode())
+        values = {key: value for key, value in config.to_dict().items() if key not in NAMES}
+        digest.update(json.dumps(values, sort_keys=True, default=str).encode())
     for name, tensor in sorted(model.state_dict().items()):
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
         digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())

@@ -8,14 +8,14 @@ reporting on different problems keeps the choice from flattering anyone.
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from eval.measures.estimators import Estimate, ratio
+from eval.measures.rows import SampleRow
 from eval.sampling.samples import correct_by_problem
 
 TEMPERATURES = (0.0, 0.3, 0.6, 0.8, 1.0)  # 0 is greedy decoding
 
-Rows = list[dict[str, Any]]
+Rows = list[SampleRow]
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,14 +36,14 @@ class Decodings:
 
 
 def check_temperatures(temperatures: Sequence[float]) -> None:
-    """Raise ValueError naming the first temperature that is none, or stands twice."""
+    """Raise ValueError naming the first temperature that is negative, infinite or repeated."""
     if not temperatures:
         raise ValueError("there is no temperature to sample at; give at least one, such as --temperatures 0 1.")
     for temperature in temperatures:
         if not 0 <= temperature < math.inf:
             raise ValueError(f"a temperature is {temperature}; expected 0 for greedy decoding or a positive number.")
         if temperatures.count(temperature) > 1:
-            raise ValueError(f"the temperature {temperature:g} stands twice; give each once.")
+            raise ValueError(f"the temperature {temperature:g} is given twice; give each once.")
 
 
 def best_temperature(choices: Mapping[float, Rows]) -> float:
@@ -60,4 +60,4 @@ def accuracy(rows: Rows) -> Estimate:
 
 def unmarked(rows: Rows) -> Rows:
     """The rows with none marked as greedy: measures count greedy samples apart, here they are the samples."""
-    return [row | {"greedy": False} for row in rows]
+    return [{**row, "greedy": False} for row in rows]

@@ -1,7 +1,7 @@
 """Sampling a checkpoint on held-out problems, and what each sample did, as one flat row."""
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import cast
 
 import numpy as np
 import pyarrow as pa
@@ -12,6 +12,7 @@ from data.problem import Problem
 from data.tasks import get_task
 from eval.measures.estimators import Sums
 from eval.measures.lexical import PHRASES, signs
+from eval.measures.rows import Counts, SampleRow, TracedCounts, WordedCounts
 from train.model import judged
 from train.model.prompts import messages, opens_thinking, prompt_ids
 from train.rollout.interface import Rollout, RolloutBackend, Sampling
@@ -27,8 +28,8 @@ TRACED = [
     ("subgoals", pa.int32()),
 ]
 WORDED = [(f"says_{name}", pa.int32()) for name in PHRASES]
-NOT_TRACED: dict[str, Any] = {name: None for name, _ in TRACED}
-NOT_WORDED: dict[str, Any] = {name: None for name, _ in WORDED}
+NOT_TRACED = cast(TracedCounts, {name: None for name, _ in TRACED})
+NOT_WORDED = cast(WordedCounts, {name: None for name, _ in WORDED})
 COLUMNS = pa.schema(
     [
         ("checkpoint", pa.string()),
@@ -52,14 +53,14 @@ def sample_checkpoint(
     sampling: Sampling,
     system_prompt: str = "",
     on_finished: Callable[[int], None] | None = None,
-) -> list[dict[str, Any]]:
+) -> list[SampleRow]:
     """Sample each problem `samples` times as `sampling` says and once greedily; one row (`COLUMNS`) a completion."""
     greedy = Sampling(sampling.max_new_tokens, sampling.stop_ids, temperature=0.0)
     drawn = sample_rows(name, backend, tokenizer, problems, samples, sampling, system_prompt, on_finished)
     best = sample_rows(name, backend, tokenizer, problems, 1, greedy, system_prompt, on_finished)
-    rows = []
+    rows: list[SampleRow] = []
     for number in range(len(problems)):
-        rows += [*drawn[number * samples : (number + 1) * samples], best[number] | {"sample": samples}]
+        rows += [*drawn[number * samples : (number + 1) * samples], {**best[number], "sample": samples}]
     return rows
 
 
@@ -72,36 +73,39 @@ def sample_rows(
     sampling: Sampling,
     system_prompt: str = "",
     on_finished: Callable[[int], None] | None = None,
-) -> list[dict[str, Any]]:
+) -> list[SampleRow]:
     """Sample each problem `samples` times as `sampling` says; the rows of one problem stand side by side."""
     opened = opens_thinking(tokenizer)
     prompts = [prompt_ids(tokenizer, messages(problem, system_prompt)) for problem in problems]
     rollouts = backend.generate(prompts, samples, sampling, on_finished)
-    asked = [problem for problem in problems for _ in range(samples)]
-    rows = side_by_side(lambda problem, rollout: describe(problem, rollout, tokenizer, opened), asked, rollouts)
-    return [
-        row | {"checkpoint": name, "sample": place % samples, "greedy": sampling.temperature == 0}
-        for place, row in enumerate(rows)
-    ]
+    repeated = [problem for problem in problems for _ in range(samples)]
+    rows: list[SampleRow] = side_by_side(
+        lambda problem, rollout: describe(problem, rollout, tokenizer, opened), repeated, rollouts
+    )
+    for place, row in enumerate(rows):
+        row.update({"checkpoint": name, "sample": place % samples, "greedy": sampling.temperature == 0})
+    return rows
 
 
-def describe(problem: Problem, rollout: Rollout, tokenizer: PreTrainedTokenizerBase, opened: bool) -> dict[str, Any]:
+def describe(problem: Problem, rollout: Rollout, tokenizer: PreTrainedTokenizerBase, opened: bool) -> SampleRow:
     """Verdict, token counts and the exactly counted behaviours of one completion."""
     truncated = rollout.finish_reason == "length"  # one whose thinking a budget closed still came to its end
     row, response = judged.judged(problem, rollout.token_ids, tokenizer, opened, truncated)
-    return row | {"answer": response.answer} | counted(problem, response.thinking)
+    return {**row, "answer": response.answer, "greedy": False, **counted(problem, response.thinking)}
 
 
-def counted(problem: Problem, thinking: str) -> dict[str, Any]:
+def counted(problem: Problem, thinking: str) -> Counts:
     """What a thinking did: by its trace, exactly, or where the task has no parser by the words that give it away.
 
     What the other way would count is None.
     """
     task = get_task(problem.task)
     if task.parse_trace is None:
-        return NOT_TRACED | {f"says_{name}": len(spans) for name, spans in signs(thinking).items()}
+        said = {f"says_{name}": len(spans) for name, spans in signs(thinking).items()}
+        return {**NOT_TRACED, **cast(WordedCounts, said)}
     trace = task.parse_trace(problem, thinking)
-    return NOT_WORDED | {
+    return {
+        **NOT_WORDED,
         "attempts": len(trace.attempts),
         "first_correct": trace.first_correct,
         "right_attempt": any(attempt.correct for attempt in trace.attempts),
@@ -113,11 +117,11 @@ def counted(problem: Problem, thinking: str) -> dict[str, Any]:
     }
 
 
-def correct_by_problem(rows: Sequence[dict[str, Any]]) -> Sums:
+def correct_by_problem(rows: Sequence[SampleRow]) -> Sums:
     """Right samples and samples of each problem, problems in sorted order; greedy ones are left out."""
     order = {problem: i for i, problem in enumerate(sorted({row["problem"] for row in rows}))}
-    found = np.zeros((2, len(order)))
+    sums = np.zeros((2, len(order)))
     for row in rows:
         if not row["greedy"]:
-            found[:, order[row["problem"]]] += (row["correct"], 1)
-    return found[0], found[1]
+            sums[:, order[row["problem"]]] += (row["correct"], 1)
+    return sums[0], sums[1]

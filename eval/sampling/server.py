@@ -178,12 +178,12 @@ class Server:
             refusal = f"{place} answered {response.status_code}: {said}."
             if response.status_code not in PASSING:
                 raise ServerError(refusal)
-            asked = response.headers.get("Retry-After", "")
-            raise _Passing(refusal, float(asked) if asked.isdecimal() and len(asked) < 6 else 0.0)
+            delay = response.headers.get("Retry-After", "")
+            raise _Passing(refusal, float(delay) if delay.isdecimal() and len(delay) < 6 else 0.0)
         try:
             return json.loads(content)
         except (ValueError, RecursionError) as error:
-            raise ServerError(f"{place} answered what is no JSON ({type(error).__name__}: {error}).") from None
+            raise ServerError(f"{place} did not answer with JSON ({type(error).__name__}: {error}).") from None
 
     def _content(self, place: str, response: httpx.Response) -> bytes:
         """A reply's body, within its limits of size and time. Raises ServerError."""

@@ -12,7 +12,7 @@ from data.tasks.own import is_own
 from train.config.run_config import RunConfig
 from train.config.trl_options import trl_options
 from train.config.values import options_of, read_value
-from train.files.checkpoints import COLD_START, SEAL, last_finished, numbered, step_of
+from train.files.checkpoints import COLD_START, finished, last_finished, step_of
 from train.files.untrusted import read_yaml
 from train.model.chat import TOKENIZERS_OWN, Chat, read_template
 
@@ -98,10 +98,10 @@ def source_of(checkpoints: Sequence[str], config: Path | None = None, *, own_tas
 
     Raises ValueError where they lie in no run, or in runs that ask different problems or ask them differently.
     """
-    found = [config] if config else [path for name in checkpoints if (path := config_of(Path(name).absolute()))]
-    if not found:
+    configs = [config] if config else [path for name in checkpoints if (path := config_of(Path(name).absolute()))]
+    if not configs:
         raise ValueError(f"{checkpoints[0]} lies in no run folder; say whose problems to ask with --config FILE.")
-    first, *others = [(path, read_source(path, own_tasks=own_tasks)) for path in dict.fromkeys(found)]
+    first, *others = [(path, read_source(path, own_tasks=own_tasks)) for path in dict.fromkeys(configs)]
     for path, other in others:
         for field in fields(Source):
             if getattr(first[1], field.name) != getattr(other, field.name):
@@ -122,7 +122,7 @@ def checkpoints_of(run: Path, *, start: bool = False) -> list[str]:
     last = last_finished(run / "checkpoints")
     if not config.is_file() or last is None:
         raise ValueError(
-            f"{run} is no run folder with a checkpoint; expected config.yaml and checkpoints/checkpoint-N."
+            f"{run} is not a run folder with a checkpoint; expected config.yaml and checkpoints/checkpoint-N."
         )
     cold = run / "checkpoints" / COLD_START
     model = str(read_yaml(config)["model"])
@@ -145,10 +145,8 @@ def stages_of(run: Path) -> dict[str, str]:
 def all_checkpoints(run: Path) -> dict[int, str]:
     """Every finished checkpoint by its RL step, and at step 0 what reinforcement started from. Raises ValueError."""
     before = checkpoints_of(run)
-    found = {0: before[0]} if len(before) > 1 else {}
-    for path in numbered(run / "checkpoints"):
-        if (path / SEAL).is_file():
-            found[step_of(path)] = str(path)
-    if len(found) < 2:
+    by_step = {0: before[0]} if len(before) > 1 else {}
+    by_step |= {step_of(path): str(path) for path in finished(run / "checkpoints")}
+    if len(by_step) < 2:
         raise ValueError(f"{run} has one checkpoint and nothing to compare it with; expected at least two.")
-    return dict(sorted(found.items()))
+    return by_step

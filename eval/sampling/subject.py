@@ -103,10 +103,10 @@ def ask(subject: Subject, problems: Sequence[Problem], samples: int) -> list[Com
     """Sample each problem `samples` times; the samples of one problem side by side."""
     prompts = [subject.prompt(problem) for problem in problems]
     rollouts = subject.backend.generate(prompts, samples, subject.sampling, subject.progress)
-    asked = (problem for problem in problems for _ in range(samples))
+    repeated = (problem for problem in problems for _ in range(samples))
     return [
         subject.read(problem, rollout.token_ids, rollout.finish_reason == "stop")
-        for problem, rollout in zip(asked, rollouts, strict=True)
+        for problem, rollout in zip(repeated, rollouts, strict=True)
     ]
 
 

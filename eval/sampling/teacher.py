@@ -23,7 +23,7 @@ BUSY = {408, 409, 429, 500, 502, 503, 504}
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What a teacher said: a completion in our form, or None and why it is none."""
+    """A teacher's reply: a completion in our form, or None with the reason why there is none."""
 
     completion: str | None
     fault: str = ""

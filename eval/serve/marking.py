@@ -48,8 +48,9 @@ class Marker:
         if problem is None or len(thinking) + len(answer) > MOST_CHARACTERS:
             return None
         completion = f"{OPEN}{thinking}{CLOSE}{answer}"
-        row = {"task": problem.task, "problem": problem.to_json(), "completion": completion, "thinking_tokens": 1}
-        reading = read(row)
+        reading = read(
+            {"task": problem.task, "problem": problem.to_json(), "completion": completion, "thinking_tokens": 1}
+        )
         _, verdict = judge(problem, completion)
         return {
             "task": problem.task,

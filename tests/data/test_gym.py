@@ -70,7 +70,7 @@ def check(name: str, count: int) -> None:
 
 def test_all_of_the_library_are_there_and_the_one_that_cannot_be_is_named():
     assert len(gym.names()) == 105 and len(gym.datasets()) == 106
-    with pytest.raises(ValueError, match="gym:composite is no task of its own: it mixes other tasks"):
+    with pytest.raises(ValueError, match="gym:composite is not a task of its own: it mixes other tasks"):
         load_mixture({"gym:composite": {}})
 
 

@@ -55,7 +55,7 @@ def test_what_data_names_is_never_imported(tmp_path):
         (GENERATE, "has no verify"),
         (VERIFY, "has neither of generate"),
         (VERIFY + GENERATE + "def problems(settings): return {}\n", "has both of generate"),
-        (VERIFY + GENERATE + "class Settings: pass\n", "Settings of the task module .* is no dataclass"),
+        (VERIFY + GENERATE + "class Settings: pass\n", "Settings of the task module .* is not a dataclass"),
         (VERIFY + GENERATE.replace("{}", "{'a': {1, 2}}"), "fails on its first problem: TypeError"),
         (VERIFY + GENERATE.replace("{}", "{1: 2}"), "whose facts are plain JSON"),
         (VERIFY + "def generate(rng, settings): return 'what?'\n", "gives 'what\\?'; expected a data.problem.Problem"),

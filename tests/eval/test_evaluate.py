@@ -163,7 +163,7 @@ def test_one_temperature_leaves_nothing_to_choose(tmp_path, checkpoint):
 
 
 @pytest.mark.parametrize(
-    ("temperatures", "said"), [((), "no temperature"), ((0.3, -1.0), "is -1"), ((1.0, 1.0), "1 stands twice")]
+    ("temperatures", "said"), [((), "no temperature"), ((0.3, -1.0), "is -1"), ((1.0, 1.0), "1 is given twice")]
 )
 def test_a_grid_that_cannot_be_is_refused(temperatures, said):
     with pytest.raises(ValueError, match=said):
@@ -270,7 +270,7 @@ def test_a_damaged_checkpoint_of_a_run_is_refused_by_name(tmp_path, checkpoint, 
     content[-5] ^= 1
     weights.write_bytes(content)
     source = read_source(run / "config.yaml")
-    with pytest.raises(ModelError, match=f"{damaged} is no whole checkpoint: model.safetensors is damaged"):
+    with pytest.raises(ModelError, match=f"{damaged} is not a whole checkpoint: model.safetensors is damaged"):
         evaluate(checkpoints_of(run), source, Settings(problems=2), tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
@@ -278,7 +278,7 @@ def test_a_damaged_checkpoint_of_a_run_is_refused_by_name(tmp_path, checkpoint, 
 def test_a_checkpoint_of_a_run_without_its_seal_is_refused(tmp_path, checkpoint):
     write_config(tmp_path)
     shutil.copytree(checkpoint, tmp_path / "checkpoints" / "checkpoint-7")
-    with pytest.raises(ModelError, match=r"checkpoint-7 is no whole checkpoint: it has no complete\.json"):
+    with pytest.raises(ModelError, match=r"checkpoint-7 is not a whole checkpoint: it has no complete\.json"):
         load_tokenizer(str(tmp_path / "checkpoints" / "checkpoint-7"))
     shutil.copytree(checkpoint, tmp_path / "elsewhere" / "checkpoint-7")  # a stranger's model has no seal
     assert load_tokenizer(str(tmp_path / "elsewhere" / "checkpoint-7"))

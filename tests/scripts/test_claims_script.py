@@ -13,7 +13,7 @@ ROOT = Path(__file__).parents[2]
     ("made", "said"),
     [
         ([], "config.yaml cannot be read"),
-        (["config.yaml"], "is no run folder with a checkpoint"),
+        (["config.yaml"], "is not a run folder with a checkpoint"),
     ],
 )
 def test_a_folder_that_is_no_run_is_one_clear_line(tmp_path, made, said):

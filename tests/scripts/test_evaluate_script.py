@@ -63,7 +63,7 @@ def test_a_folder_that_is_no_checkpoint_is_one_clear_line(tmp_path, config):
     (tmp_path / "junk").mkdir()
     done = evaluate("--checkpoint", tmp_path / "junk", "--config", config, *FEW)
     assert done.returncode == 2
-    assert "is no checkpoint" in done.stderr and done.stderr.count("\n") == 1
+    assert "is not a checkpoint" in done.stderr and done.stderr.count("\n") == 1
 
 
 def test_a_checkpoint_in_no_run_needs_a_config(checkpoint):

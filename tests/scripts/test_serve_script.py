@@ -22,7 +22,7 @@ def run(monkeypatch, capsys, main, *arguments):
 def test_no_such_checkpoint(monkeypatch, capsys, tmp_path, main):
     port = ["--port", "0"] if main is serve.main else []
     assert "no such model" in run(monkeypatch, capsys, main, tmp_path / "nothing", *port)
-    assert "is no checkpoint" in run(monkeypatch, capsys, main, tmp_path, *port)
+    assert "is not a checkpoint" in run(monkeypatch, capsys, main, tmp_path, *port)
 
 
 def test_a_port_that_is_taken_is_said_before_the_model_is_loaded(monkeypatch, capsys, tmp_path):

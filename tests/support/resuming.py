@@ -17,7 +17,7 @@ from safetensors.torch import load_file
 from data.problem import Problem
 from train.__main__ import main
 from train.lifecycle.callbacks import MetricsFile
-from train.rewards import CorrectnessReward, Row
+from train.rewards import CorrectnessReward, RolloutRow
 
 ROOT = Path(__file__).parents[2]
 # Two problems a step and eight in all, so an epoch is four steps.
@@ -49,7 +49,7 @@ def reward_anything() -> None:
     """Reward what the tiny model can get: it is never right, and without a reward nothing would be trained."""
     judge = CorrectnessReward.judge
 
-    def anything(self: CorrectnessReward, problems: list[Problem], completions: list[list[int]]) -> list[Row]:
+    def anything(self: CorrectnessReward, problems: list[Problem], completions: list[list[int]]) -> list[RolloutRow]:
         sums = [sum(ids) % 3 for ids in completions]
         rows = judge(self, problems, completions)
         return [row | {"reward": s, "correct": s == 2} for row, s in zip(rows, sums, strict=True)]

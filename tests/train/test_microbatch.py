@@ -2,7 +2,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from train.microbatch import hush_silent_rows, sort_rows, trim_padding
+from train.microbatch import mask_zero_advantage_rows, sort_rows, trim_padding
 
 
 def batch(prompt_lengths, completion_lengths, advantages):
@@ -52,9 +52,9 @@ def test_sorting_keeps_rows_whole(drawn):
 
 
 @given(rows)
-def test_hushing_masks_just_the_rows_without_advantage(drawn):
+def test_masking_touches_just_the_rows_without_advantage(drawn):
     full = batch(*zip(*drawn, strict=True))
-    hushed = hush_silent_rows(full)
+    masked = mask_zero_advantage_rows(full)
     for row, (_, completion, advantage) in enumerate(drawn):
-        assert hushed["completion_mask"][row].sum() == (completion if advantage else 0)
-    assert torch.equal(hushed["completion_ids"], full["completion_ids"])
+        assert masked["completion_mask"][row].sum() == (completion if advantage else 0)
+    assert torch.equal(masked["completion_ids"], full["completion_ids"])

@@ -124,7 +124,7 @@ def test_a_checkpoint_that_is_none_is_refused(launch, tmp_path):
     (tmp_path / "junk").mkdir()
     (tmp_path / "junk" / "notes.txt").write_text("x")
     code, said = launch(model=str(tmp_path / "junk"), scratch=None)
-    assert code == 2 and "is no checkpoint" in said and "notes.txt" in said
+    assert code == 2 and "is not a checkpoint" in said and "notes.txt" in said
 
 
 def test_a_chat_template_that_would_spoil_the_run_is_refused(launch, checkpoint, tmp_path):

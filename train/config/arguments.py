@@ -64,7 +64,7 @@ def split(arguments: Sequence[str], options: Mapping[str, Option]) -> dict[str, 
             values[name[3:]] = False
         elif name == "config":
             if "config" in values:
-                raise ValueError("--config stands twice; give one file.")
+                raise ValueError("--config is given twice; give one file.")
             values[name] = _one(name, texts)
         elif name not in options:
             raise ValueError(unknown(name, options))

@@ -1,4 +1,4 @@
-"""What a run is, beside TRL's own options: the fields of its configuration, each with its type, range and help.
+"""The configuration of a run, in addition to TRL's options: each field with its type, range and help.
 
 Imports neither torch nor trl, so that what cannot be is refused at once.
 """
@@ -27,7 +27,7 @@ PROBLEMS = 10_000_000  # more would be drawn for days
 
 @dataclass
 class RunConfig:
-    """What a run is, beside TRL's own options."""
+    """The configuration of a run, in addition to TRL's options."""
 
     name: str = field(default="", metadata={"help": "Name of the run; its folder is RUNS_DIR/NAME."})
     runs_dir: str = field(default="runs", metadata={"help": "Folder that holds the run folders."})

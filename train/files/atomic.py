@@ -1,15 +1,15 @@
-"""Files that are there whole or not at all: written beside under another name, then renamed."""
+"""Writes files whole or not at all: under a temporary name in the same folder, then renamed."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-PARTIAL = ".partial"  # what is being written is `.NAME.partial`, which readers of the folder pass over
+PARTIAL = ".partial"  # the temporary name is `.NAME.partial`; readers of the folder skip it
 
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """A path to write to, which takes the place of `path` when the context ends without an error."""
+    """Yield a temporary path, which is renamed to `path` if the context ends without an error."""
     partial = path.with_name(f".{path.name}{PARTIAL}")
     try:
         yield partial

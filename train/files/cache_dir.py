@@ -1,4 +1,4 @@
-"""The folder for what is made once on a machine and used by every run: a converted model, compiled kernels."""
+"""The folder for files that are made once on a machine and shared by its runs: a converted model, compiled kernels."""
 
 import os
 from pathlib import Path

@@ -1,8 +1,8 @@
-"""Checkpoints that are whole or not there: written beside, brought to the disk, sealed with checksums, renamed.
+"""Writes checkpoints whole or not at all: into another folder, flushed, sealed with checksums, then renamed.
 
-A folder's seal, `complete.json`, is written last and lists every file with its size and SHA-256. A checkpoint of a run
-is whole where its seal holds: `fault` says why not, and resuming, evaluation and sweeps all ask it. Resuming takes the
-newest whole checkpoint and says which it passed over; whatever else reads one refuses a damaged one by name.
+The seal, `complete.json`, is written last and lists every file with its size and SHA-256. A checkpoint is whole if its
+seal holds. `fault` decides that, and resuming, evaluation and sweeps all ask it. Resuming takes the newest whole
+checkpoint and names those that it skipped. Other readers refuse a damaged checkpoint by name.
 """
 
 import hashlib
@@ -16,14 +16,14 @@ from typing import Any
 from train.files.untrusted import read_json
 
 SEAL = "complete.json"
-UNFINISHED = ".unfinished"  # holds what is being written; no reader looks into it
-COLD_START = "cold-start"  # the name of what reinforcement starts from, beside its checkpoints
+UNFINISHED = ".unfinished"  # where a checkpoint is being written; readers ignore it
+COLD_START = "cold-start"  # the checkpoint that reinforcement starts from
 _NAME = re.compile(r"checkpoint-([0-9]+)")
-_sound: set[tuple[Any, ...]] = set()  # folders whose checksums held, and what tells that nothing was written since
+_sound: set[tuple[Any, ...]] = set()  # folders whose checksums held, with sizes and times that change if they do
 
 
 def publish(unfinished: Path, path: Path) -> None:
-    """Seal the folder `unfinished`, bring it to the disk and give it the name `path`, in the stead of what is there."""
+    """Seal the folder `unfinished`, flush it to disk and rename it to `path`, which is replaced if it exists."""
     seal(unfinished)
     for file in _files(unfinished).values():
         _to_disk(file)
@@ -52,16 +52,16 @@ def fault(path: Path) -> str | None:
         sealed = {name: (kept["bytes"], kept["sha256"]) for name, kept in files.items()}
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         return f"its {SEAL} cannot be read ({error})"
-    found = _files(path)
-    state = _state(path, found)
+    present = _files(path)
+    state = _state(path, present)
     if state in _sound:
         return None
     for name, (size, digest) in sealed.items():
-        if name not in found:
+        if name not in present:
             return f"{name} is missing"
-        if found[name].stat().st_size != size:
-            return f"{name} has {found[name].stat().st_size} bytes, not {size}"
-        if _digest(found[name]) != digest:
+        if present[name].stat().st_size != size:
+            return f"{name} has {present[name].stat().st_size} bytes, not {size}"
+        if _digest(present[name]) != digest:
             return f"{name} is damaged: its checksum is another"
     _sound.add(state)
     return None
@@ -70,7 +70,7 @@ def fault(path: Path) -> str | None:
 def refusal(path: Path) -> str | None:
     """Why the model at `path` must not be read, in one line, or None.
 
-    A folder that bears a seal, and any checkpoint of a run, must be whole; another folder with a model has no seal.
+    A sealed folder and any checkpoint of a run must be whole. Other folders with a model need no seal.
     """
     path = path.resolve()
     run = path.parent
@@ -78,12 +78,17 @@ def refusal(path: Path) -> str | None:
     if not path.is_dir() or not ((path / SEAL).exists() or (of_a_run and (run.parent / "config.yaml").is_file())):
         return None
     reason = fault(path)
-    return f"{path} is no whole checkpoint: {reason}. Take another, or train it anew." if reason else None
+    return f"{path} is not a whole checkpoint: {reason}. Take another, or train it anew." if reason else None
+
+
+def finished(folder: Path) -> list[Path]:
+    """Every `checkpoint-N` in `folder` that was written to its end, by step; `fault` says which was damaged since."""
+    return sorted((path for path in numbered(folder) if (path / SEAL).is_file()), key=step_of)
 
 
 def last_finished(folder: Path) -> Path | None:
-    """The newest `checkpoint-N` in `folder` that was written to its end, which is not to say that it is undamaged."""
-    return max((path for path in numbered(folder) if (path / SEAL).is_file()), key=step_of, default=None)
+    """The newest of the `finished`."""
+    return next(reversed(finished(folder)), None)
 
 
 def newest_whole(folder: Path) -> tuple[Path | None, list[str]]:
@@ -106,7 +111,7 @@ def step_of(checkpoint: Path) -> int:
     """The step that `checkpoint-N` was written after."""
     step = step_in(checkpoint.name)
     if step is None:
-        raise ValueError(f"{checkpoint} is no checkpoint-N.")
+        raise ValueError(f"{checkpoint} is not a checkpoint-N.")
     return step
 
 

@@ -32,7 +32,7 @@ def read_yaml(path: Path) -> Any:
                 raise ValueError(f"{path} is nested more than {MAX_YAML_DEPTH} deep.")
         if twice := _repeated_key(yaml.compose(text, Loader=yaml.SafeLoader)):
             raise ValueError(
-                f"{path}, line {twice.start_mark.line + 1}: {twice.value} stands twice in one mapping; keep one."
+                f"{path}, line {twice.start_mark.line + 1}: {twice.value} is given twice in one mapping; keep one."
             )
         return yaml.safe_load(text)
     except yaml.YAMLError as error:

@@ -174,8 +174,8 @@ class StopWhenAsked(TrainerCallback):
 
     def _asked(self, args: TrainingArguments) -> bool:
         """Whether any process was; all of them must call this together."""
-        asked = self.signals.first is not None
+        stopping = self.signals.first is not None
         if PartialState().num_processes > 1:
-            asked = bool(reduce(torch.tensor(float(asked), device=args.device), reduction="sum") > 0)
-        self.stopped |= asked
-        return asked
+            stopping = bool(reduce(torch.tensor(float(stopping), device=args.device), reduction="sum") > 0)
+        self.stopped |= stopping
+        return stopping

@@ -1,4 +1,4 @@
-"""What of a run is to be published, apart from all that is not: weights, tokenizer, decoding, and a model card.
+"""Prepares a run for publishing: its weights, tokenizer, decoding and a model card, and nothing else.
 
 A checkpoint holds optimiser moments and random states beside its weights, which an upload would publish too. RUN/model
 holds none of that: `AutoModelForCausalLM` loads it, `huggingface_hub` uploads it, and its README.md says what it is.
@@ -14,7 +14,7 @@ from typing import Any
 import yaml
 
 from train.files.atomic import write_text
-from train.files.checkpoints import newest_whole, step_of
+from train.files.checkpoints import newest_whole, step_in, step_of
 from train.files.untrusted import read_json, read_metrics, read_yaml
 
 FOLDER = "model"
@@ -186,7 +186,7 @@ def _evaluation(run: Path) -> dict[str, Any] | None:
 
 def _row(evaluation: dict[str, Any] | None, step: int) -> dict[str, Any] | None:
     rows = evaluation["checkpoints"] if evaluation else []
-    return next((row for row in rows if Path(row["checkpoint"]).name == f"checkpoint-{step}"), None)
+    return next((row for row in rows if step_in(Path(row["checkpoint"]).name) == step), None)
 
 
 def _set_decoding(path: Path, temperature: float) -> None:

@@ -203,20 +203,20 @@ def resume_point(folder: Path) -> Path | None:
     The first process looks, and all take what it found. Raises CheckpointError where there are checkpoints and none is
     whole: to start anew without a word could cost days.
     """
-    found: list[str | None] = [None, None]  # the checkpoint, or why there is none
+    decision: list[str | None] = [None, None]  # the checkpoint, or why there is none
     if PartialState().is_main_process:
         path, passed_over = newest_whole(folder)
         for line in passed_over:
             say(line)
         if path is not None:
-            found = [str(path), None]
+            decision = [str(path), None]
         elif passed_over:
-            found = [None, _none_whole(folder)]
-        if found[1] is None:
+            decision = [None, _none_whole(folder)]
+        if decision[1] is None:
             discard_after(folder, step_of(path) if path else -1)
     if PartialState().num_processes > 1:
-        broadcast_object_list(found)
-    checkpoint, complaint = found
+        broadcast_object_list(decision)
+    checkpoint, complaint = decision
     if complaint:
         raise CheckpointError(complaint)
     return Path(checkpoint) if checkpoint else None

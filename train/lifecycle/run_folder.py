@@ -57,7 +57,7 @@ def refuse_existing(run: RunConfig) -> None:
             "start anew, or another --name."
         )
     if not is_run:
-        raise ValueError(f"{folder} holds files but no config.yaml, so it is no run; it is not overwritten.")
+        raise ValueError(f"{folder} holds files but no config.yaml, so it is not a run; it is not overwritten.")
     if Path(run.model).resolve().is_relative_to(folder.resolve()):
         raise ValueError(f"--overwrite would delete the model to start from, {run.model}; give another --name.")
 

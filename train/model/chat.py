@@ -75,7 +75,7 @@ def read_template(choice: str) -> str:
             f"({error}); give one of these names, or the path of a Jinja file."
         ) from None
     if "messages" not in text:
-        raise ValueError(f"chat_template {choice} is no chat template: it never mentions `messages`.")
+        raise ValueError(f"chat_template {choice} is not a chat template: it never mentions `messages`.")
     return text
 
 
@@ -85,14 +85,14 @@ def set_chat(tokenizer: "PreTrainedTokenizerBase", chat: Chat) -> None:
     if chat.eos_token:
         if chat.eos_token not in vocabulary:
             raise ValueError(
-                f"eos_token is {chat.eos_token!r}, which is no token of this tokenizer; choose one of its."
+                f"eos_token is {chat.eos_token!r}, which is not a token of this tokenizer; choose one of its."
             )
         tokenizer.eos_token = chat.eos_token
     if chat.template in BUILT_IN:
         missing = [token for token in CHATML_TOKENS if token in BUILT_IN[chat.template] and token not in vocabulary]
         if missing:
             raise ValueError(
-                f"chat_template is {chat.template}, but {missing[0]} is no token of this tokenizer; choose "
+                f"chat_template is {chat.template}, but {missing[0]} is not a token of this tokenizer; choose "
                 f"{chat.template.replace('chatml', 'plain')}, which needs no special tokens."
             )
         tokenizer.chat_template = "{{ bos_token }}" * adds_bos(tokenizer) + BUILT_IN[chat.template]
@@ -109,7 +109,7 @@ def _set_variables(tokenizer: "PreTrainedTokenizerBase", variables: Mapping[str,
     """Put `variables` into the template itself, so that all who render it set them. Raises ValueError."""
     for name, value in variables.items():
         if not name.isidentifier() or iskeyword(name) or name in ("messages", "add_generation_prompt"):
-            raise ValueError(f"chat_template_kwargs sets {name!r}, which is no variable that a template takes.")
+            raise ValueError(f"chat_template_kwargs sets {name!r}, which is not a variable that a template takes.")
         if not isinstance(value, bool | int | float | str | None):
             raise ValueError(
                 f"chat_template_kwargs sets {name} to {value!r}; expected a number, a text, true or false."

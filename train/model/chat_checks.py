@@ -31,14 +31,14 @@ def check_chat(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, *, sy
 
 def check_template(tokenizer: PreTrainedTokenizerBase, stops: Sequence[int], *, system: bool) -> None:
     """Raise ChatError unless the template asks and ends as it should, where a completion stops at `stops`."""
-    asked = [{"role": "system", "content": SYSTEM}] * system + [{"role": "user", "content": QUESTION}]
-    prompt = _prompt(tokenizer, asked)
-    _check_prompt(tokenizer, asked, prompt)
-    answered = _render(tokenizer, [*asked, {"role": "assistant", "content": ANSWER}])
+    conversation = [{"role": "system", "content": SYSTEM}] * system + [{"role": "user", "content": QUESTION}]
+    prompt = _prompt(tokenizer, conversation)
+    _check_prompt(tokenizer, conversation, prompt)
+    answered = _render(tokenizer, [*conversation, {"role": "assistant", "content": ANSWER}])
     if ANSWER not in answered:
         raise ChatError("the chat template leaves out what the assistant says; take another with chat_template.")
     before, _, behind = answered.rpartition(ANSWER)
-    _check_generation_prompt(tokenizer, asked, prompt, before)
+    _check_generation_prompt(tokenizer, conversation, prompt, before)
     _check_end_of_turn(tokenizer, stops, behind)
 
 
@@ -60,21 +60,21 @@ def check_vocabulary(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase)
             )
 
 
-def _prompt(tokenizer: PreTrainedTokenizerBase, asked: list[dict[str, str]]) -> str:
+def _prompt(tokenizer: PreTrainedTokenizerBase, conversation: list[dict[str, str]]) -> str:
     try:
-        return _render(tokenizer, asked, add_generation_prompt=True)
+        return _render(tokenizer, conversation, add_generation_prompt=True)
     except ChatError:
-        if len(asked) == 1:
+        if len(conversation) == 1:
             raise
-        _render(tokenizer, asked[1:], add_generation_prompt=True)  # says so if it is not the system message
+        _render(tokenizer, conversation[1:], add_generation_prompt=True)  # says so if it is not the system message
         raise ChatError(
             "the chat template refuses a system message; leave system_prompt out, or take a template that has one with "
             "chat_template."
         ) from None
 
 
-def _check_prompt(tokenizer: PreTrainedTokenizerBase, asked: list[dict[str, str]], prompt: str) -> None:
-    for message in asked:
+def _check_prompt(tokenizer: PreTrainedTokenizerBase, conversation: list[dict[str, str]], prompt: str) -> None:
+    for message in conversation:
         if message["content"] not in prompt:
             mend = "leave system_prompt out, or " * (message["role"] == "system")
             raise ChatError(
@@ -87,7 +87,7 @@ def _check_prompt(tokenizer: PreTrainedTokenizerBase, asked: list[dict[str, str]
             "cannot think; take its thinking mode, or another template, with chat_template."
         )
     bos = tokenizer.bos_token_id
-    ids = prompt_ids(tokenizer, asked)
+    ids = prompt_ids(tokenizer, conversation)
     if bos is not None and ids[:2] == [bos, bos]:
         raise ChatError(
             f"prompts would begin with two BOS tokens, {tokenizer.bos_token} twice; take one out of the chat template."
@@ -100,11 +100,11 @@ def _check_prompt(tokenizer: PreTrainedTokenizerBase, asked: list[dict[str, str]
 
 
 def _check_generation_prompt(
-    tokenizer: PreTrainedTokenizerBase, asked: list[dict[str, str]], prompt: str, before: str
+    tokenizer: PreTrainedTokenizerBase, conversation: list[dict[str, str]], prompt: str, before: str
 ) -> None:
     """Where `add_generation_prompt` changes nothing, nothing may be missing between the question and the answer."""
     missing = _bare(before.removeprefix(prompt.rstrip()))
-    if prompt == _render(tokenizer, asked) and missing:
+    if prompt == _render(tokenizer, conversation) and missing:
         raise ChatError(
             f"the chat template has no generation prompt: before an answer it writes {missing!r}, which the model "
             "would have to write itself. Add {% if add_generation_prompt %}...{% endif %} at its end, or take another "
@@ -125,10 +125,10 @@ def _check_end_of_turn(tokenizer: PreTrainedTokenizerBase, stops: Sequence[int],
         )
     special = [token for token in tokenizer.get_added_vocab() if token and behind.startswith(token)]
     if special:
-        found = max(special, key=len)
+        longest = max(special, key=len)
         raise ChatError(
-            f"the chat template ends a turn with {found!r}, but a completion stops at {known} alone: the model would "
-            f"run on. Set eos_token: {found!r}."
+            f"the chat template ends a turn with {longest!r}, but a completion stops at {known} alone: the model would "
+            f"run on. Set eos_token: {longest!r}."
         )
     raise ChatError(
         f"the chat template ends a turn with {behind[:20]!r}, which is none of the tokens that a completion stops at "

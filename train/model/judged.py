@@ -1,7 +1,6 @@
 """A completion with its verdict: the row that training and evaluation both write down, so that they never differ."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import pyarrow as pa
 from transformers import PreTrainedTokenizerBase
@@ -9,6 +8,7 @@ from transformers import PreTrainedTokenizerBase
 from data.mixture import judge
 from data.problem import Problem, Verdict
 from data.response import Response
+from train.model.judged_row import JudgedRow
 from train.model.prompts import completion_text, token_counts
 
 COLUMNS = [
@@ -27,15 +27,15 @@ COLUMNS = [
 
 def judged(
     problem: Problem, ids: Sequence[int], tokenizer: PreTrainedTokenizerBase, opened: bool, truncated: bool
-) -> tuple[dict[str, Any], Response]:
-    """The row of a completion, `COLUMNS` with its `answer_tokens` and graded `score`, and its thinking and answer.
+) -> tuple[JudgedRow, Response]:
+    """The row of a completion, and its thinking and answer.
 
     `opened` says that the prompt ended with `<think>`. A completion that was cut off is never correct.
     """
     completion = completion_text(tokenizer, ids)
     response, verdict = judge(problem, completion, thinking_opened=opened)
     thinking, answer = token_counts(tokenizer, ids, opened)
-    row = {
+    row: JudgedRow = {
         "task": problem.task,
         "problem": problem.to_json(),
         "prompt": problem.prompt,

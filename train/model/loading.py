@@ -38,7 +38,7 @@ class ModelError(ValueError):
 def resolve(name: str, *, revision: str | None = None) -> str:
     """The local folder or hub id that `name` stands for; `smollm2-135m` is fetched and converted if need be.
 
-    Raises ModelError where a local path is no complete checkpoint, or the hub has no such model.
+    Raises ModelError where a local path is not a complete checkpoint, or the hub has no such model.
     """
     if name == smollm2.NAME:
         try:
@@ -50,15 +50,6 @@ def resolve(name: str, *, revision: str | None = None) -> str:
         _check_checkpoint(path)
         return str(path)
     return _on_hub(name, revision)
-
-
-def is_complete_checkpoint(path: str | Path) -> bool:
-    """Whether `path` is a folder with a model, or a PEFT adapter, and all of its safetensors files."""
-    try:
-        _check_checkpoint(Path(path))
-    except ModelError:
-        return False
-    return True
 
 
 def load_model(
@@ -133,10 +124,10 @@ def load_tokenizer(name: str, chat: Chat = TOKENIZERS_OWN, *, revision: str | No
 
 @contextmanager
 def merged_checkpoint(name: str, model: PreTrainedModel | PeftModel) -> Iterator[str]:
-    """A folder or hub id with the whole weights of `model`, which was loaded from `name`, for what reads only such.
+    """Yield a folder or hub id that holds the full weights of `model`, for readers that know no adapters.
 
-    That is `name` itself, unless it is a PEFT adapter: this one is merged into its base model, `model` included, and
-    saved in a folder that is there until the context ends.
+    `model` was loaded from `name`, and that is what comes back unless it is a PEFT adapter. An adapter is merged into
+    its base model (`model` changes with it) and saved in a temporary folder, which is deleted at the end.
     """
     if not isinstance(model, PeftModel):
         yield resolve(name)
@@ -176,7 +167,7 @@ def _load_adapter(folder: Path, dtype: torch.dtype, is_trainable: bool, quantise
 def _check_checkpoint(path: Path) -> None:
     """Raise ModelError unless `path` is a folder with a model or an adapter and all of its safetensors files."""
     if not path.is_dir():
-        raise ModelError(f"{path} is no checkpoint: expected a folder with a model in it.")
+        raise ModelError(f"{path} is not a checkpoint: expected a folder with a model in it.")
     if damaged := checkpoints.refusal(path):
         raise ModelError(damaged)
     if (path / ADAPTER).is_file():
@@ -184,7 +175,7 @@ def _check_checkpoint(path: Path) -> None:
     elif (path / "config.json").is_file():
         stem = "model"
     else:
-        raise ModelError(f"{path} is no checkpoint: no config.json nor {ADAPTER} in it ({_contents(path)}).")
+        raise ModelError(f"{path} is not a checkpoint: no config.json nor {ADAPTER} in it ({_contents(path)}).")
     if large := next((file for file in path.glob("*.json") if file.stat().st_size > MAX_JSON_BYTES), None):
         raise ModelError(f"{large} has more than {MAX_JSON_BYTES:,} bytes, and is not read.")
     _check_layers(path / "config.json")
@@ -192,12 +183,12 @@ def _check_checkpoint(path: Path) -> None:
     try:
         files = set(read_json(index)["weight_map"].values()) if index.is_file() else {f"{stem}.safetensors"}
         if outside := [file for file in files if Path(file).name != file]:
-            raise ValueError(f"it names {outside[0]}, which is no file beside it")
+            raise ValueError(f"it names {outside[0]}, which is not a file beside it")
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ModelError(f"{index} is damaged: {error}.") from error
     if missing := sorted(file for file in files if not (path / file).is_file()):
         raise ModelError(
-            f"{path} is no complete checkpoint: {missing[0]} is missing ({_contents(path)}). Only safetensors are "
+            f"{path} is not a complete checkpoint: {missing[0]} is missing ({_contents(path)}). Only safetensors are "
             f"read, never pickled weights."
         )
 
@@ -233,8 +224,8 @@ def _on_hub(name: str, revision: str | None) -> str:
         if isinstance(cached, str):
             return str(Path(cached).parent)
         raise ModelError(
-            f"no such model: {name!r} is no folder here, and the model hub did not give it ({_reason(error)}). Check "
-            f"the spelling and the network."
+            f"no such model: {name!r} is not a folder here, and the model hub did not give it ({_reason(error)}). "
+            f"Check the spelling and the network."
         ) from error
     return name
 

@@ -14,8 +14,8 @@ from train.rollout.interface import Thinking
 def messages(problem: Problem, system_prompt: str = "") -> list[dict[str, str]]:
     """The conversation that asks the problem. The system prompt `task` stands for the task's own instructions."""
     system = get_task(problem.task).instructions if system_prompt == "task" else system_prompt
-    asked = {"role": "user", "content": problem.prompt}
-    return [{"role": "system", "content": system}, asked] if system else [asked]
+    question = {"role": "user", "content": problem.prompt}
+    return [{"role": "system", "content": system}, question] if system else [question]
 
 
 def prompt_ids(tokenizer: PreTrainedTokenizerBase, conversation: list[dict[str, str]]) -> list[int]:

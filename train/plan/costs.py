@@ -1,8 +1,9 @@
 """What one step costs in bytes and in work, whatever the device: everything that has to be traced, traced once."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -22,6 +23,7 @@ from train.trainer import PARITY_ROLLOUTS
 # NF4 keeps 4 bits a weight and, its scales quantised again, 0.127 bits of scales (Dettmers et al. 2023, section 3).
 QUANTISED_BYTES = 4.127 / 8
 BATCHES = (1, 8, 32, 128, 256, 512, 1024)  # rows of a decode step that are traced; others lie between
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +49,7 @@ class Costs:
         self.work = work
         self.gpu = gpu
         self.config = config or read_config(run)
-        self._losses: dict[tuple[Batch, bool], LossCost] = {}
+        self._traces: dict[Hashable, Any] = {}
 
     def altered(self, work: Workload | None = None, **settings: object) -> "Costs":
         """The same with another workload, or with other settings of the run, `gradient_checkpointing` among them."""
@@ -55,7 +57,19 @@ class Costs:
         if "gradient_checkpointing" in settings:
             work = replace(work, checkpointing=bool(settings.pop("gradient_checkpointing")))
         run = replace(self.run, **settings) if settings else self.run  # type: ignore[arg-type]
-        return Costs(run, work, gpu=self.gpu, config=self.config)
+        other = Costs(run, work, gpu=self.gpu, config=self.config)
+        other._traces = self._traces
+        return other
+
+    def _traced(self, key: Hashable, trace: Callable[[], T]) -> T:
+        """What `trace` counts, once for these costs and all that `altered` makes of them.
+
+        A trace of the same model depends on its key, the types of numbers and the adapters, and on nothing else.
+        """
+        key = (key, self.run.dtype, self.run.lora_rank, self.work.bf16)
+        if key not in self._traces:
+            self._traces[key] = trace()
+        return self._traces[key]
 
     @cached_property
     def sizes(self) -> Sizes:
@@ -106,17 +120,19 @@ class Costs:
         return [(width, self._loss(batch, accumulates=True).work) for width, batch in batches.items()]
 
     def _loss(self, batch: Batch, *, accumulates: bool) -> LossCost:
-        if (batch, accumulates) not in self._losses:
-            self._losses[batch, accumulates] = loss_cost(
+        checkpointing = self.work.checkpointing
+        return self._traced(
+            ("loss", batch, accumulates, checkpointing),
+            lambda: loss_cost(
                 self.config,
                 self.run,
                 batch,
                 bf16=self.work.bf16,
-                checkpointing=self.work.checkpointing,
+                checkpointing=checkpointing,
                 accumulates=accumulates,
                 gpu=self.gpu,
-            )
-        return self._losses[batch, accumulates]
+            ),
+        )
 
     @cached_property
     def layers(self) -> list[LayerShape]:
@@ -160,7 +176,10 @@ class Costs:
     def parity(self) -> Forward:
         """The loss's own forward of a few rollouts, which the engine is held against."""
         batch = Batch(min(PARITY_ROLLOUTS, self.work.rows), self.work.prompt, self.work.most)
-        return parity_cost(self.config, self.run, batch, bf16=self.work.bf16, gpu=self.gpu)
+        return self._traced(
+            ("parity", batch),
+            lambda: parity_cost(self.config, self.run, batch, bf16=self.work.bf16, gpu=self.gpu),
+        )
 
     @property
     def forward_peak(self) -> int:
@@ -178,10 +197,13 @@ class Costs:
         return float(np.interp(self.work.widths, [width for width, _ in self.losses], traced).sum())
 
     def _forward(self, tokens: int, drawn: int) -> Forward:
-        return trace_forward(self.config, self.run, tokens, drawn, bf16=self.work.bf16, gpu=self.gpu)
+        return self._traced(
+            ("forward", tokens, drawn),
+            lambda: trace_forward(self.config, self.run, tokens, drawn, bf16=self.work.bf16, gpu=self.gpu),
+        )
 
 
 def _packable(model: nn.Module) -> list[torch.Tensor]:
     """The weights that `train.rollout.dense.packed` copies, each once."""
-    found = {id(m.weight): m.weight for m in model.modules() if type(m) is nn.Linear and m.weight.numel() >= 1 << 16}
-    return list(found.values())
+    weights = {id(m.weight): m.weight for m in model.modules() if type(m) is nn.Linear and m.weight.numel() >= 1 << 16}
+    return list(weights.values())

@@ -1,4 +1,4 @@
-"""GPUs as their data sheets give them, and the share of that which real work gets.
+"""GPUs with the figures of their data sheets, and the share of those figures that real work reaches.
 
 Sources: NVIDIA's data sheets for the GPUs (products dense, without sparsity; NVLink counted one way). The shares are
 assumptions, named here so that they can be argued with; where one comes from a measurement, it says so.

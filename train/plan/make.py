@@ -29,15 +29,15 @@ def make_plan(
     is_gpu = gpu.lower() != "cpu"
     if gpus < 1 or (gpus > 1 and not is_gpu):
         raise ValueError(f"--gpus is {gpus}; expected 1 or more, and a --gpu that there are so many of.")
-    found = find_gpu(gpu) if is_gpu else None
+    gpu_device = find_gpu(gpu) if is_gpu else None
     if mean is not None and mean < 1:
         raise ValueError(f"--mean_tokens is {mean:g}; expected at least 1.")
-    given = read_given(config, options, gpu=is_gpu)
+    request = read_given(config, options, gpu=is_gpu)
     work = read_workload(
-        given.run, given.training, bf16=given.bf16, mean=mean, prompt=prompt, at_hand=given.problems is None
+        request.run, request.training, bf16=request.bf16, mean=mean, prompt=prompt, at_hand=request.problems is None
     )
-    costs = Costs(given.run, work, gpu=is_gpu)
-    device: Device = found or probe(
+    costs = Costs(request.run, work, gpu=is_gpu)
+    device: Device = gpu_device or probe(
         [(costs.decodes[-1].work, True), (costs.decodes[0].work, True), (costs.losses[-1][1], False)]
     )
     return page(config, costs, device, gpus)

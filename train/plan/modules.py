@@ -95,8 +95,8 @@ def base_of(model: nn.Module) -> Any:
 def layers_of(model: nn.Module) -> nn.ModuleList:
     """The decoder layers of `model`. Raises ModelError where it has none that can be told."""
     count = base_of(model).config.get_text_config().num_hidden_layers
-    found = [module for module in base_of(model).modules() if isinstance(module, nn.ModuleList)]
-    for module in found:
+    lists = [module for module in base_of(model).modules() if isinstance(module, nn.ModuleList)]
+    for module in lists:
         if len(module) == count and count:
             return module
     raise ModelError(f"{type(base_of(model)).__name__} has no list of {count} layers; it cannot be planned for.")

@@ -98,19 +98,19 @@ class Processor:
 def probe(works: Iterable[tuple[Work, bool]], seconds: float = SECONDS) -> Processor:
     """Measure this machine, its products at the shapes that matter most in `works`, each with whether it is decode."""
     free = psutil.virtual_memory()
-    found = Processor(memory=float(free.total), threads=torch.get_num_threads(), call=0.0)
+    processor = Processor(memory=float(free.total), threads=torch.get_num_threads(), call=0.0)
     wanted = _shapes(works)
     deadline = time.monotonic() + seconds
     small = torch.zeros(8)
-    found.call = _timed(lambda: [small + 1 for _ in range(2000)]) / 2000
+    processor.call = _timed(lambda: [small + 1 for _ in range(2000)]) / 2000
     for size in SIZES:
-        found.plain.append(3 * size / _moving_seconds(size, torch.mul, 2))
-        found.series.append(2 * size / _moving_seconds(size, torch.sigmoid, 1))
+        processor.plain.append(3 * size / _moving_seconds(size, torch.mul, 2))
+        processor.series.append(2 * size / _moving_seconds(size, torch.sigmoid, 1))
     for product, packed in wanted:
-        if time.monotonic() > deadline and len(found.products) >= _LEAST_PRODUCTS:
+        if time.monotonic() > deadline and len(processor.products) >= _LEAST_PRODUCTS:
             break
-        found.products[product, packed] = _product_seconds(product, packed)
-    return found
+        processor.products[product, packed] = _product_seconds(product, packed)
+    return processor
 
 
 def _moving_seconds(size: int, operation: Callable[..., object], factors: int) -> float:
@@ -119,8 +119,8 @@ def _moving_seconds(size: int, operation: Callable[..., object], factors: int) -
     The operation must keep its values from running away: what is infinite or denormal takes longer.
     """
     if size >= _FRESH_BYTES:
-        given = [torch.ones(size // 4) for _ in range(factors)]
-        return _timed(lambda: operation(*given))
+        operands = [torch.ones(size // 4) for _ in range(factors)]
+        return _timed(lambda: operation(*operands))
     tensors = [torch.ones(size // 4) for _ in range(min(_MOST_COPIES, _CACHE_BYTES // size))]
     half = len(tensors) // 2
 

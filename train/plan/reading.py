@@ -1,4 +1,4 @@
-"""A training config read for a plan: as training reads it, but for what the machine that plans may lack."""
+"""Reads a training config for a plan, as training reads it, but without needing the GPU, data or model weights."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -29,14 +29,14 @@ def read_given(config: Path, options: Sequence[str], *, gpu: bool) -> Given:
 
     Raises ValueError as training would.
     """
-    given = ["--config", str(config), *options]
+    arguments = ["--config", str(config), *options]
     bf16 = _asks_for_bf16(config, options) if gpu else False
-    given += ["--bf16", "false", "--use_cpu", "false" if gpu else "true"]  # transformers would look for the GPU
+    arguments += ["--bf16", "false", "--use_cpu", "false" if gpu else "true"]  # transformers would look for the GPU
     try:
-        run, training = parse_config(given)
+        run, training = parse_config(arguments)
         problems = None
     except NotAtHand as error:
-        run, training = parse_config([*given, "--tasks", STAND_IN])
+        run, training = parse_config([*arguments, "--tasks", STAND_IN])
         problems = str(error)
     if run.load_in_4bit and not gpu:
         raise ValueError(

@@ -18,7 +18,7 @@ from train.plan.workload import Workload
 from train.rollout import native
 from train.rollout.dense.pool import LayerShape
 from train.rollout.interface import Sampling
-from train.rollout.module_state import borrowed
+from train.rollout.module_state import engine_mode
 from train.rollout.native.layers import ROTARY, rotary_files
 from train.rollout.sampler import draw_tokens, workspace
 from train.rollout.support import probe
@@ -42,9 +42,9 @@ def cache_layers(config: PreTrainedConfig, run: RunConfig, *, bf16: bool) -> lis
     """What each layer keeps for a token, asked of the model itself as the engine does."""
     model = build(config, run, TRACED_LAYERS)
     with faked(model), autocast(bf16):
-        found = probe(model)
+        shapes = probe(model)
     depth = config.get_text_config().num_hidden_layers
-    return [found[min(number, len(found) - 1)] for number in range(depth)]
+    return [shapes[min(number, len(shapes) - 1)] for number in range(depth)]
 
 
 def trace_forward(
@@ -64,7 +64,7 @@ def trace_forward(
         ]
         handles.append(layers_of(model)[-1].register_forward_hook(lambda *_: trace.begin("head")))
         calls = PAGED_CALLS if gpu else NATIVE_CALLS if natively else DENSE_CALLS
-        with borrowed(model), as_kernels(model, files) if natively else nullcontext(), trace, autocast(bf16):
+        with engine_mode(model), as_kernels(model, files) if natively else nullcontext(), trace, autocast(bf16):
             _forward(model, tokens, drawn, calls)
     return deepened(trace, config, tokens, held)
 

@@ -15,7 +15,7 @@ from train.rollout.generation import RolloutStats, Room, Run
 from train.rollout.interface import Rollout, Sampling
 from train.rollout.limits import CHUNK_TOKENS, LARGE_POOL, MAX_ROWS, MAX_ROWS_ON_CUDA, Limits
 from train.rollout.memory import LARGE_PACKED, keep_freed_memory, memory_budget, return_freed_memory
-from train.rollout.module_state import borrowed
+from train.rollout.module_state import engine_mode
 from train.rollout.native.layers import NativeLayers
 from train.rollout.paged.choose import choose_forward
 from train.rollout.paged.decoder import PagedDecoder
@@ -148,7 +148,7 @@ class RolloutEngine:
         started = time.perf_counter()
         request = Request(prompts, samples_per_prompt, sampling, problems, sample_numbers, step)
         self._choose_forward(max(map(len, prompts)) + sampling.max_new_tokens)
-        with borrowed(self.model), self._laid_out():
+        with engine_mode(self.model), self._laid_out():
             run = self._run(request)
             while run.scheduler.has_work:
                 ended = run.step()
@@ -175,7 +175,7 @@ class RolloutEngine:
         count = self.limits.max_rows if rows is None else min(rows, self.limits.max_rows)
         room = Room(count, longest, count * self.limits.chunk_tokens, min(longest / 2, TYPICAL_ANSWER))
         self._choose_forward(longest)
-        with borrowed(self.model), self._laid_out():
+        with engine_mode(self.model), self._laid_out():
             whole = replace(sampling, max_new_tokens=longest)
             yield Session(self._run(Request((), 1, whole, None, None, 0), room), text_config(self.model))
 

@@ -46,7 +46,7 @@ def own_mappings() -> Iterator[None]:
 
 
 def return_freed_memory() -> None:
-    """Have malloc give the pages of all that is free back to the system, such as the holes that a loss has left."""
+    """Have malloc return its free pages to the system, including the holes that a loss has left."""
     _glibc("malloc_trim", 0)
 
 

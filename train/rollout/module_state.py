@@ -1,4 +1,4 @@
-"""Lending the trainer's module to the engine: evaluation mode and the engine's attention, and everything put back."""
+"""Puts a module into the engine's mode or into evaluation mode, and restores it afterwards."""
 
 import sys
 from collections.abc import Iterator
@@ -18,12 +18,11 @@ AttentionInterface.register(ATTENTION_NAME, rollout_attention)
 
 
 @contextmanager
-def borrowed(model: torch.nn.Module) -> Iterator[None]:
-    """Run `model` in evaluation mode with the engine's attention and without gradients, its device being current.
+def engine_mode(model: torch.nn.Module) -> Iterator[None]:
+    """Run `model` in evaluation mode with the engine's attention, without gradients, on its own device.
 
-    Evaluation mode because trl never leaves train mode for rollouts: dropout, LoRA's too, would stay on, and gradient
-    checkpointing would too. Mode of every submodule and attention of every configuration are restored on the way
-    out, an exception or Ctrl-C included.
+    TRL samples in train mode, which would leave dropout (LoRA's too) and gradient checkpointing on. The mode of every
+    submodule and the attention of every configuration are restored at the end, also after an exception or Ctrl-C.
     """
     modes = [(module, module.training) for module in model.modules()]
     configs = attention_configs(model)

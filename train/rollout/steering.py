@@ -80,7 +80,7 @@ class Steering:
                 self._extended[row] += 1
 
     def _close(self, rows: np.ndarray, tokens: np.ndarray, thinking: Thinking) -> None:
-        """Queue the closing tokens for rows whose budget is used up, unless the model closes just now by itself."""
+        """Queue the closing tokens for rows that have used up their budget, unless the model is closing by itself."""
         if self._budgets is None:
             return
         spent = self._open[rows] & (self._count[rows] >= self._budgets[rows]) & (tokens != thinking.close_id)

@@ -9,7 +9,7 @@ from transformers import PreTrainedConfig
 
 from train.rollout.dense.attention import NoPass
 from train.rollout.dense.pool import LayerShape
-from train.rollout.module_state import attention_configs, base_model, borrowed
+from train.rollout.module_state import attention_configs, base_model, engine_mode
 from train.rollout.schedule.requests import longest_sequence
 
 _PROBE_TOKENS = 3
@@ -53,7 +53,7 @@ def probe(model: torch.nn.Module) -> list[LayerShape]:
     recorder = _ShapeRecorder()
     device = next(model.parameters()).device
     try:
-        with borrowed(model):
+        with engine_mode(model):
             model(
                 input_ids=torch.zeros(1, _PROBE_TOKENS, dtype=torch.int64, device=device),
                 position_ids=torch.arange(_PROBE_TOKENS, device=device).unsqueeze(0),

@@ -72,32 +72,32 @@ def score_behaviour() -> dict[str, Score]:
     for case in _read("behaviour"):
         problem = problem_of(case["prompt"])
         thinking, labels = unmark(case["thinking"])
-        found = events(get_task(problem.task).trace(problem, thinking))
-        cases.append(({(event.kind, _place(thinking, event.at)) for event in found}, labels))
+        detected = events(get_task(problem.task).trace(problem, thinking))
+        cases.append(({(event.kind, _place(thinking, event.at)) for event in detected}, labels))
     scores = {kind: _score(cases, kind) for kind in MARKS.values()}
     return {**scores, "all": _total(scores)}
 
 
 def score_lexical() -> dict[str, Score]:
     """The lexical detector: does it see each behaviour in the held-out thinkings that show it?"""
-    cases = [
+    cases: list[tuple[Labels, Labels]] = [
         ({(name, 0) for name, spans in signs(case["thinking"]).items() if spans}, {(name, 0) for name in case["shows"]})
         for case in _read("lexical")[1::2]
     ]
-    scores = {name: _score(cases, name) for name in PHRASES}
+    scores: dict[str, Score] = {name: _score(cases, name) for name in PHRASES}
     return {**scores, "all": _total(scores)}
 
 
 def score_monitor() -> dict[str, Score]:
     """The monitor: does it raise each flag on the held-out planted cases that deserve it?"""
-    cases = [
+    cases: list[tuple[Labels, Labels]] = [
         (
             {(name, 0) for name in flags(problem_of(case["prompt"]), case["completion"])},
             {(name, 0) for name in case["flags"]},
         )
         for case in _read("monitor")[1::2]
     ]
-    scores = {name: _score(cases, name) for name in FLAGS}
+    scores: dict[str, Score] = {name: _score(cases, name) for name in FLAGS}
     return {**scores, "all": _total(scores)}
 
 
@@ -134,10 +134,10 @@ def _read(name: str) -> list[dict[str, Any]]:
 
 def _score(cases: Iterable[tuple[Labels, Labels]], kind: str) -> Score:
     counts: Counter[str] = Counter()
-    for found, labelled in cases:
-        counts["right"] += sum(label[0] == kind for label in found & labelled)
-        counts["extra"] += sum(label[0] == kind for label in found - labelled)
-        counts["missed"] += sum(label[0] == kind for label in labelled - found)
+    for detected, labelled in cases:
+        counts["right"] += sum(label[0] == kind for label in detected & labelled)
+        counts["extra"] += sum(label[0] == kind for label in detected - labelled)
+        counts["missed"] += sum(label[0] == kind for label in labelled - detected)
     return Score(counts["right"], counts["extra"], counts["missed"])
 
 

@@ -35,8 +35,8 @@ def importances(spec: Spec, complete: Sequence[FrozenTrial]) -> Importances:
     study = optuna.create_study(direction=spec.direction)
     study.add_trials(complete)
     best = max(SHARE, TOP / count)
-    found = get_param_importances(study, evaluator=PedAnovaImportanceEvaluator(target_quantile=best))
+    importances = get_param_importances(study, evaluator=PedAnovaImportanceEvaluator(target_quantile=best))
     caution = ""
     if count < ENOUGH:
         caution = f"{count} complete trials are too few for this to mean much; from {ENOUGH} on it begins to."
-    return Importances(dict(sorted(found.items(), key=lambda item: -item[1])), caution)
+    return Importances(dict(sorted(importances.items(), key=lambda item: -item[1])), caution)

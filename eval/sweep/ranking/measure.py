@@ -42,15 +42,15 @@ def by_problem(run: Path, metric: str, at: int) -> ByProblem:
     return dict(sorted(sums.items()))
 
 
-def sums(found: ByProblem) -> Sums:
+def sums(by_problem: ByProblem) -> Sums:
     """As the estimators take them, problems in sorted order."""
-    above, below = np.array([found[problem] for problem in sorted(found)]).T
+    above, below = np.array([by_problem[problem] for problem in sorted(by_problem)]).T
     return above, below
 
 
-def estimate(found: ByProblem) -> Estimate:
+def estimate(by_problem: ByProblem) -> Estimate:
     """The metric with its interval over problems."""
-    figure = ratio(*sums(found))
+    figure = ratio(*sums(by_problem))
     assert figure is not None  # every problem has at least one rollout
     return figure
 

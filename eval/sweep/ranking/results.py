@@ -72,14 +72,14 @@ class Results:
 
     @property
     def ties(self) -> tuple[Entry, ...]:
-        """Those from which the first cannot be told."""
+        """The trials that the first is not clearly ahead of."""
         return tuple(entry for entry in self.ranked[1:] if entry.within_noise)
 
     @property
     def problems(self) -> int:
         """On how many validation problems the trials are judged."""
-        found = self.ranked[0].replicas[0].problems if self.ranked else None
-        return len(found or ())
+        problems = self.ranked[0].replicas[0].problems if self.ranked else None
+        return len(problems or ())
 
 
 def collect(store: Store) -> Results:
@@ -120,7 +120,7 @@ def _replica(store: Store, trial: Trial, seed: int) -> Replica:
 
 def _difference(first: Entry, other: Entry, sign: int) -> Estimate | None:
     """How much better the first is: for each seed paired over the problems that both have, then over the seeds."""
-    found: list[Estimate] = []
+    differences: list[Estimate] = []
     for ours, theirs in zip(first.replicas, other.replicas, strict=True):
         assert ours.problems is not None and theirs.problems is not None  # both trials are complete
         shared = ours.problems.keys() & theirs.problems.keys()
@@ -131,5 +131,5 @@ def _difference(first: Entry, other: Entry, sign: int) -> Estimate | None:
         )
         difference = paired_difference((sign * their_above, their_below), (sign * above, below))
         assert difference is not None  # each problem has a rollout
-        found.append(difference)
-    return across_seeds(found)
+        differences.append(difference)
+    return across_seeds(differences)

@@ -24,7 +24,7 @@ def difference(metric: str, estimate: Estimate | None) -> str:
 
 
 def verdict(results: Results) -> str:
-    """Which trial is first, and whether that can be told from the next."""
+    """Which trial is first, and whether it is clearly ahead of the next."""
     if not results.ranked:
         return "No trial is complete, so there is nothing to rank."
     spec, (first, *rest) = results.spec, results.ranked
@@ -54,24 +54,26 @@ def trials(numbers: list[int]) -> str:
 
 def cautions(results: Results) -> list[str]:
     """What not to read into the ranking."""
-    spec, found = results.spec, []
+    spec, sentences = results.spec, []
     if results.ties:
-        found.append(
+        sentences.append(
             f"The first is within noise of {trials([entry.number for entry in results.ties])}: on other seeds or other "
             "problems any of them might be first. Take the cheapest or the simplest, or run more seeds of these."
         )
     if len(spec.seeds) < FEW:
-        found.append(f"With {seeds(spec)} of each trial next to nothing is known of the luck of training; take {FEW}.")
+        sentences.append(
+            f"With {seeds(spec)} of each trial next to nothing is known of the luck of training; take {FEW}."
+        )
     if len(results.ranked) > 1:
-        found.append(
+        sentences.append(
             f"The best of {len(results.ranked)} is partly the luckiest: expect less of it on new seeds and problems. "
             "The test set has not been touched; evaluate the best on it, once, before saying how good it is."
         )
     if decoded := [field for field in spec.search if field in DECODING]:
-        found.append(
+        sentences.append(
             f"{' and '.join(decoded)} was searched, and is how the validation problems are answered as well: part of a "
             "difference may be the decoding and not what was learnt."
         )
     if not results.over:
-        found.append("The sweep is not over; this is how it stands.")
-    return found
+        sentences.append("The sweep is not over; this is how it stands.")
+    return sentences

@@ -35,8 +35,8 @@ def check(spec: Spec) -> tuple[Spec, Machine]:
     parsed = answer["parsed"]
     _refuse_errors(looked_at, parsed)
     _refuse_twins(looked_at, parsed)
-    for params, found in zip(looked_at, parsed, strict=True):
-        _check_measure(spec, params, found, parsed[0])
+    for params, reading in zip(looked_at, parsed, strict=True):
+        _check_measure(spec, params, reading, parsed[0])
     machine = _machine(answer["gpus"])
     return _settled(spec, machine, use_cpu=parsed[0]["use_cpu"]), machine
 
@@ -65,7 +65,7 @@ def parse(configs: Sequence[dict[str, Any]]) -> dict[str, Any]:
 
 
 def _refuse_errors(looked_at: Sequence[Params], parsed: Sequence[dict[str, Any]]) -> None:
-    wrong = [(params, found["error"]) for params, found in zip(looked_at, parsed, strict=True) if found["error"]]
+    wrong = [(params, reading["error"]) for params, reading in zip(looked_at, parsed, strict=True) if reading["error"]]
     if not wrong:
         return
     params, error = wrong[0]
@@ -78,30 +78,30 @@ def _refuse_errors(looked_at: Sequence[Params], parsed: Sequence[dict[str, Any]]
 def _refuse_twins(looked_at: Sequence[Params], parsed: Sequence[dict[str, Any]]) -> None:
     """Refuse settings that come to the same run, such as a learning rate written as 1e-4 and as 0.0001."""
     first: dict[str, Params] = {}
-    for params, found in zip(looked_at, parsed, strict=True):
-        twin = first.setdefault(found["resolved"], params)
+    for params, reading in zip(looked_at, parsed, strict=True):
+        twin = first.setdefault(reading["resolved"], params)
         if twin != params or list(map(type, twin.values())) != list(map(type, params.values())):
             raise ValueError(f"The settings {show(twin)} and {show(params)} come to the same run; leave one out.")
 
 
-def _check_measure(spec: Spec, params: Params, found: dict[str, Any], first: dict[str, Any]) -> None:
+def _check_measure(spec: Spec, params: Params, reading: dict[str, Any], first: dict[str, Any]) -> None:
     """Refuse trials without the measure that decides at their last step, or with another one than their fellows."""
-    if not found["problems"]:
+    if not reading["problems"]:
         raise ValueError(
             f"validation_problems is 0, and {spec.metric} is measured on them: give `set: {{validation_problems: 64}}`."
         )
-    steps, every = found["max_steps"], found["eval_steps"]
+    steps, every = reading["max_steps"], reading["eval_steps"]
     if steps <= 0:
         raise ValueError(f"max_steps is {steps}; a sweep's trials need their number of steps.")
-    if found["strategy"] != "steps" or every < 1 or steps % every:
+    if reading["strategy"] != "steps" or every < 1 or steps % every:
         raise ValueError(
-            f"A trial is judged at its last step, but with max_steps {steps}, eval_strategy {found['strategy']} and "
+            f"A trial is judged at its last step, but with max_steps {steps}, eval_strategy {reading['strategy']} and "
             f"eval_steps {every:g} it is not evaluated there; set eval_strategy: steps, and eval_steps to a divisor."
         )
     _, _, task = spec.metric.partition("/")
-    if task and task not in found["tasks"]:
-        raise ValueError(f"metric is {spec.metric}, but the tasks are: {', '.join(found['tasks'])}.")
-    if found["validation"] != first["validation"]:
+    if task and task not in reading["tasks"]:
+        raise ValueError(f"metric is {spec.metric}, but the tasks are: {', '.join(reading['tasks'])}.")
+    if reading["validation"] != first["validation"]:
         raise ValueError(
             f"The setting {show(params)} has other validation problems than the first one, so the two could not be "
             "compared; search what changes the training alone."

@@ -17,11 +17,11 @@ SETTLED = ("startup", "at_once", "gpus", "threads")
 def read_spec(path: Path) -> Spec:
     """Read a sweep's YAML file, or the one that a sweep's folder keeps. Raises ValueError with one clear line."""
     path = path / STORED if path.is_dir() else path
-    given = _mapping(path)
+    content = _mapping(path)
     known = {f.name: f for f in fields(Spec)}
-    if unknown := sorted(map(str, given.keys() - known.keys())):
+    if unknown := sorted(map(str, content.keys() - known.keys())):
         raise ValueError(f"{path} has an unknown field {unknown[0]}; expected some of: {', '.join(list(known)[:-1])}.")
-    values = {"name": path.stem} | {name: value for name, value in given.items() if value is not None}
+    values = {"name": path.stem} | {name: value for name, value in content.items() if value is not None}
     for name, declared in known.items():
         if declared.default is MISSING and declared.default_factory is MISSING and name not in values:
             raise ValueError(f"{path} has no {name}: {declared.metadata['help']}")
@@ -43,10 +43,10 @@ def changed(before: Spec, now: Spec) -> list[str]:
 
 
 def _mapping(path: Path) -> dict[str, Any]:
-    given = read_yaml(path)
-    if not isinstance(given, dict):
-        raise ValueError(f"{path} holds {given!r}; expected a mapping of fields.")
-    return given
+    values = read_yaml(path)
+    if not isinstance(values, dict):
+        raise ValueError(f"{path} holds {values!r}; expected a mapping of fields.")
+    return values
 
 
 def _converted(name: str, value: Any) -> Any:

@@ -50,8 +50,8 @@ class Dimension:
             return [_stored(choice) for choice in self.choices]
         if self.points is not None:
             spaced = np.geomspace if self.log else np.linspace
-            found = [float(f"{value:.6g}") for value in spaced(self.low, self.high, self.points)]
-            return list(dict.fromkeys(round(value) for value in found)) if self.whole else found
+            points = [float(f"{value:.6g}") for value in spaced(self.low, self.high, self.points)]
+            return list(dict.fromkeys(round(value) for value in points)) if self.whole else points
         if self.size == math.inf or self.log:
             raise ValueError(
                 f"search.{self.field} is a range, of which a grid tries some values: give `points`, or `step`."
@@ -84,7 +84,7 @@ def read_space(search: Any) -> tuple[Dimension, ...]:
             f"search is {search!r}; expected fields with their choices or range, such as "
             "{learning_rate: {low: 1.0e-5, high: 1.0e-3, log: true}, num_generations: [8, 16]}."
         )
-    return tuple(_dimension(str(field), given) for field, given in search.items())
+    return tuple(_dimension(str(field), values) for field, values in search.items())
 
 
 def grid(space: tuple[Dimension, ...]) -> Iterator[Params]:
@@ -126,25 +126,25 @@ def _stored(choice: Any) -> Any:
     return choice if choice is None or isinstance(choice, bool | int | float | str) else json.dumps(choice)
 
 
-def _dimension(field: str, given: Any) -> Dimension:
-    if isinstance(given, list):
-        stored = [_stored(choice) for choice in given]
+def _dimension(field: str, values: Any) -> Dimension:
+    if isinstance(values, list):
+        stored = [_stored(choice) for choice in values]
         if not stored or any(stored.count(choice) > 1 for choice in stored):
-            raise ValueError(f"search.{field} is {given!r}; expected different choices, one at least.")
-        return Dimension(field, choices=tuple(given))
-    if not isinstance(given, Mapping) or not {"low", "high"} <= given.keys():
-        raise ValueError(f"search.{field} is {given!r}; expected a list of choices, or a range {{low: 1, high: 8}}.")
-    if unknown := sorted(given.keys() - set(RANGE_KEYS)):
+            raise ValueError(f"search.{field} is {values!r}; expected different choices, one at least.")
+        return Dimension(field, choices=tuple(values))
+    if not isinstance(values, Mapping) or not {"low", "high"} <= values.keys():
+        raise ValueError(f"search.{field} is {values!r}; expected a list of choices, or a range {{low: 1, high: 8}}.")
+    if unknown := sorted(values.keys() - set(RANGE_KEYS)):
         raise ValueError(f"search.{field} has an unknown {unknown[0]}; a range has: {', '.join(RANGE_KEYS)}.")
-    low, high = (_number(f"search.{field}.{key}", given[key]) for key in ("low", "high"))
-    log = given.get("log", False)
+    low, high = (_number(f"search.{field}.{key}", values[key]) for key in ("low", "high"))
+    log = values.get("log", False)
     if not low < high or (log and low <= 0):
         above = "0 < low < high, since it is on a log scale" if log else "low < high"
         raise ValueError(f"search.{field} goes from {low} to {high}; expected {above}.")
     if not isinstance(log, bool):
         raise ValueError(f"search.{field}.log is {log!r}; expected true or false.")
     step, points = (
-        None if given.get(key) is None else _number(f"search.{field}.{key}", given[key]) for key in ("step", "points")
+        None if values.get(key) is None else _number(f"search.{field}.{key}", values[key]) for key in ("step", "points")
     )
     if step is not None and (log or step <= 0):
         raise ValueError(f"search.{field}.step is {step}; expected a number above 0, and no log scale beside it.")

@@ -1,4 +1,4 @@
-"""What a sweep is, field by field; all that can be told wrong without reading the training config is refused here."""
+"""The fields of a sweep. Everything that can be checked without the training config is checked here."""
 
 import math
 from dataclasses import dataclass, field, fields

@@ -19,10 +19,11 @@ from eval.sweep.setup.spec import Spec
 PATIENCE, TPE_PATIENCE = 1_000, 20  # draws of settings tried already, after which a search counts as exhausted
 
 
-def propose(spec: Spec, number: int, taken: Sequence[Params], over: Sequence[FrozenTrial]) -> Params | None:
-    """The setting of trial `number`, none of those `taken` by the trials before it; None where no other is found.
+def propose(spec: Spec, number: int, claimed: Sequence[Params], over: Sequence[FrozenTrial]) -> Params | None:
+    """The setting of trial `number`, different from the `claimed` ones of earlier trials; None where none is left.
 
-    `over` are the trials up to number - at_once, with their results; what is taken beside runs still, or may.
+    `over` are the finished trials up to number - at_once, with their results. Claimed settings that are not among them
+    belong to trials that still run, or may be resumed.
     """
     if spec.method == "grid":
         settings = list(grid(spec.space))
@@ -33,20 +34,20 @@ def propose(spec: Spec, number: int, taken: Sequence[Params], over: Sequence[Fro
         # Of few choices it can hold on to one that was tried: then chance decides.
         samplers.insert(0, (TPESampler(seed=seed, n_startup_trials=spec.startup_trials), TPE_PATIENCE))
     for sampler, patience in samplers:
-        study = _study_of(spec, sampler, taken, over)
+        study = _study_of(spec, sampler, claimed, over)
         for _ in range(patience):
             params = study.ask({dimension.field: dimension.distribution for dimension in spec.space}).params
-            if params not in taken:  # the same setting again would give the same runs again
+            if params not in claimed:  # the same setting again would give the same runs again
                 return params
     return None
 
 
-def _study_of(spec: Spec, sampler: BaseSampler, taken: Sequence[Params], over: Sequence[FrozenTrial]) -> optuna.Study:
+def _study_of(spec: Spec, sampler: BaseSampler, claimed: Sequence[Params], over: Sequence[FrozenTrial]) -> optuna.Study:
     """A study that holds the trials that are over, and of the others that they run."""
     study = optuna.create_study(direction=spec.direction, sampler=sampler)
     study.add_trials(over)
     distributions = {dimension.field: dimension.distribution for dimension in spec.space}
-    for params in taken[len(over) :]:
+    for params in claimed[len(over) :]:
         study.add_trial(create_trial(state=TrialState.RUNNING, params=params, distributions=distributions))
     return study
 

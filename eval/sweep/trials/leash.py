@@ -47,14 +47,14 @@ def _wait_for_the_end(child: subprocess.Popen[bytes], let_go: threading.Event) -
 
 def members(group: int) -> list[psutil.Process]:
     """The processes of a group but this one, and those that have ended and wait to be taken note of."""
-    found = []
+    descendants = []
     for process in psutil.process_iter():
         try:
             if process.pid != os.getpid() and os.getpgid(process.pid) == group and process.status() != "zombie":
-                found.append(process)
+                descendants.append(process)
         except (ProcessLookupError, psutil.NoSuchProcess):
             continue
-    return found
+    return descendants
 
 
 if __name__ == "__main__":

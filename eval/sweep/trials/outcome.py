@@ -56,7 +56,7 @@ def train_code(exit_code: int, text: str) -> int:
 
 def last_lines(text: str) -> tuple[str, ...]:
     """The last lines that the training said: without the launcher's own traceback, and without progress bars."""
-    ends = [found.start() for found in LAUNCHER.finditer(text)]
+    ends = [match.start() for match in LAUNCHER.finditer(text)]
     shown = (line.rsplit("\r", 1)[-1].rstrip() for line in text[: ends[-1] if ends else None].split("\n"))
     return tuple(line for line in shown if line and not BAR.search(line))[-LINES:]
 

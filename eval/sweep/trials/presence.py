@@ -67,17 +67,17 @@ class Presence:
 
     def living(self) -> dict[str, dict[str, Any]]:
         """The records of those alive, this process among them; the files of the dead are removed."""
-        found = {}
+        present = {}
         for file in self.folder.glob("*.json"):
             try:
                 record = json.loads(file.read_text())
             except FileNotFoundError:
                 continue  # it has just left
             if file.stem == self.id or self._alive(file.stem, record):
-                found[file.stem] = record
+                present[file.stem] = record
             else:
                 file.unlink(missing_ok=True)
-        return found
+        return present
 
     def _alive(self, worker: str, record: dict[str, Any]) -> bool:
         if record["machine"] == self.machine:

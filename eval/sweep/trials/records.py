@@ -96,10 +96,17 @@ def attribute(seed: int) -> str:
 
 def read_trial(frozen: FrozenTrial) -> Trial:
     """What Optuna's trial says."""
-    told = frozen.user_attrs
-    runs = {int(name.removeprefix("seed ")): _record(value) for name, value in told.items() if name.startswith("seed ")}
+    attrs = frozen.user_attrs
+    runs = {
+        int(name.removeprefix("seed ")): _record(value) for name, value in attrs.items() if name.startswith("seed ")
+    }
     return Trial(
-        told[NUMBER], frozen.params, runs, dict(sorted(frozen.intermediate_values.items())), told.get(PRUNED_AT), frozen
+        attrs[NUMBER],
+        frozen.params,
+        runs,
+        dict(sorted(frozen.intermediate_values.items())),
+        attrs.get(PRUNED_AT),
+        frozen,
     )
 
 

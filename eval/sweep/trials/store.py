@@ -65,8 +65,8 @@ class Store:
 
     def trials(self) -> list[Trial]:
         """All trials so far, in order; of one that was taken up again after it had failed, its last state."""
-        found = [read_trial(frozen) for frozen in self._study.get_trials(deepcopy=False)]
-        return sorted({trial.number: trial for trial in found}.values(), key=lambda trial: trial.number)
+        trials = [read_trial(frozen) for frozen in self._study.get_trials(deepcopy=False)]
+        return sorted({trial.number: trial for trial in trials}.values(), key=lambda trial: trial.number)
 
     def run(self, trial: int, seed: int) -> Run:
         """Where a run lies."""
@@ -77,7 +77,7 @@ class Store:
         return (len(trials) == self.spec.count or self.exhausted) and all(trial.over for trial in trials)
 
     def take(self) -> Run | None:
-        """A run to be done now, which is this process's from here on; None where there is none at present."""
+        """Claim a run for this process to do now; None if there is none at present."""
         with locked(self.folder):
             self._free_the_dead()
             while True:
@@ -225,9 +225,9 @@ class Store:
 
     def _add(self, number: int, params: Params, runs: dict[int, Record]) -> None:
         distributions = {dimension.field: dimension.distribution for dimension in self.spec.space}
-        told = attributes(number, runs)
+        attrs = attributes(number, runs)
         self._study.add_trial(
-            create_trial(state=TrialState.RUNNING, params=params, distributions=distributions, user_attrs=told)
+            create_trial(state=TrialState.RUNNING, params=params, distributions=distributions, user_attrs=attrs)
         )
 
     def _write(self, trial: Trial, seed: int, record: Record) -> None:

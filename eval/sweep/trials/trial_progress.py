@@ -57,12 +57,12 @@ class Progress:
 
     def _standing(self, trials: list[Trial]) -> str:
         records = [record for trial in trials for record in trial.runs.values()]
-        told = {
+        counts = {
             "running": sum(record.state == "running" for record in records),
             "pruned": sum(trial.pruned_at is not None for trial in trials),
             "failed": sum(trial.frozen.state == TrialState.FAIL for trial in trials),
         }
-        words = [f"{count} {name}" for name, count in told.items() if count]
+        words = [f"{count} {name}" for name, count in counts.items() if count]
         if (first := best(self.store, trials)) is not None:
             words.insert(0, f"best {came_to(self.store, first)}, trial {first.number}")
         return ", ".join(words)

@@ -34,7 +34,7 @@ class SweepStopped(Exception):
 
 
 def work(folder: Path, spec: Spec, machine: Machine, asked: Callable[[], bool], words: Command = command) -> None:
-    """Do what there is to do of a sweep, beside whoever else does, until all of it is over. Raises SweepStopped.
+    """Work on a sweep, alongside other workers, until all of it is over. Raises SweepStopped.
 
     `asked` tells whether the work shall stop: runs in hand then finish their step and save. `words` gives the command
     of a run.

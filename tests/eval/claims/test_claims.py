@@ -226,9 +226,9 @@ def test_runs_that_are_no_seeds_of_one_are_refused(tmp_path):
     first = write_run(tmp_path / "a", 0)
     with pytest.raises(ValueError, match=r"no seeds of one run: tasks is .*countdown.* and .*arithmetic"):
         judge_claims([first, write_run(tmp_path / "b", 1, tasks={"arithmetic": {}})])
-    with pytest.raises(ValueError, match="a seed that stands twice"):
+    with pytest.raises(ValueError, match="a seed that is given twice"):
         judge_claims([first, write_run(tmp_path / "c", 0)])
-    with pytest.raises(ValueError, match="nowhere is no run folder"):
+    with pytest.raises(ValueError, match="nowhere is not a run folder"):
         judge_claims([tmp_path / "nowhere"])
 
 

@@ -98,11 +98,11 @@ def test_a_second_time_nothing_is_sampled(run, monkeypatch):
 
 
 def test_what_is_wrong_with_a_run_is_found_before_anything_is_sampled(run, tmp_path):
-    with pytest.raises(ValueError, match="is no run folder with a checkpoint"):
+    with pytest.raises(ValueError, match="is not a run folder with a checkpoint"):
         plan(tmp_path, EFFORT)
     for path in (run / "checkpoints" / "checkpoint-1").glob("tokenizer*"):
         path.unlink()
-    with pytest.raises(ModelError, match="checkpoint-1 is no whole checkpoint: tokenizer"):
+    with pytest.raises(ModelError, match="checkpoint-1 is not a whole checkpoint: tokenizer"):
         plan(run, EFFORT)
     with pytest.raises(ValueError, match="parallel_samples is 0"):
         Effort(parallel_samples=0)

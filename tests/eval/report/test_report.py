@@ -391,7 +391,7 @@ def number_for_text(run: Path) -> None:
 @pytest.mark.parametrize(
     ("spoil", "says"),
     [
-        (remove_config, "is no run folder"),
+        (remove_config, "is not a run folder"),
         (remove_metrics, "has no metrics.jsonl"),
         (break_metrics, "line 1, is not as `train` writes it"),
         (break_parquet, "cannot be read as parquet"),

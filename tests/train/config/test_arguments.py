@@ -100,7 +100,7 @@ def test_an_option_that_would_do_nothing_is_refused_with_what_to_do_instead(read
         (("--max_steps", "3", "4"), "--max_steps takes one value, and the command line has 2: 3 4."),
         (("--max_steps",), "--max_steps takes one value, and the command line has none."),
         (("now",), "Unexpected argument 'now'; options are written --name value."),
-        (("--config", "other.yaml"), "--config stands twice; give one file."),
+        (("--config", "other.yaml"), "--config is given twice; give one file."),
     ],
 )
 def test_a_slip_on_the_command_line_is_one_line(read, arguments, message):
@@ -133,10 +133,10 @@ def test_a_home_folder_is_the_users(read, monkeypatch):
 
 def test_a_key_that_stands_twice_is_refused(tmp_path):
     (tmp_path / "twice.yaml").write_text("name: a\ntasks: {countdown: {}}\nname: b\n")
-    with pytest.raises(ValueError, match="line 3: name stands twice"):
+    with pytest.raises(ValueError, match="line 3: name is given twice"):
         read_values(["--config", str(tmp_path / "twice.yaml")])
     (tmp_path / "twice.yaml").write_text("name: a\ntasks:\n  countdown: {}\n  countdown: {numbers: 3}\n")
-    with pytest.raises(ValueError, match="line 4: countdown stands twice"):
+    with pytest.raises(ValueError, match="line 4: countdown is given twice"):
         read_values(["--config", str(tmp_path / "twice.yaml")])
 
 

@@ -185,7 +185,9 @@ def test_built_in_templates_pass_every_check(name, adds):
 
 def test_chatml_without_its_tokens_is_refused_and_plain_named():
     tokenizer = make_tokenizer("</s>", eos_token="</s>")
-    with pytest.raises(ValueError, match=re.escape("<|im_start|> is no token of this tokenizer; choose plain-think")):
+    with pytest.raises(
+        ValueError, match=re.escape("<|im_start|> is not a token of this tokenizer; choose plain-think")
+    ):
         set_chat(tokenizer, Chat("chatml-think"))
     with pytest.raises(ValueError, match="eos_token is '<stop>', which is no token"):
         set_chat(tokenizer, Chat(eos_token="<stop>"))

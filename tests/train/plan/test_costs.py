@@ -138,3 +138,18 @@ def test_known_models_have_as_many_weights_as_their_cards_say():
         with torch.device("meta"):
             model = AutoModelForCausalLM.from_config(AutoConfig.for_model(values.pop("model_type"), **values))
         assert sum(weight.numel() for weight in model.parameters()) == count, name
+
+
+def test_what_was_traced_once_is_not_traced_again_for_another_number_of_gpus(monkeypatch):
+    costs = Costs(a_run(), a_workload(), gpu=True)
+    forwards, peak = costs.decodes, costs.loss().peak
+    monkeypatch.setattr("train.plan.costs.trace_forward", None)
+    monkeypatch.setattr("train.plan.costs.loss_cost", None)
+    other = costs.altered(a_workload(steps=costs.work.steps + 1), cache_gib=1)
+    assert other.decodes == forwards and other.loss().peak == peak
+
+
+def test_checkpointing_and_another_type_of_numbers_are_traced_anew():
+    costs = Costs(a_run(), a_workload(rows=8, most=200), gpu=True)
+    assert costs.altered(gradient_checkpointing=True).loss().peak < costs.loss().peak
+    assert costs.altered(model_dtype="bfloat16").loss().peak < costs.loss().peak

@@ -12,15 +12,20 @@ CI = Path(__file__).parents[3] / "configs" / "ci.yaml"
 SMALL = ["--max_completion_length", "64", "--num_generations", "4", "--per_device_train_batch_size", "4"]
 
 
-def test_a_plan_says_whether_it_fits_with_what_batch_and_how_long_it_takes():
-    text, fits = make_plan(CI, gpu="24GB")
+@pytest.fixture(scope="module")
+def plan_for_24gb():
+    return make_plan(CI, gpu="24GB")
+
+
+def test_a_plan_says_whether_it_fits_with_what_batch_and_how_long_it_takes(plan_for_24gb):
+    text, fits = plan_for_24gb
     assert fits and "It fits: " in text and "of 22 GiB at the worst moment" in text
     assert re.search(r"per_device_train_batch_size: \d+, gradient_accumulation_steps: \d+", text)
     assert re.search(r"tokens/s sampled", text) and re.search(r"steps take [\d.]+ ", text)
 
 
-def test_parts_of_the_memory_add_up():
-    text, _ = make_plan(CI, gpu="24GB")
+def test_parts_of_the_memory_add_up(plan_for_24gb):
+    text, _ = plan_for_24gb
     table = text[text.index("memory, GiB") :].split("\n\n")[0].splitlines()[1:]
     rows = {line[:26].strip(): [float(cell) if cell != "-" else 0.0 for cell in line[26:].split()] for line in table}
     together = rows.pop("together")

@@ -10,7 +10,7 @@ from torch.utils._pytree import tree_flatten
 from transformers import Phi3Config, Phi3ForCausalLM
 
 from train.rollout.interface import Sampling, Thinking
-from train.rollout.module_state import borrowed
+from train.rollout.module_state import engine_mode
 from train.rollout.paged.attention import gathered_attention, varlen_attention
 from train.rollout.paged.pool import PAGE_TOKENS, PagedPool
 from train.rollout.paged.state import RolloutState, Rules
@@ -52,7 +52,7 @@ def run_on_meta(model: torch.nn.Module, sampling: Sampling, kernel: Any) -> torc
     )
     ids = torch.zeros(max(1, len(sampling.stop_ids)), dtype=torch.int64, device=META)
     rules = Rules(ids, sampling.thinking, ids.new_zeros(3, 2), ids.new_zeros(3))
-    with borrowed(model), OnMetaOnly():
+    with engine_mode(model), OnMetaOnly():
         decode(model, pool, [kernel] * len(layers), state, batch, sampling, rules)
     return batch.outputs
 

@@ -17,7 +17,7 @@ from torch import nn
 from torch.nn import functional
 
 from train.rollout.dense.fused import norm_offset
-from train.rollout.module_state import borrowed
+from train.rollout.module_state import engine_mode
 from train.rollout.paged.attention import Sequences
 from train.rollout.paged.fused_layers import AttentionTraits, FusedLayer, Stream, Tokens, read_layer, run_layer
 from train.rollout.paged.shadow import NotFusable, Shadow
@@ -115,7 +115,7 @@ def trial_tokens(vocab: int, device: torch.device) -> torch.Tensor:
 def look(model: Any, decoder: Decoder) -> Seen:
     """Run a few tokens through the live model and note what its parts are called with and give."""
     seen, device = Seen(), decoder.embedding.weight.device
-    with borrowed(model), _hooks(decoder, seen):
+    with engine_mode(model), _hooks(decoder, seen):
         output = model(
             input_ids=trial_tokens(decoder.embedding.num_embeddings, device),
             position_ids=torch.arange(COUNT, device=device).unsqueeze(0),
@@ -174,7 +174,7 @@ def try_layers(model: Any, decoder: Decoder, seen: Seen, shadow_merges: bool) ->
     rotary: list[int | None] = []
     device = decoder.embedding.weight.device
     offset_of = offsets()
-    with torch.no_grad(), torch.autocast(device.type, enabled=False), borrowed(model):
+    with torch.no_grad(), torch.autocast(device.type, enabled=False), engine_mode(model):
         for number, (layer, call) in enumerate(zip(decoder.layers, seen.calls, strict=True)):
             table = table_number(call, seen)
             twin = _moved(copy.deepcopy(layer).float())
