@@ -212,6 +212,8 @@ def step(
     """The median of a decode step of `rows` rows that read `context` tokens each."""
     autocast = torch.autocast(clock.device.type, torch.bfloat16) if weights == "autocast" else nullcontext()
     prompts = [[3 + number % 50, *[5 + place % 50 for place in range(context - 17)]] for number in range(1)]
+    if clock.device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats()
     with autocast:
         engine = engine_of(model, clock.device, rows, own_kernels=path == "fused", chunk_tokens=4096)
         engine.generate(prompts, rows, Sampling(16, ()))  # takes the graph of this batch size

@@ -58,7 +58,7 @@ class Hour:
         began = time.monotonic()
         try:
             result = work()
-        except (StepFailed, OSError, ValueError, KeyError, RuntimeError) as error:
+        except Exception as error:  # whatever ends a step, the next ones are still worth walking
             self.failed.append(title)
             result = f"FAILED: {error}"
         print(f"{result}\n   ({time.monotonic() - began:.0f} s)", flush=True)

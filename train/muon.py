@@ -99,7 +99,8 @@ def split_parameters(model: nn.Module) -> tuple[list[nn.Parameter], list[nn.Para
     An embedding is a table and no matrix, and so is a head, tied to it or not: a row for each token.
     """
     vocabulary = {id(layer.weight) for layer in model.modules() if isinstance(layer, nn.Embedding)}
-    head = getattr(model, "get_output_embeddings", lambda: None)()
+    whole = model.module if isinstance(model, nn.parallel.DistributedDataParallel) else model
+    head = getattr(whole, "get_output_embeddings", lambda: None)()
     if head is not None:
         vocabulary.add(id(head.weight))
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]

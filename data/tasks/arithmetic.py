@@ -121,7 +121,8 @@ def parse_trace(problem: Problem, thinking: str) -> Trace:
         redoes = False
         if before is not None and (before.left, before.operator, before.right) == (left, operator, right):
             between = thinking[before.end : match.start()]
-            redoes = before.judged_wrong is True if "wait" not in between else between.rstrip().endswith("wait")
+            waits = between.count("wait")  # two of them begin the whole anew in between
+            redoes = before.judged_wrong is True if not waits else waits == 1 and between.rstrip().endswith("wait")
         wrong = None if judged is None else judged[1] == "no"
         grounded = {left, right} <= sources.before(match.start())
         trace.steps.append(Step(left, operator, right, value, match.start(), match.end(), redoes, wrong, grounded))
@@ -301,9 +302,10 @@ class _Scribe:
         assert self.last is not None
         left, operator, right, digits = self.last
         value = calculate(left, operator, right)
+        assert value is not None
         self.words.append(f"{left} {operator} {right} = {value} vs {value} yes")
         if digits is None:
-            return int(f"{value}")
+            return int(value)
         self.words.append(f"so {int(f'{value}{digits}')}")
         return int(f"{value}{digits}")
 

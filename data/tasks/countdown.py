@@ -259,16 +259,20 @@ def parse_trace(problem: Problem, thinking: str) -> Trace:
         if match[1] == "or" and chain:
             trace.backtracks.append(match.start())
         chain = chain[:-1] if match[1] == "or" else []
-        _follow(match[2], match.start(2), chain, trace, numbers)
-        verdicts = list(re.finditer(rf"vs {target} (yes|no)\b", match[2]))
-        if verdicts:
-            judged = verdicts[-1]
+        start, before = match.start(2), None
+        for judged in re.finditer(rf"vs {target} (yes|no)\b", thinking[: match.end()][start:]):
+            end = match.start(2) + judged.end()
+            before = _follow(thinking[start:end], start, chain, trace, numbers, before)
             steps = tuple(step for step, _ in chain)
             right = all(step.correct and step.grounded for step in steps)
             reaches = right and _at_hand(chain, numbers) == Counter([target])
-            end = match.start(2) + judged.end()
-            trace.attempts.append(Attempt(reaches, match.start(), end, judged[1] == "yes", steps))
+            attempt = Attempt(reaches, match.start(), end, judged[1] == "yes", steps)
+            if start > match.start(2) and _same(trace.attempts[-1].steps, steps):
+                trace.attempts.pop()  # a recheck that confirms is not an attempt of its own; its verdict is the last
+            trace.attempts.append(attempt)
             trace.conclusion = _expression(steps) if judged[1] == "yes" else "none"
+            start = end
+        _follow(thinking[start : match.end()], start, chain, trace, numbers, before)
     return trace
 
 
@@ -332,20 +336,30 @@ def _state(move: Move, rng: random.Random, settings: Settings) -> tuple[int, str
     return wrong, f"{left_side} = {wrong}"
 
 
-def _follow(
-    text: str, offset: int, chain: list[tuple[Step, Counter[int]]], trace: Trace, numbers: Sequence[int]
-) -> None:
-    """Read the steps stated in one attempt into `trace`, and keep in `chain` those that stand.
+def _same(steps: Sequence[Step], others: Sequence[Step]) -> bool:
+    """Whether two attempts state the same calculations with the same values."""
+    written = [[(step.left, step.operator, step.right, step.value) for step in each] for each in (steps, others)]
+    return written[0] == written[1]
 
-    A step that follows `wait` takes the place of the one before it, and redoes it where it is the same calculation;
-    otherwise the search changed its mind.
+
+def _follow(
+    text: str,
+    offset: int,
+    chain: list[tuple[Step, Counter[int]]],
+    trace: Trace,
+    numbers: Sequence[int],
+    before: Step | None = None,
+) -> Step | None:
+    """Read the steps of a part of an attempt into `trace`, and keep in `chain` those that stand; returns the last one.
+
+    `before` is the last step of the attempt's part before. A step that follows `wait` takes the place of the one
+    before it, and redoes it where it is the same calculation; otherwise the search changed its mind.
     """
-    before: Step | None = None
     for match in islice(STEP.finditer(text), MAX_STEPS - len(trace.steps)):
         left, operator, right, value = int(match[1]), match[2], int(match[3]), int(match[4])
         start, end = offset + match.start(), offset + match.end()
         redoes = False
-        if before is not None and text[before.end - offset : match.start()].rstrip().endswith("wait"):
+        if before is not None and text[max(0, before.end - offset) : match.start()].rstrip().endswith("wait"):
             redoes = (before.left, before.operator, before.right) == (left, operator, right)
             trace.backtracks.append(start)
             chain.pop()
@@ -355,6 +369,7 @@ def _follow(
         trace.steps.append(before)
         if len(chain) < MAX_CHAIN:
             chain.append((before, at_hand - Counter([left, right]) + Counter([value])))
+    return before
 
 
 def _at_hand(chain: Sequence[tuple[Step, Counter[int]]], numbers: Sequence[int]) -> Counter[int]:

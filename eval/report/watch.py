@@ -59,7 +59,7 @@ class Follower:
                 write_report(self.run)
                 self.whole = True
             self.failure = ""
-        except ValueError as error:
+        except (OSError, ValueError) as error:  # a file may go while it is looked at
             self.failure = str(error)
             return False
         finally:

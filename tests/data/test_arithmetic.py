@@ -160,3 +160,20 @@ def test_a_wrong_leap_that_is_calculated_after_all_is_put_right():
     trace = arithmetic.parse_trace(problem, " so 49 wait 6 * 7 = 42 vs 42 yes 42 + 8 = 50 vs 50 yes")
     assert [attempt.correct for attempt in trace.attempts] == [False, True]
     assert trace.conclusion == "50"
+
+
+@pytest.mark.parametrize("between", ["wait wait", "wait hmm wait", "wait so 9 wait"])
+def test_doubt_upon_doubt_begins_the_whole_anew(between):
+    problem = Problem("arithmetic", "compute 5 + 3 + 1", "", {"expression": "5 + 3 + 1", "target": 9})
+    thinking = f" 5 + 3 = 8 vs 8 yes 8 + 1 = 9 vs 9 yes {between} 8 + 1 = 9 vs 9 yes"
+    trace = arithmetic.parse_trace(problem, thinking)
+    assert trace.conclusion == "9" and not any(step.redoes for step in trace.steps)
+
+
+PIECES = ["5", "+", "3", "=", "8", "vs", "yes", "no", "wait", "so", "for", ":", "9", "or", "try"]
+
+
+@given(st.lists(st.sampled_from(PIECES), max_size=40))
+def test_no_words_of_the_task_break_the_parser(words):
+    problem = Problem("arithmetic", "compute 5 + 3 + 1", "", {"expression": "5 + 3 + 1", "target": 9})
+    arithmetic.parse_trace(problem, " " + " ".join(words))

@@ -238,3 +238,22 @@ def test_a_hasty_search_stops_at_its_first_failure():
         problem = countdown.generate(rng, settings)
         response = parse_response(countdown.demonstrate(problem, rng, settings))
         assert len(countdown.parse_trace(problem, response.thinking).attempts) == 1
+
+
+def test_a_recheck_that_changes_a_step_is_an_attempt_and_one_that_confirms_is_not():
+    problem = Problem("countdown", "", "", {"numbers": [2, 6, 6], "target": 14})
+    put_right = countdown.parse_trace(problem, " try 6 + 2 = 8 , 8 + 6 = 15 vs 14 no wait 8 + 6 = 14 vs 14 yes")
+    assert [(a.correct, a.judged_correct) for a in put_right.attempts] == [(False, False), (True, True)]
+    confirmed = countdown.parse_trace(problem, " try 6 + 2 = 8 , 8 + 6 = 14 vs 14 yes wait 8 + 6 = 14 vs 14 yes")
+    assert [(a.correct, a.judged_correct) for a in confirmed.attempts] == [(True, True)]
+    taken_back = countdown.parse_trace(problem, " try 6 + 2 = 8 , 8 + 6 = 14 vs 14 no wait 8 + 6 = 14 vs 14 yes")
+    assert [(a.correct, a.judged_correct) for a in taken_back.attempts] == [(True, True)]
+
+
+PIECES = ["6", "+", "2", "=", "8", "vs", "14", "yes", "no", "wait", "or", "try", ",", "-", "*"]
+
+
+@given(st.lists(st.sampled_from(PIECES), max_size=40))
+def test_no_words_of_the_task_break_the_parser(words):
+    problem = Problem("countdown", "", "", {"numbers": [2, 6, 6], "target": 14})
+    countdown.parse_trace(problem, " " + " ".join(words))

@@ -1,5 +1,6 @@
 """What a run's configuration must be, looked at before any work: each refusal one line with the value and its mend."""
 
+import os
 from typing import TYPE_CHECKING
 
 from data.tasks import get_task
@@ -94,6 +95,14 @@ def check_model(run: "RunConfig") -> None:
         raise ValueError(
             f"cold_start_optim is muon, but model is {run.model!r}; it is for random weights; use model: "
             "scratch, or adamw."
+        )
+    sharded = any(
+        os.environ.get(f"ACCELERATE_USE_{name}", "").lower() in ("true", "1") for name in ("FSDP", "DEEPSPEED")
+    )
+    if run.cold_start_steps and run.cold_start_optim == "muon" and sharded:
+        raise ValueError(
+            "cold_start_optim is muon, which needs whole matrices, but FSDP or DeepSpeed shards them; "
+            "use adamw, or DDP."
         )
     if run.load_in_4bit and not (run.lora_rank and run.model_dtype == "bfloat16"):
         raise ValueError(

@@ -84,8 +84,11 @@ def check_server(training: GRPOConfig, model: str) -> None:
 
 def refuse_idle_options(run: RunConfig, training: GRPOConfig) -> None:
     """Raise ValueError for an option of vLLM that another back end would ignore."""
+    bounds = ("vllm_importance_sampling_clip_min", "vllm_importance_sampling_clip_max")
     for option in fields(GRPOConfig):
         value = getattr(training, option.name)
+        if run.rollout_correction != "none" and option.name in bounds:
+            continue
         if option.name.startswith("vllm_") and value != RL_DEFAULTS.get(option.name, option.default):
             raise ValueError(
                 f"{option.name} is {value!r}, but backend is {run.backend}, which would ignore it; set backend: vllm, "

@@ -41,11 +41,21 @@ class LiveReport(TrainerCallback):
         if not self.there or self.process is not None or self.spent + 2 * self.cost > SHARE * elapsed:
             return False
         # A session of its own: Ctrl-C is for the run. Without a GPU, which it has no use for.
-        self.process = subprocess.Popen(
-            self.command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, stdin=subprocess.DEVNULL,
-            start_new_session=True, env=os.environ | {"CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"},
-        )  # fmt: skip
+        try:
+            self.process = subprocess.Popen(
+                self.command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, stdin=subprocess.DEVNULL,
+                start_new_session=True, env=os.environ | {"CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"},
+            )  # fmt: skip
+        except OSError:  # no memory to fork, or too many processes: a page is not worth a run
+            return False
         return True
+
+    def on_train_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        """A page that is still being made would overwrite the full one, which an evaluation makes next."""
+        if self.process is not None:
+            self.process.terminate()
+            self.process.wait()
+            self.process = None
 
     def _reap(self) -> None:
         """Take note of what the last page cost, if it is done."""

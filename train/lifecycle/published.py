@@ -42,7 +42,7 @@ def publish_finished(run: Path) -> str:
     """Make RUN/model at the end of a run; returns the line to say. A run is not lost over what it cannot publish."""
     try:
         return f"To publish: {publishable(run)} (weights, tokenizer, model card)."
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, KeyError, TypeError) as error:  # a record of the run may lack what the card says
         reason = " ".join(str(error).split()).rstrip(".")
         return f"{run / FOLDER} was not made: {reason}. Try again with: python scripts/publish.py {run}"
 
@@ -126,7 +126,10 @@ def _header(path: Path) -> dict[str, Any] | None:
     if not path.is_file():
         return None
     _, _, rest = path.read_text(encoding="utf-8").partition("---\n")
-    header = yaml.safe_load(rest.partition("---\n")[0])
+    try:
+        header = yaml.safe_load(rest.partition("---\n")[0])
+    except yaml.YAMLError:  # edited by hand; the card is written anew
+        return {}
     return header if isinstance(header, dict) else None
 
 

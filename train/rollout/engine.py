@@ -17,7 +17,7 @@ from train.rollout.limits import CHUNK_TOKENS, LARGE_POOL, MAX_ROWS, MAX_ROWS_ON
 from train.rollout.memory import LARGE_PACKED, keep_freed_memory, memory_budget, return_freed_memory
 from train.rollout.module_state import engine_mode
 from train.rollout.native.layers import NativeLayers
-from train.rollout.paged.choose import choose_forward
+from train.rollout.paged.choose import choose_forward, still_fits
 from train.rollout.paged.decoder import PagedDecoder
 from train.rollout.paged.forwards import Forward
 from train.rollout.paged.paged_steps import PagedRun
@@ -210,10 +210,10 @@ class RolloutEngine:
         page_tokens = self._page_tokens()
         if page_tokens is None:
             return
-        chosen = choose_forward(self.forward, self.model, self.layers, self.limits, longest, page_tokens)
-        if chosen is not self.forward:
-            self.release()
-            self.forward = chosen
+        if self.forward is not None and still_fits(self.forward, self.model, self.layers, longest, page_tokens):
+            return
+        self.release()  # before the new one is made: both together might not fit
+        self.forward = choose_forward(self.model, self.layers, self.limits, longest, page_tokens)
 
     def _run(self, request: Request, room: Room | None = None) -> Run:
         page_tokens = self._page_tokens()

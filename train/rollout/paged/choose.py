@@ -13,22 +13,22 @@ from train.rollout.paged.forwards import Forward, ModuleForward
 from train.rollout.paged.shadow import NotFusable
 
 
+def still_fits(
+    forward: Forward, model: torch.nn.Module, layers: Sequence[LayerShape], longest: int, page_tokens: int
+) -> bool:
+    """Whether a forward serves `model` as it is now, for sequences up to `longest` tokens."""
+    return forward.fits(model, _context(longest, page_tokens), layers[0].value_dtype)
+
+
 def choose_forward(
-    old: Forward | None,
-    model: torch.nn.Module,
-    layers: Sequence[LayerShape],
-    limits: Limits,
-    longest: int,
-    page_tokens: int,
+    model: torch.nn.Module, layers: Sequence[LayerShape], limits: Limits, longest: int, page_tokens: int
 ) -> Forward:
-    """`old` where it still fits `model`, else a new one, for sequences up to `longest` tokens.
+    """A forward for sequences up to `longest` tokens. An older one's memory should be given back before.
 
     Raises ValueError where `limits` ask for deterministic results and no fused layers can give them.
     """
     dtype = layers[0].value_dtype
-    context = power_of_two(longest + 4 * page_tokens)
-    if old is not None and old.fits(model, context, dtype):
-        return old
+    context = _context(longest, page_tokens)
     reason = "the kernels do not run here"
     device = next(model.parameters()).device
     if limits.own_kernels:
@@ -42,6 +42,10 @@ def choose_forward(
     return ModuleForward(model, kernels, dtype, reason if limits.own_kernels else None)
 
 
+def _context(longest: int, page_tokens: int) -> int:
+    return power_of_two(longest + 4 * page_tokens)
+
+
 def _fused(model: torch.nn.Module, context: int, dtype: torch.dtype, budget: int, limits: Limits) -> Forward:
     from train.rollout.paged.fused_forward import FusedForward  # imports triton, which not every machine has
 
@@ -50,5 +54,7 @@ def _fused(model: torch.nn.Module, context: int, dtype: torch.dtype, budget: int
         raise NotFusable(f"a shadow of its weights would take {size / 2**30:.1f} of {budget / 2**30:.1f} GiB")
     try:
         return FusedForward(model, context, dtype, merges=limits.merge_adapters, invariant=limits.deterministic)
+    except torch.OutOfMemoryError:  # says nothing of the model, and must not decide for all calls to come
+        raise
     except (TypeError, AttributeError, LookupError, RuntimeError) as error:  # a layer of some other make
         raise NotFusable(f"its layers could not be tried ({type(error).__name__}: {error})") from error
