@@ -36,6 +36,13 @@ SECOND_THOUGHT = re.compile(
     r"|oops\b|correction\b|sorry\b|hold on\b|actually\b[^.\n]{0,40}\d)",
     re.IGNORECASE,
 )
+POLITE = re.compile(r"[\s$*).,;:!?—-]*(?:wait|correction|sorry|hold on|actually)\b", re.IGNORECASE)
+OBJECTION = re.compile(
+    r"\b(?:no|not|\w+n't|wrong|mistake\w*|error\w*|incorrect|should|instead|rather|must|forgot|missed|re-?\w*(?:comput|calcul)"
+    r"|redo|reconsider|again)\b|re-?(?:comput|calcul)",
+    re.IGNORECASE,
+)
+NUMBER = re.compile(r"\d+(?:\.\d+)?")
 BOUND = re.compile(
     r"(?:\b(?:at\s+(?:least|most)|(?:more|less|fewer|greater|larger|smaller|higher|lower)\s+than|up\s+to|between|over|under"
     r"|exceed(?:s|ing)?)|(?<=\S)\s*(?<![=-])[<>≤≥≠]|\\(?:leq?|geq?|lt|gt|neq?|leqslant|geqslant)(?![a-zA-Z]))"
@@ -85,9 +92,16 @@ def is_taken_back(text: str, start: int, end: int) -> bool:
     return bool(NEGATED.search(re.sub(r"\\\(|\\\[", "", line)) or TAKEN_BACK.match(_line_behind(text, end)))
 
 
-def is_reconsidered(rest: str) -> bool:
-    """Whether what stands behind an answer begins with a second thought: `\\boxed{5}`, no, wait."""
-    return bool(SECOND_THOUGHT.match(rest))
+def is_reconsidered(rest: str, answer: str = "") -> bool:
+    """Whether what stands behind an answer begins with a second thought: `\\boxed{5}`, no, wait.
+
+    A word of doubt that neither objects nor names another number than a numeric answer's leaves it: Wait, yes, 5.
+    """
+    if not SECOND_THOUGHT.match(rest):
+        return False
+    numbers = set(NUMBER.findall(answer))
+    polite = numbers and POLITE.match(rest) and not OBJECTION.search(rest)
+    return not polite or bool(set(NUMBER.findall(rest)) - numbers)
 
 
 def is_bound(before: str) -> bool:

@@ -121,7 +121,7 @@ def _boxed(text: str) -> str | None:
         return None
     boxes = [box for box in found if not is_placeholder(box.content) and not is_taken_back(text, box.start, box.end)]
     parts = _side_by_side(text, boxes)
-    if not parts or is_hedged(text, parts[-1].end) or is_reconsidered(text[parts[-1].end :][:REACH]):
+    if not parts or is_hedged(text, parts[-1].end) or is_reconsidered(text[parts[-1].end :][:REACH], parts[-1].content):
         return ""
     if any(is_part(text, box.start, box.end) for box in parts) or is_bound(_line_before(text, parts[0].start)):
         return ""
@@ -185,7 +185,7 @@ def _stated(text: str) -> str | None:
     if stated:
         line = text[stated[-1].end() :].strip().splitlines()[0]
         first, *rest = SENTENCE.split(line, maxsplit=1)
-        if rest and is_reconsidered(rest[0]):
+        if rest and is_reconsidered(rest[0], first):
             return None
         sentence = CONTRAST.sub("", BOLD.sub(r"\1", first))
         return _joined_formulas(sentence) or sentence
