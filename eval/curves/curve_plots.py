@@ -75,7 +75,7 @@ def _finish(panels: Sequence[Axes]) -> None:
 def _train_tokens(panel: Axes, curves: list[Json]) -> None:
     _train(panel, curves, "tokens")
     panel.set_xlabel("RL training tokens, prompts included")
-    panel.legend(frameon=False, loc="upper left")
+    panel.legend(frameon=False, loc="best")
 
 
 def _train_flops(panel: Axes, curves: list[Json]) -> None:
