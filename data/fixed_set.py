@@ -161,7 +161,7 @@ def text_of(values: Mapping[str, Any], column: str, longest: int, *, strip: bool
 def texts_of(values: Mapping[str, Any], column: str, longest: int) -> list[str]:
     """The texts of a list in a column, or its numbers as texts, blanks at their ends left.
 
-    Raises Fault where it is no list, is empty, or holds what is no text (`text_of`).
+    Raises Fault where it is not a list, is empty, or holds something that is not text (`text_of`).
     """
     listed = values.get(column)
     if not isinstance(listed, list) or not listed:

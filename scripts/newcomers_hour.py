@@ -225,7 +225,7 @@ def own_file(hour: Hour) -> str:
 
 
 class Rubbish(BaseHTTPRequestHandler):
-    """A teacher that answers what is no JSON."""
+    """A teacher whose answers are not JSON."""
 
     def do_GET(self) -> None:
         """The same to every request."""

@@ -45,7 +45,7 @@ class DemonstrationTrainer(ResumableTrainer, SFTTrainer):
         self.judgement_weight = judgement_weight
 
     def create_optimizer(self, model: torch.nn.Module | None = None) -> torch.optim.Optimizer:
-        """transformers' own, or Muon, which it has none of."""
+        """Muon where it is asked for, else transformers' own."""
         if not self.muon:
             return super().create_optimizer(model)
         self.optimizer = Muon(self.model if model is None else model, self.args.learning_rate)

@@ -115,7 +115,7 @@ def card(run: Path, checkpoint: Path, evaluation: dict[str, Any] | None, licence
         f"```yaml\n{yaml.safe_dump(config, sort_keys=False, allow_unicode=True)}```",
         "## Limits",
         f"{_cut_off(config)}It was trained and measured on the tasks above alone. Its thinking shows how it came to an "
-        "answer; it is no proof that the answer is right. On other problems, and in languages other than its "
+        "answer; that does not prove the answer right. On other problems, and in languages other than its "
         "training's, nothing is known of it.",
     ]
     return "\n\n".join(lines) + "\n"

@@ -151,7 +151,7 @@ def read_layer(
     """`layer` of a transformers decoder with its weights in `shadow`. Raises NotFusable for what it cannot read.
 
     Read by the names that transformers gives; whether the layer computes what its names say is for a trial to find
-    (trial.py). `offset_of` says of a norm what its weight is short of, or None.
+    (trial.py). `offset_of` gives what a norm adds to its weight, or None.
     """
 
     def part(owner: Any, name: str) -> Any:

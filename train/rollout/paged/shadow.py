@@ -107,7 +107,7 @@ def _check_mergeable(module: Any) -> None:
     """Raise NotFusable for an adapter that is more than scale * B A."""
     for adapter in module.active_adapters:
         if adapter in getattr(module, "lora_variant", {}) or getattr(module, "lora_bias", {}).get(adapter):
-            raise NotFusable(f"its adapter {adapter!r} is no plain LoRA (DoRA, or with a bias)")
+            raise NotFusable(f"its adapter {adapter!r} is not a plain LoRA (DoRA, or with a bias)")
 
 
 def merged_weight(module: Any) -> torch.Tensor:

@@ -194,7 +194,7 @@ def try_layers(model: Any, decoder: Decoder, seen: Seen, shadow_merges: bool) ->
 
 
 def offsets() -> Callable[[nn.Module], float | None]:
-    """What a norm's weight is short of, tried once for each kind of norm."""
+    """What a norm adds to its weight (1 for Gemma), tried once for each kind of norm."""
     kinds: dict[type, float | None] = {}
 
     def of(module: nn.Module) -> float | None:
