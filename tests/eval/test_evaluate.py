@@ -205,7 +205,7 @@ def test_a_run_is_compared_from_its_cold_start_to_its_last_checkpoint(tmp_path):
 
 
 def test_what_is_no_run_or_no_config_is_named(tmp_path):
-    with pytest.raises(ValueError, match="no run folder"):
+    with pytest.raises(ValueError, match="not a run folder"):
         checkpoints_of(tmp_path)
     with pytest.raises(ValueError, match="cannot be read"):
         read_source(tmp_path / "none.yaml")
@@ -225,7 +225,7 @@ def test_checkpoints_of_runs_that_ask_other_problems_are_not_compared_unasked(tm
     with pytest.raises(ValueError, match=r"a and .*c ask different problems.* tasks differ.*--config"):
         source_of(checkpoints)
     assert source_of(checkpoints, tmp_path / "c" / "config.yaml").parts[0].task == "arithmetic"
-    with pytest.raises(ValueError, match="lies in no run folder"):
+    with pytest.raises(ValueError, match="lies in not a run folder"):
         source_of([str(tmp_path)])
 
 

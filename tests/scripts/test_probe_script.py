@@ -27,4 +27,4 @@ def test_it_probes_a_checkpoint_and_prints_a_table(tmp_path, checkpoint):
 def test_what_is_no_run_is_one_clear_line(tmp_path):
     done = probe("--run", tmp_path)
     assert done.returncode == 2
-    assert done.stderr.startswith("error: ") and "no run folder" in done.stderr and done.stderr.count("\n") == 1
+    assert done.stderr.startswith("error: ") and "not a run folder" in done.stderr and done.stderr.count("\n") == 1

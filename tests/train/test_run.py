@@ -216,7 +216,7 @@ def test_overwriting_never_deletes_what_is_no_run(launch, tmp_path):
     folder.mkdir(parents=True)
     (folder / "thesis.tex").write_text("x")
     code, said = launch("--overwrite")
-    assert code == 2 and "is no run" in said
+    assert code == 2 and "is not a run" in said
     assert (folder / "thesis.tex").exists()
 
 

@@ -34,7 +34,7 @@ def test_the_samples_are_those_of_one_process(tmp_path, checkpoint, tiny_model, 
 
 
 def test_what_fails_in_a_process_is_one_clear_line(tmp_path):
-    with Workers(1) as alone, pytest.raises(WorkerError, match=r"failed: ModelError: .*no checkpoint"):
+    with Workers(1) as alone, pytest.raises(WorkerError, match=r"failed: ModelError: .*not a checkpoint"):
         alone.draw(str(tmp_path), [[9]], [0], SAMPLING, print)
 
 

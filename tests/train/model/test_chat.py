@@ -189,7 +189,7 @@ def test_chatml_without_its_tokens_is_refused_and_plain_named():
         ValueError, match=re.escape("<|im_start|> is not a token of this tokenizer; choose plain-think")
     ):
         set_chat(tokenizer, Chat("chatml-think"))
-    with pytest.raises(ValueError, match="eos_token is '<stop>', which is no token"):
+    with pytest.raises(ValueError, match="eos_token is '<stop>', which is not a token"):
         set_chat(tokenizer, Chat(eos_token="<stop>"))
 
 
