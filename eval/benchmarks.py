@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from data.contamination import overlaps
+from data.fixed_sets.reasoning_traces import NoTrace, TraceSettings, read_traces
 from data.mixture import draw_problems, load_mixture
 from data.problem import Problem
-from data.reasoning_traces import NoTrace, TraceSettings, read_traces
 from data.settings import read_settings
 from data.tasks import get_task
 from eval.evaluate import Settings, evaluate

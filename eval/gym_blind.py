@@ -9,7 +9,7 @@ from typing import Any
 
 from data.tasks import gym
 from data.tasks.gym_worker import score, scorers_own
-from data.worker_pool import WorkerPool
+from data.workers.pool import WorkerPool
 
 TASK = "sokoban"
 SEEDS = 40  # tried; the generator hangs on more than half of the seeds of the first level

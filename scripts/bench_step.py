@@ -33,7 +33,8 @@ from train.config.parse import parse_config
 from train.config.run_config import RunConfig
 from train.model.prompts import stop_ids
 from train.model.start import adapters, start_model
-from train.rewards import CorrectnessReward, RolloutLog
+from train.rewards.correctness import CorrectnessReward
+from train.rewards.rollout_log import RolloutLog
 from train.run import problem_dataset
 from train.trainer import ReasoningTrainer
 

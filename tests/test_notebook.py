@@ -10,7 +10,7 @@ import matplotlib.pyplot as plt
 import pytest
 
 from data import Task, get_task, parse_response
-from train.rewards import RolloutLog
+from train.rewards.rollout_log import RolloutLog
 
 NOTEBOOK = Path(__file__).parents[1] / "docs" / "rollouts.ipynb"
 

@@ -33,7 +33,7 @@ from train.lifecycle.diagnosis import diagnosis
 from train.lifecycle.nonfinite import NonFiniteSteps
 from train.lifecycle.resume import CheckpointError, what_is_left
 from train.lifecycle.signals import Interrupted
-from train.own_reward import RewardError
+from train.rewards.own import RewardError
 from train.rollout.parity.gate import ParityError
 from train.rollout.sampler import NonFiniteLogits
 from train.run import prepare, train

@@ -24,7 +24,8 @@ from accelerate.utils import gather, gather_object
 
 from data.curriculum import Curriculum
 from data.problem import Problem
-from train.rewards import EPSILON, CorrectnessReward, RolloutRow
+from train.rewards.correctness import EPSILON, CorrectnessReward
+from train.rewards.rollout_log import RolloutRow
 
 MEMORY = 0.8  # of what is known about the share of candidates that pass, kept from step to step
 

@@ -29,7 +29,7 @@ from train.model.chat_checks import check_chat
 from train.model.context import check_context
 from train.model.prompts import messages, thinking_within
 from train.model.start import start_model
-from train.reward_functions import check_own_rewards
+from train.rewards.functions import check_own_rewards
 from train.rollout.engine import RolloutEngine, check_support
 from train.rollout.interface import Sampling
 from train.rollout.support import context_length

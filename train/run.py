@@ -44,8 +44,9 @@ from train.lifecycle.signals import Interrupted, StopSignals
 from train.lifecycle.trackers import TENSORBOARD, log_last, trackers
 from train.model.prompts import messages, stop_ids, thinking_within
 from train.model.start import adapters, load_trainable, start_model
-from train.reward_functions import reward_functions
-from train.rewards import CorrectnessReward, RolloutLog
+from train.rewards.correctness import CorrectnessReward
+from train.rewards.functions import reward_functions
+from train.rewards.rollout_log import RolloutLog
 from train.trainer import ReasoningTrainer
 
 ROLLOUTS = "rollouts.parquet"  # in the run folder

@@ -9,9 +9,9 @@ from typing import Any
 from transformers import PreTrainedTokenizerBase
 
 from data.contamination import text_of
+from data.fixed_sets.reasoning_traces import NoTrace, ReasoningTrace, TraceSettings, gold_problem, read_traces
 from data.mixture import draw_problems, held_out, judge, side_by_side
 from data.problem import Problem
-from data.reasoning_traces import NoTrace, ReasoningTrace, TraceSettings, gold_problem, read_traces
 from data.response import OPEN, parse_response
 from data.splits import split_of
 from data.tasks import get_task

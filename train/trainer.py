@@ -25,14 +25,15 @@ from train.dynamic_sampling import DynamicSampling, Group
 from train.expert_iteration import imitate_accepted
 from train.lifecycle.nonfinite import NonFiniteGuard
 from train.lifecycle.resume import EpochSampler, ResumableTrainer
-from train.loss_logprobs import at_once, loss_logprobs
-from train.microbatch import MASKABLE_LOSSES, mask_zero_advantage_rows, own_tokens, sort_rows, trim_padding
+from train.loss.logprobs import at_once, loss_logprobs
+from train.loss.masks import MASKABLE_LOSSES, mask_zero_advantage_rows, own_tokens
+from train.loss.microbatch import sort_rows, trim_padding
+from train.loss.rollout_correction import correct_rollouts, effective_sample_size, share_of_sample
 from train.rollout.backends.hf_generate import GenerateBackend
 from train.rollout.engine import RolloutEngine
 from train.rollout.interface import Rollout, Sampling, Thinking
 from train.rollout.parity import gate as parity
 from train.rollout.schedule.lengths import LengthMemory
-from train.rollout_correction import correct_rollouts, effective_sample_size, share_of_sample
 from train.sample_numbers import SampleNumbers
 
 PARITY_ROLLOUTS = 4  # compared with the loss's own forward at every generation; a forward of so few is next to free

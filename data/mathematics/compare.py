@@ -24,11 +24,11 @@ from data.mathematics.brackets import split
 from data.mathematics.clock import CLOCK, same_time
 from data.mathematics.environments import pieces
 from data.mathematics.notation import plain, tidy
-from data.mathematics.numbers import exact, in_base
+from data.mathematics.numbers.plain import exact, in_base
 from data.mathematics.points import paired
-from data.mathematics.quantities import same_formula_of_value, same_quantity
 from data.mathematics.symbolic import parses, same_formula, same_inequality
-from data.mathematics.units import take_unit
+from data.mathematics.units.quantities import same_formula_of_value, same_quantity
+from data.mathematics.units.units import take_unit
 
 MAX_PARTS = 30
 LETTERED = re.compile(r"\(?([A-Z])[).:]\s+(?!\(?(?:[Oo]r|[Aa]nd|[A-Z][).:])(?![a-z]))")

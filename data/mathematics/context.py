@@ -7,8 +7,8 @@ to the answer.
 
 import re
 
-from data.mathematics.number_words import DENOMINATORS, MULTIPLES
-from data.mathematics.unit_table import lookup
+from data.mathematics.numbers.words import DENOMINATORS, MULTIPLES
+from data.mathematics.units.unit_table import lookup
 
 REACH = 80  # characters to either side that can change what a box says
 NEGATION = (

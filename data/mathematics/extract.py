@@ -25,7 +25,7 @@ from data.mathematics.context import (
     unit_behind,
 )
 from data.mathematics.notation import tidy
-from data.mathematics.numbers import exact
+from data.mathematics.numbers.plain import exact
 
 MAX_FINAL = 500  # characters of a final answer; no answer to a problem of this kind is longer
 

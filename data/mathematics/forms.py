@@ -6,8 +6,8 @@ from fractions import Fraction
 from data.mathematics.brackets import closer, outside, split
 from data.mathematics.clock import CLOCK
 from data.mathematics.notation import plain
-from data.mathematics.numbers import exact
-from data.mathematics.units import take_unit
+from data.mathematics.numbers.plain import exact
+from data.mathematics.units.units import take_unit
 
 MATRIX = re.compile(
     r"[(\[]?\s*\\begin\{([pbB]?matrix|smallmatrix|array)\}(?:\{[lcr|]*\})?(.*)\\end\{\1\}\s*[)\]]?", re.DOTALL

@@ -8,8 +8,8 @@ from collections.abc import Callable
 
 from data.mathematics.brackets import closer
 from data.mathematics.environments import flattened
-from data.mathematics.number_words import ONES
-from data.mathematics.unit_table import lookup
+from data.mathematics.numbers.words import ONES
+from data.mathematics.units.unit_table import lookup
 
 UNICODE = {
     "−": "-", "–": "-", "—": "-", "‐": "-", "×": r"\times ", "·": r"\cdot ", "⋅": r"\cdot ", "∙": r"\cdot ",

@@ -3,7 +3,7 @@ r"""An answer must be a value where the gold answer is one: what is still to be 
 - Where the gold answer is a plain number (`5050`, `\frac{1}{3}`, `50\%`), so must the answer be: digits, a fraction of
   two numbers, a mixed number, a decimal, a power of ten with a factor, words (`twenty-one`). `\frac{2}{4}` is a value
   for 0.5. `\binom{8}{4}`, `12 \cdot 12`, `3!`, `2^{10}`, `\sqrt{16}` and `75 - 5` are problems, and so wrong; with
-  their result behind them (`75 - 5 = 70`) they are right. `data.mathematics.numbers` decides it.
+  their result behind them (`75 - 5 = 70`) they are right. `data.mathematics.numbers.plain` decides it.
 - Where the gold answer is a closed form without variables (`\frac{\sqrt{2}}{2}`, `\frac{\pi}{4}`, `2^{1999}`), the
   answer may be any arithmetic of numbers, roots, powers, pi and e: `\frac{1}{\sqrt{2}}` is right. It may use functions
   (`\sin`, `\ln`, `n!`, binomials) only where the gold answer uses one too: `\sin 45^\circ` is wrong, `\ln 4` is right

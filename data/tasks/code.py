@@ -24,13 +24,13 @@ from typing import Any
 
 from tqdm import tqdm
 
-from data.fixed_set import Fault, SetSettings, content_of, read_set, text_of, texts_of
+from data.fixed_sets.fixed_set import Fault, SetSettings, content_of, read_set, text_of, texts_of
 from data.problem import Problem, Verdict
 from data.sandbox import jail, trial
 from data.task import Split, Task, task_of
 from data.tasks.code_answer import program_of
 from data.terminal import say_once
-from data.worker_pool import default_workers
+from data.workers.pool import default_workers
 
 QUESTION = "Write the function in Python."
 INSTRUCTIONS = (

@@ -24,7 +24,7 @@ from tqdm import tqdm
 from data.problem import Problem, Verdict
 from data.settings import fits
 from data.task import Task
-from data.worker_pool import WorkerPool
+from data.workers.pool import WorkerPool
 
 FAMILY = "gym"
 REFUSED = {"composite": "it mixes other tasks; name those, each with a weight of its own"}

@@ -17,13 +17,13 @@ from typing import Any
 
 from tqdm import tqdm
 
-from data.fixed_set import Fault, SetSettings, content_of, read_set, stands_for_nothing, text_of, texts_of
+from data.fixed_sets.fixed_set import Fault, SetSettings, content_of, read_set, stands_for_nothing, text_of, texts_of
 from data.mathematics.extract import MAX_FINAL, final_answer, gold_answer
 from data.mathematics.notation import plain, tidy
-from data.mathematics.numbers import exact
+from data.mathematics.numbers.plain import exact
 from data.problem import Problem, Verdict
 from data.task import Split, Task, task_of
-from data.worker_pool import Reply, WorkerPool
+from data.workers.pool import Reply, WorkerPool
 
 QUESTION = "Solve the problem."
 INSTRUCTIONS = (

@@ -9,8 +9,8 @@ from typing import Any
 
 import httpx
 
+from data.fixed_sets.reasoning_traces import NoTrace, with_thinking
 from data.problem import Problem
-from data.reasoning_traces import NoTrace, with_thinking
 from eval.sampling.candidate import Candidate
 from eval.sampling.server import TIMEOUT, ServerError
 from train.model.prompts import messages, opens_thinking, prompt_ids

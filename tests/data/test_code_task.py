@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from data import mixture
-from data.fixed_set import Fault
+from data.fixed_sets.fixed_set import Fault
 from data.mixture import draw_problems, judge, load_mixture, side_by_side
 from data.problem import Problem
 from data.sandbox import jail, trial

@@ -9,7 +9,7 @@ import pytest
 from data.mixture import draw_problems, judge, load_mixture
 from data.problem import Problem, Verdict
 from data.tasks import get_task, gym
-from data.worker_pool import WorkerPool
+from data.workers.pool import WorkerPool
 
 pytest.importorskip("reasoning_gym")
 

@@ -5,8 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from data.mathematics.notation import tidy
-from data.mathematics.numbers import exact, in_base
-from data.mathematics.units import take_unit
+from data.mathematics.numbers.plain import exact, in_base
+from data.mathematics.units.units import take_unit
 
 SIGNS = [
     "\\frac",

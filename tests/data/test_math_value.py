@@ -1,7 +1,7 @@
 import pytest
 
 from data.mathematics.compare import same
-from data.mathematics.number_words import spelled
+from data.mathematics.numbers.words import spelled
 from data.mathematics.value import is_value, pending
 
 

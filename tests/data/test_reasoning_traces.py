@@ -6,7 +6,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from data.reasoning_traces import NoTrace, TraceSettings, read_traces, with_thinking
+from data.fixed_sets.reasoning_traces import NoTrace, TraceSettings, read_traces, with_thinking
 
 ASKED = [{"role": "user", "content": "2 + 2?"}]
 

@@ -8,10 +8,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from data.fixed_set import SetSettings, read_set, text_of
+from data.fixed_sets.fixed_set import SetSettings, read_set, text_of
+from data.fixed_sets.rows import MAX_LINE
 from data.mixture import load_mixture
 from data.problem import Problem
-from data.rows import MAX_LINE
 from data.tasks import math, own
 from data.tasks.math import Settings
 

@@ -4,8 +4,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from data import rows
-from data.rows import read_rows
+from data.fixed_sets import rows
+from data.fixed_sets.rows import read_rows
 
 
 @pytest.mark.parametrize("name", ["set.jsonl", "set.parquet"])

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from data.worker_pool import Reply, WorkerPool
+from data.workers.pool import Reply, WorkerPool
 
 TARGET = "pool_targets:act"
 
@@ -168,7 +168,7 @@ def test_closing_ends_the_workers_and_asking_again_starts_others(pool):
 def test_a_killed_process_leaves_no_worker_behind(busy):
     script = f"""
     import sys, threading
-    from data.worker_pool import WorkerPool
+    from data.workers.pool import WorkerPool
     pool = WorkerPool({TARGET!r}, seconds=600, workers=2)
     print(*(reply.value for reply in pool.ask_all([{{"do": "pid"}}] * 8)), flush=True)
     pool.ask_all([{{"do": {busy!r}}}] * 2)

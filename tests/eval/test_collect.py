@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from data.fixed_sets.reasoning_traces import TraceSettings, read_traces
 from data.mixture import draw_problems, load_mixture
-from data.reasoning_traces import TraceSettings, read_traces
 from eval.collect import collect
 from eval.sampling.server import ServerError
 from eval.sampling.teacher import ChatTeacher

@@ -15,8 +15,8 @@ from data.expression import MAX_CHARACTERS, MAX_DEPTH, MAX_DIGITS
 from data.mathematics import forms
 from data.mathematics.extract import MAX_FINAL
 from data.mathematics.notation import tidy
-from data.mathematics.numbers import exact, in_base
-from data.mathematics.units import take_unit
+from data.mathematics.numbers.plain import exact, in_base
+from data.mathematics.units.units import take_unit
 from data.mixture import judge
 from data.problem import Problem
 from data.response import BLANKS, CLOSE, MAX_ANSWER_CHARACTERS, OPEN, parse_response

@@ -9,7 +9,7 @@ import pytest
 import yaml
 from resuming import reward_anything, write_config
 
-from train.rewards import CorrectnessReward
+from train.rewards.correctness import CorrectnessReward
 
 ROOT = Path(__file__).parents[2]
 

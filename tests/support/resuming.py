@@ -17,7 +17,8 @@ from safetensors.torch import load_file
 from data.problem import Problem
 from train.__main__ import main
 from train.lifecycle.callbacks import MetricsFile
-from train.rewards import CorrectnessReward, RolloutRow
+from train.rewards.correctness import CorrectnessReward
+from train.rewards.rollout_log import RolloutRow
 
 ROOT = Path(__file__).parents[2]
 # Two problems a step and eight in all, so an epoch is four steps.

@@ -17,7 +17,7 @@ from train import dynamic_sampling
 from train.dynamic_sampling import Candidate, DynamicSampling, Group, best, deal, to_screen
 from train.model.loading import load_tokenizer
 from train.model.prompts import messages, prompt_ids
-from train.rewards import CorrectnessReward
+from train.rewards.correctness import CorrectnessReward
 
 SIZE = 8
 

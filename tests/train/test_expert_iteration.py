@@ -28,7 +28,7 @@ def test_rejected_completions_are_masked_and_the_normaliser_counts_the_accepted_
 
 @pytest.fixture
 def any_reward(monkeypatch):
-    from train.rewards import CorrectnessReward
+    from train.rewards.correctness import CorrectnessReward
 
     monkeypatch.setattr(CorrectnessReward, "judge", CorrectnessReward.judge)  # put back after the test
     reward_anything()

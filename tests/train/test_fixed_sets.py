@@ -14,7 +14,8 @@ from data.problem import Problem
 from data.sandbox import jail
 from data.tasks import code
 from train.__main__ import main
-from train.rewards import CorrectnessReward, RolloutLog
+from train.rewards.correctness import CorrectnessReward
+from train.rewards.rollout_log import RolloutLog
 
 TEMPLATE = (
     "{% for message in messages %}{{ message['role'] }}: {{ message['content'] }}<end>{% endfor %}"

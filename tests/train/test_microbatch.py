@@ -2,7 +2,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from train.microbatch import mask_zero_advantage_rows, sort_rows, trim_padding
+from train.loss.masks import mask_zero_advantage_rows
+from train.loss.microbatch import sort_rows, trim_padding
 
 
 def batch(prompt_lengths, completion_lengths, advantages):

@@ -9,8 +9,8 @@ from resuming import launch, write_config
 from data.problem import Verdict
 from train.config.reward_terms import Term, read_terms
 from train.model.judged import score
-from train.own_reward import RewardError, checked, load_reward
-from train.reward_functions import OverlongReward
+from train.rewards.functions import OverlongReward
+from train.rewards.own import RewardError, checked, load_reward
 
 
 @pytest.mark.parametrize(

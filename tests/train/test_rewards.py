@@ -5,7 +5,8 @@ import pytest
 from transformers import TrainerState
 
 from data.problem import Problem
-from train.rewards import EPSILON, CorrectnessReward, RolloutLog, repetition
+from train.rewards.correctness import EPSILON, CorrectnessReward, repetition
+from train.rewards.rollout_log import RolloutLog
 
 PROBLEM = Problem("arithmetic", "compute 36 * 4", "arithmetic 4 36 = 144", {"expression": "36 * 4", "target": 144})
 
@@ -86,7 +87,7 @@ def test_a_part_cut_off_by_a_kill_is_neither_read_nor_kept(reward, tokenizer, tm
 
     ask(reward, tokenizer, ["<think> so 144</think> 144<|end|>"], step=0)
     with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
-        patched.setattr("train.rewards.pq.write_table", half)
+        patched.setattr("train.rewards.rollout_log.pq.write_table", half)
         ask(reward, tokenizer, ["<think> so 144</think> 144<|end|>"], step=1)
     folder = tmp_path / "rollouts.parquet"
     (folder / ".train-000001-rank0-000.parquet.partial").write_bytes(b"PAR1")  # what a kill would have left

@@ -9,7 +9,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerFast
 from trl import GRPOConfig
 
 from train.config.parse import parse_config
-from train.rollout_correction import effective_sample_size, share_of_sample
+from train.loss.rollout_correction import effective_sample_size, share_of_sample
 from train.trainer import ReasoningTrainer
 
 

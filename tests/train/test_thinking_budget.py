@@ -10,7 +10,7 @@ from trl import GRPOConfig
 
 from data.response import CLOSE, OPEN
 from train.model.prompts import thinking_within
-from train.rewards import CorrectnessReward
+from train.rewards.correctness import CorrectnessReward
 from train.trainer import ReasoningTrainer
 
 BUDGET = 5

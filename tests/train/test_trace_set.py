@@ -5,8 +5,8 @@ import json
 import pytest
 from resuming import launch, write_config
 
+from data.fixed_sets.reasoning_traces import ReasoningTrace
 from data.mixture import draw_problems, load_mixture
-from data.reasoning_traces import ReasoningTrace
 from train.cold_start import training_set
 from train.config.parse import parse_config
 from train.model.scratch import build_tokenizer

@@ -20,7 +20,7 @@ VALIDATED = (  # what a validation measures of all rollouts
 )  # fmt: skip
 METHODS = ("grpo", "rft")  # see train/expert_iteration.py
 BACKENDS = ("engine", "generate", "vllm")
-CORRECTIONS = ("none", "tis", "mis")  # see train/rollout_correction.py
+CORRECTIONS = ("none", "tis", "mis")  # see train/loss/rollout_correction.py
 
 
 def check_run(run: "RunConfig") -> None:

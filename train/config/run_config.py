@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from data.fixed_sets.reasoning_traces import TraceSettings
 from data.mixture import Part, load_mixture
-from data.reasoning_traces import TraceSettings
 from data.settings import read_settings
 from data.tasks import get_task
 from train.config.checks import BACKENDS, CORRECTIONS, METHODS, check_run
@@ -135,7 +135,7 @@ class RunConfig:
         metadata={
             "help": "Reasoning traces that the cold start imitates: a JSONL or parquet file, a hub id, or a mapping of "
             "source, subset, split, share (the rest are demonstrations), max_tokens and unverified. See "
-            "data/reasoning_traces.py."
+            "data/fixed_sets/reasoning_traces.py."
         },
     )
     cold_start_easy_steps: int = field(

@@ -4,7 +4,7 @@ from functools import cache
 
 from transformers import PreTrainedTokenizerBase
 
-from data.worker_pool import WorkerPool
+from data.workers.pool import WorkerPool
 from train.model.chat import BUILT_IN
 from train.model.scratch import CHAT_TEMPLATE
 

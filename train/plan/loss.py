@@ -87,7 +87,7 @@ def loss_cost(
 
 
 def parity_cost(config: PreTrainedConfig, run: RunConfig, batch: Batch, *, bf16: bool, gpu: bool) -> Forward:
-    """Trace the loss's forward alone, without gradients, as the parity gate asks for it (`train.loss_logprobs`)."""
+    """Trace the loss's forward alone, without gradients, as the parity gate asks for it (`train.loss.logprobs`)."""
     model = build(config, run, TRACED_LAYERS)
     with faked(model):
         trace = Trace()

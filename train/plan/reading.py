@@ -6,7 +6,7 @@ from pathlib import Path
 
 from trl import GRPOConfig
 
-from data.rows import NotAtHand
+from data.fixed_sets.rows import NotAtHand
 from train.config.parse import parse_config
 from train.config.run_config import RunConfig
 from train.files.untrusted import read_yaml

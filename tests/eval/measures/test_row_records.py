@@ -10,9 +10,9 @@ from eval.measures.lexical import PHRASES
 from eval.measures.rows import SampleRow, WordedCounts
 from eval.report.load import EXAMPLE_COLUMNS, SAMPLE_COLUMNS, ShownRow
 from eval.sampling import samples
-from train import rewards
 from train.model.judged_row import JudgedRow
-from train.rewards import RolloutRow
+from train.rewards import rollout_log
+from train.rewards.rollout_log import RolloutRow
 
 ARROW = {bool: pa.types.is_boolean, int: pa.types.is_integer, float: pa.types.is_floating, str: pa.types.is_string}
 
@@ -29,7 +29,7 @@ def holds(arrow: pa.DataType, hint: Any) -> bool:
 @pytest.mark.parametrize(
     "schema, record, not_stored",
     [
-        (rewards.COLUMNS, RolloutRow, {"answer_tokens", "score"}),
+        (rollout_log.COLUMNS, RolloutRow, {"answer_tokens", "score"}),
         (samples.COLUMNS, SampleRow, {"score"}),
     ],
     ids=["rollouts.parquet", "samples-N.parquet"],
@@ -45,6 +45,6 @@ def test_each_behaviour_with_phrases_has_a_count_in_the_row():
 
 
 def test_the_page_reads_columns_that_are_stored():
-    assert set(EXAMPLE_COLUMNS) <= set(rewards.COLUMNS.names) and set(SAMPLE_COLUMNS) <= set(samples.COLUMNS.names)
+    assert set(EXAMPLE_COLUMNS) <= set(rollout_log.COLUMNS.names) and set(SAMPLE_COLUMNS) <= set(samples.COLUMNS.names)
     assert set(EXAMPLE_COLUMNS) | set(SAMPLE_COLUMNS) == set(get_type_hints(ShownRow))
     assert set(JudgedRow.__annotations__) <= set(get_type_hints(SampleRow))

@@ -16,7 +16,7 @@ from eval.report import explorer
 from eval.report.load import load_run
 from eval.report.page import write_report
 from tests.eval.report.test_report import ATTACK, SEARCH, corrected, countdown, evaluate, make_run, row, write
-from train.rewards import COLUMNS as ROLLOUT_COLUMNS
+from train.rewards.rollout_log import COLUMNS as ROLLOUT_COLUMNS
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 OPTIONS = (

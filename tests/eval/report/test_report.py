@@ -27,7 +27,7 @@ from eval.report.verdicts import intervals
 from eval.sampling.decodings import Decodings
 from eval.sampling.samples import COLUMNS as SAMPLE_COLUMNS
 from eval.sampling.samples import NOT_WORDED
-from train.rewards import COLUMNS as ROLLOUT_COLUMNS
+from train.rewards.rollout_log import COLUMNS as ROLLOUT_COLUMNS
 
 ATTACK = "</script><img src=x onerror=alert(1)>"
 SCRIPT = Path(__file__).parents[3] / "scripts" / "report.py"

@@ -23,7 +23,7 @@ from eval.report.watch import Follower, make_watch_app
 from eval.serve.door import listen
 from scripts import watch
 from train.files.run_lock import lock
-from train.rewards import COLUMNS
+from train.rewards.rollout_log import COLUMNS
 
 ROOT = Path(__file__).parents[3]
 

@@ -7,7 +7,7 @@ import datasets
 import pytest
 from launching import ROOT, launch_arguments
 
-from data import rows
+from data.fixed_sets import rows
 from train.config.parse import parse_config
 from train.plan.make import make_plan
 

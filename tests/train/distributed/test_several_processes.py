@@ -18,7 +18,7 @@ from transformers import AutoModelForCausalLM
 from trl import GRPOTrainer
 
 from train.model.scratch import build_model
-from train.rewards import CorrectnessReward
+from train.rewards.correctness import CorrectnessReward
 from train.rollout.parity import gate as parity
 from train.rollout.parity.gate import ParityError
 

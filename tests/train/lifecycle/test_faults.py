@@ -26,7 +26,7 @@ from trl import GRPOTrainer
 from train.lifecycle import signals
 from train.lifecycle.callbacks import MetricsFile
 from train.model import judged
-from train.rewards import CorrectnessReward
+from train.rewards.correctness import CorrectnessReward
 from train.rollout.dense.dense_steps import DenseRun
 from train.trainer import ReasoningTrainer
 

@@ -10,7 +10,7 @@ from safetensors.torch import load_file
 from trl import GRPOTrainer
 
 from train.lifecycle.nonfinite import likely_cause
-from train.rewards import CorrectnessReward
+from train.rewards.correctness import CorrectnessReward
 from train.trainer import ReasoningTrainer
 
 

@@ -17,7 +17,7 @@ from train.files.checkpoints import fault, seal
 from train.files.run_lock import lock
 from train.lifecycle.callbacks import MetricsFile
 from train.lifecycle.resume import CheckpointError, EpochSampler, resume_point
-from train.rewards import CorrectnessReward
+from train.rewards.correctness import CorrectnessReward
 from train.rollout.schedule.lengths import LengthMemory
 
 

@@ -10,7 +10,7 @@ from train.rollout.memory import memory_budget
 from train.rollout.paged.attention import kernel_for
 from train.rollout.paged.decoder import power_of_two
 from train.rollout.paged.forwards import Forward, ModuleForward
-from train.rollout.paged.shadow import NotFusable
+from train.rollout.paged.fused.shadow import NotFusable
 
 
 def still_fits(
@@ -47,7 +47,7 @@ def _context(longest: int, page_tokens: int) -> int:
 
 
 def _fused(model: torch.nn.Module, context: int, dtype: torch.dtype, budget: int, limits: Limits) -> Forward:
-    from train.rollout.paged.fused_forward import FusedForward  # imports triton, which not every machine has
+    from train.rollout.paged.fused.forward import FusedForward  # imports triton, which not every machine has
 
     size = sum(parameter.numel() for parameter in model.parameters()) * dtype.itemsize
     if size > SHARE_FOR_SHADOW * budget:

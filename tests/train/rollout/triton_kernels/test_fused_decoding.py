@@ -13,9 +13,9 @@ from triton.runtime.interpreter import GridExecutor
 
 from train.rollout.engine import RolloutEngine
 from train.rollout.interface import Rollout, Sampling
-from train.rollout.paged.fused_forward import FusedForward
+from train.rollout.paged.fused.forward import FusedForward
+from train.rollout.paged.fused.shadow import NotFusable
 from train.rollout.paged.pool import page_bytes
-from train.rollout.paged.shadow import NotFusable
 
 SAMPLED = Sampling(max_new_tokens=8, stop_ids=(STOP,))
 

@@ -6,7 +6,7 @@ import re
 from fractions import Fraction
 
 from data.mathematics.brackets import closer
-from data.mathematics.number_words import MULTIPLES, spelled
+from data.mathematics.numbers.words import MULTIPLES, spelled
 
 MAX_CHARACTERS = 1_000
 MAX_EXPONENT = 1_000

@@ -8,12 +8,9 @@ from torch.nn import functional
 from train.rollout.interface import Sampling
 from train.rollout.paged.attention import Sequences
 from train.rollout.paged.fingerprint import structure
-from train.rollout.paged.fused_layers import FusedLayer, Norm, Stream, Tokens, read_layer, run_layer
-from train.rollout.paged.pool import SCRATCH_PAGE, PagedPool
-from train.rollout.paged.shadow import NotFusable, Shadow
-from train.rollout.paged.state import RolloutState, Rules
-from train.rollout.paged.step import Batch, draw
-from train.rollout.paged.trial import (
+from train.rollout.paged.fused.layers import FusedLayer, Norm, Stream, Tokens, read_layer, run_layer
+from train.rollout.paged.fused.shadow import NotFusable, Shadow
+from train.rollout.paged.fused.trial import (
     COUNT,
     Decoder,
     Seen,
@@ -26,6 +23,9 @@ from train.rollout.paged.trial import (
     trial_tokens,
     try_layers,
 )
+from train.rollout.paged.pool import SCRATCH_PAGE, PagedPool
+from train.rollout.paged.state import RolloutState, Rules
+from train.rollout.paged.step import Batch, draw
 from train.rollout.triton_kernels.advance import advance
 from train.rollout.triton_kernels.prepare import prepare
 from train.rollout.triton_kernels.product import invariant_linear

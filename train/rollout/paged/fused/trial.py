@@ -19,8 +19,8 @@ from torch.nn import functional
 from train.rollout.dense.fused import norm_offset
 from train.rollout.module_state import engine_mode
 from train.rollout.paged.attention import Sequences
-from train.rollout.paged.fused_layers import AttentionTraits, FusedLayer, Stream, Tokens, read_layer, run_layer
-from train.rollout.paged.shadow import NotFusable, Shadow
+from train.rollout.paged.fused.layers import AttentionTraits, FusedLayer, Stream, Tokens, read_layer, run_layer
+from train.rollout.paged.fused.shadow import NotFusable, Shadow
 from train.rollout.triton_kernels.tiles import tiles_of
 
 COUNT = 5  # tokens of the trial

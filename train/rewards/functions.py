@@ -10,8 +10,8 @@ from transformers import TrainerState
 from trl.rewards import get_soft_overlong_punishment
 
 from train.config.reward_terms import Term
-from train.own_reward import OwnReward, try_out
-from train.rewards import CorrectnessReward
+from train.rewards.correctness import CorrectnessReward
+from train.rewards.own import OwnReward, try_out
 
 DEFAULT_BUFFER = 5  # the share of the longest completion, one in so many, in which DAPO punishes length
 

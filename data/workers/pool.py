@@ -123,7 +123,7 @@ def _forked(pool: "weakref.ref[WorkerPool]") -> None:
 
 
 class _Place:
-    """One place in the pool: a keeper process (`data.worker`), the pipes to it, and its worker of the moment."""
+    """One place in the pool: a keeper process (`data.workers.worker`), its pipes, and its current worker."""
 
     def __init__(self, pool: WorkerPool) -> None:
         self.target, self.memory_mib = pool.target, pool.memory_mib
@@ -133,7 +133,7 @@ class _Place:
         self.skipping = False  # until the end of a line of which the beginning was thrown away
         self.keeper = subprocess.Popen(
             [
-                *(sys.executable, "-m", "data.worker", self.target),
+                *(sys.executable, "-m", "data.workers.worker", self.target),
                 *(str(self.memory_mib), str(self.seconds), str(os.getpid())),
             ],
             stdin=subprocess.PIPE,

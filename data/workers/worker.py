@@ -1,11 +1,8 @@
 """The inside of one place in a pool: a keeper that imports the function once, and its worker, which calls it.
 
-Started by `data.worker_pool` as `python -m data.worker MODULE:FUNCTION MEMORY_MIB SECONDS PARENT`. The keeper forks a
-worker, which reads requests and writes replies, each one line of JSON, until the pool kills it or it ends; then the
-keeper says so and forks the next, whose imports are done. So a killed worker costs milliseconds.
-
-A worker's memory and processor time are limited by the kernel, so that how busy the machine is does not decide a
-verdict; what sleeps is ended by the pool. The kernel also ends a worker with the pool's thread, however that ends.
+`data.workers.pool` starts it as `python -m data.workers.worker MODULE:FUNCTION MEMORY_MIB SECONDS PARENT`. The keeper
+forks a worker. It reads requests and writes replies, each one line of JSON, until it ends or the pool kills it. The
+keeper reports that and forks the next worker, whose imports are already done. So a killed worker costs milliseconds.
 """
 
 import ctypes

@@ -1,10 +1,10 @@
 """Values with their units, compared: the last step, after all other forms have been taken apart."""
 
 from data.mathematics.bounds import affordable
-from data.mathematics.numbers import exact
+from data.mathematics.numbers.plain import exact
 from data.mathematics.symbolic import same_formula
-from data.mathematics.unit_table import UNITS
-from data.mathematics.units import take_unit
+from data.mathematics.units.unit_table import UNITS
+from data.mathematics.units.units import take_unit
 from data.mathematics.value import is_value
 
 ANGLE, RADIAN, SHARE, STERLING = (UNITS[name][0] for name in ("degree", "radian", "percent", "GBP"))

@@ -12,7 +12,7 @@ from torch import nn
 from torch.nn import functional
 
 from train.rollout.paged.attention import Sequences
-from train.rollout.paged.shadow import NotFusable, Shadow, refuse_hooks
+from train.rollout.paged.fused.shadow import NotFusable, Shadow, refuse_hooks
 from train.rollout.triton_kernels.decode_attention import decode_attention, split_tokens
 from train.rollout.triton_kernels.gated import gated
 from train.rollout.triton_kernels.norm import residual_norm

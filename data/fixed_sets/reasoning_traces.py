@@ -15,11 +15,11 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from data.fixed_set import content_of
+from data.fixed_sets.fixed_set import content_of
+from data.fixed_sets.rows import Row, stream_rows
 from data.mathematics.extract import gold_answer
 from data.problem import Problem
 from data.response import CLOSE, OPEN
-from data.rows import Row, stream_rows
 
 TAGS = (  # how others write <think>, </think>, and what stands around the answer
     ("<|begin_of_thought|>", "<|end_of_thought|>", "<|begin_of_solution|>", "<|end_of_solution|>"),

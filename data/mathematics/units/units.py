@@ -10,9 +10,9 @@ import re
 from dataclasses import dataclass
 from fractions import Fraction
 
-from data.mathematics.number_words import DENOMINATORS, MULTIPLES
-from data.mathematics.numbers import exact
-from data.mathematics.unit_table import CODES, PREFIXES, SUFFIXES, WRAPPED_ALONE, Dimensions, lookup
+from data.mathematics.numbers.plain import exact
+from data.mathematics.numbers.words import DENOMINATORS, MULTIPLES
+from data.mathematics.units.unit_table import CODES, PREFIXES, SUFFIXES, WRAPPED_ALONE, Dimensions, lookup
 
 POWERS = {"square": 2, "sq": 2, "cubic": 3, "cu": 3, "squared": 2, "cubed": 3}
 FILLERS = {

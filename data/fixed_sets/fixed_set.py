@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 from typing import Any, Literal
 
+from data.fixed_sets.rows import Row, read_rows
 from data.problem import Problem
-from data.rows import Row, read_rows
 from data.task import Split
 from data.terminal import say_once
 

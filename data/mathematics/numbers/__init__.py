@@ -1,0 +1,1 @@
+"""Exact values of numbers, in digits and in words."""
