@@ -28,7 +28,7 @@ from eval.table import render
 from train.__main__ import main
 
 ROOT = Path(__file__).parents[2]
-PRIMES = "tests/data/own_task.py"
+PRIMES = "tests/support/own_task.py"
 SMALL = {
     "name": "any",
     "train_problems": 12,

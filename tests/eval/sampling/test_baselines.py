@@ -141,7 +141,7 @@ def test_a_model_that_cannot_read_the_prompt_is_refused(tmp_path, checkpoint):
 
 
 def test_few_shot_without_anything_to_show_is_refused(tmp_path, checkpoint):
-    primes = Path(__file__).parents[2] / "data" / "own_task.py"
+    primes = Path(__file__).parents[2] / "support" / "own_task.py"
     source = replace(SOURCE, parts=load_mixture({str(primes): {}, "countdown": {}}))
     with pytest.raises(ValueError, match=r"own_task\.py has no demonstrations, and --baseline few-shot shows some"):
         check_baseline("few-shot", load_candidate(str(checkpoint), tmp_path), source)

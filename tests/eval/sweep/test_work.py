@@ -194,7 +194,7 @@ def test_a_sweep_that_was_stopped_and_killed_ends_as_one_that_was_not(tmp_path):
     )
     (tmp_path / "spec.yaml").write_text(found.to_yaml())
     broken, whole, log = tmp_path / "broken", tmp_path / "whole", tmp_path / "log"
-    words = ["tests/eval/sweep/stubbed.py", str(broken), str(tmp_path / "spec.yaml")]
+    words = ["tests/support/stubbed.py", str(broken), str(tmp_path / "spec.yaml")]
     with started(words, log) as process:  # asked to stop
         until(lambda: lines(broken, "000/seed-0") >= 2, process, log)
         process.terminate()
@@ -218,7 +218,7 @@ def test_a_sweep_that_was_stopped_and_killed_ends_as_one_that_was_not(tmp_path):
 def test_several_processes_share_a_sweep_and_do_no_run_twice(tmp_path):
     found = spec(search={"learning_rate": [10.0**-n for n in range(1, 5)]}, base=BASE | {"pause": 0.1})
     (tmp_path / "spec.yaml").write_text(found.to_yaml())
-    words = ["tests/eval/sweep/stubbed.py", str(tmp_path / "sweep"), str(tmp_path / "spec.yaml")]
+    words = ["tests/support/stubbed.py", str(tmp_path / "sweep"), str(tmp_path / "spec.yaml")]
     processes = [
         subprocess.Popen([sys.executable, *words], cwd=ROOT, env=ENVIRONMENT, stderr=subprocess.DEVNULL)
         for _ in range(3)

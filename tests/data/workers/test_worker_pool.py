@@ -173,7 +173,7 @@ def test_a_killed_process_leaves_no_worker_behind(busy):
     print(*(reply.value for reply in pool.ask_all([{{"do": "pid"}}] * 8)), flush=True)
     pool.ask_all([{{"do": {busy!r}}}] * 2)
     """
-    path = os.pathsep.join([str(Path(__file__).parent), os.getcwd()])
+    path = os.pathsep.join([str(Path(__file__).parents[2] / "support"), os.getcwd()])
     asking = subprocess.Popen(
         [sys.executable, "-c", textwrap.dedent(script)],
         stdout=subprocess.PIPE,

@@ -9,7 +9,7 @@ from data.mixture import demonstrations, draw_problems, judge, load_mixture
 from data.problem import Problem
 from data.tasks import get_task, own
 
-PRIMES = str(Path(__file__).with_name("own_task.py"))
+PRIMES = str(Path(__file__).parents[2] / "support" / "own_task.py")
 VERIFY = "def verify(problem, answer): return Verdict(False, True, '')\n"
 GENERATE = "def generate(rng, settings): return Problem('x', 'p', 'c', {})\n"
 IMPORTS = "from data.problem import Problem, Verdict\n"

@@ -12,7 +12,7 @@ from eval.sweep.setup import check as module
 from eval.sweep.setup.check import ahead, check
 from eval.sweep.setup.spec import Spec
 
-ROOT = Path(__file__).parents[3]
+ROOT = Path(__file__).parents[4]
 PARSED = {
     "error": "", "tasks": ["countdown"], "problems": 8, "validation": "same", "strategy": "steps", "eval_steps": 2,
     "max_steps": 8, "use_cpu": True,

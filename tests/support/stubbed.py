@@ -1,6 +1,6 @@
 """Sweeps whose runs the stub does: at once and in this process, or in processes that can be killed.
 
-python tests/eval/sweep/stubbed.py FOLDER SPEC.yaml
+python tests/support/stubbed.py FOLDER SPEC.yaml
 """
 
 import contextlib

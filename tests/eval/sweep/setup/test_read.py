@@ -8,7 +8,7 @@ from stubbed import spec
 
 from eval.sweep.setup.read import changed, read_spec
 
-SWEEPS = sorted((Path(__file__).parents[3] / "configs" / "sweeps").glob("*.yaml"))
+SWEEPS = sorted((Path(__file__).parents[4] / "configs" / "sweeps").glob("*.yaml"))
 GOOD = {"config": "base.yaml", "search": {"learning_rate": [0.1, 0.2]}}
 
 

@@ -1,4 +1,4 @@
-"""A task of one's own, named in a config as `tests/data/own_task.py`: is a number prime?"""
+"""A task of one's own, named in a config as `tests/support/own_task.py`: is a number prime?"""
 
 from data.problem import Problem, Verdict
 
