@@ -20,8 +20,7 @@ from eval.sampling.progress import Progress
 from eval.sampling.samples import COLUMNS, sample_rows
 from eval.sampling.source import MAX_NEW_TOKENS, Source, held_out
 from eval.sampling.workers import Workers
-from train.config.checks import BACKENDS
-from train.config.run_config import PROBLEMS
+from train.config.run_config import BACKENDS, PROBLEMS
 from train.config.values import Range, checked_values
 from train.files.atomic import write_text
 from train.rollout.interface import Sampling

@@ -18,16 +18,16 @@ from dataclasses import replace
 
 from transformers import PreTrainedTokenizerBase
 
-from data.mixture import demonstrations, judge, side_by_side
+from data.mixture import demonstrations, judge
 from data.problem import Problem, Verdict
 from data.tasks import TASKS, get_task
 from eval.measures.rows import SampleRow
 from eval.sampling.candidate import Candidate
 from eval.sampling.progress import Progress
-from eval.sampling.samples import NOT_TRACED, NOT_WORDED, describe, sample_checkpoint
+from eval.sampling.samples import NOT_TRACED, NOT_WORDED, described_rows, sample_checkpoint
 from eval.sampling.source import Source
 from train.model.judged import score
-from train.model.prompts import completion_text, messages, opens_thinking, prompt_ids
+from train.model.prompts import completion_text, messages, prompt_ids
 from train.rollout.interface import Rollout, Sampling
 
 BASELINES = ("direct", "step-by-step", "few-shot", "majority")
@@ -130,14 +130,11 @@ def _few_shot(
     progress: Progress | None,
 ) -> list[SampleRow]:
     shots = _shots(source, {problem.task for problem in problems})
-    tokenizer = candidate.tokenizer
-    opened = opens_thinking(tokenizer)
     prompts = [
-        prompt_ids(tokenizer, [*shots[problem.task], *messages(problem, source.system_prompt)]) for problem in problems
+        prompt_ids(candidate.tokenizer, [*shots[problem.task], *messages(problem, source.system_prompt)])
+        for problem in problems
     ]
-    rollouts = candidate.backend.generate(prompts, samples, sampling, progress)
-    repeated = [problem for problem in problems for _ in range(samples)]
-    return side_by_side(lambda problem, rollout: describe(problem, rollout, tokenizer, opened), repeated, rollouts)
+    return described_rows(candidate.backend, candidate.tokenizer, problems, prompts, samples, sampling, progress)
 
 
 def _shots(source: Source, tasks: set[str]) -> dict[str, list[dict[str, str]]]:

@@ -128,18 +128,21 @@ def check_lengths(candidate: Candidate, problems: Sequence[Problem], source: Sou
         )
 
 
-def _engine(model: PreTrainedModel) -> Draw:
-    engine = RolloutEngine(model, trial=False)  # it has had it
-
+def _draw_by(backend: Callable[[], RolloutEngine | VLLMBackend]) -> Draw:
     def draw(
         prompts: Sequence[Sequence[int]],
         numbers: Sequence[int],
         sampling: Sampling,
         finished: Callable[[int, Rollout], None],
     ) -> None:
-        engine.generate(prompts, 1, sampling, sample_numbers=numbers, on_rollout=finished)
+        backend().generate(prompts, 1, sampling, sample_numbers=numbers, on_rollout=finished)
 
     return draw
+
+
+def _engine(model: PreTrainedModel) -> Draw:
+    engine = RolloutEngine(model, trial=False)  # `check_support` has tried it
+    return _draw_by(lambda: engine)
 
 
 def _spread(alone: Draw, together: Draw) -> Draw:
@@ -159,15 +162,7 @@ def _vllm(name: str, model: PreTrainedModel) -> Draw:
         with merged_checkpoint(name, model) as source:
             return VLLMBackend(source)
 
-    def draw(
-        prompts: Sequence[Sequence[int]],
-        numbers: Sequence[int],
-        sampling: Sampling,
-        finished: Callable[[int, Rollout], None],
-    ) -> None:
-        backend().generate(prompts, 1, sampling, sample_numbers=numbers, on_rollout=finished)
-
-    return draw
+    return _draw_by(backend)
 
 
 def _generate(model: PreTrainedModel, pad_token_id: int) -> Draw:

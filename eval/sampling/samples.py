@@ -75,16 +75,27 @@ def sample_rows(
     on_finished: Callable[[int], None] | None = None,
 ) -> list[SampleRow]:
     """Sample each problem `samples` times as `sampling` says; the rows of one problem stand side by side."""
-    opened = opens_thinking(tokenizer)
     prompts = [prompt_ids(tokenizer, messages(problem, system_prompt)) for problem in problems]
-    rollouts = backend.generate(prompts, samples, sampling, on_finished)
-    repeated = [problem for problem in problems for _ in range(samples)]
-    rows: list[SampleRow] = side_by_side(
-        lambda problem, rollout: describe(problem, rollout, tokenizer, opened), repeated, rollouts
-    )
+    rows = described_rows(backend, tokenizer, problems, prompts, samples, sampling, on_finished)
     for place, row in enumerate(rows):
         row.update({"checkpoint": name, "sample": place % samples, "greedy": sampling.temperature == 0})
     return rows
+
+
+def described_rows(
+    backend: RolloutBackend,
+    tokenizer: PreTrainedTokenizerBase,
+    problems: list[Problem],
+    prompts: list[list[int]],
+    samples: int,
+    sampling: Sampling,
+    on_finished: Callable[[int], None] | None = None,
+) -> list[SampleRow]:
+    """Sample each problem `samples` times by its own one of `prompts`; what `describe` says of each completion."""
+    opened = opens_thinking(tokenizer)
+    rollouts = backend.generate(prompts, samples, sampling, on_finished)
+    repeated = [problem for problem in problems for _ in range(samples)]
+    return side_by_side(lambda problem, rollout: describe(problem, rollout, tokenizer, opened), repeated, rollouts)
 
 
 def describe(problem: Problem, rollout: Rollout, tokenizer: PreTrainedTokenizerBase, opened: bool) -> SampleRow:

@@ -10,6 +10,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
+from train.config.checks import check_run
 from train.config.idle_options import refuse_idle
 from train.config.run_config import RunConfig
 from train.config.trl_options import trl_options
@@ -41,10 +42,9 @@ def read_values(arguments: Sequence[str]) -> Values:
         values = read_config(Path(path).expanduser(), options) | values
     checked = {name: read_value(options[name], value) for name, value in values.items()}
     refuse_idle({name: value for name, value in checked.items() if name not in ours})
-    return Values(
-        RunConfig(**{name: value for name, value in checked.items() if name in ours}),
-        {name: value for name, value in checked.items() if name not in ours},
-    )
+    run = RunConfig(**{name: value for name, value in checked.items() if name in ours})
+    check_run(run)
+    return Values(run, {name: value for name, value in checked.items() if name not in ours})
 
 
 def split(arguments: Sequence[str], options: Mapping[str, Option]) -> dict[str, Any]:

@@ -4,12 +4,11 @@ import os
 from typing import TYPE_CHECKING
 
 from data.tasks import get_task
+from train.config.run_config import RunConfig
 from train.model.scratch_sizes import check_scratch
 
 if TYPE_CHECKING:
     from trl import GRPOConfig
-
-    from train.config.run_config import RunConfig
 
 MAX_NAME = 200  # bytes; file systems take 255, and lock and scratch files add to it
 NOT_IN_NAMES = "/\\*?[]{}<>|&;$`'\"!"
@@ -18,12 +17,9 @@ VALIDATED = (  # what a validation measures of all rollouts
     "accuracy", "reward", "reward_std", "format", "loss", "entropy", "thinking_tokens", "truncated", "repetition",
     "frac_reward_zero_std", "verifier_errors",
 )  # fmt: skip
-METHODS = ("grpo", "rft")  # see train/expert_iteration.py
-BACKENDS = ("engine", "generate", "vllm")
-CORRECTIONS = ("none", "tis", "mis")  # see train/loss/rollout_correction.py
 
 
-def check_run(run: "RunConfig") -> None:
+def check_run(run: RunConfig) -> None:
     """Raise ValueError naming the first of our own settings that cannot be."""
     check_name("name", run.name)
     if not run.runs_dir.strip():
@@ -46,7 +42,7 @@ def check_run(run: "RunConfig") -> None:
     check_tasks(run)
 
 
-def check_correction(run: "RunConfig") -> None:
+def check_correction(run: RunConfig) -> None:
     """Refuse a correction that nothing would be corrected by. Raises ValueError."""
     if run.rollout_correction == "none":
         return
@@ -63,7 +59,7 @@ def check_correction(run: "RunConfig") -> None:
         )
 
 
-def check_rewards(run: "RunConfig") -> None:
+def check_rewards(run: RunConfig) -> None:
     """Refuse rewards that cannot be, or that the method would ignore. Raises ValueError."""
     terms = run.reward_terms
     if run.method == "rft" and len(terms) > 1:
@@ -80,7 +76,7 @@ def check_name(field: str, name: str) -> None:
         raise ValueError(f"{field} is {name!r}; expected a folder name of letters, digits and - _ ., such as my-run.")
 
 
-def check_model(run: "RunConfig") -> None:
+def check_model(run: RunConfig) -> None:
     """Refuse settings of the model that do not go together. Raises ValueError."""
     if run.model != "scratch":
         if run.scratch:
@@ -116,7 +112,7 @@ def check_model(run: "RunConfig") -> None:
         )
 
 
-def check_tasks(run: "RunConfig") -> None:
+def check_tasks(run: RunConfig) -> None:
     """Refuse tasks that are unknown, ill set, or lack what this run needs of them. Raises ValueError."""
     traces = run.trace_settings
     imitates = run.cold_start_steps and (
@@ -138,7 +134,7 @@ def check_tasks(run: "RunConfig") -> None:
             )
 
 
-def check_stages(run: "RunConfig") -> None:
+def check_stages(run: RunConfig) -> None:
     """Refuse first and last demonstrations of a cold start that could not be taught. Raises ValueError."""
     demonstrated = [part.task for part in run.demonstrated]
     stages = (
@@ -167,7 +163,7 @@ def check_stages(run: "RunConfig") -> None:
         )
 
 
-def check_options(run: "RunConfig", training: "GRPOConfig") -> None:
+def check_options(run: RunConfig, training: "GRPOConfig") -> None:
     """Refuse options of TRL that would be ignored here, and values that TRL would find wrong only after hours."""
     evaluates = training.eval_strategy != "no" or training.eval_on_start
     if evaluates and not run.validation_problems:

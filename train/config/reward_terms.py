@@ -37,9 +37,6 @@ class Term:
         return self.source not in BUILT_IN
 
 
-CORRECT = Term("correct", "correct")
-
-
 def read_terms(rewards: Any) -> list[Term]:
     """The terms of `rewards`: a list of names, or a mapping of names to weights; None is `correct` alone.
 

@@ -13,7 +13,6 @@ from data.fixed_sets.reasoning_traces import TraceSettings
 from data.mixture import Part, load_mixture
 from data.settings import read_settings
 from data.tasks import get_task
-from train.config.checks import BACKENDS, CORRECTIONS, METHODS, check_run
 from train.config.reward_terms import Term, read_terms
 from train.config.values import Range, checked_values
 from train.model.chat import Chat, read_template
@@ -23,11 +22,17 @@ if TYPE_CHECKING:
 
 WHOLE, COUNT, POSITIVE = Range(least=0), Range(least=1), Range(above=0)
 PROBLEMS = 10_000_000  # more would be drawn for days
+METHODS = ("grpo", "rft")  # see train/expert_iteration.py
+BACKENDS = ("engine", "generate", "vllm")
+CORRECTIONS = ("none", "tis", "mis")  # see train/loss/rollout_correction.py
 
 
 @dataclass
 class RunConfig:
-    """The configuration of a run, in addition to TRL's options."""
+    """The configuration of a run, in addition to TRL's options.
+
+    Each value is checked by itself; `train.config.checks` then looks at them together.
+    """
 
     name: str = field(default="", metadata={"help": "Name of the run; its folder is RUNS_DIR/NAME."})
     runs_dir: str = field(default="runs", metadata={"help": "Folder that holds the run folders."})
@@ -299,7 +304,6 @@ class RunConfig:
         self.cold_start_tasks = _mapping("cold_start_tasks", self.cold_start_tasks) or None
         self.cold_start_easy = _mapping("cold_start_easy", self.cold_start_easy) or None
         self.cold_start_habits = _mapping("cold_start_habits", self.cold_start_habits) or None
-        check_run(self)
         self.chat_template = read_template(self.chat_template)
 
     @property

@@ -65,7 +65,6 @@ class Option:
     items: str = "str"
     range: Range = Range()
     choices: tuple[str, ...] = ()
-    help: str = ""
 
     @property
     def expected(self) -> str:
@@ -91,7 +90,7 @@ class Option:
 
 
 def option(name: str, annotation: str, metadata: Mapping[str, Any], choices: tuple[str, ...] = ()) -> Option:
-    """The option that a dataclass declares as `name: annotation`; `range`, `choices` and `help` are in the metadata."""
+    """The option that a dataclass declares as `name: annotation`; `range` and `choices` are in the metadata."""
     annotation = re.sub(r"\btuple\[(\w+), \.\.\.\]", r"list[\1]", annotation)
     listed = re.search(r"\blist\[(\w+)\]", annotation)
     outside = re.sub(r"\[[^\[\]]*\]", "", re.sub(r"\blist\[\w+\]", "list", annotation))
@@ -111,7 +110,6 @@ def option(name: str, annotation: str, metadata: Mapping[str, Any], choices: tup
         listed[1] if listed and listed[1] in known else "str",
         metadata.get("range") or Range(),
         tuple(metadata.get("choices") or choices),
-        metadata.get("help", ""),
     )
 
 

@@ -6,36 +6,50 @@ ended runs one step more, in which it changes nothing; its pages are only given 
 """
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
 
+from train.rollout.dense.pool import LayerShape
 from train.rollout.generation import Room, Run, first_logits
 from train.rollout.interface import Rollout, Sampling
-from train.rollout.limits import HEADROOM
+from train.rollout.limits import HEADROOM, Limits
 from train.rollout.memory import memory_budget
 from train.rollout.paged.decoder import Capacity, PagedDecoder, power_of_two
+from train.rollout.paged.forwards import Forward
 from train.rollout.paged.pool import page_bytes
 from train.rollout.paged.step import CLOSED, FINITE, FORCED, RUNNING, STOPPED, Outputs, read_outputs
 from train.rollout.paged.transfer import Download, upload
 from train.rollout.schedule.blocks import BlockAllocator
 from train.rollout.schedule.holdings import Chunk
+from train.rollout.schedule.lengths import LengthMemory
 from train.rollout.schedule.requests import Request
 from train.rollout.schedule.rows import Group, Row
 from train.rollout.steering import thinks_at_end
-
-if TYPE_CHECKING:
-    from train.rollout.engine import RolloutEngine
 
 _NOBODY = -1  # the rollout of a token that nobody waits for any more
 IDLE_CHUNK_TOKENS = 4096  # of prompts in one pass, while no row waits for its next token
 
 
+class Keeper(Protocol):
+    """What an engine keeps between calls: its decoder, and the forward that the decoder runs."""
+
+    model: torch.nn.Module
+    layers: list[LayerShape]
+    limits: Limits
+    lengths: LengthMemory
+    decoder: PagedDecoder | None
+    forward: Forward | None
+
+    def drop_pool(self) -> None:
+        """Give the decoder's pages and graphs back to the device."""
+
+
 class PagedRun(Run):
     """A call on the decoder that the engine keeps, or on a new one where that is too small."""
 
-    def __init__(self, engine: "RolloutEngine", request: Request, page_tokens: int, room: Room | None = None) -> None:
+    def __init__(self, engine: Keeper, request: Request, page_tokens: int, room: Room | None = None) -> None:
         super().__init__(engine.model, engine.layers, engine.limits, engine.lengths, request, page_tokens, room)
         self.engine = engine
         sampling = request.sampling
