@@ -1,4 +1,4 @@
-"""A fixed set of problems out of a file or the hub: what its settings are, and how its rows become problems."""
+"""A fixed set of problems from a file or the hub: its settings, and how its rows become problems."""
 
 import json
 import math
@@ -20,15 +20,15 @@ SURROGATE = re.compile("[\ud800-\udfff]")
 
 @dataclass(frozen=True, kw_only=True)
 class SetSettings:
-    """Where the problems come from, and which of them are taken."""
+    """The source of the problems, and which of them are used."""
 
     source: str  # a .jsonl or .parquet file, a folder of them (train.jsonl, test.jsonl), or an id on the hub
     subset: str | None = None  # the configuration of a set on the hub, such as `main` of openai/gsm8k
-    revision: str | None = None  # the commit, branch or tag of a set on the hub; its newest where left out
+    revision: str | None = None  # the commit, branch or tag of a set on the hub; the newest by default
     splits: dict[str, str] | None = None  # which split of the source serves as ours: {test: train}
     only: dict[str, list[Any]] | None = None  # rows whose column has one of these values: {level: [Level 1, Level 2]}
-    rows: int | None = None  # at most so many of each split, from the first on
-    faulty: Literal["refuse", "drop"] = "refuse"  # what to do about rows that make no problem
+    rows: int | None = None  # at most this many of each split, from the first
+    faulty: Literal["refuse", "drop"] = "refuse"  # what to do about faulty rows
 
     def __post_init__(self) -> None:
         """Raise ValueError naming the first setting out of its range."""
@@ -37,7 +37,7 @@ class SetSettings:
 
 
 class Fault(ValueError):
-    """A row that makes no problem; the message says why."""
+    """A row that cannot become a problem; the message says why."""
 
 
 def read_set(
@@ -46,7 +46,7 @@ def read_set(
     make: Callable[[Mapping[str, Any]], Problem],
     check: Callable[[Sequence[Problem]], Sequence[str | None]],
 ) -> dict[Split, list[Problem]]:
-    """The problems of each split, each content once in a split; says on stderr how many, and what was left out.
+    """The problems of each split, without repeats. Reports on stderr how many there are, and what was left out.
 
     `make` turns a row into a problem or raises Fault; `check` says what is wrong with each of many problems, or None.
     Raises ValueError for the first faulty row, unless the settings say to drop those.
@@ -82,9 +82,7 @@ def _problems(
     make: Callable[[Mapping[str, Any]], Problem],
     check: Callable[[Sequence[Problem]], Sequence[str | None]],
 ) -> tuple[list[Problem], list[str], int]:
-    """The sound problems, each content once; what is wrong with the other rows, in their order; and how many repeat
-    another.
-    """
+    """The sound problems without repeats, the faults of the other rows in order, and the number of repeats."""
     faults: dict[int, str] = {}
     alike: dict[str, list[int]] = {}  # rows by the content of their problem
     made: dict[int, Problem] = {}
@@ -116,13 +114,13 @@ def _problem(row: Row, make: Callable[[Mapping[str, Any]], Problem]) -> Problem:
         problem.canonical.encode()
     except Fault:
         raise
-    except Exception as error:  # such as values that no one thought of: they are the row's all the same
+    except Exception as error:  # such as values that nobody foresaw: the row is at fault all the same
         raise Fault(f"it makes no problem: {type(error).__name__}: {str(error)[:200]}.") from error
     return problem
 
 
 def _conflicts(group: Sequence[int], rows: Sequence[Row], made: Mapping[int, Problem]) -> dict[int, str]:
-    """What is wrong with rows that ask the same and say different things of it: nobody knows which of them is right."""
+    """Faults of rows that ask the same question and disagree on its answer: nobody knows which is right."""
     first = group[0]
     for at in group[1:]:
         for name, fact in made[first].facts.items():
@@ -135,7 +133,7 @@ def _conflicts(group: Sequence[int], rows: Sequence[Row], made: Mapping[int, Pro
 
 
 def _is_same(fact: Any, other: Any) -> bool:
-    """Whether two facts are the same but for spaces, or as numbers."""
+    """Whether two facts are equal apart from spaces, or equal as numbers."""
     if not (isinstance(fact, str) and isinstance(other, str)):
         return bool(fact == other)
     if fact.split() == other.split():
@@ -153,13 +151,13 @@ def _short(fact: Any) -> str:
 def text_of(values: Mapping[str, Any], column: str, longest: int, *, strip: bool = True) -> str:
     """The text in a column, or its number as text.
 
-    Raises Fault where it is neither, blank, longer than `longest`, or what stands for a value that is missing.
+    Raises Fault for anything else, for blank text, for more than `longest` characters, and for a missing value.
     """
     return _text(values.get(column), f"its {column}", longest, strip=strip)
 
 
 def texts_of(values: Mapping[str, Any], column: str, longest: int) -> list[str]:
-    """The texts of a list in a column, or its numbers as texts, blanks at their ends left.
+    """The texts of a list in a column, or its numbers as text; blanks at their ends stay.
 
     Raises Fault where it is not a list, is empty, or holds something that is not text (`text_of`).
     """
@@ -171,7 +169,7 @@ def texts_of(values: Mapping[str, Any], column: str, longest: int) -> list[str]:
 
 
 def stands_for_nothing(text: str) -> bool:
-    """Whether a text is what programs write for a value that is missing."""
+    """Whether programs write this text for a missing value."""
     return text.strip() in MISSING
 
 
@@ -192,10 +190,10 @@ def _text(value: Any, what: str, longest: int, *, strip: bool) -> str:
 
 
 def content_of(text: str) -> str:
-    """The text without what makes no other problem of it: its case and spaces."""
+    """The text without case and spaces, which make no different problem."""
     return " ".join(text.casefold().split())
 
 
 def _is_wanted(row: Row, only: Mapping[str, Sequence[Any]] | None) -> bool:
-    """Whether a row is chosen; one that cannot be read is, to be told of."""
+    """Whether a row is selected. An unreadable row is, so that it gets reported."""
     return row.fault is not None or all(row.values.get(column) in values for column, values in (only or {}).items())

@@ -1,4 +1,4 @@
-"""Someone's reasoning, out of a JSONL or parquet file or the hub, as completions with thinking to learn from.
+"""Reasoning traces from a JSONL or parquet file or the hub, as completions with thinking to learn from.
 
 A row has one of these shapes:
 
@@ -7,7 +7,7 @@ A row has one of these shapes:
     problem, solution[, thinking]    texts
 
 The thinking stands between tags in the completion (`TAGS`), or apart: as `thinking`, or as the `reasoning_content` of
-the last message. A row may say what it can be checked by: `task_problem`, a problem of ours as JSON (as
+the last message. A row may hold what its answer is checked against: `task_problem`, a problem of ours as JSON (as
 `scripts/collect.py` writes it), or `answer`, a gold answer of mathematics.
 """
 
@@ -34,14 +34,14 @@ ROLES = ("system", "user", "assistant")
 
 @dataclass(frozen=True, kw_only=True)
 class TraceSettings:
-    """Where the traces come from, and how much of the cold start they are."""
+    """The source of the traces, and their share of the cold start."""
 
     source: str  # a .jsonl or .parquet file, a folder of them, or an id on the hub
     subset: str | None = None  # the configuration of a set on the hub
     split: str = "train"
     share: float = 1.0  # of the cold start's examples; the rest are the tasks' own demonstrations
-    max_tokens: int | None = None  # of a completion; max_completion_length where it is left out
-    unverified: bool = True  # whether traces that nothing can check are taken
+    max_tokens: int | None = None  # of a completion; max_completion_length by default
+    unverified: bool = True  # whether traces that cannot be checked are used
 
     def __post_init__(self) -> None:
         """Raise ValueError naming the first setting out of its range."""
@@ -53,9 +53,9 @@ class TraceSettings:
 
 @dataclass(frozen=True, slots=True)
 class ReasoningTrace:
-    """A conversation without its system message, and the completion that it is to learn, `<think>...</think>answer`.
+    """A conversation without its system message, and the completion to learn, `<think>...</think>answer`.
 
-    `problem` is what the row itself says it can be checked by, or None; so is `gold`, an answer of mathematics.
+    `problem` is the problem that the row names, or None; `gold` is the row's answer of mathematics, or None.
     """
 
     conversation: list[dict[str, str]]
@@ -65,16 +65,16 @@ class ReasoningTrace:
 
     @property
     def question(self) -> str:
-        """The last thing that the user said."""
+        """The user's last message."""
         return self.conversation[-1]["content"]
 
 
 class NoTrace(ValueError):
-    """A row that is no trace; the message says why, in a few words that are counted."""
+    """A row that is not a trace. The message says why, in a few words that are counted."""
 
 
 def read_traces(settings: TraceSettings) -> Iterator[ReasoningTrace | NoTrace]:
-    """Every row in turn, as a trace, or as why it is none; no more of the source is read than is asked for.
+    """Yield each row as a trace, or as the reason why it is none. The source is read no further than the caller goes.
 
     Raises ValueError where the source cannot be read, or has none of the shapes.
     """
@@ -119,7 +119,7 @@ def trace_of(row: Row) -> ReasoningTrace:
 
 
 def gold_problem(trace: ReasoningTrace, tasks: Collection[str]) -> Problem | None:
-    """What a trace with a gold answer can be checked by: mathematics, where that is one of the run's tasks."""
+    """The problem of mathematics that checks a trace's gold answer, where mathematics is a task of the run."""
     task = next((name for name in sorted(tasks) if name.partition(":")[0] == "math"), None)
     gold = gold_answer(trace.gold) if trace.gold and task else None
     if task is None or gold is None:
@@ -128,9 +128,9 @@ def gold_problem(trace: ReasoningTrace, tasks: Collection[str]) -> Problem | Non
 
 
 def with_thinking(text: str, thinking: str = "") -> str:
-    """A completion in our form, from a text with anyone's tags, or from a thinking that stands apart.
+    """A completion in our form, from a text with tags of any kind, or from a separate `thinking`.
 
-    What has our tags stays as it is, to the last space. Raises NoTrace where there is no thinking.
+    A text with our tags stays as it is, to the last space. Raises NoTrace where there is no thinking.
     """
     if thinking and OPEN not in text and CLOSE not in text:
         return f"{OPEN}\n{thinking.strip()}\n{CLOSE}\n\n{text.strip()}"
@@ -146,7 +146,7 @@ def with_thinking(text: str, thinking: str = "") -> str:
 
 
 def _messages(value: Any, role: str | None = None) -> list[dict[str, str]]:
-    """Messages, or a text as one of `role`. Raises NoTrace."""
+    """Messages, or a text as one message of `role`. Raises NoTrace."""
     if isinstance(value, str) and role and value.strip():
         return [{"role": role, "content": value}]
     if not isinstance(value, list) or not value:

@@ -1,4 +1,4 @@
-"""Rows of a fixed set of problems: out of a local JSONL or parquet file, a folder of them, or the Hugging Face hub."""
+"""Rows of a fixed set of problems, from a local JSONL or parquet file, a folder of them, or the Hugging Face hub."""
 
 import json
 import logging
@@ -24,12 +24,12 @@ SPLITS: tuple[Split, ...] = get_args(Split)
 
 
 class NotAtHand(ValueError):
-    """A set of problems on the hub that cannot be had from this machine."""
+    """A set of problems on the hub that this machine cannot load."""
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One row, and where it stands, for whoever must mend it. `fault` says why it has no values, where it has none."""
+    """One row, and its place in the source. `fault` says why the row has no values; None where it has some."""
 
     where: str
     values: Mapping[str, Any]
@@ -46,8 +46,8 @@ def read_rows(
 ) -> dict[Split, list[Row]]:
     """The rows of each of our splits, with the columns asked for.
 
-    `splits` says which split of the source serves as which of ours (`{"test": "train"}`); left out, those of our names
-    do, or the only one there is as `train`. Raises ValueError naming what is missing, with what there is.
+    `splits` maps a split of the source to one of ours (`{"test": "train"}`). By default splits map by name, and a
+    single split is `train`. Raises ValueError naming what is missing, and what there is.
     """
     opened = _local(Path(source)) if _is_local(source) else _of_hub(source, subset, revision=revision)
     read: dict[Split, list[Row]] = {}
@@ -65,9 +65,9 @@ def read_rows(
 
 
 def stream_rows(source: str, columns: Collection[str], *, subset: str | None = None, split: str) -> Iterator[Row]:
-    """The rows of one split, one by one, with those of `columns` that it has; a set on the hub is not downloaded whole.
+    """Yield the rows of one split, with the existing ones of `columns`; a set on the hub is not downloaded whole.
 
-    Of a source with one split that one is taken, whatever it is called. Raises ValueError naming what is missing.
+    A single split is used whatever its name. Raises ValueError naming what is missing.
     """
     opened = _local(Path(source)) if _is_local(source) else _of_hub(source, subset, streaming=True)
     if split not in opened and len(opened) > 1:
@@ -83,7 +83,7 @@ def stream_rows(source: str, columns: Collection[str], *, subset: str | None = N
     try:
         for number, values in enumerate(chosen, start=1):
             yield Row(f"{where}, row {number}", {key: values[key] for key in columns if key in values})
-    except Exception as error:  # of the network, the format, a script: what is said is what came of it
+    except Exception as error:  # of the network, the format, or a script
         raise ValueError(f"{where}, row {number + 1} cannot be read: {type(error).__name__}: {error}.") from None
 
 
@@ -104,7 +104,7 @@ def _is_local(source: str) -> bool:
 
 
 def _local(path: Path) -> dict[str, Any]:
-    """The files of a source: one file is its `train` split, in a folder each file is the split of its name."""
+    """The files of a source by split: one file is `train`; in a folder each file is the split of its name."""
     if path.is_file() and path.suffix in SUFFIXES:
         return {"train": path}
     if path.is_dir():
@@ -117,11 +117,11 @@ def _local(path: Path) -> dict[str, Any]:
 
 def _of_hub(source: str, subset: str | None, **how: Any) -> dict[str, Any]:
     """The splits of a set on the hub, or in its cache on this machine."""
-    import datasets  # a second to import, and of use only here
+    import datasets  # takes a second to import, and only this function needs it
 
     logger = logging.getLogger("huggingface_hub")
     level = logger.level
-    logger.setLevel(logging.ERROR)  # its retries; what came of them is said below
+    logger.setLevel(logging.ERROR)  # about its retries; the error below says how they ended
     try:
         return dict(datasets.load_dataset(source, subset, **how))
     except Exception as error:
@@ -136,7 +136,7 @@ def _of_hub(source: str, subset: str | None, **how: Any) -> dict[str, Any]:
 
 
 def _choose(source: str, splits: Mapping[str, str] | None, there: Mapping[str, Any]) -> dict[Split, str]:
-    """Which split of the source serves as which of ours."""
+    """The split of the source for each of ours."""
     if splits is None:
         splits = {split: split for split in SPLITS if split in there}
         if not splits and len(there) == 1:
@@ -184,7 +184,7 @@ def _of_jsonl(path: Path) -> Iterator[Row]:
             while line := lines.readline(MAX_LINE_BYTES + 1):
                 number += 1
                 if number == 1:
-                    line = line.removeprefix(b"\xef\xbb\xbf")  # with which some programs begin a file of UTF-8
+                    line = line.removeprefix(b"\xef\xbb\xbf")  # some programs begin a file of UTF-8 with it
                 while line[-1:] != b"\n" and (rest := lines.readline(MAX_LINE_BYTES)):  # the rest of one too long
                     size += len(rest)
                     _check_size(path, size)
@@ -204,7 +204,7 @@ def _of_jsonl(path: Path) -> Iterator[Row]:
 
 
 class Unreadable(Exception):
-    """A line that is no row; the message says why."""
+    """A line that is not a row; the message says why."""
 
 
 def _values(line: bytes) -> dict[str, Any]:
@@ -228,13 +228,13 @@ def _values(line: bytes) -> dict[str, Any]:
 
 
 def _float(text: str) -> float | Decimal:
-    """A JSON number as a float, or as a decimal where a float has not all its digits: 1e-400 is not 0."""
+    """A JSON number as a float, or as a decimal where a float would lose it: 1e-400 is not 0."""
     number = float(text)
     return number if not math.isfinite(number) or Decimal(text) == Decimal(repr(number)) else Decimal(text)
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """A JSON object. Raises Unreadable where a name is given twice: either value might be meant."""
+    """A JSON object. Raises Unreadable where a name occurs twice: either value might be meant."""
     values = dict(pairs)
     if len(values) < len(pairs):
         names = [name for name, _ in pairs]
@@ -243,7 +243,7 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _check_size(path: Path, size: int) -> None:
-    """Refuse what would fill the memory: a parquet file of some kB can unpack to that."""
+    """Refuse a file that would fill the memory: some kB of parquet can unpack to that. ValueError."""
     if size > MAX_BYTES:
         raise ValueError(f"{path} has more than {MAX_BYTES:,} bytes in the columns read; take a part of it.")
 
@@ -263,8 +263,8 @@ def _of_parquet(path: Path, where: str, columns: Collection[str]) -> Iterator[Ro
 
 
 def _of_batch(batch: Any, where: str, first: int) -> list[Row]:
-    """The rows of a batch, numbered from the first; one whose values Python cannot hold, such as a year 100,000 or a
-    text that is no UTF-8, has a fault.
+    """The rows of a batch, numbered from `first`. A row gets a fault where Python cannot hold its values, such as a
+    year 100,000 or text that is not UTF-8.
     """
     numbered = [f"{where}, row {number}" for number in range(first, first + len(batch))]
     try:

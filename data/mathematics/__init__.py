@@ -3,6 +3,6 @@
 `extract` finds the answer, with what stands around its box (`context`); `notation` and `environments` bring its writing
 into one form; `numbers` reads plain numbers exactly; `compare` takes sets, points (`points`), units (`units`) and the
 like apart; `value` says what counts as an answer; `symbolic` has math-verify parse what is left, and settles it by
-numbers (`sampling`). What is too large for that is refused unread (`bounds`); `compare` and `symbolic` run in workers
-all the same (`data.workers.pool`).
+numbers (`sampling`). `bounds` refuses what is too large for that before it is read. `compare` and `symbolic` still run
+in workers (`data.workers.pool`).
 """

@@ -1,7 +1,7 @@
 r"""Whether a formula is small enough to be parsed and worked out at all: a hostile one costs microseconds here, and
 would cost a worker behind here.
 
-Nothing is computed. The text of a tidy formula is measured: its length, how deep its brackets nest, how large its
+Nothing is computed. Only the text of a tidy formula is measured: its length, how deep its brackets nest, how large its
 numbers, exponents and factorials are, and how high its powers pile up. An answer may go beyond a limit only as far as
 its gold answer does, for a problem may be about $3^{2005}$ or $\frac{1}{2004!}$.
 """
@@ -18,7 +18,7 @@ DIGITS = 60  # of one number
 EXPONENT = 200
 FACTORIAL = 170
 TERMS = 1_000  # the bound of a sum, and the upper number of a binomial coefficient
-SLACK = 4  # times what the gold answer has
+SLACK = 4  # times the gold answer's
 
 NUMBERS = re.compile(r"\d+")
 FACTORIALS = re.compile(r"(\d+|[a-zA-Z]|[)}\]|])\s*(!+)")
@@ -47,7 +47,7 @@ LIMITS = Size(LENGTH, BRACES, BRACKETS, SCRIPTS, BARS, FUNCTIONS, DIGITS, EXPONE
 
 
 def affordable(answer: str, gold: str) -> bool:
-    """Whether a formula may be worked out beside this gold answer. Both are tidy; linear in their lengths."""
+    """Whether a formula is small enough to evaluate beside this gold answer. Both are tidy; takes linear time."""
     if SIGNS.search(answer):
         return False
     size, golden = size_of(answer), size_of(gold)
@@ -74,7 +74,7 @@ def size_of(text: str) -> Size:
 
 
 def _scripts(text: str, sign: str) -> list[str]:
-    """What stands raised (or lowered): the group behind each sign, or the one character."""
+    """The superscripts (or subscripts): the group behind each sign, or the one character."""
     found = []
     for match in re.finditer(re.escape(sign) + r"\s*", text):
         end = closer(text, match.end()) if text[match.end() : match.end() + 1] == "{" else match.end()
@@ -83,7 +83,7 @@ def _scripts(text: str, sign: str) -> list[str]:
 
 
 def _stacked(text: str, sign: str) -> int:
-    """How high powers, or indices, pile up: 1 for x^2, 2 for e^{x^2}. A tower of numbers counts double."""
+    """The height of a tower of powers or indices: 1 for x^2, 2 for e^{x^2}. A tower of numbers counts double."""
     levels = 0
     for script in _scripts(text, sign):
         inner, height = script, 1
@@ -101,7 +101,7 @@ def _tower(power: str) -> int:
 
 
 def _magnitude(text: str) -> int:
-    """The largest whole number in the text, with the powers of ten that are written out in it."""
+    """The largest whole number in the text, powers of ten included."""
     largest = max((int(number[:18]) for number in NUMBERS.findall(text)), default=0)
     powers = re.findall(r"(\d{1,4})\s*\^\s*\{?\s*(\d{1,9})", text)
     return max([largest, *(int(base) ** min(int(power), 20) for base, power in powers)])

@@ -1,4 +1,4 @@
-"""Splitting LaTeX where no bracket is open."""
+"""Splits LaTeX where no bracket is open."""
 
 import re
 from collections.abc import Iterator
@@ -45,7 +45,7 @@ def closer(text: str, start: int) -> int:
 
 
 def is_sound(text: str) -> bool:
-    """Whether the braces pair up, and neither brackets nor signs pile up higher than in any formula."""
+    """Whether the braces pair up, and brackets and signs nest no deeper than in any real formula."""
     if re.search(r"[-+^]{8}", text):
         return False
     depth = 0

@@ -7,8 +7,8 @@ NOON = 12
 
 
 def same_time(gold: str, answer: str) -> bool:
-    """Whether two times of day are the same. Without `a.m.` or `p.m.` a time is that of the 24-hour clock beside one
-    that has it, and only where it could be no other: `15:30` is `3:30 p.m.`, `3:30` is not.
+    """Whether two times of day are the same. Beside a time with `a.m.` or `p.m.`, one without counts as a time of the
+    24-hour clock, and only where it is unambiguous: `15:30` is `3:30 p.m.`, `3:30` is not.
     """
     times = [CLOCK.fullmatch(text) for text in (gold, answer)]
     if times[0] is None or times[1] is None:

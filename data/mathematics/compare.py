@@ -1,19 +1,19 @@
-r"""Whether an answer says the same as a gold answer.
+r"""Whether an answer means the same as a gold answer.
 
-What is written is taken apart into its outermost form (words, a list, a set, a point, a tuple or interval, a matrix, a
-value with its unit), and the parts are compared by the rules of that form:
+Both are split by their outermost form (words, a list, a set, a point, a tuple or interval, a matrix, a value with its
+unit), and the parts are compared by the rules of that form:
 
 - a list (`1, 2`, `1 and 2`, `\pm 3`) and a set have no order, a tuple and an interval have; a list counts repeats; the
   braces of a set may be left out, but not those of a set in a set;
-- the name in front of a value (`x = 5`, `x \in [0, 1]`) may be left out, or be the same;
-- `50\%` is 50 as well as 0.5; a unit may be left out, but not be another; a number to a base may leave out the base;
+- the name before a value (`x = 5`, `x \in [0, 1]`) must be the same where both have one;
+- `50\%` is 50 as well as 0.5; a unit may be omitted, but must not differ; a base may be omitted;
 - a value is exact: 0.33 is not 1/3, and 3.14 is not pi;
 - words and letters of a choice are the same whatever their case and punctuation;
-- an answer must be a value where the gold answer is one (`data.mathematics.value`), and what a calculation says
-  (`3 + 4 = 7`) must be true.
+- an answer must be a value where the gold answer is one (`data.mathematics.value`), and a calculation (`3 + 4 = 7`)
+  must be true.
 
-But for the base and the last rule, a pair has the same verdict when gold and answer change places. Formulas that are
-left are for `data.mathematics.symbolic`, unless they are too large (`data.mathematics.bounds`).
+Except for the base and the last rule, swapping gold and answer does not change the verdict. The remaining formulas go
+to `data.mathematics.symbolic`, unless they are too large (`data.mathematics.bounds`).
 """
 
 import re
@@ -36,12 +36,12 @@ CHOICES = re.compile(r"\(?\b[A-Z]\)")
 
 
 def same(gold: str, answer: str) -> bool:
-    """Whether two answers as they are written say the same. May take for ever: call it in a worker."""
+    """Whether two answers, as written, mean the same. May take for ever: call it in a worker."""
     return _same(tidy(gold), forms.not_rounded(tidy(answer)))
 
 
 def readable(gold: str) -> bool:
-    """Whether a gold answer can be compared with anything at all: words, or formulas that parse."""
+    """Whether a gold answer can be compared at all: it is words, or formulas that parse."""
     gold = tidy(gold)
     if not gold:
         return False
@@ -104,7 +104,7 @@ def _choice(text: str) -> str | None:
 
 
 def _as_digits(gold: str, answer: str) -> bool | None:
-    """Numbers to a base. Where the gold answer has one, that is what was asked for."""
+    """Numbers to a base. The gold answer's base is the one that the problem asks for."""
     wanted, given = in_base(gold), in_base(answer)
     if wanted:
         return given[:2] == wanted[:2] if given else answer.upper().lstrip("0") == wanted[0]
@@ -128,7 +128,7 @@ def _as_point(gold: str, answer: str) -> bool | None:
 
 
 def _as_parts(gold: str, answer: str) -> bool | None:
-    """Lists and sets. One in braces drops repeats, and so does what it is compared with."""
+    """Lists and sets. Braces drop repeats, on both sides."""
     wanted, given = forms.parts(gold), forms.parts(answer)
     if wanted is None and given is None:
         return None
@@ -140,7 +140,7 @@ def _as_parts(gold: str, answer: str) -> bool | None:
 
 
 def _same_parts(wanted: list[str], given: list[str], as_sets: bool) -> bool:
-    """Whether parts are the same in any order; each as often, but for sets."""
+    """Whether parts are the same in any order. Repeats count, except in sets."""
     if max(len(wanted), len(given)) > MAX_PARTS or (not as_sets and len(wanted) != len(given)):
         return False
     if as_sets:
@@ -187,9 +187,8 @@ def _as_statement(gold: str, answer: str) -> bool | None:
 
 
 def _holds(side: str, result: str) -> bool:
-    """Whether a side of a calculation has the value of its result, to the digits that a decimal result shows.
-
-    True where it says something in words, which nobody can work out.
+    """Whether a side of a calculation equals its result, to the digits that a decimal result shows. True for a side in
+    words, which cannot be evaluated.
     """
     side, result = (take_unit(forms.joined(text.replace("$", "")).strip())[0] for text in (side, result))
     value, shown = exact(side), exact(result)

@@ -1,8 +1,8 @@
-r"""What stands around a box and changes it: `-\boxed{5}`, `\boxed{5}/3`, `\boxed{5}` million, not `\boxed{5}`.
+r"""The text around a box that changes its meaning: `-\boxed{5}`, `\boxed{5}/3`, `\boxed{5}` million, not `\boxed{5}`.
 
-A box that is part of a larger formula is no final answer, and neither is one that the text takes back, makes a bound
-(at least `\boxed{5}`), or counts with in words (twice `\boxed{5}`). A unit or a multiple right behind the box belongs
-to the answer.
+A box that is part of a larger formula is no final answer. Neither is a box that the text retracts, turns into a bound
+(at least `\boxed{5}`), or calculates with in words (twice `\boxed{5}`). A unit or a multiple right behind the box
+belongs to the answer.
 """
 
 import re
@@ -10,7 +10,7 @@ import re
 from data.mathematics.numbers.words import DENOMINATORS, MULTIPLES
 from data.mathematics.units.unit_table import lookup
 
-REACH = 80  # characters to either side that can change what a box says
+REACH = 80  # characters to either side that can change the meaning of a box
 NEGATION = (
     r"(?:\b(?:not|cannot|never|neither|nor|except|wrongly)\b|n['’]t\b|\b(?:other|rather) than\b|\binstead of\b"
     r"|\banything but\b|\\(?:not|neg|lnot|neq?)(?![a-zA-Z]))"
@@ -87,15 +87,16 @@ SHORT = {"cm", "mm", "km", "kg", "mg", "ml", "mL", "ft", "lb", "lbs", "hr", "mi"
 
 
 def is_taken_back(text: str, start: int, end: int) -> bool:
-    """Whether the text around the box says that its content is not the answer."""
+    """Whether the text around the box denies that its content is the answer."""
     line = text[max(0, start - REACH) : start].rpartition("\n")[2]
     return bool(NEGATED.search(re.sub(r"\\\(|\\\[", "", line)) or TAKEN_BACK.match(_line_behind(text, end)))
 
 
 def is_reconsidered(rest: str, answer: str = "") -> bool:
-    """Whether what stands behind an answer begins with a second thought: `\\boxed{5}`, no, wait.
+    """Whether the text behind an answer begins with a second thought: `\\boxed{5}`, no, wait.
 
-    A word of doubt that neither objects nor names another number than a numeric answer's leaves it: Wait, yes, 5.
+    A word of doubt alone does not retract an answer: Wait, yes, 5. An objection does, or a number other than the
+    answer.
     """
     if not SECOND_THOUGHT.match(rest):
         return False
@@ -105,12 +106,12 @@ def is_reconsidered(rest: str, answer: str = "") -> bool:
 
 
 def is_bound(before: str) -> bool:
-    """Whether what stands before an answer makes it a bound, and so none: at least 5, `x > 5`."""
+    """Whether the text before an answer makes it a bound, which is no answer: at least 5, `x > 5`."""
     return bool(BOUND.search(TAG.sub("", before)))
 
 
 def is_hedged(text: str, end: int) -> bool:
-    """Whether the text goes on with another answer that stands in no box: `\\boxed{5}` or 6."""
+    """Whether another answer follows without a box: `\\boxed{5}` or 6."""
     return bool(HEDGE.match(_line_behind(text, end)))
 
 
@@ -137,13 +138,13 @@ def is_part(text: str, start: int, end: int) -> bool:
 
 
 def _is_bracketed(line: str, rest: str) -> bool:
-    """Whether the box is one part of several in brackets: `(\\boxed{5}, 3)`."""
+    """Whether the box is one of several parts in brackets: `(\\boxed{5}, 3)`."""
     opened = OPENED.search(line)
     return bool(opened and (opened[1] or CLOSED.match(rest)))
 
 
 def unit_behind(text: str, end: int) -> str:
-    """The unit, multiple or denominator behind a box, as it would stand in it; empty where there is none."""
+    """The unit, multiple or denominator behind a box, as it would read inside; empty where there is none."""
     rest = _line_behind(text, end)
     if match := BEHIND.match(rest):
         word = re.search(r"[a-zA-Z]+", re.sub(r"\\[a-zA-Z]+", "", match[1]))
@@ -162,7 +163,7 @@ def _is_telling(word: str) -> bool:
 
 
 def _operators_only(match: re.Match[str]) -> str:
-    """Nothing of words and arrows in front of a box; operators stay."""
+    """The text before a box without words and arrows; operators stay."""
     return match[0] if OPERATOR_BEFORE.search(match[0]) else ""
 
 

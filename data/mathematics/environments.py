@@ -1,7 +1,7 @@
-r"""LaTeX that arranges formulas in rows, made one line: `aligned`, `cases`, arrays behind a brace.
+r"""Joins LaTeX that arranges formulas in rows into one line: `aligned`, `cases`, arrays behind a brace.
 
-Rows that go on with a sign (`x &= 3 + 4 \\ &= 7`) are one calculation, other rows are a list (`x = 2, y = -1`). `cases`
-whose rows have a condition stay as they are: they are one function, taken apart by `pieces`.
+Rows that continue with a sign (`x &= 3 + 4 \\ &= 7`) are one calculation, other rows are a list (`x = 2, y = -1`).
+`cases` whose rows have a condition stay as they are: they are one function, which `pieces` splits.
 """
 
 import re
@@ -18,7 +18,7 @@ OTHERWISE = re.compile(r"(?:\\text\s*\{)?\s*(?:otherwise|else)\s*\}?")
 
 
 def flattened(text: str) -> str:
-    """The text with its rows side by side."""
+    """The text with its rows on one line."""
     return ROWS.sub(_one_line, text)
 
 

@@ -1,12 +1,12 @@
-r"""Where in a text the final answer stands.
+r"""Finds the final answer in a text.
 
-In this order: the last `\boxed{...}`; what follows the last `####`; what follows the last "the answer is"; a text that
-is an answer and nothing else; the formula, or the one number, in the last line of a text in plain words.
+It looks in this order: the last `\boxed{...}`; the text behind the last `####`; the text behind the last "the answer
+is"; a text that is nothing but an answer; the formula, or the only number, in the last line of plain words.
 
 Several boxes side by side (`\boxed{3} and \boxed{5}`) are one answer of several parts, and none of them counts alone.
-Of boxes that stand apart the last one counts: the others were on the way to it. Empty boxes, boxes with a placeholder
-(`\boxed{...}`, `\boxed{answer}`) and mentions of `\boxed` do not count. A box that is a part of a formula
-(`2\boxed{5}`) or is taken back (`not \boxed{5}`) is no final answer (`data.mathematics.context`).
+Of separate boxes the last one counts: the others were steps on the way. Empty boxes, boxes with a placeholder
+(`\boxed{...}`, `\boxed{answer}`) and mentions of `\boxed` do not count. A box that is part of a formula (`2\boxed{5}`)
+or retracted (`not \boxed{5}`) is no final answer (`data.mathematics.context`).
 """
 
 import re
@@ -33,7 +33,7 @@ MAX_BOXES = 20  # more than any answer has parts
 
 
 class Box(NamedTuple):
-    """A box in a text: what is in it, where it starts, and where it ends."""
+    """A box in a text: its content, where it starts, and where it ends."""
 
     content: str
     start: int
@@ -91,7 +91,7 @@ MOST_WORDS = 8  # of a gold answer in words
 
 
 def final_answer(text: str) -> str | None:
-    """The final answer as it is written, at most `MAX_FINAL` characters; None where there is none, or no single one."""
+    """The final answer as written, at most `MAX_FINAL` characters; None where there is none, or more than one."""
     answer = _boxed(text)
     if answer is None and (marked := MARKER.findall(text)):
         answer = marked[-1]
@@ -102,7 +102,7 @@ def final_answer(text: str) -> str | None:
 
 
 def gold_answer(text: str) -> str | None:
-    """The answer of a row of a set: boxed, behind `####`, or all there is; None where that is a text in many words."""
+    """The answer in a row of a set: boxed, behind `####`, or the whole text; None where that has many words."""
     if found := _boxes(text):
         answer = _contents(_side_by_side(text, [box for box in found if not is_placeholder(box.content)]))
     else:
@@ -115,7 +115,7 @@ def gold_answer(text: str) -> str | None:
 
 
 def _boxed(text: str) -> str | None:
-    """The content of the last box, or of the last ones side by side; empty where no box holds a final answer."""
+    """The content of the last box, or of the last adjacent ones; empty where no box holds a final answer."""
     found = _boxes(text)
     if not found:
         return None
@@ -131,12 +131,12 @@ def _boxed(text: str) -> str | None:
 
 
 def is_placeholder(content: str) -> bool:
-    r"""Whether a box only shows where an answer would stand: empty, dots, a question mark, `<answer>`, your answer."""
+    r"""Whether a box holds a placeholder: nothing, dots, a question mark, `<answer>`, your answer."""
     return bool(PLACEHOLDER.fullmatch(content))
 
 
 def _side_by_side(text: str, boxes: list[Box]) -> list[Box]:
-    """The last box, with those before it that only `and`, a comma, or a name and a sign of equality set apart."""
+    """The last box, with the boxes before it that only `and`, a comma, or a name and an equals sign separate."""
     parts = boxes[-1:]
     for box in reversed(boxes[:-1]):
         if BETWEEN.sub("", text[box.end : parts[0].start][:MAX_FINAL]):
@@ -150,7 +150,7 @@ def _contents(boxes: list[Box]) -> str:
 
 
 def _boxes(text: str) -> list[Box]:
-    """The last boxes, of boxes in boxes the inner ones; without a brace one holds a number, a letter or a command."""
+    """The last boxes; of nested boxes the inner ones. A box without braces holds a number, a letter or a command."""
     found = []
     for match in list(BOX.finditer(text))[-MAX_BOXES:]:
         start = match.end()
@@ -209,7 +209,7 @@ def _line_before(text: str, place: int) -> str:
 
 
 def _is_prose(line: str) -> bool:
-    """Whether a line says something in words, beside or instead of being an answer."""
+    """Whether a line is prose, and not an answer alone."""
     if len(line) < MAX_FINAL and exact(tidy(line)) is not None:  # three hundred forty-five
         return False
     if COUNT.fullmatch(line):
@@ -222,9 +222,8 @@ def _is_prose(line: str) -> bool:
 
 
 def _of_prose(line: str) -> str | None:
-    """The answer in a sentence: its last formula, what it says something is, or its only number.
-
-    None where the sentence says what the answer is not, or only a bound.
+    """The answer in a sentence: its last formula, the words behind `is`, or its only number. None where the sentence
+    denies an answer, or gives only a bound.
     """
     sentence = CONTRAST.sub("", SENTENCE.split(line)[-1])
     if NEGATED.search(sentence) or (DENIAL.search(sentence) and re.search(r"\d|\$|\\", sentence)):
@@ -244,7 +243,7 @@ def _of_prose(line: str) -> str | None:
 
 
 def _joined_formulas(sentence: str) -> str | None:
-    """The last formula between dollar signs or the like, and those that `and`, `or` or a comma joins to it."""
+    """The last formula between dollar signs or the like, and the formulas that `and`, `or` or a comma joins to it."""
     found = list(FORMULA.finditer(sentence))
     if not found:
         return None

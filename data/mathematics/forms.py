@@ -1,4 +1,4 @@
-"""A tidy answer taken apart by its outermost form; each function gives None for an answer of another form."""
+"""Splits a tidy answer by its outermost form; each function returns None for an answer of another form."""
 
 import re
 from fractions import Fraction
@@ -21,7 +21,7 @@ NAME = re.compile(
 RELATION = re.compile(r"\\(?:le|ge|ne)(?![a-zA-Z])|[<>]")
 JOINT = re.compile(r"\s*(?:,\s*)?(?<![a-zA-Z\\])(?:\\text\s*\{\s*(?:and|or)\s*\}|and|or)(?![a-zA-Z])\s*|\s*;\s*")
 GROUPED = re.compile(r"(?<![\d,])\d{1,3}(?:,\d{3})+(?![\d,])")
-# Sums, products, and integrals of polynomials that are quickly worked out.
+# Sums, products, and integrals of polynomials that are quick to evaluate.
 COUNTED = re.compile(
     r"\\(?:sum|prod)(?![a-zA-Z])(?:[\w\s+\-*/^_(){}=]|\\(?:frac|cdot|times)(?![a-zA-Z]))*"
     r"|\\int\s*_\s*(?:\{-?\d{1,3}\}|\d)\s*\^\s*(?:\{-?\d{1,3}\}|\d)(?:[\da-z\s+\-()]|\^\s*(?:\{\d\}|\d)|\\cdot(?![a-z]))*"
@@ -30,7 +30,7 @@ COMMON_WORDS = {"yes", "no", "true", "false", "odd", "even", "none", "all"}
 
 
 def words(text: str) -> str | None:
-    """What tells apart text that consists of words, is a choice such as (A), or a time of day: its `letters`."""
+    """The `letters` of an answer that is words, a choice such as (A), or a time of day."""
     inner = plain(text)
     if re.search(r"[\\^_=<>{}|+*/]", inner) or not re.search(r"[^\W\d_]", inner):
         return None
@@ -60,7 +60,7 @@ def ratio(text: str) -> list[Fraction] | None:
 
 
 def parts(text: str) -> list[str] | None:
-    """The parts of a list or a set; names in front of them are dropped where they are all alike."""
+    """The parts of a list or a set; names before them are dropped where they are all alike."""
     if (found := elements(text)) is not None:
         return found
     if MATRIX.fullmatch(text):
@@ -88,7 +88,7 @@ def without_index(name: str) -> str:
 
 
 def braced(text: str) -> str | None:
-    """What stands in the braces of a set."""
+    """The text inside the braces of a set."""
     for opening in ("{", r"\{"):
         if text.startswith(opening) and closer(text, len(opening) - 1) == len(text) - 1:
             return text[len(opening) : -1].removesuffix("\\").strip()
@@ -96,7 +96,7 @@ def braced(text: str) -> str | None:
 
 
 def union(text: str) -> list[str]:
-    """The pieces of a union; all of the text where it is none."""
+    """The pieces of a union; the whole text where it is none."""
     return [piece.strip() for piece in text.split(r"\cup")]
 
 
@@ -109,14 +109,14 @@ def named(text: str) -> tuple[str, str] | None:
 
 
 def sides(text: str) -> list[str]:
-    """What the signs of equality stand between, those within rows of an environment apart."""
+    """The parts between equals signs, ignoring those within rows of an environment."""
     head, begin, rows = text.partition(r"\begin")
     found = split(re.sub(r"\\in(?![a-zA-Z])", "=", head), "=")
     return [*found[:-1], found[-1] + begin + rows]
 
 
 def not_rounded(text: str) -> str:
-    """What is said to be about something, `1/3` of `1/3 \\approx 0.33`; nothing of `x \\approx 7`."""
+    """The exact side of an approximation: `1/3` of `1/3 \\approx 0.33`; nothing of `x \\approx 7`."""
     exactly = split(text.replace(r"\approx", "\x00"), "\x00")[0] if r"\approx" in text else text
     return "" if exactly != text and NAME.fullmatch(exactly) else exactly
 
@@ -137,7 +137,7 @@ def _is_constant(side: str) -> bool:
 
 
 def ascending(text: str) -> str:
-    """A chain of inequalities from small to large: `1 < x < 5` for `5 > x > 1`. All other text as it is."""
+    """A chain of inequalities from small to large: `1 < x < 5` for `5 > x > 1`. Other text stays as it is."""
     links = chain(text)
     if not links:
         return text
@@ -176,7 +176,7 @@ def matrix(text: str) -> list[list[str]] | None:
 
 
 def joined(text: str) -> str:
-    """With commas for `and`, `or` and semicolons, and without those that only group digits outside of brackets."""
+    """The text with commas for `and`, `or` and semicolons, and without commas that group digits outside brackets."""
     depths = [depth for _, depth in outside(text)]
     text = GROUPED.sub(lambda match: match[0] if depths[match.start()] else match[0].replace(",", ""), text)
     return JOINT.sub(", ", text)

@@ -1,6 +1,6 @@
 """One form for the many ways of writing the same formula: Unicode, plain text, Markdown and LaTeX become tidy LaTeX.
 
-Nothing here changes a value. What has no meaning (sizes, spacing, dollar signs around a formula) goes away.
+Nothing here changes a value. Marks without meaning (sizes, spacing, dollar signs around a formula) are removed.
 """
 
 import re
@@ -110,7 +110,7 @@ def plain(text: str) -> str:
 
 
 def _wordless(match: re.Match[str]) -> str:
-    """What stands in `\\text{...}`; a letter that is a unit stays behind a value, where it would become a variable."""
+    """The content of `\\text{...}`; a unit of one letter stays wrapped, or it would become a variable."""
     behind_value = re.search(r"[\d)}]\s*$|\\pi\s*$|\\circ\s*$", match.string[: match.start()])
     return match[0] if len(match[1]) == 1 and behind_value and lookup(match[1]) else match[1]
 
@@ -125,12 +125,12 @@ def _digits(base: str) -> str:
 
 
 def _inner_formulas(text: str) -> str:
-    """Several formulas in a sentence, `$x=2$ and $y=-1$`, without the signs around each."""
+    """A sentence of formulas, `$x=2$ and $y=-1$`, without the signs around each."""
     return DOLLARED.sub(r"\1", text) if len(DOLLARED.findall(text)) > 1 else text
 
 
 def _unwrapped(text: str) -> str:
-    """Without the signs that only say that a formula stands between them."""
+    """The text without signs that only delimit a formula."""
     for opening, closing in (("$$", "$$"), ("$", "$"), (r"\(", r"\)"), (r"\[", r"\]")):
         if len(text) > len(opening) + len(closing) and text.startswith(opening) and text.endswith(closing):
             return _unwrapped(text[len(opening) : -len(closing)].strip())
@@ -138,7 +138,7 @@ def _unwrapped(text: str) -> str:
 
 
 def _braced(text: str, command: str) -> str:
-    """`\\sqrt(x)` and `^(x)`, which LaTeX would end after one character, as they are meant."""
+    """`\\sqrt(x)` and `^(x)` as they are meant; LaTeX would end them after one character."""
     place = text.find(command + "(")
     while place >= 0:
         start = place + len(command)
@@ -151,7 +151,7 @@ def _braced(text: str, command: str) -> str:
 
 
 def _punctuation(text: str) -> str:
-    """Without what ends a sentence, unless it belongs to the number or the word: `0.333...`, `p.m.`."""
+    """The text without the end of a sentence, unless that belongs to the number or word: `0.333...`, `p.m.`."""
     while text and text[-1] in ".,;:!?" and not text.endswith("...") and not re.search(r"\.\w\.$|\d!$|\)!$|\w!$", text):
         text = text[:-1].rstrip()
     return text

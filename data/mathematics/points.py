@@ -1,7 +1,7 @@
 r"""Points and solutions of several unknowns: `(2, -1)`, `(x, y) = (2, -1)`, `x = 2, y = -1`.
 
-Named coordinates are compared by name. Beside a point without names, or a bare list, those of `x = 2, y = -1` stand in
-the order of their names: `2, -1` is the same, `-1, 2` is not.
+Named coordinates are compared by name. Beside a point without names, or a bare list, the coordinates of `x = 2, y = -1`
+are in the order of their names: `2, -1` is the same, `-1, 2` is not.
 """
 
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ class Point:
 
 
 def point(text: str) -> Point | None:
-    """The coordinates that tidy text gives; None for text of another form."""
+    """The coordinates in tidy text; None for text of another form."""
     named = [forms.named(part) for part in split(forms.joined(text), ",")]
     if len(named) > 1:
         pairs = sorted(pair for pair in named if pair)

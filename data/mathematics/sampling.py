@@ -1,4 +1,4 @@
-"""Two formulas side by side at points chosen for their variables.
+"""Compares two formulas at points chosen for their variables.
 
 Points are numbers of `PRECISION` digits, never exact ones: a power of exact numbers could be millions of digits long,
 and one of rounded numbers is a few additions.
@@ -10,16 +10,16 @@ from typing import Any
 
 import sympy
 
-PRECISION = 300  # digits that are carried
-AGREED = sympy.Float(10, 60) ** -180  # relative: below what e^-400 leaves beside 1, above what rounding does
+PRECISION = 300  # digits carried
+AGREED = sympy.Float(10, 60) ** -180  # relative: below e^-400 beside 1, above rounding
 POINTS = 16  # tried
 MAX_SYMBOLS = 12
 SCALES = (2003, 499, 97, 1)
 
 
 def values(wanted: sympy.Expr, given: sympy.Expr) -> Iterator[tuple[Any, Any]]:
-    """Both values at each point where there are two. Without an i in them, a point where neither is real says nothing:
-    sqrt(1/n) is 1/sqrt(n), for both mean a positive n.
+    """Both values at each point where both exist. Where the formulas have no i, points at which neither is real are
+    left out: sqrt(1/n) is 1/sqrt(n), since both mean a positive n.
     """
     real = not (wanted.has(sympy.I) or given.has(sympy.I))
     symbols = sorted(wanted.free_symbols | given.free_symbols, key=str)
@@ -38,7 +38,7 @@ def values(wanted: sympy.Expr, given: sympy.Expr) -> Iterator[tuple[Any, Any]]:
 def _points(symbols: list[Any], whole: bool) -> Iterator[dict[Any, Any]]:
     """Points of every pattern of signs, near zero and far from it.
 
-    Some of them are whole and positive, or all where the formula counts something.
+    Some are positive whole numbers; all are where the formula counts something.
     """
     rng = random.Random(0)
     for number in range(POINTS):
@@ -57,7 +57,7 @@ def _points(symbols: list[Any], whole: bool) -> Iterator[dict[Any, Any]]:
 
 
 def is_real(value: Any) -> bool:
-    """Whether a number has no imaginary part to speak of."""
+    """Whether a number's imaginary part is negligible."""
     real, imaginary = value.as_real_imag()
     return bool(abs(imaginary) <= AGREED * abs(real))
 

@@ -1,4 +1,4 @@
-"""What a worker of the mathematics pool does."""
+"""The function that workers of the mathematics pool call."""
 
 from data.mathematics.compare import readable, same
 

@@ -1,9 +1,9 @@
 """Whether two formulas are the same, by math-verify's parser and rules, and by numbers.
 
-Numbers settle it wherever there are any: two formulas are evaluated at points chosen for their variables
-(`data.mathematics.sampling`), constants to as many digits as cancel, and are the same where they agree. math-verify
-itself is wrong there in both directions: it takes 1/2004! for 1/2006!, and does not see that sqrt(1/n) is 1/sqrt(n).
-Relations and sets are left to math-verify.
+Numbers decide wherever there are any. Formulas with variables are evaluated at chosen points
+(`data.mathematics.sampling`), constants to as many digits as cancel; they are the same where the values agree.
+math-verify alone is wrong there in both directions: it takes 1/2004! for 1/2006!, and does not see that sqrt(1/n) is
+1/sqrt(n). math-verify decides on relations and sets.
 """
 
 import logging
@@ -20,7 +20,7 @@ from math_verify import verify
 from data.mathematics.brackets import is_sound
 from data.mathematics.sampling import close, values
 
-MAX_DIGITS = 1_000  # to which a difference of constants is worked out
+MAX_DIGITS = 1_000  # to which a difference of constants is evaluated
 AMPLE = 9  # points that agree are enough: each pattern of two signs is among so many; at fewer than
 ENOUGH = 3  # where both sides have a value nothing is settled
 NORMAL = NormalizationConfig(basic_latex=True, units=False, malformed_operators=True, nits=False, boxed="none")
@@ -30,7 +30,7 @@ logging.getLogger("math_verify").setLevel(logging.ERROR)
 
 
 def parses(latex: str) -> bool:
-    """Whether the whole of a tidy formula can be read."""
+    """Whether a tidy formula parses as a whole."""
     return _read(latex) is not None
 
 
@@ -43,12 +43,12 @@ def same_formula(gold: str, answer: str) -> bool:
         return _same(wanted, given)
     except MemoryError:
         raise
-    except Exception:  # whatever sympy dies of, nothing says that they are the same
+    except Exception:  # sympy may fail in any way; then nothing shows that they are the same
         return False
 
 
 def same_inequality(gold: tuple[str, str], answer: tuple[str, str]) -> bool:
-    """Whether `left < right` says the same of both pairs: one difference is a positive multiple of the other."""
+    """Whether `left < right` means the same for both pairs: one difference is a positive multiple of the other."""
     differences = [_read(f"({right}) - ({left})") for left, right in (gold, answer)]
     if not all(_is_scalar(difference) for difference in differences):
         return False
@@ -75,7 +75,7 @@ def _is_scalar(side: Any) -> bool:
 
 @lru_cache(1_000)
 def _read(latex: str) -> Any:
-    """The formula as sympy has it, decimals as fractions and i as the imaginary unit; None where it cannot be read."""
+    """The formula in sympy, decimals as fractions, i as the imaginary unit; None where it does not parse."""
     if not is_sound(latex):
         return None
     latex = re.sub(r"(\d+(?:\.\d+)?)\s*\^\\circ", r"(\\frac{\\pi}{180} \\cdot \1)", latex)
@@ -92,7 +92,7 @@ def _read(latex: str) -> Any:
         return formula.xreplace(exact)
     except MemoryError:
         raise
-    except Exception:  # whatever parser and sympy die of, the formula has not been read
+    except Exception:  # parser and sympy may fail in any way; then the formula does not parse
         return None
 
 
@@ -111,8 +111,8 @@ def _agree(wanted: sympy.Expr, given: sympy.Expr) -> bool | None:
 
 
 def _same_constant(wanted: sympy.Expr, given: sympy.Expr) -> bool | None:
-    """Whether two numbers are the same, however small what tells them apart: 2^1000 + 1 is not 2^1000. They are where
-    `MAX_DIGITS` digits of their difference are zeros.
+    """Whether two numbers are the same, however small their difference: 2^1000 + 1 is not 2^1000. They are the same
+    where `MAX_DIGITS` digits of the difference are zeros.
     """
     difference = (wanted - given).doit()
     if difference.is_Rational:

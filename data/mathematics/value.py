@@ -1,9 +1,9 @@
-r"""An answer must be a value where the gold answer is one: what is still to be worked out does not score.
+r"""An answer must be a value where the gold answer is one: an unevaluated expression does not score.
 
 - Where the gold answer is a plain number (`5050`, `\frac{1}{3}`, `50\%`), so must the answer be: digits, a fraction of
   two numbers, a mixed number, a decimal, a power of ten with a factor, words (`twenty-one`). `\frac{2}{4}` is a value
-  for 0.5. `\binom{8}{4}`, `12 \cdot 12`, `3!`, `2^{10}`, `\sqrt{16}` and `75 - 5` are problems, and so wrong; with
-  their result behind them (`75 - 5 = 70`) they are right. `data.mathematics.numbers.plain` decides it.
+  for 0.5. `\binom{8}{4}`, `12 \cdot 12`, `3!`, `2^{10}`, `\sqrt{16}` and `75 - 5` still pose a problem, and so are
+  wrong; with their result behind them (`75 - 5 = 70`) they are right. `data.mathematics.numbers.plain` decides it.
 - Where the gold answer is a closed form without variables (`\frac{\sqrt{2}}{2}`, `\frac{\pi}{4}`, `2^{1999}`), the
   answer may be any arithmetic of numbers, roots, powers, pi and e: `\frac{1}{\sqrt{2}}` is right. It may use functions
   (`\sin`, `\ln`, `n!`, binomials) only where the gold answer uses one too: `\sin 45^\circ` is wrong, `\ln 4` is right
@@ -12,7 +12,7 @@ r"""An answer must be a value where the gold answer is one: what is still to be 
 - A sum, product, integral, limit, derivative, maximum, rounding, divisor or determinant is right only where the gold
   answer has one of the same kind.
 
-So the gold answer `7!` may be answered by `5040`, but not the other way round.
+So `5040` is right for the gold answer `7!`, but not the other way round.
 """
 
 import re
@@ -32,7 +32,7 @@ SAME = {"rfloor": "lfloor", "rceil": "lceil", "bmod": "mod", "pmod": "mod", "flo
 
 
 def is_value(answer: str, gold: str) -> bool:
-    """Whether a tidy formula leaves nothing to work out that its gold answer does not leave too."""
+    """Whether a tidy formula is evaluated as far as its gold answer."""
     if pending(answer) - pending(gold):
         return False
     varies = VARIABLE.search(COMMAND.sub("", gold))
@@ -40,6 +40,6 @@ def is_value(answer: str, gold: str) -> bool:
 
 
 def pending(formula: str) -> set[str]:
-    """The operators of a tidy formula that are still to be carried out."""
+    """The operators in a tidy formula that remain to be evaluated."""
     names = (next(name for name in groups if name) for groups in PENDING.findall(formula))
     return {SAME.get(name, name) for name in names}

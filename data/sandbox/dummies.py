@@ -1,7 +1,7 @@
-"""Dummy programs that know nothing of a problem, tried by its tests: tests that one of them passes check nothing.
+"""Runs a problem's tests on dummy programs that know nothing of it: tests that a dummy passes check nothing.
 
-Here the tests and the dummy share a process, since a dummy is ours; each problem has a process of its own, forked, so
-that hundreds take seconds. One that a dummy hangs or ends is forked again for the next dummy.
+Tests and dummy share a process, since the dummy is ours. Each problem gets a forked process, so that hundreds take
+seconds. Where a dummy hangs or ends the process, the next dummy gets a new one.
 """
 
 import json
@@ -23,7 +23,7 @@ ENDED = "ended"
 
 
 class Failed(BaseException):
-    """A test has failed, and none may catch it; `reason` is kept where one does all the same."""
+    """A test has failed, and no test may catch that; `reason` is kept in case one does."""
 
 
 def dummies(tests: str) -> list[tuple[str, Callable[..., Any]]]:
@@ -37,7 +37,7 @@ def returning(value: Any) -> tuple[str, Callable[..., Any]]:
 
     def call(*arguments: Any, **named: Any) -> Any:
         for argument in (*arguments, *named.values()):
-            pack(argument)  # which fails as it would fail on its way to a program
+            pack(argument)  # which fails as it would on its way to a program
         return unpack(pack(value))
 
     return f"returns {value!r}", call
@@ -76,7 +76,7 @@ def try_dummies(request: dict[str, Any], told: BinaryIO, limits: dict[str, Any])
 
 
 def fault(tests: str, names: list[str], told: BinaryIO, limits: dict[str, Any]) -> str | None:
-    """What is wrong with the tests of one problem."""
+    """Return the fault of one problem's tests, or None."""
     count = len(dummies(tests))
     said: list[dict[str, Any]] = []
     while len(said) < count:
@@ -93,7 +93,7 @@ def fault(tests: str, names: list[str], told: BinaryIO, limits: dict[str, Any]) 
 
 
 def forked(tests: str, names: list[str], first: int, told: BinaryIO, limits: dict[str, Any]) -> list[dict[str, Any]]:
-    """What a process of its own says of each dummy from the `first` on, as far as it gets."""
+    """Return what a forked process reports of each dummy from number `first`, as far as it gets."""
     read, write = os.pipe()
     child = os.fork()
     if not child:
@@ -116,7 +116,7 @@ def forked(tests: str, names: list[str], first: int, told: BinaryIO, limits: dic
 
 
 def attempt_all(tests: str, names: list[str], first: int, channel: BinaryIO) -> None:
-    """Run the tests with each dummy, and say how it went; the end of the first that passes is the end of all."""
+    """Run the tests with each dummy and report the outcome; the first dummy that passes ends the search."""
     for what, function in dummies(tests)[first:]:
         signal.setitimer(signal.ITIMER_PROF, SECONDS)  # nobody handles their signals, which end the process
         signal.setitimer(signal.ITIMER_REAL, CLOCK_SECONDS)
@@ -129,7 +129,7 @@ def attempt_all(tests: str, names: list[str], first: int, channel: BinaryIO) -> 
 
 
 def attempt(tests: str, functions: dict[str, Callable[..., Any]], what: str) -> dict[str, str]:
-    """How the tests go with one dummy."""
+    """Return the outcome of the tests with one dummy."""
     failed: list[str] = []
 
     def fail(reason: str) -> None:

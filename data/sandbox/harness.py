@@ -1,8 +1,8 @@
 """Runs tests, whatever form they have, and counts what they check.
 
-Statements of the module run as those of a script (`__name__` is "__main__"); then the functions `test*`, and `check*`
-where they take no argument, the methods `test*` of classes `Test*`, and every `unittest.TestCase`. What runs itself
-(`unittest.main()`) is left to us, so that no result gets lost.
+The module's statements run first, as a script's do (`__name__` is "__main__"). Then come functions `test*`, functions
+`check*` without arguments, methods `test*` of classes `Test*`, and every `unittest.TestCase`. `unittest.main()` is ours
+to call, so that no result gets lost.
 """
 
 import builtins
@@ -28,7 +28,7 @@ class Unrunnable(Exception):
 class Tally:
     """What happened while tests ran: how many conditions were checked, and which functions were entered.
 
-    `fail` is called with a reason where a test has failed and must not be able to catch that.
+    `fail(reason)` ends the tests in a way that they cannot catch.
     """
 
     def __init__(self, fail: Callable[[str], None]) -> None:
@@ -42,7 +42,7 @@ class Tally:
         return condition
 
     def real(self, operand: Any) -> Any:
-        """Fail for a NaN that is held against a bound: each such comparison is false, and `not` makes it true."""
+        """Fail for a NaN in an ordering: each such comparison is false, and `not` makes it true."""
         if isinstance(operand, float | Decimal) and operand != operand:
             self.fail("a test compares NaN with something by order")
         return operand
@@ -51,7 +51,7 @@ class Tally:
 def run(tests: str, names: Mapping[str, Any], tally: Tally) -> None:
     """Run the tests with `names` in their module.
 
-    Raises what fails them, AssertionError or whatever else they raise, and Unrunnable.
+    Raises Unrunnable, and whatever the tests raise, such as AssertionError.
     """
     with open(FILE, "w", encoding="utf-8", errors="surrogatepass") as file:
         file.write(tests)
@@ -93,19 +93,19 @@ def code_of(tests: str) -> CodeType:
 
 
 def loaded(tests: str, names: Mapping[str, Any]) -> ModuleType:
-    """The module of the tests, its statements done."""
+    """The module of the tests, after its statements ran."""
     spec = importlib.util.spec_from_loader("__main__", _Loader(tests))
     assert spec and spec.loader
     module = importlib.util.module_from_spec(spec)
     module.__file__ = FILE
     vars(module).update(names)
-    sys.modules["__main__"] = module  # where unittest and dataclasses look for it
+    sys.modules["__main__"] = module  # unittest and dataclasses look for it there
     leave(spec.loader.exec_module, module)
     return module
 
 
 def leave(function: Callable[..., Any], *arguments: Any) -> Any:
-    """Call a function that may end with `sys.exit`: without a code or with 0 it is done, with another it has failed."""
+    """Call a function that may end with `sys.exit`: no code or 0 is success, any other code is a failure."""
     try:
         return function(*arguments)
     except SystemExit as error:
@@ -134,7 +134,7 @@ def collected(module: ModuleType, tally: Tally) -> Iterator[Callable[[], Any]]:
 
 
 def methods_of(kind: type) -> Iterator[Callable[[], Any]]:
-    """The test methods of a class in the style of pytest, each on an object of its own."""
+    """The test methods of a pytest-style class, each on an object of its own."""
     for name in dir(kind):
         if name.startswith("test") and callable(getattr(kind, name)):
 
@@ -148,7 +148,7 @@ def methods_of(kind: type) -> Iterator[Callable[[], Any]]:
 
 
 def is_of_tests(function: FunctionType) -> bool:
-    """Whether the tests define a function; one that they import is not theirs to be run. A decorated one may be."""
+    """Whether the tests define a function themselves. An imported function is not run; a decorated one may be."""
     return function.__module__ == "__main__" and function.__globals__.get("__name__") == "__main__"
 
 
@@ -160,7 +160,7 @@ def needs_arguments(function: FunctionType) -> bool:
 
 
 def run_one(test: Callable[[], Any]) -> None:
-    """Call a test, and finish what it begins: a coroutine or a generator does nothing before."""
+    """Call a test, and run the coroutine or generator that it returns."""
     result = leave(test)
     if isinstance(result, CoroutineType | AsyncGeneratorType):
         import asyncio  # slow to import, and rarely needed
@@ -168,7 +168,7 @@ def run_one(test: Callable[[], Any]) -> None:
         asyncio.run(result if isinstance(result, CoroutineType) else _exhaust(result))
     elif isinstance(result, GeneratorType):
         for item in result:
-            if isinstance(item, tuple) and item and callable(item[0]):  # as nose had it
+            if isinstance(item, tuple) and item and callable(item[0]):  # as in nose
                 item[0](*item[1:])
 
 
@@ -178,7 +178,7 @@ async def _exhaust(generator: AsyncGeneratorType[Any, Any]) -> None:
 
 
 def is_case(kind: type) -> bool:
-    """Whether a class is a TestCase; without unittest, which the tests import, there is none."""
+    """Whether a class is a TestCase; there is none where the tests do not import unittest."""
     unittest = sys.modules.get("unittest")
     return unittest is not None and issubclass(kind, unittest.TestCase)
 
@@ -213,7 +213,7 @@ def run_case(case: Any) -> None:
 
 
 def take_over_unittest(tally: Tally) -> None:
-    """Count the assertions of TestCases, and keep them from being run by the tests themselves, their results unseen."""
+    """Count the assertions of TestCases, and keep the tests from running these out of our sight."""
     import unittest
 
     for name, method in list(vars(unittest.TestCase).items()):
@@ -234,7 +234,7 @@ def _counting(method: FunctionType, tally: Tally) -> Callable[..., Any]:
 
 
 def failing_line(error: BaseException, tests: str) -> str:
-    """The line of the tests that failed."""
+    """The failed line of the tests."""
     number, trace = 0, error.__traceback__
     while trace:
         if os.path.basename(trace.tb_frame.f_code.co_filename) == FILE:

@@ -1,9 +1,9 @@
-"""What runs inside the sandboxes; run by its path, with the standard library and this folder alone.
+"""Runs inside the sandboxes; started by its path, with the standard library and this folder alone.
 
     python inside.py program LIMITS         the answer's program, on the socket that is its standard input
     python inside.py tests LIMITS SOCKET    the tests, which come on standard input, beside the socket to the program
     python inside.py dummies LIMITS         tests of many problems, each tried by dummy programs (`dummies`)
-    python inside.py probe LIMITS           nothing: says that the walls stand
+    python inside.py probe LIMITS            nothing: reports that the walls stand
 
 Each line on the socket is JSON (`wire`).
 """
@@ -22,7 +22,7 @@ from data.sandbox.wire import MAX_DIGITS, Lost, describe, lineage, pack, receive
 
 
 def main() -> None:
-    """Take the part that the command line names."""
+    """Run the part that the command line names."""
     part, limits, *more = sys.argv[1:]
     told = os.fdopen(os.dup(1), "wb")
     asked = os.fdopen(os.dup(0), "rb")
@@ -31,7 +31,7 @@ def main() -> None:
         os.dup2(nothing, stream)  # what is printed goes nowhere
     sys.set_int_max_str_digits(MAX_DIGITS)
     if part == "dummies":
-        from data.sandbox.dummies import try_dummies  # which limits what it forks
+        from data.sandbox.dummies import try_dummies  # it limits its forks itself
 
         os.dup2(nothing, 2)
         try_dummies(json.loads(asked.readline()), told, json.loads(limits))
@@ -50,7 +50,7 @@ def main() -> None:
 
 
 def serve(asked: BinaryIO, told: BinaryIO) -> None:
-    """Import the program that comes first, then call its functions as asked."""
+    """Import the program, which is the first message, then call its functions on request."""
     send(told, {"started": True})
     with open("program.py", "w", encoding="utf-8", errors="surrogatepass") as file:
         file.write(json.loads(asked.readline())["code"])
@@ -83,11 +83,11 @@ def serve(asked: BinaryIO, told: BinaryIO) -> None:
 
 
 def judge(request: dict[str, Any], replies: BinaryIO, calls: BinaryIO, told: BinaryIO) -> None:
-    """Run the tests with stand-ins for the program's functions, and tell how it went."""
+    """Run the tests with stand-ins for the program's functions, and report the outcome."""
     from data.sandbox import harness, stand_ins
 
     def fail(reason: str) -> NoReturn:
-        """End the tests here: they might catch whatever they see."""
+        """End the process here: the tests might catch an exception."""
         send(told, {"failed": reason})
         os._exit(0)
 

@@ -1,8 +1,8 @@
-"""The walls of a sandbox: the command line that puts a program behind them, and whether this machine can build them.
+"""The walls of a sandbox: the command line that builds them around a program, and whether this machine can.
 
-Inside there is no network, no other process, and of the file system only what Python needs, read-only, with an empty
-`/tmp` of bounded size. What the walls do not limit (time, memory, files, processes) the program inside limits for
-itself before it reads anything that is not ours (`inside.confine`).
+Inside there is no network and no other process. The file system holds only what Python needs, read-only, and an empty
+`/tmp` of bounded size. The walls do not limit time, memory, files and processes: the process inside limits these for
+itself before it reads anything that is not ours (`limits.confine`).
 """
 
 import itertools
@@ -25,7 +25,7 @@ SYSTEM = ("/usr", "/lib", "/lib64", "/lib32", "/bin", "/nix/store", "/etc/ld.so.
 TMP_BYTES = 16 * 2**20
 FILE_BYTES = 2**20  # of one file that the program writes
 PROCESSES = 4  # and threads, at the same time
-FIRST_USER = 1_000_000_000  # of the users that root lends to sandboxes: nobody has them, each sandbox its own
+FIRST_USER = 1_000_000_000  # user ids that root gives to sandboxes: nobody else has them, and each sandbox has its own
 ENVIRONMENT = {"PYTHONHASHSEED": "0", "LANG": "C.UTF-8"}
 PROBE_SECONDS = 60
 
@@ -33,7 +33,7 @@ _users = itertools.count()
 
 
 def choose(choice: Choice) -> Kind:
-    """The sandbox that a config asks for. Raises ValueError where this machine cannot build it, with what to do."""
+    """The sandbox that a config names. Raises ValueError where this machine cannot build it, with the remedy."""
     if choice == "none":
         return "none"
     wanted: tuple[Kind, ...] = ("bubblewrap", "nsjail") if choice == "auto" else (choice,)
@@ -50,7 +50,7 @@ def choose(choice: Choice) -> Kind:
 
 @cache
 def fault(kind: Kind) -> str | None:
-    """What keeps this machine from building such a sandbox, found out by building one; None where nothing does."""
+    """Build such a sandbox, and return what keeps this machine from it, or None."""
     if not _found(kind):
         return "is not installed"
     as_user = user(kind)
@@ -69,16 +69,16 @@ def fault(kind: Kind) -> str | None:
 
 
 def user(kind: Kind) -> int:
-    """The user that the program inside shall be: our own, or, where we are root, one that nobody else is."""
+    """The user id of the process inside: our own, or, where we are root, one that nobody else has."""
     if os.geteuid() != 0 or kind == "none":
         return os.geteuid()
     return FIRST_USER + (os.getpid() * 1_000 + next(_users) % 1_000) % 1_000_000_000
 
 
 def limits_of(kind: Kind, as_user: int) -> dict[str, int | bool]:
-    """What a process inside limits for itself (`limits.confine`), but for its time and memory.
+    """The limits that a process inside sets for itself (`limits.confine`), except for time and memory.
 
-    Without walls it does without the filter of system calls where the kernel has none.
+    Without walls a kernel without filters of system calls is accepted.
     """
     return {"file_size": FILE_BYTES, "processes": PROCESSES, "user": as_user, "strict": kind != "none"}
 
@@ -86,7 +86,7 @@ def limits_of(kind: Kind, as_user: int) -> dict[str, int | bool]:
 def python() -> list[str]:
     """The interpreter alone: no packages, no modules of the working directory."""
     version = f"python{sys.version_info.major}.{sys.version_info.minor}"
-    base = os.path.join(sys.base_prefix, "bin", version)  # that of an environment may be a copy, and stand elsewhere
+    base = os.path.join(sys.base_prefix, "bin", version)  # a virtual environment's may be a copy elsewhere
     return [os.path.realpath(base if os.path.exists(base) else sys.executable), "-P", "-s", "-S", "-B"]
 
 
@@ -96,7 +96,7 @@ def inside(kind: Kind) -> str:
 
 
 def walls(kind: Kind, as_user: int, kept: Sequence[int] = ()) -> list[str]:
-    """What to put in front of a command. `kept` are the file descriptors that it needs beside the first three."""
+    """The words to put before a command. `kept` are the file descriptors that it needs beside the first three."""
     if kind == "bubblewrap":
         return _bubblewrap()
     if kind == "nsjail":
@@ -123,7 +123,7 @@ def _links() -> list[str]:
 def _bubblewrap() -> list[str]:
     command = [_found("bubblewrap"), "--unshare-ipc", "--unshare-pid", "--unshare-net", "--unshare-uts"]
     command += ["--unshare-cgroup-try"]
-    if os.geteuid() == 0:  # it becomes a user of its own inside; as root its processes would not be counted
+    if os.geteuid() == 0:  # it changes to its own user inside: the kernel does not count root's processes
         command += ["--cap-drop", "ALL", "--cap-add", "CAP_SETUID", "--cap-add", "CAP_SETGID"]
         command += ["--cap-add", "CAP_KILL"]  # for what `dummies` forks
     else:
@@ -131,7 +131,7 @@ def _bubblewrap() -> list[str]:
     command += ["--die-with-parent", "--new-session", "--dev-bind", "/dev/null", "/dev/null"]
     for path, place in [*((path, path) for path in _mounts()), (str(OURS), OURS_INSIDE)]:
         for parent in reversed(Path(place).parents[:-1]):
-            command += ["--perms", "0755", "--dir", str(parent)]  # /root may be closed, and what is behind it not
+            command += ["--perms", "0755", "--dir", str(parent)]  # /root may be closed, and folders in it open
         command += ["--ro-bind", path, place]
     for path in _links():
         command += ["--symlink", os.readlink(path), path]
@@ -145,7 +145,7 @@ def _nsjail(as_user: int, kept: Sequence[int]) -> list[str]:
     if os.geteuid() == 0:
         command += ["--disable_clone_newuser"]
     for limit in ("as", "cpu", "fsize", "nofile", "nproc", "stack"):
-        command += [f"--rlimit_{limit}", "hard"]  # the program inside sets its own
+        command += [f"--rlimit_{limit}", "hard"]  # the process inside sets its own
     for name, value in ENVIRONMENT.items():
         command += ["--env", f"{name}={value}"]
     for path in _mounts():

@@ -1,8 +1,8 @@
-"""What a process in the sandbox limits for itself, for good, before it reads anything that is not ours.
+"""The limits that a process in the sandbox sets for itself, for good, before it reads anything that is not ours.
 
-Limits of resources bound what a process maps; they count no memory that the kernel keeps for it elsewhere: segments,
-queues and semaphores of System V, files in memory, rings. So the system calls that make those are refused by a filter
-(seccomp), and with them what widens the view of a process: namespaces, mounts, tracing, keys, the clock.
+Resource limits bound what a process maps. They do not count memory that the kernel keeps for it elsewhere: segments,
+queues and semaphores of System V, files in memory, rings. So a filter (seccomp) refuses the system calls that make
+those, and those that widen the view of a process: namespaces, mounts, tracing, keys, the clock.
 """
 
 import ctypes
@@ -16,7 +16,7 @@ PR_SET_SECCOMP, PR_SET_NO_NEW_PRIVS = 22, 38  # prctl(2)
 SECCOMP_MODE_FILTER = 2
 ALLOW, REFUSE = 0x7FFF0000, 0x00050000  # SECCOMP_RET_ALLOW, SECCOMP_RET_ERRNO
 LOAD, EQUAL, AT_LEAST, ANY_OF, RETURN = 0x20, 0x15, 0x35, 0x45, 0x06  # of the filter's machine, linux/filter.h
-NUMBER, ARCHITECTURE, ARGUMENTS = 0, 4, 16  # where they stand in struct seccomp_data
+NUMBER, ARCHITECTURE, ARGUMENTS = 0, 4, 16  # offsets in struct seccomp_data
 NAMESPACES = 0x7E020000  # CLONE_NEWNS to CLONE_NEWNET
 CLONE_THREAD = 0x00010000
 OTHER_ABI = 0x40000000  # the calls of x32 are numbered from here
@@ -49,7 +49,7 @@ CLONE, CLONE3, PRLIMIT = (56, 220), (435, 435), (302, 261)
 
 
 def confine(*, seconds: int, memory: int, file_size: int, processes: int, user: int, strict: bool) -> None:
-    """Limit this process and what it starts, and give up being root where `user` is another.
+    """Limit this process and its children, and give up root where `user` is another.
 
     `seconds` of processor time, `memory` bytes of address space and `file_size` bytes of one file are each process's;
     `processes` counts those of the user. Raises OSError where `strict` and the kernel takes no filter.
@@ -58,21 +58,21 @@ def confine(*, seconds: int, memory: int, file_size: int, processes: int, user: 
         os.setgroups([])
         os.setresgid(user, user, user)
         os.setresuid(user, user, user)
-    resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds + 1))  # a signal, and where that is ignored the end
+    resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds + 1))  # a signal, then a kill
     limits = {"AS": memory, "FSIZE": file_size, "NPROC": processes, "NOFILE": 64, "CORE": 0}
     limits |= {"MSGQUEUE": 0, "SIGPENDING": 256}  # the kernel's memory, too
     for name, most in limits.items():
-        if kind := vars(resource).get(f"RLIMIT_{name}"):  # not each system has each
+        if kind := vars(resource).get(f"RLIMIT_{name}"):  # not every system has every limit
             resource.setrlimit(kind, (most, most))
     try:
-        refuse_calls(forks=os.geteuid() != 0)  # of root's processes the kernel counts none
+        refuse_calls(forks=os.geteuid() != 0)  # the kernel counts none of root's processes
     except OSError:
         if strict:
             raise
 
 
 def refuse_calls(*, forks: bool) -> None:
-    """Have the kernel refuse the calls above from now on, and without `forks` those that start a process.
+    """Have the kernel refuse the calls above from now on, and, without `forks`, those that start a process.
 
     Raises OSError where it takes no filter, or where the architecture is not known.
     """
@@ -99,11 +99,11 @@ def filter_of(machine: str, *, forks: bool) -> list[tuple[int, int, int, int]]:
     for numbers in (CALLS if forks else CALLS | FORKS).values():
         if (number := numbers[at]) is not None:
             program += [(EQUAL, 0, 1, number), (RETURN, 0, 0, refused)]
-    program += [(EQUAL, 0, 1, CLONE3[at]), (RETURN, 0, 0, unknown)]  # its flags lie in memory; the C library falls back
+    program += [(EQUAL, 0, 1, CLONE3[at]), (RETURN, 0, 0, unknown)]  # flags in memory; the C library falls back
     threads_alone = [] if forks else [(ANY_OF, 1, 0, CLONE_THREAD), (RETURN, 0, 0, refused)]
     cloning = [(LOAD, 0, 0, ARGUMENTS), (ANY_OF, 0, 1, NAMESPACES), (RETURN, 0, 0, refused), *threads_alone]
     program += [(EQUAL, 0, len(cloning) + 1, CLONE[at]), *cloning, (RETURN, 0, 0, ALLOW)]
-    new_limit = ARGUMENTS + 2 * 8  # to read a limit is no harm: the pointer to a new one is null
+    new_limit = ARGUMENTS + 2 * 8  # reading a limit is harmless: the pointer to a new one is null
     program += [(EQUAL, 0, 5, PRLIMIT[at]), (LOAD, 0, 0, new_limit), (EQUAL, 0, 2, 0)]
     program += [(LOAD, 0, 0, new_limit + 4), (EQUAL, 1, 0, 0), (RETURN, 0, 0, refused)]
     return [*program, (RETURN, 0, 0, ALLOW)]

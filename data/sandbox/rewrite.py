@@ -1,4 +1,4 @@
-"""Tests rewritten so that their checks are counted, and that no NaN slips through a comparison.
+"""Rewrites tests so that their checks are counted, and that no NaN slips through a comparison.
 
 A check is an `assert`, a branch that may raise, or a method of `unittest.TestCase` that asserts (`harness`).
 """
@@ -11,13 +11,13 @@ ENDS = {"exit", "quit", "fail", "_exit"}  # functions that tests call to fail
 
 def rewritten(source: str) -> ast.Module:
     """The tests with `__checked__(condition)` around each condition that may fail them, `__entered__(name)` in each
-    function, and `__real__(operand)` around each operand of an ordering. Raises SyntaxError, and RecursionError.
+    function, and `__real__(operand)` around each operand of an ordering. Raises SyntaxError and RecursionError.
     """
     return ast.fix_missing_locations(_Rewriting().visit(ast.parse(source)))
 
 
 def may_fail(node: ast.AST) -> bool:
-    """Whether something in a statement raises, or fails for certain."""
+    """Whether a statement holds a `raise` or a certain failure."""
     for inner in ast.walk(node):
         if isinstance(inner, ast.Raise):
             return True

@@ -1,6 +1,6 @@
-"""What tests see of a program: a function for each of its functions, which has that one called.
+"""What tests see of a program: a stand-in for each of its functions, which calls it in the other process.
 
-Arguments go by value: what the program does to a list that it was given stays with the program.
+Arguments go by value: where the program changes a list, the tests' own list stays as it is.
 """
 
 import builtins
@@ -11,18 +11,18 @@ from typing import Any, BinaryIO, NoReturn
 
 from data.sandbox.wire import Lost, holds_nan, pack, receive, send, unpack
 
-UNTOLD = ("unittest", "doctest", "bdb")  # modules whose errors mean something to whoever runs tests
+UNTOLD = ("unittest", "doctest", "bdb")  # modules whose errors tests may expect
 
 
 class Program:
-    """The program at the other end of the channel. `fail` ends the tests, for reasons that no test may catch."""
+    """The program at the other end of the channel. `fail` ends the tests for a reason that no test may catch."""
 
     def __init__(self, replies: BinaryIO, calls: BinaryIO, fail: Callable[[str], NoReturn], tests: str) -> None:
         self.replies, self.calls, self.fail = replies, calls, fail
         self.awaits = "await" in tests or "asyncio" in tests
         self.expects_nan = "nan" in tests.casefold()
         self.expects_stop = "StopIteration" in tests or "StopAsyncIteration" in tests
-        self.unawaited = 0  # coroutines that the tests hold and have not awaited
+        self.unawaited = 0  # coroutines that the tests have not awaited yet
         self.lock = allocate_lock()  # tests may have threads
 
     def function(self, name: str) -> Callable[..., Any]:
@@ -82,14 +82,14 @@ class Program:
                 return RuntimeError(f"the program raised {name}")
             kind = known(str(module), str(name))
             if kind is not None:
-                error = kind.__new__(kind, message)  # without __init__, which may want what we have not
+                error = kind.__new__(kind, message)  # without __init__, whose arguments we do not have
                 assert isinstance(error, Exception)
                 return error
         return RuntimeError(message)
 
 
 def known(module: str, name: str) -> type[Exception] | None:
-    """The class of errors of that name where it is one of the standard library that was imported here."""
+    """The class of that name where it is an error of an imported module of the standard library."""
     if module.split(".")[0] in UNTOLD or module.split(".")[0] not in sys.stdlib_module_names:
         return None
     holder = builtins if module == "builtins" else sys.modules.get(module)

@@ -1,4 +1,4 @@
-"""One program tried by its tests: two sandboxes, a socket between them, and what came of it."""
+"""Runs a program's tests: two sandboxes, a socket between them, and the outcome."""
 
 import contextlib
 import json
@@ -17,8 +17,8 @@ from data.sandbox import jail
 from data.sandbox.jail import PROCESSES as PROCESSES
 from data.sandbox.jail import Kind
 
-TESTS_SECONDS = 20  # of processor time that the tests themselves may take
-DUMMIES_AT_ONCE = 32  # problems whose tests one sandbox tries
+TESTS_SECONDS = 20  # of processor time for the tests themselves
+DUMMIES_AT_ONCE = 32  # problems whose tests share a sandbox
 DUMMIES_CLOCK_SECONDS = 300
 MAX_TOLD = 2**16
 EXCEEDED = (-signal.SIGXCPU, 128 + signal.SIGXCPU, -signal.SIGKILL, 128 + signal.SIGKILL)
@@ -26,7 +26,7 @@ EXCEEDED = (-signal.SIGXCPU, 128 + signal.SIGXCPU, -signal.SIGKILL, 128 + signal
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """Whether the tests passed; why not; or in `error` what kept them from being run."""
+    """Whether the tests passed, and why not; or, in `error`, what kept them from running."""
 
     passed: bool
     reason: str
@@ -34,10 +34,10 @@ class Outcome:
 
 
 def run(program: str, tests: str, names: Sequence[str], *, seconds: int, memory_mib: int, kind: Kind) -> Outcome:
-    """Try a program by tests that call its functions `names`.
+    """Run tests that call the program's functions `names`.
 
-    `seconds` of processor time and `memory_mib` of address space are what it may take, and five times that by the
-    clock. Nothing of it is left afterwards.
+    It may take `seconds` of processor time, five times that by the clock, and `memory_mib` of address space. Nothing of
+    it remains afterwards.
     """
     deadline = time.monotonic() + 5 * seconds
     memory = memory_mib * 2**20
@@ -64,8 +64,8 @@ def run(program: str, tests: str, names: Sequence[str], *, seconds: int, memory_
 
 
 def try_dummies(problems: Sequence[tuple[str, Sequence[str]]], *, memory_mib: int, kind: Kind) -> list[str | None]:
-    """What is wrong with the tests of each problem, each with the names that they call: that a dummy program passes
-    them, or that they cannot be run. None where nothing is. Raises OSError where the sandbox cannot be started.
+    """The fault of each problem's tests, or None. `problems` come with the names that their tests call. A fault is that
+    a dummy program passes them, or that they cannot run. Raises OSError where the sandbox cannot start.
     """
     faults: list[str | None] = []
     while len(faults) < len(problems):
@@ -79,7 +79,7 @@ def try_dummies(problems: Sequence[tuple[str, Sequence[str]]], *, memory_mib: in
             if not told:
                 raise OSError(f"the sandbox did not start: {_complaint(complaints)}")
         faults += [line["fault"] for line in told[1:]]
-        if len(told) <= len(rest):  # it ended before it was through
+        if len(told) <= len(rest):  # it ended early
             faults.append("its tests cannot be tried: they end the sandbox, or take too long.")
     return faults
 
@@ -88,7 +88,7 @@ def try_dummies(problems: Sequence[tuple[str, Sequence[str]]], *, memory_mib: in
 def _part(
     part: str, seconds: int, memory: int, kind: Kind, kept: tuple[int, ...], streams: dict[str, Any]
 ) -> "Iterator[subprocess.Popen[bytes]]":
-    """One of the two processes in its sandbox, in a folder of its own; dead when it is left."""
+    """One of the two processes in its sandbox, in a folder of its own; leaving the context kills it."""
     user = jail.user(kind)
     limits = json.dumps({"seconds": seconds, "memory": memory} | jail.limits_of(kind, user))
     inner = [*jail.python(), jail.inside(kind), part, limits, *map(str, kept)]
@@ -107,15 +107,15 @@ def _part(
 
 
 def _send(channel: socket.socket, program: str, deadline: float) -> None:
-    """Hand the program to the process that is to load it. Raises TimeoutError where that does not take it in time."""
+    """Send the program to the process that loads it. Raises TimeoutError where that does not read it in time."""
     channel.settimeout(max(0.01, deadline - time.monotonic()))
     with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # it ended; what it complained of says why
         channel.sendall(json.dumps({"code": program}).encode() + b"\n")
-    channel.settimeout(None)  # for the tests, whose process has it next
+    channel.settimeout(None)  # the process of the tests uses it next
 
 
 def _told(asking: "subprocess.Popen[bytes]", request: bytes, deadline: float) -> list[dict[str, Any]]:
-    """What the tests told until they ended, or the deadline."""
+    """What the tests reported until they ended, or until the deadline."""
     assert asking.stdin and asking.stdout
     into, out = asking.stdin.fileno(), asking.stdout.fileno()
     os.set_blocking(into, False)
@@ -127,7 +127,7 @@ def _told(asking: "subprocess.Popen[bytes]", request: bytes, deadline: float) ->
         while open_still and (left := deadline - time.monotonic()) > 0:
             for key, _ in selector.select(left):
                 if key.fd == into:
-                    with contextlib.suppress(BrokenPipeError):  # it ended, and what it told says why
+                    with contextlib.suppress(BrokenPipeError):  # it ended, and its report says why
                         unsent = unsent[os.write(into, unsent[:MAX_TOLD]) :]
                         if unsent:
                             continue
@@ -151,7 +151,7 @@ def _outcome(told: list[dict[str, Any]], ended: int | None, seconds: int, compla
 
 
 def _complaint(complaints: IO[bytes]) -> str:
-    """The last line of what a process wrote on its standard error."""
+    """The last line that a process wrote to its standard error."""
     complaints.seek(0)
     lines = complaints.read(2_000).decode(errors="replace").strip().splitlines()
     return lines[-1] if lines else "no word from it"

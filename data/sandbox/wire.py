@@ -1,7 +1,7 @@
 """Lines of JSON between the two sides of a trial, and the plain values in them.
 
-Values that JSON does not have are marked (`pack`); they arrive as what they were, but never as an object of a class
-that the program made: one of those could claim to be equal to anything.
+Values that JSON does not have are marked (`pack`) and arrive as they were. An object of a class that the program made
+never arrives: it could claim to be equal to anything.
 """
 
 import json
@@ -13,16 +13,16 @@ from itertools import islice
 from typing import Any, BinaryIO
 
 MAX_LINE = 2**20
-MAX_ITEMS = 100_000  # taken of an iterator
+MAX_ITEMS = 100_000  # read from an iterator
 MAX_DIGITS = 100_000  # of a whole number; Python's own bound, 4,300, is below the factorial of 2,000
 
 
 class Lost(Exception):
-    """The program is gone, or said what is no reply."""
+    """The program is gone, or sent something that is not a reply."""
 
 
 def receive(replies: BinaryIO) -> dict[str, Any]:
-    """One line of the program's. Raises Lost."""
+    """Read one line from the program. Raises Lost."""
     try:
         line = replies.readline(MAX_LINE + 1)
     except OSError:
@@ -112,7 +112,7 @@ def holds_nan(packed: Any) -> bool:
 
 
 def lineage(error: BaseException) -> list[list[str]]:
-    """The classes of an error, the nearest first, each by module and name."""
+    """The classes of an error by module and name, most specific first."""
     return [[kind.__module__, kind.__name__] for kind in type(error).__mro__]
 
 

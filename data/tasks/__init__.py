@@ -1,6 +1,6 @@
-"""The tasks by name; what a task is stands in `data.task`.
+"""The tasks by name; `data.task` says what a task is.
 
-A name is that of a module here (`countdown`), of one of a family (`gym:leg_counting`), or of a module of the user's own
+A name is a module here (`countdown`), a member of a family (`gym:leg_counting`), or a module of the user's
 (`my_tasks.primes`, `./primes.py`).
 """
 
@@ -12,15 +12,15 @@ from data.tasks import arithmetic, countdown, own
 
 TASKS: dict[str, Task] = {module.NAME: task_of(module, module.NAME) for module in (countdown, arithmetic)}
 
-# Families of tasks: each is a module, imported when first asked for, with `task(label) -> Task`, where `label` is what
-# stands behind the colon, or "".
+# Families of tasks: each is a module, imported on first use, with `task(label) -> Task`, where `label` is the text
+# behind the colon, or "".
 FAMILIES: dict[str, str] = {"gym": "data.tasks.gym", "math": "data.tasks.math", "code": "data.tasks.code"}
 
 
 def get_task(name: str) -> Task:
     """The task of that name. Raises ValueError listing the tasks there are.
 
-    Never imports a module of the user's: such a task is found only after `load_task`.
+    Never imports a module of the user's: such a task exists only after `load_task`.
     """
     if name in TASKS:
         return TASKS[name]
@@ -37,7 +37,7 @@ def get_task(name: str) -> Task:
 
 
 def load_task(name: str) -> Task:
-    """The task that a config names; one of the user's own is imported."""
+    """The task that a config names; imports it where it is a module of the user's."""
     return own.load(name) if own.is_own(name) else get_task(name)
 
 

@@ -1,11 +1,10 @@
-"""Arithmetic that no step of thought does at once: long multiplication, and chains of mixed operations.
+"""Arithmetic that takes several steps: long multiplication, and chains of mixed operations.
 
-A thinking text decomposes: `for 47 + 15 : 47 + 10 = 57 vs 57 yes 57 + 5 = 62 vs 62 yes`. A long multiplication goes
-digit by digit with its carries: `for 36 * 4 : 6 * 4 = 24 vs 24 yes 3 * 4 = 12 vs 12 yes 12 + 2 = 14 ... so 144`.
-A hasty one states the value at once: `so 62`.
-After each step the value is worked out a second time, `vs 57`, and the two are held against each other: `yes` where
-they agree, `no` where they do not, and then the step is redone. One slip that is not put right costs the answer.
-`wait` redoes the last step, or begins the whole anew.
+A thinking text breaks it down: `for 47 + 15 : 47 + 10 = 57 vs 57 yes 57 + 5 = 62 vs 62 yes`. A long multiplication goes
+digit by digit with its carries: `for 36 * 4 : 6 * 4 = 24 vs 24 yes 3 * 4 = 12 vs 12 yes 12 + 2 = 14 ... so 144`. A
+hasty one states the value at once: `so 62`. After each step the value is calculated a second time, `vs 57`: `yes` where
+both agree, `no` where they differ, and then the step is redone. A slip that is not corrected costs the answer. `wait`
+redoes the last step, or restarts the whole.
 """
 
 import random
@@ -43,10 +42,10 @@ class Settings:
     terms: int = 4  # of a mixed chain, at most; at least 3
     largest: int = 99  # value within a mixed chain
     slip: float = 0.15  # a step states a wrong value
-    notice: float = 0.6  # the check of a slip works the value out again; else it repeats the slip
+    notice: float = 0.6  # the check of a slip recalculates the value; else it repeats the slip
     false_alarm: float = 0.01  # the check of a right step slips
-    hasty: float = 0.0  # the whole calculation is left out, and its value stated at once
-    recheck: float = 0.0  # `wait`, and then the last step is worked out again, or the whole of a hasty one
+    hasty: float = 0.0  # the calculation is skipped, and its value stated at once
+    recheck: float = 0.0  # `wait`, and then the last step is recalculated, or the whole of a hasty one
 
     def __post_init__(self) -> None:
         """Raise ValueError naming the first setting out of its range."""
@@ -71,7 +70,7 @@ def generate(rng: random.Random, settings: Settings) -> Problem:
 
 
 def recognise(prompt: str) -> Problem | None:
-    """The problem that a person types in the words of `generate`; None where it is none, or has no whole value."""
+    """The problem that a person types in the words of `generate`; None for other text, or without a whole value."""
     match = re.fullmatch(r"compute (\d{1,6}(?: [-+*/] \d{1,6}){1,7})", prompt, re.ASCII)
     try:
         value = parse_expression(match[1]).value if match else None
@@ -81,7 +80,7 @@ def recognise(prompt: str) -> Problem | None:
 
 
 def verify(problem: Problem, answer: str) -> Verdict:
-    """Judge a whole number, written in ASCII digits and nothing else."""
+    """Judge a whole number in ASCII digits."""
     if not re.fullmatch(r"0|-?[1-9][0-9]{0,17}", answer):
         return Verdict(correct=False, format=False, reason="no whole number")
     if int(answer) != problem.facts["target"]:
@@ -104,11 +103,11 @@ def demonstrate(problem: Problem, rng: random.Random, settings: Settings) -> str
 
 
 def parse_trace(problem: Problem, thinking: str) -> Trace:
-    """Take a calculation apart.
+    """Parse a calculation.
 
-    The first attempt is every step as it was first written: correct where no step slipped and the last one leads to
-    the target. Each redone step makes a further attempt of what stands after it. `wait` begins the whole anew, unless
-    the last step follows it once more; a value that is stated without any step is an attempt too.
+    The first attempt is every step as it was first written: correct where no step slipped and the last one leads to the
+    target. Each redone step makes a further attempt of the steps after it. `wait` restarts the whole, unless the last
+    step follows it again. A value without any step is an attempt too.
     """
     trace = Trace()
     matches = list(islice(STEP.finditer(thinking), MAX_STEPS))
@@ -121,7 +120,7 @@ def parse_trace(problem: Problem, thinking: str) -> Trace:
         redoes = False
         if before is not None and (before.left, before.operator, before.right) == (left, operator, right):
             between = thinking[before.end : match.start()]
-            waits = between.count("wait")  # two of them begin the whole anew in between
+            waits = between.count("wait")  # two restarts in between
             redoes = before.judged_wrong is True if not waits else waits == 1 and between.rstrip().endswith("wait")
         wrong = None if judged is None else judged[1] == "no"
         grounded = {left, right} <= sources.before(match.start())
@@ -143,7 +142,7 @@ def parse_trace(problem: Problem, thinking: str) -> Trace:
 
 
 def _passes(thinking: str, redone: Container[int]) -> list[tuple[int, int]]:
-    """The places where the whole is calculated: to the first `wait` that no redone step follows, and so on."""
+    """The spans that calculate the whole: up to the first `wait` that no redone step follows, and so on."""
     waits = islice(re.finditer(r"\bwait\b(?=(\s*))", thinking), MAX_STEPS)
     return list(pairwise([0, *(wait.end() for wait in waits if wait.end(1) not in redone), len(thinking)]))
 
@@ -156,7 +155,7 @@ def _attempts(steps: list[Step], start: int, end: int, leads_to_the_target: bool
     if not steps:  # the value is stated at once
         return [Attempt(leads_to_the_target, start, end)]
     attempts = []
-    standing = [step for step in steps if not step.redoes]  # each redo puts itself in the place of what it redoes
+    standing = [step for step in steps if not step.redoes]  # each redo replaces the step that it redoes
     wrong = sum(not step.correct for step in standing)
     place = -1  # in `standing`, of the step before
     for number, step in enumerate(steps):
@@ -174,9 +173,9 @@ def _attempts(steps: list[Step], start: int, end: int, leads_to_the_target: bool
 
 
 class _Sources:
-    """The numbers at hand for a step: the problem's, those stated before it, and the tens and digits of all of them.
+    """The numbers available to a step: the problem's, those stated before it, and the tens and digits of all of them.
 
-    What a check worked out anew, `vs 57`, is stated too, and so is what was read off, `so 144`.
+    The value of a check, `vs 57`, counts as stated, and so does a final value, `so 144`.
     """
 
     def __init__(self, expression: str, thinking: str) -> None:
@@ -187,18 +186,18 @@ class _Sources:
             self.add(int(number))
 
     def before(self, place: int) -> set[int]:
-        """What is at hand for a step at character `place`; asked in the order of the steps."""
+        """The numbers available at character `place`; call it in the order of the steps."""
         while self.stated and self.stated[0][0] < place:
             self.add(self.stated.popleft()[1])
         return self.numbers
 
     def add(self, number: int) -> None:
-        """Take note of a number."""
+        """Add a number, with its tens and digits."""
         self.numbers |= {number, number // 10 * 10, *map(int, str(abs(number)))}
 
 
 def _goals(thinking: str, steps: list[Step]) -> list[Subgoal]:
-    """The parts headed `for 48 - 16 :`, each met where its value is stated before the next part begins."""
+    """The subgoals `for 48 - 16 :`; one is met where its value is stated before the next begins."""
     heads = list(islice(re.finditer(r"\bfor (\d{1,18}) ([-+*/]) (\d{1,18}) :", thinking, re.ASCII), MAX_STEPS))
     starts = [step.start for step in steps]
     goals = []
@@ -211,7 +210,7 @@ def _goals(thinking: str, steps: list[Step]) -> list[Subgoal]:
 
 
 def _concluded(thinking: str, steps: list[Step]) -> int | None:
-    """The value that a pass ends on: what stands after a closing `so`, else the last step's; None without either."""
+    """The final value of a pass: the number after a closing `so`, else the last step's; None without either."""
     so = re.search(r"\bso (-?\d{1,18})(?:\s+wait)?\s*$", thinking)
     if so:
         return int(so[1])
@@ -281,7 +280,7 @@ class _Scribe:
         return total
 
     def step(self, left: int, operator: str, right: int) -> int:
-        """Write `left operator right = value vs value verdict`; returns the value that stands in the end."""
+        """Write `left operator right = value vs value verdict`; returns the final value."""
         exact = calculate(left, operator, right)
         assert exact is not None
         for _ in range(3):  # a redo may slip again
@@ -298,7 +297,7 @@ class _Scribe:
         return value
 
     def recheck(self) -> int:
-        """Work the last step out again, without a slip; returns the value that the calculation comes to."""
+        """Recalculate the last step without a slip; returns the value of the whole calculation."""
         assert self.last is not None
         left, operator, right, digits = self.last
         value = calculate(left, operator, right)

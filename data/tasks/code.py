@@ -4,11 +4,11 @@
       code: {source: google-research-datasets/mbpp, question: text, tests: test_list, setup: test_setup_code}
       code:he: {source: openai/openai_humaneval, question: prompt, context: prompt, tests: test, entry: entry_point}
 
-The answer is a block of code, or a bare function; it is run nowhere but in the sandbox. Its tests call it by value:
-what a function does to a list that it was given cannot be tested, and only plain values can be returned.
+The answer is a block of code, or a bare function; it runs only in the sandbox. Its tests call it by value: they do not
+see how a function changes its arguments, and it can return only plain values.
 
 Tests are statements, functions `test*`, classes of unittest or pytest's plain ones (`data.sandbox.harness`). Tests that
-check nothing, or that a dummy program passes, would reward any answer: their rows are faulty. A dummy returns the same
+check nothing, or that a dummy program passes, would reward any answer; their rows are faulty. A dummy returns the same
 value at each call, or its first argument, or raises the same error.
 """
 
@@ -40,20 +40,20 @@ INSTRUCTIONS = (
 MAX_TESTS = 100_000  # characters
 MAX_PROGRAM = 16_000
 
-_chosen: jail.Kind | None = None  # by the config of this process; never by what a problem says
+_chosen: jail.Kind | None = None  # by this process's config, never by a problem
 _free = threading.BoundedSemaphore(default_workers())  # trials at the same time
 
 
 @dataclass(frozen=True, kw_only=True)
 class Settings(SetSettings):
-    """The set, the columns that hold its problems, and what a program may take."""
+    """The set, the columns that hold its problems, and the limits of a program."""
 
     question: str = "question"
     tests: str = "tests"  # a text, or a list of texts
-    setup: str | None = None  # what the tests need before them, such as imports
+    setup: str | None = None  # code that the tests need before them, such as imports
     entry: str | None = None  # the name of the function, where the tests define check(candidate)
-    context: str | None = None  # what stands before the answer, such as its imports and helpers
-    solution: str | None = None  # a solution that must pass; rows whose own does not are faulty
+    context: str | None = None  # code before the answer, such as its imports and helpers
+    solution: str | None = None  # a solution that must pass, or the row is faulty
     shown: int = 1  # how many of a list of tests the question shows, which tells the function's name
     seconds: int = 5  # of processor time
     memory_mib: int = 512
@@ -73,7 +73,7 @@ def task(label: str) -> Task:
 
 
 def problems(settings: Settings) -> dict[Split, list[Problem]]:
-    """All problems of the set. Raises ValueError for tests that are no Python, and where there is no sandbox."""
+    """All problems of the set. Raises ValueError for tests that are not Python, and where there is no sandbox."""
     _choose(settings.sandbox)
     columns = [settings.question, settings.tests, settings.setup, settings.entry, settings.context, settings.solution]
     solutions: dict[str, str] = {}
@@ -122,7 +122,7 @@ def problem_of(values: Mapping[str, Any], settings: Settings) -> Problem:
 
 
 def called(tests: str) -> list[str]:
-    """The functions that tests call and do not have themselves: those of the answer. Raises Fault for no Python."""
+    """The functions that tests call without defining them: the answer's. Raises Fault for text that is not Python."""
     try:
         tree = ast.parse(tests)
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
@@ -170,9 +170,9 @@ def verify(problem: Problem, answer: str) -> Verdict:
 
 
 def tried(problem: Problem, program: str) -> trial.Outcome:
-    """What came of trying a program by a problem's tests."""
+    """Run a problem's tests on a program."""
     facts = problem.facts
-    joint = "" if program[:1] in (" ", "\t") else "\n\n"  # an indented one goes on where the context ends
+    joint = "" if program[:1] in (" ", "\t") else "\n\n"  # an indented one continues the context
     with _free:
         return trial.run(
             facts["context"] + joint + program if facts["context"] else program,
@@ -185,9 +185,9 @@ def tried(problem: Problem, program: str) -> trial.Outcome:
 
 
 def passed_by_dummies(problems: Sequence[Problem]) -> list[str | None]:
-    """What is wrong with the tests of each problem, by trying programs that know nothing of it; None where nothing is.
+    """The fault of each problem's tests, or None: tries programs that know nothing of the problem.
 
-    Where the sandbox cannot be started nothing can be tried, nor will any answer be; the user is told.
+    Where the sandbox does not start, nothing is tried, and a warning says so; answers will not run either.
     """
     kind = _chosen or _choose("auto")
     tests = [(problem.facts["tests"], problem.facts["names"]) for problem in problems]
@@ -210,7 +210,7 @@ def passed_by_dummies(problems: Sequence[Problem]) -> list[str | None]:
 
 
 def failing(problems: Sequence[Problem], solutions: Sequence[str]) -> list[str | None]:
-    """What is wrong with each problem whose own solution does not pass its tests."""
+    """The fault of each problem whose own solution fails its tests, or None."""
     with ThreadPoolExecutor(default_workers()) as threads:
         trying = threads.map(tried, problems, solutions)
         outcomes = list(tqdm(trying, "trying solutions", len(problems), disable=len(problems) < 50))

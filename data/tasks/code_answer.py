@@ -1,4 +1,4 @@
-"""Finding the program in an answer of code."""
+"""Finds the program in an answer."""
 
 import re
 import textwrap
@@ -6,12 +6,12 @@ from collections.abc import Sequence
 
 FENCED = re.compile(
     r"((?:^[ \t]*(?:(?:[-*+]|\d+[.)])[ \t]+)?)?)```[ \t]*\w*[^\n]*\n(.*?)(?:```|\Z)", re.DOTALL | re.MULTILINE
-)  # its indentation, that of a list's item among it, and what is in it
+)  # its indentation, a list item's included, and its content
 BARE = re.compile(r"^(?:@\w|def\s|async\s+def\s|class\s|import\s|from\s)", re.MULTILINE)
 
 
 def program_of(answer: str, names: Sequence[str]) -> str | None:
-    """The last block of code that defines one of the functions, or the last block; else a bare function.
+    """The last code block that defines one of the functions, or the last block, or else a bare function.
 
     A block that is indented as a whole, as in a list, moves to the left, unless it goes on inside a function.
     """
@@ -24,7 +24,7 @@ def program_of(answer: str, names: Sequence[str]) -> str | None:
 
 
 def moved(fence: str, block: str, names: Sequence[str]) -> str:
-    """A block without the indentation of its fence (CommonMark 4.5), nor any other that a whole definition has."""
+    """A block without the indentation of its fence (CommonMark 4.5), and without that of a whole definition."""
     width = len(fence.expandtabs(4))
     lines = [line.expandtabs(4) if width else line for line in block.splitlines(keepends=True)]
     block = "".join(line[min(width, len(line) - len(line.lstrip(" "))) :] for line in lines)
@@ -34,6 +34,6 @@ def moved(fence: str, block: str, names: Sequence[str]) -> str:
 
 
 def defines(block: str, name: str) -> bool:
-    """Whether a block of code defines `name`; one that only calls it, to show how it is used, does not."""
+    """Whether a code block defines `name`, and does not just call it as an example."""
     name = re.escape(name)
     return bool(re.search(rf"^[ \t]*(?:(?:async\s+)?def|class)\s+{name}\b|^{name}\s*(?::[^=\n]*)?=(?!=)", block, re.M))

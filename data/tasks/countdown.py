@@ -1,8 +1,8 @@
-"""Countdown: combine every given number once, with + - * /, to make the target.
+"""Countdown: use every number once, with + - * /, to make the target.
 
-A thinking text is a search: `try 2 + 6 = 8 , 8 - 6 = 2 vs 14 no or 8 + 6 = 14 vs 14 yes`. `try` begins afresh, `or`
-keeps every step of the attempt but the last, `wait` redoes the last step or hesitates before an attempt, `vs` holds the
-result against the target. The answer is the expression: `( 2 + 6 ) + 6`.
+A thinking text is a search: `try 2 + 6 = 8 , 8 - 6 = 2 vs 14 no or 8 + 6 = 14 vs 14 yes`. `try` starts afresh, `or`
+keeps every step of the attempt but the last, `wait` redoes the last step or hesitates before an attempt, `vs` compares
+the result with the target. The answer is the expression: `( 2 + 6 ) + 6`.
 """
 
 import random
@@ -39,15 +39,15 @@ class Settings:
     largest: int = 10
     largest_target: int = 40
     attempts: int = 10  # at most this many in a demonstration
-    guided: float = 0.15  # a fresh try heads for a solution
+    guided: float = 0.15  # a fresh try aims at a solution
     keep: float = 0.5  # after a failure, keep all steps but the last
     slip: float = 0.05  # a step states a wrong value
     notice: float = 0.5  # a slip is redone at once
-    misjudge: float = 0.02  # the verdict on an attempt is the wrong one
+    misjudge: float = 0.02  # the verdict on an attempt is wrong
     give_up: float = 0.1  # after a failure, stop without an answer
     hasty: float = 0.0  # the whole search stops at its first failure
     orderly: float = 0.0  # the search goes through the combinations in a fixed order, without a guide
-    recheck: float = 0.0  # `wait` before the search goes on, or before the last step of a success is worked out again
+    recheck: float = 0.0  # `wait` before the search continues, or before the last step of a success is recalculated
 
     def __post_init__(self) -> None:
         """Raise ValueError naming the first setting out of its range."""
@@ -77,7 +77,7 @@ class Term:
 
 @dataclass(frozen=True, slots=True)
 class Move:
-    """Combining two terms: what the search writes down as one step."""
+    """A combination of two terms: one step of the search."""
 
     left: Term
     operator: str
@@ -95,9 +95,9 @@ class Move:
 
 
 def generate(rng: random.Random, settings: Settings) -> Problem:
-    """Draw numbers, walk random moves over them to a whole-number target that is none of them.
+    """Draw numbers, and combine them by random moves to a whole-number target that is none of them.
 
-    Raises ValueError where the settings allow no such target, or hardly one.
+    Raises ValueError where the settings allow (almost) no such target.
     """
     for _ in range(PATIENCE):
         numbers = sorted(rng.randint(settings.smallest, settings.largest) for _ in range(settings.numbers))
@@ -120,7 +120,7 @@ def generate(rng: random.Random, settings: Settings) -> Problem:
 
 
 def recognise(prompt: str) -> Problem | None:
-    """The problem that a person types in the words of `generate`; None where it is none, or too large a one."""
+    """The problem that a person types in the words of `generate`; None for other text, or a problem too large."""
     match = re.fullmatch(r"numbers((?: [1-9]\d?){2,6}) target ([1-9]\d{0,2})", prompt, re.ASCII)
     if match is None:
         return None
@@ -130,7 +130,7 @@ def recognise(prompt: str) -> Problem | None:
 
 
 def verify(problem: Problem, answer: str) -> Verdict:
-    """Judge an expression exactly: every number used once, nothing else, and the value is the target."""
+    """Judge an expression exactly: it uses every number once and nothing else, and its value is the target."""
     if answer == "none":
         return Verdict(correct=False, format=True, reason="gave up")
     try:
@@ -180,7 +180,7 @@ def _verdict(succeeded: bool, target: int) -> str:
 
 
 def _worked_out(stated: str) -> tuple[str, int]:
-    """A step as it should have been written, and its value."""
+    """The corrected step, and its value."""
     match = STEP.match(stated)
     assert match is not None
     value = calculate(int(match[1]), match[2], int(match[3]))
@@ -190,7 +190,7 @@ def _worked_out(stated: str) -> tuple[str, int]:
 
 @dataclass(frozen=True, slots=True)
 class _Try:
-    """One attempt of a demonstration: its first word, its steps from the start, and the term that it ends in.
+    """One attempt of a demonstration: its first word, its steps from the start, and its last term.
 
     After `or` only the last step is written.
     """
@@ -201,7 +201,7 @@ class _Try:
 
 
 def _wander(start: Sequence[Term], target: int, rng: random.Random, settings: Settings) -> Iterator[_Try]:
-    """Attempts in no order, none of them twice; each begins afresh or keeps what led to the last one."""
+    """Attempts in random order, none twice; each starts afresh or keeps the steps before the last one."""
     tried: set[str] = set()
     kept: Sequence[Term] | None = None  # the terms before the last move of the last attempt
     before: list[str] = []  # the steps that led to them
@@ -220,16 +220,16 @@ def _wander(start: Sequence[Term], target: int, rng: random.Random, settings: Se
             value, stated = _state(move, rng, settings)
             steps.append(stated)
             terms = _after(terms, move, value)
-        if len(terms) > 1:  # every way on from here was tried already, or leaves the range
+        if len(terms) > 1:  # every continuation was tried already, or leaves the range
             continue
         tried.add(terms[0].text)
         yield _Try(lead, steps, terms[0])
 
 
 def _in_order(start: Sequence[Term], rng: random.Random, settings: Settings) -> Iterator[_Try]:
-    """Every attempt, each in a place that follows from the one before alone.
+    """Every attempt, in an order in which each follows from the one before alone.
 
-    A small model that searches so need not remember what it tried: that would take all of its attention.
+    A small model that searches like this need not remember its attempts, which would take all of its attention.
     """
     before: list[str] | None = None
     for steps, result in _leaves(start, [], rng, settings):
@@ -251,7 +251,7 @@ def _leaves(
 
 
 def parse_trace(problem: Problem, thinking: str) -> Trace:
-    """Take a search apart. An attempt is correct where its steps are, use each number once, and make the target."""
+    """Parse a search. An attempt is correct where its steps are, use each number once, and make the target."""
     numbers, target = problem.facts["numbers"], problem.facts["target"]
     trace = Trace()
     chain: list[tuple[Step, Counter[int]]] = []  # the steps that stand, each with the numbers left after it
@@ -268,7 +268,7 @@ def parse_trace(problem: Problem, thinking: str) -> Trace:
             reaches = right and _at_hand(chain, numbers) == Counter([target])
             attempt = Attempt(reaches, match.start(), end, judged[1] == "yes", steps)
             if start > match.start(2) and _same(trace.attempts[-1].steps, steps):
-                trace.attempts.pop()  # a recheck that confirms is not an attempt of its own; its verdict is the last
+                trace.attempts.pop()  # a confirming recheck is no attempt of its own; its verdict counts
             trace.attempts.append(attempt)
             trace.conclusion = _expression(steps) if judged[1] == "yes" else "none"
             start = end
@@ -296,7 +296,7 @@ def _without(terms: Sequence[Term], move: Move) -> list[Term]:
 
 
 def _after(terms: Sequence[Term], move: Move, value: int | None = None) -> list[Term]:
-    """The terms after a move, whose value may be stated as another than it is."""
+    """The terms after a move, with the value that the search states, right or wrong."""
     text = f"( {move.left.text} {move.operator} {move.right.text} )"
     return [*_without(terms, move), Term(move.value if value is None else value, text)]
 
@@ -309,7 +309,7 @@ def _untried(terms: Sequence[Term], tried: set[str], largest: int) -> list[Move]
 def _choose(
     terms: Sequence[Term], target: int, tried: set[str], rng: random.Random, settings: Settings, guided: bool
 ) -> Move | None:
-    """The next move of a search: towards a solution where it is guided, any untried one where it is not."""
+    """The next move of a search: towards a solution where it is guided, else any untried move."""
     moves = (
         _untried(terms, tried, settings.largest_target) if len(terms) == 2 else _moves(terms, settings.largest_target)
     )
@@ -325,7 +325,7 @@ def _solvable(terms: Sequence[Term], target: int) -> bool:
 
 
 def _state(move: Move, rng: random.Random, settings: Settings) -> tuple[int, str]:
-    """The value that the search goes on with, and the step as written: right, slipped, or slipped and redone."""
+    """The value that the search continues with, and the step as written: right, slipped, or slipped and redone."""
     left_side = f"{move.left.value} {move.operator} {move.right.value}"
     right = f"{left_side} = {move.value}"
     if rng.random() >= settings.slip:
@@ -350,10 +350,10 @@ def _follow(
     numbers: Sequence[int],
     before: Step | None = None,
 ) -> Step | None:
-    """Read the steps of a part of an attempt into `trace`, and keep in `chain` those that stand; returns the last one.
+    """Read the steps of a part of an attempt into `trace`, and the valid ones into `chain`; returns the last one.
 
-    `before` is the last step of the attempt's part before. A step that follows `wait` takes the place of the one
-    before it, and redoes it where it is the same calculation; otherwise the search changed its mind.
+    `before` is the last step of the attempt's part before. A step behind `wait` replaces the one before it. It is a
+    redo where the calculation is the same; otherwise the search changed its mind.
     """
     for match in islice(STEP.finditer(text), MAX_STEPS - len(trace.steps)):
         left, operator, right, value = int(match[1]), match[2], int(match[3]), int(match[4])
@@ -373,12 +373,12 @@ def _follow(
 
 
 def _at_hand(chain: Sequence[tuple[Step, Counter[int]]], numbers: Sequence[int]) -> Counter[int]:
-    """The numbers left to work with after some steps, at their stated values."""
+    """The remaining numbers after some steps, at their stated values."""
     return chain[-1][1] if chain else Counter(numbers)
 
 
 def _expression(chain: Sequence[Step]) -> str | None:
-    """What the last step comes to, written as an answer; None for no step."""
+    """The expression of the last step, written as an answer; None for no step."""
     made: dict[int, str] = {}
     text = None
     for step in chain:

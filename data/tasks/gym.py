@@ -1,10 +1,10 @@
 """`gym:<name>`: the procedural tasks of reasoning-gym (arXiv 2505.24760), one task each, with its difficulty settings.
 
-Problems are drawn and answers judged in worker processes (`data.tasks.gym_worker`): a generator or a scorer that hangs
-is killed, and the draws are the same in every process, although some of the generators walk over Python sets, whose
-order differs from one process to the next. An answer is right where its score is 1.0, never for less; a partial score
-is the verdict's `score`. Some scorers are not trusted with a model's answer (`data.tasks.gym_judges`), and what the
-others give 1 must be in the task's own form besides (`data.tasks.gym_forms`).
+Problems are drawn and answers judged in worker processes (`data.tasks.gym_worker`). So a generator or scorer that hangs
+is killed, and the draws are the same in every process, although some generators iterate over Python sets, whose order
+differs between processes. An answer is right only where its score is 1.0; a partial score is the verdict's `score`.
+Some scorers are unsafe with a model's answer and are replaced (`data.tasks.gym_judges`). An answer that scores 1 must
+also be in the task's own form (`data.tasks.gym_forms`).
 """
 
 import os
@@ -29,9 +29,9 @@ from data.workers.pool import WorkerPool
 FAMILY = "gym"
 REFUSED = {"composite": "it mixes other tasks; name those, each with a weight of its own"}
 NOT_SETTINGS = ("seed", "size")  # chance comes from the run's seeds, and there is no end to the problems
-TRIES = 100  # draws without a usable problem after which the settings have none
+TRIES = 100  # draws without a usable problem, after which the settings count as impossible
 DRAWING_SECONDS, SCORING_SECONDS = 60, 5
-ENOUGH_SEEN = 32  # problems after which it is known whether a constant answer wins
+ENOUGH_SEEN = 32  # problems that show whether a constant answer wins
 CONSTANT_SHARE = 0.2  # of the problems, from which on that is said
 WORKER = "data.tasks.gym_worker:act"
 ENVIRONMENT = {"PYTHONHASHSEED": "0", "OPENBLAS_NUM_THREADS": "1"}
@@ -40,8 +40,8 @@ drawing = WorkerPool(WORKER, seconds=DRAWING_SECONDS, environment=ENVIRONMENT)
 _ANSWERS: dict[tuple[str, str], Counter[str]] = {}  # right answers seen of each task, at each of its settings
 scoring = WorkerPool(WORKER, seconds=SCORING_SECONDS, environment=ENVIRONMENT)
 
-# What of an entry's metadata tells problems apart where the question does not: its wording is drawn, too. Lists of
-# numbers that stand in no order are sorted.
+# Metadata that tells problems apart where the question does not, because its wording is drawn, too. Lists of
+# numbers without an order are sorted.
 CONTENT: dict[str, tuple[str, ...]] = {
     "basic_arithmetic": ("expression",),
     "bf": ("bf_program",),
@@ -60,12 +60,12 @@ UNORDERED = ("numbers", "known_angles")
 
 
 def names() -> list[str]:
-    """The names of all tasks there are. Raises ValueError where reasoning-gym is not installed."""
+    """The names of all tasks. Raises ValueError where reasoning-gym is not installed."""
     return sorted(datasets().keys() - REFUSED.keys())
 
 
 def task(label: str) -> Task:
-    """The task called `gym:<label>`. Raises ValueError for one that there is not."""
+    """The task called `gym:<label>`. Raises ValueError for an unknown label."""
     if label in REFUSED:
         raise ValueError(f"{FAMILY}:{label} is not a task of its own: {REFUSED[label]}.")
     if label not in names():
@@ -124,7 +124,7 @@ def _plain(value: Any) -> Any:
 
 
 def _draw(label: str, rng: random.Random, settings: Any, count: int) -> list[Problem]:
-    """Draw so many problems and give those that are usable (`gym_worker.draw`); one at least.
+    """Draw `count` problems and return the usable ones (`gym_worker.draw`), at least one.
 
     Raises ValueError where the generator hangs, or TRIES draws give nothing usable.
     """
@@ -149,7 +149,7 @@ def _draw(label: str, rng: random.Random, settings: Any, count: int) -> list[Pro
 
 
 def _verify(label: str, problem: Problem, answer: str) -> Verdict:
-    """Right where the score is 1.0. What a scorer cannot read is wrong; one that hangs or dies is an error."""
+    """Right where the score is 1.0, wrong where the scorer cannot read it, an error where the scorer hangs or dies."""
     reply = scoring.ask(problem.facts | {"do": "score", "name": label, "answer": answer})
     if reply.error:
         return Verdict(correct=False, format=False, reason="the verifier failed", error=reply.error)
@@ -164,7 +164,7 @@ def _verify(label: str, problem: Problem, answer: str) -> Verdict:
 
 
 def _notice_constant(label: str, settings: Any, problems: list[Problem]) -> None:
-    """Warn, once a process and in one line, where one answer is right for a good share of the problems."""
+    """Warn, once a process and in one line, where one constant answer is right for a large share of the problems."""
     key = (label, repr(settings))
     seen = _ANSWERS.setdefault(key, Counter())
     if seen.total() >= ENOUGH_SEEN:

@@ -1,8 +1,8 @@
-"""Algebra in an answer: read by a grammar of our own, and judged by its value before sympy is asked for a proof.
+"""Algebra in an answer: parsed by a grammar of our own, and judged by its value before sympy has to prove it.
 
-A wrong antiderivative shows at once: its derivative, worked out by forward differentiation in complex floating-point
-numbers, differs from the integrand at some point. Only what agrees at all points goes to sympy, whose simplification
-can take hours, and could be fooled by nothing smaller than a rounding error.
+A wrong antiderivative shows at once: its derivative, by forward differentiation in complex floating-point numbers,
+differs from the integrand at some point. Only an answer that agrees at all points goes to sympy, whose simplification
+can take hours. Only a difference below rounding could get that far.
 """
 
 import ast
@@ -41,7 +41,7 @@ def same_polynomial(answer: str, entry: Entry) -> bool:
 
 
 def antiderivative(answer: str, entry: Entry) -> bool:
-    """A function whose derivative is the integrand; sympy proves it, which is why a worker must be killable."""
+    """A function whose derivative is the integrand. sympy proves it, which may hang, so workers must be killable."""
     import sympy
 
     name, integrand = entry["metadata"]["variable"], entry["metadata"]["integrand"]
@@ -107,7 +107,7 @@ def algebra(text: str) -> Any:
 
 
 def syntax(text: str) -> ast.expr:
-    """The syntax tree of an expression, of which `_value` and `_built` take no more than the grammar has.
+    """The syntax tree of an expression; `_value` and `_built` accept only the grammar.
 
     That is numbers, one-letter variables, pi, + - * / ** and `FUNCTIONS`. Nothing is ever evaluated. Raises ValueError
     for a text that Python's parser does not take, or that has too many parts.

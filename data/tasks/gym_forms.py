@@ -1,10 +1,10 @@
-"""What an answer must look like besides, where a scorer of reasoning-gym gives it 1: a check can only refuse.
+"""The form that an answer must have where a scorer of reasoning-gym gives it 1: a check can only refuse.
 
-The scorers read on past what they do not expect: text around a grid or a list of moves, a unit that is not the one
-asked for, a number within a tolerance. So a 1 counts only where the answer is the stated one, word for word
-(`as_stated`), or, in tasks where others are right too, where it is written in the task's own form and in that alone.
+The scorers ignore what they do not expect: text around a grid or a list of moves, a wrong unit, a number within a
+tolerance. So a score of 1 counts only where the answer is the stated one, word for word (`as_stated`). In tasks with
+several right answers it counts where the answer is in the task's own form and nothing else.
 
-`bounds` comes before any scorer or judge: an answer far longer than the right one is not read at all.
+`bounds` comes before any scorer or judge: an answer far longer than the right one is not read.
 """
 
 import json
@@ -22,7 +22,7 @@ from data.tasks.gym_numbers import number, rounds
 
 Check = Callable[[str, Entry], str]
 
-LONGER, SLACK = 4, 200  # an answer has at most so many times the stated one's characters, and so many more
+LONGER, SLACK = 4, 200  # an answer's most characters: this many times the stated answer's, plus so many
 UNSTATED = 6000  # characters, where no right answer is stated
 NUMBER = r"[+-]?(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d*)?(?:[eE][+-]?\d{1,2})?"
 
@@ -44,12 +44,12 @@ def as_stated(answer: str, entry: Entry) -> str:
 
 
 def as_scored(answer: str, entry: Entry) -> str:
-    """Anything: the scorer is exact, and several answers are right."""
+    """Accept any form: the scorer is exact, and several answers are right."""
     return ""
 
 
 def written(pattern: str, form: str) -> Check:
-    """A check that the whole answer has a form, whose name is what the refusal says is missing."""
+    """A check that the whole answer matches a form; the refusal says that it is not `name`."""
     expression = re.compile(pattern, re.ASCII)
     return lambda answer, entry: "" if expression.fullmatch(answer) else f"is not {form} alone"
 
@@ -116,7 +116,7 @@ def geometry(answer: str, entry: Entry) -> str:
 
 
 def duration(answer: str, entry: Entry) -> str:
-    """The stated duration, in its own units; a date's may go without, zeros before a number may be left out."""
+    """The stated duration in its own units, which a date's may omit; so are leading zeros."""
     answer = f"{answer} days" if answer.isdecimal() and entry["metadata"]["task_type"] == "date" else answer
     skeletons = [re.sub(r"\d+", "0", re.sub(r"\bday\b", "days", text.casefold())) for text in (answer, entry["answer"])]
     if skeletons[0] != skeletons[1]:
@@ -153,7 +153,7 @@ def coloring(answer: str, entry: Entry) -> str:
 
 
 def roles(answer: str, entry: Entry) -> str:
-    """`NAME is a ROLE` of each person once, with commas or "and" between, and nothing else."""
+    """`NAME is a ROLE` once for each person, with commas or "and" between, and nothing else."""
     texts = (" ".join(text.casefold().replace(",", " ").rstrip(". ").split()) for text in (answer, entry["answer"]))
     stated, right = (re.split(r"\s+(?:and\s+)?(?=\w+ is an? )", text) for text in texts)
     return "" if sorted(map(_role, stated)) == sorted(map(_role, right)) else "is not one role for each person alone"
@@ -172,7 +172,7 @@ def letters_mapped(answer: str, entry: Entry) -> str:
 
 
 def ladder(answer: str, entry: Entry) -> str:
-    """Words between commas, none twice: a way that comes back to a word has lost it before."""
+    """Words between commas, none twice: a path that returns to a word is no shortest one."""
     words = [word.strip().upper() for word in answer.split(",")]
     return "says a word twice" if len(set(words)) < len(words) else ""
 
@@ -204,7 +204,7 @@ def _exact(text: str) -> Fraction:
 TURN = r"\d?[LRUDBFMESXYZ]w?\d{0,2}'?\d{0,2}"
 FRACTION = r"\s*(?:\\d?frac\s*\{\s*\d+\s*\}\s*\{\s*\d+\s*\}|\d+\s*/\s*\d+)\s*"
 
-# Tasks in which more than the stated answer is right; in all others it is `as_stated`.
+# Tasks with several right answers; all others use `as_stated`.
 CHECKS: dict[str, Check] = {
     "advanced_geometry": geometry,
     "boxnet": box_moves,
@@ -245,12 +245,12 @@ CHECKS: dict[str, Check] = {
     "word_ladder": ladder,
 }
 
-# What stands before a scorer, whose time it bounds.
+# Checks before a scorer, which bound its time.
 GUARDS: dict[str, Check] = {"propositional_logic": no_formula, "rubiks_cube": turns}
 
 
 def fault(name: str, answer: str, entry: Entry) -> str:
-    """Why an answer that scores 1 is not right all the same, or "". What cannot be read is not in the task's form."""
+    """Why an answer that scores 1 is wrong all the same, or "". Unreadable text is not in the task's form."""
     try:
         return CHECKS.get(name, as_stated)(answer, entry)
     except (ValueError, TypeError, AttributeError, KeyError, IndexError, ArithmeticError, RecursionError):

@@ -1,6 +1,6 @@
-"""Judges of our own, where a scorer of reasoning-gym 0.1.25 must not be given what a model wrote.
+"""Judges of our own, for scorers of reasoning-gym 0.1.25 that are unsafe with a model's text.
 
-What was found by reading all scorers and by trying hostile answers on each:
+Reading all scorers, and trying hostile answers on each, showed:
 
 - `eval` of the answer, so that a completion could run any code: binary_matrix, n_queens, spiral_matrix,
   string_insertion; and within sympy's `parse_expr`: countdown, intermediate_integration, polynomial_multiplication,
@@ -13,8 +13,8 @@ What was found by reading all scorers and by trying hostile answers on each:
   every number off by one (number_sorting); the right answer with more behind it (letter_jumble, word_sorting); the
   wrong sign, and the first of several numbers (gsm_symbolic).
 
-A judge takes the answer and the entry, and says whether the answer is right. ValueError means that it cannot be read.
-Scorers that may be asked, but give 1 to something wrong, are asked first: see `data.tasks.gym_forms`.
+A judge takes the answer and the entry, and returns whether the answer is right. It raises ValueError for an answer that
+it cannot read. For scorers that are safe but give 1 to something wrong see `data.tasks.gym_forms`.
 """
 
 import json
@@ -42,12 +42,12 @@ def same_text(answer: str, entry: Entry) -> bool:
 
 
 def same_letters(answer: str, entry: Entry) -> bool:
-    """The answer, in capitals or not, with blanks or without."""
+    """The answer; case and blanks do not matter."""
     return "".join(answer.split()).casefold() == "".join(entry["answer"].split()).casefold()
 
 
 def same_words(answer: str, entry: Entry) -> bool:
-    """The answer word for word, in capitals or not."""
+    """The answer word for word; case does not matter."""
     return answer.casefold().split() == entry["answer"].casefold().split()
 
 
@@ -62,7 +62,7 @@ def listed_words(answer: str, entry: Entry) -> bool:
 
 
 def listed_numbers(answer: str, entry: Entry) -> bool:
-    """A list in the form of JSON or Python, of numbers or of texts, each exactly equal to the right one."""
+    """A list in JSON or Python, of numbers or of texts, each exactly equal to the right one."""
     stated, right = (json.loads(text.replace("'", '"')) for text in (answer, entry["answer"]))
     if not isinstance(stated, list):
         raise ValueError("no list")
@@ -70,12 +70,12 @@ def listed_numbers(answer: str, entry: Entry) -> bool:
 
 
 def whole_number(answer: str, entry: Entry) -> bool:
-    """A whole number in any base that its prefix tells, such as 0xff."""
+    """A whole number in any base that its prefix names, such as 0xff."""
     return int(answer, 0) == int(entry["answer"], 0)
 
 
 def probability(answer: str, entry: Entry) -> bool:
-    """A decimal rounded to four places or more, or a fraction that the stated digits are a rounding of."""
+    """A decimal rounded to four places or more, or a fraction that rounds to the stated digits."""
     top, slash, bottom = answer.partition("/")
     if not slash:
         if rounds(answer, Fraction(number(entry["answer"])), places=4):
@@ -110,7 +110,7 @@ def complex_number(answer: str, entry: Entry) -> bool:
 
 
 def makes(answer: str, entry: Entry) -> bool:
-    """An expression of the given numbers, each used once, that makes the target, exactly."""
+    """An expression of the problem's numbers, each used once, that makes exactly the target."""
     expression = parse_expression(answer)
     right = Counter(expression.numbers) == Counter(entry["metadata"]["numbers"])
     return right and expression.value == entry["metadata"].get("target", 24)

@@ -1,9 +1,9 @@
-"""Whether a propositional conclusion is drawn from its premises, or only says one of them again.
+"""Whether a propositional conclusion follows from several premises, or only restates one.
 
-reasoning-gym's scorer takes all that follows: a premise in other words (`¬¬P`, `(P) ∧ (P)`), all premises with ∧
-between, a premise weakened (`P ∨ Q` for P). None of them needs a thought. A conclusion is drawn where, written as a
-conjunction of clauses, one of these follows from no premise alone; or where it says less than one premise, in fewer
-symbols. Some problems allow no such conclusion; then it is enough that the whole follows from no premise alone.
+reasoning-gym's scorer accepts all that follows: a premise in other words (`¬¬P`, `(P) ∧ (P)`), all premises with ∧
+between, a weakened premise (`P ∨ Q` for P). None of them needs a thought. Here a conclusion counts where, written as a
+conjunction of clauses, one clause follows from no premise alone; or where it says less than one premise, in fewer
+symbols. Some problems allow no such conclusion; then the whole has to follow from no premise alone.
 
 Formulas are truth tables: integers with a bit for each of the 2^n assignments.
 """
@@ -17,7 +17,7 @@ from typing import Any
 
 MAX_SYMBOLS = 120
 MAX_CLAUSES = 256
-LEVELS = ("↔", "→", "∨", "∧")  # from the loosest to the tightest, as the scorer reads them
+LEVELS = ("↔", "→", "∨", "∧")  # from loosest to tightest, as the scorer parses them
 
 Clause = frozenset[tuple[str, bool]]  # literals: a variable, and whether it is true
 
@@ -32,7 +32,7 @@ class Formula:
 
     @property
     def symbols(self) -> int:
-        """How many variables and signs it has."""
+        """The number of its variables and signs."""
         return 1 + sum(part.symbols for part in self.parts)
 
 
@@ -60,7 +60,7 @@ def draws_nothing(answer: str, entry: Mapping[str, Any]) -> str:
 
 
 def no_formula(answer: str, entry: Mapping[str, Any]) -> str:
-    """Why the answer is no formula, or "": the scorer would read one of any depth."""
+    """Why the answer is not a formula, or "". The scorer would parse one of any depth."""
     try:
         formula(answer)
     except ValueError as error:
@@ -82,7 +82,7 @@ def conclusion_exists(tables: Mapping[Formula, int], names: list[str]) -> bool:
 
 
 def right_conclusion(entry: Mapping[str, Any]) -> str | None:
-    """A short formula that is right, or None where there is none. The scorer takes no variable alone for one."""
+    """A short formula that is right, or None. The scorer does not accept a variable alone."""
     names = sorted(entry["metadata"]["variables"])
     premises = [table(formula(text), names) for text in entry["metadata"]["premises"]]
     together = _conjunction(premises, (1 << 2 ** len(names)) - 1)
@@ -94,7 +94,7 @@ def right_conclusion(entry: Mapping[str, Any]) -> str | None:
 
 
 def restating_wins(entry: Mapping[str, Any]) -> bool:
-    """Whether all premises with ∧ between are a right answer, as where each is a variable."""
+    """Whether all premises with ∧ between are a right answer, for example where each is a variable."""
     return not draws_nothing(" ∧ ".join(f"({premise})" for premise in entry["metadata"]["premises"]), entry)
 
 
@@ -126,7 +126,7 @@ def formula(text: str) -> Formula:
 
 
 def _level(tokens: list[str], level: int) -> tuple[Formula, list[str]]:
-    """Read what binds at this level or tighter: its parts are joined from the left."""
+    """Parse operators of this level or tighter; they associate to the left."""
     if level == len(LEVELS):
         return _single(tokens)
     read, rest = _level(tokens, level + 1)
@@ -173,7 +173,7 @@ def table(read: Formula, names: list[str]) -> int:
 
 @cache
 def _column(place: int, names: int) -> int:
-    """The truth table of the variable that has this place among so many."""
+    """The truth table of variable number `place` of `count`."""
     return sum(1 << row for row in range(2**names) if row >> place & 1)
 
 

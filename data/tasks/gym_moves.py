@@ -1,7 +1,7 @@
-"""Checks of answers that are moves: each must be a move, must be possible, and there must not be endlessly many.
+"""Checks of answers that are moves: each must be a valid and possible move, and their number is bounded.
 
-The scorers pass over a move that a wall stops, so that one long random string solves many puzzles (of 36 sokoban
-puzzles of the first level, 50 letters solve 26). A solution holds no such move.
+The scorers skip a move that a wall blocks, so one long random string solves many puzzles (50 letters solve 26 of 36
+sokoban puzzles of the first level). A solution has no such move.
 """
 
 import json
@@ -11,8 +11,8 @@ from typing import Any
 
 Entry = Mapping[str, Any]
 
-LONGER = 4  # moves for each of a solution that is known
-SLACK_PUSHES, SLACK_POURS, SLACK_TURNS = 20, 8, 100  # and so many more; a beginner's way to solve a cube takes over 100
+LONGER = 4  # moves for each move of the known solution
+SLACK_PUSHES, SLACK_POURS, SLACK_TURNS = 20, 8, 100  # and this many more; beginners take over 100 for a cube
 MOST_CAR_MOVES, MOST_BOX_MOVES = 200, 400
 MOST_TURNS = 99  # of one side of the cube, written as R99; the scorer writes each out
 STEPS = {"L": (0, -1), "R": (0, 1), "U": (-1, 0), "D": (1, 0)}
@@ -45,7 +45,7 @@ def push_moves(answer: str, entry: Entry) -> str:
 
 
 def car_moves(answer: str, entry: Entry) -> str:
-    """Rush hour: moves such as `F+1 K-2`, of each of which every step moves the car."""
+    """Rush hour: moves such as `F+1 K-2`; every step of a move must move the car."""
     from reasoning_gym.games.rush_hour import Board
 
     moves = [re.fullmatch(r"([A-Z])([+-])([1-5])", move, re.ASCII) for move in answer.replace(",", " ").split()]
@@ -62,7 +62,7 @@ def car_moves(answer: str, entry: Entry) -> str:
 
 
 def box_moves(answer: str, entry: Entry) -> str:
-    """Boxnet: a JSON list of steps, in each of which agents move a box of their own square, and can."""
+    """Boxnet: a JSON list of steps; in each, agents make possible moves of boxes in their own square."""
     state = {place: list(things) for place, things in entry["metadata"]["initial_state"].items()}
     steps = json.loads(answer, object_pairs_hook=list)
     actions = [action for step in steps for action in step]
@@ -91,7 +91,7 @@ def box_moves(answer: str, entry: Entry) -> str:
 
 
 def jug_moves(answer: str, entry: Entry) -> str:
-    """Jugs: a JSON list of `fill A`, `empty A` and `pour A->B`, each of which moves water."""
+    """Jugs: a JSON list of `fill A`, `empty A` and `pour A->B`; each must move water."""
     puzzle = entry["metadata"]["puzzle"]
     most = LONGER * puzzle["min_moves"] + SLACK_POURS
     moves = json.loads(answer)
@@ -118,7 +118,7 @@ def jug_moves(answer: str, entry: Entry) -> str:
 
 
 def turns(answer: str, entry: Entry) -> str:
-    """Rubik's cube: turns of sides, each written out, in a number that has a bound."""
+    """Rubik's cube: a bounded number of turns, each written out."""
     often = any(len(times) > 4 or int(times) > MOST_TURNS for times in re.findall(r"\d+", answer, re.ASCII))
     if often:
         return f"turns a side more than {MOST_TURNS} times"

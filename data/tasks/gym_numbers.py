@@ -1,4 +1,4 @@
-"""Numbers in an answer: read within bounds, and held against an exact value, to the last digit that is written."""
+"""Numbers in an answer: parsed within bounds, and compared with an exact value to their last digit."""
 
 import re
 from decimal import Decimal
@@ -15,8 +15,8 @@ def number(text: str) -> Decimal:
 def rounds(text: str, exact: Fraction, *, places: int | None = None, figures: int | None = None) -> bool:
     """Whether a number is the exact value, or that value rounded at the number's own last digit.
 
-    A rounded one has so many decimal places, or significant figures, at least; a half may go up or down. Raises
-    ValueError for what is not a number.
+    A rounded number needs at least so many decimal places, or significant figures; a half may go up or down. Raises
+    ValueError for other text.
     """
     stated = number(text)
     if Fraction(stated) == exact:

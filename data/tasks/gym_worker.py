@@ -1,6 +1,6 @@
-"""What runs in a worker process for `data.tasks.gym`: drawing an entry from reasoning-gym, and scoring an answer.
+"""Runs in a worker process for `data.tasks.gym`: draws an entry from reasoning-gym, and scores an answer.
 
-An entry becomes plain JSON here, and only what its scorer reads of the metadata is kept.
+An entry becomes plain JSON here, with only the metadata that its scorer reads.
 """
 
 import json
@@ -18,7 +18,7 @@ from data.tasks.gym_forms import GUARDS, bounds, fault
 from data.tasks.gym_judges import JUDGES
 from data.tasks.gym_logic import restating_wins, right_conclusion
 
-# What the scorers, and our judges, read of an entry's metadata; all others compare with the answer alone.
+# The metadata that scorers and our judges read; all others compare with the answer alone.
 READS: dict[str, tuple[str, ...]] = {
     "advanced_geometry": ("task_type", "ortho", "incircle_radius_exact"),
     "arc_agi": ("output",),
@@ -59,7 +59,7 @@ READS: dict[str, tuple[str, ...]] = {
 TUPLES = ("arc_agi", "rearc")  # their scorers compare the grid with a tuple of tuples
 
 
-gym.datasets()  # a worker imports all there is when it starts, not while its first request waits
+gym.datasets()  # a worker imports everything when it starts, not while its first request waits
 
 
 def act(request: dict[str, Any]) -> dict[str, Any]:
@@ -71,14 +71,14 @@ def act(request: dict[str, Any]) -> dict[str, Any]:
 
 
 def draw(name: str, settings: str, seed: int) -> dict[str, Any]:
-    """The entry that a seed stands for: its question, its canonical content, and what its scorer needs.
+    """The entry of a seed: its question, its canonical content, and what its scorer needs.
 
-    Or in `unusable` why no completion could answer it: the generator fails for this seed, or the right answer is blank,
-    is longer than answers may be, or does not itself score 1 (intermediate_integration gives out some integrals that
-    sympy left unsolved). Five tasks state no right answer; their scorers take any that solves the problem.
+    Or, in `unusable`, why no completion could answer it: the generator fails for this seed, or the right answer is
+    blank, too long, or does not itself score 1 (some integrals of intermediate_integration are ones that sympy did not
+    solve). Five tasks state no right answer; their scorers accept any that solves the problem.
     """
     dataset = _dataset(name, settings)
-    random.seed(seed)  # some generators take chance from here, behind the back of the seed that they are given
+    random.seed(seed)  # some generators draw from here, and ignore their own seed
     np.random.seed(seed)
     dataset.seed = dataset.config.seed = seed
     try:
@@ -94,14 +94,14 @@ def draw(name: str, settings: str, seed: int) -> dict[str, Any]:
         if score(name, settings, entry, gold).get("score") != 1:
             return {"unusable": f"its own answer, {gold[:80]}, does not score 1"}
     if name == "propositional_logic":
-        only_variables = dataset.config.max_complexity == 1  # then no problem asks for more than to say them together
+        only_variables = dataset.config.max_complexity == 1  # no problem can ask for more than all premises then
         if not right_conclusion(entry) or (restating_wins(entry) and not only_variables):
             return {"unusable": "no conclusion can be drawn from its premises"}
     return {"question": drawn["question"], "canonical": canonical(name, drawn), "entry": entry}
 
 
 def canonical(name: str, drawn: dict[str, Any]) -> str:
-    """What is asked, whatever its wording."""
+    """The content of the question, whatever its wording."""
     if name not in gym.CONTENT:
         return f"{gym.FAMILY}:{name} {' '.join(drawn['question'].split())}"
     values = {key: drawn["metadata"][key] for key in gym.CONTENT[name]}
@@ -111,9 +111,9 @@ def canonical(name: str, drawn: dict[str, Any]) -> str:
 
 
 def score(name: str, settings: str, entry: dict[str, Any], answer: str) -> dict[str, Any]:
-    """The score of an answer, from 0 to 1, which is 1 for a right one alone; or why it has none. Entries do not change.
+    """The score of an answer, from 0 to 1, and 1 only for a right one; or why it has none. Entries do not change.
 
-    That stands in `unreadable`, or in `refused`, where the form is right, or the scorer took what is not.
+    The reason is in `unreadable`, or in `refused` where the scorer accepted an answer that is wrong.
     """
     try:
         if too_long := bounds(answer, entry):
@@ -128,12 +128,12 @@ def score(name: str, settings: str, entry: dict[str, Any], answer: str) -> dict[
         return {"score": graded}
     except MemoryError:
         raise
-    except Exception as error:  # scorers raise whatever their parsing of an odd answer comes to
+    except Exception as error:  # scorers raise anything while they parse an odd answer
         return {"unreadable": f"{type(error).__name__}: {error}"[:200]}
 
 
 def scorers_own(name: str, settings: str, entry: dict[str, Any], answer: str) -> float:
-    """What reasoning-gym's own scorer gives an answer."""
+    """The score by reasoning-gym's own scorer."""
     entry = deepcopy(entry)  # one scorer writes into it
     if name in TUPLES:
         entry["metadata"]["output"] = tuple(map(tuple, entry["metadata"]["output"]))

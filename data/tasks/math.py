@@ -1,4 +1,4 @@
-r"""Mathematics in words: a set such as GSM8K, MATH or AIME, out of a file or the hub, judged by `data.mathematics`.
+r"""Mathematics in words: a set such as GSM8K, MATH or AIME, from a file or the hub, judged by `data.mathematics`.
 
     tasks:
       math: {source: openai/gsm8k, subset: main}
@@ -44,8 +44,8 @@ class Settings(SetSettings):
 
     question: str = "question"
     answer: str = "answer"
-    several: bool = False  # the answer is a list of texts, which are one answer together
-    wrong: list[str] | None = None  # columns of wrong answers: the problem is then to name the letter of the right one
+    several: bool = False  # the answer is a list of texts that together are one answer
+    wrong: list[str] | None = None  # columns of wrong answers: the problem then asks for the letter of the right one
 
     def __post_init__(self) -> None:
         """Raise ValueError naming what is missing or out of range."""
@@ -97,7 +97,7 @@ def _choice(question: str, values: Mapping[str, Any], settings: Settings) -> Pro
 
 
 def unreadable(problems: Sequence[Problem]) -> list[str | None]:
-    """What is wrong with the gold answer of each problem; None where it can be compared with."""
+    """The fault of each problem's gold answer; None where answers can be compared with it."""
     golds = [problem.facts["answer"] for problem in problems]
     doubtful = [gold for gold in dict.fromkeys(golds) if exact(tidy(gold)) is None]
     replies: dict[str, Reply] = {}
@@ -132,7 +132,7 @@ def verify(problem: Problem, answer: str) -> Verdict:
 
 
 def settled(gold: str, answer: str) -> bool | None:
-    """The verdict where it needs no worker: the same writing, or two plain numbers; else None."""
+    """The verdict where it needs no worker: equal texts, or two plain numbers; else None."""
     gold, answer = tidy(gold), tidy(answer)
     if gold == answer:
         return True

@@ -1,7 +1,7 @@
 """The user's own tasks: a module by its dotted name, or a file by its path.
 
-To import a module is to run it. So a module is imported only where a config of the user's names it, by `load`; what
-data says afterwards (a row of rollouts, a problem in a file) can only find what was loaded so.
+Importing a module runs it. So `load` imports a module only where the user's config names it. Names in data (a row of
+rollouts, a problem in a file) only find modules that were loaded before.
 """
 
 import json
@@ -43,7 +43,7 @@ def try_out(task: Task, settings: Any) -> None:
             problem = next(problem for problems in sets.values() for problem in problems)
         same = is_plain(problem)
         verdicts = [task.verify(problem, answer) for answer in ("", "0")] if same else []
-    except Exception as error:  # whatever the user's module does wrong, the line says which module, and what
+    except Exception as error:  # the user's module may do anything wrong; the error names the module and the fault
         raise ValueError(
             f"The task module {task.name} fails on its first problem: {type(error).__name__}: {error}"
         ) from error
@@ -61,7 +61,7 @@ def try_out(task: Task, settings: Any) -> None:
 
 
 def is_plain(problem: Any) -> bool:
-    """Whether something is a problem that survives being written and read."""
+    """Whether a value is a problem that survives writing and reading."""
     if not isinstance(problem, Problem):
         return False
     line = problem.to_json()
@@ -70,7 +70,7 @@ def is_plain(problem: Any) -> bool:
 
 
 def check_set(name: str, sets: Mapping[Split, Sequence[Any]]) -> None:
-    """Raise ValueError for the first of a module's problems that is none, or that says other than one like it."""
+    """Raise ValueError for the first of a module's problems that is malformed, or contradicts another one."""
     for split, problems in sets.items():
         seen: dict[str, tuple[int, Problem]] = {}
         for number, problem in enumerate(problems, start=1):

@@ -2,7 +2,7 @@
 
 Each worker answers one request at a time. One that takes too long is killed, by the kernel or by the pool: a signal
 handler inside the process could not be relied on, for it runs neither off the main thread nor within one long operation
-of C. The request gets an error for its reply, another worker is started, and the pool lives on.
+of C. The request gets an error for its reply, a new worker starts, and the pool goes on.
 
 Requests and replies are JSON lines over pipes: nothing that a worker sends is ever unpickled.
 """
@@ -31,7 +31,7 @@ CHUNK = 2**16
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What the function returned; or in `error` why there is no value, in a few words."""
+    """The value that the function returned; or, in `error`, why there is none, in a few words."""
 
     value: Any = None
     error: str | None = None
@@ -75,7 +75,7 @@ class WorkerPool:
         return self.ask_all([request])[0]
 
     def ask_all(self, requests: Sequence[Any]) -> list[Reply]:
-        """The replies to the requests, in their order, worked out by all workers at once."""
+        """The replies to the requests, in order; all workers share the work."""
         self._start_threads()
         futures: list[Future[Reply]] = []
         for request in requests:
@@ -84,7 +84,7 @@ class WorkerPool:
         return [future.result() for future in futures]
 
     def close(self) -> None:
-        """End the workers, once they have done what was asked of them. The pool may be asked again."""
+        """End the workers once they have finished their requests. A later request starts new ones."""
         with self._lock:
             threads, self._threads = self._threads, []
             for _ in threads:
@@ -107,7 +107,7 @@ class WorkerPool:
             try:
                 place = place or _Place(self)
                 future.set_result(place.ask(line))
-            except Exception as error:  # such as no process to be had: whoever asked must not wait for ever
+            except Exception as error:  # such as no process left: the caller must not wait for ever
                 future.set_result(Reply(error=f"{type(error).__name__}: {error}"))
                 if place:
                     place.close()
@@ -130,7 +130,7 @@ class _Place:
         self.seconds, self.wall_seconds = pool.seconds, pool.wall_seconds
         self.worker: int | None = None  # its process id, once it is ready
         self.buffer = bytearray()
-        self.skipping = False  # until the end of a line of which the beginning was thrown away
+        self.skipping = False  # until the end of a line whose beginning was dropped
         self.keeper = subprocess.Popen(
             [
                 *(sys.executable, "-m", "data.workers.worker", self.target),
@@ -155,7 +155,7 @@ class _Place:
             reply = self._exchange(b"", START_SECONDS)
             if reply is None or "failed" in reply:
                 raise RuntimeError(f"no worker could be started for {self.target}: {(reply or {}).get('failed')}")
-            self.worker = reply.get("worker")  # passing over what is left of the one before
+            self.worker = reply.get("worker")  # skipping the rest of the one before
         try:
             reply = self._exchange(line, self.wall_seconds)
         except ValueError as endless:
@@ -196,7 +196,7 @@ class _Place:
         self.worker = None
 
     def _exchange(self, line: bytes, seconds: float) -> dict[str, Any] | None:
-        """Write a line and read one; None where none comes in time. Raises ValueError for one without end, and
+        """Write a line and read one; None where none comes in time. Raises ValueError for an endless line, and
         RuntimeError where the keeper has died.
         """
         deadline = time.monotonic() + seconds
@@ -219,7 +219,7 @@ class _Place:
         return message
 
     def _message(self) -> dict[str, Any] | None:
-        """The next whole message of what was read. Lines that are none are what killed workers left half written."""
+        """The next whole message in the buffer. Other lines are the remains of killed workers."""
         while (end := self.buffer.find(b"\n")) >= 0:
             line = bytes(self.buffer[:end])
             del self.buffer[: end + 1]
@@ -235,7 +235,7 @@ class _Place:
         return None
 
     def _read(self) -> None:
-        """Take what has come; of a line that is thrown away, only its end. Raises as `_exchange` does."""
+        """Read what has arrived; of a dropped line, only its end. Raises as `_exchange` does."""
         chunk = os.read(self.out, CHUNK)
         if not chunk:
             raise RuntimeError("the keeper of a worker died")
@@ -249,7 +249,7 @@ class _Place:
 
 
 def default_workers() -> int:
-    """Processors that this process may count on: those of the machine, shared out over its ranks; at most 8."""
+    """The processors for this process: the machine's, divided among its ranks; at most 8."""
     ranks = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
     processors = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
     return max(1, min(8, processors // ranks))

@@ -24,9 +24,9 @@ def main() -> None:
     """Keep a worker until the pool closes its end."""
     target, memory_mib, seconds, parent = sys.argv[1:]
     channel = os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)  # what the function prints is no reply
+    os.dup2(2, 1)  # the function's own prints are no replies
     for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_IGN)  # meant for the run, which still needs its verdicts to stop in order
+        signal.signal(number, signal.SIG_IGN)  # meant for the run, which needs its verdicts to stop in good order
     die_with(int(parent))
     try:
         function = load(target)
@@ -47,7 +47,7 @@ def main() -> None:
 
 
 def serve(function: Callable[[Any], Any], channel: Any, memory: int, seconds: float) -> None:
-    """Answer until the pool closes its end, or until so much memory is held that a fresh worker is safer."""
+    """Answer until the pool closes its end, or until the process holds so much memory that a fresh worker is safer."""
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
     for line in os.fdopen(0, "rb"):
@@ -62,7 +62,7 @@ def serve(function: Callable[[Any], Any], channel: Any, memory: int, seconds: fl
 
 
 def die_with(parent: int) -> None:
-    """Have the kernel end this process when the thread that started it ends, however that comes about."""
+    """Have the kernel end this process when the thread that started it ends, for whatever reason."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:  # it ended before the kernel was asked
@@ -78,7 +78,7 @@ def memory_held() -> int:
 
 
 def drain(pipe: int) -> None:
-    """Throw away what stands in the pipe: the rest of a request that a killed worker had not read."""
+    """Drop the content of the pipe: the rest of a request that a killed worker had not read."""
     os.set_blocking(pipe, False)
     try:
         while os.read(pipe, CHUNK):
@@ -110,7 +110,7 @@ def describe(error: Exception) -> str:
 
 
 def write(channel: Any, reply: dict[str, Any], *, on_a_line_of_its_own: bool = False) -> None:
-    """Send one line; if asked, end first what a killed worker left half written."""
+    """Send one line; with `fresh`, first end the half line of a killed worker."""
     channel.write(b"\n" * on_a_line_of_its_own + json.dumps(reply).encode() + b"\n")
     channel.flush()
 

@@ -1,1 +1,1 @@
-"""A checkpoint behind an OpenAI-compatible address, and the pages and terminal that talk to it."""
+"""Serves a checkpoint at an OpenAI-compatible address; the chat page and the terminal client."""

@@ -23,7 +23,7 @@ from eval.serve.served import Served
 from train.rollout.session import Progress
 
 MOST_BYTES = 4 * 2**20  # of a request: 65,536 tokens of conversation are some 300 kB
-BODY_SECONDS = 30.0  # in which a request's body must have come
+BODY_SECONDS = 30.0  # within which a request's body must arrive
 HERE = Path(__file__).parent
 POLICY = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
@@ -34,7 +34,7 @@ POLICY = {
 
 
 def make_app(served: Served, batcher: Batcher, *, body_seconds: float = BODY_SECONDS) -> Starlette:
-    """The application over a batcher that has been started."""
+    """The application over a running batcher."""
     pages = Pages(served)
     api = Api(served, batcher, body_seconds)
     return Starlette(
@@ -54,7 +54,7 @@ def make_app(served: Served, batcher: Batcher, *, body_seconds: float = BODY_SEC
 
 
 class Api:
-    """What programs ask."""
+    """The routes for programs."""
 
     def __init__(self, served: Served, batcher: Batcher, body_seconds: float) -> None:
         self.served = served
@@ -87,7 +87,7 @@ class Api:
     async def chat(self, request: Request) -> Response:
         """A chat completion, whole or as a stream."""
         body = await self._body(request)
-        # Templates and tokenizers take a while over long conversations, and other requests must not wait for them.
+        # Templates and tokenizers are slow on long conversations, and other requests must not wait for them.
         asked = await run_in_threadpool(read_chat_request, body, self.served)
         return await self._stream(asked) if asked.stream else await self._whole(request, asked)
 
@@ -162,7 +162,7 @@ class Api:
 
 
 class Exchange:
-    """One request's place in the batch; leaving the context gives it up. Raises RequestError where it gets none."""
+    """One request's place in the batch, until the context ends. Raises RequestError where there is none."""
 
     def __init__(self, batcher: Batcher, asked: ChatRequest) -> None:
         self._batcher = batcher
@@ -187,11 +187,11 @@ class Exchange:
         self.abandon()
 
     def abandon(self) -> None:
-        """Stop drawing for it, where it has not ended."""
+        """Stop drawing for it, if it has not ended."""
         self._batcher.cancel(self._ticket)
 
     async def next(self) -> list[Progress]:
-        """All that has come since, at least one. Raises EngineFailed."""
+        """All updates since the last call, at least one. Raises EngineFailed."""
         news = [await self._events.get()]
         while not self._events.empty():
             news.append(self._events.get_nowait())
@@ -219,7 +219,7 @@ class Abandonable(StreamingResponse):
 
 
 class Pages:
-    """What the browser asks."""
+    """The routes for the browser."""
 
     def __init__(self, served: Served) -> None:
         self.served = served

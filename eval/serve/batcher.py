@@ -1,4 +1,4 @@
-"""The thread that owns the engine: requests join its running batch, and their tokens go back as they are drawn."""
+"""The thread that owns the engine: requests join its running batch, and get their tokens as they are drawn."""
 
 import logging
 import queue
@@ -16,14 +16,14 @@ _log = logging.getLogger(__name__)
 
 
 class EngineFailed(RuntimeError):
-    """The engine broke off what it was doing; the message says why."""
+    """The engine stopped in the middle of a step; the message says why."""
 
 
 class Busy(RuntimeError):
-    """More requests wait than the server takes."""
+    """The server's queue is full."""
 
 
-# Called from the engine's thread: with what a step added, or with why nothing more will come.
+# Called from the engine's thread: with a step's additions, or with the reason why none will follow.
 Deliver = Callable[[Progress | EngineFailed], None]
 
 
@@ -57,10 +57,10 @@ class Batcher:
         self._most = engine.limits.max_rows + most_waiting
         self._tickets = count(1)
         self._orders: queue.SimpleQueue[_Submit | _Cancel | None] = queue.SimpleQueue()
-        self._open: dict[int, _Submit] = {}  # by ticket; the engine's thread alone takes out what has ended
+        self._open: dict[int, _Submit] = {}  # by ticket; only the engine's thread removes ended ones
         self._closing = False
         self._ready = threading.Event()
-        self._broken: Exception | None = None  # what kept the first session from opening
+        self._broken: Exception | None = None  # the error of opening the first session
         self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
 
     def start(self) -> "Batcher":
@@ -77,7 +77,7 @@ class Batcher:
         return len(self._open)
 
     def submit(self, prompt: Sequence[int], samples: int, sampling: Sampling, deliver: Deliver) -> int:
-        """Ask for completions; returns the ticket that `cancel` takes. Raises Busy, or EngineFailed."""
+        """Request completions; returns the ticket for `cancel`. Raises Busy, or EngineFailed."""
         if self.failure is not None:
             raise EngineFailed(self.failure)
         if len(self._open) >= self._most:
@@ -88,11 +88,11 @@ class Batcher:
         return order.ticket
 
     def cancel(self, ticket: int) -> None:
-        """Forget a request: nobody waits for it any more. One that has ended is gone already."""
+        """Forget a request that nobody waits for any more. Does nothing for one that has ended."""
         self._orders.put(_Cancel(ticket))
 
     def close(self) -> None:
-        """End the thread; what is under way fails."""
+        """End the thread; running requests fail."""
         self._closing = True
         self._orders.put(None)
         self._thread.join()
@@ -131,7 +131,7 @@ class Batcher:
             self.running = session.running
 
     def _follow_orders(self, session: Session, numbers: dict[int, int], tickets: dict[int, int]) -> None:
-        """Take what has come since the last step; wait for something where there is nothing to do."""
+        """Take in the requests since the last step; wait for one where there is nothing to do."""
         while True:
             try:
                 order = self._orders.get(block=not session.has_work and not self._closing)

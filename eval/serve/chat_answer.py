@@ -1,4 +1,4 @@
-"""What goes back for a chat request, in the form of OpenAI's API: whole, or in chunks as the tokens are drawn.
+"""The answer to a chat request in the form of OpenAI's API: whole, or in chunks as the tokens are drawn.
 
 `reasoning_content` stands beside `content`, as DeepSeek and vLLM have it, and thinking tokens are counted apart in
 `usage.completion_tokens_details.reasoning_tokens`, as o1 has it.
@@ -20,7 +20,7 @@ from train.rollout.session import Progress
 
 @dataclass(slots=True)
 class Choice:
-    """One sample while it is written, and after. `logprobs` has the tokens of thinking and answer, tags left out."""
+    """One sample, unfinished or finished. `logprobs` covers the tokens of thinking and answer, without tags."""
 
     index: int
     reader: CompletionReader
@@ -30,13 +30,13 @@ class Choice:
     logprobs: dict[str, list[dict[str, Any]]] = field(default_factory=lambda: {"reasoning_content": [], "content": []})
 
     def add(self, delta: Delta) -> None:
-        """Take in what some tokens added."""
+        """Add the text of some tokens."""
         self.thinking += delta.thinking
         self.answer += delta.answer
 
 
 class Answer:
-    """The answer to one request: `take` what steps give, then `whole`, or the `chunks` of each as they come."""
+    """The answer to one request: `take` the additions of each step, then `whole`, or the `chunks` of each step."""
 
     def __init__(self, asked: ChatRequest, served: Served) -> None:
         self.asked = asked
@@ -54,13 +54,13 @@ class Answer:
         return all(choice.finish_reason for choice in self.choices)
 
     def take(self, progress: Progress) -> tuple[Choice, Delta, dict[str, list[dict[str, Any]]]]:
-        """Read what a step added; the choice, its new text, and the new tokens' log-probabilities."""
+        """Read a step's additions; the choice, its new text, and the new tokens' log-probabilities."""
         choice = self.choices[progress.sample]
         thinking, answer = "", ""
         logprobs: dict[str, list[dict[str, Any]]] = {"reasoning_content": [], "content": []}
         ended = progress.rollout is not None
         for number, (token, logprob) in enumerate(zip(progress.token_ids, progress.logprobs, strict=True), 1):
-            if choice.finish_reason:  # a stop string has ended it, and the engine does not know yet
+            if choice.finish_reason:  # a stop string ended it, which the engine does not know yet
                 break
             before = choice.reader.place
             delta = choice.reader.add([token], last=ended and number == len(progress.token_ids))
@@ -117,7 +117,7 @@ class Answer:
             yield self._chunk(choice.index, {"role": "assistant", "content": ""})
 
     def chunks(self, progress: Progress) -> Iterator[bytes]:
-        """The chunks of what a step added."""
+        """The chunks for a step's additions."""
         if self.choices[progress.sample].finish_reason:
             return
         choice, delta, logprobs = self.take(progress)
@@ -130,7 +130,7 @@ class Answer:
             yield self._chunk(choice.index, {}, finish_reason=choice.finish_reason)
 
     def closing(self) -> Iterator[bytes]:
-        """What ends a stream."""
+        """The last chunks of a stream."""
         if self.asked.usage_in_stream:
             yield event(self._envelope("chat.completion.chunk") | {"choices": [], "usage": self.usage()})
         yield b"data: [DONE]\n\n"

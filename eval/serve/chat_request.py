@@ -1,6 +1,6 @@
 """A chat request as OpenAI's clients send it: read, checked, and turned into prompt ids and a `Sampling`.
 
-What would be passed over in silence is refused by name: a setting that is sent and not obeyed is a wrong answer.
+A setting that the server cannot obey is refused by name: to ignore it would give a wrong answer.
 """
 
 import difflib
@@ -19,13 +19,13 @@ from train.rollout.interface import Sampling
 MOST_SAMPLES = 128
 _MOST_TOKENS = 2**31
 MOST_STOPS, MOST_STOP_CHARACTERS = 4, 200
-# The share of the completion that an effort lets the model think; the rest is left for the answer.
+# The share of the completion that each effort allows for thinking; the rest is for the answer.
 EFFORTS = {"none": 0.0, "minimal": 0.1, "low": 0.2, "medium": 0.5, "high": 0.8}
-# Accepted and without effect here: who asks, and where it is kept.
+# Accepted, and without effect here: who asks, and where it is kept.
 WITHOUT_EFFECT = (
     "user", "metadata", "store", "service_tier", "safety_identifier", "prompt_cache_key", "parallel_tool_calls",
 )  # fmt: skip
-# Accepted only where they ask for nothing.
+# Accepted only at values without effect.
 NOTHING: dict[str, tuple[Any, ...]] = {
     "tools": (None, []),
     "functions": (None, []),
@@ -51,7 +51,7 @@ class RequestError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class ChatRequest:
-    """What is asked. `sampling` has the seed, the limit and the budget; `question` is the last user message."""
+    """A checked request. `sampling` has the seed, the limit and the budget; `question` is the last user message."""
 
     prompt: list[int]
     samples: int
@@ -192,7 +192,7 @@ def _conversation(messages: Any, served: Served) -> list[dict[str, str]]:
 
 
 def _content(content: Any, number: int) -> str:
-    """The text of a message, which may come as a list of parts."""
+    """The text of a message, which may be a list of parts."""
     parts = content if isinstance(content, list) else [{"type": "text", "text": content}]
     texts = []
     for part in parts:
@@ -248,7 +248,7 @@ def _allowed(fields: _Fields, prompt: int, served: Served) -> int:
 
 
 def _budget(fields: _Fields, allowed: int) -> int | None:
-    """Tokens of thinking: as many as the request says, or its effort's share of the completion."""
+    """The budget of thinking tokens: the request's own, or its effort's share of the completion."""
     effort = fields.take("reasoning_effort", str, None)
     if effort is not None and effort not in EFFORTS:
         raise RequestError(
@@ -297,6 +297,6 @@ def _refuse_constant(name: str) -> None:
 
 
 def _shown(value: Any) -> str:
-    """A value in an error message, cut to a length that can be read."""
+    """A value for an error message, cut to a readable length."""
     text = repr(value)
     return text if len(text) <= 60 else f"{text[:57]}..."

@@ -1,4 +1,4 @@
-"""Where a server listens. Imports no torch, so that what serves pages alone starts at once."""
+"""Opens the socket of a server. Imports no torch, so that a server of pages alone starts at once."""
 
 import importlib.util
 import socket
@@ -15,7 +15,7 @@ def refuse_missing() -> None:
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """A socket that listens there. Raises ValueError where the port is taken, or the address is not this machine's."""
+    """A listening socket. Raises ValueError where the port is in use, or the address is not this machine's."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     door = socket.socket(family, socket.SOCK_STREAM)
     door.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

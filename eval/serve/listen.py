@@ -1,4 +1,4 @@
-"""From a checkpoint's name to a server that listens; what can be refused is refused before the model is loaded."""
+"""Starts a server from a checkpoint's name; checks all it can before it loads the model."""
 
 import socket
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from train.rollout.engine import RolloutEngine
 
 @dataclass(frozen=True, slots=True)
 class Listening:
-    """Where to listen, and how much is taken on: `rows` answers written at once, `waiting` requests beyond."""
+    """The address, and the limits: `rows` answers at once, and `waiting` requests beyond."""
 
     host: str = "127.0.0.1"
     port: int = 8000
@@ -30,7 +30,7 @@ class Listening:
 
 
 def serve(checkpoint: str, options: Options, listening: Listening) -> None:
-    """Serve until the process is told to end. Raises ValueError, in one line, where that cannot begin."""
+    """Serve until a signal ends the process. Raises ValueError, in one line, where that cannot begin."""
     refuse_missing()
     with listen(listening.host, listening.port) as door:
         model, served = load_served(checkpoint, options)

@@ -1,4 +1,4 @@
-"""What the chat page can tell of a problem and of a thinking: which task asks it, and which steps are right."""
+"""What the chat page shows of a problem and of a thinking: its task, and which steps are right."""
 
 import random
 from functools import cached_property
@@ -16,7 +16,7 @@ MOST_CHARACTERS = 400_000  # of a thinking and its answer that are marked: what 
 
 
 class Marker:
-    """Knows the problems of `source`, and those of the built-in tasks in whatever numbers they are asked."""
+    """Knows the problems of `source`, and those of the built-in tasks with any numbers."""
 
     def __init__(self, source: Source | None, seed: int = 0) -> None:
         self._source = source
@@ -24,12 +24,12 @@ class Marker:
 
     @cached_property
     def problems(self) -> dict[str, Problem]:
-        """Held-out problems by what they ask; drawn when they are first wanted, since some tasks take a while."""
+        """Held-out problems by their prompts; drawn on first use, since some tasks are slow."""
         drawn = held_out(self._source, OFFERED) if self._source else []
         return {problem.prompt: problem for problem in drawn}
 
     def offer(self) -> Problem | None:
-        """A problem to ask, which no training of the served run has seen; None where the run is not known."""
+        """A problem to ask that the served run has not trained on; None where the run is unknown."""
         return self._rng.choice(list(self.problems.values())) if self.problems else None
 
     def recognise(self, question: str) -> Problem | None:

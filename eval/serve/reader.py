@@ -1,7 +1,7 @@
-"""Sampled tokens as they come, told apart into thinking and answer: text that only ever grows.
+"""Splits sampled tokens into thinking and answer as they come; the text only ever grows.
 
-The pieces of a completion put together are what `data.response.parse_response` gives for the whole of it, so a client
-reads in a stream what training judged.
+The pieces together equal what `data.response.parse_response` gives for the whole completion, so a client's stream is
+what training judged.
 """
 
 from collections.abc import Sequence
@@ -13,33 +13,31 @@ from transformers import PreTrainedTokenizerBase
 from data.response import CLOSE, OPEN
 
 Place = Literal["before", "thinking", "answer"]
-_LONGEST_CHARACTER = 8  # tokens; what is longer is no character
-_UNFINISHED = "\ufffd"  # what a decoder writes for a character whose last bytes are in the next token
+_LONGEST_CHARACTER = 8  # tokens; no character takes more
+_UNFINISHED = "\ufffd"  # a decoder's sign for a character that continues in the next token
 
 
 @dataclass(frozen=True, slots=True)
 class Delta:
-    """What some tokens added."""
+    """The text that some tokens added."""
 
     thinking: str = ""
     answer: str = ""
 
 
 class TokenText:
-    """The text of tokens as they come. A character that is spread over several tokens comes with the last of them."""
+    """The text of tokens as they come. A character that spans several tokens comes with the last of them."""
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
         self._tokenizer = tokenizer
         added = tokenizer.added_tokens_decoder
         tags = {number for number, token in added.items() if token.content in (OPEN, CLOSE)}
         self._hidden = set(tokenizer.all_special_ids) - tags
-        self._ids: list[
-            int
-        ] = []  # the tokens that were decoded last, which decide on the next one's space, and new ones
-        self._decoded = 0  # how many of them were given out
+        self._ids: list[int] = []  # the tokens decoded last, which decide on the next one's space, and new ones
+        self._decoded = 0  # how many of them were returned
 
     def add(self, ids: Sequence[int], *, last: bool = False) -> str:
-        """The text that `ids` add; `last` gives out what an unfinished character left."""
+        """The text that `ids` add; `last` also returns the rest of an unfinished character."""
         self._ids += [token for token in ids if token not in self._hidden]
         before, whole = self._decode(self._ids[: self._decoded]), self._decode(self._ids)
         if whole.endswith(_UNFINISHED) and not last and len(self._ids) - self._decoded < _LONGEST_CHARACTER:
@@ -58,11 +56,11 @@ class Splitter:
         self.place: Place = "thinking" if opened else "before"
         self.stopped = False
         self._stops = stops
-        self._held = ""  # text whose meaning the next may change
+        self._held = ""  # text whose meaning the next token may change
         self._answered = False
 
     def add(self, text: str, *, last: bool = False) -> Delta:
-        """What `text` adds to thinking and answer; `last` gives out all that is held."""
+        """What `text` adds to thinking and answer; `last` also returns all text held back."""
         if self.stopped:
             return Delta()
         self._held += text
@@ -106,7 +104,7 @@ class Splitter:
 
 
 class CompletionReader:
-    """One completion: its tokens go in as they are drawn, its thinking and its answer come out."""
+    """One completion: takes its tokens as they are drawn, returns its thinking and its answer."""
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase, *, opened: bool, stops: Sequence[str] = ()) -> None:
         self._text = TokenText(tokenizer)
@@ -120,17 +118,17 @@ class CompletionReader:
 
     @property
     def place(self) -> Place:
-        """What the next token belongs to."""
+        """The part that the next token belongs to."""
         return self._splitter.place
 
     def add(self, ids: Sequence[int], *, last: bool = False) -> Delta:
-        """Read `ids` on; `last` says that the completion ends with them."""
+        """Read further `ids`; `last` says that the completion ends with them."""
         self.ids += ids
         return self._splitter.add(self._text.add(ids, last=last), last=last)
 
 
 def _overlap(text: str, words: Sequence[str]) -> int:
-    """The length of the longest end of `text` with which one of `words` begins."""
+    """The length of the longest suffix of `text` that is a prefix of one of `words`."""
     longest = max(map(len, words), default=0)
     for length in range(min(len(text), longest - 1), 0, -1):
         if any(word.startswith(text[-length:]) for word in words):

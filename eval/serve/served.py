@@ -1,4 +1,4 @@
-"""The checkpoint that is served: its tokenizer, its limits, and how it is asked where a request does not say."""
+"""The served checkpoint: its tokenizer, its limits, and the defaults of requests."""
 
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -22,7 +22,7 @@ DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """How a server was started. `longest` is the most tokens of prompt and completion (None: the model's context)."""
+    """A server's options. `longest` is the most tokens of prompt and completion (None: the model's context)."""
 
     name: str = ""
     longest: int | None = None
@@ -35,14 +35,14 @@ class Options:
 
 @dataclass(frozen=True, slots=True)
 class Served:
-    """What a request is read against. `thinking` is None where the tags are not one token each: no budget then.
+    """What requests are checked against. `thinking` is None where a tag is not one token: no budget then.
 
     `source` has the problems of the run that the checkpoint is from; None where it is from no run.
     """
 
     name: str
     tokenizer: PreTrainedTokenizerBase
-    sampling: Sampling  # by which a request is drawn that says nothing
+    sampling: Sampling  # for requests that do not say
     longest: int
     opened: bool
     system: bool = True
@@ -98,7 +98,7 @@ def _short(checkpoint: str) -> str:
 
 
 def _system_prompt(source: Source | None) -> str:
-    """The system message that the run trained with; its tasks' own where there is one task."""
+    """The system message of the run's training; the task's own where there is one task."""
     if source is None or source.system_prompt != "task":
         return source.system_prompt if source else ""
     return get_task(source.parts[0].task).instructions if len(source.parts) == 1 else ""
@@ -112,7 +112,7 @@ def _tags(tokenizer: PreTrainedTokenizerBase) -> Thinking | None:
 
 
 def _sampling(published: GenerationConfig, stops: tuple[int, ...], thinking: Thinking | None) -> Sampling:
-    """The decoding that the checkpoint was published with; the whole distribution where it says nothing."""
+    """The decoding that the checkpoint was published with; by default the whole distribution."""
     given = {name: getattr(published, name, None) for name in ("temperature", "top_p", "top_k", "min_p")}
     said = {name: value for name, value in given.items() if value is not None and published.do_sample}
     return Sampling(max_new_tokens=1, stop_ids=stops, thinking=thinking, **said)

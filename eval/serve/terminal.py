@@ -1,4 +1,4 @@
-"""Talking to a checkpoint, or to a server, from the terminal: the thinking as it comes, then the answer, marked."""
+"""Chat with a checkpoint, or with a server, in the terminal: the thinking as it comes, then the marked answer."""
 
 import json
 import queue
@@ -28,11 +28,11 @@ HELP = """/new             forget the conversation
 
 
 class TalkError(ValueError):
-    """An answer that could not be had; the message is one line."""
+    """No answer came; the message is one line."""
 
 
 class Talker(Protocol):
-    """Whoever answers."""
+    """Answers questions."""
 
     def reply(self, body: dict[str, Any]) -> Iterator[Delta | dict[str, Any]]:
         """The pieces of an answer as they come, then its usage, with `finish_reason`. Raises TalkError."""
@@ -116,7 +116,7 @@ class RemoteTalker:
 
 @dataclass(slots=True)
 class Terminal:
-    """A conversation. `write` takes text as it comes; `colours` says that it understands escape sequences."""
+    """A conversation. `write` gets text as it comes; `colours` says that it understands escape sequences."""
 
     talker: Talker
     marker: Marker
@@ -128,7 +128,7 @@ class Terminal:
     conversation: list[dict[str, str]] = field(default_factory=list)
 
     def say(self, line: str) -> bool:
-        """Do what `line` says; False where it ends the conversation."""
+        """Run one line; False where it ends the conversation."""
         if line.startswith("/"):
             return self._command(line[1:].split())
         if line.strip():
@@ -164,7 +164,7 @@ class Terminal:
             self._close(question, thinking, answer, usage)
 
     def _close(self, question: str, thinking: str, answer: str, usage: dict[str, Any]) -> None:
-        """Write what is known of a finished answer: whether it is right, which steps are not, and how long it was."""
+        """Write the verdict on a finished answer: whether it is right, which steps are wrong, and its length."""
         marks = self.marker.mark(question, thinking, answer) if usage["finish_reason"] == "stop" else None
         if marks:
             verdict = self._in("32", "right") if marks["correct"] else self._in("31", f"wrong: {marks['reason']}")
@@ -217,7 +217,7 @@ class Terminal:
 
 
 def _reason(response: httpx.Response) -> str:
-    """What a server says of a request that it refused."""
+    """The message of a server that refused a request."""
     try:
         return str(response.json()["error"]["message"])
     except (ValueError, KeyError, TypeError):
@@ -226,7 +226,7 @@ def _reason(response: httpx.Response) -> str:
 
 @contextmanager
 def local_talker(served: Served, batcher: Batcher) -> Iterator[LocalTalker]:
-    """A talker over `batcher`, which is started, and ended with the context."""
+    """A talker over `batcher`, which runs until the context ends."""
     batcher.start()
     try:
         yield LocalTalker(served, batcher)

@@ -1,4 +1,4 @@
-"""How much memory the engine may hold, and what becomes of memory that is freed."""
+"""How much memory the engine may hold, and how freed memory is reused or returned."""
 
 import ctypes
 import os
@@ -33,10 +33,9 @@ def keep_freed_memory() -> None:
 
 @contextmanager
 def own_mappings() -> Iterator[None]:
-    """Have what is allocated meanwhile, from 256 KiB, go back to the system at once when it is freed.
-
-    For what lasts as long as a call does and would lift the end of the heap over holes: where no free piece of the heap
-    fits, malloc maps it by itself. Afterwards the process is as `keep_freed_memory` leaves it.
+    """Have allocations from 256 KiB within the context return to the system as soon as they are freed. This is for
+    allocations that last as long as a call, which would lift the end of the heap over holes: where no free piece of the
+    heap fits, malloc maps them separately. On exit the process is as `keep_freed_memory` leaves it.
     """
     try:
         _glibc("mallopt", _M_MMAP_THRESHOLD, _MAPPED)
@@ -58,7 +57,8 @@ def _glibc(function: str, *arguments: int) -> None:
 
 
 def working_bytes(model: Any, rows: int, chunk_tokens: int) -> int:
-    """About what a step of the dense path allocates, of `rows` rows beside `chunk_tokens` of prefill, in float32.
+    """The approximate bytes that a step of the dense path allocates for `rows` rows and `chunk_tokens` of prefill, in
+    float32.
 
     The logits, and as much again, since what malloc has free seldom fits the next; six outputs of the widest layer,
     which is what a gated feed-forward layer and attention hold at once; a quarter for holes. SmolLM2-135M at 256 rows

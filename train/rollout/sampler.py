@@ -1,4 +1,4 @@
-"""Drawing one token a row from logits: exact inverse-CDF sampling, two levels deep.
+"""Draws one token a row from logits: exact inverse-CDF sampling, two levels deep.
 
 `torch.multinomial` draws an exponential for every token of the vocabulary (75 ms for 64 rows of 49,152 on one core).
 One uniform number a row is enough: sum the unnormalised probabilities in blocks of 256, find the block that the number
@@ -26,12 +26,12 @@ class NonFiniteLogits(ValueError):
 
 @dataclass(slots=True)
 class Draw:
-    """Tokens drawn from one batch of logits, and what it takes to give any token's log-probability."""
+    """Tokens drawn from one batch of logits, with what any token's log-probability needs."""
 
     tokens: torch.Tensor  # (rows,) int64
     logits: torch.Tensor  # (rows, vocab) temperature-scaled
     log_total: torch.Tensor  # (rows,) log of the sum of exp(logits)
-    finite: torch.Tensor  # (rows,) bool: False for logits with a NaN or no finite maximum, whose token means nothing
+    finite: torch.Tensor  # (rows,) bool: False for logits with a NaN or no finite maximum, whose token is meaningless
 
     def logprobs(self, tokens: torch.Tensor) -> torch.Tensor:
         """Log-probabilities (rows,) of `tokens` (rows,) under the whole temperature-scaled distribution."""
@@ -59,11 +59,11 @@ class Sampler:
         return Draw(tokens, logits, torch.cat([draw.log_total for draw in draws]), finite)
 
     def release(self) -> None:
-        """Give the buffer back."""
+        """Free the buffer."""
         self._buffer = None
 
     def _workspace(self, logits: torch.Tensor) -> torch.Tensor:
-        """The first rows of the buffer, as many as `logits` has."""
+        """The first rows of the buffer, one for each of `logits`."""
         rows, vocab = logits.shape
         if self._buffer is None or self._buffer.shape[0] < rows or self._buffer.shape[1] != _padded(vocab):
             self._buffer = workspace(logits)
@@ -71,7 +71,7 @@ class Sampler:
 
 
 def workspace(logits: torch.Tensor) -> torch.Tensor:
-    """What `draw_tokens` computes in: (rows, vocab padded to whole blocks), zero in the padding."""
+    """The work space of `draw_tokens`: (rows, vocab padded to whole blocks), zero in the padding."""
     rows, vocab = logits.shape
     buffer = torch.empty(rows, _padded(vocab), device=logits.device)
     buffer[:, vocab:] = 0
@@ -123,7 +123,7 @@ def _invert(weights: torch.Tensor, sums: torch.Tensor, uniforms: torch.Tensor) -
 
 
 def _truncate(weights: torch.Tensor, sampling: Sampling) -> None:
-    """Zero in place the weights (rows, vocab) that top-k, then top-p, then min-p rule out, as transformers orders them.
+    """Zero in place the weights (rows, vocab) that top-k, top-p and min-p exclude, in transformers' order.
 
     The largest weight of a row is 1, so min-p compares with the weights themselves.
     """

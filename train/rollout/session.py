@@ -29,7 +29,7 @@ class Progress:
 
 @dataclass(slots=True)
 class _Member:
-    """A group that was submitted. `rows` are its places in the run, from when there were enough free ones."""
+    """A submitted group. `rows` are its places in the run, once enough were free."""
 
     number: int
     prompt: list[int]
@@ -37,7 +37,7 @@ class _Member:
     sampling: Sampling
     group: Group | None = None
     rows: list[int] = field(default_factory=list)
-    reported: list[int] = field(default_factory=list)  # tokens given out so far, by sample
+    reported: list[int] = field(default_factory=list)  # tokens returned so far, by sample
     running: int = 0  # samples that have not ended
 
 
@@ -56,12 +56,12 @@ class Session:
 
     @property
     def stats(self) -> RolloutStats:
-        """What the session did so far."""
+        """The session's counts so far."""
         return self._run.stats
 
     @property
     def longest(self) -> int:
-        """The most tokens that a prompt and its completion may have together."""
+        """The most tokens of a prompt and its completion together."""
         return self._run.room.longest
 
     @property
@@ -98,7 +98,7 @@ class Session:
             raise ValueError(f"{samples} samples are asked for; at most {self._run.room.rollouts} fit in a batch.")
 
     def submit(self, prompt: Sequence[int], samples: int, sampling: Sampling) -> int:
-        """Ask for `samples` completions of `prompt`; returns the group's number. Raises ValueError."""
+        """Request `samples` completions of `prompt`; returns the group's number. Raises ValueError."""
         self.check(prompt, samples, sampling)
         self._next += 1
         member = _Member(self._next, list(prompt), samples, sampling, reported=[0] * samples, running=samples)
@@ -107,7 +107,7 @@ class Session:
         return member.number
 
     def cancel(self, number: int) -> None:
-        """Forget a group, wherever it stands; nothing more comes of it. One that has ended is gone already."""
+        """Forget a group, whatever its state; it gets no more tokens. Does nothing for one that has ended."""
         member = self._members.pop(number, None)
         if member is None:
             return
@@ -117,7 +117,7 @@ class Session:
             self._leave(member)
 
     def step(self) -> list[Progress]:
-        """One token of every running sample, and prefill beside it; what was added, sample by sample."""
+        """Draw one token of every running sample, and run prefill beside it; returns the additions by sample."""
         while self._waiting and self._waiting[0].samples <= len(self._free):
             self._join(self._waiting.popleft())
         if not self._of_row:
@@ -159,5 +159,5 @@ class Session:
 
 
 def _tags(sampling: Sampling) -> object:
-    """The part of a request's thinking that a session has in common."""
+    """The part of a request's thinking rules that a session shares."""
     return None if sampling.thinking is None else replace(sampling.thinking, budget=None)

@@ -1,4 +1,4 @@
-"""Keeping rollouts to their thinking budget: tokens written in the model's stead, counted and flagged by token id."""
+"""Keeps rollouts to their thinking budget: writes tokens in the model's place, counts and flags them."""
 
 import numpy as np
 
@@ -48,7 +48,7 @@ class Steering:
         self._closing.discard(row)
 
     def steer(self, rows: np.ndarray, drawn: np.ndarray) -> np.ndarray:
-        """The tokens that `rows` go on with, given what the model has `drawn`."""
+        """The tokens that `rows` continue with, after the model has `drawn` some."""
         thinking = self._thinking
         if thinking is None:
             return drawn

@@ -1,4 +1,4 @@
-"""Which models the engine can run, found out by asking the model itself in one short forward."""
+"""Which models the engine can run: one short forward of the model decides."""
 
 import traceback
 from pathlib import Path
@@ -80,9 +80,8 @@ def probe(model: torch.nn.Module) -> list[LayerShape]:
 
 
 def refuse_adapters(model: torch.nn.Module) -> None:
-    """Raise UnsupportedModel for an adapter that adds tokens to the sequence, or that looks for some in it.
-
-    Such a model is another one at each length, so neither the engine nor merged weights can stand in for it.
+    """Raise UnsupportedModel for an adapter that adds tokens to the sequence, or searches it for some. Such a model
+    changes with the length, so neither the engine nor merged weights can replace it.
     """
     configs = getattr(model, "peft_config", None) or {}
     for name, config in configs.items():
@@ -100,7 +99,7 @@ def refuse_adapters(model: torch.nn.Module) -> None:
 
 
 def _foreign(model: torch.nn.Module, error: Exception) -> str:
-    """Why the code of `model` did not get through a forward with the engine's attention, in words."""
+    """Why the code of `model` failed in a forward with the engine's attention, in words."""
     if isinstance(error, NoPass):
         return "its decoder does not hand the engine's keyword arguments down to attention"
     behind = traceback.extract_tb(error.__traceback__)[-1]

@@ -27,7 +27,7 @@ BASED = re.compile(r"(?:\\text\{\s*)?([0-9A-Za-z]+)\s*\}?_\s*(?:\{\s*(\d+)\s*\}|
 
 
 def exact(text: str) -> Fraction | None:
-    """The value of tidy text that is a number and nothing else; None for everything else."""
+    """The value of tidy text that is just a number; None for anything else."""
     text = text.strip()
     if not text or len(text) > MAX_CHARACTERS:
         return None
@@ -46,7 +46,7 @@ def exact(text: str) -> Fraction | None:
 
 
 def in_base(text: str) -> tuple[str, int, int] | None:
-    """Digits, base and value of tidy text such as `1011_2`; None where it is no such number."""
+    """Digits, base and value of tidy text such as `1011_2`; None for anything else."""
     match = BASED.fullmatch(text.strip())
     if not match or len(text) > MAX_CHARACTERS or re.fullmatch("[a-z]+|[A-Z]", match[1]):  # a_2 is not a number
         return None
@@ -75,7 +75,7 @@ def _decimal(text: str) -> Fraction | None:
 
 
 def _repeating(decimals: str) -> tuple[str, str]:
-    """The decimals before the period, and the period, of `0.1666...`: what comes twice, a single digit thrice."""
+    """The decimals before the period, and the period, of `0.1666...`, which is written twice, one digit thrice."""
     for length in range(1, len(decimals) // 2 + 1):
         period, times = decimals[-length:], 3 if length == 1 else 2
         if decimals.endswith(period * times):

@@ -31,7 +31,7 @@ DIGITS = re.compile(r"\d{1,12}(?:\.\d{1,12})?")
 
 
 def spelled(text: str) -> Fraction | None:
-    """The value of a number that is written with at least one word; None for everything else."""
+    """The value of a number that has at least one word; None for anything else."""
     words = text.lower().replace("-", " ").split() if re.fullmatch(r"\w[\w\s./,-]*", text) else []
     if not 0 < len(words) <= MAX_WORDS or not any(word.isalpha() for word in words):
         return None
@@ -65,7 +65,7 @@ def _part(words: list[str]) -> Fraction | None:
 
 
 def _whole(words: list[str]) -> Fraction | None:
-    """Digits and words that add up, each multiple applying to what stands before it."""
+    """Digits and words that add up; each multiple applies to the words before it."""
     total, group, last = Fraction(0), Fraction(0), ""  # last: the kind of the word before
     if len(words) > 1 and words[0] in ("a", "an") and words[1] in MULTIPLES:
         words = ["one", *words[1:]]

@@ -1,4 +1,4 @@
-"""Values with their units, compared: the last step, after all other forms have been taken apart."""
+"""Compares values with their units: the last step, after all other forms."""
 
 from data.mathematics.bounds import affordable
 from data.mathematics.numbers.plain import exact
@@ -8,7 +8,7 @@ from data.mathematics.units.units import take_unit
 from data.mathematics.value import is_value
 
 ANGLE, RADIAN, SHARE, STERLING = (UNITS[name][0] for name in ("degree", "radian", "percent", "GBP"))
-POUND = UNITS["pound"]  # of mass, and what £ may be called
+POUND = UNITS["pound"]  # of mass, and names of £
 
 
 def same_quantity(gold: str, answer: str) -> bool:
@@ -51,5 +51,5 @@ def _same_share(gold: str, answer: str, gold_is_share: bool) -> bool:
 
 
 def same_formula_of_value(gold: str, answer: str) -> bool:
-    """Whether formulas are the same: the answer a value if the gold one is, and small enough to be worked out."""
+    """Whether formulas are the same. The answer must be small enough, and a value if the gold answer is one."""
     return is_value(answer, gold) and affordable(answer, gold) and same_formula(gold, answer)

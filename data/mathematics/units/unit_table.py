@@ -1,7 +1,7 @@
-"""The units that are known: of what dimension each is, and how many of the first unit of its dimension it is.
+"""The known units: the dimension of each, and its worth in the first unit of that dimension.
 
-Units that share a dimension are converted exactly. Where that cannot be done (a year has no exact number of days), they
-are kinds of their own, and one is never right for the other.
+Units that share a dimension are converted exactly. Units without an exact conversion (a year has no exact number of
+days) have dimensions of their own, and one is never right for the other.
 """
 
 from fractions import Fraction

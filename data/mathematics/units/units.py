@@ -1,9 +1,8 @@
-r"""Units behind a number, and what they are worth.
+r"""Units behind a number, and their worth.
 
-An answer may leave out the unit that its problem asks for, or add one where the gold answer has none. Where both have
-one, they must be the same quantity: `50 mm` for `5 cm`, `72 km/h` for `20 m/s`, but neither `5 radians` for degrees nor
-`20 rupees` for dollars. Words that are no known unit (`apples`) say nothing beside each other; beside a known unit they
-are another one.
+An answer may omit the unit that its problem asks for, or add one where the gold answer has none. Where both have one,
+they must be the same quantity: `50 mm` for `5 cm`, `72 km/h` for `20 m/s`, but neither `5 radians` for degrees nor `20
+rupees` for dollars. Unknown words (`apples`) do not differ from each other, but they differ from a known unit.
 """
 
 import re
@@ -19,7 +18,7 @@ FILLERS = {
     "each", "total", "in", "altogether", "long", "tall", "wide", "high", "deep", "old", "away", "apart", "all", "of",
     "full", "whole", "extra", "additional", "US", "American",
 }  # fmt: skip
-# What may stand behind a value: words in \\text{...}, or plain ones after a space or a digit, and signs between them.
+# Text behind a value: words in \\text{...}, or plain ones after a space or a digit, and signs between them.
 TRAILING = re.compile(
     r"(?:\s+|(?=\\text)|(?<=\d)(?=[a-zA-Z]{2}))"
     r"((?:\\text\s*\{[^{}]*\}|(?<![a-zA-Z\\_^{])[a-zA-Z]+\.?|\^\s*\{?-?[1-4]\}?|(?<=[}\d])\s*\\cdot\s*(?=\\text)|[\s/-])+)$"
@@ -27,7 +26,7 @@ TRAILING = re.compile(
 DEGREES = re.compile(r"\s*\^\\circ\s*(?:\\text\s*\{\s*)?(C|F|K|Celsius|Fahrenheit)\s*\}?$")
 COUNTED = re.compile(rf"\s*(?:(?:{'|'.join(MULTIPLES)})s?(?![a-zA-Z])\s*)+")
 CODE = re.compile(rf"(?:\\text\s*\{{\s*)?({'|'.join(CODES)})\.?\s*\}}?\s*(?:(?=\$)|(?=-?\d))")
-# Words that make another value of the number before them, and so are no unit.
+# Words that change the value of the number before them, and so are no unit.
 TELLING = re.compile(
     r"^\W*(?:\\text\s*\{\s*)?(?:squared|cubed|above|below|under|beyond)\b|\b(?:above|below|under)\s+zero\b"
     rf"|\b(?:(?:{'|'.join([*MULTIPLES, *DENOMINATORS])})s?|halves|plus|minus"
@@ -88,7 +87,7 @@ def _take_words(text: str, letters: bool) -> tuple[str, Unit | None]:
 
 
 def _unit(words: str) -> Unit:
-    """What the words name: `cm`, `square inches`, `in^{3}`, `m/s^2`, `miles per hour`."""
+    """The unit that the words name: `cm`, `square inches`, `in^{3}`, `m/s^2`, `miles per hour`."""
     words = re.sub(r"\bper\b", "/", words.replace(r"\cdot", " ").replace(".", " "))
     above, *below = re.sub(r"\s*\^\s*\{?\s*(-?)\s*([1-4])\s*\}?", r"^\1\2", words).split("/")
     unit = _product(above)
@@ -100,7 +99,7 @@ def _unit(words: str) -> Unit:
 
 
 def _product(words: str) -> Unit:
-    """One unit to a power, or several side by side, without what only describes it; unknown where one is unknown."""
+    """One unit to a power, or several side by side, without descriptions; unknown where one is unknown."""
     kind: Dimensions = ()
     worth, power = Fraction(1), 1
     parts = [word for word in re.split(r"[\s-]+(?![1-4])", words.strip()) if word]

@@ -88,7 +88,7 @@ class GenerateBackend:
 
 @contextmanager
 def plain_generation(model: Any) -> Iterator[None]:
-    """With a generation configuration of defaults: what a checkpoint's own adds would be another distribution.
+    """Use a generation configuration of defaults: a checkpoint's own would change the distribution.
 
     Many set a repetition penalty, suppressed tokens or beams, and `generate` takes from it whatever it is not given.
     """

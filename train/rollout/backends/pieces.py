@@ -1,7 +1,7 @@
-"""Thinking budgets for a back end that cannot be steered token by token: each rollout is asked for in pieces.
+"""Thinking budgets for a back end that cannot be steered token by token: each rollout is drawn in pieces.
 
-A piece ends where `Steering` may have to write. What it writes goes behind the piece, and the next piece is drawn from
-there, so the rules, the counts and the flags are the engine's own. Without a budget a rollout is one piece.
+A piece ends where `Steering` may have to write. Its tokens go behind the piece, and the next piece continues from
+there. So the rules, the counts and the flags are the engine's own. Without a budget a rollout is one piece.
 """
 
 from collections.abc import Sequence
@@ -18,7 +18,7 @@ _NONE = -1  # stands for the draw that a forced token replaces
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """What to draw next: at most `most` tokens behind the completion so far, `before`, or up to one of `stop_ids`."""
+    """The next piece: at most `most` tokens after `before`, the completion so far, or up to one of `stop_ids`."""
 
     before: list[int]
     most: int
@@ -46,12 +46,12 @@ class Pieces:
             elif thinking.extensions:
                 stop_ids = (*stop_ids, thinking.close_id)
             if thinking.budget is not None and self.steering.is_thinking(row):
-                # One more than is left of the budget, since the model may close its thinking just then by itself.
+                # One more than the rest of the budget, since the model may close its thinking just then by itself.
                 most = min(most, max(0, thinking.budget - self.steering.thinking_tokens(row)) + 1)
         return Piece(self.rows.completion(row), most, stop_ids)
 
     def add(self, row: int, tokens: Sequence[int], logprobs: Sequence[float] | None) -> None:
-        """Take what was drawn for the last piece of `row`, up to where the steering writes something else."""
+        """Add the tokens drawn for the last piece of `row`, up to where the steering writes another."""
         if logprobs is None:
             logprobs = [np.nan] * len(tokens)
         if self.sampling.thinking is None:
@@ -68,7 +68,7 @@ class Pieces:
             self._write(row, _NONE, np.nan)
 
     def rollout(self, row: int) -> Rollout:
-        """Rollout `row`, which has ended. It has log-probabilities where every one of its tokens came with one."""
+        """The ended rollout `row`. It has log-probabilities where each of its tokens has one."""
         token_ids = self.rows.completion(row)
         reason: FinishReason = "length"
         if token_ids[-1] in self.sampling.stop_ids:
@@ -87,7 +87,7 @@ class Pieces:
         place = np.array([row])
         written = self.steering.steer(place, np.array([drawn]))
         if written[0] != drawn:
-            logprob = np.nan  # it was not drawn, so nobody has said how likely it was
+            logprob = np.nan  # it was not drawn, so its probability is unknown
         self.rows.append(place, written, np.array([logprob]))
         return int(written[0])
 

@@ -162,7 +162,7 @@ def _parameters(sampling: Sampling, piece: Piece, seed: int) -> Any:
 
 
 def _sample_numbers(prompts: list[list[int]]) -> list[int]:
-    """How many times each prompt stood before in `prompts`."""
+    """How many times each prompt occurred before in `prompts`."""
     seen: dict[tuple[int, ...], int] = {}
     numbers = []
     for prompt in prompts:
@@ -193,7 +193,7 @@ def _cache_bytes(cache_gib: float | None) -> int | None:
 
 @contextmanager
 def _environment() -> Iterator[None]:
-    """What vLLM's processes inherit: our number of threads, unbound to cores, and quiet. All is put back afterwards."""
+    """Let vLLM's processes inherit our number of threads, no binding to cores, and silence; restored afterwards."""
     before = dict(os.environ)
     os.environ.setdefault("OMP_NUM_THREADS", str(torch.get_num_threads()))
     os.environ.setdefault("VLLM_CPU_OMP_THREADS_BIND", "nobind")  # its default leaves one core of two unused

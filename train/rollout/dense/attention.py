@@ -17,11 +17,11 @@ ATTENTION_NAME = "rethink_rollout"
 
 
 class NoPass(LookupError):
-    """A model called attention without what the engine handed in."""
+    """A model called attention without the engine's keyword argument."""
 
 
 class Attends(Protocol):
-    """What the engine hands through the model to every attention layer."""
+    """The object that the engine passes through the model to every attention layer."""
 
     def attend(
         self,
@@ -185,9 +185,8 @@ class PassAttention:
 
 
 def check_sequence(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, tokens: int) -> None:
-    """Raise ValueError where a layer attends with other than the `tokens` tokens that the pass has.
-
-    Their keys and values have places in the pool, further ones have none and would be written over foreign memory.
+    """Raise ValueError where a layer attends with another number of tokens than the pass. Only the pass's tokens have
+    places in the pool: further keys and values would be written over foreign memory.
     """
     lengths = {states.shape[2] for states in (query, key, value)}
     if lengths != {tokens} or {len(states) for states in (query, key, value)} != {1}:
@@ -207,7 +206,7 @@ def rollout_attention(
     rollout_pass: Attends | None = None,
     **options: Any,
 ) -> tuple[torch.Tensor, None]:
-    """What transformers calls. `rollout_pass` travels from the engine through the model's keyword arguments."""
+    """The function that transformers calls; the engine passes `rollout_pass` through the model's keyword arguments."""
     if rollout_pass is None:
         raise NoPass("a layer's attention was called without the engine's pass")
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling

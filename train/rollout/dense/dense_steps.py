@@ -27,7 +27,7 @@ MOST_TO_WORK_IN = 0.25
 
 
 class DenseRun(Run):
-    """A call whose pool and buffers are its own, in `pool_bytes`; `natively` lets the compiled kernels run."""
+    """A call with its own pool and buffers, of `pool_bytes` together; `natively` uses the compiled kernels."""
 
     def __init__(
         self,

@@ -38,7 +38,7 @@ class FusedNorms:
 
     @contextmanager
     def applied(self) -> Iterator[None]:
-        """Run them fused, but those that something else has patched meanwhile; all is put back on the way out."""
+        """Run them fused, except those that something else has patched meanwhile; restored on exit."""
         taken = [(module, norm) for module, norm in self._fused if not _is_patched(module)]
         try:
             for module, norm in taken:
@@ -50,7 +50,7 @@ class FusedNorms:
 
 
 class _Norm:
-    """What stands in for the `forward` of a norm whose weight counts `offset` more than it says."""
+    """A replacement for the `forward` of a norm that adds `offset` to its weight."""
 
     def __init__(self, module: nn.Module, offset: float, rms_norm: Callable[..., torch.Tensor]) -> None:
         self.module: Any = module
@@ -61,7 +61,7 @@ class _Norm:
 
     def __call__(self, hidden: torch.Tensor) -> torch.Tensor:
         weight: torch.Tensor = self.module.weight
-        if hidden.dtype != weight.dtype:  # as under autocast: what comes out is the module's to decide
+        if hidden.dtype != weight.dtype:  # as under autocast, where the module decides on the output's type
             return self.forward(self.module, hidden)
         scale = weight + self.offset if self.offset else weight
         return self.rms_norm(hidden, scale.shape, scale, self.epsilon)
@@ -79,7 +79,7 @@ def _epsilon(module: nn.Module) -> float | None:
 
 
 def norm_offset(module: nn.Module, rms_norm: Callable[..., torch.Tensor]) -> float | None:
-    """0 where the weight scales as it stands, 1 where one is added to it (Gemma), None where it is neither."""
+    """0 where the norm scales by its weight, 1 where it adds one to it (Gemma), None for neither."""
     weight = module.weight
     assert isinstance(weight, nn.Parameter)
     hidden = torch.linspace(-3, 5, 2 * len(weight), device=weight.device).view(2, -1).to(weight.dtype)

@@ -1,4 +1,4 @@
-"""Weights in the order in which the processor multiplies fastest, for as long as one call lasts.
+"""Lays out weights in the order in which the processor multiplies fastest, for the time of one call.
 
 A plain product lays out its weight anew every time, which at the few dozen rows of a decode step costs as much as the
 product itself. MKL and oneDNN can be given a weight laid out once. Packing all of SmolLM2-135M takes a tenth of a
@@ -30,10 +30,10 @@ _ROWS = 64  # for which the layout is chosen: good from 1 row to 500, and right 
 
 @contextmanager
 def packed_linears(model: nn.Module) -> Iterator[None]:
-    """Run the linear layers of `model` on packed copies of their weights; their own `forward` is back on the way out.
+    """Run the linear layers of `model` on packed copies of their weights; their own `forward` is restored on exit.
 
-    Taken are float32 weights on a CPU with MKL or oneDNN, outside autocast, of plain `nn.Linear`s that nothing else has
-    patched: the layers under LoRA are, their small adapters are not. The copies do not follow a change of the weights.
+    It packs float32 weights on a CPU with MKL or oneDNN, outside autocast, of plain `nn.Linear`s that nothing else has
+    patched: layers under LoRA too, but not their small adapters. The copies do not follow a change of the weights.
     """
     taken = []
     copies: dict[int, Packed] = {}
@@ -67,13 +67,13 @@ class Packed:
         self.layout: torch.Tensor = pack(weight, _ROWS)
 
     def forward(self, bias: torch.Tensor | None) -> Callable[[torch.Tensor], torch.Tensor]:
-        """What stands in for the `forward` of a linear layer with this weight and `bias`."""
+        """A replacement for the `forward` of a linear layer with this weight and `bias`."""
         layout, weight = self.layout, self.weight
         if not self.mkl:
             return lambda input: torch.ops.mkldnn._linear_pointwise(input, layout, bias, "none", [], "")
 
         def product(input: torch.Tensor) -> torch.Tensor:
-            rows = input.numel() // input.shape[-1]  # told as those it was packed for, or `weight` would be used
+            rows = input.numel() // input.shape[-1]  # the rows that it was packed for; else `weight` is used
             return torch.ops.mkl._mkl_linear(input, layout, weight, bias, rows)
 
         return product

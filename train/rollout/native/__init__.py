@@ -1,7 +1,7 @@
 """Kernels for a CPU, compiled on the machine that runs them: `torch.ops.rethink`, see kernels.cpp.
 
-They need a C++ compiler and ninja, and some ten seconds once; then they lie in the cache folder, by the hash of what
-they were made from, this processor's abilities among it. Without a compiler, or with `RETHINK_NATIVE=0`, the engine
+They need a C++ compiler and ninja, and some ten seconds once. The result is in the cache folder, under a hash of the
+source, the compiler and this processor's instruction sets. Without a compiler, or with `RETHINK_NATIVE=0`, the engine
 runs on torch's own operators.
 """
 
@@ -28,7 +28,7 @@ _FLAGS = ["-O3", "-march=native", "-ffast-math", *(["-fopenmp"] if platform.syst
 
 @functools.cache
 def available() -> bool:
-    """Whether `torch.ops.rethink` is there: loaded, and compiled first where it has not been. Warns, once, if not."""
+    """Whether `torch.ops.rethink` exists: loads it, and compiles it first if needed. Warns, once, if that fails."""
     if os.environ.get("RETHINK_NATIVE", "1") == "0" or platform.system() not in ("Linux", "Darwin"):
         return False
     try:
@@ -50,7 +50,7 @@ def available() -> bool:
 
 
 def _compile(library: Path) -> None:
-    """Compile `library`. Another process that wants it too waits, and goes on where one was killed meanwhile."""
+    """Compile `library`. Another process that needs it waits, and takes over where the first was killed."""
     from torch.utils import cpp_extension  # takes a moment, and is not needed where the library is there
 
     library.parent.mkdir(parents=True, exist_ok=True)
@@ -61,13 +61,13 @@ def _compile(library: Path) -> None:
             cpp_extension.load(
                 _LIBRARY, [str(_SOURCE)], extra_cflags=_FLAGS, is_python_module=False, build_directory=folder
             )
-            # Loaded already, from the folder that goes: a library stays mapped when its file moves.
+            # It is loaded already, from the temporary folder: a library stays mapped when its file moves.
             os.replace(Path(folder) / f"{_LIBRARY}.so", library)
 
 
 @contextmanager
 def _on_path(folder: Path) -> Iterator[None]:
-    """With `folder` searched for programs: ninja is beside the interpreter in a virtual environment not activated."""
+    """Add `folder` to the search path of programs: ninja is beside the interpreter of an inactive environment."""
     before = os.environ.get("PATH", "")
     os.environ["PATH"] = os.pathsep.join([before, str(folder)])
     try:
@@ -77,7 +77,7 @@ def _on_path(folder: Path) -> Iterator[None]:
 
 
 def _key() -> str:
-    """What the library depends on: its source, the compiler's place, torch, and the instructions of this processor."""
+    """What the library depends on: its source, the compiler's path, torch, and this processor's instruction sets."""
     parts = [_SOURCE.read_text(), " ".join(_FLAGS), torch.__version__, os.environ.get("CXX", "c++"), _abilities()]
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
 

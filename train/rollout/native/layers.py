@@ -1,8 +1,8 @@
 """A model's norms, rotary embeddings and gated activations as one kernel each, for as long as one call lasts.
 
 transformers writes them as two to ten operations each. At decode sizes on a CPU every one costs its call, a pass over
-memory and a wait for the other threads. As in `fused.py`, what a kernel can stand in for is found by trying: the
-module's own result on some numbers has to be the kernel's.
+memory and a wait for the other threads. As in `fused.py`, a trial decides what a kernel can replace: the module and the
+kernel must give the same result on some numbers.
 """
 
 import sys
@@ -18,11 +18,11 @@ from train.rollout.dense.fused import FusedNorms
 from train.rollout.module_state import evaluation_mode
 
 ROTARY = "apply_rotary_pos_emb"  # what transformers calls it in the file of every model
-_CLOSE = 1e-6  # of the numbers near 1 that kernels are tried on
+_CLOSE = 1e-6  # of the numbers near 1 in a trial
 
 
 class NativeLayers:
-    """What `torch.ops.rethink` can stand in for in `model`; whatever is not float32 on a CPU runs as it was."""
+    """The parts of `model` that `torch.ops.rethink` can replace; all that is not float32 on a CPU runs unchanged."""
 
     def __init__(self, model: nn.Module) -> None:
         self._norms = FusedNorms(model, _rms_norm)
@@ -40,7 +40,7 @@ class NativeLayers:
 
     @contextmanager
     def applied(self) -> Iterator[None]:
-        """Run them natively; all is put back on the way out."""
+        """Run them natively; restored on exit."""
         taken = [(module, gated) for module, gated in self._gated if "forward" not in module.__dict__]
         rotary = [(rotation, getattr(rotation.module, ROTARY)) for rotation in self._rotations]
         with self._norms.applied():
@@ -69,7 +69,7 @@ def _rms_norm(hidden: torch.Tensor, shape: torch.Size, weight: torch.Tensor, eps
 
 
 class _Rotation:
-    """What stands in for the `apply_rotary_pos_emb` of a model's file."""
+    """A replacement for the `apply_rotary_pos_emb` of a model's file."""
 
     def __init__(self, module: ModuleType) -> None:
         self.module = module
@@ -91,7 +91,7 @@ def _is_one_sequence(q: torch.Tensor, k: torch.Tensor, cos: torch.Tensor, sin: t
 
 
 class _Gated:
-    """What stands in for the `forward` of a feed-forward layer that computes down(silu(gate(x)) * up(x))."""
+    """A replacement for the `forward` of a feed-forward layer that computes down(silu(gate(x)) * up(x))."""
 
     def __init__(self, module: nn.Module) -> None:
         self.module: Any = module
@@ -115,7 +115,7 @@ def rotary_files(model: nn.Module) -> list[ModuleType]:
 
 
 def _rotates_halves(function: Callable[..., Any]) -> bool:
-    numbers = torch.sin(torch.arange(96.0))  # not drawn: a generator that moved here would change what comes after
+    numbers = torch.sin(torch.arange(96.0))  # not drawn, which would advance a random generator and change later draws
     query, key = numbers[:48].view(1, 3, 2, 8), numbers[48:64].view(1, 1, 2, 8)
     cos, sin = numbers[64:80].view(1, 2, 8), numbers[80:].view(1, 2, 8)
     try:

@@ -1,4 +1,4 @@
-"""What stays on the device between calls: the pool, the state of the rollouts, the batch, and the graphs over them."""
+"""What the device keeps between calls: the pool, the state of the rollouts, the batch, and their graphs."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -44,7 +44,7 @@ class Capacity:
 class PagedDecoder:
     """Runs decode steps and prefills of `forward` over one pool.
 
-    It lives as long as its capacity suffices and the layers keep the same, since graphs point into its tensors.
+    It is kept while its capacity suffices and the layers stay the same, since graphs point into its tensors.
     """
 
     def __init__(

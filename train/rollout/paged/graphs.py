@@ -1,4 +1,4 @@
-"""Captured decode steps: taken at the first use of a batch size, replayed while what they captured stands still."""
+"""Captured decode steps: captured at the first use of a batch size, replayed while the model stays as it was."""
 
 import warnings
 from collections.abc import Callable, Hashable
@@ -6,7 +6,7 @@ from typing import Any, Protocol
 
 import torch
 
-_MOVES_ALLOWED = 3  # calls in a row that find another fingerprint, before capturing is given up as a waste
+_MOVES_ALLOWED = 3  # calls in a row with a new fingerprint, before capturing is given up as a waste
 
 Step = Callable[[], None]
 
@@ -20,7 +20,7 @@ class Graph(Protocol):
 
 
 class Captures(Protocol):
-    """What graphs are captured of: see `Forward` (forwards.py)."""
+    """The source of captured graphs: see `Forward` (forwards.py)."""
 
     def fingerprint(self) -> Any:
         """Equal for two calls if a graph captured in one is right in the other."""
@@ -32,7 +32,7 @@ class Captures(Protocol):
 
 
 class NotCapturable(RuntimeError):
-    """A step that no graph can hold; the message says why."""
+    """A step that cannot be captured; the message says why."""
 
 
 # Captures a step, sharing the memory of the graph given beside it. Runs the step to warm up. Raises NotCapturable.

@@ -1,1 +1,1 @@
-"""The engine's log-probabilities held against the trainer's own."""
+"""Compares the engine's log-probabilities with the trainer's own."""

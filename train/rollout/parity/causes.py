@@ -1,4 +1,4 @@
-"""Why log-probabilities differ: forwards with one thing wrong each, to see which of them gives the numbers found."""
+"""Finds why log-probabilities differ: forwards with one deliberate error each, to see which reproduces the numbers."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -24,7 +24,7 @@ def forward_logprobs(
     bfloat16: bool = False,
     without_adapter: bool = False,
 ) -> LogprobFunction:
-    """One plain forward for each prompt and completion in evaluation mode, with these things done wrong on purpose.
+    """One plain forward for each prompt and completion in evaluation mode, with deliberate errors.
 
     `before` is put in front of the prompt; a first token `drop_first` is taken off it; it is padded on the left with
     `pad_id` to `pad_to` tokens without a mask; `positions` are "count" (right), "zero" or "restart" (the completion
@@ -45,7 +45,7 @@ def forward_logprobs(
         dtype = torch.bfloat16 if bfloat16 else torch.get_autocast_dtype(device.type)  # fp16 is compared with fp16
         autocast = torch.autocast(device.type, dtype, enabled=lowered)
         with evaluation_mode(model), autocast:
-            # Without a mask, transformers would take positions that start anew for those of packed sequences.
+            # Without a mask, transformers would take restarting positions for packed sequences.
             inputs = {"input_ids": ids, "attention_mask": torch.ones_like(ids), "position_ids": place.unsqueeze(0)}
             if without_adapter and is_peft(model):
                 with model.disable_adapter():
@@ -71,7 +71,7 @@ def find_cause(
     pad_id: int | None,
     mean_gap: float,
 ) -> str:
-    """The wrong forward that comes nearest to the log-probabilities `found`; `{culprit}` in it is whose they are.
+    """The wrong forward that comes nearest to the log-probabilities `found`; `{culprit}` in its text names their side.
 
     `prompts` has one for each of `found`.
     """
@@ -86,7 +86,7 @@ def find_cause(
     nearest = min(gaps, key=gaps.__getitem__)
     if gaps[nearest] <= _EXPLAINED * mean_gap:
         return nearest
-    # Two bfloat16 forwards round in different places, so neither gives the other's numbers: the size must tell.
+    # Two bfloat16 forwards round in different places, so neither gives the other's numbers: the gap's size decides.
     rounding = compare(prompts, rescored(found, prompts, plain), lowered, most=len(found)).mean
     if 0.5 * rounding <= mean_gap <= 2 * rounding:
         return "precision - the gap is what bfloat16 arithmetic makes, so {culprit} came from bfloat16"

@@ -1,8 +1,8 @@
-"""Whether the engine samples a model right, decided by the result: a short packed step against a plain forward.
+"""Decides by the result whether the engine samples a model right: a short packed step against a plain forward.
 
-That every layer calls the engine's attention does not make a model one that it can run: attention in chunks, a state
-beside attention, or keys that mix neighbouring tokens all call it and come out wrong. So two rows of unequal length
-are sampled, with windows short enough that both rows cross them, and held against the model's own forward.
+A model whose every layer calls the engine's attention may still come out wrong: attention in chunks, a state beside
+attention, or keys that mix neighbouring tokens. So the trial samples two rows of unequal length, with windows short
+enough that both rows cross them, and compares them with the model's own forward.
 """
 
 from collections.abc import Iterator
@@ -17,7 +17,7 @@ TRIAL_CHUNK_TOKENS = 16  # of prefill in the trial: the longer prompt takes seve
 PROMPT_TOKENS = (13, 30)  # the longer row crosses a block of 32 tokens while it is decoded
 NEW_TOKENS = 5
 SHORT_WINDOW = 6  # shorter than either prompt
-# What configurations and layers call the number of tokens that attention looks back, or that make a chunk.
+# Names in configurations and layers for the number of tokens that attention looks back, or of a chunk.
 WINDOWS = (
     "sliding_window", "sliding_window_size", "attention_chunk_size", "attention_window_size", "keep_window_size",
     "window_size", "local_attention",
@@ -35,10 +35,9 @@ class TrialError(ValueError):
 
 
 def try_out(model: torch.nn.Module, backend: RolloutBackend, vocabulary: int) -> None:
-    """Sample two short rows of `model` with `backend` and raise TrialError where they are not the model's own.
+    """Sample two short rows of `model` with `backend`; raise TrialError where the model's own forward disagrees.
 
-    `vocabulary` is the number of its tokens. A model whose logits are not finite is none that can be compared: that
-    is a TrialError too.
+    `vocabulary` is the number of its tokens. Logits that are not finite cannot be compared and raise TrialError too.
     """
     prompts = [_tokens(length, vocabulary) for length in PROMPT_TOKENS]
     with short_windows(model):
@@ -56,7 +55,7 @@ def try_out(model: torch.nn.Module, backend: RolloutBackend, vocabulary: int) ->
 
 @contextmanager
 def short_windows(model: torch.nn.Module) -> Iterator[None]:
-    """With every window and attention chunk of `model` cut to SHORT_WINDOW tokens; all is put back on the way out."""
+    """Cut every window and attention chunk of `model` to SHORT_WINDOW tokens; restored on exit."""
     owners = [*attention_configs(model), *model.modules()]
     long = [
         (owner, name, value)
@@ -85,7 +84,7 @@ def _gaps(model: torch.nn.Module, prompt: list[int], rollout: Rollout) -> tuple[
 
 
 def _tokens(count: int, vocabulary: int) -> list[int]:
-    """`count` different-looking tokens; not drawn, since a generator that moved here would change what comes after."""
+    """`count` varied tokens; not drawn, since that would advance a random generator and change later draws."""
     return [(7 + 31 * place * (place + count)) % vocabulary for place in range(count)]
 
 

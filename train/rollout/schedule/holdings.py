@@ -1,4 +1,4 @@
-"""Which rows, prompts and prefills hold which blocks, and who gives way where blocks run out.
+"""Which rows, prompts and prefills hold which blocks, and which of them release some where blocks run out.
 
 No torch here, like in `scheduler.py`, which decides what runs.
 """
@@ -104,7 +104,7 @@ class Holdings:
             self.preempted.sort(key=lambda row: row.serial)
 
     def withdraw(self, group: Group) -> None:
-        """Take `group` and all its rows out of the schedule, wherever they stand, and release their blocks."""
+        """Remove `group` and all its rows from the schedule, whatever their state, and release their blocks."""
         for row in [row for row in self.live.values() if row.group is group]:
             self._leave(row)
         self.preempted = [row for row in self.preempted if row.group is not group]

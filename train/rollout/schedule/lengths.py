@@ -1,7 +1,7 @@
-"""How long each prompt's completions were when it was last seen: what to start first, and how many rows will fit.
+"""Remembers the length of each prompt's last completions: decides what starts first, and how many rows will fit.
 
-The order in which rows are admitted decides what shares a batch, and so the last bits of the logits: an engine whose
-memory was lost in a restart samples the same tokens but for rounding. A checkpoint therefore keeps it.
+The order of admission decides what shares a batch, and so the last bits of the logits: after a restart without this
+memory, an engine samples the same tokens except for rounding. So a checkpoint keeps it.
 """
 
 from collections.abc import Sequence
@@ -26,11 +26,11 @@ class LengthMemory:
         return self._means.get(problem_key(prompt))
 
     def typical(self, max_new_tokens: int) -> float:
-        """The mean completion length of the last call, before anything is known half of what is allowed."""
+        """The mean completion length of the last call; before the first, half of the allowed length."""
         return max_new_tokens / 2 if self._last is None else min(max_new_tokens, self._last)
 
     def remember(self, prompts: Sequence[Sequence[int]], samples: int, lengths: Sequence[int]) -> None:
-        """Take note of the `lengths` of `samples` completions of each prompt, side by side."""
+        """Remember the `lengths` of `samples` completions of each prompt, side by side."""
         if len(self._means) > MOST:
             self._means.clear()
         self._last = sum(lengths) / len(lengths)
@@ -48,7 +48,7 @@ class LengthMemory:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Remember what `state_dict` gave."""
+        """Restore the content of `state_dict`."""
         keys = [key + 2**63 for key in state["keys"].tolist()]
         self._means = dict(zip(keys, state["means"].tolist(), strict=True))
         self._last = state["last"]

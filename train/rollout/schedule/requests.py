@@ -1,4 +1,4 @@
-"""What a caller asks for: checked where it enters, and duplicates of a prompt brought together."""
+"""A caller's request: checked on entry, with duplicates of a prompt merged."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,14 +11,14 @@ from train.rollout.interface import Sampling
 # Rotary embeddings whose frequencies switch with the longest sequence in the batch: keys cached before the switch
 # would not match queries after it, in `generate` no less than here.
 _LENGTH_DEPENDENT_ROPE = ("dynamic", "longrope")
-# What configurations call the longest sequence; attribute maps give most of them the first name too.
+# Names in configurations for the longest sequence; attribute maps give most of them the first name too.
 _LONGEST = ("max_position_embeddings", "n_positions", "max_seq_len", "max_sequence_length", "seq_length")
 NO_BOUND = 2**31 - 1
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One call of `RolloutEngine.generate`, which says what its arguments mean."""
+    """One call of `RolloutEngine.generate`; its arguments are documented there."""
 
     prompts: Sequence[Sequence[int]]
     samples: int
@@ -31,7 +31,7 @@ class Request:
 def check_request(
     prompts: Sequence[Sequence[int]], samples_per_prompt: int, sampling: Sampling, config: PreTrainedConfig, vocab: int
 ) -> None:
-    """Raise ValueError for the first thing asked that cannot be done."""
+    """Raise ValueError for the first part of the request that cannot be done."""
     if samples_per_prompt < 1:
         raise ValueError(f"samples_per_prompt is {samples_per_prompt}; ask for at least 1.")
     wanted = [("stop id", token) for token in sampling.stop_ids]
@@ -57,10 +57,8 @@ def check_request(
 
 
 def longest_sequence(config: PreTrainedConfig) -> int:
-    """The longest sequence of tokens that the model of `config` reads, and whose positions mean the same throughout.
-
-    The bound comes from learnt positions, from what rotary embeddings were made for, or, where the configuration names
-    neither, is none at all.
+    """The longest sequence that the model of `config` reads with positions of constant meaning. The bound comes from
+    learnt positions or from the range of rotary embeddings; None where the configuration names neither.
     """
     longest = next((value for name in _LONGEST if isinstance(value := getattr(config, name, None), int)), NO_BOUND)
     for rope in _ropes(config):

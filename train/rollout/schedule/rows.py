@@ -21,7 +21,7 @@ class Row:
 
 @dataclass(slots=True, eq=False)
 class Group:
-    """A distinct prompt, the rollouts still to be started from it, and its computed state while they wait.
+    """A distinct prompt, the rollouts that wait to start from it, and its computed state meanwhile.
 
     `path` are its shared full blocks. `tail` is the block of the tokens behind them, copied by each row that starts,
     and `logits` (1, vocab) are those of the last prompt token; both are unset until the prompt has been prefilled.

@@ -45,7 +45,7 @@ class Scheduler(Holdings):
     # ---- admission
 
     def admit(self) -> list[Row]:
-        """Start what fits; returns the rows forked now, each still without its first token."""
+        """Start what fits; returns the rows just forked, which have no token yet."""
         forked: list[Row] = []
         while True:
             forked += self._fork_ready()
@@ -182,7 +182,7 @@ class Scheduler(Holdings):
         return chunks
 
     def complete(self, chunk: Chunk) -> Row | None:
-        """Take note that the last chunk of a prefill ran; returns the row that may now decode, if it is one row's."""
+        """Mark a prefill as complete; returns the row that may now decode, if it belongs to one row."""
         self.prefills.remove(chunk.prefill)
         row = chunk.prefill.row
         if row is None:
