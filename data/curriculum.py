@@ -37,9 +37,9 @@ class SuccessRates:
     def record(self, kinds: Sequence[str], successes: int, rollouts: int) -> None:
         """Take note of rollouts of one problem, which is of all these `kinds`; what a window has no room for fades."""
         for kind, window in zip(kinds, WINDOWS, strict=True):
-            solved, seen = self.counts.get(kind, (0.0, 0.0))
-            kept = min(1.0, max(0.0, window - rollouts) / seen) if seen else 1.0
-            self.counts[kind] = (kept * solved + successes, kept * seen + rollouts)
+            solved, total = self.counts.get(kind, (0.0, 0.0))
+            kept = min(1.0, max(0.0, window - rollouts) / total) if total else 1.0
+            self.counts[kind] = (kept * solved + successes, kept * total + rollouts)
 
     def seen(self, kind: str) -> float:
         """The success rate of a kind that has been asked."""

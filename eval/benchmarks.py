@@ -79,12 +79,12 @@ def read_benchmarks(chosen: str, files: Sequence[str] = ()) -> dict[str, Benchma
         if name not in names():
             raise ValueError(f"There is no benchmark {name!r}; expected some of: {', '.join(names())}.")
         benchmarks[name] = read_settings(name, Benchmark, read_yaml(FOLDER / f"{name}.yaml"))
-    for given in files:
-        name, _, path = given.partition("=")
+    for pair in files:
+        name, _, path = pair.partition("=")
         if name not in benchmarks or not path:
-            raise ValueError(f"--benchmark-file is {given!r}; expected NAME=path.jsonl of one in --benchmark.")
+            raise ValueError(f"--benchmark-file is {pair!r}; expected NAME=path.jsonl of one in --benchmark.")
         if not Path(path).is_file():
-            raise ValueError(f"--benchmark-file {given}: {path} does not exist; expected a .jsonl or .parquet file.")
+            raise ValueError(f"--benchmark-file {pair}: {path} does not exist; expected a .jsonl or .parquet file.")
         benchmarks[name] = benchmarks[name].at(Path(path))
     return benchmarks
 
@@ -142,13 +142,13 @@ def room(candidates: Candidates, checkpoint: str, source: Source, problems: Sequ
     if candidate.context is None:
         return source.max_new_tokens
     prompts = [prompt_ids(candidate.tokenizer, messages(problem, source.system_prompt)) for problem in problems]
-    left = candidate.context - max(map(len, prompts))
-    if left < 1:
+    rest = candidate.context - max(map(len, prompts))
+    if rest < 1:
         raise ValueError(
             f"{checkpoint} has a context of {candidate.context} tokens, and the longest prompt takes "
-            f"{candidate.context - left}; leave this benchmark out."
+            f"{candidate.context - rest}; leave this benchmark out."
         )
-    return left
+    return rest
 
 
 def contamination(problems: Sequence[Problem], config: Path | None) -> int | str | None:

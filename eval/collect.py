@@ -85,8 +85,8 @@ def _collect(
             if progress:
                 progress(1)
 
-        def answered(asked: Asked, answer: Answer) -> None:
-            (problem, sample), key = asked, _key(teacher, *asked)
+        def answered(request: Asked, answer: Answer) -> None:
+            (problem, sample), key = request, _key(teacher, *request)
             correct, reason = _judged(problem, answer)
             if correct:
                 turns = [
@@ -98,11 +98,11 @@ def _collect(
             _append(ledger, {"key": key, "correct": correct, "reason": reason})
             count(correct, reason)
 
-        wanted = [(problem, sample) for problem in problems for sample in range(samples)]
+        requests = [(problem, sample) for problem in problems for sample in range(samples)]
         missing = []
-        for asked in wanted:
-            if (row := done.get(_key(teacher, *asked))) is None:
-                missing.append(asked)
+        for request in requests:
+            if (row := done.get(_key(teacher, *request))) is None:
+                missing.append(request)
             else:
                 count(row.get("correct", True), row.get("reason", ""))
         for start in range(0, len(missing), AT_ONCE):

@@ -68,12 +68,12 @@ class Problems:
 
 def draw(source: Source, settings: Settings) -> Problems:
     """The problems of an evaluation. Raises ValueError where a task has none to choose the decoding on."""
-    asked = held_out(source, settings.problems, settings.split)
+    problems = held_out(source, settings.problems, settings.split)
     if len(settings.temperatures) == 1:
-        return Problems(asked, [])
+        return Problems(problems, [])
     split = CHOSEN_ON[settings.split]
     try:
-        return Problems(asked, held_out(source, settings.validation_problems, split))
+        return Problems(problems, held_out(source, settings.validation_problems, split))
     except ValueError as error:
         raise ValueError(
             f"The best decoding is chosen on {split} problems, and there are none: {error} Give one temperature, such "
@@ -153,7 +153,7 @@ def sample(
     Needed are the best, the one of `settings`, and greedy decoding.
     """
 
-    def rows_at(temperature: float, asked: list[Problem], samples: int) -> list[SampleRow]:
+    def rows_at(temperature: float, problems: list[Problem], samples: int) -> list[SampleRow]:
         sampling = Sampling(
             settings.max_new_tokens,
             candidate.stop_ids,
@@ -162,10 +162,10 @@ def sample(
         )
         if baseline:  # which draws greedy samples beside those at any other temperature
             sampling = replace(sampling, temperature=temperature or settings.temperature or 1.0, seed=settings.seed)
-            rows = ask_baseline(baseline, candidate, asked, source, samples, sampling, progress)
+            rows = ask_baseline(baseline, candidate, problems, source, samples, sampling, progress)
             return [row for row in rows if row["greedy"] == (temperature == 0)]
         model = (candidate.name, candidate.backend, candidate.tokenizer)
-        rows = sample_rows(*model, asked, samples if temperature else 1, sampling, source.system_prompt, progress)
+        rows = sample_rows(*model, problems, samples if temperature else 1, sampling, source.system_prompt, progress)
         # A greedy sample has the number behind the last of the others, so that a number means one sample.
         return rows if temperature else [row | {"sample": samples} for row in rows]
 

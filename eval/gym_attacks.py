@@ -203,10 +203,10 @@ def right_among(problem: Problem, answers: list[str]) -> list[str]:
 
 def of_kind(kind: str, problem: Problem, gold: str | None) -> Iterator[str]:
     """The answers of a kind to one problem; none that is the right one itself."""
-    made = {"restated": lambda: restated(problem), "negated": lambda: negated(gold or "")}
-    made |= {"padded": lambda: padded(gold or ""), "perturbed": lambda: perturbed(gold or "")}
+    answers = {"restated": lambda: restated(problem), "negated": lambda: negated(gold or "")}
+    answers |= {"padded": lambda: padded(gold or ""), "perturbed": lambda: perturbed(gold or "")}
     if gold or kind == "restated":
-        yield from (answer.strip() for answer in made[kind]() if answer.strip() and answer.strip() != gold)
+        yield from (answer.strip() for answer in answers[kind]() if answer.strip() and answer.strip() != gold)
 
 
 def restated(problem: Problem) -> Iterator[str]:

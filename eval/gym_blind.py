@@ -34,13 +34,13 @@ def blind_walks(seed: int) -> list[Walks]:
     level = gym.first_level(TASK)
     settings, entries = json.dumps(level, sort_keys=True), puzzles(level, seed)
     rng = random.Random(f"{seed}|walks")
-    found = []
+    walks = []
     for length in LENGTHS:
         strings = ["".join(rng.choices("LRUD", k=length)) for _ in range(STRINGS)]
         theirs = [sum(scorers_own(TASK, settings, entry, moves) == 1 for entry in entries) for moves in strings]
         ours = [sum(score(TASK, settings, entry, moves).get("score") == 1 for entry in entries) for moves in strings]
-        found.append(Walks(length, len(entries), sum(theirs) / len(theirs), max(theirs), max(ours)))
-    return found
+        walks.append(Walks(length, len(entries), sum(theirs) / len(theirs), max(theirs), max(ours)))
+    return walks
 
 
 def puzzles(level: dict[str, Any], seed: int) -> list[dict[str, Any]]:

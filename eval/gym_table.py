@@ -80,13 +80,13 @@ def measure_task(
     settings: Settings,
 ) -> Row:
     """Sample one task. `left_out` says why it was not, where it was not."""
-    given, problems = easiest_problems(name, settings)
+    level, problems = easiest_problems(name, settings)
     lead = tokenizer.encode(DIRECT, add_special_tokens=False)
     prompts = [prompt_ids(tokenizer, messages(problem)) + lead for problem in problems]
     longest = max(map(len, prompts))
     golds = [tokenizer.encode(gold, add_special_tokens=False) for problem in problems if (gold := stated(problem))]
     needed = max(map(len, golds), default=settings.answer_tokens - 8) + 8  # room for a few words around it
-    row = {"task": name, "settings": given, "prompt_tokens": sum(map(len, prompts)) / len(prompts)}
+    row = {"task": name, "settings": level, "prompt_tokens": sum(map(len, prompts)) / len(prompts)}
     if longest > settings.prompt_tokens:
         return row | {"left_out": f"prompts of {longest} tokens"}
     if needed > settings.answer_tokens + 8:
@@ -97,8 +97,8 @@ def measure_task(
     )
     seconds = time.monotonic() - started
     texts = [completion_text(tokenizer, rollout.token_ids) for rollout in rollouts]
-    asked = [problem for problem in problems for _ in range(settings.samples)]
-    right = [answers(problem, text) for problem, text in zip(asked, texts, strict=True)]
+    repeated = [problem for problem in problems for _ in range(settings.samples)]
+    right = [answers(problem, text) for problem, text in zip(repeated, texts, strict=True)]
     groups = [sum(right[start : start + settings.samples]) for start in range(0, len(right), settings.samples)]
     return row | {
         "right": sum(right),
@@ -112,13 +112,13 @@ def measure_task(
 
 def easiest_problems(name: str, settings: Settings) -> tuple[Row, list[Problem]]:
     """Train problems at the first level of the task's curriculum, or at its defaults where these are shorter."""
-    found = []
-    for given in (gym.first_level(name), {}):
-        parts = load_mixture({f"{gym.FAMILY}:{name}": given})
+    choices = []
+    for level in (gym.first_level(name), {}):
+        parts = load_mixture({f"{gym.FAMILY}:{name}": level})
         problems = draw_problems(parts, "train", settings.problems, settings.seed)
-        found.append((sum(len(problem.prompt) for problem in problems), given, problems))
-    _, given, problems = min(found, key=lambda choice: choice[0])
-    return given, problems
+        choices.append((sum(len(problem.prompt) for problem in problems), level, problems))
+    _, level, problems = min(choices, key=lambda choice: choice[0])
+    return level, problems
 
 
 def stated(problem: Problem) -> str:
@@ -130,22 +130,22 @@ def answers(problem: Problem, text: str) -> bool:
     """Whether a text says the right answer: as a whole, in its first line, or before its first stop, quotes apart."""
     line = first_line(text)
     clause = re.split(r"[.,;](?:\s|$)", line)[0].strip(" \"'*")
-    said = dict.fromkeys((text.strip(), line, clause, clause.capitalize()))
-    return any(is_right(problem, answer) for answer in said if answer)
+    candidates = dict.fromkeys((text.strip(), line, clause, clause.capitalize()))
+    return any(is_right(problem, answer) for answer in candidates if answer)
 
 
 def render(rows: list[Row], model: str, settings: Settings, command: str) -> str:
     """The table as a page of Markdown, best tasks first."""
-    asked = sorted((row for row in rows if "of" in row), key=lambda row: (-row["mixed"] / row["groups"], -row["right"]))
-    return "\n".join([*_head(model, settings, command, asked), *map(_line, asked), *_tail(rows)]) + "\n"
+    tasks = sorted((row for row in rows if "of" in row), key=lambda row: (-row["mixed"] / row["groups"], -row["right"]))
+    return "\n".join([*_head(model, settings, command, tasks), *map(_line, tasks), *_tail(rows)]) + "\n"
 
 
-def _head(model: str, settings: Settings, command: str, asked: list[Row]) -> Iterator[str]:
-    start = sum(row["mixed"] > 0 for row in asked)
-    tokens = sum(row["answer_tokens"] * row["of"] for row in asked)
+def _head(model: str, settings: Settings, command: str, tasks: list[Row]) -> Iterator[str]:
+    start = sum(row["mixed"] > 0 for row in tasks)
+    tokens = sum(row["answer_tokens"] * row["of"] for row in tasks)
     yield f"# The tasks of reasoning-gym, and what {model} makes of them untrained\n"
     yield (
-        f"Made by `{command}`; not edited by hand. {len(asked)} tasks were sampled: {settings.problems} problems each, "
+        f"Made by `{command}`; not edited by hand. {len(tasks)} tasks were sampled: {settings.problems} problems each, "
         f"{settings.samples} samples of each at temperature 1, {tokens:,.0f} tokens in all. The model is asked for the "
         "answer alone (`eval/gym_table.py` says how), at the first level of the task's own curriculum, or at its "
         "defaults where these give shorter problems.\n"
@@ -153,7 +153,7 @@ def _head(model: str, settings: Settings, command: str, asked: list[Row]) -> Ite
     yield (
         "*Solved* has a 95% Wilson interval; that takes the samples of one problem for independent, so it is on the "
         f"narrow side. *Mixed* is the share of problems with both right and wrong samples among their "
-        f"{settings.samples}: the groups from which reinforcement learns. {start} of the {len(asked)} tasks have any.\n"
+        f"{settings.samples}: the groups from which reinforcement learns. {start} of the {len(tasks)} tasks have any.\n"
     )
     yield "| task | settings | solved, % | mixed, % | answer tokens | seconds |"
     yield "|---|---|---|---|---|---|"

@@ -87,10 +87,10 @@ def _tokenizer(name: str) -> PreTrainedTokenizerBase:
 
 
 def _line(problem: Problem, source: Source) -> dict[str, Any]:
-    *system, asked = messages(problem, source.system_prompt)
+    *system, question = messages(problem, source.system_prompt)
     return {
         "problem": problem.to_json(),
-        "prompt": asked["content"],
+        "prompt": question["content"],
         "system": system[0]["content"] if system else "",
         "max_new_tokens": source.max_new_tokens,
     }

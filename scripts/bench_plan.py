@@ -95,9 +95,9 @@ class Watched(ReasoningTrainer):
         return result
 
 
-def take_steps(given: list[str], steps: int, look: Any) -> Watched:
+def take_steps(arguments: list[str], steps: int, look: Any) -> Watched:
     """Train `steps` steps of the config with every rollout rewarded by lot."""
-    run, training = parse_config(given)
+    run, training = parse_config(arguments)
     training.max_steps, training.learning_rate = steps, 0.0
     training.eval_strategy, training.save_strategy, training.mask_truncated_completions = "no", "no", False
     model, tokenizer = start_model(run, training.seed, training.chat_template_kwargs)
@@ -121,30 +121,30 @@ def take_steps(given: list[str], steps: int, look: Any) -> Watched:
     return trainer
 
 
-def measure_memory(given: list[str], steps: int) -> dict[str, Any]:
+def measure_memory(arguments: list[str], steps: int) -> dict[str, Any]:
     """The most memory in each phase over the steps, and the lengths drawn."""
-    trainer = take_steps(given, steps, lambda: None)
+    trainer = take_steps(arguments, steps, lambda: None)
     peaks = {name: max(each["peak"] for each in trainer.phases if each["phase"] == name) for name in PHASES}
     return {"peaks": peaks, "lengths": trainer.lengths_drawn}
 
 
-def measure_time(given: list[str], steps: int) -> dict[str, Any]:
+def measure_time(arguments: list[str], steps: int) -> dict[str, Any]:
     """Processor seconds of each phase of the steps but the first, and what the plan makes of the probes around them."""
-    costs = make_costs(given, None)
+    costs = make_costs(arguments, None)
     works = [(costs.decodes[-1].work, True), (costs.decodes[0].work, True), (costs.losses[-1][1], False)]
-    trainer = take_steps(given, steps + 1, lambda: probe(works, 2.0))
+    trainer = take_steps(arguments, steps + 1, lambda: probe(works, 2.0))
     rows = []
     for step, (prompt, lengths) in enumerate(trainer.lengths_drawn):
         if not step:
             continue
-        costs = make_costs(given, (prompt, lengths))
+        costs = make_costs(arguments, (prompt, lengths))
         phases = {each["phase"]: each for each in trainer.phases[step * len(PHASES) :][: len(PHASES)]}
         planned = {
             name: geometric_mean(max(1e-9, getattr(planned_times(costs, seen), name)) for seen in phases[name]["seen"])
             for name in PHASES
         }
-        taken = {name: phases[name]["seconds"] for name in PHASES}
-        rows.append({"planned": planned, "measured": taken, "tokens": sum(lengths)})
+        seconds = {name: phases[name]["seconds"] for name in PHASES}
+        rows.append({"planned": planned, "measured": seconds, "tokens": sum(lengths)})
     return {"steps": rows}
 
 
@@ -153,18 +153,18 @@ def planned_times(costs: Costs, processor: Processor) -> Any:
     return plan_times(costs, processor, plan_cache(costs, processor))
 
 
-def make_costs(given: list[str], drawn: tuple[int, list[int]] | None) -> Costs:
+def make_costs(arguments: list[str], drawn: tuple[int, list[int]] | None) -> Costs:
     """The plan's costs, for the prompt and the completions of the step that were drawn."""
-    run, training = parse_config(given)
+    run, training = parse_config(arguments)
     prompt, lengths = drawn or (None, [])
     work = read_workload(run, training, bf16=training.bf16, mean=mean(lengths) if lengths else None, prompt=prompt)
     return Costs(run, replace(work, lengths=tuple(lengths)), gpu=torch.cuda.is_available() and not training.use_cpu)
 
 
-def bench(given: list[str], steps: int) -> dict[str, Any]:
+def bench(arguments: list[str], steps: int) -> dict[str, Any]:
     """Measure in two processes, plan in this one, and put both side by side."""
-    memory, timed = (child(name, given, steps) for name in ("memory", "time"))
-    costs = make_costs(given, max(memory["lengths"], key=lambda drawn: sum(drawn[1])))
+    memory, timed = (child(name, arguments, steps) for name in ("memory", "time"))
+    costs = make_costs(arguments, max(memory["lengths"], key=lambda drawn: sum(drawn[1])))
     processor = Processor(memory=float(psutil.virtual_memory().total), threads=1, call=0.0)
     planned = plan_memory(costs, processor, plan_cache(costs, processor))
     result: dict[str, Any] = {"memory": {}, "time": {}}
@@ -181,9 +181,9 @@ def bench(given: list[str], steps: int) -> dict[str, Any]:
     return result
 
 
-def child(what: str, given: list[str], steps: int) -> dict[str, Any]:
+def child(what: str, arguments: list[str], steps: int) -> dict[str, Any]:
     """Run this script once more for one measurement, and read what it prints last."""
-    command = [sys.executable, __file__, "--measure", what, "--steps", str(steps), *given]
+    command = [sys.executable, __file__, "--measure", what, "--steps", str(steps), *arguments]
     # Of several threads the processor times add up, and those that wait for others spin.
     one_thread = os.environ | {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, env=one_thread)
@@ -216,12 +216,12 @@ def main() -> int:
     parser.add_argument("--json", type=Path, help="also write the figures here")
     parser.add_argument("--measure", choices=("memory", "time"), help=argparse.SUPPRESS)
     known, options = parser.parse_known_args()
-    given = ["--config", known.config, *options]
+    arguments = ["--config", known.config, *options]
     try:
         if known.measure:
-            print(json.dumps((measure_memory if known.measure == "memory" else measure_time)(given, known.steps)))
+            print(json.dumps((measure_memory if known.measure == "memory" else measure_time)(arguments, known.steps)))
             return 0
-        result = bench(given, known.steps)
+        result = bench(arguments, known.steps)
     except ValueError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

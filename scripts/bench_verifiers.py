@@ -90,11 +90,11 @@ def simple_speed(count: int = 1_200) -> dict[str, float]:
     """Verdicts a second on simple answers: as training asks, and with every one of them sent to a worker."""
     pairs = [SIMPLE[number % len(SIMPLE)] for number in range(count)]
     problems = [Problem("math", "?", "math ?", {"answer": gold}) for gold, _ in pairs]
-    asked = speed(problems, [f"<think>.</think> {answer}" for _, answer in pairs], 3)
+    direct = speed(problems, [f"<think>.</think> {answer}" for _, answer in pairs], 3)
     settled = math.settled
     try:
         math.settled = lambda gold, answer: None
-        return {"as asked": asked, "in workers": speed(problems, [f"<think>.</think> {a}" for _, a in pairs], 3)}
+        return {"as asked": direct, "in workers": speed(problems, [f"<think>.</think> {a}" for _, a in pairs], 3)}
     finally:
         math.settled = settled
 
@@ -136,15 +136,15 @@ def main() -> int:
         "string match": lambda: [pair["gold"] == pair["answer"] for pair in pairs],
         "string match, found": lambda: [pair["gold"] == final_answer(pair["answer"]) for pair in pairs],
     }
-    found = {"pairs": [rates(name, pairs, judge()) for name, judge in judges.items()]}
+    accuracy = {"pairs": [rates(name, pairs, judge()) for name, judge in judges.items()]}
     print(f"{len(pairs)} pairs{'':14}false negatives   false positives")
-    for row in found["pairs"]:
+    for row in accuracy["pairs"]:
         negatives = f"{row['false negatives']} of {row['of equal']}"
         print(f"{row['judge']:23}{negatives:18}{row['false positives']} of {row['of unequal']}")
     for wrong in ("missed", "passed"):
-        for pair in found["pairs"][0][wrong]:
+        for pair in accuracy["pairs"][0][wrong]:
             print(f"  {wrong}: {pair['answer']!r} for {pair['gold']!r}")
-    figures: dict[str, Any] = found | {"simple": simple_speed()}
+    figures: dict[str, Any] = accuracy | {"simple": simple_speed()}
     print(
         f"\nsimple answers, {arguments.workers} workers: {figures['simple']['as asked']:.0f} verdicts/s, "
         f"{figures['simple']['in workers']:.0f} with each of them sent to a worker"

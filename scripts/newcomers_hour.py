@@ -97,10 +97,10 @@ def quickstart(hour: Hour) -> str:
     """Train, and see what is said at the end."""
     process = hour.train("first", *hour.shorten)
     done(process)
-    said = [line for line in process.stderr.splitlines() if line.startswith(("Accuracy", "  - ", "To publish"))]
-    if not said:
+    lines = [line for line in process.stderr.splitlines() if line.startswith(("Accuracy", "  - ", "To publish"))]
+    if not lines:
         raise StepFailed("the run ended without a diagnosis")
-    return "\n".join(f"   {line}" for line in said)
+    return "\n".join(f"   {line}" for line in lines)
 
 
 def card(hour: Hour) -> str:
@@ -143,14 +143,14 @@ def ask(hour: Hour) -> str:
         message, usage = answer.choices[0].message.model_dump(), answer.usage
         assert usage and usage.completion_tokens_details
         thought = usage.completion_tokens_details.reasoning_tokens
-        said = [
+        lines = [
             f"   asked: {PROBLEM}",
             f"   thinking: {message.get('reasoning_content')}",
             f"   answer: {message['content']}",
             f"   reasoning_tokens {thought} of completion_tokens {usage.completion_tokens}",
             f"   {screenshot(hour, url)}",
         ]
-    return "\n".join(said)
+    return "\n".join(lines)
 
 
 def screenshot(hour: Hour, url: str) -> str:
@@ -208,11 +208,11 @@ def cold_start(hour: Hour) -> str:
             completion = task.demonstrate(problem, rng, parts[0].settings)
             row = {"prompt": problem.prompt, "completion": completion, "task_problem": problem.to_json()}
             file.write(json.dumps(row) + "\n")
-    given = ["--cold_start_data", str(traces), "--cold_start_steps", "5", "--max_steps", "1"]
-    process = hour.train("from-traces", *given, *SHORT, config=ROOT / "configs" / "ci.yaml")
+    options = ["--cold_start_data", str(traces), "--cold_start_steps", "5", "--max_steps", "1"]
+    process = hour.train("from-traces", *options, *SHORT, config=ROOT / "configs" / "ci.yaml")
     done(process)
-    said = [line for line in process.stderr.splitlines() if "trace" in line.lower()]
-    return "\n".join(f"   {line}" for line in [f"50 traces in {traces.name}", *said[:2]])
+    lines = [line for line in process.stderr.splitlines() if "trace" in line.lower()]
+    return "\n".join(f"   {line}" for line in [f"50 traces in {traces.name}", *lines[:2]])
 
 
 def own_file(hour: Hour) -> str:
@@ -273,9 +273,9 @@ def teacher_of_rubbish(hour: Hour) -> str:
     with HTTPServer(("127.0.0.1", 0), Rubbish) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         url = f"http://127.0.0.1:{server.server_port}"
-        asked = ["--config", hour.run / "config.yaml", "--problems", "2", "--output", hour.folder / "collected.jsonl"]
+        options = ["--config", hour.run / "config.yaml", "--problems", "2", "--output", hour.folder / "collected.jsonl"]
         try:
-            return refused(hour.call("scripts/collect.py", "--teacher", url, *asked), 2, url)
+            return refused(hour.call("scripts/collect.py", "--teacher", url, *options), 2, url)
         finally:
             server.shutdown()
 

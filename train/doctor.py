@@ -81,11 +81,11 @@ def python() -> Finding:
 def packages() -> Iterator[Finding]:
     """Each package that the project asks for, in the version that it asks for."""
     try:
-        wanted = [Requirement(line) for line in requires("rethink") or []]
+        requirements = [Requirement(line) for line in requires("rethink") or []]
     except PackageNotFoundError:
         yield Finding("rethink", "not installed", "run `make setup`, and use its .venv")
         return
-    for requirement in wanted:
+    for requirement in requirements:
         if requirement.marker is not None and not requirement.marker.evaluate({"extra": ""}):
             continue
         try:

@@ -135,12 +135,12 @@ def check_words(tokenizer: PreTrainedTokenizerBase, problems: Sequence[Problem])
 
 def check_choice(run: RunConfig, training: GRPOConfig) -> None:
     """Refuse dynamic sampling where a batch would have to ask a problem twice. Raises ValueError."""
-    wanted = training.generation_batch_size // training.num_generations
+    groups = training.generation_batch_size // training.num_generations
     problems = draw_problems(run.parts, "train", run.train_problems, run.split_seed, order=training.seed)
     distinct = len({problem.prompt for problem in problems})
-    if distinct < wanted:
+    if distinct < groups:
         raise ValueError(
-            f"dynamic_sampling chooses problems, but only {distinct} of them differ, and a step trains on {wanted}; "
+            f"dynamic_sampling chooses problems, but only {distinct} of them differ, and a step trains on {groups}; "
             "raise train_problems, widen the tasks' settings, or leave dynamic_sampling out."
         )
 

@@ -26,13 +26,13 @@ class SampleNumbers:
         """A number for each row, given its prompt. All processes must call this together."""
         keys = [problem_key(prompt) for prompt in prompts]
         counts: list[Counter[int]] = gather_object([Counter(keys)])  # by rank
-        given = Counter(self._given)
+        next_numbers = Counter(self._given)
         for earlier in counts[: PartialState().process_index]:
-            given.update(earlier)
+            next_numbers.update(earlier)
         numbers = []
         for key in keys:
-            numbers.append(given[key])
-            given[key] += 1
+            numbers.append(next_numbers[key])
+            next_numbers[key] += 1
         for count in counts:
             self._given.update(count)
         return numbers

@@ -124,11 +124,11 @@ def _take(
             verified += problem is not None
             if len(rows) == count:
                 break
-    said = ", ".join(f"{number:,} {why}" for why, number in left_out.most_common()) or "none"
+    reasons = ", ".join(f"{number:,} {why}" for why, number in left_out.most_common()) or "none"
     if not rows:
-        raise ValueError(f"cold_start_data: {settings.source} has no trace to learn from; left out: {said}.")
+        raise ValueError(f"cold_start_data: {settings.source} has no trace to learn from; left out: {reasons}.")
     if world_rank() == 0:
-        say(f"Traces of {settings.source}: {len(rows):,} taken, {verified:,} of them verified; left out: {said}.")
+        say(f"Traces of {settings.source}: {len(rows):,} taken, {verified:,} of them verified; left out: {reasons}.")
     return rows
 
 

@@ -75,11 +75,11 @@ def size_of(text: str) -> Size:
 
 def _scripts(text: str, sign: str) -> list[str]:
     """The superscripts (or subscripts): the group behind each sign, or the one character."""
-    found = []
+    groups = []
     for match in re.finditer(re.escape(sign) + r"\s*", text):
         end = closer(text, match.end()) if text[match.end() : match.end() + 1] == "{" else match.end()
-        found.append(text[match.end() : end + 1] if end >= 0 else text[match.end() :])
-    return found
+        groups.append(text[match.end() : end + 1] if end >= 0 else text[match.end() :])
+    return groups
 
 
 def _stacked(text: str, sign: str) -> int:

@@ -74,8 +74,8 @@ def _same(gold: str, answer: str) -> bool:
 
 
 def _as_numbers(gold: str, answer: str) -> bool | None:
-    wanted, given = exact(gold), exact(answer)
-    return None if wanted is None or given is None else wanted == given
+    gold_value, value = exact(gold), exact(answer)
+    return None if gold_value is None or value is None else gold_value == value
 
 
 def _as_times(gold: str, answer: str) -> bool | None:
@@ -84,16 +84,16 @@ def _as_times(gold: str, answer: str) -> bool | None:
 
 
 def _as_words(gold: str, answer: str) -> bool | None:
-    wanted, given = forms.words(gold), forms.words(answer)
+    gold_words, words = forms.words(gold), forms.words(answer)
     choices = [_choice(text) for text in (gold, answer)]
     if all(choices):
         return choices[0] == choices[1]
     lists = [split(plain(text), ",") for text in (gold, answer)]
-    if (wanted or given) and min(map(len, lists)) > 1:
+    if (gold_words or words) and min(map(len, lists)) > 1:
         return _same_parts(lists[0], lists[1], as_sets=False)
-    if wanted is None:
-        return False if given else None
-    return wanted in (given, forms.letters(answer))
+    if gold_words is None:
+        return False if words else None
+    return gold_words in (words, forms.letters(answer))
 
 
 def _choice(text: str) -> str | None:
@@ -105,20 +105,20 @@ def _choice(text: str) -> str | None:
 
 def _as_digits(gold: str, answer: str) -> bool | None:
     """Numbers to a base. The gold answer's base is the one that the problem asks for."""
-    wanted, given = in_base(gold), in_base(answer)
-    if wanted:
-        return given[:2] == wanted[:2] if given else answer.upper().lstrip("0") == wanted[0]
-    return exact(gold) == given[2] if given else None
+    gold_number, number = in_base(gold), in_base(answer)
+    if gold_number:
+        return number[:2] == gold_number[:2] if number else answer.upper().lstrip("0") == gold_number[0]
+    return exact(gold) == number[2] if number else None
 
 
 def _as_ratio(gold: str, answer: str) -> bool | None:
     """Ratios such as 2:3, which is also 4:6 and 2/3; and times of day, which are not."""
     if ":" not in gold and ":" not in answer:
         return None
-    wanted, given = forms.ratio(gold), forms.ratio(answer)
-    if wanted is None or given is None or len(wanted) != len(given):
+    gold_terms, terms = forms.ratio(gold), forms.ratio(answer)
+    if gold_terms is None or terms is None or len(gold_terms) != len(terms):
         return False
-    return all(a * given[0] == b * wanted[0] for a, b in zip(wanted, given, strict=True))
+    return all(a * terms[0] == b * gold_terms[0] for a, b in zip(gold_terms, terms, strict=True))
 
 
 def _as_point(gold: str, answer: str) -> bool | None:
@@ -129,31 +129,31 @@ def _as_point(gold: str, answer: str) -> bool | None:
 
 def _as_parts(gold: str, answer: str) -> bool | None:
     """Lists and sets. Braces drop repeats, on both sides."""
-    wanted, given = forms.parts(gold), forms.parts(answer)
-    if wanted is None and given is None:
+    gold_parts, answer_parts = forms.parts(gold), forms.parts(answer)
+    if gold_parts is None and answer_parts is None:
         return None
     sets = [forms.elements(text) is not None for text in (gold, answer)]
-    if sets[0] != sets[1] and any(map(forms.braced, (given if sets[0] else wanted) or [])):
+    if sets[0] != sets[1] and any(map(forms.braced, (answer_parts if sets[0] else gold_parts) or [])):
         return False  # the set of {1} and {2} is not a list of two sets
-    parts = [forms.union(text) if found is None else found for found, text in ((wanted, gold), (given, answer))]
+    parts = [forms.union(text) if side is None else side for side, text in ((gold_parts, gold), (answer_parts, answer))]
     return _same_parts(parts[0], parts[1], as_sets=any(sets))
 
 
-def _same_parts(wanted: list[str], given: list[str], as_sets: bool) -> bool:
+def _same_parts(gold: list[str], answer: list[str], as_sets: bool) -> bool:
     """Whether parts are the same in any order. Repeats count, except in sets."""
-    if max(len(wanted), len(given)) > MAX_PARTS or (not as_sets and len(wanted) != len(given)):
+    if max(len(gold), len(answer)) > MAX_PARTS or (not as_sets and len(gold) != len(answer)):
         return False
     if as_sets:
-        return all(any(_same_part(part, other) for other in given) for part in wanted) and all(
-            any(_same_part(part, other) for part in wanted) for other in given
+        return all(any(_same_part(part, other) for other in answer) for part in gold) and all(
+            any(_same_part(part, other) for part in gold) for other in answer
         )
-    left = list(given)
-    for part in wanted:
-        match = next((place for place, other in enumerate(left) if _same_part(part, other)), None)
+    rest = list(answer)
+    for part in gold:
+        match = next((place for place, other in enumerate(rest) if _same_part(part, other)), None)
         if match is None:
             return False
-        left.pop(match)
-    return not left
+        rest.pop(match)
+    return not rest
 
 
 def _same_part(gold: str, answer: str) -> bool:
@@ -166,16 +166,16 @@ def _as_statement(gold: str, answer: str) -> bool | None:
     worked_out = forms.calculation(answer)
     if worked_out and not all(_holds(side, worked_out[1]) for side in worked_out[0]):
         return False
-    wanted, given = forms.named(gold), forms.named(answer)
-    if wanted and given and wanted[0] == given[0]:
-        return _same(wanted[1], given[1])
+    gold_named, answer_named = forms.named(gold), forms.named(answer)
+    if gold_named and answer_named and gold_named[0] == answer_named[0]:
+        return _same(gold_named[1], answer_named[1])
     equations = [len(forms.sides(text)) > 1 for text in (gold, answer)]
     if all(equations):
         return same_formula_of_value(gold, answer)
-    if wanted:
-        return _same(wanted[1], answer)
-    if given:
-        return _same(gold, given[1])
+    if gold_named:
+        return _same(gold_named[1], answer)
+    if answer_named:
+        return _same(gold, answer_named[1])
     if equations[1]:
         return worked_out is not None and _same(gold, worked_out[1])
     if equations[0]:
@@ -207,17 +207,19 @@ def _holds(side: str, result: str) -> bool:
 
 def _same_chain(gold: str, answer: str) -> bool:
     """Chains of inequalities whose links are multiples of each other: 2x > 6 is x > 3."""
-    wanted, given = forms.chain(gold), forms.chain(answer)
-    if not wanted or not given or len(wanted) != len(given) or not affordable(answer, gold):
+    gold_links, links = forms.chain(gold), forms.chain(answer)
+    if not gold_links or not links or len(gold_links) != len(links) or not affordable(answer, gold):
         return False
-    return all(a[1] == b[1] and same_inequality((a[0], a[2]), (b[0], b[2])) for a, b in zip(wanted, given, strict=True))
+    return all(
+        a[1] == b[1] and same_inequality((a[0], a[2]), (b[0], b[2])) for a, b in zip(gold_links, links, strict=True)
+    )
 
 
 def _as_brackets(gold: str, answer: str) -> bool | None:
     """Tuples and intervals, whose brackets and order matter; and unions of intervals."""
-    wanted, given = forms.bracketed(gold), forms.bracketed(answer)
-    if wanted and given:
-        return wanted[0] == given[0] and len(wanted[1]) == len(given[1]) and all(map(_same, wanted[1], given[1]))
+    gold_form, form = forms.bracketed(gold), forms.bracketed(answer)
+    if gold_form and form:
+        return gold_form[0] == form[0] and len(gold_form[1]) == len(form[1]) and all(map(_same, gold_form[1], form[1]))
     if r"\cup" in gold and r"\cup" in answer:
         return _same_parts(forms.union(gold), forms.union(answer), as_sets=True) or same_formula_of_value(gold, answer)
     return None
@@ -234,17 +236,17 @@ def _as_matrix(gold: str, answer: str) -> bool | None:
 
 def _as_pieces(gold: str, answer: str) -> bool | None:
     """Functions in cases: the same formulas under the same conditions, in any order; `otherwise` may be any of them."""
-    wanted, given = (pieces((forms.named(text) or ("", text))[1]) for text in (gold, answer))
-    if wanted is None and given is None:
+    gold_pieces, answer_pieces = (pieces((forms.named(text) or ("", text))[1]) for text in (gold, answer))
+    if gold_pieces is None and answer_pieces is None:
         return None
-    if wanted is None or given is None or len(wanted) != len(given):
+    if gold_pieces is None or answer_pieces is None or len(gold_pieces) != len(answer_pieces):
         return False
-    left = list(given)
-    for formula, condition in wanted:
-        match = next((row for row in left if _same(formula, row[0]) and _same_condition(condition, row[1])), None)
+    rest = list(answer_pieces)
+    for formula, condition in gold_pieces:
+        match = next((row for row in rest if _same(formula, row[0]) and _same_condition(condition, row[1])), None)
         if match is None:
             return False
-        left.remove(match)
+        rest.remove(match)
     return True
 
 

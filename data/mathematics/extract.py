@@ -103,8 +103,8 @@ def final_answer(text: str) -> str | None:
 
 def gold_answer(text: str) -> str | None:
     """The answer in a row of a set: boxed, behind `####`, or the whole text; None where that has many words."""
-    if found := _boxes(text):
-        answer = _contents(_side_by_side(text, [box for box in found if not is_placeholder(box.content)]))
+    if boxes := _boxes(text):
+        answer = _contents(_side_by_side(text, [box for box in boxes if not is_placeholder(box.content)]))
     else:
         marked = MARKER.findall(text)
         answer = marked[-1] if marked else text
@@ -116,10 +116,10 @@ def gold_answer(text: str) -> str | None:
 
 def _boxed(text: str) -> str | None:
     """The content of the last box, or of the last adjacent ones; empty where no box holds a final answer."""
-    found = _boxes(text)
-    if not found:
+    every = _boxes(text)
+    if not every:
         return None
-    boxes = [box for box in found if not is_placeholder(box.content) and not is_taken_back(text, box.start, box.end)]
+    boxes = [box for box in every if not is_placeholder(box.content) and not is_taken_back(text, box.start, box.end)]
     parts = _side_by_side(text, boxes)
     if not parts or is_hedged(text, parts[-1].end) or is_reconsidered(text[parts[-1].end :][:REACH], parts[-1].content):
         return ""
@@ -151,7 +151,7 @@ def _contents(boxes: list[Box]) -> str:
 
 def _boxes(text: str) -> list[Box]:
     """The last boxes; of nested boxes the inner ones. A box without braces holds a number, a letter or a command."""
-    found = []
+    boxes = []
     for match in list(BOX.finditer(text))[-MAX_BOXES:]:
         start = match.end()
         if text[start : start + 1] == "{":
@@ -161,8 +161,8 @@ def _boxes(text: str) -> list[Box]:
             bare = BARE.match(text[start:])
             content, end = bare[0] if bare else "", start + (bare.end() if bare else 0) - 1
         if not BOX.search(content):
-            found.append(Box(content.strip(), match.start(), max(end + 1, start)))
-    return found
+            boxes.append(Box(content.strip(), match.start(), max(end + 1, start)))
+    return boxes
 
 
 def _closing_brace(text: str, start: int) -> int:
@@ -244,11 +244,11 @@ def _of_prose(line: str) -> str | None:
 
 def _joined_formulas(sentence: str) -> str | None:
     """The last formula between dollar signs or the like, and the formulas that `and`, `or` or a comma joins to it."""
-    found = list(FORMULA.finditer(sentence))
-    if not found:
+    formulas = list(FORMULA.finditer(sentence))
+    if not formulas:
         return None
-    parts = [found[-1]]
-    for match in reversed(found[:-1]):
+    parts = [formulas[-1]]
+    for match in reversed(formulas[:-1]):
         if not re.fullmatch(r"[\s,;]*(?:and|or)?\s*", sentence[match.end() : parts[0].start()]):
             break
         parts.insert(0, match)

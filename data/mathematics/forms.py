@@ -55,23 +55,23 @@ def ratio(text: str) -> list[Fraction] | None:
     terms = [exact(term) for term in split(re.sub(r"(?<=\d) to (?=\d)", ":", text), ":")]
     if len(terms) == 1 and terms[0]:
         terms = [Fraction(terms[0].numerator), Fraction(terms[0].denominator)]
-    found = [term for term in terms if term]
-    return found if 1 < len(found) == len(terms) else None
+    nonzero = [term for term in terms if term]
+    return nonzero if 1 < len(nonzero) == len(terms) else None
 
 
 def parts(text: str) -> list[str] | None:
     """The parts of a list or a set; names before them are dropped where they are all alike."""
-    if (found := elements(text)) is not None:
-        return found
+    if (items := elements(text)) is not None:
+        return items
     if MATRIX.fullmatch(text):
         return None
-    found = split(joined(text), ",")
-    names = [named(part) for part in found]
+    items = split(joined(text), ",")
+    names = [named(part) for part in items]
     kinds = {without_index(name[0]) for name in names if name}
-    if len(found) > 1 and len(kinds) == 1 and (all(names) or (names[0] and not any(names[1:]))):
-        found = [name[1] if name else part for part, name in zip(found, names, strict=True)]
-    found = [signed for part in found for signed in _both_signs(part)]
-    return found if len(found) > 1 else None
+    if len(items) > 1 and len(kinds) == 1 and (all(names) or (names[0] and not any(names[1:]))):
+        items = [name[1] if name else part for part, name in zip(items, names, strict=True)]
+    items = [signed for part in items for signed in _both_signs(part)]
+    return items if len(items) > 1 else None
 
 
 def elements(text: str) -> list[str] | None:
@@ -102,17 +102,17 @@ def union(text: str) -> list[str]:
 
 def named(text: str) -> tuple[str, str] | None:
     """The name and the value of `x = 5`, of `x = 2 + 3 = 5`, and of `x \\in [0, 1]`."""
-    found = sides(text)
-    if len(found) < 2 or not found[-1] or not NAME.fullmatch(plain(found[0])):
+    equated = sides(text)
+    if len(equated) < 2 or not equated[-1] or not NAME.fullmatch(plain(equated[0])):
         return None
-    return re.sub(r"\s", "", found[0]), found[-1]
+    return re.sub(r"\s", "", equated[0]), equated[-1]
 
 
 def sides(text: str) -> list[str]:
     """The parts between equals signs, ignoring those within rows of an environment."""
     head, begin, rows = text.partition(r"\begin")
-    found = split(re.sub(r"\\in(?![a-zA-Z])", "=", head), "=")
-    return [*found[:-1], found[-1] + begin + rows]
+    parts = split(re.sub(r"\\in(?![a-zA-Z])", "=", head), "=")
+    return [*parts[:-1], parts[-1] + begin + rows]
 
 
 def not_rounded(text: str) -> str:
@@ -123,10 +123,10 @@ def not_rounded(text: str) -> str:
 
 def calculation(text: str) -> tuple[list[str], str] | None:
     """The sides and the result of a calculation: `3 + 4` and `7` of `3 + 4 = 7` and of `x = 3 + 4 = 7`."""
-    found = sides(text)
-    if len(found) > 1 and NAME.fullmatch(plain(found[0])) and found[0] not in ("e", "i"):
-        found = found[1:]
-    *working, result = found
+    equated = sides(text)
+    if len(equated) > 1 and NAME.fullmatch(plain(equated[0])) and equated[0] not in ("e", "i"):
+        equated = equated[1:]
+    *working, result = equated
     if not working or not result or not all(COUNTED.fullmatch(side) or _is_constant(side) for side in working):
         return None
     return working, result
@@ -162,8 +162,8 @@ def bracketed(text: str) -> tuple[str, list[str]] | None:
     text = text.replace(r"\langle", "(").replace(r"\rangle", ")").strip()
     if text[:1] not in ("(", "[") or closer(text, 0) != len(text) - 1:
         return None
-    found = split(text[1:-1], ",;")
-    return (text[0] + text[-1], found) if len(found) > 1 else None
+    parts = split(text[1:-1], ",;")
+    return (text[0] + text[-1], parts) if len(parts) > 1 else None
 
 
 def matrix(text: str) -> list[list[str]] | None:

@@ -40,15 +40,15 @@ def paired(gold: str, answer: str) -> list[tuple[str, str]] | bool | None:
     """The coordinates to compare where at least one side has names; False where they cannot be the same; None where
     neither is a point with names.
     """
-    wanted, given = point(gold), point(answer)
-    if not ((wanted and wanted.names) or (given and given.names)):
+    gold_point, answer_point = point(gold), point(answer)
+    if not ((gold_point and gold_point.names) or (answer_point and answer_point.names)):
         return None
-    values = [side.values if side else forms.parts(text) for side, text in ((wanted, gold), (given, answer))]
-    if wanted and given and wanted.names and given.names:
-        if sorted(wanted.names) != sorted(given.names):
+    values = [side.values if side else forms.parts(text) for side, text in ((gold_point, gold), (answer_point, answer))]
+    if gold_point and answer_point and gold_point.names and answer_point.names:
+        if sorted(gold_point.names) != sorted(answer_point.names):
             return False
-        by_name = dict(zip(given.names, given.values, strict=True))
-        return [(value, by_name[name]) for name, value in zip(wanted.names, wanted.values, strict=True)]
+        by_name = dict(zip(answer_point.names, answer_point.values, strict=True))
+        return [(value, by_name[name]) for name, value in zip(gold_point.names, gold_point.values, strict=True)]
     if not values[0] or not values[1] or len(values[0]) != len(values[1]):
         return False
     return list(zip(values[0], values[1], strict=True))

@@ -17,17 +17,17 @@ MAX_SYMBOLS = 12
 SCALES = (2003, 499, 97, 1)
 
 
-def values(wanted: sympy.Expr, given: sympy.Expr) -> Iterator[tuple[Any, Any]]:
+def values(gold: sympy.Expr, answer: sympy.Expr) -> Iterator[tuple[Any, Any]]:
     """Both values at each point where both exist. Where the formulas have no i, points at which neither is real are
     left out: sqrt(1/n) is 1/sqrt(n), since both mean a positive n.
     """
-    real = not (wanted.has(sympy.I) or given.has(sympy.I))
-    symbols = sorted(wanted.free_symbols | given.free_symbols, key=str)
-    whole = wanted.has(sympy.Sum, sympy.Product) or given.has(sympy.Sum, sympy.Product)
+    real = not (gold.has(sympy.I) or answer.has(sympy.I))
+    symbols = sorted(gold.free_symbols | answer.free_symbols, key=str)
+    whole = gold.has(sympy.Sum, sympy.Product) or answer.has(sympy.Sum, sympy.Product)
     if len(symbols) > MAX_SYMBOLS:
         return
     for point in _points(symbols, whole):
-        a, b = (sympy.N(formula.subs(point), PRECISION) for formula in (wanted, given))
+        a, b = (sympy.N(formula.subs(point), PRECISION) for formula in (gold, answer))
         if not (a.is_number and b.is_number and a.is_finite and b.is_finite):
             continue
         if real and not (is_real(a) or is_real(b)):

@@ -36,11 +36,11 @@ def parses(latex: str) -> bool:
 
 def same_formula(gold: str, answer: str) -> bool:
     """Whether two tidy formulas are the same. False where either cannot be read or compared."""
-    wanted, given = _read(gold), _read(answer)
-    if wanted is None or given is None:
+    gold_formula, formula = _read(gold), _read(answer)
+    if gold_formula is None or formula is None:
         return False
     try:
-        return _same(wanted, given)
+        return _same(gold_formula, formula)
     except MemoryError:
         raise
     except Exception:  # sympy may fail in any way; then nothing shows that they are the same
@@ -56,17 +56,17 @@ def same_inequality(gold: tuple[str, str], answer: tuple[str, str]) -> bool:
     return ratio is not None and bool(ratio > 0)
 
 
-def _same(wanted: Any, given: Any) -> bool:
+def _same(gold: Any, answer: Any) -> bool:
     settled = None
-    if isinstance(wanted, sympy.Eq) and isinstance(given, sympy.Eq):
-        if all(_is_scalar(side) for side in (*wanted.args, *given.args)):
-            ratio = _ratio(wanted.lhs - wanted.rhs, given.lhs - given.rhs)
+    if isinstance(gold, sympy.Eq) and isinstance(answer, sympy.Eq):
+        if all(_is_scalar(side) for side in (*gold.args, *answer.args)):
+            ratio = _ratio(gold.lhs - gold.rhs, answer.lhs - answer.rhs)
             settled = None if ratio is None else bool(ratio != 0)
-    elif _is_scalar(wanted) and _is_scalar(given):
-        settled = _agree(wanted, given)
+    elif _is_scalar(gold) and _is_scalar(answer):
+        settled = _agree(gold, answer)
     if settled is not None:
         return settled
-    return verify(wanted, given, timeout_seconds=None, allow_set_relation_comp=True)
+    return verify(gold, answer, timeout_seconds=None, allow_set_relation_comp=True)
 
 
 def _is_scalar(side: Any) -> bool:
@@ -96,38 +96,38 @@ def _read(latex: str) -> Any:
         return None
 
 
-def _agree(wanted: sympy.Expr, given: sympy.Expr) -> bool | None:
+def _agree(gold: sympy.Expr, answer: sympy.Expr) -> bool | None:
     """Whether two expressions have the same value at every point; None where too few points tell."""
-    if not (wanted.free_symbols or given.free_symbols):
-        return _same_constant(wanted, given)
-    told = 0
-    for a, b in values(wanted, given):
+    if not (gold.free_symbols or answer.free_symbols):
+        return _same_constant(gold, answer)
+    matches = 0
+    for a, b in values(gold, answer):
         if not close(a, b):
             return False
-        told += 1
-        if told == AMPLE:
+        matches += 1
+        if matches == AMPLE:
             return True
-    return True if told >= ENOUGH else None
+    return True if matches >= ENOUGH else None
 
 
-def _same_constant(wanted: sympy.Expr, given: sympy.Expr) -> bool | None:
+def _same_constant(gold: sympy.Expr, answer: sympy.Expr) -> bool | None:
     """Whether two numbers are the same, however small their difference: 2^1000 + 1 is not 2^1000. They are the same
     where `MAX_DIGITS` digits of the difference are zeros.
     """
-    difference = (wanted - given).doit()
+    difference = (gold - answer).doit()
     if difference.is_Rational:
         return bool(difference == 0)
-    left = sympy.N(difference, 20, maxn=MAX_DIGITS)  # as many digits as cancel
-    if not left.is_number or not left.is_finite:
+    rest = sympy.N(difference, 20, maxn=MAX_DIGITS)  # as many digits as cancel
+    if not rest.is_number or not rest.is_finite:
         return None
-    return not any(part != 0 and part._prec > 1 for part in left.as_real_imag())  # sympy gives noise a precision of 1
+    return not any(part != 0 and part._prec > 1 for part in rest.as_real_imag())  # sympy gives noise a precision of 1
 
 
-def _ratio(wanted: sympy.Expr, given: sympy.Expr) -> Any:
+def _ratio(gold: sympy.Expr, answer: sympy.Expr) -> Any:
     """The number that one expression is times the other, as the differences of two sides of one equation are; 0 where
     it is not a number, None where too few points tell.
     """
-    pairs = [pair for pair in islice(values(wanted, given), AMPLE) if pair[0] or pair[1]]
+    pairs = [pair for pair in islice(values(gold, answer), AMPLE) if pair[0] or pair[1]]
     if len(pairs) < ENOUGH:
         return None
     if any(not a or not b for a, b in pairs):

@@ -66,39 +66,39 @@ def later(function: Callable[..., Any]) -> Callable[..., Any]:
     return call
 
 
-def try_dummies(request: dict[str, Any], told: BinaryIO, limits: dict[str, Any]) -> None:
+def try_dummies(request: dict[str, Any], report: BinaryIO, limits: dict[str, Any]) -> None:
     """For each problem, `{"tests": ..., "names": [...]}`, tell what is wrong with its tests; None where nothing is."""
     if any("unittest" in problem["tests"] for problem in request["problems"]):
         import unittest  # noqa: F401  # once, for all that are forked
-    send(told, {"started": True})
+    send(report, {"started": True})
     for number, problem in enumerate(request["problems"]):
-        send(told, {"problem": number, "fault": fault(problem["tests"], problem["names"], told, limits)})
+        send(report, {"problem": number, "fault": fault(problem["tests"], problem["names"], report, limits)})
 
 
-def fault(tests: str, names: list[str], told: BinaryIO, limits: dict[str, Any]) -> str | None:
+def fault(tests: str, names: list[str], report: BinaryIO, limits: dict[str, Any]) -> str | None:
     """Return the fault of one problem's tests, or None."""
     count = len(dummies(tests))
-    said: list[dict[str, Any]] = []
-    while len(said) < count:
-        for line in forked(tests, names, len(said), told, limits):
-            said.append(line)
+    outcomes: list[dict[str, Any]] = []
+    while len(outcomes) < count:
+        for line in forked(tests, names, len(outcomes), report, limits):
+            outcomes.append(line)
             if "fault" in line:
                 return str(line["fault"])
-        if len(said) < count:
-            said.append({"failed": ENDED})
-    reasons = {line["failed"] for line in said[: len(RETURNED)]}
+        if len(outcomes) < count:
+            outcomes.append({"failed": ENDED})
+    reasons = {line["failed"] for line in outcomes[: len(RETURNED)]}
     if len(reasons) == 1 and (reason := reasons.pop()).startswith(("NameError", "ImportError")):
         return f"its tests cannot be run: {reason}."
     return None
 
 
-def forked(tests: str, names: list[str], first: int, told: BinaryIO, limits: dict[str, Any]) -> list[dict[str, Any]]:
+def forked(tests: str, names: list[str], first: int, report: BinaryIO, limits: dict[str, Any]) -> list[dict[str, Any]]:
     """Return what a forked process reports of each dummy from number `first`, as far as it gets."""
     read, write = os.pipe()
     child = os.fork()
     if not child:
         os.close(read)
-        os.close(told.fileno())
+        os.close(report.fileno())
         try:
             confine(**limits | {"seconds": PROCESS_SECONDS})
             attempt_all(tests, names, first, os.fdopen(write, "wb"))

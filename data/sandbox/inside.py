@@ -24,8 +24,8 @@ from data.sandbox.wire import MAX_DIGITS, Lost, describe, lineage, pack, receive
 def main() -> None:
     """Run the part that the command line names."""
     part, limits, *more = sys.argv[1:]
-    told = os.fdopen(os.dup(1), "wb")
-    asked = os.fdopen(os.dup(0), "rb")
+    report = os.fdopen(os.dup(1), "wb")
+    requests = os.fdopen(os.dup(0), "rb")
     nothing = os.open(os.devnull, os.O_RDWR)
     for stream in (0, 1):
         os.dup2(nothing, stream)  # what is printed goes nowhere
@@ -34,26 +34,26 @@ def main() -> None:
         from data.sandbox.dummies import try_dummies  # it limits its forks itself
 
         os.dup2(nothing, 2)
-        try_dummies(json.loads(asked.readline()), told, json.loads(limits))
+        try_dummies(json.loads(requests.readline()), report, json.loads(limits))
         os._exit(0)
     confine(**json.loads(limits))
     os.dup2(nothing, 2)
     if part == "program":
-        serve(asked, told)
+        serve(requests, report)
     elif part == "tests":
         channel = int(more[0])
-        judge(json.loads(asked.readline()), os.fdopen(channel, "rb"), os.fdopen(os.dup(channel), "wb"), told)
+        judge(json.loads(requests.readline()), os.fdopen(channel, "rb"), os.fdopen(os.dup(channel), "wb"), report)
     else:
-        told.write(b"inside\n" if os.listdir("/tmp") == [] and not os.path.exists("/home") else b"files are seen\n")
-    told.flush()
+        report.write(b"inside\n" if os.listdir("/tmp") == [] and not os.path.exists("/home") else b"files are seen\n")
+    report.flush()
     os._exit(0)
 
 
-def serve(asked: BinaryIO, told: BinaryIO) -> None:
+def serve(requests: BinaryIO, report: BinaryIO) -> None:
     """Import the program, which is the first message, then call its functions on request."""
-    send(told, {"started": True})
+    send(report, {"started": True})
     with open("program.py", "w", encoding="utf-8", errors="surrogatepass") as file:
-        file.write(json.loads(asked.readline())["code"])
+        file.write(json.loads(requests.readline())["code"])
     try:
         spec = importlib.util.spec_from_file_location("program", "program.py")
         assert spec and spec.loader
@@ -61,10 +61,10 @@ def serve(asked: BinaryIO, told: BinaryIO) -> None:
         sys.modules["program"] = program
         spec.loader.exec_module(program)
     except BaseException as error:  # SystemExit among them
-        send(told, {"failed": describe(error)})
+        send(report, {"failed": describe(error)})
         return
-    send(told, {"ready": True})
-    for line in asked:
+    send(report, {"ready": True})
+    for line in requests:
         request = json.loads(line)
         reply: dict[str, Any] = {}
         try:
@@ -79,23 +79,23 @@ def serve(asked: BinaryIO, told: BinaryIO) -> None:
             reply["value"] = pack(value)
         except BaseException as error:
             reply |= {"raised": lineage(error), "message": str(error)[:200]}
-        send(told, reply)
+        send(report, reply)
 
 
-def judge(request: dict[str, Any], replies: BinaryIO, calls: BinaryIO, told: BinaryIO) -> None:
+def judge(request: dict[str, Any], replies: BinaryIO, calls: BinaryIO, report: BinaryIO) -> None:
     """Run the tests with stand-ins for the program's functions, and report the outcome."""
     from data.sandbox import harness, stand_ins
 
     def fail(reason: str) -> NoReturn:
         """End the process here: the tests might catch an exception."""
-        send(told, {"failed": reason})
+        send(report, {"failed": reason})
         os._exit(0)
 
     tests = request["tests"]
     try:
         if not receive(replies).get("started"):
             fail("the sandbox did not start")
-        send(told, {"started": True})
+        send(report, {"started": True})
         if failed := receive(replies).get("failed"):
             fail(f"the program does not load: {failed}")
     except Lost as lost:
@@ -114,7 +114,7 @@ def judge(request: dict[str, Any], replies: BinaryIO, calls: BinaryIO, told: Bin
         fail("the tests do not await what an async function of the program gives")
     if not tally.checks:
         fail("its tests check nothing")
-    send(told, {"passed": True})
+    send(report, {"passed": True})
 
 
 if __name__ == "__main__":

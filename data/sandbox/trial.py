@@ -52,11 +52,11 @@ def run(program: str, tests: str, names: Sequence[str], *, seconds: int, memory_
                 _send(ours, program, deadline)
                 with _part("tests", TESTS_SECONDS, memory, kind, (ours.fileno(),), piped) as asking:
                     ours.close()
-                    told = _told(asking, request, deadline)
-                    if told and "failed" in told[-1]:
+                    lines = _told(asking, request, deadline)
+                    if lines and "failed" in lines[-1]:
                         with contextlib.suppress(subprocess.TimeoutExpired):
                             trying.wait(1)  # how it ended says why, where it ended
-                    return _outcome(told, trying.poll(), seconds, complaints)
+                    return _outcome(lines, trying.poll(), seconds, complaints)
         except TimeoutError:
             return Outcome(False, "not tried", f"the sandbox did not take the program within {5 * seconds} s")
         except OSError as error:
@@ -75,11 +75,11 @@ def try_dummies(problems: Sequence[tuple[str, Sequence[str]]], *, memory_mib: in
         with tempfile.TemporaryFile() as complaints:
             piped = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": complaints}
             with _part("dummies", TESTS_SECONDS, memory_mib * 2**20, kind, (), piped) as trying:
-                told = _told(trying, request.encode() + b"\n", deadline)
-            if not told:
+                lines = _told(trying, request.encode() + b"\n", deadline)
+            if not lines:
                 raise OSError(f"the sandbox did not start: {_complaint(complaints)}")
-        faults += [line["fault"] for line in told[1:]]
-        if len(told) <= len(rest):  # it ended early
+        faults += [line["fault"] for line in lines[1:]]
+        if len(lines) <= len(rest):  # it ended early
             faults.append("its tests cannot be tried: they end the sandbox, or take too long.")
     return faults
 
@@ -119,7 +119,7 @@ def _told(asking: "subprocess.Popen[bytes]", request: bytes, deadline: float) ->
     assert asking.stdin and asking.stdout
     into, out = asking.stdin.fileno(), asking.stdout.fileno()
     os.set_blocking(into, False)
-    unsent, told = memoryview(request), b""
+    unsent, output = memoryview(request), b""
     with selectors.DefaultSelector() as selector:
         selector.register(out, selectors.EVENT_READ)
         selector.register(into, selectors.EVENT_WRITE)
@@ -134,18 +134,18 @@ def _told(asking: "subprocess.Popen[bytes]", request: bytes, deadline: float) ->
                     selector.unregister(into)
                 else:
                     chunk = os.read(out, MAX_TOLD)
-                    told += chunk
+                    output += chunk
                     open_still = bool(chunk)
-    return [json.loads(line) for line in told.splitlines()]
+    return [json.loads(line) for line in output.splitlines()]
 
 
-def _outcome(told: list[dict[str, Any]], ended: int | None, seconds: int, complaints: IO[bytes]) -> Outcome:
-    last = next((line for line in told if "failed" in line), told[-1] if told else {})  # a failure stays one
+def _outcome(lines: list[dict[str, Any]], exit_code: int | None, seconds: int, complaints: IO[bytes]) -> Outcome:
+    last = next((line for line in lines if "failed" in line), lines[-1] if lines else {})  # a failure stays one
     if last.get("passed") is True:
         return Outcome(True, "passes its tests")
-    if not any(line.get("started") for line in told):
+    if not any(line.get("started") for line in lines):
         return Outcome(False, "not tried", f"the sandbox did not start: {_complaint(complaints)}")
-    if "failed" in last and ended in EXCEEDED:
+    if "failed" in last and exit_code in EXCEEDED:
         return Outcome(False, f"took more than {seconds} s of processor time, or was killed")
     return Outcome(False, str(last.get("failed", f"took longer than {5 * seconds} s")))
 

@@ -180,8 +180,8 @@ class _Sources:
 
     def __init__(self, expression: str, thinking: str) -> None:
         self.numbers = {0}  # fills up the shorter number of a column addition
-        said = re.finditer(r"\b(?:so|vs) (\d{1,18})\b", thinking, re.ASCII)
-        self.stated = deque((match.start(), int(match[1])) for match in said)
+        statements = re.finditer(r"\b(?:so|vs) (\d{1,18})\b", thinking, re.ASCII)
+        self.stated = deque((match.start(), int(match[1])) for match in statements)
         for number in re.findall(r"\d+", expression):
             self.add(int(number))
 

@@ -180,11 +180,11 @@ def _column(place: int, names: int) -> int:
 def table_of_clause(clause: Clause, names: list[str]) -> int:
     """The truth table of a disjunction of literals."""
     everything = (1 << 2 ** len(names)) - 1
-    found = 0
+    union = 0
     for name, true in clause:
         variable = table(Formula("", name=name), names)
-        found |= variable if true else everything & ~variable
-    return found
+        union |= variable if true else everything & ~variable
+    return union
 
 
 def clauses(read: Formula, true: bool = True) -> set[Clause]:

@@ -136,5 +136,5 @@ def settled(gold: str, answer: str) -> bool | None:
     gold, answer = tidy(gold), tidy(answer)
     if gold == answer:
         return True
-    wanted, given = exact(gold), exact(answer)
-    return None if wanted is None or given is None else wanted == given
+    gold_value, value = exact(gold), exact(answer)
+    return None if gold_value is None or value is None else gold_value == value

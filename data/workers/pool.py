@@ -118,8 +118,8 @@ class WorkerPool:
 
 def _forked(pool: "weakref.ref[WorkerPool]") -> None:
     """Leave the workers to the parent; neither its threads nor the state of its locks came along."""
-    if kept := pool():
-        kept._empty()
+    if parent := pool():
+        parent._empty()
 
 
 class _Place:
@@ -206,10 +206,10 @@ class _Place:
             if line:
                 selector.register(self.into, selectors.EVENT_WRITE)
             while (message := self._message()) is None:
-                left = deadline - time.monotonic()
-                if left <= 0:
+                remaining = deadline - time.monotonic()
+                if remaining <= 0:
                     return None
-                for key, _ in selector.select(left):
+                for key, _ in selector.select(remaining):
                     if key.fd == self.out:
                         self._read()
                     else:

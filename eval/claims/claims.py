@@ -52,7 +52,7 @@ def judge_claims(runs: Sequence[Path]) -> dict[str, Any]:
         "rule": __doc__,
         "headline": headline(claims[0]),
         "claims": claims,
-        "words": [words for said in WORDS for words in said(runs)],
+        "words": [words for statements in WORDS for words in statements(runs)],
     }
 
 
@@ -168,17 +168,17 @@ def _words(runs: Sequence[Path]) -> list[str]:
     if not all(path.is_file() for path in paths.values()):
         return []
     measured = {run: read_json(path) for run, path in paths.items()}
-    said = [curve["note"] for curve in measured.values() if curve["note"]]
+    lines = [curve["note"] for curve in measured.values() if curve["note"]]
     for stage in measured[runs[0]]["stages"]:
         control, scaling, performance = (
             100 * fmean(curve["sequential"][stage]["s1"][name] for curve in measured.values())
             for name in ("control", "scaling", "performance")
         )
-        said.append(
+        lines.append(
             f"Thinking held to budgets, {stage} model, by the measures of arXiv 2501.19393: control {control:.0f}%, "
             f"scaling {scaling:+.2f} points a token, performance {performance:.1f}%."
         )
-    return [*dict.fromkeys(said), *(f"{run.name}: {curve['crossover']['words']}" for run, curve in measured.items())]
+    return [*dict.fromkeys(lines), *(f"{run.name}: {curve['crossover']['words']}" for run, curve in measured.items())]
 
 
 def _cover_words(runs: Sequence[Path]) -> Iterator[str]:

@@ -20,7 +20,7 @@ def render(claims: Mapping[str, Any]) -> str:
                 beside = "" if figure in claim["figures"] else " (weaker evidence)"
                 lines += _wrapped(f"{figure['says']}{beside}: {_shown(figure)}")
         lines += [line for missing in claim["missing"] for line in _wrapped(f"no evidence: {missing}")]
-    return "\n".join([*lines, "", *(line for said in claims["words"] for line in wrap(said, WIDTH))])
+    return "\n".join([*lines, "", *(line for text in claims["words"] for line in wrap(text, WIDTH))])
 
 
 def headline(claims: Mapping[str, Any]) -> str:
@@ -46,7 +46,7 @@ def markdown(claims: Mapping[str, Any], command: Sequence[str], figure: str) -> 
         f"| {claim['number']}. {claim['claim']} | {claim['verdict']} | {'; '.join(_figures(claim))} |"
         for claim in claims["claims"]
     ]
-    said = ["", " ".join(claims["words"])] if claims["words"] else []
+    words = ["", " ".join(claims["words"])] if claims["words"] else []
     return "\n".join(
         [
             f"![Accuracy against training tokens, against thinking tokens, and against several samples]({figure})",
@@ -58,7 +58,7 @@ def markdown(claims: Mapping[str, Any], command: Sequence[str], figure: str) -> 
             "| claim | verdict | figures with 95% intervals |",
             "|---|---|---|",
             *rows,
-            *said,
+            *words,
             "",
         ]
     )

@@ -176,16 +176,16 @@ def _verdict(accepted: bool, right: bool) -> Kind:
 
 def _ways_on(attempts: Sequence[Attempt]) -> Iterator[Event]:
     """How the thinking went on after each attempt that it rejected."""
-    made = [tuple(_written(step) for step in attempt.steps) for attempt in attempts]
+    ways = [tuple(_written(step) for step in attempt.steps) for attempt in attempts]
     earlier: set[tuple[Written, ...]] = set()
     for number, attempt in enumerate(attempts):
-        repeated = made[number] in earlier
-        earlier.add(made[number])
+        repeated = ways[number] in earlier
+        earlier.add(ways[number])
         if number == 0 or attempts[number - 1].judged_correct is not False or not attempt.steps:
             continue
         if repeated:
             yield Event("repeat", attempt.start)
-        elif made[number - 1] and made[number][0][:3] == made[number - 1][0][:3]:
+        elif ways[number - 1] and ways[number][0][:3] == ways[number - 1][0][:3]:
             yield Event("variation", attempt.start)
         else:
             yield Event("new approach", attempt.start)

@@ -151,14 +151,14 @@ def _temperature(run: Run) -> Plot | None:
 def headlines(results: Json) -> list[tuple[str, str, Json | None, Json | None, Json | None]]:
     """The figures to see first: measure, its task where it is shown for each, before, after, difference."""
     whole, *tasks = sections(results)
-    found = []
+    lines = []
     for name in HEADLINES:
         for title, rows, pairs in tasks if name in BY_TASK and tasks else [whole]:
             before, after, change = rows[0], rows[-1], pairs[-1]
             if table.given([name], [before, after, change]):
                 task = title if tasks and name in BY_TASK else ""
-                found.append((name, task, before.get(name), after.get(name), change.get(name)))
-    return found
+                lines.append((name, task, before.get(name), after.get(name), change.get(name)))
+    return lines
 
 
 def _curves(run: Run) -> Titled:

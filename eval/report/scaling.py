@@ -46,7 +46,7 @@ class Probes:
 
 def scaling_curves(runs: Sequence[Path]) -> dict[str, Plot]:
     """The curves that all runs have, by name. Raises ValueError for a file that holds no such curve."""
-    found = {}
+    plots = {}
     for name in CURVES:
         paths = [run / "evaluation" / f"{name}.json" for run in runs]
         if not all(path.is_file() for path in paths):
@@ -59,8 +59,8 @@ def scaling_curves(runs: Sequence[Path]) -> dict[str, Plot]:
         figure.patch.set_alpha(0)
         for axes in figure.axes:
             axes.patch.set_alpha(0)
-        found[name] = Plot(name, ALTS[name], figure)
-    return found
+        plots[name] = Plot(name, ALTS[name], figure)
+    return plots
 
 
 def probes(run: Path) -> Probes | None:
@@ -79,8 +79,8 @@ def probes(run: Path) -> Probes | None:
         for stage, title, shown in SECTIONS:
             places = [*base, before, *(after if stage in EVERY else after[-1:])]
             labels = [f"{names[place]} (base)" if place in base else names[place] for place in places]
-            found = sections(stage, title, shown, [checkpoints[place] for place in places], pair)
-            tables += [Section(heading, labels, rows) for heading, rows in found]
+            parts = sections(stage, title, shown, [checkpoints[place] for place in places], pair)
+            tables += [Section(heading, labels, rows) for heading, rows in parts]
         scores = [
             (f"{detector}, {label}", score["precision"], score["recall"], score["right"] + score["missed"])
             for detector, labels in measured["detectors"].items()

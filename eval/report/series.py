@@ -70,7 +70,7 @@ def tokens_at(run: Run, steps: np.ndarray | list[int]) -> np.ndarray | None:
 def _of(run: Run, split: str, column: str, task: str | None) -> tuple[np.ndarray, np.ndarray]:
     table = run.curves
     columns = {name: np.array(table[name].to_pylist()) for name in ("step", "split", "task", column)}
-    kept = columns["split"] == split
+    rows = columns["split"] == split
     if task is not None:
-        kept = kept & (columns["task"] == task)
-    return columns["step"][kept], columns[column][kept].astype(float)
+        rows = rows & (columns["task"] == task)
+    return columns["step"][rows], columns[column][rows].astype(float)

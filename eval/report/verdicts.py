@@ -24,14 +24,12 @@ def intervals(claim: Json) -> list[Interval]:
     """The figures of one of `claims.json`'s claims, those that judge first; figures without evidence are left out."""
     figures = [figure for figure in claim["figures"] + claim["beside"] if figure["estimate"]]
     reach = max([LEAST, *(abs(place) for figure in figures for place in _from_threshold(figure))])
-    found = []
+    rows = []
     for figure in figures:
         low, value, high = (WIDTH / 2 * (1 + at / reach) for at in _from_threshold(figure))
         judges = figure in claim["figures"]
-        found.append(
-            Interval(_says(figure), *_written(figure), figure["verdict"] if judges else "", (low, value, high))
-        )
-    return found
+        rows.append(Interval(_says(figure), *_written(figure), figure["verdict"] if judges else "", (low, value, high)))
+    return rows
 
 
 def _from_threshold(figure: Json) -> Iterator[float]:

@@ -79,8 +79,8 @@ class Follower:
 
 def newest(run: Path) -> int:
     """When the run was last evaluated, or, where it never was, when it last logged: nanoseconds, 0 for never."""
-    asked = [*run.glob("rollouts.parquet/validation-*.parquet"), *run.glob("evaluation/*.json")]
-    written = asked or list(run.glob("metrics*.jsonl"))
+    evaluated = [*run.glob("rollouts.parquet/validation-*.parquet"), *run.glob("evaluation/*.json")]
+    written = evaluated or list(run.glob("metrics*.jsonl"))
     return max((path.stat().st_mtime_ns for path in written), default=0)
 
 

@@ -45,7 +45,7 @@ def facts(run: Run) -> list[tuple[str, str]]:
     steps = [row["step"] for row in run.rl]
     planned = run.config.get("max_steps", -1)
     of = f" of {planned}" if isinstance(planned, int) and steps and planned > steps[-1] else ""
-    found = [
+    pairs = [
         ("model", str(run.config.get("model", "unknown"))),
         ("tasks", ", ".join(run.tasks)),
         ("cold-start steps", f"{run.config.get('cold_start_steps') or 0:,}"),
@@ -55,21 +55,21 @@ def facts(run: Run) -> list[tuple[str, str]]:
     ]
     commit = run.environment.get("git_commit")
     if commit:
-        found.append(("commit", f"{commit[:9]}{', with changes' if run.environment.get('git_changes') else ''}"))
-    return found
+        pairs.append(("commit", f"{commit[:9]}{', with changes' if run.environment.get('git_changes') else ''}"))
+    return pairs
 
 
 def remarks(run: Run, runs: int) -> list[str]:
     """What a reader must know so as not to read too much into the figures; `runs` are behind the claims."""
     if run.config.get("cold_start_steps"):
-        found = [
+        lines = [
             "Trying, checking, backing up and redoing a step were taught by the demonstrations of the cold start, so "
             "that they occur is no finding. Reinforcement then saw only whether the final answer was right: it can "
             "amplify those habits where they pay, or let them wither. The cold-started model is the control; the "
             "difference to it is the result."
         ]
     else:
-        found = [
+        lines = [
             "This run had no cold start: its habits of thought are those that the model brought along, or found in "
             "reinforcement. The model before reinforcement is the control, and the difference to it is the result."
         ]
@@ -79,12 +79,12 @@ def remarks(run: Run, runs: int) -> list[str]:
         what = (
             f"The claims and the scaling curves are of {runs} seeds; all else here is of one of them, whose intervals"
         )
-    found.append(
+    lines.append(
         f"{what} cover the draw of problems and samples, not the luck of training; ask for at least {SEEDS} seeds "
         "before a claim counts as supported."
     )
     if len(run.tasks) > len(TASK_COLOURS):
-        found.append(
+        lines.append(
             f"There are {len(run.tasks)} tasks: the curves are of all together and of the first {len(TASK_COLOURS)}, "
             "the tables of each."
         )
@@ -92,8 +92,8 @@ def remarks(run: Run, runs: int) -> list[str]:
         name = Path(run.results["checkpoints"][-1]["checkpoint"]).name
         evaluated = step_in(name)
         if evaluated is not None and evaluated < run.rl[-1]["step"]:
-            found.append(f"The evaluation is of {name}; training has reached step {run.rl[-1]['step']} since.")
-    return found
+            lines.append(f"The evaluation is of {name}; training has reached step {run.rl[-1]['step']} since.")
+    return lines
 
 
 def _date(started: Any) -> str:

@@ -14,18 +14,18 @@ def restate(subject: Subject, completion: Completion, step: Step, value: int, af
     """The completion up to `step`, which now states `value`, then `after`; what followed is left out."""
     stated = re.search(r"-?\d+$", completion.thinking[step.start : step.end])
     assert stated is not None  # every step ends with its value
-    kept, gap = cut(subject, completion.ids, completion.thinking_at + step.start + stated.start())
-    return kept + subject.encode(f"{gap}{value}{after}")
+    prefix, gap = cut(subject, completion.ids, completion.thinking_at + step.start + stated.start())
+    return prefix + subject.encode(f"{gap}{value}{after}")
 
 
 def replaced(subject: Subject, completion: Completion, start: int, end: int, text: str) -> list[int]:
     """The completion with `text` in place of characters `start` to `end` of its thinking."""
     start, end = start + completion.thinking_at, end + completion.thinking_at
-    kept, gap = cut(subject, completion.ids, start)
+    prefix, gap = cut(subject, completion.ids, start)
     inside, rest = cut(subject, completion.ids, end)
     behind = len(inside) + bool(rest)  # the first id that lies wholly behind `end`
     overhang = subject.decode(completion.ids[:behind])[end:]
-    return kept + subject.encode(f"{gap}{text}{overhang}") + completion.ids[behind:]
+    return prefix + subject.encode(f"{gap}{text}{overhang}") + completion.ids[behind:]
 
 
 def thinking_ids(subject: Subject, completion: Completion, share: float = 1.0) -> list[int]:

@@ -166,12 +166,12 @@ def _step_by_step(
     lead, extract = (tokenizer.encode(text, add_special_tokens=False) for text in (STEPS, EXTRACT))
     prompts = [prompt_ids(tokenizer, _question(problem)) + lead for problem in problems]
     thoughts = candidate.backend.generate(prompts, samples, sampling, progress)
-    asked = []
+    extractions = []
     for place, thought in enumerate(thoughts):
         written = [token for token in thought.token_ids if token not in sampling.stop_ids]
-        asked.append(prompts[place // samples] + written + extract)
+        extractions.append(prompts[place // samples] + written + extract)
     short = replace(sampling, max_new_tokens=ANSWER_TOKENS, temperature=0.0, seed=0)
-    answers = candidate.backend.generate(asked, 1, short, progress)
+    answers = candidate.backend.generate(extractions, 1, short, progress)
     return [
         _row(problems[place // samples], thought, answer, tokenizer)
         for place, (thought, answer) in enumerate(zip(thoughts, answers, strict=True))
@@ -185,8 +185,8 @@ def _question(problem: Problem) -> list[dict[str, str]]:
 
 def _row(problem: Problem, thought: Rollout, answer: Rollout, tokenizer: PreTrainedTokenizerBase) -> SampleRow:
     """One sample of a zero-shot prompt, in the columns of `describe`; its thinking has no form that could be parsed."""
-    reasoning, said = (completion_text(tokenizer, rollout.token_ids) for rollout in (thought, answer))
-    cleaned = clean_answer(said) if problem.task in TASKS else first_line(said)
+    reasoning, conclusion = (completion_text(tokenizer, rollout.token_ids) for rollout in (thought, answer))
+    cleaned = clean_answer(conclusion) if problem.task in TASKS else first_line(conclusion)
     verdict = _verdict(problem, cleaned)
     special = set(tokenizer.all_special_ids)
     thinking, answering = (sum(t not in special for t in rollout.token_ids) for rollout in (thought, answer))
@@ -194,7 +194,7 @@ def _row(problem: Problem, thought: Rollout, answer: Rollout, tokenizer: PreTrai
         "problem": problem.to_json(),
         "task": problem.task,
         "prompt": problem.prompt,
-        "completion": f"{STEPS}{reasoning}{EXTRACT}{said}" if reasoning else f"{DIRECT}{said}",
+        "completion": f"{STEPS}{reasoning}{EXTRACT}{conclusion}" if reasoning else f"{DIRECT}{conclusion}",
         "answer": cleaned,
         "correct": verdict.correct,
         "format": verdict.format,

@@ -65,14 +65,14 @@ class SampleCache:
             self._known = self._read()
         known, how = self._known, json.dumps(asdict(sampling), sort_keys=True)
         used: dict[tuple[int, ...], int] = {}  # a prompt that stands there again goes on with new samples
-        wanted: list[tuple[str, Sequence[int], int]] = []
+        requests: list[tuple[str, Sequence[int], int]] = []
         for prompt in prompts:
             first = used.get(tuple(prompt), 0)
             used[tuple(prompt)] = first + samples_per_prompt
-            wanted += [(self._key(prompt, how, n), prompt, n) for n in range(first, first + samples_per_prompt)]
-        missing = [one for one in wanted if one[0] not in known]
-        if on_finished is not None and len(missing) < len(wanted):
-            on_finished(len(wanted) - len(missing))
+            requests += [(self._key(prompt, how, n), prompt, n) for n in range(first, first + samples_per_prompt)]
+        missing = [one for one in requests if one[0] not in known]
+        if on_finished is not None and len(missing) < len(requests):
+            on_finished(len(requests) - len(missing))
         fresh: list[dict[str, Any]] = []
         parts: list[Path] = []
         written = time.monotonic()
@@ -96,7 +96,7 @@ class SampleCache:
                 if fresh:
                     parts.append(self._write(fresh))
                 self._merge(parts)
-        return [known[key] for key, _, _ in wanted]
+        return [known[key] for key, _, _ in requests]
 
     def _key(self, prompt: Sequence[int], how: str, number: int) -> str:
         content = f"{self.weights}|{','.join(map(str, prompt))}|{how}|{number}"
@@ -130,9 +130,9 @@ class SampleCache:
         """Make one part of several, so that a long evaluation does not leave thousands."""
         if len(parts) > 1:
             whole = [row for path in parts for row in read_parquet(path, tuple(COLUMNS.names)).to_pylist()]
-            kept = self._write(whole)  # takes the name of the first
+            target = self._write(whole)  # takes the name of the first
             for path in parts:
-                if path != kept:
+                if path != target:
                     path.unlink()
 
 

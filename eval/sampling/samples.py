@@ -112,8 +112,8 @@ def counted(problem: Problem, thinking: str) -> Counts:
     """
     task = get_task(problem.task)
     if task.parse_trace is None:
-        said = {f"says_{name}": len(spans) for name, spans in signs(thinking).items()}
-        return {**NOT_TRACED, **cast(WordedCounts, said)}
+        phrases = {f"says_{name}": len(spans) for name, spans in signs(thinking).items()}
+        return {**NOT_TRACED, **cast(WordedCounts, phrases)}
     trace = task.parse_trace(problem, thinking)
     return {
         **NOT_WORDED,

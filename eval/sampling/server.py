@@ -47,13 +47,13 @@ class Server:
     ) -> None:
         self.vocabulary = vocabulary
         self._pause = pause
-        address, _, wanted = url.partition("#")
+        address, _, name = url.partition("#")
         self.url = address.rstrip("/").removesuffix("/v1") + "/v1"
         self.client = httpx.Client(timeout=TIMEOUT, limits=httpx.Limits(max_connections=REQUESTS), trust_env=False)
         served = self._served(self._call("GET", "models"))
-        if not served or (wanted and wanted not in served):
-            raise ServerError(f"{self.url} does not serve {wanted or 'any model'}; it serves: {', '.join(served)}.")
-        self.model = wanted or next(iter(served))
+        if not served or (name and name not in served):
+            raise ServerError(f"{self.url} does not serve {name or 'any model'}; it serves: {', '.join(served)}.")
+        self.model = name or next(iter(served))
         self.root = served[self.model]
         self.fingerprint = hashlib.blake2b(f"{self.url} {self.model}".encode(), digest_size=16).hexdigest()
 
@@ -80,8 +80,8 @@ class Server:
                 return None
 
         with ThreadPoolExecutor(REQUESTS) as pool:
-            asked = zip(prompts, numbers, strict=True)
-            places = {pool.submit(ask, prompt, number): place for place, (prompt, number) in enumerate(asked)}
+            requests = zip(prompts, numbers, strict=True)
+            places = {pool.submit(ask, prompt, number): place for place, (prompt, number) in enumerate(requests)}
             for future in as_completed(places):
                 if rollout := future.result():
                     finished(places[future], rollout)
@@ -150,9 +150,9 @@ class Server:
         return ids, finish
 
     def _odd(self, path: str, reply: Any, expected: str) -> ServerError:
-        said = " ".join(repr(reply).split())
-        said = said if len(said) <= 120 else f"{said[:117]}..."
-        return ServerError(f"{self.url}/{path} answered {said}; expected {expected}, as OpenAI's API has it.")
+        text = " ".join(repr(reply).split())
+        text = text if len(text) <= 120 else f"{text[:117]}..."
+        return ServerError(f"{self.url}/{path} answered {text}; expected {expected}, as OpenAI's API has it.")
 
     def _call(self, method: str, path: str, body: dict[str, Any] | None = None) -> Any:
         """The answer as JSON, asked for again while the reason that there is none may pass. Raises ServerError."""
@@ -174,8 +174,8 @@ class Server:
         except httpx.HTTPError as error:
             raise _Passing(f"{place} did not answer ({type(error).__name__}: {error}).") from None
         if response.status_code != 200:
-            said = " ".join(content[:2000].decode(errors="replace").split())[:200]
-            refusal = f"{place} answered {response.status_code}: {said}."
+            text = " ".join(content[:2000].decode(errors="replace").split())[:200]
+            refusal = f"{place} answered {response.status_code}: {text}."
             if response.status_code not in PASSING:
                 raise ServerError(refusal)
             delay = response.headers.get("Retry-After", "")

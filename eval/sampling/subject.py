@@ -142,8 +142,8 @@ def cut(subject: Subject, ids: Sequence[int], characters: int) -> tuple[list[int
     while low < high:  # the decoded text only grows with the ids, so halving finds the place
         middle = (low + high + 1) // 2
         low, high = (middle, high) if len(subject.decode(ids[:middle])) <= characters else (low, middle - 1)
-    kept = list(ids[:low])
-    return kept, subject.decode(ids)[len(subject.decode(kept)) : characters]
+    prefix = list(ids[:low])
+    return prefix, subject.decode(ids)[len(subject.decode(prefix)) : characters]
 
 
 def is_right(problem: Problem, answer: str) -> bool:

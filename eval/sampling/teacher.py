@@ -120,8 +120,8 @@ class ChatTeacher:
                 response.raise_for_status()
                 return response.json()
             except httpx.HTTPStatusError as error:
-                said = " ".join(error.response.text.split())[:200]
-                raise ServerError(f"{self.url}/{path} answered {error.response.status_code}: {said}.") from None
+                text = " ".join(error.response.text.split())[:200]
+                raise ServerError(f"{self.url}/{path} answered {error.response.status_code}: {text}.") from None
             except (httpx.HTTPError, ValueError) as error:
                 raise ServerError(
                     f"{self.url}/{path} did not answer ({type(error).__name__}: {error}); --teacher takes the URL of a "

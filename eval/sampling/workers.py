@@ -81,13 +81,13 @@ class Workers:
             for ready in wait(list(busy)):
                 assert isinstance(ready, Connection)
                 with _alive(name):
-                    said = ready.recv()
-                if isinstance(said, str):
-                    raise WorkerError(f"A process that sampled {name} failed: {said}.")
-                if said is None:
+                    message = ready.recv()
+                if isinstance(message, str):
+                    raise WorkerError(f"A process that sampled {name} failed: {message}.")
+                if message is None:
                     del busy[ready]
                 else:
-                    place, rollout = said
+                    place, rollout = message
                     finished(busy[ready][place], rollout)  # its errors, such as a full disk, are its own
 
 

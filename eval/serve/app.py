@@ -88,12 +88,12 @@ class Api:
         """A chat completion, whole or as a stream."""
         body = await self._body(request)
         # Templates and tokenizers are slow on long conversations, and other requests must not wait for them.
-        asked = await run_in_threadpool(read_chat_request, body, self.served)
-        return await self._stream(asked) if asked.stream else await self._whole(request, asked)
+        chat = await run_in_threadpool(read_chat_request, body, self.served)
+        return await self._stream(chat) if chat.stream else await self._whole(request, chat)
 
-    async def _stream(self, asked: ChatRequest) -> Response:
-        exchange = Exchange(self.batcher, asked)  # before the response begins, so that a full server can still say so
-        answer = Answer(asked, self.served)
+    async def _stream(self, chat: ChatRequest) -> Response:
+        exchange = Exchange(self.batcher, chat)  # before the response begins, so that a full server can still say so
+        answer = Answer(chat, self.served)
 
         async def chunks() -> AsyncIterator[bytes]:
             with exchange:
@@ -111,9 +111,9 @@ class Api:
 
         return Abandonable(exchange, chunks(), media_type="text/event-stream", headers={"Cache-Control": "no-store"})
 
-    async def _whole(self, request: Request, asked: ChatRequest) -> Response:
-        answer = Answer(asked, self.served)
-        with Exchange(self.batcher, asked) as exchange:
+    async def _whole(self, request: Request, chat: ChatRequest) -> Response:
+        answer = Answer(chat, self.served)
+        with Exchange(self.batcher, chat) as exchange:
 
             async def collect() -> None:
                 while not answer.done:
@@ -164,7 +164,7 @@ class Api:
 class Exchange:
     """One request's place in the batch, until the context ends. Raises RequestError where there is none."""
 
-    def __init__(self, batcher: Batcher, asked: ChatRequest) -> None:
+    def __init__(self, batcher: Batcher, chat: ChatRequest) -> None:
         self._batcher = batcher
         self._events: asyncio.Queue[Progress | EngineFailed] = asyncio.Queue()
         loop = asyncio.get_running_loop()
@@ -174,7 +174,7 @@ class Exchange:
                 loop.call_soon_threadsafe(self._events.put_nowait, news)
 
         try:
-            self._ticket = batcher.submit(asked.prompt, asked.samples, asked.sampling, deliver)
+            self._ticket = batcher.submit(chat.prompt, chat.samples, chat.sampling, deliver)
         except Busy as error:
             raise RequestError(str(error), status=429, code="server_busy") from None
         except EngineFailed as error:

@@ -38,14 +38,14 @@ class Choice:
 class Answer:
     """The answer to one request: `take` the additions of each step, then `whole`, or the `chunks` of each step."""
 
-    def __init__(self, asked: ChatRequest, served: Served) -> None:
-        self.asked = asked
+    def __init__(self, request: ChatRequest, served: Served) -> None:
+        self.request = request
         self.served = served
         self.id = f"chatcmpl-{uuid.uuid4().hex}"
         self.created = int(time.time())
         self.choices = [
-            Choice(index, CompletionReader(served.tokenizer, opened=served.opened, stops=asked.stops))
-            for index in range(asked.samples)
+            Choice(index, CompletionReader(served.tokenizer, opened=served.opened, stops=request.stops))
+            for index in range(request.samples)
         ]
 
     @property
@@ -65,7 +65,7 @@ class Answer:
             before = choice.reader.place
             delta = choice.reader.add([token], last=ended and number == len(progress.token_ids))
             thinking, answer = thinking + delta.thinking, answer + delta.answer
-            if self.asked.logprobs and before == choice.reader.place and token not in self.served.sampling.stop_ids:
+            if self.request.logprobs and before == choice.reader.place and token not in self.served.sampling.stop_ids:
                 kind = "reasoning_content" if before == "thinking" else "content"
                 logprobs[kind].append(self._logprob(token, logprob))
             if choice.reader.stopped:
@@ -84,7 +84,7 @@ class Answer:
 
     def usage(self) -> dict[str, Any]:
         """Tokens of the prompt, of all choices, and of their thinking; tags and stop tokens count as completion."""
-        prompt = len(self.asked.prompt)
+        prompt = len(self.request.prompt)
         completion = sum(len(choice.reader.ids) for choice in self.choices)
         counts = [token_counts(self.served.tokenizer, choice.reader.ids, self.served.opened) for choice in self.choices]
         return {
@@ -102,8 +102,8 @@ class Answer:
                 {
                     "index": choice.index,
                     "message": {"role": "assistant", "content": choice.answer, "refusal": None}
-                    | ({"reasoning_content": choice.thinking} if self.asked.show_thinking else {}),
-                    "logprobs": self._shown(choice.logprobs) if self.asked.logprobs else None,
+                    | ({"reasoning_content": choice.thinking} if self.request.show_thinking else {}),
+                    "logprobs": self._shown(choice.logprobs) if self.request.logprobs else None,
                     "finish_reason": choice.finish_reason,
                 }
                 for choice in self.choices
@@ -121,8 +121,8 @@ class Answer:
         if self.choices[progress.sample].finish_reason:
             return
         choice, delta, logprobs = self.take(progress)
-        shown = self._shown(logprobs) if self.asked.logprobs and any(logprobs.values()) else None
-        texts = {"reasoning_content": delta.thinking if self.asked.show_thinking else "", "content": delta.answer}
+        shown = self._shown(logprobs) if self.request.logprobs and any(logprobs.values()) else None
+        texts = {"reasoning_content": delta.thinking if self.request.show_thinking else "", "content": delta.answer}
         for name, text in texts.items():
             if text or (shown and name == "content"):
                 yield self._chunk(choice.index, {name: text}, logprobs=shown if name == "content" else None)
@@ -131,12 +131,12 @@ class Answer:
 
     def closing(self) -> Iterator[bytes]:
         """The last chunks of a stream."""
-        if self.asked.usage_in_stream:
+        if self.request.usage_in_stream:
             yield event(self._envelope("chat.completion.chunk") | {"choices": [], "usage": self.usage()})
         yield b"data: [DONE]\n\n"
 
     def _shown(self, logprobs: dict[str, list[dict[str, Any]]]) -> dict[str, Any]:
-        hidden: dict[str, Any] = {} if self.asked.show_thinking else {"reasoning_content": []}
+        hidden: dict[str, Any] = {} if self.request.show_thinking else {"reasoning_content": []}
         return {**logprobs, **hidden, "refusal": None}
 
     def _chunk(

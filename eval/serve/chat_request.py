@@ -231,13 +231,13 @@ def _allowed(fields: _Fields, prompt: int, served: Served) -> int:
             param="messages", code="context_length_exceeded",
         )  # fmt: skip
     names = ("max_completion_tokens", "max_tokens")
-    asked = [
+    sizes = [
         int(fields.number(name, 0, lambda value: 1 <= value <= _MOST_TOKENS, "1 or more", whole=True)) or None
         for name in names
     ]
-    if None not in asked and asked[0] != asked[1]:
-        raise RequestError(f"{names[0]} is {asked[0]} and {names[1]} is {asked[1]}; send one of them.", param=names[1])
-    allowed = asked[0] or asked[1] or room
+    if None not in sizes and sizes[0] != sizes[1]:
+        raise RequestError(f"{names[0]} is {sizes[0]} and {names[1]} is {sizes[1]}; send one of them.", param=names[1])
+    allowed = sizes[0] or sizes[1] or room
     if allowed > room:
         raise RequestError(
             f"max_completion_tokens is {allowed}; the messages are {prompt} tokens and prompt and completion may have "
@@ -281,12 +281,12 @@ def _with_budget(sampling: Sampling, budget: int | None, served: Served) -> Samp
     return replace(sampling, thinking=replace(served.thinking, budget=budget))
 
 
-def _stops(given: Any) -> tuple[str, ...]:
-    stops = [] if given is None else [given] if isinstance(given, str) else given
+def _stops(value: Any) -> tuple[str, ...]:
+    stops = [] if value is None else [value] if isinstance(value, str) else value
     right = isinstance(stops, list) and len(stops) <= MOST_STOPS
     if not right or not all(isinstance(stop, str) and 0 < len(stop) <= MOST_STOP_CHARACTERS for stop in stops):
         raise RequestError(
-            f"stop is {_shown(given)}; expected up to {MOST_STOPS} texts of at most {MOST_STOP_CHARACTERS} characters.",
+            f"stop is {_shown(value)}; expected up to {MOST_STOPS} texts of at most {MOST_STOP_CHARACTERS} characters.",
             param="stop",
         )
     return tuple(stops)

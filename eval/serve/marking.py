@@ -36,8 +36,8 @@ class Marker:
         """The problem that a message asks, or None where no task can tell."""
         if problem := self.problems.get(question):
             return problem
-        found = (task.recognise(question.strip()) for task in TASKS.values() if task.recognise)
-        return next((problem for problem in found if problem), None)
+        problems = (task.recognise(question.strip()) for task in TASKS.values() if task.recognise)
+        return next((problem for problem in problems if problem), None)
 
     def mark(self, question: str, thinking: str, answer: str) -> dict[str, Any] | None:
         """A finished completion as the page shows it: its lines, step by step, and the verdict on its answer.

@@ -113,6 +113,6 @@ def _tags(tokenizer: PreTrainedTokenizerBase) -> Thinking | None:
 
 def _sampling(published: GenerationConfig, stops: tuple[int, ...], thinking: Thinking | None) -> Sampling:
     """The decoding that the checkpoint was published with; by default the whole distribution."""
-    given = {name: getattr(published, name, None) for name in ("temperature", "top_p", "top_k", "min_p")}
-    said = {name: value for name, value in given.items() if value is not None and published.do_sample}
-    return Sampling(max_new_tokens=1, stop_ids=stops, thinking=thinking, **said)
+    decoding = {name: getattr(published, name, None) for name in ("temperature", "top_p", "top_k", "min_p")}
+    options = {name: value for name, value in decoding.items() if value is not None and published.do_sample}
+    return Sampling(max_new_tokens=1, stop_ids=stops, thinking=thinking, **options)

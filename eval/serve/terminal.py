@@ -50,11 +50,11 @@ class LocalTalker:
         """See `Talker`."""
         events: queue.SimpleQueue[Progress | EngineFailed] = queue.SimpleQueue()
         try:
-            asked = read_chat_request(body, self._served)
-            ticket = self._batcher.submit(asked.prompt, 1, asked.sampling, events.put)
+            request = read_chat_request(body, self._served)
+            ticket = self._batcher.submit(request.prompt, 1, request.sampling, events.put)
         except (RequestError, EngineFailed) as error:
             raise TalkError(str(error)) from None
-        answer = Answer(asked, self._served)
+        answer = Answer(request, self._served)
         try:
             while not answer.done:
                 news = events.get()
@@ -78,9 +78,9 @@ class RemoteTalker:
         """See `Talker`."""
         usage: dict[str, Any] = {}
         finish_reason = None
-        wanted = body | {"model": self.model, "stream": True, "stream_options": {"include_usage": True}}
+        request = body | {"model": self.model, "stream": True, "stream_options": {"include_usage": True}}
         try:
-            with self._client.stream("POST", f"{self._url}/chat/completions", json=wanted) as response:
+            with self._client.stream("POST", f"{self._url}/chat/completions", json=request) as response:
                 if response.status_code != 200:
                     response.read()
                     raise TalkError(_reason(response))
@@ -137,12 +137,12 @@ class Terminal:
 
     def ask(self, question: str) -> None:
         """Ask, and write the answer as it comes."""
-        asked = {"role": "user", "content": question}
+        message = {"role": "user", "content": question}
         earlier = self.conversation if self.remembers else []
         thinking, answer = "", ""
         usage: dict[str, Any] | None = None
         try:
-            for part in self.talker.reply({"messages": [*earlier, asked], **self.settings}):
+            for part in self.talker.reply({"messages": [*earlier, message], **self.settings}):
                 if isinstance(part, dict):
                     usage = part
                     continue
@@ -158,7 +158,7 @@ class Terminal:
         except KeyboardInterrupt:
             self.write("\n(stopped)\n")
             return
-        self.conversation += [asked, {"role": "assistant", "content": answer}]
+        self.conversation += [message, {"role": "assistant", "content": answer}]
         self.write("\n")
         if usage:
             self._close(question, thinking, answer, usage)

@@ -21,9 +21,9 @@ def why_not_shared(runs_dir: Path) -> str | None:
     if state.is_main_process:
         try:
             runs_dir.mkdir(parents=True, exist_ok=True)
-            made = runs_dir / f".{uuid.uuid4().hex}"
-            made.touch()
-            name = [made.name]
+            file = runs_dir / f".{uuid.uuid4().hex}"
+            file.touch()
+            name = [file.name]
         except OSError:
             pass  # said better where the run's own folder is made
     broadcast_object_list(name)

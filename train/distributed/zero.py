@@ -17,12 +17,12 @@ from trl import GRPOConfig
 @contextmanager
 def unpartitioned() -> Iterator[None]:
     """Models that are made while this is entered are whole, under ZeRO-3 too, and made by this process alone."""
-    kept = deepspeed._hf_deepspeed_config_weak_ref
+    reference = deepspeed._hf_deepspeed_config_weak_ref
     deepspeed.unset_hf_deepspeed_config()
     try:
         yield
     finally:
-        deepspeed._hf_deepspeed_config_weak_ref = kept
+        deepspeed._hf_deepspeed_config_weak_ref = reference
 
 
 def take_deepspeed(training: GRPOConfig) -> None:

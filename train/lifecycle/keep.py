@@ -35,10 +35,10 @@ class KeepCheckpoints(TrainerCallback):
         if not (state.is_world_process_zero and self.last):
             return
         steps = sorted(map(step_of, numbered(self.folder)))
-        kept = {*steps[-self.last :], *best_steps(steps, state.log_history, self.best), *self.always}
+        staying = {*steps[-self.last :], *best_steps(steps, state.log_history, self.best), *self.always}
         if args.load_best_model_at_end:
-            kept.add(state.best_global_step)
-        for step in set(steps) - kept:
+            staying.add(state.best_global_step)
+        for step in set(steps) - staying:
             shutil.rmtree(self.folder / checkpoint_name(step))
 
 

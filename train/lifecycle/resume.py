@@ -272,5 +272,5 @@ def _first_line(error: Exception) -> str:
 def what_is_left(folder: Path) -> str:
     """What a run whose disk is full can go on from: the newest whole checkpoint in `folder`, if there is one."""
     last, _ = newest_whole(folder)
-    left = f"{last} is whole" if last else "No checkpoint was written before it"
-    return f"{left}; free some space, then --resume."
+    words = f"{last} is whole" if last else "No checkpoint was written before it"
+    return f"{words}; free some space, then --resume."

@@ -150,12 +150,12 @@ def checkpoint_bytes(model: torch.nn.Module, launch: str) -> int:
 def truncate_metrics(path: Path, phase: str, step: int) -> None:
     """Drop the lines of `phase` later than `step`, and its closing summary: a resumed run will write them anew."""
     for part in metrics_parts(path):
-        kept = [
+        lines = [
             json.dumps(row) + "\n"
             for row in read_metrics_part(part)
             if row["phase"] != phase or (row["step"] <= step and "train_runtime" not in row)
         ]
-        write_text(part, "".join(kept))
+        write_text(part, "".join(lines))
 
 
 def write_environment(path: Path, seed: int, problems: dict[str, str] | None = None) -> None:

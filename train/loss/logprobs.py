@@ -43,11 +43,11 @@ def at_once(logprobs_of: LogprobFunction) -> LogprobFunction:
 
     For sharded weights: a process that finds a gap looks for its cause alone, and must not wait for the others then.
     """
-    kept: list[cycle[list[torch.Tensor]]] = []
+    forwards: list[cycle[list[torch.Tensor]]] = []
 
     def of_all(prompts: Sequence[Tokens], completions: Sequence[Tokens]) -> list[torch.Tensor]:
-        if not kept:
-            kept.append(cycle([logprobs_of(prompts, completions) for _ in range(2)]))
-        return next(kept[0])
+        if not forwards:
+            forwards.append(cycle([logprobs_of(prompts, completions) for _ in range(2)]))
+        return next(forwards[0])
 
     return of_all

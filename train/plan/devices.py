@@ -91,8 +91,8 @@ BY_SIZE = {"24GB": "A10G", "40GB": "A100-40GB", "48GB": "L40S", "80GB": "A100", 
 def find_gpu(name: str) -> Gpu:
     """The GPU called `name`, or the slowest in the table that has so much memory. Raises ValueError."""
     known = {known.lower(): gpu for known, gpu in GPUS.items()}
-    wanted = BY_SIZE.get(name.upper().replace("GIB", "GB"), name).lower()
-    if wanted not in known:
+    key = BY_SIZE.get(name.upper().replace("GIB", "GB"), name).lower()
+    if key not in known:
         raise ValueError(f"--gpu is {name!r}; expected cpu, one of {', '.join(GPUS)}, or a size: {', '.join(BY_SIZE)}.")
-    gpu = known[wanted]
-    return gpu if wanted == name.lower() else replace(gpu, name=f"{name} (as {gpu.name})")
+    gpu = known[key]
+    return gpu if key == name.lower() else replace(gpu, name=f"{name} (as {gpu.name})")

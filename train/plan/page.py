@@ -51,14 +51,14 @@ def page(config: Path, costs: Costs, device: Device, gpus: int) -> tuple[str, bo
 
 def in_short(best: Outlook, others: Sequence[Outlook], device: Device) -> str:
     """The figures of a plan in one line, as the recipes carry them."""
-    said = f"{best.memory.peak / GIB:.1f} of {device.memory / GIB:.0f} GiB, {duration(best.times.step)} a step, "
-    said += f"{best.costs.work.steps} steps in {duration(best.seconds)}"
+    text = f"{best.memory.peak / GIB:.1f} of {device.memory / GIB:.0f} GiB, {duration(best.times.step)} a step, "
+    text += f"{best.costs.work.steps} steps in {duration(best.seconds)}"
     for processes in sorted({other.share.processes for other in others} - {best.share.processes}):
         fitting = [other for other in others if other.share.processes == processes and other.fits]
         if fitting:
             first = fitting[0]
-            said += f"; {processes} GPUs ({first.share.name}): {duration(first.times.step)} a step"
-    return said + "."
+            text += f"; {processes} GPUs ({first.share.name}): {duration(first.times.step)} a step"
+    return text + "."
 
 
 def _head(config: Path, costs: Costs, device: Device, gpus: int) -> str:
@@ -89,12 +89,12 @@ def _memory_table(memory: Memory) -> str:
 
 def _verdict(device: Device, now: Outlook) -> str:
     peak = now.memory.peak
-    said = f"{peak / GIB:,.1f} of {device.memory / GIB:,.0f} GiB at the worst moment ({now.memory.worst})"
+    numbers = f"{peak / GIB:,.1f} of {device.memory / GIB:,.0f} GiB at the worst moment ({now.memory.worst})"
     if now.fits:
-        return f"It fits: {said}."
+        return f"It fits: {numbers}."
     if ROOM * device.memory < peak <= device.memory:
-        return f"It may not fit: {said}, and a plan is out by some percent."
-    return f"It does not fit: {said}."
+        return f"It may not fit: {numbers}, and a plan is out by some percent."
+    return f"It does not fit: {numbers}."
 
 
 def _batch(costs: Costs, advice: Advice | None) -> str:
@@ -106,11 +106,11 @@ def _batch(costs: Costs, advice: Advice | None) -> str:
         "per_device_train_batch_size": str(work.rows),
         "gradient_accumulation_steps": str(work.micro_batches),
     }
-    said = ", ".join(f"{key}: {value}" for key, value in settings.items())
+    options = ", ".join(f"{key}: {value}" for key, value in settings.items())
     if advice.share.sharded:
-        said += ", launched with configs/accelerate/fsdp2.yaml"
+        options += ", launched with configs/accelerate/fsdp2.yaml"
     now = " (as it is)" if work.rows == costs.work.rows and not advice.settings and not advice.share.sharded else ""
-    return f"The largest micro-batch that fits: {said}{now}."
+    return f"The largest micro-batch that fits: {options}{now}."
 
 
 def _times(best: Outlook, as_it_is: bool) -> str:

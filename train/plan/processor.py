@@ -63,7 +63,7 @@ class Processor:
 
         Of the fastest product's rate 0.33 (heads of 32, 221 tokens) to 0.50 (heads of 64, 400 tokens) were measured.
         """
-        return 0.38 * max(2 * m * k * n / taken for ((m, k, n, _), _), taken in self.products.items())
+        return 0.38 * max(2 * m * k * n / seconds for ((m, k, n, _), _), seconds in self.products.items())
 
     def read_seconds(self, count: float) -> float:
         """How long it takes to read `count` bytes, a few MiB at a time."""
@@ -85,28 +85,28 @@ class Processor:
         packed = packed and _is_packed(product)
         if (product, packed) in self.products:
             return self.products[product, packed]
-        alike = [(measured, taken) for (measured, how), taken in self.products.items() if how == packed]
-        alike = alike or [(measured, taken) for (measured, _), taken in self.products.items()]
+        alike = [(shape, seconds) for (shape, how), seconds in self.products.items() if how == packed]
+        alike = alike or [(shape, seconds) for (shape, _), seconds in self.products.items()]
 
         def distance(other: Product) -> float:
             return sum(abs(log(mine / its)) for mine, its in zip((m, k, n), other[:3], strict=True))
 
-        (a, b, c, _), taken = min(alike, key=lambda pair: distance(pair[0]))
-        return taken * (m * k * n) / (a * b * c)
+        (a, b, c, _), seconds = min(alike, key=lambda pair: distance(pair[0]))
+        return seconds * (m * k * n) / (a * b * c)
 
 
 def probe(works: Iterable[tuple[Work, bool]], seconds: float = SECONDS) -> Processor:
     """Measure this machine, its products at the shapes that matter most in `works`, each with whether it is decode."""
     free = psutil.virtual_memory()
     processor = Processor(memory=float(free.total), threads=torch.get_num_threads(), call=0.0)
-    wanted = _shapes(works)
+    shapes = _shapes(works)
     deadline = time.monotonic() + seconds
     small = torch.zeros(8)
     processor.call = _timed(lambda: [small + 1 for _ in range(2000)]) / 2000
     for size in SIZES:
         processor.plain.append(3 * size / _moving_seconds(size, torch.mul, 2))
         processor.series.append(2 * size / _moving_seconds(size, torch.sigmoid, 1))
-    for product, packed in wanted:
+    for product, packed in shapes:
         if time.monotonic() > deadline and len(processor.products) >= _LEAST_PRODUCTS:
             break
         processor.products[product, packed] = _product_seconds(product, packed)

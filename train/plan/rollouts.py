@@ -100,10 +100,10 @@ def deepened(trace: Trace, config: PreTrainedConfig, tokens: int, held: int) -> 
     work = Work()
     for name, section in trace.sections.items():
         work = work.plus(section.work, 1 + more * (name == f"f{middle}"))
-    left = more * (trace.sections["f2"].start - trace.sections["f1"].start) if more else 0
+    later = more * (trace.sections["f2"].start - trace.sections["f1"].start) if more else 0
     last = max(trace.sections[name].peak for name in (f"f{middle}", "head"))
     first = max(section.peak for section in trace.sections.values())
-    return Forward(tokens, work, max(first, last + left) - held)
+    return Forward(tokens, work, max(first, last + later) - held)
 
 
 def _forward(model: Any, tokens: int, drawn: int, calls: int) -> None:

@@ -96,10 +96,10 @@ def plan_cache(costs: Costs, device: Device, share: Share = ALONE) -> Cache:
     limit = costs.run.cache_gib * GIB if costs.run.cache_gib is not None else SHARE_OF_FREE * max(0.0, free)
     if not device.is_gpu:
         packed = costs.sizes.packed if costs.sizes.packed <= limit / 3 else 0.0
-        wanted = float(schedule(work, rows).peak_cached * costs.token_bytes)
+        demand = float(schedule(work, rows).peak_cached * costs.token_bytes)
         working = min(float(costs.forward_peak), MOST_TO_WORK_IN * (limit - packed))
-        held = min(wanted, limit - packed - working)
-        return Cache(held, int(rows * held / wanted), wanted, packed)
+        held = min(demand, limit - packed - working)
+        return Cache(held, int(rows * held / demand), demand, packed)
     page_bytes = PAGE_TOKENS * costs.token_bytes
     shadow = costs.shadow if costs.shadow <= SHARE_FOR_SHADOW * limit else 0.0
     limit -= shadow if costs.run.cache_gib is not None else SHARE_OF_FREE * shadow  # made before the pool is

@@ -87,8 +87,8 @@ def read_workload(
     """
     assumed = []
     if prompt is None:
-        prompt, said = prompt_tokens(run) if at_hand else (PROMPT_TOKENS, NOT_AT_HAND)
-        assumed += [said] if said else []
+        prompt, note = prompt_tokens(run) if at_hand else (PROMPT_TOKENS, NOT_AT_HAND)
+        assumed += [note] if note else []
     if run.backend == "vllm":
         assumed.append("rollouts sampled by our engine, though backend is vllm, whose own memory is not planned")
     if mean is None:

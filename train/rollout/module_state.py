@@ -63,12 +63,12 @@ def _cuda_index(model: torch.nn.Module) -> int:
 
 def attention_configs(model: torch.nn.Module) -> list[PreTrainedConfig]:
     """Every configuration object that some module of `model` reads its attention from, each once."""
-    found = {}
+    configs = {}
     for module in model.modules():
         config = module.__dict__.get("config")
         if isinstance(config, PreTrainedConfig):
-            found[id(config)] = config
-    return list(found.values())
+            configs[id(config)] = config
+    return list(configs.values())
 
 
 def is_peft(model: torch.nn.Module) -> "TypeGuard[PeftModel]":

@@ -74,7 +74,7 @@ def _facts(results: Results) -> list[tuple[str, str]]:
     pruned = sum(entry.trial.pruned_at is not None for entry in entries)
     counts = f"{len(results.ranked)} of {spec.count} complete" + (f", {pruned} pruned" if pruned else "")
     began = [a.began for entry in entries for replica in entry.replicas for a in replica.record.attempts]
-    found = [
+    pairs = [
         ("config", spec.config),
         ("method", spec.method + (f", pruned by {spec.prune.method}" if spec.prune else "")),
         ("trials", counts),
@@ -83,8 +83,8 @@ def _facts(results: Results) -> list[tuple[str, str]]:
     ]
     if began:
         first = datetime.fromisoformat(min(began))
-        found.append(("started", f"{first.day} {first:%B %Y, %H:%M} UTC"))
-    return found
+        pairs.append(("started", f"{first.day} {first:%B %Y, %H:%M} UTC"))
+    return pairs
 
 
 def _judged(results: Results) -> str:
@@ -121,7 +121,7 @@ def _strips(results: Results) -> dict[int, dict[str, Any]]:
             "low": place(entry.estimate.low),
             "mean": place(entry.estimate.value),
             "high": place(entry.estimate.high),
-            "seeds": [(place(e.value), f"seed {seed}: {said}") for (seed, e), said in zip(figures, says, strict=True)],
+            "seeds": [(place(e.value), f"seed {seed}: {text}") for (seed, e), text in zip(figures, says, strict=True)],
             "says": ", ".join(says),
         }
     return strips

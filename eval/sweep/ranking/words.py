@@ -28,16 +28,16 @@ def verdict(results: Results) -> str:
     if not results.ranked:
         return "No trial is complete, so there is nothing to rank."
     spec, (first, *rest) = results.spec, results.ranked
-    said = (
+    text = (
         f"Trial {first.number} is first: {spec.metric} {figure(spec.metric, first.estimate)} over {seeds(spec)} and "
         f"{results.problems} validation problems."
     )
     if not rest:
-        return f"{said} No other trial is complete."
+        return f"{text} No other trial is complete."
     if rest[0].behind is None:
-        return said
+        return text
     noise = "within noise" if rest[0].within_noise else "clear of zero"
-    return f"{said} The next, trial {rest[0].number}, is behind by {difference(spec.metric, rest[0].behind)}: {noise}."
+    return f"{text} The next, trial {rest[0].number}, is behind by {difference(spec.metric, rest[0].behind)}: {noise}."
 
 
 def seeds(spec: Spec) -> str:

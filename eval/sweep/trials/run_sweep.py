@@ -45,7 +45,7 @@ def sweep(
     folder: Path,
     spec: Spec,
     machine: Machine,
-    asked: Callable[[], bool],
+    should_stop: Callable[[], bool],
     *,
     retry_failed: bool = False,
     words: Command = command,
@@ -56,7 +56,7 @@ def sweep(
         with Presence(folder / "workers") as presence:
             open_store(folder, spec, presence).retry_failed()
     try:
-        work(folder, spec, machine, asked, words)
+        work(folder, spec, machine, should_stop, words)
     except SweepStopped:
         report(folder, spec)
         raise

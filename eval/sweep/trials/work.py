@@ -33,15 +33,14 @@ class SweepStopped(Exception):
         self.code = code
 
 
-def work(folder: Path, spec: Spec, machine: Machine, asked: Callable[[], bool], words: Command = command) -> None:
+def work(folder: Path, spec: Spec, machine: Machine, should_stop: Callable[[], bool], words: Command = command) -> None:
     """Work on a sweep, alongside other workers, until all of it is over. Raises SweepStopped.
 
-    `asked` tells whether the work shall stop: runs in hand then finish their step and save. `words` gives the command
-    of a run.
+    `should_stop()` says whether to stop: runs in hand then finish their step and save. `words` gives a run's command.
     """
     with Presence(folder / "workers") as presence:
         store = open_store(folder, spec, presence)
-        worker = Worker(store, asked, words)
+        worker = Worker(store, should_stop, words)
         slots = _slots(store, machine)
         with ThreadPoolExecutor(len(slots), thread_name_prefix="slot") as pool:
             threads = [pool.submit(worker.serve, slot) for slot in slots]
@@ -72,17 +71,17 @@ def open_store(folder: Path, spec: Spec, presence: Presence) -> Store:
 class Worker:
     """What the threads of one process share."""
 
-    def __init__(self, store: Store, asked: Callable[[], bool], words: Command) -> None:
+    def __init__(self, store: Store, should_stop: Callable[[], bool], words: Command) -> None:
         self.store, self.words = store, words
         self.stopped: SweepStopped | None = None
         self.broken = False  # a thread has come down, so the others end too
-        self._asked = asked
+        self._should_stop = should_stop
         self._full = False
 
     def stopping(self) -> bool:
         """Whether no more runs shall begin, and those in hand end; `stopped` says why."""
         again = "The same command goes on."
-        if self.stopped is None and self._asked():
+        if self.stopped is None and self._should_stop():
             self.stopped = SweepStopped(f"Stopped, and the runs in hand are saved. {again}", 4)
         elif self.stopped is None and self.store.presence.buried.is_set():
             self.stopped = SweepStopped(f"Others took this process for dead, and its runs over. {again}", 1)
@@ -121,14 +120,14 @@ class Worker:
 
     def _come_to(self, run: Run, ended: tuple[int, str] | None, pruned: bool) -> tuple[State, Outcome]:
         """What becomes of the run after an attempt, and how that ended: a failure is tried again as often as told."""
-        asked: State = "pruned" if pruned else "waiting"
+        state: State = "pruned" if pruned else "waiting"
         if ended is None:
-            return asked, Outcome(asked, "stopped by the sweep before it began", 0, ())
+            return state, Outcome(state, "stopped by the sweep before it began", 0, ())
         outcome = self._measured(run, read_outcome(*ended))
         if outcome.state != "failed":
             return outcome.state, outcome
         if pruned or self.stopping():
-            return asked, replace(outcome, words="stopped by the sweep")
+            return state, replace(outcome, words="stopped by the sweep")
         if outcome.code == FULL:
             self._full = True
             return "waiting", outcome

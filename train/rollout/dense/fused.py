@@ -39,13 +39,13 @@ class FusedNorms:
     @contextmanager
     def applied(self) -> Iterator[None]:
         """Run them fused, except those that something else has patched meanwhile; restored on exit."""
-        taken = [(module, norm) for module, norm in self._fused if not _is_patched(module)]
+        pairs = [(module, norm) for module, norm in self._fused if not _is_patched(module)]
         try:
-            for module, norm in taken:
+            for module, norm in pairs:
                 module.forward = norm
             yield
         finally:
-            for module, _ in taken:
+            for module, _ in pairs:
                 module.__dict__.pop("forward", None)
 
 

@@ -35,7 +35,7 @@ def packed_linears(model: nn.Module) -> Iterator[None]:
     It packs float32 weights on a CPU with MKL or oneDNN, outside autocast, of plain `nn.Linear`s that nothing else has
     patched: layers under LoRA too, but not their small adapters. The copies do not follow a change of the weights.
     """
-    taken = []
+    layers = []
     copies: dict[int, Packed] = {}
     try:
         with own_mappings():
@@ -44,10 +44,10 @@ def packed_linears(model: nn.Module) -> Iterator[None]:
                 if place not in copies:
                     copies[place] = Packed(module.weight.detach())
                 module.forward = copies[place].forward(module.bias)  # type: ignore[assignment, method-assign]
-                taken.append(module)
+                layers.append(module)
         yield
     finally:
-        for module in taken:
+        for module in layers:
             del module.forward
 
 

@@ -41,17 +41,17 @@ class NativeLayers:
     @contextmanager
     def applied(self) -> Iterator[None]:
         """Run them natively; restored on exit."""
-        taken = [(module, gated) for module, gated in self._gated if "forward" not in module.__dict__]
+        pairs = [(module, gated) for module, gated in self._gated if "forward" not in module.__dict__]
         rotary = [(rotation, getattr(rotation.module, ROTARY)) for rotation in self._rotations]
         with self._norms.applied():
             try:
-                for module, gated in taken:
+                for module, gated in pairs:
                     module.forward = gated
                 for rotation in self._rotations:
                     setattr(rotation.module, ROTARY, rotation)
                 yield
             finally:
-                for module, _ in taken:
+                for module, _ in pairs:
                     module.__dict__.pop("forward", None)
                 for rotation, before in rotary:
                     setattr(rotation.module, ROTARY, before)
@@ -110,8 +110,8 @@ class _Gated:
 def rotary_files(model: nn.Module) -> list[ModuleType]:
     """The files of `model`'s layers whose rotary embedding is the usual one, by halves."""
     files = {type(module).__module__ for module in model.modules()}
-    found = [sys.modules[file] for file in sorted(files) if hasattr(sys.modules.get(file), ROTARY)]
-    return [module for module in found if _rotates_halves(getattr(module, ROTARY))]
+    modules = [sys.modules[file] for file in sorted(files) if hasattr(sys.modules.get(file), ROTARY)]
+    return [module for module in modules if _rotates_halves(getattr(module, ROTARY))]
 
 
 def _rotates_halves(function: Callable[..., Any]) -> bool:

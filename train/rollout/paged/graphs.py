@@ -59,12 +59,12 @@ class StepGraphs:
         if reason is not None:
             self._refuse(reason)
             return
-        found = forward.fingerprint()
-        if found == self._fingerprint:
+        fingerprint = forward.fingerprint()
+        if fingerprint == self._fingerprint:
             self._moves = 0
             return
         self._moves += self._fingerprint is not None
-        self._fingerprint = found
+        self._fingerprint = fingerprint
         self.forget()
         if self._moves >= _MOVES_ALLOWED:
             self._refuse(f"weights, adapters, hooks or autocast had changed at each of the last {self._moves} calls")

@@ -42,22 +42,22 @@ def check(
     """
     samples = len(rollouts) // len(prompts)
     chosen = choose(len(rollouts), most)
-    asked, checked = [prompts[place // samples] for place in chosen], [rollouts[place] for place in chosen]
+    sample_prompts, checked = [prompts[place // samples] for place in chosen], [rollouts[place] for place in chosen]
     plain = forward_logprobs(model, temperature)
     trainer = logprobs_of or plain
-    report = compare(asked, checked, trainer, most=most)
+    report = compare(sample_prompts, checked, trainer, most=most)
     weight = next(model.parameters())
     autocast = torch.is_autocast_enabled(weight.device.type)
     dtype = torch.get_autocast_dtype(weight.device.type) if autocast else weight.dtype
     bound = LIMITS[dtype] if limit is None else limit
     if report.largest <= bound:
         return report
-    if compare(asked, checked, plain, most=most).largest <= bound:
+    if compare(sample_prompts, checked, plain, most=most).largest <= bound:
         # The engine agrees with a plain forward, so it is the trainer's own that is off: find what it computes.
-        culprit, found = "the trainer's forward", rescored(checked, asked, trainer)
+        culprit, suspect = "the trainer's forward", rescored(checked, sample_prompts, trainer)
     else:
-        culprit, found = "the rollouts", checked
-    cause = find_cause(model, asked, found, trainer, temperature, bos_id, pad_id, report.mean)
+        culprit, suspect = "the rollouts", checked
+    cause = find_cause(model, sample_prompts, suspect, trainer, temperature, bos_id, pad_id, report.mean)
     place, token = report.worst
     raise ParityError(
         f"the engine's log-probabilities differ from the trainer's by up to {report.largest:.3g} (mean "

@@ -34,12 +34,12 @@ def check_request(
     """Raise ValueError for the first part of the request that cannot be done."""
     if samples_per_prompt < 1:
         raise ValueError(f"samples_per_prompt is {samples_per_prompt}; ask for at least 1.")
-    wanted = [("stop id", token) for token in sampling.stop_ids]
+    tokens = [("stop id", token) for token in sampling.stop_ids]
     if sampling.thinking is not None:
         thinking = sampling.thinking
         forced = (thinking.open_id, thinking.close_id, *thinking.closing_ids, *thinking.wait_ids)
-        wanted += [("thinking token id", token) for token in forced]
-    for what, token in wanted:
+        tokens += [("thinking token id", token) for token in forced]
+    for what, token in tokens:
         if not 0 <= token < vocab:
             raise ValueError(f"{what} {token} is outside the model's vocabulary of {vocab} tokens.")
     context = longest_sequence(config)
