@@ -11,8 +11,8 @@ import pyarrow.parquet as pq
 
 from data.mixture import Split
 from data.problem import Problem
-from eval.measures.rates import as_json, compare, measure
 from eval.measures.rows import SampleRow
+from eval.measures.sample_measures import as_json, compare, measure
 from eval.sampling.baselines import ask_baseline, check_baseline
 from eval.sampling.candidate import Candidate, Candidates, check_lengths
 from eval.sampling.decodings import TEMPERATURES, Decodings, accuracy, best_temperature, check_temperatures, unmarked

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from data.mixture import load_mixture
-from eval.claims.claims import RETAINED
+from eval.claims.judging import RETAINED
 from eval.sampling.source import Source, read_source
 from train.files.untrusted import read_yaml
 

@@ -6,7 +6,7 @@ from pathlib import PurePath
 from textwrap import wrap
 from typing import Any, TypeGuard
 
-from eval.measures.rates import SAMPLE_MEASURES
+from eval.measures.sample_measures import SAMPLE_MEASURES
 
 Figure = Mapping[str, Any] | None  # an `eval.measures.estimators.Estimate` as JSON: value, low, high, count
 

@@ -21,9 +21,9 @@ os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 
 from transformers.utils import logging
 
-from eval.claims.claims import check_seeds, judge_claims
 from eval.claims.claims_table import markdown, render
 from eval.claims.evidence import gather
+from eval.claims.judging import check_seeds, judge_claims
 from eval.claims.plan import Effort, expected, plan
 from eval.curves.curve_plots import write_plots
 from eval.curves.equal_compute import read_control, share_out

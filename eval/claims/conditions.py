@@ -1,4 +1,4 @@
-"""What each of the seven claims rests on: its conditions, and how a figure meets one. The rule is in `claims.py`."""
+"""The seven claims: the conditions of each, with thresholds, and how a figure meets one. `judging.py` has the rule."""
 
 from dataclasses import dataclass, replace
 from typing import Literal
@@ -39,7 +39,7 @@ class Condition:
         return self.above if self.allowance is None else self.allowance if self.falling else -self.allowance
 
     def judge(self, figure: Estimate) -> Verdict:
-        """What a figure says of the condition; see the rule at the top of this file."""
+        """What a figure says of the condition; see the rule in `judging.py`."""
         if self.falling:
             figure = replace(figure, value=-figure.value, low=-figure.high, high=-figure.low)
         return judge(figure, self.above) if self.allowance is None else judge_loss(figure, self.allowance)
@@ -154,7 +154,7 @@ CLAIMS = (
 
 
 def judge(figure: Estimate, above: float = 0.0) -> Verdict:
-    """Whether a figure lies above a threshold; see the rule at the top of this file."""
+    """Whether a figure lies above a threshold; see the rule in `judging.py`."""
     if figure.low > above:
         return "supported"
     half = (figure.high - figure.low) / 2
@@ -162,7 +162,7 @@ def judge(figure: Estimate, above: float = 0.0) -> Verdict:
 
 
 def judge_loss(figure: Estimate, allowance: float) -> Verdict:
-    """Whether a figure loses no more than an allowance; see the rule at the top of this file."""
+    """Whether a figure loses no more than an allowance; see the rule in `judging.py`."""
     if figure.value < -allowance:
         return "not supported" if figure.high < 0 else "inconclusive"
     return "supported" if figure.low > -SMALLEST else "inconclusive"

@@ -26,8 +26,8 @@ from eval.curves.thinking_curve import (
 from eval.curves.training_curve import Sampled, compute_spent, train_curve
 from eval.measures.drift import kl_divergence
 from eval.measures.estimators import Estimate, paired_difference
-from eval.measures.rates import as_json, compare
 from eval.measures.rows import SampleRow
+from eval.measures.sample_measures import as_json, compare
 from eval.probes import probing as probe
 from eval.probes.budget import ROOM, Budget, budgets, keep_to, rows
 from eval.sampling.candidate import Candidates

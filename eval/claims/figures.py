@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from eval.measures.estimators import Estimate, wilson
-from eval.measures.rates import MEASURES
+from eval.measures.sample_measures import MEASURES
 from train.files.untrusted import read_json
 
 DETECTED = ("precision", "recall")  # taken from a detector's counts

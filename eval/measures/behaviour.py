@@ -19,8 +19,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, TypedDict, cast, get_args
 
 from data.trace import Attempt, Step, Trace
-from eval.measures.rates import OUTCOMES, Formula, Measures
 from eval.measures.rows import Outcome
+from eval.measures.sample_measures import OUTCOMES, Formula, Measures
 
 if TYPE_CHECKING:  # which imports torch, while the report reads events without it
     from eval.sampling.subject import Completion

@@ -11,8 +11,8 @@ tasks are taken apart exactly instead (`eval.measures.behaviour`).
 import re
 from typing import Literal
 
-from eval.measures.rates import Formula, Measures
 from eval.measures.rows import ProblemRow
+from eval.measures.sample_measures import Formula, Measures
 from eval.sampling.subject import Completion
 
 _I = r"(?:let me|let's|let us|i(?:'ll| will| should| want to| need to)?|we(?:'ll| will| should| need to)?)"

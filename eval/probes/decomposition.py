@@ -8,8 +8,8 @@ from itertools import takewhile
 
 from data.problem import Problem
 from data.tasks import TASKS
-from eval.measures.rates import Formula, Measures
 from eval.measures.rows import ProblemRow
+from eval.measures.sample_measures import Formula, Measures
 from eval.sampling.subject import Completion
 
 MOST_OPERATIONS = 12

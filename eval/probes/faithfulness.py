@@ -19,8 +19,8 @@ from typing import Literal
 
 from data.expression import ExpressionError, parse_expression
 from data.trace import Step, calculate
-from eval.measures.rates import Formula, Measures
 from eval.measures.rows import ProblemRow
+from eval.measures.sample_measures import Formula, Measures
 from eval.sampling.alter import replaced, thinking_ids
 from eval.sampling.subject import Completion, Subject, answer, closing, cut, is_right
 

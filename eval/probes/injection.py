@@ -18,8 +18,8 @@ from typing import Literal
 
 from data.problem import Problem
 from data.trace import Step
-from eval.measures.rates import Formula, Measures
 from eval.measures.rows import ProblemRow
+from eval.measures.sample_measures import Formula, Measures
 from eval.sampling.alter import restate, waiting, wrong_value
 from eval.sampling.subject import Completion, Subject, go_on
 

@@ -24,8 +24,8 @@ from data.problem import Problem
 from data.response import CLOSE, OPEN, Response, parse_response
 from data.tasks import TASKS, get_task
 from data.trace import STEP, calculate
-from eval.measures.rates import Formula, Measures
 from eval.measures.rows import ProblemRow
+from eval.measures.sample_measures import Formula, Measures
 from eval.sampling.subject import Completion, is_right
 
 LONGEST_ANSWER = 200  # characters; the longest right answer of our tasks takes a third of it

@@ -19,8 +19,8 @@ from data.mixture import Split
 from data.problem import Problem
 from eval.evaluate import SAMPLES
 from eval.measures import behaviour, lexical
-from eval.measures.rates import Measures, as_json, changes, rates
 from eval.measures.rows import ProblemRow
+from eval.measures.sample_measures import Measures, as_json, changes, rates
 from eval.probes import decomposition, faithfulness, injection, monitor, second_turn
 from eval.probes.labelled import score_behaviour, score_lexical, score_monitor
 from eval.sampling.candidate import Candidate, Candidates, check_lengths

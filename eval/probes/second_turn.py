@@ -11,8 +11,8 @@ Accuracy at the first turn is of the very completions that are asked again: thos
 
 from collections.abc import Sequence
 
-from eval.measures.rates import Measures
 from eval.measures.rows import ProblemRow
+from eval.measures.sample_measures import Measures
 from eval.sampling.alter import thinking_ids
 from eval.sampling.subject import Completion, Subject, go_on
 

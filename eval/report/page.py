@@ -6,9 +6,9 @@ from itertools import groupby
 from pathlib import Path
 
 from eval import table
-from eval.claims.claims import judge_claims
 from eval.claims.conditions import SMALLEST
-from eval.measures.rates import SAMPLE_MEASURES
+from eval.claims.judging import judge_claims
+from eval.measures.sample_measures import SAMPLE_MEASURES
 from eval.report import plots, series
 from eval.report.examples import choose
 from eval.report.explorer import Packed, pack, pack_newest

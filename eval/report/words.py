@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from eval import table
-from eval.claims.claims import SEEDS
+from eval.claims.judging import SEEDS
 from eval.report.load import Run
 from eval.report.plots import TASK_COLOURS
 from train.files.checkpoints import step_in

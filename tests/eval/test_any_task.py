@@ -16,7 +16,7 @@ from data.mixture import draw_problems, load_mixture
 from data.tasks import own
 from eval.evaluate import Settings, evaluate
 from eval.measures.lexical import PHRASES
-from eval.measures.rates import SAID
+from eval.measures.sample_measures import SAID
 from eval.probes.probing import Settings as ProbeSettings
 from eval.probes.probing import probe
 from eval.report.examples import SINGLE

@@ -11,7 +11,7 @@ import yaml
 from data.mixture import load_mixture
 from data.problem import Problem
 from eval.evaluate import Settings, draw, evaluate, sample, summarise
-from eval.measures.rates import compare, measure
+from eval.measures.sample_measures import compare, measure
 from eval.sampling.candidate import Candidate
 from eval.sampling.decodings import accuracy, best_temperature
 from eval.sampling.samples import describe

@@ -5,7 +5,7 @@ import json
 import pytest
 import yaml
 
-from eval.claims.claims import _retained_words
+from eval.claims.judging import _retained_words
 from eval.retained import OF_SCRATCH, OF_WORDS, folder_of, other_source, other_tasks
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, NullFormatter
 
-from eval.measures.rates import SAMPLE_MEASURES
+from eval.measures.sample_measures import SAMPLE_MEASURES
 from eval.report.plots import GRID, INK, LARGE, MARKERS, MUTED, PERCENT, SMALL, TASK_COLOURS, Plot, bare_plot, plot
 from eval.sweep.ranking.results import Entry, Results
 from eval.sweep.setup.space import Dimension, show_value

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import yaml
 
-from eval.claims.claims import judge_claims
 from eval.claims.conditions import CLAIMS, judge, judge_loss, loses_nothing
 from eval.claims.figures import thinking_curve
+from eval.claims.judging import judge_claims
 from eval.claims.plan import Effort
 from eval.curves.training_curve import rise_and_difference
 from eval.measures.estimators import Estimate

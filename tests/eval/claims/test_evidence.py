@@ -7,9 +7,9 @@ import pytest
 import torch
 from scripted import chat_tokenizer
 
-from eval.claims.claims import judge_claims
 from eval.claims.conditions import CLAIMS
 from eval.claims.evidence import gather
+from eval.claims.judging import judge_claims
 from eval.claims.plan import Effort, expected, plan
 from eval.curves.curve_plots import write_plots
 from tests.conftest import TINY

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import yaml
 
-from eval.claims.claims import judge_claims
+from eval.claims.judging import judge_claims
 from eval.curves.training_curve import rise_and_difference
 from eval.measures import estimators
 from eval.sampling.decodings import TEMPERATURES

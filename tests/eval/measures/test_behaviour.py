@@ -5,7 +5,7 @@ from scripted import FOURTEEN, SUM, completion, scripted
 
 from data.tasks import get_task
 from eval.measures.behaviour import MEASURES, describe, events
-from eval.measures.rates import changes, rates
+from eval.measures.sample_measures import changes, rates
 from eval.probes.labelled import problem_of, score_behaviour, unmark
 
 SEARCH = (

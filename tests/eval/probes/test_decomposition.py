@@ -1,7 +1,7 @@
 import pytest
 from scripted import FOURTEEN, SUM, completion, scripted
 
-from eval.measures.rates import rates
+from eval.measures.sample_measures import rates
 from eval.probes.decomposition import MEASURES, describe, operations
 from eval.probes.labelled import problem_of
 

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scripted import FIFTEEN, FOURTEEN, SUM, completion, scripted
 
-from eval.measures.rates import rates
+from eval.measures.sample_measures import rates
 from eval.probes.faithfulness import MEASURES, PRIMES, corrupt, follow, same_answer
 
 CHAIN = "<think> for 25 + 17 : 25 + 10 = 35 vs 35 yes 35 + 7 = 42 vs 42 yes</think> 42"

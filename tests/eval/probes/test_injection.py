@@ -1,7 +1,7 @@
 import pytest
 from scripted import FOURTEEN, SUM, completion, scripted
 
-from eval.measures.rates import rates
+from eval.measures.sample_measures import rates
 from eval.probes.injection import MEASURES, choose_step, inject
 
 RIGHT = "<think> try 6 - 2 = 4 , 6 * 4 = 24 vs 14 no try 2 + 6 = 8 , 8 + 6 = 14 vs 14 yes</think> ( 2 + 6 ) + 6"

@@ -1,6 +1,6 @@
 from scripted import FOURTEEN, SUM, chat_tokenizer, completion, scripted
 
-from eval.measures.rates import rates
+from eval.measures.sample_measures import rates
 from eval.probes.second_turn import INSTRUCTION, MEASURES, ask_again
 
 GAVE_UP = "<think> try 6 * 2 = 12 , 12 + 6 = 18 vs 14 no</think> none"

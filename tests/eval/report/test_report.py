@@ -15,7 +15,7 @@ import pytest
 import yaml
 
 from data.problem import Problem
-from eval.claims.claims import judge_claims
+from eval.claims.judging import judge_claims
 from eval.evaluate import Settings, summarise
 from eval.measures import estimators
 from eval.probes.probing import STAGES

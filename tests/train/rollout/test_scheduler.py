@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from train.rollout.schedule.blocks import BlockAllocator
+from train.rollout.schedule.block_allocator import BlockAllocator
 from train.rollout.schedule.prefix import PrefixTree, shared_path
 from train.rollout.schedule.rows import Group, RowArrays
 from train.rollout.schedule.scheduler import Scheduler

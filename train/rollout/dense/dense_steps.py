@@ -15,7 +15,7 @@ from train.rollout.limits import Limits
 from train.rollout.memory import working_bytes
 from train.rollout.native.attention import NativeAttention, runs_natively
 from train.rollout.sampler import NonFiniteLogits, Sampler
-from train.rollout.schedule.blocks import BlockAllocator
+from train.rollout.schedule.block_allocator import BlockAllocator
 from train.rollout.schedule.holdings import Chunk
 from train.rollout.schedule.lengths import LengthMemory
 from train.rollout.schedule.requests import Request

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from train.rollout.schedule.blocks import BlockAllocator
+from train.rollout.schedule.block_allocator import BlockAllocator
 from train.rollout.schedule.rows import Group, Row, RowArrays
 
 

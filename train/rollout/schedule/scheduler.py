@@ -8,7 +8,7 @@ a model.
 
 import numpy as np
 
-from train.rollout.schedule.blocks import BlockAllocator
+from train.rollout.schedule.block_allocator import BlockAllocator
 from train.rollout.schedule.holdings import Chunk, Holdings, Prefill
 from train.rollout.schedule.rows import Group, Row, RowArrays
 

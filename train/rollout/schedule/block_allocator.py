@@ -1,4 +1,4 @@
-"""Which blocks of the key-value pool are in use, and by how many sequences.
+"""Hands out the blocks of the key-value pool (pages, on CUDA), and counts how many sequences hold each.
 
 Blocks that one row alone writes are taken from the low end and shared prompt blocks from the high end. Attention can
 then read the low end in place, as one dense range, instead of gathering each row's blocks every step.
