@@ -3,10 +3,9 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from train.plan.advice import Advice, advise
 from train.plan.costs import Costs
 from train.plan.devices import GIB, Gpu
-from train.plan.outlook import Outlook, look_at, look_further
+from train.plan.outlook import Advice, Outlook, advise, look_at, look_further
 from train.plan.share import Share
 from train.plan.step_plan import ROOM, Device, Memory
 

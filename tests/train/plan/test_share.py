@@ -7,10 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from planning import a_run, a_workload
 
-from train.plan.advice import advise, largest_rows
 from train.plan.costs import Costs
 from train.plan.devices import GIB, GPUS, find_gpu
-from train.plan.outlook import look_at, look_further
+from train.plan.outlook import advise, largest_rows, look_at, look_further
 from train.plan.share import Share, communicated, communication_seconds, shared_out
 from train.plan.step_plan import ROOM, plan_cache, plan_memory, plan_times
 
