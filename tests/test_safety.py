@@ -73,5 +73,5 @@ def test_the_search_finds_what_it_is_for(source):
     assert faults_of(source)
 
 
-def test_it_lets_pass_what_only_looks_alike():
+def test_the_scan_lets_harmless_lookalikes_pass():
     assert faults_of("model.eval()\nast.parse(text, mode='eval')\nre.compile('a')\nf(shell=False)") == []

@@ -22,8 +22,9 @@ from train.files.atomic import replacing
 from train.files.untrusted import read_parquet
 from train.rollout.interface import Rollout, Sampling
 
-# Draws one completion for each prompt, of the sample number beside it, and hands each over, with its place, as it ends.
-Draw = Callable[[Sequence[Sequence[int]], Sequence[int], Sampling, Callable[[int, Rollout], None]], None]
+Prompts = Sequence[Sequence[int]]  # token ids
+Finished = Callable[[int, Rollout], None]  # called with each rollout as it ends, and its place
+Draw = Callable[[Prompts, Sequence[int], Sampling, Finished], None]  # of each prompt the sample of the number beside it
 
 SECONDS = 1.0  # between two parts: what a killed evaluation loses at most
 COLUMNS = pa.schema(

@@ -11,7 +11,7 @@ import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from data.problem import Problem
-from eval.sampling.cache import Draw, SampleCache, fingerprint
+from eval.sampling.cache import Draw, Finished, Prompts, SampleCache, fingerprint
 from eval.sampling.server import Server, is_url
 from eval.sampling.source import Source
 from eval.sampling.workers import Workers
@@ -24,7 +24,7 @@ from train.rollout.backends.hf_generate import GenerateBackend
 from train.rollout.backends.vllm import VLLMBackend, require_vllm
 from train.rollout.counter import problem_key, row_key
 from train.rollout.engine import RolloutEngine, check_support
-from train.rollout.interface import Rollout, Sampling
+from train.rollout.interface import Sampling
 from train.rollout.support import context_length
 
 SMALL = 20_000_000  # parameters; the products of a larger model keep several cores busy by themselves
@@ -129,12 +129,7 @@ def check_lengths(candidate: Candidate, problems: Sequence[Problem], source: Sou
 
 
 def _draw_by(backend: Callable[[], RolloutEngine | VLLMBackend]) -> Draw:
-    def draw(
-        prompts: Sequence[Sequence[int]],
-        numbers: Sequence[int],
-        sampling: Sampling,
-        finished: Callable[[int, Rollout], None],
-    ) -> None:
+    def draw(prompts: Prompts, numbers: Sequence[int], sampling: Sampling, finished: Finished) -> None:
         backend().generate(prompts, 1, sampling, sample_numbers=numbers, on_rollout=finished)
 
     return draw
@@ -148,7 +143,7 @@ def _engine(model: PreTrainedModel) -> Draw:
 def _spread(alone: Draw, together: Draw) -> Draw:
     """Draws a few samples in this process, and many in others."""
 
-    def draw(prompts: Sequence[Sequence[int]], *how: Any) -> None:
+    def draw(prompts: Prompts, *how: Any) -> None:
         (alone if len(prompts) < FEW else together)(prompts, *how)
 
     return draw
@@ -168,12 +163,7 @@ def _vllm(name: str, model: PreTrainedModel) -> Draw:
 def _generate(model: PreTrainedModel, pad_token_id: int) -> Draw:
     backend = GenerateBackend(model, pad_token_id, ROWS)
 
-    def draw(
-        prompts: Sequence[Sequence[int]],
-        numbers: Sequence[int],
-        sampling: Sampling,
-        finished: Callable[[int, Rollout], None],
-    ) -> None:
+    def draw(prompts: Prompts, numbers: Sequence[int], sampling: Sampling, finished: Finished) -> None:
         for start in range(0, len(prompts), ROWS):
             # Its random stream knows no sample numbers, so each batch takes a seed of its own.
             seed = row_key(sampling.seed, 0, problem_key(prompts[start]), numbers[start]) % 2**32

@@ -12,6 +12,7 @@ from typing import Any
 
 import httpx
 
+from eval.sampling.cache import Finished, Prompts
 from train.rollout.counter import problem_key, row_key
 from train.rollout.interface import FinishReason, Rollout, Sampling
 
@@ -57,13 +58,7 @@ class Server:
         self.root = served[self.model]
         self.fingerprint = hashlib.blake2b(f"{self.url} {self.model}".encode(), digest_size=16).hexdigest()
 
-    def draw(
-        self,
-        prompts: Sequence[Sequence[int]],
-        numbers: Sequence[int],
-        sampling: Sampling,
-        finished: Callable[[int, Rollout], None],
-    ) -> None:
+    def draw(self, prompts: Prompts, numbers: Sequence[int], sampling: Sampling, finished: Finished) -> None:
         """Ask for every sample (see `cache.Draw`). Raises ServerError when the samples under way have come in."""
         if sampling.thinking is not None:
             raise ServerError(f"{self.url} cannot be held to a thinking budget; evaluate the checkpoint itself.")

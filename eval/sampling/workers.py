@@ -4,7 +4,7 @@ The random numbers of a sample depend on its prompt and number alone, so the sam
 """
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
 from multiprocessing import get_context
@@ -15,9 +15,10 @@ from types import TracebackType
 import torch
 from transformers.utils import logging
 
+from eval.sampling.cache import Finished, Prompts
 from train.model.loading import load_model
 from train.rollout.engine import RolloutEngine
-from train.rollout.interface import Rollout, Sampling
+from train.rollout.interface import Sampling
 
 FORK = get_context("forkserver")  # libraries are imported once, before there is a thread that a fork could lose
 FORK.set_forkserver_preload([__name__])
@@ -61,14 +62,7 @@ class Workers:
             theirs.close()
             self.started.append((process, ours))
 
-    def draw(
-        self,
-        name: str,
-        prompts: Sequence[Sequence[int]],
-        numbers: Sequence[int],
-        sampling: Sampling,
-        finished: Callable[[int, Rollout], None],
-    ) -> None:
+    def draw(self, name: str, prompts: Prompts, numbers: Sequence[int], sampling: Sampling, finished: Finished) -> None:
         """Draw a sample of the model `name` for each prompt (see `eval.sampling.cache.Draw`). Raises WorkerError."""
         self._start()
         busy: dict[Connection, range] = {}

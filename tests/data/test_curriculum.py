@@ -180,7 +180,7 @@ def test_the_bounds_belong_to_the_band(rate, inside):
     assert in_band(rate) is inside
 
 
-def test_it_finds_the_problems_worth_asking_in_a_real_mixture():
+def test_a_curriculum_finds_the_problems_worth_asking_in_a_real_mixture():
     """Problems with a product are never solved, sums half of the time: after some steps few products are asked."""
     problems = draw_problems(load_mixture({"arithmetic": {}}), "train", 400, 0)
     hopeless = ["*" in one.prompt for one in problems]

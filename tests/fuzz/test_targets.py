@@ -1,5 +1,9 @@
 """The fuzz targets under hypothesis: shorter than `make fuzz`, at every run of the suite."""
 
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -23,9 +27,26 @@ def test_no_text_breaks_a_target(target, text):
     target(text)
 
 
+@contextmanager
+def processor_seconds(limit: float) -> Iterator[None]:
+    """Raise TimeoutError once this process has computed for `limit` seconds, whatever else the machine does."""
+
+    def stop(*_: object) -> None:
+        raise TimeoutError(f"took more than {limit:g} s of processor time")
+
+    before = signal.signal(signal.SIGVTALRM, stop)
+    signal.setitimer(signal.ITIMER_VIRTUAL, limit)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_VIRTUAL, 0)
+        signal.signal(signal.SIGVTALRM, before)
+
+
 @pytest.mark.parametrize("target", TARGETS.values(), ids=TARGETS)
 @pytest.mark.parametrize(
     "unit", ["1+1=2 ", "3 * 4 = 13 no ", "or 6+6=12 vs 14 no ", "wait 2+6=8 ", "for 1 + 1 : ", "so 12 "]
 )
 def test_a_text_without_end_is_read_in_linear_time(target, unit):
-    target(unit * (60_000 // len(unit)))  # quadratic time would be minutes
+    with processor_seconds(20):  # linear time is below one, quadratic time would be minutes
+        target(unit * (60_000 // len(unit)))

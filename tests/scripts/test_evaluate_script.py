@@ -27,7 +27,7 @@ def config(tmp_path):
     return path
 
 
-def test_it_evaluates_a_checkpoint_and_prints_a_table(tmp_path, checkpoint, config):
+def test_the_script_evaluates_a_checkpoint_and_prints_a_table(tmp_path, checkpoint, config):
     done = evaluate(
         "--checkpoint",
         checkpoint,

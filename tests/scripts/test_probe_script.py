@@ -15,7 +15,7 @@ def probe(*arguments):
     )
 
 
-def test_it_probes_a_checkpoint_and_prints_a_table(tmp_path, checkpoint):
+def test_the_script_probes_a_checkpoint_and_prints_a_table(tmp_path, checkpoint):
     config = tmp_path / "config.yaml"
     config.write_text(yaml.safe_dump({"tasks": {"countdown": {}}, "max_completion_length": 8}))
     done = probe("--checkpoint", checkpoint, "--config", config, "--problems", 3, "--output", tmp_path / "o")

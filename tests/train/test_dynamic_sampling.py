@@ -49,7 +49,7 @@ def test_as_many_are_screened_as_should_bring_enough():
 
 
 @given(st.lists(st.sampled_from([0.0, 0.25, 0.5]), min_size=1, max_size=30), st.data())
-def test_those_are_kept_whose_rewards_vary_most(spreads, data):
+def test_groups_whose_rewards_vary_most_are_kept(spreads, data):
     wanted = data.draw(st.integers(1, len(spreads)))
     kept = best([candidate(number, spread=spread) for number, spread in enumerate(spreads)], wanted)
     left_out = set(range(len(spreads))) - {one.problem for one in kept}
@@ -175,7 +175,7 @@ def test_the_curriculum_learns_from_every_rollout():
     assert solved == sum(group.successes for group in kept) + sum(row["correct"] for row in reward.written)
 
 
-def test_it_goes_on_from_its_state_as_if_nothing_had_happened():
+def test_dynamic_sampling_goes_on_from_its_state_as_if_nothing_had_happened():
     unbroken, model, _ = filler([0.1, 0.9, 0.5] * 30)
     for step in range(3):
         unbroken.fill(step, 4, SIZE, model.draw)

@@ -66,7 +66,7 @@ def launch(tmp_path, monkeypatch, capfd):
         ({"validation_problems": 500, "tasks": {"countdown": {}}}, "distinct validation problems"),
     ],
 )
-def test_it_stops_before_any_work_with_one_clear_line(launch, tmp_path, values, message):
+def test_a_faulty_config_stops_before_any_work_with_one_clear_line(launch, tmp_path, values, message):
     code, said = launch(**values)
     errors = [line for line in said.splitlines() if line.startswith("error: ")]
     assert code == 2

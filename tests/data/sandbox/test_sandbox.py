@@ -402,7 +402,7 @@ def test_without_walls_programs_are_tried_all_the_same_with_their_time_and_memor
     assert not run("none", "def f(x):\n    while True: pass", seconds=1).passed
 
 
-def test_a_program_that_no_buffer_holds_is_tried_too():
+def test_a_program_larger_than_any_buffer_is_tried():
     assert run("none", SQUARE + "\n#" + "\N{SNAKE}" * 100_000).passed
 
 

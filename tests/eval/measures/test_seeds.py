@@ -34,7 +34,7 @@ def test_the_interval_holds_the_mean_and_is_no_narrower_than_a_seeds(drawn):
     assert found.high - found.low >= 2 * min(half for _, half in drawn) - 1e-9
 
 
-def test_it_covers_the_truth_over_new_seeds_and_new_problems():
+def test_an_interval_across_seeds_covers_the_truth_over_new_seeds_and_new_problems():
     rng = np.random.default_rng(5)
     covered = 0
     for _ in range(500):

@@ -231,7 +231,7 @@ def test_what_a_model_or_a_config_says_is_shown_as_text(tmp_path):
     assert outline.text.count(ATTACK) >= 2 * 2 + 3  # thinking and answer at two steps; title, heading and configuration
 
 
-def test_a_task_name_in_a_plot_is_escaped_too(tmp_path):
+def test_a_task_name_in_a_plot_is_escaped(tmp_path):
     run = make_run(tmp_path / "run")
     config = yaml.safe_load((run / "config.yaml").read_text())
     config["tasks"][f"$x$ {ATTACK}"] = {}

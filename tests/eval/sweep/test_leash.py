@@ -41,7 +41,7 @@ def test_a_training_that_is_let_go_saves_and_its_exit_code_comes_through():
     assert process.stdout.read() == "saved\n"
 
 
-def test_a_training_whose_sweep_was_killed_saves_as_well():
+def test_a_training_whose_sweep_was_killed_saves():
     sweep = subprocess.Popen(
         [sys.executable, "-c", "import sys, subprocess; p = subprocess.Popen(sys.argv[1:], stdin=subprocess.PIPE); "
          "p.wait()", sys.executable, "-c", LEASH, "60", sys.executable, "-c", LAUNCHER, TRAINING],

@@ -41,7 +41,7 @@ def page(results):
     return (results.folder / "report.html").read_text()
 
 
-def test_it_says_who_is_first_and_warns_that_it_is_within_noise(page):
+def test_the_page_says_who_is_first_and_warns_that_the_lead_is_within_noise(page):
     assert "Trial 0 is first: accuracy 83.1%" in page
     assert re.search(r'<p class="remark warning">The first is within noise of trial 1: ', page)
     assert page.count('<span class="noise">within noise</span>') == 1
@@ -64,12 +64,12 @@ def test_what_a_run_says_is_text(page):
     assert "<img" not in page and "&lt;img src=x" in page
 
 
-def test_it_loads_nothing_from_anywhere(page):
+def test_the_page_loads_nothing_from_elsewhere(page):
     assert not re.findall(r'(?:src|href)="(?!#)', page.replace("&lt;img src", ""))
     assert "url(" not in page.replace("url(#", "")
 
 
-def test_the_plots_lie_beside_it(results):
+def test_the_plots_lie_beside_the_page(results):
     made = {path.name for path in (results.folder / "report").iterdir()}
     names = ("curves", "parallel", "slice-0", "slice-1")
     assert made == {f"{name}.{kind}" for name in names for kind in ("png", "svg")}
@@ -79,7 +79,7 @@ def test_every_trial_has_its_line_in_the_curves(page):
     assert {f'id="curves-trial-{number}-line"' in page for number in range(5)} == {True}
 
 
-def test_of_a_sweep_without_a_result_there_is_a_page_too(results, tmp_path):
+def test_a_sweep_without_a_result_has_a_page(results, tmp_path):
     (tmp_path / "sweep.yaml").write_text("")
     write_page(replace(results, folder=tmp_path, ranked=(), over=False))
     page = (tmp_path / "report.html").read_text()

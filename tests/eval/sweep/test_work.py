@@ -41,7 +41,7 @@ def words(results, number=0):
     return [attempt.outcome for record in records(results, number).values() for attempt in record.attempts]
 
 
-def test_it_ends_in_a_ranking_results_and_a_config_to_run(tmp_path):
+def test_a_sweep_ends_in_a_ranking_results_and_a_config_to_run(tmp_path):
     results = do(tmp_path, spec())
     assert [entry.number for entry in results.ranked] == [1, 0, 2]  # 0.001 is best, the others are equally far from it
     assert results.ranked[0].estimate.value == pytest.approx(0.83125)

@@ -25,13 +25,13 @@ def configure(model, tmp_path, *options):
     )
 
 
-def test_it_is_refused_without_a_gpu_before_anything_is_loaded(tmp_path):
+def test_four_bits_are_refused_without_a_gpu_before_anything_is_loaded(tmp_path):
     run, training = configure("no/such-model", tmp_path, *QLORA, "--use_cpu", "true")
     with pytest.raises(ValueError, match="trains on a CUDA GPU only"):
         check_quantised(run, training)
 
 
-def test_it_is_refused_without_bitsandbytes(tmp_path, monkeypatch):
+def test_four_bits_are_refused_without_bitsandbytes(tmp_path, monkeypatch):
     run, training = configure("no/such-model", tmp_path, *QLORA)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(quantised, "find_spec", lambda _: None)
@@ -42,7 +42,7 @@ def test_it_is_refused_without_bitsandbytes(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_it_is_refused_where_the_launch_shards_the_model(kind, tmp_path):
+def test_four_bits_are_refused_where_the_launch_shards_the_model(kind, tmp_path):
     run, training = configure("no/such-model", tmp_path, *QLORA)
     launch = Launch(
         kind, training.world_size, local_processes=1, on_cpu=False, gpus=8, whole_checkpoints=True, recomputes=False
@@ -70,7 +70,9 @@ def test_a_model_that_is_not_quantised_keeps_its_types(tiny_model):
     assert not is_quantised(half) and half.dtype == torch.bfloat16
 
 
-def test_it_trains_adapters_in_full_precision_through_cold_start_and_reinforcement(checkpoint, tmp_path, monkeypatch):
+def test_adapters_over_four_bits_train_in_full_precision_through_cold_start_and_reinforcement(
+    checkpoint, tmp_path, monkeypatch
+):
     modules = pytest.importorskip("bitsandbytes.nn.modules")
     monkeypatch.setattr(modules, "has_avx512bf16", lambda: False)  # it would repack the weights, for inference alone
     run, training = configure(checkpoint, tmp_path, *QLORA, *TINY)

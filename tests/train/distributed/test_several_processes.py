@@ -135,7 +135,7 @@ def test_four_processes_of_the_real_launcher_train_what_one_does(tmp_path, model
 @pytest.mark.slow
 @pytest.mark.skipif(importlib.util.find_spec("deepspeed") is None, reason="deepspeed is not installed")
 @pytest.mark.parametrize("name", ["zero2", "zero3"])
-def test_so_does_deepspeed_when_it_is_resumed_too(tmp_path, model, alone, name):
+def test_deepspeed_on_two_processes_trains_what_one_does_even_resumed(tmp_path, model, alone, name):
     values = VALUES | shared_by(2) | {"use_cpu": False, "bf16": False, "save_steps": 1}
     config = write_config(tmp_path, model=model, **values)
     for options in (("--max_steps", "2"), ("--resume",)):

@@ -88,7 +88,7 @@ def test_the_copy_computes_in_bfloat16_what_the_shards_do(tiny_model):
     in_two(work)
 
 
-def test_with_recomputed_activations_too(tiny_model):
+def test_the_copy_computes_what_shards_with_recomputed_activations_do(tiny_model):
     def work():
         model, copy, _ = sharded(tiny_model)
         torch.testing.assert_close(logits(copy.follow(model, 1, PROMPT)), logits(model), atol=1e-6, rtol=0)

@@ -52,7 +52,7 @@ def test_one_value_that_is_not_finite_silences_no_guard(not_a_number):
     assert feed(ReportingGuards(), rows)[-1] == ["guard/entropy_collapse"]
 
 
-def test_noise_does_not_trip_them():
+def test_noise_trips_no_guard():
     noisy = [{key: value * (0.6 + 0.2 * (i % 5)) for key, value in STEADY.items()} for i in range(60)]
     assert not any(feed(ReportingGuards(), noisy))
 

@@ -53,7 +53,7 @@ def test_a_file_cut_off_in_the_middle_is_noticed(run):
     assert "metrics.jsonl lacks" in line
 
 
-def test_an_evaluation_that_is_gone_counts_as_well(run):
+def test_a_lost_evaluation_counts_as_lost(run):
     lines = [line for line in (run / "metrics.jsonl").read_text().splitlines() if "eval_reward" not in line]
     (run / "metrics.jsonl").write_text("\n".join(lines) + "\n")
     assert "lacks 1 logged step (the first is 3)" in said(run)[0]

@@ -76,7 +76,9 @@ def test_a_killed_run_goes_on_as_if_nothing_had_happened(broken_and_whole, kille
         pytest.param(8, 5, {"save_steps": 5, "backend": "generate"}, marks=pytest.mark.slow),
     ],
 )
-def test_so_does_one_with_dynamic_sampling(broken_and_whole, killed_at, resumed_from, values):
+def test_a_killed_run_with_dynamic_sampling_goes_on_as_if_nothing_had_happened(
+    broken_and_whole, killed_at, resumed_from, values
+):
     whole = broken_and_whole(killed_at, resumed_from=resumed_from, **DYNAMIC | values)
     steps = [row for row in whole["metrics"] if "reward" in row]
     assert any(row["loss"] for row in steps)
@@ -154,7 +156,7 @@ def test_epochs_differ_in_their_order(tmp_path):
 
 # With a reference, peft saves a second adapter beside the first.
 @pytest.mark.parametrize("values", [{}, {"beta": 0.1}, DYNAMIC])
-def test_so_does_one_with_adapters(broken_and_whole, checkpoint, values):
+def test_a_killed_run_with_adapters_goes_on_as_if_nothing_had_happened(broken_and_whole, checkpoint, values):
     adapters = {"model": str(checkpoint), "scratch": None, "lora_rank": 2, "lora_alpha": 8}
     broken_and_whole(8, resumed_from=5, save_steps=5, **adapters, **values)
 

@@ -45,7 +45,7 @@ def test_tensorboard_shows_what_the_metrics_file_holds(tmp_path):
     assert [step for step, _ in curves(run / "tensorboard" / "cold-start")["train/train_loss"]] == [2]
 
 
-def test_it_is_the_default_and_none_leaves_it_out(tmp_path):
+def test_tensorboard_is_the_default_and_none_leaves_it_out(tmp_path):
     config = write_config(tmp_path, cold_start_steps=0, max_steps=1, eval_strategy="no")
     config.write_text(config.read_text().replace("report_to: none\n", ""))
     assert launch(config, "--name", "run") == 0

@@ -84,7 +84,7 @@ def measured(trace, *_):
 
 @pytest.mark.parametrize("bf16", [False, True])
 @pytest.mark.parametrize("kind", ["decode", "parity"])
-def test_a_forward_without_gradients_of_a_deep_model_too(monkeypatch, kind, bf16):
+def test_a_deep_models_forward_without_gradients_costs_what_it_does_when_traced_whole(monkeypatch, kind, bf16):
     run, config = a_run(), Costs(a_run(), a_workload(), gpu=False).config
 
     def forward():

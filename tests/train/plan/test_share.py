@@ -57,7 +57,7 @@ def test_sharded_gradients_lie_whole_until_the_last_micro_batch():
     assert several >= costs_of().sizes.gradients > 2 * one
 
 
-def test_what_is_communicated():
+def test_gpus_exchange_gradients_and_shards():
     costs = costs_of(bf16=True, micro_batches=3)
     gradients, copy = costs.sizes.gradients, 2 * costs.sizes.total
     assert communicated(costs, Share(1)) == 0

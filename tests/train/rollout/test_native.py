@@ -141,7 +141,7 @@ def test_small_kernels_are_torchs_operators(rows: int) -> None:
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_torchs_operators_do_as_well(family: str) -> None:
+def test_torchs_operators_sample_what_the_kernels_do(family: str) -> None:
     """Every other test of the engine runs on the kernels, where they compile."""
     model, prompts = FAMILIES[family](), prompts_of((1, 31, 33, 70))
     rollouts = RolloutEngine(model, max_rows=9, chunk_tokens=48, native_kernels=False).generate(prompts, 3, SAMPLING)

@@ -73,7 +73,7 @@ def test_less_is_first_where_the_sweep_says_so(tmp_path):
     assert results.ranked[1].behind.value == pytest.approx(20 / 60)  # the first is better, so positive
 
 
-def test_it_warns_where_the_winner_is_within_noise_and_only_there(tmp_path):
+def test_a_ranking_warns_only_where_the_winner_is_within_noise(tmp_path):
     near = swept(tmp_path / "near", [(40, 41, 42), (41, 40, 41), (10, 11, 10)])
     assert "within noise" in verdict(near) and "The first is within noise of trial 1: " in cautions(near)[0]
     clear = swept(tmp_path / "clear", [(40, 41, 42), (10, 11, 12)])
