@@ -27,7 +27,7 @@ class Teacher(Protocol):
     sampling: Sampling
     system_prompt: str
 
-    def ask(self, asked: Sequence[Asked], answered: Answered) -> None:
+    def ask(self, requests: Sequence[Asked], answered: Answered) -> None:
         """Hand over an answer to each."""
 
 

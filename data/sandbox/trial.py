@@ -52,7 +52,7 @@ def run(program: str, tests: str, names: Sequence[str], *, seconds: int, memory_
                 _send(ours, program, deadline)
                 with _part("tests", TESTS_SECONDS, memory, kind, (ours.fileno(),), piped) as asking:
                     ours.close()
-                    lines = _told(asking, request, deadline)
+                    lines = _report_of(asking, request, deadline)
                     if lines and "failed" in lines[-1]:
                         with contextlib.suppress(subprocess.TimeoutExpired):
                             trying.wait(1)  # how it ended says why, where it ended
@@ -75,7 +75,7 @@ def try_dummies(problems: Sequence[tuple[str, Sequence[str]]], *, memory_mib: in
         with tempfile.TemporaryFile() as complaints:
             piped = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": complaints}
             with _part("dummies", TESTS_SECONDS, memory_mib * 2**20, kind, (), piped) as trying:
-                lines = _told(trying, request.encode() + b"\n", deadline)
+                lines = _report_of(trying, request.encode() + b"\n", deadline)
             if not lines:
                 raise OSError(f"the sandbox did not start: {_complaint(complaints)}")
         faults += [line["fault"] for line in lines[1:]]
@@ -114,7 +114,7 @@ def _send(channel: socket.socket, program: str, deadline: float) -> None:
     channel.settimeout(None)  # the process of the tests uses it next
 
 
-def _told(asking: "subprocess.Popen[bytes]", request: bytes, deadline: float) -> list[dict[str, Any]]:
+def _report_of(asking: "subprocess.Popen[bytes]", request: bytes, deadline: float) -> list[dict[str, Any]]:
     """What the tests reported until they ended, or until the deadline."""
     assert asking.stdin and asking.stdout
     into, out = asking.stdin.fileno(), asking.stdout.fileno()
@@ -124,8 +124,8 @@ def _told(asking: "subprocess.Popen[bytes]", request: bytes, deadline: float) ->
         selector.register(out, selectors.EVENT_READ)
         selector.register(into, selectors.EVENT_WRITE)
         open_still = True
-        while open_still and (left := deadline - time.monotonic()) > 0:
-            for key, _ in selector.select(left):
+        while open_still and (remaining := deadline - time.monotonic()) > 0:
+            for key, _ in selector.select(remaining):
                 if key.fd == into:
                     with contextlib.suppress(BrokenPipeError):  # it ended, and its report says why
                         unsent = unsent[os.write(into, unsent[:MAX_TOLD]) :]

@@ -54,7 +54,7 @@ class ChatTeacher:
         self.model = model or self._first_model()
         self.name = f"{self.url}#{self.model}"
 
-    def ask(self, asked: Sequence[Asked], answered: Answered) -> None:
+    def ask(self, requests: Sequence[Asked], answered: Answered) -> None:
         """Ask everything, several at once, and hand each answer over. Raises ServerError once the rest has come in."""
         failed: list[ServerError] = []
 
@@ -68,7 +68,7 @@ class ChatTeacher:
                 return None
 
         with ThreadPoolExecutor(self.requests) as pool:
-            under_way = {pool.submit(one, *each): each for each in asked}
+            under_way = {pool.submit(one, *each): each for each in requests}
             for future in as_completed(under_way):
                 if (answer := future.result()) is not None:
                     answered(under_way[future], answer)
@@ -138,22 +138,22 @@ class CheckpointTeacher:
         self.name = candidate.name
         self.opened = opens_thinking(candidate.tokenizer)
 
-    def ask(self, asked: Sequence[Asked], answered: Answered) -> None:
+    def ask(self, requests: Sequence[Asked], answered: Answered) -> None:
         """Sample every problem and hand each answer over as it ends."""
         tokenizer = self.candidate.tokenizer
-        prompts = [prompt_ids(tokenizer, messages(problem, self.system_prompt)) for problem, _ in asked]
+        prompts = [prompt_ids(tokenizer, messages(problem, self.system_prompt)) for problem, _ in requests]
 
         def finished(place: int, rollout: Rollout) -> None:
             if rollout.finish_reason == "length":
-                answered(asked[place], Answer(None, "cut off"))
+                answered(requests[place], Answer(None, "cut off"))
                 return
             text = tokenizer.decode(rollout.token_ids, skip_special_tokens=True)
             try:
-                answered(asked[place], Answer(with_thinking(text)))
+                answered(requests[place], Answer(with_thinking(text)))
             except NoTrace as reason:
-                answered(asked[place], Answer(None, str(reason)))
+                answered(requests[place], Answer(None, str(reason)))
 
-        self.candidate.backend.draw(prompts, [sample for _, sample in asked], self.sampling, finished)
+        self.candidate.backend.draw(prompts, [sample for _, sample in requests], self.sampling, finished)
 
 
 def hash_of(problem: Problem) -> int:

@@ -44,8 +44,8 @@ class DenseRun(Run):
         super().__init__(model, layers, limits, lengths, request, BLOCK_SIZE, room)
         rows, prefilled = min(limits.max_rows, len(self.rollouts)), min(limits.chunk_tokens, self.room.prompt_tokens)
         working = working_bytes(model, rows, prefilled)
-        left = pool_bytes - min(working, int(MOST_TO_WORK_IN * pool_bytes))
-        self.schedule_with(BlockAllocator(self.blocks_of_use(left // bytes_per_block(layers))))
+        rest = pool_bytes - min(working, int(MOST_TO_WORK_IN * pool_bytes))
+        self.schedule_with(BlockAllocator(self.blocks_of_use(rest // bytes_per_block(layers))))
         self.pool = KeyValuePool(layers, self.allocator.count, self.device)
         native = natively and runs_natively(layers, self.device)
         self.attention = NativeAttention if native else PassAttention

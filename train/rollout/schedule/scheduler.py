@@ -164,15 +164,15 @@ class Scheduler(Holdings):
         At most `chunk_tokens` tokens in all beside rows that decode, and `idle_chunk_tokens` where none does.
         """
         chunks: list[Chunk] = []
-        left = self.chunk_tokens if self.live else self.idle_chunk_tokens
+        budget = self.chunk_tokens if self.live else self.idle_chunk_tokens
         for prefill in self.prefills:
             path = prefill.group.path
-            if not left:
+            if not budget:
                 break
             if not all(node.ready for node in path[: prefill.inherited]):
                 continue
-            start, end = prefill.done, min(len(prefill.tokens), prefill.done + left)
-            left -= end - start
+            start, end = prefill.done, min(len(prefill.tokens), prefill.done + budget)
+            budget -= end - start
             prefill.done = end
             for node in path[prefill.inherited : end // self.block_size]:
                 node.ready = True  # every write of a pass comes before its reads, so a later chunk may read it now
