@@ -19,6 +19,7 @@ from eval.sampling.decodings import TEMPERATURES, Decodings, accuracy, best_temp
 from eval.sampling.progress import Progress
 from eval.sampling.samples import COLUMNS, sample_rows
 from eval.sampling.source import MAX_NEW_TOKENS, Source, held_out
+from eval.sampling.subject import Subject
 from eval.sampling.workers import Workers
 from train.config.run_config import BACKENDS, PROBLEMS
 from train.config.values import Range, checked_values
@@ -153,7 +154,7 @@ def sample(
     Needed are the best, the one of `settings`, and greedy decoding.
     """
 
-    def rows_at(temperature: float, problems: list[Problem], samples: int) -> list[SampleRow]:
+    def rows_at(temperature: float, subset: list[Problem], samples: int) -> list[SampleRow]:
         sampling = Sampling(
             settings.max_new_tokens,
             candidate.stop_ids,
@@ -162,10 +163,10 @@ def sample(
         )
         if baseline:  # which draws greedy samples beside those at any other temperature
             sampling = replace(sampling, temperature=temperature or settings.temperature or 1.0, seed=settings.seed)
-            rows = ask_baseline(baseline, candidate, problems, source, samples, sampling, progress)
+            rows = ask_baseline(baseline, candidate, subset, source, samples, sampling, progress)
             return [row for row in rows if row["greedy"] == (temperature == 0)]
-        model = (candidate.name, candidate.backend, candidate.tokenizer)
-        rows = sample_rows(*model, problems, samples if temperature else 1, sampling, source.system_prompt, progress)
+        subject = Subject(candidate.backend, candidate.tokenizer, sampling, source.system_prompt, progress)
+        rows = sample_rows(candidate.name, subject, subset, samples if temperature else 1)
         # A greedy sample has the number behind the last of the others, so that a number means one sample.
         return rows if temperature else [row | {"sample": samples} for row in rows]
 

@@ -216,11 +216,7 @@ def _limits(work: Work, problems: list[Problem], habit: int) -> list[Budget]:
 
 def _several(work: Work, name: str, temperature: float, problems: list[Problem]) -> list[SampleRow]:
     """The samples behind pass@k and maj@k."""
-    subject = work.subject(name, temperature)
-    return sample_rows(
-        *(name, subject.backend, subject.tokenizer, problems, work.planned.effort.parallel_samples, subject.sampling),
-        *(work.planned.source.system_prompt, work.count),
-    )
+    return sample_rows(name, work.subject(name, temperature), problems, work.planned.effort.parallel_samples)
 
 
 def _controls(work: Work) -> dict[str, Any]:

@@ -136,7 +136,7 @@ def temperatures(results: Json, names: Sequence[str]) -> Plot:
             )
             around = [np.maximum(value - low, 0), np.maximum(high - value, 0)]
             axes.errorbar(
-                *(at, value, around), color=colour, marker=MARKERS[number], markersize=4, linewidth=1.5, elinewidth=0.9,
+                at, value, around, color=colour, marker=MARKERS[number], markersize=4, linewidth=1.5, elinewidth=0.9,
                 label=name,
             )  # fmt: skip
             best = [each["temperature"] for each in points].index(row["best_temperature"])

@@ -26,6 +26,7 @@ from eval.sampling.candidate import Candidate
 from eval.sampling.progress import Progress
 from eval.sampling.samples import NOT_TRACED, NOT_WORDED, described_rows, sample_checkpoint
 from eval.sampling.source import Source
+from eval.sampling.subject import Subject
 from train.model.judged import score
 from train.model.prompts import completion_text, messages, prompt_ids
 from train.rollout.interface import Rollout, Sampling
@@ -70,17 +71,18 @@ def ask_baseline(
     progress: Progress | None,
 ) -> list[SampleRow]:
     """Rows as of `sample_checkpoint`: each problem `samples` times (a majority: once, by vote) and once greedily."""
+    subject = Subject(candidate.backend, candidate.tokenizer, sampling, source.system_prompt, progress)
     if baseline == "majority":
-        request = (candidate.backend, candidate.tokenizer, problems, samples, sampling, source.system_prompt, progress)
-        return majority(sample_checkpoint(candidate.name, *request))
+        return majority(sample_checkpoint(candidate.name, subject, problems, samples))
 
-    def ask(samples: int, sampling: Sampling) -> list[SampleRow]:
+    def ask(subject: Subject, samples: int) -> list[SampleRow]:
         if baseline == "few-shot":
-            return _few_shot(candidate, problems, source, samples, sampling, progress)
+            return _few_shot(subject, problems, source, samples)
         zero_shot = _direct if baseline == "direct" else _step_by_step
-        return zero_shot(candidate, problems, samples, sampling, progress)
+        return zero_shot(subject, problems, samples)
 
-    drawn, best = ask(samples, sampling), ask(1, replace(sampling, temperature=0.0, seed=0))
+    greedy = replace(subject, sampling=replace(sampling, temperature=0.0, seed=0))
+    drawn, best = ask(subject, samples), ask(greedy, 1)
     for place, row in enumerate(drawn):
         row |= {"checkpoint": candidate.name, "sample": place % samples, "greedy": False}
     for row in best:
@@ -121,20 +123,13 @@ def first_line(text: str) -> str:
     return text.strip().removeprefix(":").strip().split("\n")[0].strip().rstrip(".")
 
 
-def _few_shot(
-    candidate: Candidate,
-    problems: list[Problem],
-    source: Source,
-    samples: int,
-    sampling: Sampling,
-    progress: Progress | None,
-) -> list[SampleRow]:
+def _few_shot(subject: Subject, problems: list[Problem], source: Source, samples: int) -> list[SampleRow]:
     shots = _shots(source, {problem.task for problem in problems})
     prompts = [
-        prompt_ids(candidate.tokenizer, [*shots[problem.task], *messages(problem, source.system_prompt)])
+        prompt_ids(subject.tokenizer, [*shots[problem.task], *messages(problem, subject.system_prompt)])
         for problem in problems
     ]
-    return described_rows(candidate.backend, candidate.tokenizer, problems, prompts, samples, sampling, progress)
+    return described_rows(subject, problems, prompts, samples)
 
 
 def _shots(source: Source, tasks: set[str]) -> dict[str, list[dict[str, str]]]:
@@ -147,33 +142,27 @@ def _shots(source: Source, tasks: set[str]) -> dict[str, list[dict[str, str]]]:
     return shots
 
 
-def _direct(
-    candidate: Candidate, problems: list[Problem], samples: int, sampling: Sampling, progress: Progress | None
-) -> list[SampleRow]:
-    tokenizer = candidate.tokenizer
-    lead = tokenizer.encode(DIRECT, add_special_tokens=False)
-    prompts = [prompt_ids(tokenizer, _question(problem)) + lead for problem in problems]
-    short = replace(sampling, max_new_tokens=ANSWER_TOKENS)
-    answers = candidate.backend.generate(prompts, samples, short, progress)
+def _direct(subject: Subject, problems: list[Problem], samples: int) -> list[SampleRow]:
+    lead = subject.encode(DIRECT)
+    prompts = [prompt_ids(subject.tokenizer, _question(problem)) + lead for problem in problems]
+    short = replace(subject.sampling, max_new_tokens=ANSWER_TOKENS)
+    answers = subject.backend.generate(prompts, samples, short, subject.progress)
     silent = Rollout([], "stop")
-    return [_row(problems[place // samples], silent, answer, tokenizer) for place, answer in enumerate(answers)]
+    return [_row(problems[place // samples], silent, answer, subject.tokenizer) for place, answer in enumerate(answers)]
 
 
-def _step_by_step(
-    candidate: Candidate, problems: list[Problem], samples: int, sampling: Sampling, progress: Progress | None
-) -> list[SampleRow]:
-    tokenizer = candidate.tokenizer
-    lead, extract = (tokenizer.encode(text, add_special_tokens=False) for text in (STEPS, EXTRACT))
-    prompts = [prompt_ids(tokenizer, _question(problem)) + lead for problem in problems]
-    thoughts = candidate.backend.generate(prompts, samples, sampling, progress)
+def _step_by_step(subject: Subject, problems: list[Problem], samples: int) -> list[SampleRow]:
+    lead, extract = subject.encode(STEPS), subject.encode(EXTRACT)
+    prompts = [prompt_ids(subject.tokenizer, _question(problem)) + lead for problem in problems]
+    thoughts = subject.backend.generate(prompts, samples, subject.sampling, subject.progress)
     extractions = []
     for place, thought in enumerate(thoughts):
-        written = [token for token in thought.token_ids if token not in sampling.stop_ids]
+        written = [token for token in thought.token_ids if token not in subject.sampling.stop_ids]
         extractions.append(prompts[place // samples] + written + extract)
-    short = replace(sampling, max_new_tokens=ANSWER_TOKENS, temperature=0.0, seed=0)
-    answers = candidate.backend.generate(extractions, 1, short, progress)
+    short = replace(subject.sampling, max_new_tokens=ANSWER_TOKENS, temperature=0.0, seed=0)
+    answers = subject.backend.generate(extractions, 1, short, subject.progress)
     return [
-        _row(problems[place // samples], thought, answer, tokenizer)
+        _row(problems[place // samples], thought, answer, subject.tokenizer)
         for place, (thought, answer) in enumerate(zip(thoughts, answers, strict=True))
     ]
 

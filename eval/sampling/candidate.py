@@ -122,10 +122,8 @@ def load_candidate(
 def check_lengths(candidate: Candidate, problems: Sequence[Problem], source: Source, new_tokens: int) -> None:
     """Raise ValueError where a prompt and `new_tokens` more do not fit into the context; a server says so itself."""
     if candidate.context is not None:
-        check_context(
-            *(candidate.context, candidate.tokenizer, problems, source.system_prompt, new_tokens),
-            option="max_new_tokens",
-        )
+        system, option = source.system_prompt, "max_new_tokens"
+        check_context(candidate.context, candidate.tokenizer, problems, system, new_tokens, option)
 
 
 def _draw_by(backend: Callable[[], RolloutEngine | VLLMBackend]) -> Draw:

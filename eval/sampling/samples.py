@@ -1,6 +1,7 @@
 """Sampling a checkpoint on held-out problems, and what each sample did, as one flat row."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import cast
 
 import numpy as np
@@ -13,9 +14,9 @@ from data.tasks import get_task
 from eval.measures.estimators import Sums
 from eval.measures.lexical import PHRASES, signs
 from eval.measures.rows import Counts, SampleRow, TracedCounts, WordedCounts
+from eval.sampling.subject import Subject
 from train.model import judged
-from train.model.prompts import messages, opens_thinking, prompt_ids
-from train.rollout.interface import Rollout, RolloutBackend, Sampling
+from train.rollout.interface import Rollout, Sampling
 
 TRACED = [
     ("attempts", pa.int32()),
@@ -44,58 +45,34 @@ COLUMNS = pa.schema(
 )
 
 
-def sample_checkpoint(
-    name: str,
-    backend: RolloutBackend,
-    tokenizer: PreTrainedTokenizerBase,
-    problems: list[Problem],
-    samples: int,
-    sampling: Sampling,
-    system_prompt: str = "",
-    on_finished: Callable[[int], None] | None = None,
-) -> list[SampleRow]:
-    """Sample each problem `samples` times as `sampling` says and once greedily; one row (`COLUMNS`) a completion."""
-    greedy = Sampling(sampling.max_new_tokens, sampling.stop_ids, temperature=0.0)
-    drawn = sample_rows(name, backend, tokenizer, problems, samples, sampling, system_prompt, on_finished)
-    best = sample_rows(name, backend, tokenizer, problems, 1, greedy, system_prompt, on_finished)
+def sample_checkpoint(name: str, subject: Subject, problems: list[Problem], samples: int) -> list[SampleRow]:
+    """Sample each problem `samples` times as `subject` says and once greedily; one row (`COLUMNS`) a completion."""
+    greedy = Sampling(subject.sampling.max_new_tokens, subject.sampling.stop_ids, temperature=0.0)
+    drawn = sample_rows(name, subject, problems, samples)
+    best = sample_rows(name, replace(subject, sampling=greedy), problems, 1)
     rows: list[SampleRow] = []
     for number in range(len(problems)):
         rows += [*drawn[number * samples : (number + 1) * samples], {**best[number], "sample": samples}]
     return rows
 
 
-def sample_rows(
-    name: str,
-    backend: RolloutBackend,
-    tokenizer: PreTrainedTokenizerBase,
-    problems: list[Problem],
-    samples: int,
-    sampling: Sampling,
-    system_prompt: str = "",
-    on_finished: Callable[[int], None] | None = None,
-) -> list[SampleRow]:
-    """Sample each problem `samples` times as `sampling` says; the rows of one problem stand side by side."""
-    prompts = [prompt_ids(tokenizer, messages(problem, system_prompt)) for problem in problems]
-    rows = described_rows(backend, tokenizer, problems, prompts, samples, sampling, on_finished)
+def sample_rows(name: str, subject: Subject, problems: list[Problem], samples: int) -> list[SampleRow]:
+    """Sample each problem `samples` times as `subject` says; the rows of one problem stand side by side."""
+    rows = described_rows(subject, problems, [subject.prompt(problem) for problem in problems], samples)
     for place, row in enumerate(rows):
-        row.update({"checkpoint": name, "sample": place % samples, "greedy": sampling.temperature == 0})
+        row.update({"checkpoint": name, "sample": place % samples, "greedy": subject.sampling.temperature == 0})
     return rows
 
 
 def described_rows(
-    backend: RolloutBackend,
-    tokenizer: PreTrainedTokenizerBase,
-    problems: list[Problem],
-    prompts: list[list[int]],
-    samples: int,
-    sampling: Sampling,
-    on_finished: Callable[[int], None] | None = None,
+    subject: Subject, problems: list[Problem], prompts: list[list[int]], samples: int
 ) -> list[SampleRow]:
     """Sample each problem `samples` times by its own one of `prompts`; what `describe` says of each completion."""
-    opened = opens_thinking(tokenizer)
-    rollouts = backend.generate(prompts, samples, sampling, on_finished)
+    rollouts = subject.backend.generate(prompts, samples, subject.sampling, subject.progress)
     repeated = [problem for problem in problems for _ in range(samples)]
-    return side_by_side(lambda problem, rollout: describe(problem, rollout, tokenizer, opened), repeated, rollouts)
+    return side_by_side(
+        lambda problem, rollout: describe(problem, rollout, subject.tokenizer, subject.opened), repeated, rollouts
+    )
 
 
 def describe(problem: Problem, rollout: Rollout, tokenizer: PreTrainedTokenizerBase, opened: bool) -> SampleRow:

@@ -62,7 +62,9 @@ def work(folder: Path, spec: Spec, machine: Machine, should_stop: Callable[[], b
 def open_store(folder: Path, spec: Spec, presence: Presence) -> Store:
     """The store of a sweep whose trials are judged by the spec's metric."""
     return Store(
-        *(folder, spec, presence),
+        folder,
+        spec,
+        presence,
         value=lambda run: measure.value(run, spec.metric),
         curve=lambda run: measure.curve(run, spec.metric),
     )
