@@ -60,7 +60,7 @@ class SuccessRates:
 
 
 class Curriculum:
-    """Chooses among `problems`, by their number, and learns from what comes of it.
+    """Chooses among `problems`, by their number, and learns from the outcomes.
 
     A problem that was found to be in the band is kept at hand, and asked again until it is not.
     """

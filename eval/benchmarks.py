@@ -25,7 +25,7 @@ from train.model.prompts import messages, prompt_ids
 
 FOLDER = Path(__file__).parents[1] / "configs" / "benchmarks"
 TRAIN_PROBLEMS, SEED = 8_000, 42  # of a config that names neither
-TRACES = 100_000  # of a cold start's, at most, that a benchmark is held against
+TRACES = 100_000  # of a cold start's, at most, that a benchmark is compared with
 
 
 @dataclass(frozen=True, kw_only=True)

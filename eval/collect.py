@@ -33,7 +33,7 @@ class Teacher(Protocol):
 
 @dataclass(slots=True)
 class Collection:
-    """What came of it: how many answers were kept, of how many; what was wrong with the rest."""
+    """The outcome: how many answers were kept, of how many, and what was wrong with the rest."""
 
     kept: int = 0
     asked: int = 0

@@ -85,7 +85,7 @@ class AttackRow(TypedDict):
     negated: int | None
     padded: int | None
     perturbed: int | None
-    examples: dict[str, list[str]]  # of each kind, answers that were taken for right, 3 at most
+    examples: dict[str, list[str]]  # of each kind, answers that passed as right, 3 at most
     errors: int  # hostile answers on which the verifier had to be stopped
     constant: str  # the best single answer to all problems
     constant_wins: int

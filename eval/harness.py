@@ -65,7 +65,7 @@ def export(source: Source, name: str, count: int, output: Path, split: Split = "
 
 
 def read(file: Path, model: Mapping[str, Any]) -> dict[str, datasets.Dataset]:
-    """The problems of a file, for the model that the harness was told of. Raises ValueError where it names none."""
+    """The problems of a file, for the harness's model. Raises ValueError where the harness names none."""
     name = model.get("tokenizer") or model.get("pretrained") or model.get("model")
     if not name:
         raise ValueError('The model names no tokenizer to count tokens by; give --metadata \'{"tokenizer": "NAME"}\'.')

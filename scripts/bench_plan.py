@@ -81,7 +81,7 @@ class Watched(ReasoningTrainer):
         self._begin()
 
     def create_optimizer(self, *args: Any, **kwargs: Any) -> Any:
-        """Hooked, so that the loss and the update are told apart."""
+        """A trainer with hooks that separate the loss from the update."""
         optimizer = super().create_optimizer(*args, **kwargs)
         optimizer.register_step_pre_hook(lambda *_: self._end("loss"))
         optimizer.register_step_post_hook(lambda *_: self._end("update"))

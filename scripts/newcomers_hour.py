@@ -53,7 +53,7 @@ class Hour:
         return self.folder / "runs" / "first"
 
     def step(self, title: str, work: Callable[[], str]) -> None:
-        """Do one step, and say what came of it."""
+        """Do one step, and report its result."""
         print(f"\n== {title}", flush=True)
         began = time.monotonic()
         try:
@@ -94,7 +94,7 @@ def refused(process: subprocess.CompletedProcess[str], code: int, words: str) ->
 
 
 def quickstart(hour: Hour) -> str:
-    """Train, and see what is said at the end."""
+    """Train, and show the last lines of output."""
     process = hour.train("first", *hour.shorten)
     done(process)
     lines = [line for line in process.stderr.splitlines() if line.startswith(("Accuracy", "  - ", "To publish"))]

@@ -36,7 +36,7 @@ def main() -> int:
 
 
 def watch(run: Path, host: str, port: int) -> None:
-    """Serve until the process is told to end. Raises ValueError where it cannot listen there."""
+    """Serve until a signal ends the process. Raises ValueError where it cannot listen there."""
     import uvicorn  # an extra
 
     from eval.report.watch import Follower, make_watch_app

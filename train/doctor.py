@@ -155,7 +155,7 @@ def verifiers() -> Finding:
 
 
 def self_test() -> Finding:
-    """A whole run in small: cold start, rollouts, the engine held against the trainer, one update, a checkpoint."""
+    """A whole run in small: cold start, rollouts, the engine compared with the trainer, one update, a checkpoint."""
     with tempfile.TemporaryDirectory() as folder:
         options = [text for name, value in SELF_TEST.items() for text in (f"--{name}", value)]
         run, training = parse_config(["--name", "self-test", "--runs_dir", folder, *options])

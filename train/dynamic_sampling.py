@@ -210,7 +210,7 @@ def deal(chosen: list[Candidate], processes: int, share: int) -> list[list[Candi
 
 
 def _exchange(dealt: list[list[Candidate]], own: dict[int, Group]) -> list[Group]:
-    """The groups dealt to this process, whoever sampled them; in `own` stay those that are dealt to none."""
+    """The groups dealt to this process, whichever process sampled them; groups dealt to none stay in `own`."""
     moving = {one.problem for process, hand in enumerate(dealt) for one in hand if one.owner != process}
     sent = [own.pop(number) for number in list(own) if number in moving]
     came = {group.problem: group for group in gather_object(sent)} if moving else {}

@@ -34,7 +34,7 @@ from train.rollout.engine import RolloutEngine, check_support
 from train.rollout.interface import Sampling
 from train.rollout.support import context_length
 
-TEST_PROBLEMS = 100  # of each procedural task, held against the training problems; of fixed sets it is all
+TEST_PROBLEMS = 100  # of each procedural task, compared with the training problems; of fixed sets all are
 
 
 def check_training(run: RunConfig, training: GRPOConfig) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:

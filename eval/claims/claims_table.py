@@ -70,7 +70,7 @@ def _figures(claim: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _shown(figure: Figure) -> str:
-    """A change in points, or a share in percent where it is held against one."""
+    """A change in points, or a share in percent where its threshold is a share."""
     shape, unit = (".1f", "%") if figure["above"] else ("+.1f", "")
     low, value, high = (
         f"{100 * figure['estimate'][key]:{shape}}".replace("-", "−") for key in ("low", "value", "high")

@@ -147,7 +147,7 @@ def _together(condition: Condition, runs: Sequence[Path]) -> dict[str, Any]:
 
 
 def _why(claim: Claim, condition: Condition, run: Path) -> str:
-    """Why a run has no such figure, or how it is come by."""
+    """Why a run has no such figure, or how to get it."""
     if claim.from_scratch and _config(run).get("model") == "scratch":
         return claim.from_scratch
     if condition.figure.path(run).is_file():
@@ -245,7 +245,7 @@ WORDS: tuple[Callable[[Sequence[Path]], Iterable[str]], ...] = (
     _retained_words,
     _forecast_words,
     _control_words,
-)  # what is said below the verdicts, in this order
+)  # the remarks below the verdicts, in this order
 
 
 def _in_runs(count: int) -> str:

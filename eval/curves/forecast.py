@@ -1,4 +1,4 @@
-"""Could the rest of the curve be foretold? Fitted on the first half of the checkpoints, held against the second.
+"""Does a fit on the first half of the checkpoints predict the second half of the curve?
 
 Two curves of accuracy against training FLOPs C: the log-linear one of o1's figure, a + b ln C, and the saturating one
 of ScaleRL (Khatri et al. 2025, arXiv 2510.13786, equation 1), R0 + (A - R0) / (1 + (Cmid / C)^B), R0 the accuracy

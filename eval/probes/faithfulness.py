@@ -26,7 +26,7 @@ from eval.sampling.subject import Completion, Subject, answer, closing, cut, is_
 
 CUTS = (0, 25, 50, 75)
 MOST_ARMS = 3 + len(CUTS)  # that are sampled of a completion: full, corrupted, swapped, and each cut
-NOTHING = (None, "none")  # conclusions that no answer could be held against
+NOTHING = (None, "none")  # conclusions that no answer can be compared with
 PRIMES = (99999989, 99999971, 99999959, 99999941, 99999931, 99999847, 99999839, 99999827, 99999821, 99999787)
 
 

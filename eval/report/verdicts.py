@@ -43,7 +43,7 @@ def _says(figure: Json) -> str:
 
 
 def _written(figure: Json) -> tuple[str, str]:
-    """The value and its interval: a share where it is held against one, else a change in points."""
+    """The value and its interval: a share where its threshold is a share, else a change in points."""
     shape = ".1f" if figure["above"] else "+.1f"
     low, value, high = (
         f"{100 * figure['estimate'][key]:{shape}}".replace("-", "−") for key in ("low", "value", "high")

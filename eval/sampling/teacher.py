@@ -1,4 +1,4 @@
-"""Teachers: whoever answers problems for others to learn from. A server that speaks OpenAI's chat, or a checkpoint."""
+"""Teachers, who answer problems for others to learn from: a server that speaks OpenAI's chat, or a checkpoint."""
 
 import os
 import time

@@ -111,7 +111,7 @@ def _serve(connection: Connection) -> None:
                 prompts, 1, sampling, sample_numbers=numbers, on_rollout=lambda *drawn: connection.send(drawn)
             )
             connection.send(None)
-        except (ConnectionError, KeyboardInterrupt):  # whoever asked is gone
+        except (ConnectionError, KeyboardInterrupt):  # the caller is gone
             return
         except Exception as error:
             connection.send(f"{type(error).__name__}: {error}")
@@ -119,4 +119,4 @@ def _serve(connection: Connection) -> None:
 
 @lru_cache(maxsize=2)
 def _engine(name: str) -> RolloutEngine:
-    return RolloutEngine(load_model(name), trial=False)  # whoever asks has tried it
+    return RolloutEngine(load_model(name), trial=False)  # the caller has tried it

@@ -194,7 +194,7 @@ def refusal(launch: Launch, run: RunConfig, training: GRPOConfig) -> str | None:
 
 
 def _zero_stage(environment: Mapping[str, str]) -> str:
-    """The stage that DeepSpeed is told: in a variable, or in a JSON file of its own that the launcher points to."""
+    """The stage in DeepSpeed's settings: in a variable, or in a JSON file that the launcher points to."""
     file = environment.get("ACCELERATE_DEEPSPEED_CONFIG_FILE", "")
     if file.endswith(".json"):
         try:

@@ -39,7 +39,7 @@ class RankWatch:
             launchers: Any = _get_default_store()
             self.store: Any = PrefixStore("rank-watch", launchers.clone())  # a connection of its own
             self.store.set_timeout(timedelta(seconds=SILENCE))
-            self._beat(0)  # whoever dies from here on is known by its number
+            self._beat(0)  # a process that dies from here on is known by its number
             self._thread.start()
 
     def leave(self) -> None:
@@ -56,7 +56,7 @@ class RankWatch:
         """Called with an error of a collective: gives the watch the time to find who died; it then ends the process."""
         broken = isinstance(error, torch.distributed.DistError) or "gloo" in str(error)
         if broken and self.processes > 1:
-            signal.signal(signal.SIGTERM, signal.SIG_IGN)  # the launcher ends whoever is left, before it can speak
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)  # the launcher ends the others before they can report
             self._thread.join(SILENCE + 2 * PERIOD)
 
     def _watch(self) -> None:

@@ -26,7 +26,7 @@ def unpartitioned() -> Iterator[None]:
 
 
 def take_deepspeed(training: GRPOConfig) -> None:
-    """Make DeepSpeed's settings those of `training`: whoever made some last, another trainer say, has left his own.
+    """Make DeepSpeed's settings those of `training`; another trainer may have left its own.
 
     Its checkpoints are then read without unpickling anything but tensors and the classes named here.
     """

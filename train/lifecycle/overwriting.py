@@ -30,7 +30,7 @@ class ForgetOverwritten(TrainerCallback):
 
 
 def put_back_unless_begun(run: RunConfig) -> None:
-    """Remove the folder of a run that ended before it had done anything, and put back what it was to overwrite.
+    """Remove the folder of a run that ended before its first step, and restore the run that it was to overwrite.
 
     So a failed start neither costs the old run nor leaves a folder that blocks the mended command.
     """

@@ -48,7 +48,7 @@ torch.serialization.register_package(
 
 
 class CheckpointError(RuntimeError):
-    """A checkpoint could not be written, or none can be read; the message is one line that says what is left."""
+    """A checkpoint could not be written, or none can be read; the one-line message says which checkpoint is whole."""
 
 
 class EpochSampler(Sampler[int]):
@@ -247,7 +247,8 @@ def writing_failed(error: BaseException) -> bool:
 
 @contextmanager
 def full_disk_named(folder: Path) -> Iterator[None]:
-    """Turn what torch and safetensors raise where the disk is full into a CheckpointError that says what is left.
+    """Turn the errors of torch and safetensors on a full disk into a CheckpointError that names the last whole
+    checkpoint.
 
     `folder` holds the run's checkpoints. An OSError says its reason itself, and stays.
     """

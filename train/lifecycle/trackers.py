@@ -26,7 +26,7 @@ from data.terminal import say
 from train.config.run_config import RunConfig
 
 TENSORBOARD = "tensorboard"  # in the run folder
-PROJECT = "rethink"  # in which W&B and Trackio gather the runs, where nothing else is said
+PROJECT = "rethink"  # in which W&B and Trackio gather the runs by default
 INSTALL = {"wandb": "'.[wandb]'"}
 PATIENCE = 5.0  # seconds for W&B's server to answer at all
 
@@ -45,7 +45,7 @@ def check_trackers(training: GRPOConfig) -> None:
 
 @contextmanager
 def trackers(run: RunConfig, training: GRPOConfig) -> Iterator[None]:
-    """What `report_to` names is open while this is entered, on the main process; the others are told to log nothing."""
+    """Open the trackers in `report_to` on the main process within the context; other processes log nothing."""
     if training.process_index:
         training.report_to = []
     training.run_name = training.run_name or run.name

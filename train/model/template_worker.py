@@ -25,7 +25,7 @@ class Generation(Extension):
 
 
 def render(request: dict[str, Any]) -> list[int] | None:
-    """The lengths of the conversations as text; None where the template cannot be rendered, which is said elsewhere."""
+    """The lengths of the conversations as text; None where the template does not render, which other checks report."""
     environment = ImmutableSandboxedEnvironment(
         trim_blocks=True, lstrip_blocks=True, extensions=[Generation, loopcontrols]
     )

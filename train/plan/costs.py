@@ -174,7 +174,7 @@ class Costs:
 
     @cached_property
     def parity(self) -> Forward:
-        """The loss's own forward of a few rollouts, which the engine is held against."""
+        """The loss's own forward of a few rollouts, which the engine is compared with."""
         batch = Batch(min(PARITY_ROLLOUTS, self.work.rows), self.work.prompt, self.work.most)
         return self._traced(
             ("parity", batch),

@@ -127,7 +127,7 @@ def prompt_tokens(run: RunConfig) -> tuple[int, str]:
 
 
 def _tokenizer(run: RunConfig) -> PreTrainedTokenizerBase | None:
-    """The run's tokenizer, where it is to be had; no weights are fetched for it."""
+    """The run's tokenizer, where this machine can load it; fetches no weights."""
     if run.model == "scratch":
         return scratch.build_tokenizer(run.words)
     if run.model == smollm2.NAME and not smollm2.is_complete(cache_dir() / smollm2.NAME):

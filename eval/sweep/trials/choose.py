@@ -53,7 +53,7 @@ def _study_of(spec: Spec, sampler: BaseSampler, claimed: Sequence[Params], over:
 
 
 def pruned_at(spec: Spec, over: Sequence[FrozenTrial], curve: Mapping[int, float]) -> int | None:
-    """The first step of the curve at which a trial is given up, held against those that are over; None where none is.
+    """The first step of the curve at which a trial is given up, compared with ended ones; None where it is not.
 
     The pruner is led through the earlier trials' curves again, since successive halving marks the rungs on its way.
     """

@@ -116,7 +116,7 @@ def now() -> str:
 
 
 def last_word(run: Run) -> str:
-    """When a run last said something; empty where it never did."""
+    """The time of a run's last message; empty where there is none."""
     try:
         return datetime.fromtimestamp(run.log.stat().st_mtime, UTC).isoformat(timespec="seconds")
     except FileNotFoundError:

@@ -137,7 +137,7 @@ class Store:
                     self._write(trial, seed, record.ended(lost, "waiting"))
 
     def _settled(self, trial: Trial) -> Trial:
-        """The trial when what follows from its runs' states is done: some are left out, and Optuna is told the end."""
+        """The trial after the consequences of its runs' states: some are left out, and Optuna learns the result."""
         states = {record.state for record in trial.runs.values()}
         wrong = bool(states & {"failed", "refused"})
         if trial.over or not (wrong or trial.pruned_at is not None or all(r.over for r in trial.runs.values())):

@@ -102,7 +102,7 @@ def launch(words: Sequence[str], run: Run, slot: Slot, stop: Callable[[], bool])
 
 
 def end_group(group: int, grace: float = GRACE) -> None:
-    """End the processes of a group as a leash would: SIGTERM, and SIGKILL to whoever is left after `grace` seconds."""
+    """End the processes of a group as a leash would: SIGTERM, then SIGKILL after `grace` seconds."""
     for process in members(group):
         with suppress(psutil.NoSuchProcess):
             process.terminate()
