@@ -137,3 +137,11 @@ def test_the_task_example_draws_and_judges_problems(tmp_path: Path) -> None:
         verdicts = [task.verify(problem, answer).correct for answer in ("yes", "no")]
         assert sorted(verdicts) == [False, True]
         assert not task.verify(problem, "perhaps").format
+
+
+def test_the_verifier_example_judges_an_answer(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (example,) = [code for code in blocks(ROOT / "docs/tasks.md", "python") if "parse_response(" in code]
+    (tmp_path / "example.py").write_text(example)
+    names = runpy.run_path(str(tmp_path / "example.py"))
+    assert names["response"].fault is None and names["verdict"].format and not names["verdict"].correct
+    assert capsys.readouterr().out.startswith(names["problem"].prompt)
