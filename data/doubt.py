@@ -2,8 +2,8 @@
 
 import random
 
-MOST = 4  # rechecks of one result
-AGAIN = 0.5  # the probability of a further recheck: a thinking that is carried on and on must have seen several
+MOST = 6  # rechecks of one result: a thinking that is carried on and on must have seen several
+AGAIN = 0.4  # the probability of a further recheck: from 0.5 on, greedy decoding would recheck for ever
 
 
 def rechecks(probability: float, rng: random.Random) -> int:

@@ -4,15 +4,16 @@ A thinking text breaks it down: `for 47 + 15 : 47 + 10 = 57 vs 57 yes 57 + 5 = 6
 digit by digit with its carries: `for 36 * 4 : 6 * 4 = 24 vs 24 yes 3 * 4 = 12 vs 12 yes 12 + 2 = 14 ... so 144`. A
 hasty one states the value at once: `so 62`. After each step the value is calculated a second time, `vs 57`: `yes` where
 both agree, `no` where they differ, and then the step is redone. A slip that is not corrected costs the answer. `wait`
-redoes the last step, or restarts the whole.
+redoes the last step, or the columns that it ends, or restarts the whole.
 """
 
 import random
 import re
 from bisect import bisect_left
 from collections import deque
-from collections.abc import Container, Iterator
+from collections.abc import Callable, Container, Iterator
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice, pairwise
 
 from data.doubt import rechecks
@@ -45,7 +46,7 @@ class Settings:
     notice: float = 0.6  # the check of a slip recalculates the value; else it repeats the slip
     false_alarm: float = 0.01  # the check of a right step slips
     hasty: float = 0.0  # the calculation is skipped, and its value stated at once
-    recheck: float = 0.0  # `wait`, and then the last step is recalculated, or the whole of a hasty one
+    recheck: float = 0.0  # `wait`, then the last step or columns are recalculated, or the whole of a hasty one
 
     def __post_init__(self) -> None:
         """Raise ValueError naming the first setting out of its range."""
@@ -107,7 +108,8 @@ def parse_trace(problem: Problem, thinking: str) -> Trace:
 
     The first attempt is every step as it was first written: correct where no step slipped and the last one leads to the
     target. Each redone step makes a further attempt of the steps after it. `wait` restarts the whole, unless the last
-    step follows it again. A value without any step is an attempt too.
+    step follows it again. A value without any step is an attempt too. A pass that only confirms the end of the pass
+    before it is no attempt.
     """
     trace = Trace()
     matches = list(islice(STEP.finditer(thinking), MAX_STEPS))
@@ -128,6 +130,7 @@ def parse_trace(problem: Problem, thinking: str) -> Trace:
         sources.add(value)
     trace.goals = _goals(thinking, trace.steps)
     trace.backtracks = [step.start for step in trace.steps if step.redoes]
+    before: list[Step] = []
     for start, end in _passes(thinking, {step.start for step in trace.steps if step.redoes}):
         steps = [step for step in trace.steps if start <= step.start < end]
         result = _concluded(thinking[start:end], steps)
@@ -135,7 +138,10 @@ def parse_trace(problem: Problem, thinking: str) -> Trace:
             continue
         if start:
             trace.backtracks.append(start)
-        trace.conclusion = str(result)
+        confirms = str(result) == trace.conclusion and bool(steps) and _ends_in(before, steps)
+        before, trace.conclusion = steps, str(result)
+        if confirms:
+            continue
         trace.attempts += _attempts(steps, start, end, result == problem.facts["target"])
     trace.backtracks.sort()
     return trace
@@ -145,6 +151,12 @@ def _passes(thinking: str, redone: Container[int]) -> list[tuple[int, int]]:
     """The spans that calculate the whole: up to the first `wait` that no redone step follows, and so on."""
     waits = islice(re.finditer(r"\bwait\b(?=(\s*))", thinking), MAX_STEPS)
     return list(pairwise([0, *(wait.end() for wait in waits if wait.end(1) not in redone), len(thinking)]))
+
+
+def _ends_in(steps: list[Step], end: list[Step]) -> bool:
+    """Whether the last of `steps` state what `end` states."""
+    stated = [[(step.left, step.operator, step.right, step.value) for step in each] for each in (steps, end)]
+    return stated[0][-len(end) :] == stated[1]
 
 
 def _attempts(steps: list[Step], start: int, end: int, leads_to_the_target: bool) -> list[Attempt]:
@@ -257,7 +269,9 @@ class _Scribe:
         self.rng = rng
         self.settings = settings
         self.words: list[str] = []
-        self.last: tuple[int, str, int, str | None] | None = None  # the last step, and the digits behind its value
+        self.last: tuple[int, str, int] | None = None  # the last step
+        self.part: Callable[[], int] | None = None  # writes the columns that it closed, if it closed some
+        self.careful = False  # no slips
 
     def evaluate(self, tokens: list[str]) -> int:
         """Products first, then the sum from left to right."""
@@ -284,29 +298,27 @@ class _Scribe:
         exact = calculate(left, operator, right)
         assert exact is not None
         for _ in range(3):  # a redo may slip again
-            slipped = self.rng.random() < self.settings.slip
+            slipped = not self.careful and self.rng.random() < self.settings.slip
             value = self.slip(int(exact), operator, right) if slipped else int(exact)
             check = value
-            if self.rng.random() < (self.settings.notice if slipped else self.settings.false_alarm):
+            if not self.careful and self.rng.random() < (
+                self.settings.notice if slipped else self.settings.false_alarm
+            ):
                 check = int(exact) if slipped else self.slip(int(exact), operator, right)
             verdict = "yes" if check == value else "no"
             self.words.append(f"{left} {operator} {right} = {value} vs {check} {verdict}")
             if verdict == "yes":
                 break
-        self.last = left, operator, right, None
+        self.last, self.part = (left, operator, right), None
         return value
 
     def recheck(self) -> int:
-        """Recalculate the last step without a slip; returns the value of the whole calculation."""
+        """Recalculate the last step, or the columns that it ends, without a slip; returns the value."""
         assert self.last is not None
-        left, operator, right, digits = self.last
-        value = calculate(left, operator, right)
-        assert value is not None
-        self.words.append(f"{left} {operator} {right} = {value} vs {value} yes")
-        if digits is None:
-            return int(value)
-        self.words.append(f"so {int(f'{value}{digits}')}")
-        return int(f"{value}{digits}")
+        self.careful = True
+        value = self.part() if self.part else self.step(*self.last)
+        self.careful = False
+        return value
 
     def slip(self, exact: int, operator: str, right: int) -> int:
         """A wrong value of the kind people write: one off, ten off, or the neighbour in the table."""
@@ -332,13 +344,17 @@ class _Scribe:
 
     def multiply_by_digit(self, left: int, digit: int) -> int:
         self.words.append(f"for {left} * {digit} :")
-        return self.columns(self.step(int(of_left), "*", digit) for of_left in reversed(str(left)))
+        value = self.columns(self.step(int(of_left), "*", digit) for of_left in reversed(str(left)))
+        self.part = partial(self.multiply_by_digit, left, digit)
+        return value
 
     def add_columns(self, left: int, right: int) -> int:
         self.words.append(f"for {left} + {right} :")
         width = max(len(str(left)), len(str(right)))
         pairs = zip(reversed(str(left).zfill(width)), reversed(str(right).zfill(width)), strict=True)
-        return self.columns(self.step(int(upper), "+", int(lower)) for upper, lower in pairs)
+        value = self.columns(self.step(int(upper), "+", int(lower)) for upper, lower in pairs)
+        self.part = partial(self.add_columns, left, right)
+        return value
 
     def columns(self, results: Iterator[int]) -> int:
         """Add the carry into each column's result, read the digits off, and write `so` the whole."""
@@ -349,6 +365,4 @@ class _Scribe:
             carry = total // 10
         value = int(f"{carry}{''.join(map(str, reversed(digits)))}")
         self.words.append(f"so {value}")
-        assert self.last is not None
-        self.last = *self.last[:3], "".join(map(str, reversed(digits[:-1])))
         return value

@@ -1,8 +1,8 @@
 """Countdown: use every number once, with + - * /, to make the target.
 
 A thinking text is a search: `try 2 + 6 = 8 , 8 - 6 = 2 vs 14 no or 8 + 6 = 14 vs 14 yes`. `try` starts afresh, `or`
-keeps every step of the attempt but the last, `wait` redoes the last step or hesitates before an attempt, `vs` compares
-the result with the target. The answer is the expression: `( 2 + 6 ) + 6`.
+keeps every step of the attempt but the last, `wait` redoes the last step, or with `try` the whole attempt, or hesitates
+before another, `vs` compares the result with the target. The answer is the expression: `( 2 + 6 ) + 6`.
 """
 
 import random
@@ -47,7 +47,7 @@ class Settings:
     give_up: float = 0.1  # after a failure, stop without an answer
     hasty: float = 0.0  # the whole search stops at its first failure
     orderly: float = 0.0  # the search goes through the combinations in a fixed order, without a guide
-    recheck: float = 0.0  # `wait` before the search continues, or before the last step of a success is recalculated
+    recheck: float = 0.0  # `wait` before the search continues, or before a successful attempt is recalculated
 
     def __post_init__(self) -> None:
         """Raise ValueError naming the first setting out of its range."""
@@ -164,9 +164,9 @@ def demonstrate(problem: Problem, rng: random.Random, settings: Settings) -> str
             words.append("wait")
             if not succeeded:
                 break
-            step, value = _worked_out(attempt.path[-1])
+            again, value = _again(attempt.path)
             succeeded = value == target
-            words += [step, _verdict(succeeded, target)]
+            words += [again, _verdict(succeeded, target)]
         if succeeded:
             answer = attempt.result.text[2:-2]  # without the outermost parentheses
             break
@@ -177,6 +177,18 @@ def demonstrate(problem: Problem, rng: random.Random, settings: Settings) -> str
 
 def _verdict(succeeded: bool, target: int) -> str:
     return f"vs {target} {'yes' if succeeded else 'no'}"
+
+
+def _again(path: Sequence[str]) -> tuple[str, int]:
+    """An attempt recalculated, and its value.
+
+    It is written out from its first step, so that the answer can be read off it however often that happens. An earlier
+    slip stays, since the search goes on from it: then the last step alone is worked out.
+    """
+    *before, (last, value) = (_worked_out(stated) for stated in path)
+    if any(not stated.endswith(step) for stated, (step, _) in zip(path, before, strict=False)):
+        return last, value
+    return " ".join(["try", " , ".join([*(step for step, _ in before), last])]), value
 
 
 def _worked_out(stated: str) -> tuple[str, int]:
@@ -260,6 +272,7 @@ def parse_trace(problem: Problem, thinking: str) -> Trace:
             trace.backtracks.append(match.start())
         chain = chain[:-1] if match[1] == "or" else []
         start, before = match.start(2), None
+        doubts = match[1] == "try" and _succeeded(trace) and thinking[: match.start()].rstrip().endswith("wait")
         for judged in re.finditer(rf"vs {target} (yes|no)\b", thinking[: match.end()][start:]):
             end = match.start(2) + judged.end()
             before = _follow(thinking[start:end], start, chain, trace, numbers, before)
@@ -334,6 +347,11 @@ def _state(move: Move, rng: random.Random, settings: Settings) -> tuple[int, str
     if rng.random() < settings.notice:
         return move.value, f"{left_side} = {wrong} wait {right}"
     return wrong, f"{left_side} = {wrong}"
+
+
+def _succeeded(trace: Trace) -> bool:
+    """Whether the last attempt was judged to reach the target: only then does `wait try` look at it again."""
+    return bool(trace.attempts) and trace.attempts[-1].judged_correct is True
 
 
 def _same(steps: Sequence[Step], others: Sequence[Step]) -> bool:

@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from data.expression import parse_expression
 from data.mixture import judge
+from data.doubt import MOST
 from data.problem import Problem
 from data.response import parse_response
 from data.tasks import arithmetic
@@ -132,7 +133,7 @@ def test_a_hasty_demonstration_states_the_value_at_once_and_is_one_attempt():
 
 
 @given(st.integers(0, 10**6))
-def test_wait_redoes_the_last_step_and_begins_a_hasty_calculation_anew(seed):
+def test_wait_redoes_the_last_step_or_columns_and_begins_a_hasty_calculation_anew(seed):
     settings = Settings(slip=0, false_alarm=0, hasty=0.5, recheck=1)
     rng = random.Random(seed)
     problem = arithmetic.generate(rng, settings)
@@ -141,8 +142,9 @@ def test_wait_redoes_the_last_step_and_begins_a_hasty_calculation_anew(seed):
     hasty = response.thinking.startswith(" so ")
     assert verdict.correct and trace.conclusion == response.answer
     rechecks = response.thinking.count(" wait ")
-    assert 1 <= rechecks <= 4 and len(trace.backtracks) == rechecks
-    assert [step.redoes for step in trace.steps].count(True) == rechecks - hasty
+    anew = response.thinking.count(" wait for ")
+    assert 1 <= rechecks <= MOST and len(trace.backtracks) == rechecks
+    assert [step.redoes for step in trace.steps].count(True) in {rechecks - anew, rechecks - anew - hasty}
     assert [attempt.correct for attempt in trace.attempts] == [True] * (1 + hasty)  # what is confirmed is not new
     assert all(step.grounded for step in trace.steps)
 
@@ -153,6 +155,30 @@ def test_a_recheck_puts_the_last_step_right():
     trace = arithmetic.parse_trace(problem, f"{columns} wait 15 + 2 = 17 vs 17 yes so 171")
     assert [attempt.correct for attempt in trace.attempts] == [False, True]
     assert trace.conclusion == "171"
+
+
+def test_columns_that_are_worked_out_again_are_an_attempt_where_they_come_to_something_else():
+    problem = Problem("arithmetic", "compute 57 * 3", "", {"expression": "57 * 3", "target": 171})
+    wrong = " for 57 * 3 : 7 * 3 = 21 vs 21 yes 5 * 3 = 15 vs 15 yes 15 + 2 = 18 vs 18 yes so 181"
+    right = wrong.replace("= 18 vs 18", "= 17 vs 17").replace("so 181", "so 171")
+    for first, again, attempts in (
+        (wrong, right, [False, True]),
+        (right, right, [True]),
+        (wrong, wrong, [False]),
+        (right, wrong, [True, False]),
+    ):
+        trace = arithmetic.parse_trace(problem, f"{first} wait{again}")
+        assert [attempt.correct for attempt in trace.attempts] == attempts
+        assert trace.conclusion == again.split()[-1] and len(trace.backtracks) == 1
+
+
+def test_a_recheck_of_columns_has_no_slips():
+    settings = Settings(products=1, digits=2, slip=1, notice=0, recheck=1)
+    for seed in range(20):
+        rng = random.Random(seed)
+        problem = arithmetic.generate(rng, settings)
+        _, verdict = judge(problem, arithmetic.demonstrate(problem, rng, settings))
+        assert verdict.correct
 
 
 def test_a_wrong_leap_that_is_calculated_after_all_is_put_right():

@@ -12,6 +12,7 @@ from data.problem import Problem
 from data.response import parse_response
 from data.tasks import countdown
 from data.tasks.countdown import Settings
+from data.trace import calculate
 
 PROBLEM = Problem("countdown", "numbers 2 6 6 target 14", "countdown 2 6 6 = 14", {"numbers": [2, 6, 6], "target": 14})
 FOURS = Problem("countdown", "numbers 2 4 5 target 10", "countdown 2 4 5 = 10", {"numbers": [2, 4, 5], "target": 10})
@@ -216,7 +217,7 @@ def test_the_next_attempt_of_an_orderly_search_follows_from_the_last_one_alone()
     assert all(len(options) == 1 for options in followers.values())
 
 
-def test_a_recheck_works_the_last_step_out_again_and_a_misjudged_one_is_put_right():
+def test_a_recheck_works_the_attempt_out_again_and_a_misjudged_one_is_put_right():
     settings = Settings(largest=12, attempts=200, slip=0, misjudge=0.5, give_up=0, guided=0, recheck=1)
     corrected = 0
     for seed in range(50):
@@ -225,10 +226,38 @@ def test_a_recheck_works_the_last_step_out_again_and_a_misjudged_one_is_put_righ
         response = parse_response(countdown.demonstrate(problem, rng, settings))
         trace = countdown.parse_trace(problem, response.thinking)
         target = problem.facts["target"]
-        corrected += len(re.findall(rf"vs {target} yes wait [^a-z]* vs {target} no", response.thinking))
+        corrected += len(re.findall(rf"vs {target} yes wait try [^a-z]* vs {target} no", response.thinking))
         assert all(attempt.correct for attempt in trace.attempts if attempt.judged_correct)
         assert all(step.correct and step.grounded for step in trace.steps)
     assert corrected > 20
+
+
+def test_a_recheck_repeats_its_attempt_from_the_first_step():
+    settings = Settings(largest=12, attempts=200, slip=0, misjudge=0, give_up=0, orderly=1, recheck=1)
+    repeats = 0
+    for seed in range(50):
+        rng = random.Random(seed)
+        problem = countdown.generate(rng, settings)
+        thinking = parse_response(countdown.demonstrate(problem, rng, settings)).thinking
+        first, _, again = thinking.partition(" yes wait ")
+        assert again.startswith(first[first.rindex("try ") :].split(" , ")[0])  # the first step is written once more
+        assert again.split(" , ")[1].startswith(re.split(r" , |\bor ", first)[-1])  # and so is the last
+        repeats += len(set(again.split(" wait "))) == 1
+    assert repeats > 30
+
+
+def test_a_recheck_of_a_search_that_goes_on_from_a_slip_works_out_the_last_step_alone():
+    settings = Settings(largest=12, attempts=200, slip=0.5, notice=0, misjudge=0.3, give_up=0, recheck=1)
+    last = 0
+    for seed in range(100):
+        rng = random.Random(seed)
+        problem = countdown.generate(rng, settings)
+        thinking = parse_response(countdown.demonstrate(problem, rng, settings)).thinking
+        for again in re.findall(r"yes wait (\d[^a-z]*) vs", thinking):
+            last += 1
+            (step,) = countdown.STEP.finditer(again)
+            assert calculate(int(step[1]), step[2], int(step[3])) == int(step[4])
+    assert last > 10
 
 
 def test_a_hasty_search_stops_at_its_first_failure():
@@ -246,6 +275,13 @@ def test_a_recheck_that_changes_a_step_is_an_attempt_and_one_that_confirms_is_no
     assert [(a.correct, a.judged_correct) for a in put_right.attempts] == [(False, False), (True, True)]
     confirmed = countdown.parse_trace(problem, " try 6 + 2 = 8 , 8 + 6 = 14 vs 14 yes wait 8 + 6 = 14 vs 14 yes")
     assert [(a.correct, a.judged_correct) for a in confirmed.attempts] == [(True, True)]
+    again = countdown.parse_trace(
+        problem, " try 6 + 2 = 8 , 8 + 6 = 14 vs 14 yes wait try 6 + 2 = 8 , 8 + 6 = 14 vs 14 yes"
+    )
+    assert [(a.correct, a.judged_correct) for a in again.attempts] == [(True, True)]
+    assert again.conclusion == "( 6 + 2 ) + 6"
+    failed = " try 6 + 2 = 8 , 8 - 6 = 2 vs 14 no wait try 6 + 2 = 8 , 8 - 6 = 2 vs 14 no"
+    assert len(countdown.parse_trace(problem, failed).attempts) == 2  # after a failure it is the same again
     taken_back = countdown.parse_trace(problem, " try 6 + 2 = 8 , 8 + 6 = 14 vs 14 no wait 8 + 6 = 14 vs 14 yes")
     assert [(a.correct, a.judged_correct) for a in taken_back.attempts] == [(True, True)]
 
