@@ -4,9 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from data.doubt import MOST
 from data.expression import parse_expression
 from data.mixture import judge
-from data.doubt import MOST
 from data.problem import Problem
 from data.response import parse_response
 from data.tasks import arithmetic
