@@ -154,7 +154,7 @@ def _passes(thinking: str, redone: Container[int]) -> list[tuple[int, int]]:
 
 
 def _ends_in(steps: list[Step], end: list[Step]) -> bool:
-    """Whether the last of `steps` state what `end` states."""
+    """Whether `steps` end with the calculations of `end`, at the same values."""
     stated = [[(step.left, step.operator, step.right, step.value) for step in each] for each in (steps, end)]
     return stated[0][-len(end) :] == stated[1]
 
@@ -270,7 +270,7 @@ class _Scribe:
         self.settings = settings
         self.words: list[str] = []
         self.last: tuple[int, str, int] | None = None  # the last step
-        self.part: Callable[[], int] | None = None  # writes the columns that it closed, if it closed some
+        self.part: Callable[[], int] | None = None  # recalculates the columns that it ends, if any
         self.careful = False  # no slips
 
     def evaluate(self, tokens: list[str]) -> int:

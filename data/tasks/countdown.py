@@ -280,7 +280,7 @@ def parse_trace(problem: Problem, thinking: str) -> Trace:
             right = all(step.correct and step.grounded for step in steps)
             reaches = right and _at_hand(chain, numbers) == Counter([target])
             attempt = Attempt(reaches, match.start(), end, judged[1] == "yes", steps)
-            if start > match.start(2) and _same(trace.attempts[-1].steps, steps):
+            if (doubts or start > match.start(2)) and _same(trace.attempts[-1].steps, steps):
                 trace.attempts.pop()  # a confirming recheck is no attempt of its own; its verdict counts
             trace.attempts.append(attempt)
             trace.conclusion = _expression(steps) if judged[1] == "yes" else "none"
