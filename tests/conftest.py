@@ -1,22 +1,30 @@
-"""What tests share: a tiny scratch model saved as a checkpoint, one thread each, and a word on what was skipped."""
+"""What tests share: a tiny scratch model saved as a checkpoint, scripts run in this process, one thread each, and a
+word on what was skipped.
 
+Libraries that take seconds to import are imported where they are needed: pytest-xdist's own process needs none.
+"""
+
+from __future__ import annotations
+
+import importlib
 import os
+import subprocess
+import sys
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
+from typing import TYPE_CHECKING
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ["OMP_NUM_THREADS"] = "1"  # torch reads it when it is imported
 
 import hypothesis
 import pytest
-import torch
-from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
-from train.model.scratch import build_model, build_tokenizer
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
-torch.set_num_threads(1)
 hypothesis.settings.register_profile("rethink", deadline=None)  # a busy machine is no failure
 hypothesis.settings.load_profile("rethink")
 TINY = {
@@ -30,11 +38,17 @@ TINY = {
 
 @pytest.fixture(scope="session")
 def tokenizer() -> PreTrainedTokenizerFast:
+    from train.model.scratch import build_tokenizer
+
     return build_tokenizer()
 
 
 @pytest.fixture
 def tiny_model(tokenizer) -> PreTrainedModel:
+    import torch
+
+    from train.model.scratch import build_model
+
     torch.manual_seed(0)
     return build_model(TINY, tokenizer)
 
@@ -46,6 +60,28 @@ def checkpoint(tmp_path, tiny_model, tokenizer):
     tiny_model.save_pretrained(path)
     tokenizer.save_pretrained(path)
     return path
+
+
+@pytest.fixture
+def script(monkeypatch, capsys) -> Iterator[Callable[..., subprocess.CompletedProcess[str]]]:
+    """Run `scripts/NAME.py` with these arguments, in this process: a process of its own imports for ten seconds."""
+    from transformers.utils import logging
+
+    def run(name: str, *arguments: object) -> subprocess.CompletedProcess[str]:
+        main = importlib.import_module(f"scripts.{name}").main
+        monkeypatch.setattr(sys, "argv", [f"scripts/{name}.py", *map(str, arguments)])
+        capsys.readouterr()  # of the fixtures, whose saving shows a bar
+        try:
+            code = main()
+        except SystemExit as end:
+            code = end.code
+        printed = capsys.readouterr()
+        return subprocess.CompletedProcess(sys.argv, code, printed.out, printed.err)
+
+    verbosity = logging.get_verbosity()
+    yield run
+    logging.set_verbosity(verbosity)
+    logging.enable_progress_bar()
 
 
 # Part of a skip's reason, and the command that brings what was missing.

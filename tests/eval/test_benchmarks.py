@@ -1,9 +1,6 @@
 """Benchmarks by name, tested on small local files with the columns of the real ones."""
 
 import json
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 import yaml
@@ -13,7 +10,6 @@ from eval.benchmark_table import as_markdown
 from eval.benchmarks import Result, contamination, names, read_benchmarks, source_of_benchmark
 from eval.sampling.source import held_out
 
-ROOT = Path(__file__).parents[2]
 ALL = "gsm8k,math500,aime24,aime25,amc23,minerva,olympiadbench,gpqa,humaneval,mbpp"
 ADD = "def add(a, b):\n    "
 ROWS = {
@@ -173,11 +169,10 @@ def test_the_table_can_be_pasted_and_says_how_each_was_asked():
     assert "a: training set unknown; b\\|c: 2" in table
 
 
-def test_the_script_asks_two_benchmarks_from_local_files(tmp_path, checkpoint):
+def test_the_script_asks_two_benchmarks_from_local_files(tmp_path, checkpoint, script):
     files = [f"--benchmark-file={name}={write(tmp_path, name)}" for name in ("gsm8k", "aime24")]
-    command = [sys.executable, "scripts/evaluate.py", "--checkpoint", checkpoint, "--benchmark", "gsm8k,aime24", *files]
-    few = ["--samples", "2", "--max-new-tokens", "8", "--output", tmp_path / "o", "--processes", "1"]
-    done = subprocess.run(list(map(str, [*command, *few])), cwd=ROOT, capture_output=True, text=True)
+    few = ("--samples", 2, "--max-new-tokens", 8, "--output", tmp_path / "o", "--processes", 1)
+    done = script("evaluate", "--checkpoint", checkpoint, "--benchmark", "gsm8k,aime24", *files, *few)
     assert done.returncode == 0, done.stderr
     assert "GSM8K, avg@2 | AIME 2024, avg@2" in done.stdout
     assert (tmp_path / "o" / "benchmarks.md").read_text().strip() in done.stdout

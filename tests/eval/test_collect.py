@@ -1,11 +1,8 @@
 """Collecting reasoning from a teacher: a stand-in for a chat server, small and local."""
 
 import json
-import subprocess
-import sys
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
 
 import pytest
 import yaml
@@ -17,7 +14,6 @@ from eval.sampling.server import ServerError
 from eval.sampling.teacher import ChatTeacher
 from train.rollout.interface import Sampling
 
-ROOT = Path(__file__).parents[2]
 SAMPLING = Sampling(64, (), temperature=0.7)
 
 
@@ -139,25 +135,20 @@ def test_a_busy_server_is_asked_again_and_not_for_ever(chat, problems, tmp_path)
     assert len(chat.asked) == 5
 
 
-def run(*arguments):
-    command = [sys.executable, "scripts/collect.py", *map(str, arguments)]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
-
-
-def test_the_script_asks_a_server_and_says_what_it_kept(chat, tmp_path):
+def test_the_script_asks_a_server_and_says_what_it_kept(chat, tmp_path, script):
     config = tmp_path / "config.yaml"
     config.write_text(yaml.safe_dump({"tasks": {"arithmetic": {"products": 1.0}}, "max_completion_length": 8}))
     few = ("--config", config, "--problems", 2, "--samples", 2, "--output", tmp_path / "t.jsonl", "--requests", 1)
-    done = run("--teacher", chat.url, *few)
+    done = script("collect", "--teacher", chat.url, *few)
     assert done.returncode == 0, done.stderr
     assert "2 of 4 answers are verified and kept; the rest: 2 wrong" in done.stdout
 
 
-def test_the_script_samples_a_checkpoint(checkpoint, tmp_path):
+def test_the_script_samples_a_checkpoint(checkpoint, tmp_path, script):
     config = tmp_path / "config.yaml"
     config.write_text(yaml.safe_dump({"tasks": {"arithmetic": {}}, "max_completion_length": 8}))
     few = ("--config", config, "--problems", 2, "--samples", 2, "--output", tmp_path / "t.jsonl")
-    done = run("--teacher", checkpoint, *few)
+    done = script("collect", "--teacher", checkpoint, *few)
     assert done.returncode == 0, done.stderr
     assert "of 4 answers are verified and kept" in done.stdout
     assert len((tmp_path / "t.jsonl.asked").read_text().splitlines()) == 4

@@ -1,9 +1,6 @@
 """The benchmark of one whole step."""
 
 import json
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 import yaml
@@ -11,10 +8,8 @@ from resuming import reward_anything, write_config
 
 from train.rewards.correctness import CorrectnessReward
 
-ROOT = Path(__file__).parents[2]
 
-
-def test_a_step_of_stock_trl_and_of_ours_are_put_side_by_side(checkpoint, tmp_path):
+def test_a_step_of_stock_trl_and_of_ours_are_put_side_by_side(checkpoint, tmp_path, script):
     config = tmp_path / "tiny.yaml"
     config.write_text(
         yaml.safe_dump(
@@ -33,8 +28,7 @@ def test_a_step_of_stock_trl_and_of_ours_are_put_side_by_side(checkpoint, tmp_pa
         )
     )
     figures = tmp_path / "step.json"
-    command = [sys.executable, ROOT / "scripts/bench_step.py", "--config", config, "--steps", "1", "--json", figures]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    done = script("bench_step", "--config", config, "--steps", 1, "--json", figures)
     assert done.returncode == 0, done.stderr
     result = json.loads(figures.read_text())
     assert result["rows"] == 16
@@ -47,8 +41,7 @@ def test_a_step_of_stock_trl_and_of_ours_are_put_side_by_side(checkpoint, tmp_pa
 
 def bench(monkeypatch, checkpoint, tmp_path, **values):
     """What the script finds in this process, where any odd completion is rewarded."""
-    monkeypatch.syspath_prepend(str(ROOT / "scripts"))
-    import bench_step
+    from scripts import bench_step
 
     monkeypatch.setattr(CorrectnessReward, "judge", CorrectnessReward.judge)  # to be put back
     reward_anything()
@@ -71,8 +64,7 @@ def test_what_stock_trl_cannot_do_is_refused(monkeypatch, checkpoint, tmp_path, 
         bench(monkeypatch, checkpoint, tmp_path, **values)
 
 
-def test_a_config_that_is_none_is_one_clear_line():
-    command = [sys.executable, ROOT / "scripts/bench_step.py", "--config", "nowhere.yaml"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+def test_a_config_that_is_none_is_one_clear_line(script):
+    done = script("bench_step", "--config", "nowhere.yaml")
     assert done.returncode == 2
     assert done.stderr.startswith("error: Config file nowhere.yaml does not exist")

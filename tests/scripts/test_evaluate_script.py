@@ -1,23 +1,20 @@
 """The evaluation script as a user calls it."""
 
 import json
-import signal
-import subprocess
-import sys
-from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
 import yaml
+from resuming import die, in_child
 
-ROOT = Path(__file__).parents[2]
-FEW = ("--problems", 2, "--validation-problems", 2)  # drawing many shows a bar where the machine is busy
+from eval.sampling.cache import SampleCache
+
+FEW = ("--problems", 2, "--validation-problems", 2, "--processes", 1)  # drawing many shows a bar on a busy machine
 
 
-def evaluate(*arguments):
-    return subprocess.run(
-        [sys.executable, "scripts/evaluate.py", *map(str, arguments)], cwd=ROOT, capture_output=True, text=True
-    )
+@pytest.fixture
+def evaluate(script):
+    return lambda *arguments: script("evaluate", *arguments)
 
 
 @pytest.fixture
@@ -27,30 +24,15 @@ def config(tmp_path):
     return path
 
 
-def test_the_script_evaluates_a_checkpoint_and_prints_a_table(tmp_path, checkpoint, config):
-    done = evaluate(
-        "--checkpoint",
-        checkpoint,
-        "--config",
-        config,
-        "--problems",
-        3,
-        "--samples",
-        2,
-        "--temperatures",
-        0,
-        1,
-        "--validation-problems",
-        2,
-        "--output",
-        tmp_path / "o",
-    )
+def test_the_script_evaluates_a_checkpoint_and_prints_a_table(tmp_path, checkpoint, config, evaluate):
+    few = ("--problems", 3, "--samples", 2, "--temperatures", 0, 1, "--validation-problems", 2, "--processes", 1)
+    done = evaluate("--checkpoint", checkpoint, "--config", config, *few, "--output", tmp_path / "o")
     assert done.returncode == 0, done.stderr
     assert "accuracy" in done.stdout and "thinking tokens" in done.stdout
     assert json.loads((tmp_path / "o" / "results.json").read_text())["settings"]["problems"] == 3
 
 
-def test_a_checkpoint_without_tokenizer_is_one_clear_line(tmp_path, checkpoint, config):
+def test_a_checkpoint_without_tokenizer_is_one_clear_line(tmp_path, checkpoint, config, evaluate):
     for path in checkpoint.glob("tokenizer*"):
         path.unlink()
     done = evaluate("--checkpoint", checkpoint, "--config", config, *FEW, "--output", tmp_path / "o")
@@ -59,58 +41,37 @@ def test_a_checkpoint_without_tokenizer_is_one_clear_line(tmp_path, checkpoint, 
     assert not (tmp_path / "o").exists()
 
 
-def test_a_folder_that_is_no_checkpoint_is_one_clear_line(tmp_path, config):
+def test_a_folder_that_is_no_checkpoint_is_one_clear_line(tmp_path, config, evaluate):
     (tmp_path / "junk").mkdir()
     done = evaluate("--checkpoint", tmp_path / "junk", "--config", config, *FEW)
     assert done.returncode == 2
     assert "is not a checkpoint" in done.stderr and done.stderr.count("\n") == 1
 
 
-def test_a_checkpoint_in_no_run_needs_a_config(checkpoint):
+def test_a_checkpoint_in_no_run_needs_a_config(checkpoint, evaluate):
     done = evaluate("--checkpoint", checkpoint)
     assert done.returncode == 2
     assert "--config" in done.stderr
 
 
-KILL_AFTER_THREE_PARTS = """
-import os, runpy, signal, sys
-from eval.sampling import cache
+def test_an_evaluation_that_was_killed_goes_on_where_it_was(tmp_path, checkpoint, config, evaluate, monkeypatch):
+    arguments = ("--checkpoint", checkpoint, "--config", config, "--problems", 4, "--samples", 2, "--processes", 1)
+    arguments += ("--temperatures", 1, "--output", tmp_path / "o")
+    written, write = [], SampleCache._write
 
-cache.SECONDS = 0.0
-written, write = [], cache.SampleCache._write
+    def write_and_die(self, rows):
+        written.append(write(self, rows))
+        if len(written) == 3:
+            die()
+        return written[-1]
 
-def write_and_die(self, rows):
-    written.append(write(self, rows))
-    if len(written) == 3:
-        os.kill(os.getpid(), signal.SIGKILL)
-    return written[-1]
-
-cache.SampleCache._write = write_and_die
-sys.argv[0] = "scripts/evaluate.py"
-runpy.run_path("scripts/evaluate.py", run_name="__main__")
-"""
-
-
-def test_an_evaluation_that_was_killed_goes_on_where_it_was(tmp_path, checkpoint, config):
-    arguments = (
-        "--checkpoint",
-        checkpoint,
-        "--config",
-        config,
-        "--problems",
-        4,
-        "--samples",
-        2,
-        "--processes",
-        1,
-        "--temperatures",
-        1,
-    )
-    command = [sys.executable, "-c", KILL_AFTER_THREE_PARTS, *map(str, arguments), "--output", str(tmp_path / "o")]
-    assert subprocess.run(command, cwd=ROOT, capture_output=True).returncode == -signal.SIGKILL
+    with monkeypatch.context() as patched:
+        patched.setattr("eval.sampling.cache.SECONDS", 0.0)
+        patched.setattr(SampleCache, "_write", write_and_die)
+        assert in_child(lambda: evaluate(*arguments).returncode) == -9
     kept = pq.read_table(tmp_path / "o" / "cache").to_pylist()
     assert 0 < len(kept) < 12 and not (tmp_path / "o" / "results.json").exists()
-    done = evaluate(*arguments, "--output", tmp_path / "o")
+    done = evaluate(*arguments)
     assert done.returncode == 0, done.stderr
     after = [row["key"] for row in pq.read_table(tmp_path / "o" / "cache").to_pylist()]
     assert len(after) == len(set(after)) == 4 * (2 + 1)  # none was drawn twice, and none is lost

@@ -1,18 +1,22 @@
 """The sweep script as a user calls it. What it does is tested in tests/eval/sweep."""
 
-import subprocess
-import sys
-from pathlib import Path
-
+import pytest
 import yaml
 
-ROOT = Path(__file__).parents[2]
+from eval.sweep.setup import parse as reader
+
 TINY = {"tasks": {"countdown": {}}, "max_steps": 4, "validation_problems": 8, "use_cpu": True}
 
 
-def sweep(*arguments):
-    words = [sys.executable, "scripts/sweep.py", *map(str, arguments)]
-    return subprocess.run(words, cwd=ROOT, capture_output=True, text=True)
+@pytest.fixture
+def sweep(script, monkeypatch, tmp_path):
+    """The script, which has its configs read in this process; tests/eval/sweep/test_check.py has it as it is."""
+
+    def parse(configs):
+        return {"gpus": 0, "parsed": [reader.parse(config, tmp_path) for config in configs]}
+
+    monkeypatch.setattr("eval.sweep.setup.check.parse", parse)
+    return lambda *arguments: script("sweep", *arguments)
 
 
 def write(folder, **values):
@@ -22,7 +26,7 @@ def write(folder, **values):
     return path
 
 
-def test_a_dry_run_prints_the_trials_and_touches_nothing(tmp_path):
+def test_a_dry_run_prints_the_trials_and_touches_nothing(tmp_path, sweep):
     path = write(tmp_path, search={"learning_rate": [1e-4, 1e-3], "tasks.countdown.slip": [0.0, 0.2]}, workers=2)
     done = sweep(path, "--dry-run", "--folder", tmp_path / "sweep")
     assert done.returncode == 0, done.stderr
@@ -34,7 +38,7 @@ def test_a_dry_run_prints_the_trials_and_touches_nothing(tmp_path):
     assert not (tmp_path / "sweep").exists()
 
 
-def test_a_field_that_train_does_not_know_is_refused_before_any_work(tmp_path):
+def test_a_field_that_train_does_not_know_is_refused_before_any_work(tmp_path, sweep):
     path = write(tmp_path, search={"learning_rat": [1e-4, 1e-3]})
     done = sweep(path, "--folder", tmp_path / "sweep")
     assert done.returncode == 2
@@ -42,13 +46,13 @@ def test_a_field_that_train_does_not_know_is_refused_before_any_work(tmp_path):
     assert not (tmp_path / "sweep").exists()
 
 
-def test_workers_that_cannot_be_are_one_clear_line(tmp_path):
+def test_workers_that_cannot_be_are_one_clear_line(tmp_path, sweep):
     done = sweep(write(tmp_path, search={"learning_rate": [1e-4, 1e-3]}), "--workers", 0)
     assert done.returncode == 2
     assert done.stderr == "error: workers is 0; expected a whole number, 1 or more.\n"
 
 
-def test_a_folder_without_a_sweep_is_one_clear_line(tmp_path):
+def test_a_folder_without_a_sweep_is_one_clear_line(tmp_path, sweep):
     done = sweep(tmp_path, "--report")
     assert done.returncode == 2
     assert done.stderr == f"error: {tmp_path}/sweep.yaml cannot be read: No such file or directory.\n"

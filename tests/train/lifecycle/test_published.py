@@ -1,21 +1,18 @@
 """What a run publishes: nothing of its optimiser, a card with its figures, its best decoding."""
 
 import json
-import subprocess
-import sys
 from http.server import BaseHTTPRequestHandler, HTTPServer
-from pathlib import Path
 from threading import Thread
 from typing import ClassVar
 
 import pytest
 import yaml
+from huggingface_hub import constants
 from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 
 from train.files.checkpoints import seal
 from train.lifecycle.published import publish_finished, publishable, refresh
 
-ROOT = Path(__file__).parents[3]
 PRIVATE = ("optimizer.pt", "rng_state.pth", "scheduler.pt", "training_args.bin", "progress-rank0.pt")
 
 
@@ -103,11 +100,9 @@ def test_a_finished_run_that_cannot_be_published_says_so_in_one_line(run):
     assert "no whole checkpoint" in line and line.endswith(f"python scripts/publish.py {run}") and "\n" not in line
 
 
-def test_a_run_without_a_whole_checkpoint_is_one_line(run):
+def test_a_run_without_a_whole_checkpoint_is_one_line(run, script):
     (run / "checkpoints" / "checkpoint-20" / "model.safetensors").write_bytes(b"damaged")
-    done = subprocess.run(
-        [sys.executable, ROOT / "scripts" / "publish.py", run], capture_output=True, text=True, cwd=ROOT
-    )
+    done = script("publish", run)
     assert done.returncode == 2
     assert done.stderr.startswith("error: ") and done.stderr.count("\n") == 1 and "no whole checkpoint" in done.stderr
 
@@ -149,19 +144,14 @@ class Hub(BaseHTTPRequestHandler):
 
 
 @pytest.mark.parametrize("refuses", [False, True])
-def test_a_push_sends_the_folder_to_the_hub_and_a_refusal_is_one_line(run, monkeypatch, refuses):
+def test_a_push_sends_the_folder_to_the_hub_and_a_refusal_is_one_line(run, monkeypatch, script, refuses):
     Hub.requests, Hub.refuses = [], refuses
     server = HTTPServer(("127.0.0.1", 0), Hub)
     Thread(target=server.serve_forever, daemon=True).start()
-    environment = {"HF_ENDPOINT": f"http://127.0.0.1:{server.server_port}", "HF_TOKEN": "hf_x", "HF_HUB_OFFLINE": "0"}
-    for name, value in environment.items():
-        monkeypatch.setenv(name, value)
-    done = subprocess.run(
-        [sys.executable, ROOT / "scripts" / "publish.py", run, "--push", "you/model"],
-        capture_output=True,
-        text=True,
-        cwd=ROOT,
-    )
+    monkeypatch.setattr(constants, "ENDPOINT", f"http://127.0.0.1:{server.server_port}")
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setenv("HF_TOKEN", "hf_x")
+    done = script("publish", run, "--push", "you/model")
     server.shutdown()
     if refuses:
         assert done.returncode == 2 and "could not be uploaded" in done.stderr, done.stderr
