@@ -44,7 +44,8 @@ OBJECTION = re.compile(
 )
 NUMBER = re.compile(r"\d+(?:\.\d+)?")
 BOUND = re.compile(
-    r"(?:\b(?:at\s+(?:least|most)|(?:more|less|fewer|greater|larger|smaller|higher|lower)\s+than|up\s+to|between|over|under"
+    r"(?:\b(?:at\s+(?:least|most)|(?:more|less|fewer|greater|larger|smaller|higher|lower)\s+than|up\s+to|between"
+    r"|(?<!game\s)(?<!left\s)(?<!carried\s)over|under"
     r"|exceed(?:s|ing)?)|(?<=\S)\s*(?<![=-])[<>≤≥≠]|\\(?:leq?|geq?|lt|gt|neq?|leqslant|geqslant)(?![a-zA-Z]))"
     r"[\s$*]*$",
     re.IGNORECASE,
@@ -57,9 +58,13 @@ COUNTED_BEFORE = re.compile(
     + r")s?\s+of|\d\s*(?:\\?%\s*)?of|divided\s+by|multiplied\s+by|to\s+the\s+power(?:\s+of)?)[\s$*]*$",
     re.IGNORECASE,
 )
+SPANS = (  # over which something is counted: `\boxed{20}` over 3 hours is no quotient
+    r"(?:seconds?|minutes?|hours?|days?|nights?|weeks?|weekends?|months?|years?|decades?|rounds?|games?|trips?|turns?|terms?)"
+)
 COUNTED_BEHIND = re.compile(
     r"[\s$*]*(?:\\\))?\s*(?:squared|cubed|factorial|doubled|tripled|halved|inverted|repeating|recurring"
-    r"|divided\s+by|multiplied\s+by|to\s+the\s+power|mod(?:ulo)?\s*\d|(?:times|plus|minus|over|less|point)\s+\$?[\d\\a-z](?![a-z])"
+    r"|divided\s+by|multiplied\s+by|to\s+the\s+power|mod(?:ulo)?\s*\d|(?:times|plus|minus|less|point)\s+\$?(?:[\d\\]|[a-z](?![a-z]))"
+    rf"|over\s+(?!\d+(?:\.\d+)?\s+{SPANS}\b)\$?(?:[\d\\]|[a-z](?![a-z]))"
     r"|and\s+(?:a\s+half|an?\s+\w+th\b|\d+/\d|\w+\s+\w+ths\b)|or\s+(?:more|less|fewer|so|greater)\b)",
     re.IGNORECASE,
 )

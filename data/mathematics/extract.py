@@ -61,7 +61,7 @@ FORMULA = re.compile(
     r"\$\$(.{1,500}?)\$\$|\$(?=[^\s$])([^$\n]{1,500})(?<=[^\s$])\$(?!\d)|\\\((.{1,500}?)\\\)|\\\[(.{1,500}?)\\\]",
     re.DOTALL,
 )
-NUMBER = re.compile(r"-?[$€£]?-?(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?(?:\s*/\s*\d+)?(?:\s*(?:\\?%|percent))?")
+NUMBER = re.compile(r"-?[$€£]?-?(?:\d{1,3}(?:[,_']\d{3})+|\d+)(?:\.\d+)?(?:\s*/\s*\d+)?(?:\s*(?:\\?%|percent))?")
 COUNT = re.compile(rf"[A-Z]\w*(?:\s+[a-z]\w*){{1,3}}\s+[*$]*{NUMBER.pattern}[*.]*")  # It costs $42.
 VERB = re.compile(r"\b(?:is|are|was|were|equals|be|has|have|makes|get|gives|need)\b")
 STATEMENT = re.compile(r"=|≈|\\approx|\b(?:is|are|was|were|equals|be)\b")

@@ -44,6 +44,7 @@ REWRITTEN: list[tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]]] = 
     (re.compile(r"\\num\s*\{([^{}]*)\}"), r"\1"),
     (re.compile(r"\\lg(?![a-zA-Z])"), r"\\log_{10}"),
     (re.compile(r"^the\s+(?=\d+(?:st|nd|rd|th)\b)"), ""),
+    (re.compile(r"^(?:\\text\s*\{\s*exactly\s*\}|exactly\b)\s*(?=\S)"), ""),
     (re.compile(r"(?<=\d)\s*\^?\s*\{?\s*(?:\\text\s*\{)?\s*(?:st|nd|rd|th)(?![a-zA-Z])(?:\s*\}){0,2}"), ""),  # 15th
     (re.compile(r"\\log\s*_\s*(?:e(?![a-zA-Z])|\{\s*e\s*\})"), r"\\ln "),
     (re.compile(r"(?<=\d)\s*(?:\\text\s*\{\s*)?([kM]?)\s*\\Omega\s*\}?$"), lambda m: f"\\text{{ {OHMS[m[1]]}}}"),
@@ -65,6 +66,7 @@ REWRITTEN: list[tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]]] = 
     (re.compile(r"\\(?:dots|cdots|ldots)(?![a-zA-Z])"), "..."),
     (re.compile(r"\\colon(?![a-zA-Z])"), ":"),
     (re.compile(r"\\([%$€£&#])"), r"\1"),
+    (re.compile(r"(?<=\d)\\_(?=\d{3})"), "_"),  # 1\_000\_000
     (re.compile(r"\^\s*\{?\s*\\(?:circ|degree)\s*\}?|\\degree(?![a-zA-Z])"), r"^\\circ "),
     (re.compile(r"\\div(?![a-zA-Z])"), "/"),
     (re.compile(r"\*\*"), "^"),

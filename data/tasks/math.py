@@ -9,6 +9,7 @@ A gold answer is what the answer column says: the number behind `####`, the cont
 
 import importlib.util
 import random
+import re
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ from data.fixed_sets.fixed_set import Fault, SetSettings, content_of, read_set, 
 from data.mathematics.extract import MAX_FINAL, final_answer, gold_answer
 from data.mathematics.notation import plain, tidy
 from data.mathematics.numbers.plain import exact
+from data.mathematics.units.units import as_share
 from data.problem import Problem, Verdict
 from data.task import Split, Task, task_of
 from data.workers.pool import Reply, WorkerPool
@@ -33,6 +35,10 @@ INSTRUCTIONS = (
 MAX_SOLUTION = 50_000  # characters of a gold answer with its solution
 MAX_ANSWER = 16_000
 CHECKED_AT_ONCE = 256
+# In problems that speak of shares, 5% may be 5; in others it is 0.05 alone.
+OF_SHARES = re.compile(
+    r"%|per\s?cent|\b(?:rate|interest|discount|tax|probabilit|likelihood|chance|share|odds)", re.IGNORECASE
+)
 POOL = WorkerPool(
     "data.mathematics.service:answer", seconds=1, wall_seconds=2.8
 )  # the labelled pairs take 0.3 s at most
@@ -122,9 +128,12 @@ def verify(problem: Problem, answer: str) -> Verdict:
     if final is None:
         return Verdict(False, False, "no single final answer; it belongs in \\boxed{}")
     gold = problem.facts["answer"]
-    correct = settled(gold, final)
+    meant = final
+    if not OF_SHARES.search(problem.prompt) and as_share(gold) is None:
+        meant = as_share(final) or final
+    correct = settled(gold, meant)
     if correct is None:
-        reply = POOL.ask({"gold": gold, "answer": final})
+        reply = POOL.ask({"gold": gold, "answer": meant})
         if reply.error:
             return Verdict(False, True, "not judged", error=f"math verifier: {reply.error}")
         correct = reply.value

@@ -1,5 +1,5 @@
 """The exact value of a plain number, however it is written: `1,000`, `-3/4`, `2\\frac{1}{2}`, `0.8\\overline{3}`,
-`1.5 \\times 10^{-5}`, `3 million`, `1011_2`. Linear in the length of the text, so it needs no worker.
+`1.5 \\times 10^{-5}`, `3 million`, `1_000_000`, `1011_2`. Linear in the length of the text, so it needs no worker.
 """
 
 import re
@@ -11,7 +11,8 @@ from data.mathematics.numbers.words import MULTIPLES, spelled
 MAX_CHARACTERS = 1_000
 MAX_EXPONENT = 1_000
 
-DIGITS = r"(?:\d{1,3}(?:,\d{3})+|\d{1,3}(?: \d{3})+|\d+)"
+# In groups of three, set apart in one way throughout; a single group behind a point would be decimals.
+DIGITS = r"(?:\d{1,3}(?:(?:,\d{3})+|(?: \d{3})+|(?:_\d{3})+|(?:'\d{3})+)|\d{1,3}(?:\.\d{3}){2,}|\d+)"
 DECIMAL = re.compile(
     rf"(?P<whole>{DIGITS})?(?:\.(?P<decimals>\d*))?"
     r"(?:\\(?:overline|bar|dot)\s*(?:\{(?P<period>\d+)\}|(?P<digit>\d))|(?P<dots>\.\.\.))?"
@@ -60,7 +61,7 @@ def _decimal(text: str) -> Fraction | None:
     match = DECIMAL.fullmatch(text)
     if not match or (match["whole"] is None and not match["decimals"] and not match["period"]):
         return None
-    whole, decimals = re.sub("[ ,]", "", match["whole"] or "0"), match["decimals"] or ""
+    whole, decimals = re.sub("[ ,_'.]", "", match["whole"] or "0"), match["decimals"] or ""
     period = match["period"] or match["digit"] or ""
     if period and match["decimals"] is None:
         return None

@@ -3,8 +3,9 @@
 number   = ["negative" | "minus"] (whole ["and" fraction] | fraction)
 fraction = (whole | "a" | "an") denominator
 whole    = sums of digits, units, tens and multiples, as in `three hundred and forty-five`, `a dozen`
+ordinal  = ["the"] [tens] `first` to `nineteenth`, as in `fifth`, `twenty-first`; or tens alone, as in `twentieth`
 
-Alone, `half` and `quarter` are fractions.
+Alone, `half` and `quarter` are fractions, and every other denominator is an ordinal: `fifth` is 5, `a fifth` is 1/5.
 """
 
 import re
@@ -26,6 +27,11 @@ DENOMINATORS = {
     "ninth": 9, "tenth": 10, "eleventh": 11, "twelfth": 12, "thirteenth": 13, "fourteenth": 14, "fifteenth": 15,
     "sixteenth": 16, "twentieth": 20, "hundredth": 100, "thousandth": 1000, "millionth": 10**6,
 }  # fmt: skip
+FIRST = {"first": 1, "second": 2, "third": 3} | {
+    name: number for name, number in DENOMINATORS.items() if 4 <= number < 20 and name != "quarter"
+}
+FIRST |= {"seventeenth": 17, "eighteenth": 18, "nineteenth": 19}
+TENTHS = {f"{word[:-1]}ieth": 20 + 10 * number for number, word in enumerate(TENS)}
 MAX_WORDS = 16
 DIGITS = re.compile(r"\d{1,12}(?:\.\d{1,12})?")
 
@@ -38,7 +44,17 @@ def spelled(text: str) -> Fraction | None:
     if words[0] in ("negative", "minus"):
         value = _unsigned(words[1:])
         return None if value is None else -value
-    return _unsigned(words)
+    place = _ordinal(text.lower().strip().removeprefix("the ").strip())
+    return _unsigned(words) if place is None else Fraction(place)
+
+
+def _ordinal(text: str) -> int | None:
+    """The place that `fifth` or `twenty-first` names. With a space, `thirty second` may be a time, and is none."""
+    tens, joined, ones = text.rpartition("-")
+    if not joined:
+        return FIRST.get(ones) or TENTHS.get(ones)
+    place = FIRST.get(ones, 10)
+    return SMALL[tens] + place if tens in TENS and place < 10 else None
 
 
 def _unsigned(words: list[str]) -> Fraction | None:

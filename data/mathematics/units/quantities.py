@@ -9,6 +9,8 @@ from data.mathematics.value import is_value
 
 ANGLE, RADIAN, SHARE, STERLING = (UNITS[name][0] for name in ("degree", "radian", "percent", "GBP"))
 POUND = UNITS["pound"]  # of mass, and names of £
+DOLLAR = UNITS["dollar"][0]  # of which country, the problem says
+OF_COUNTRIES = {UNITS[name][0] for name in ("USD", "AUD", "CAD", "HKD", "NZD", "SGD")}
 
 
 def same_quantity(gold: str, answer: str) -> bool:
@@ -23,7 +25,7 @@ def same_quantity(gold: str, answer: str) -> bool:
         degrees, other = (value, other_value) if kinds[0] == ANGLE else (other_value, value)
         return same_formula(rf"\frac{{\pi}}{{180}} \cdot {degrees}", other) if affordable(answer, gold) else False
     if unit and other_unit and (kinds[0] or kinds[1]):
-        if kinds[0] != kinds[1]:
+        if kinds[0] != kinds[1] and not (DOLLAR in kinds and OF_COUNTRIES.intersection(kinds)):
             pounds = STERLING in kinds and POUND in ((unit.kind, unit.worth), (other_unit.kind, other_unit.worth))
             return pounds and _same_value(value, other_value)
         if unit.worth != other_unit.worth:

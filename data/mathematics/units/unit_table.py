@@ -45,7 +45,9 @@ TABLE: dict[Dimensions, dict[str, int | Fraction]] = {
     (("Celsius", 1),): {"Celsius celsius": 1},
     (("Fahrenheit", 1),): {"Fahrenheit fahrenheit": 1},
     (("Kelvin", 1),): {"K Kelvin kelvin": 1},
-    (("dollar", 1),): {"dollar USD buck": 1, "cent penny pennies": Fraction(1, 100)},
+    (("dollar", 1),): {"dollar buck": 1, "cent penny pennies": Fraction(1, 100)},
+    **{((name, 1),): {name: 1} for name in ("USD", "AUD", "CAD", "HKD", "NZD", "SGD")},
+    (("real", 1),): {"BRL": 1},
     (("euro", 1),): {"euro EUR": 1},
     (("sterling", 1),): {"GBP": 1},
     (("rupee", 1),): {"rupee INR Rs": 1, "paisa paise": Fraction(1, 100)},
@@ -81,7 +83,12 @@ UNITS: dict[str, tuple[Dimensions, Fraction]] = {
     for name in key.split()
 }
 PREFIXES = {"$": "dollar", "€": "euro", "£": "GBP", "₹": "INR", "¥": "yen"}
-CODES = {"USD": "dollar", "US": "dollar", "EUR": "euro", "GBP": "GBP", "INR": "INR", "Rs": "INR", "JPY": "yen"}
+CODES = {"USD": "USD", "US": "USD", "AUD": "AUD", "CAD": "CAD", "EUR": "euro", "GBP": "GBP"}
+CODES |= {"INR": "INR", "Rs": "INR", "JPY": "yen"}
+# What stands before a dollar sign, and says of which country.
+COUNTRIES = {
+    "A": "AUD", "AU": "AUD", "C": "CAD", "CA": "CAD", "HK": "HKD", "NZ": "NZD", "S": "SGD", "SG": "SGD", "R": "BRL",
+}  # fmt: skip
 SUFFIXES = PREFIXES | {"%": "percent", r"^\circ": "degree", '"': "inch", "''": "inch"}
 
 

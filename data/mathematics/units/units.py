@@ -9,9 +9,19 @@ import re
 from dataclasses import dataclass
 from fractions import Fraction
 
+from data.mathematics.notation import tidy
 from data.mathematics.numbers.plain import exact
 from data.mathematics.numbers.words import DENOMINATORS, MULTIPLES
-from data.mathematics.units.unit_table import CODES, PREFIXES, SUFFIXES, WRAPPED_ALONE, Dimensions, lookup
+from data.mathematics.units.unit_table import (
+    CODES,
+    COUNTRIES,
+    PREFIXES,
+    SUFFIXES,
+    UNITS,
+    WRAPPED_ALONE,
+    Dimensions,
+    lookup,
+)
 
 POWERS = {"square": 2, "sq": 2, "cubic": 3, "cu": 3, "squared": 2, "cubed": 3}
 FILLERS = {
@@ -26,10 +36,11 @@ TRAILING = re.compile(
 DEGREES = re.compile(r"\s*\^\\circ\s*(?:\\text\s*\{\s*)?(C|F|K|Celsius|Fahrenheit)\s*\}?$")
 COUNTED = re.compile(rf"\s*(?:(?:{'|'.join(MULTIPLES)})s?(?![a-zA-Z])\s*)+")
 CODE = re.compile(rf"(?:\\text\s*\{{\s*)?({'|'.join(CODES)})\.?\s*\}}?\s*(?:(?=\$)|(?=-?\d))")
+DOLLARS_OF = re.compile(rf"(?:\\text\s*\{{\s*)?({'|'.join(COUNTRIES)})\s*\}}?\s*\$\s*\}}?\s*(?=-?[\d.])")
 # Words that change the value of the number before them, and so are no unit.
 TELLING = re.compile(
     r"^\W*(?:\\text\s*\{\s*)?(?:squared|cubed|above|below|under|beyond)\b|\b(?:above|below|under)\s+zero\b"
-    rf"|\b(?:(?:{'|'.join([*MULTIPLES, *DENOMINATORS])})s?|halves|plus|minus"
+    rf"|\b(?:(?:{'|'.join([*MULTIPLES, *DENOMINATORS])})s?|halves|tens|plus|minus"
     r"|negative|positive|times|over|divided|mod|modulo|base|remainder|or|and|not|to|than|more|less|fewer|least|most"
     r"|factorial|point|between|except|if|when|about|approximately|around|roughly|nearly|almost|wrong|incorrect|false|no"
     r"|isn|never|twice|thrice|doubled?|tripled?|quadrupled?|halved|tenfold|inverse|inverted|reciprocal|opposite|conjugate"
@@ -59,12 +70,23 @@ def take_unit(text: str, *, letters: bool = True) -> tuple[str, Unit | None]:
         return text[: match.start()].strip(), _unit(scale)
     if (match := CODE.match(text)) and match.end() < len(text):
         return take_unit(text[match.end() :].lstrip("$ "))[0], _unit(CODES[match[1]])
+    if match := DOLLARS_OF.match(text):
+        return take_unit(text[match.end() :])[0], _unit(COUNTRIES[match[1]])
     for sign, name in SUFFIXES.items():
         if text.endswith(sign):
             return text[: -len(sign)].strip(), _unit(name)
         if sign in PREFIXES and text.startswith((sign, "-" + sign)):
             return take_unit(text.replace(sign, "", 1).strip())[0], _unit(name)
     return _take_words(text, letters)
+
+
+def as_share(text: str) -> str | None:
+    """`5\\%` as the fraction that it is, `1/20`; None for what is no percentage."""
+    value, unit = take_unit(tidy(text))
+    number = exact(value)
+    if number is None or unit is None or unit.kind != UNITS["percent"][0]:
+        return None
+    return f"{(number / 100).numerator}/{(number / 100).denominator}"
 
 
 def _take_words(text: str, letters: bool) -> tuple[str, Unit | None]:

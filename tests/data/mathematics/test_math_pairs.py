@@ -29,7 +29,7 @@ MISSED = {
 @pytest.fixture(scope="module")
 def verdicts():
     """The verdict on each pair, asked for as training asks."""
-    problems = [Problem("math", "?", "math ?", {"answer": pair["gold"]}) for pair in PAIRS]
+    problems = [Problem("math", "Some number or percentage?", "math ?", {"answer": pair["gold"]}) for pair in PAIRS]
     completions = [f"<think>Hm.</think> {pair['answer']}" for pair in PAIRS]
     found = [verdict for _, verdict in side_by_side(judge, problems, completions)]
     for place, verdict in enumerate(found):  # a busy machine may take longer over one than its time limit
