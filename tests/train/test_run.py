@@ -11,6 +11,7 @@ from pathlib import Path
 import pyarrow.dataset as ds
 import pytest
 import yaml
+from launching import in_processes
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 import train.gate
@@ -227,19 +228,25 @@ def test_lora_trains_through_cold_start_and_rl_and_saves_an_adapter(launch, tmp_
     assert (saved / "adapter_config.json").is_file() and not (saved / "model.safetensors").exists()
 
 
-def test_two_processes_give_a_working_run(tmp_path):
+def forked(config, monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["train", "--config", str(config)])
+    assert in_processes(2, {}, main) == [0, 0]
+
+
+def by_torchrun(config, monkeypatch):
+    torchrun = Path(sys.executable).parent / "torchrun"
+    command = [torchrun, "--nproc_per_node", "2", "--standalone", "-m", "train", "--config", config]
+    environment = os.environ | {"ACCELERATE_USE_CPU": "1"}
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-3000:]
+
+
+# The launcher's processes import everything anew, and train what forked ones do.
+@pytest.mark.parametrize("start", [forked, pytest.param(by_torchrun, marks=pytest.mark.slow)])
+def test_two_processes_give_a_working_run(tmp_path, monkeypatch, start):
     config = tmp_path / "tiny.yaml"
     config.write_text(yaml.safe_dump(TINY | {"runs_dir": str(tmp_path / "runs")}))
-    torchrun = Path(sys.executable).parent / "torchrun"
-    done = subprocess.run(
-        [torchrun, "--nproc_per_node", "2", "--standalone", "-m", "train", "--config", config],
-        cwd=ROOT,
-        env=os.environ | {"ACCELERATE_USE_CPU": "1", "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        timeout=240,
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
+    start(config, monkeypatch)
     rows = ds.dataset(tmp_path / "runs" / "tiny" / "rollouts.parquet").to_table().to_pylist()
     first = [row for row in rows if row["split"] == "train" and row["step"] == 1]
     assert len(first) == 2 * 8  # each process samples its own groups

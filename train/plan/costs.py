@@ -74,6 +74,9 @@ class Costs:
     @cached_property
     def sizes(self) -> Sizes:
         """What the weights and all that goes with them take."""
+        return self._traced(("sizes", self.run.load_in_4bit, self.work.eight_bit_optimiser), self._sizes)
+
+    def _sizes(self) -> Sizes:
         model = build(self.config, self.run)
         weights = list(model.parameters())
         trained = [weight for weight in weights if weight.requires_grad]
@@ -137,7 +140,7 @@ class Costs:
     @cached_property
     def layers(self) -> list[LayerShape]:
         """What each layer keeps of a token; on a GPU the pages hold keys in the type of the values."""
-        layers = cache_layers(self.config, self.run, bf16=self.work.bf16)
+        layers = self._traced("layers", lambda: cache_layers(self.config, self.run, bf16=self.work.bf16))
         return [replace(layer, key_dtype=layer.value_dtype) for layer in layers] if self.gpu else layers
 
     @property

@@ -6,39 +6,33 @@ import subprocess
 import sys
 from pathlib import Path
 
+from accelerate import PartialState
+from launching import in_processes
+from resuming import die
+
+from train.distributed.rank_watch import RankWatch
+
 ROOT = Path(__file__).parents[3]
-PROCESS = """
-import os, signal, sys
-import psutil
+# Interpreters of their own, for it is at their end that threads of the process group may still be about.
+LEAVING = """
+import os, select
 from accelerate import PartialState
 from train.distributed.rank_watch import RankWatch
 
 state = PartialState(cpu=True)
 watch = RankWatch()
 state.wait_for_everyone()
-if state.process_index:
-    if sys.argv[1] == "die":
-        os.kill(os.getpid(), signal.SIGKILL)
-    watch.leave()
-    sys.exit(0)
-if sys.argv[1] == "leave":
+if state.process_index == 0:
     beat = watch.store.get("beat/1")
-    while psutil.Process(int(beat.split()[1])).status() != psutil.STATUS_ZOMBIE:
-        pass
+    select.select([os.pidfd_open(int(beat.split()[1]))], [], [])  # until it has ended
     watch._judge(1, beat, {})
-    watch.leave()
-    sys.exit(0)
-try:
-    state.wait_for_everyone()  # for a process that will not come
-except RuntimeError as error:
-    watch.explain(error)
-    raise
+watch.leave()
 """
 
 
-def two_processes(script: Path, how: str) -> list[subprocess.CompletedProcess[str]]:
-    """Run the script as rank 0 and 1 without a launcher, which would end one when the other dies; what came of both."""
-    script.write_text(PROCESS)
+def two_processes(script: Path) -> list[subprocess.CompletedProcess[str]]:
+    """Run LEAVING as rank 0 and 1 without a launcher, which would end one when the other dies; what came of both."""
+    script.write_text(LEAVING)
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -51,7 +45,7 @@ def two_processes(script: Path, how: str) -> list[subprocess.CompletedProcess[st
     }
     running = [
         subprocess.Popen(
-            [sys.executable, script, how],
+            [sys.executable, script],
             env=env | {"RANK": str(rank), "LOCAL_RANK": str(rank)},
             stderr=subprocess.PIPE,
             text=True,
@@ -59,7 +53,7 @@ def two_processes(script: Path, how: str) -> list[subprocess.CompletedProcess[st
         for rank in range(2)
     ]
     try:
-        said = [process.communicate(timeout=200)[1] for process in running]
+        said = [process.communicate()[1] for process in running]
     finally:
         for process in running:
             process.kill()
@@ -69,13 +63,27 @@ def two_processes(script: Path, how: str) -> list[subprocess.CompletedProcess[st
     ]
 
 
-def test_the_survivor_names_the_rank_that_died(tmp_path):
-    survivor, dead = two_processes(tmp_path / "process.py", "die")
-    assert dead.returncode == -9
-    assert survivor.returncode == 6, survivor.stderr
-    assert "The process of rank 1 (pid" in survivor.stderr and "has died" in survivor.stderr
+def wait_for_one_that_dies() -> int:
+    """Rank 1 dies; rank 0 waits for it in a collective."""
+    state = PartialState(cpu=True)
+    watch = RankWatch()
+    state.wait_for_everyone()
+    if state.process_index:
+        die()
+    try:
+        state.wait_for_everyone()
+    except RuntimeError as error:
+        watch.explain(error)
+        raise
+    return 0
+
+
+def test_the_survivor_names_the_rank_that_died(capfd):
+    assert in_processes(2, {}, wait_for_one_that_dies) == [6, -9]
+    said = capfd.readouterr().err
+    assert "The process of rank 1 (pid" in said and "has died" in said
 
 
 def test_a_process_that_leaves_in_good_order_is_not_mourned(tmp_path):
-    first, second = two_processes(tmp_path / "process.py", "leave")
+    first, second = two_processes(tmp_path / "process.py")
     assert (first.returncode, second.returncode) == (0, 0), first.stderr + second.stderr

@@ -12,7 +12,10 @@ CI = Path(__file__).parents[3] / "configs" / "ci.yaml"
 SMALL = ["--max_completion_length", "64", "--num_generations", "4", "--per_device_train_batch_size", "4"]
 
 
-@pytest.fixture(scope="module")
+pytestmark = pytest.mark.usefixtures("traced_once")
+
+
+@pytest.fixture
 def plan_for_24gb():
     return make_plan(CI, gpu="24GB")
 

@@ -13,6 +13,8 @@ from train.plan.outlook import advise, largest_rows, look_at, look_further
 from train.plan.share import Share, communicated, communication_seconds, shared_out
 from train.plan.step_plan import ROOM, plan_cache, plan_memory, plan_times
 
+pytestmark = pytest.mark.usefixtures("traced_once")
+
 
 def costs_of(**changes):
     return Costs(a_run(), a_workload(**changes), gpu=True)
