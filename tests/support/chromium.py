@@ -11,6 +11,8 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
+from patience import PATIENCE
+
 NAMES = ("chromium", "chromium-browser", "google-chrome", "chrome")
 
 
@@ -45,10 +47,10 @@ class Page:
         return reply["result"].get("value")
 
     def wait(self, condition: str) -> None:
-        """Return when an expression is true; the page looks by itself. Raises RuntimeError after a minute."""
+        """Return when an expression is true; the page looks by itself. Raises RuntimeError where it never is."""
         self.run(
-            "new Promise((done, fail) => { const end = Date.now() + 60000; const look = () => "
-            f"({condition}) ? done() : Date.now() > end ? fail(new Error('waited a minute')) : setTimeout(look, 50); "
+            f"new Promise((done, fail) => {{ const end = Date.now() + {1000 * PATIENCE:.0f}; const look = () => "
+            f"({condition}) ? done() : Date.now() > end ? fail(new Error('waited in vain')) : setTimeout(look, 50); "
             "look(); })"
         )
 

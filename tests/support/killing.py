@@ -4,17 +4,16 @@ import json
 import os
 import subprocess
 import sys
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import patience
 import psutil
 
 ROOT = Path(__file__).parents[2]
 ENVIRONMENT = os.environ | {"PYTHONPATH": str(ROOT), "HF_HUB_OFFLINE": "1", "COLUMNS": "100"}
-PATIENCE = 3_600.0  # seconds after which a sweep that does not come on counts as hung
 
 
 @contextmanager
@@ -30,13 +29,8 @@ def started(words: list[str], log: Path) -> Iterator[subprocess.Popen]:
 
 def until(true: Callable[[], bool], process: subprocess.Popen, log: Path) -> None:
     """Wait for something that a sweep does while it goes on."""
-    never = threading.Event()
-    for _ in range(int(PATIENCE / 0.1)):
-        if true():
-            return
-        assert process.poll() is None, log.read_text()[-3000:]
-        never.wait(0.1)
-    raise AssertionError(f"it did not happen in {PATIENCE:.0f} s: {log.read_text()[-3000:]}")
+    happened = patience.until(lambda: true() or process.poll() is not None)
+    assert happened and true(), log.read_text()[-3000:]
 
 
 def kill(process: subprocess.Popen, *, alone: bool = False) -> list[psutil.Process]:

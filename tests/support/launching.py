@@ -15,6 +15,7 @@ from pathlib import Path
 from accelerate.commands.launch import _validate_launch_command, launch_command_parser
 from accelerate.state import AcceleratorState
 from accelerate.utils.launch import prepare_multi_gpu_env
+from patience import PATIENCE
 
 ROOT = Path(__file__).parents[2]
 ACCELERATE = ROOT / "configs" / "accelerate"
@@ -37,7 +38,7 @@ def launch_environment(name: str, processes: int) -> dict[str, str]:
 def in_processes(count: int, environment: dict[str, str], work: Callable[[], int], nodes: int = 1) -> list[int]:
     """Run `work` in `count` forked processes that find one another; returns their exit codes, or minus the signal.
 
-    As on so many machines; after five minutes, which only processes that wait for one another take, all are killed.
+    As on so many machines; after a time that only processes which wait for one another take, all are killed.
     """
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -60,7 +61,7 @@ def in_processes(count: int, environment: dict[str, str], work: Callable[[], int
                 os._exit(code)
         children.append(child)
     ended = {child: os.pidfd_open(child) for child in children}
-    deadline = time.monotonic() + 300
+    deadline = time.monotonic() + PATIENCE
     for handle in ended.values():
         if not select.select([handle], [], [], max(0, deadline - time.monotonic()))[0]:
             for child in children:

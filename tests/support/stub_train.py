@@ -1,8 +1,9 @@
 """Stands in for `train` in the tests of sweeps: leaves in a moment the files that a run leaves, and resumes like one.
 
 Its accuracy rises towards a height that the learning rate and the seed give. Fields that `train` does not know make it
-fail: `crash_at` (a step; once, or always with `crash_always`), `refuse`, `guard_at`, `full_at`. `pause` is the time of
-a step. Each start leaves a line in `seed-N.starts` beside the run.
+fail: `crash_at` (a step; once, or always with `crash_always`), `refuse`, `guard_at`, `full_at`. Before its step
+`held_at` a run waits until it may go on: while the folder `holds` has a file with its name, `TRIAL-seed-N` or `all`.
+Each start leaves a line in `seed-N.starts` beside the run.
 """
 
 import argparse
@@ -51,11 +52,18 @@ def main(words: list[str], asked: Callable[[], bool]) -> int:
             return 4
         if code := trouble(config, run, step):
             return code
-        time.sleep(config.get("pause", 0))
+        if step == config.get("held_at"):
+            hold(Path(config["holds"]), f"{run.parent.name}-{run.name}", asked)
         if step % config["eval_steps"] == 0:
             evaluate(run, metrics, step, accuracy(config, given.seed, step))
         write(checkpoint, str(step))
     return 0
+
+
+def hold(holds: Path, name: str, asked: Callable[[], bool]) -> None:
+    """Wait until the test lets this run go on, or it is asked to stop."""
+    while any((holds / each).exists() for each in (name, "all")) and not asked():
+        time.sleep(0.01)
 
 
 def write(path: Path, text: str) -> None:

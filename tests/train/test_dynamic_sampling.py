@@ -10,6 +10,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from patience import PATIENCE
 from resuming import DYNAMIC, launch, reward_anything, write_config
 
 from data.problem import Problem
@@ -249,9 +250,9 @@ class Ranks:
     def exchange(self, mine):
         self.collectives[self.local.rank] += 1
         self.slots[self.local.rank] = mine
-        self.barrier.wait(timeout=20)  # a process that calls less often than the others breaks it
+        self.barrier.wait(timeout=PATIENCE)  # a process that calls less often than the others breaks it
         told = list(self.slots)
-        self.barrier.wait(timeout=20)
+        self.barrier.wait(timeout=PATIENCE)
         return told
 
     def run(self, work):

@@ -6,10 +6,10 @@ import socket
 import subprocess
 import sys
 import textwrap
-import time
 from pathlib import Path
 
 import pytest
+from patience import until
 
 from data.sandbox import jail, trial
 
@@ -261,10 +261,7 @@ def left_over(memory):
 
 
 def none_left(memory):
-    deadline = time.monotonic() + 10
-    while left_over(memory) and time.monotonic() < deadline:
-        os.sched_yield()
-    return not left_over(memory)
+    return until(lambda: not left_over(memory))
 
 
 def test_nothing_of_a_trial_runs_on(kind):
@@ -290,10 +287,7 @@ def test_a_killed_process_leaves_no_trial_behind(kind):
     running = subprocess.Popen(
         [sys.executable, "-c", textwrap.dedent(script)], env=os.environ | {"PYTHONPATH": os.getcwd()}
     )
-    deadline = time.monotonic() + 60
-    while len(left_over(258 * 2**20)) < 4 and time.monotonic() < deadline:  # the walls and what is in them, twice
-        os.sched_yield()
-    assert left_over(258 * 2**20)
+    assert until(lambda: len(left_over(258 * 2**20)) >= 4)  # the walls and what is in them, twice
     running.send_signal(signal.SIGKILL)
     running.wait()
     assert none_left(258 * 2**20)

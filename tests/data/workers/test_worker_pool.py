@@ -4,10 +4,10 @@ import subprocess
 import sys
 import textwrap
 import threading
-import time
 from pathlib import Path
 
 import pytest
+from patience import until
 
 from data.workers.pool import Reply, WorkerPool
 
@@ -33,10 +33,8 @@ def alive(pid):
         return False
 
 
-def wait_until_dead(pids, seconds=10):
-    deadline = time.monotonic() + seconds
-    while any(alive(pid) for pid in pids) and time.monotonic() < deadline:
-        os.sched_yield()
+def wait_until_dead(pids):
+    until(lambda: not any(alive(pid) for pid in pids))
     return [pid for pid in pids if alive(pid)]
 
 

@@ -10,6 +10,7 @@ import zlib
 from pathlib import Path
 
 import pytest
+from patience import PATIENCE
 
 from eval.measures import estimators
 from eval.report import explorer
@@ -44,7 +45,7 @@ def browse(page: Path, act: str = "") -> str:
         page = page.with_name("acted.html")
         page.write_text(text.replace("</body>", f"<script>function act() {{ {act} }} {wait}</script></body>"))
     command = [str(CHROMIUM), *OPTIONS, f"--user-data-dir={page.parent / 'browser'}", page.as_uri()]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, check=True)
     return done.stdout[done.stdout.index('id="explorer"') :]
 
 
@@ -140,7 +141,7 @@ def test_the_page_fits_a_phone(tmp_path):
         f'onload="setTimeout(() => {{ {measure} }}, 1000)"></iframe>'
     )
     command = [str(CHROMIUM), *OPTIONS, f"--user-data-dir={tmp_path / 'browser'}", phone.as_uri()]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, check=True)
     assert 'data-wide="0"' in done.stdout
 
 

@@ -11,6 +11,7 @@ import httpx
 import openai
 import psutil
 import pytest
+from patience import PATIENCE
 from serving import Recital, running, save_tiny, serving
 
 from eval.serve.served import Options, load_served
@@ -150,7 +151,7 @@ def test_a_client_that_hangs_up_midway_frees_its_place(tmp_path):
 def _hang_up(server, body, *, read):
     """Send a request and close the connection: behind the first bytes of the answer, or before there are any."""
     host, port = server.url.removeprefix("http://").split(":")
-    with socket.create_connection((host, int(port)), timeout=30) as connection:
+    with socket.create_connection((host, int(port)), timeout=PATIENCE) as connection:
         head = f"POST /v1/chat/completions HTTP/1.1\r\nHost: {host}\r\nContent-Type: application/json\r\n"
         connection.sendall(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body)
         if read:
@@ -161,7 +162,7 @@ def _left(server) -> int:
     """Requests that are under way after a few more have come to their end."""
     for _ in range(40):
         body = {"messages": ASKED, "max_tokens": 1}
-        httpx.post(f"{server.url}/v1/chat/completions", json=body, timeout=60, trust_env=False).raise_for_status()
+        httpx.post(f"{server.url}/v1/chat/completions", json=body, timeout=PATIENCE, trust_env=False).raise_for_status()
         left = httpx.get(f"{server.url}/health", trust_env=False).json()["requests"]
         if not left:
             break
@@ -171,10 +172,10 @@ def _left(server) -> int:
 def test_a_body_without_end_and_one_that_never_comes_are_refused(reciting):
     host, port = reciting.url.removeprefix("http://").split(":")
     head = f"POST /v1/chat/completions HTTP/1.1\r\nHost: {host}\r\nContent-Type: application/json\r\n"
-    with socket.create_connection((host, int(port)), timeout=30) as slow:
+    with socket.create_connection((host, int(port)), timeout=PATIENCE) as slow:
         slow.sendall(f"{head}Content-Length: 100\r\n\r\n{{".encode())
         assert b"408" in slow.recv(4096).split(b"\r\n")[0]
-    with socket.create_connection((host, int(port)), timeout=30) as large:
+    with socket.create_connection((host, int(port)), timeout=PATIENCE) as large:
         large.sendall(f"{head}Content-Length: {10**10}\r\n\r\n".encode())
         reply = b""
         try:
@@ -193,7 +194,8 @@ def test_a_full_server_says_so(tiny):
     with running(tiny, rows=1, waiting=1) as server, ThreadPoolExecutor(8) as pool:
         body = {"messages": ASKED, "max_tokens": 200, "n": 1}
         url = f"{server.url}/v1/chat/completions"
-        codes = list(pool.map(lambda _: httpx.post(url, json=body, timeout=60, trust_env=False).status_code, range(8)))
+        replies = pool.map(lambda _: httpx.post(url, json=body, timeout=PATIENCE, trust_env=False), range(8))
+        codes = [reply.status_code for reply in replies]
     assert set(codes) == {200, 429}
 
 
@@ -204,7 +206,7 @@ def test_an_engine_that_fails_fails_its_requests_and_health_tells(tiny):
         body = {"messages": ASKED, "max_tokens": 5}
         codes = []
         for _ in range(5):
-            reply = httpx.post(f"{server.url}/v1/chat/completions", json=body, timeout=60, trust_env=False)
+            reply = httpx.post(f"{server.url}/v1/chat/completions", json=body, timeout=PATIENCE, trust_env=False)
             codes.append(reply.status_code)
             assert "weights" in reply.json()["error"]["message"] or "given up" in reply.json()["error"]["message"]
         assert set(codes) <= {500, 503}
@@ -225,7 +227,7 @@ def test_a_thousand_requests_leave_nothing_behind(server):
                 return
         else:
             request = urllib.request.Request(url, json.dumps(body).encode(), {"Content-Type": "application/json"})
-            with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=300) as reply:
+            with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=PATIENCE) as reply:
                 assert reply.status == 200 and reply.read()
 
     def load(start, stop):

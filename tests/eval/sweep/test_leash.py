@@ -6,6 +6,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from patience import PATIENCE
 
 from eval.sweep.trials.trial_launch import end_group
 
@@ -37,7 +38,7 @@ def hold(training, grace=60):
 def test_a_training_that_is_let_go_saves_and_its_exit_code_comes_through():
     process, _ = hold(TRAINING)
     process.stdin.close()
-    assert process.wait(60) == 4
+    assert process.wait(PATIENCE) == 4
     assert process.stdout.read() == "saved\n"
 
 
@@ -51,7 +52,7 @@ def test_a_training_whose_sweep_was_killed_saves():
     family = psutil.Process(sweep.pid).children(recursive=True)
     assert len(family) == 3
     sweep.kill()
-    _, alive = psutil.wait_procs(family, timeout=60)
+    _, alive = psutil.wait_procs(family, timeout=PATIENCE)
     assert not alive
     assert sweep.stdout.read() == "saved\n"
 
@@ -59,17 +60,17 @@ def test_a_training_whose_sweep_was_killed_saves():
 def test_a_training_that_does_not_end_is_killed_when_its_time_is_over():
     process, family = hold(STUBBORN, grace=0.2)
     process.stdin.close()
-    assert process.wait(60) == -9
-    assert not psutil.wait_procs(family, timeout=60)[1]
+    assert process.wait(PATIENCE) == -9
+    assert not psutil.wait_procs(family, timeout=PATIENCE)[1]
 
 
 def test_a_training_whose_leash_was_killed_is_ended_by_its_sweep():
     process, family = hold(TRAINING)
     process.kill()
-    assert process.wait(60) == -9
+    assert process.wait(PATIENCE) == -9
     assert any(member.is_running() for member in family)
     end_group(process.pid)
-    assert not psutil.wait_procs(family, timeout=60)[1]
+    assert not psutil.wait_procs(family, timeout=PATIENCE)[1]
     assert process.stdout.read() == "saved\n"
 
 
@@ -79,4 +80,4 @@ def test_a_training_whose_leash_was_killed_is_ended_by_its_sweep():
 def test_the_commands_end_is_the_leashs(code, told):
     words = [sys.executable, "-c", LEASH, "60", sys.executable, "-c", code]
     with subprocess.Popen(words, cwd=ROOT, stdin=subprocess.PIPE) as process:
-        assert process.wait(60) == told
+        assert process.wait(PATIENCE) == told

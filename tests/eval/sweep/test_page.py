@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 import stub_train
+from patience import PATIENCE
 from stubbed import BASE, do, in_process, spec
 
 from eval.measures import estimators
@@ -97,7 +98,7 @@ def browse(page, act, folder):
         f"const page = frames[0].document; document.body.dataset.found = String({act}); }};</script></body>"
     )
     command = [str(CHROMIUM), *OPTIONS, f"--user-data-dir={folder / 'browser'}", wrapper.as_uri()]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, check=True)
     return re.search(r'data-found="([^"]*)"', done.stdout)[1]
 
 

@@ -3,6 +3,7 @@
 import json
 
 import pytest
+from patience import PATIENCE
 
 from eval.sweep.trials import presence as module
 from eval.sweep.trials.presence import Presence
@@ -61,4 +62,4 @@ def test_a_process_that_was_taken_for_dead_finds_it_out(tmp_path, monkeypatch):
     monkeypatch.setattr(module, "PERIOD", 0.01)
     with Presence(tmp_path) as presence:
         (tmp_path / f"{presence.id}.json").unlink()
-        assert presence.buried.wait(30)
+        assert presence.buried.wait(PATIENCE)

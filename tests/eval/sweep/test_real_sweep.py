@@ -10,6 +10,7 @@ import shutil
 import psutil
 import pytest
 from killing import figures, kill, lines, outcomes, started, until
+from patience import PATIENCE
 
 from train.config.parse import parse_config
 
@@ -30,7 +31,7 @@ def test_a_sweep_that_was_killed_midway_ends_with_the_same_ranking_as_one_that_w
     with started([*words, str(broken)], log) as process:  # the sweep alone dies: its trainings must end by themselves
         until(lambda: lines(broken, "003/seed-0") > 20, process, log)
         left = kill(process, alone=True)
-        gone, alive = psutil.wait_procs(left, timeout=300)
+        gone, alive = psutil.wait_procs(left, timeout=PATIENCE)
         assert not alive and len(gone) >= 3
     with started([*words, str(broken)], log) as process:
         assert process.wait() == 0, log.read_text()[-3000:]

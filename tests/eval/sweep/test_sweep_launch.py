@@ -4,6 +4,7 @@ import sys
 
 import psutil
 import pytest
+from patience import PATIENCE
 from stubbed import spec
 
 from eval.sweep.trials import trial_launch as module
@@ -102,4 +103,4 @@ def test_an_error_while_a_run_goes_on_does_not_leave_it_behind(run):
     with pytest.raises(ZeroDivisionError):
         launch(python(f"import os; os.chdir({str(run.folder.parent)!r}); {waiting}"), run, Slot(0), broken)
     left = int((run.folder.parent / "pid").read_text())
-    assert not psutil.pid_exists(left) or not psutil.wait_procs([psutil.Process(left)], timeout=60)[1]
+    assert not psutil.pid_exists(left) or not psutil.wait_procs([psutil.Process(left)], timeout=PATIENCE)[1]

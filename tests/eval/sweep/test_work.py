@@ -5,11 +5,12 @@ import subprocess
 import sys
 import threading
 
+import patience
 import pytest
 import stub_train
 import yaml
 from killing import ENVIRONMENT, ROOT, figures, kill, lines, outcomes, started, until
-from stubbed import BASE, do, in_process, spec
+from stubbed import BASE, SETTLED, do, in_process, spec
 
 from eval.measures import estimators
 from eval.sweep.setup.check import Machine
@@ -187,24 +188,39 @@ def test_the_report_as_it_stands_and_of_nothing(tmp_path):
     assert report(tmp_path, read_spec(tmp_path)).over
 
 
-def test_a_sweep_that_was_stopped_and_killed_ends_as_one_that_was_not(tmp_path):
+@pytest.fixture
+def holds(tmp_path):
+    """A folder with a file for each run that is to wait; see stub_train.py."""
+    folder = tmp_path / "holds"
+    folder.mkdir()
+    return folder
+
+
+def test_a_sweep_that_was_stopped_and_killed_ends_as_one_that_was_not(tmp_path, holds):
     found = spec(
         search={"learning_rate": {"low": 1e-5, "high": 1e-1, "log": True}},
-        **{"method": "tpe", "trials": 4, "prune": Prune(after=2), "base": BASE | {"pause": 0.1}},
+        **{"method": "tpe", "trials": 4, "prune": Prune(after=2)},
+        base=BASE | {"held_at": 3, "holds": str(holds)},
     )
     (tmp_path / "spec.yaml").write_text(found.to_yaml())
     broken, whole, log = tmp_path / "broken", tmp_path / "whole", tmp_path / "log"
     words = ["tests/support/stubbed.py", str(broken), str(tmp_path / "spec.yaml")]
+    first, second, third = (holds / name for name in ("000-seed-0", "001-seed-0", "002-seed-1"))
+    for held in (first, second, third):
+        held.touch()
     with started(words, log) as process:  # asked to stop
         until(lambda: lines(broken, "000/seed-0") >= 2, process, log)
         process.terminate()
         assert process.wait() == 4
+    first.unlink()
     with started(words, log) as process:  # killed, with all that it started
         until(lambda: lines(broken, "001/seed-0") >= 2, process, log)
         kill(process)
+    second.unlink()
     with started(words, log) as process:  # killed alone: the next one waits for the runs that it leaves behind
         until(lambda: lines(broken, "002/seed-1") >= 2, process, log)
         kill(process, alone=True)
+        third.unlink()
         with started(words, log) as again:
             assert again.wait() == 0, log.read_text()
     do(whole, found)
@@ -215,14 +231,21 @@ def test_a_sweep_that_was_stopped_and_killed_ends_as_one_that_was_not(tmp_path):
     assert any(outcome.startswith("lost") for outcome in outcomes(broken))
 
 
-def test_several_processes_share_a_sweep_and_do_no_run_twice(tmp_path):
-    found = spec(search={"learning_rate": [10.0**-n for n in range(1, 5)]}, base=BASE | {"pause": 0.1})
+def test_several_processes_share_a_sweep_and_do_no_run_twice(tmp_path, holds):
+    found = spec(
+        search={"learning_rate": [10.0**-n for n in range(1, 5)]},
+        base=BASE | {"held_at": 1, "holds": str(holds)},
+    )
     (tmp_path / "spec.yaml").write_text(found.to_yaml())
+    (holds / "all").touch()
     words = ["tests/support/stubbed.py", str(tmp_path / "sweep"), str(tmp_path / "spec.yaml")]
     processes = [
         subprocess.Popen([sys.executable, *words], cwd=ROOT, env=ENVIRONMENT, stderr=subprocess.DEVNULL)
         for _ in range(3)
     ]
+    begun = (tmp_path / "sweep").glob
+    assert patience.until(lambda: len(list(begun("trials/*/*.starts"))) > SETTLED["workers"])  # two processes' runs
+    (holds / "all").unlink()
     assert [process.wait() for process in processes] == [0, 0, 0]
     starts = [path.read_text().splitlines() for path in (tmp_path / "sweep").glob("trials/*/*.starts")]
     assert len(starts) == 8 and all(len(each) == 1 for each in starts)

@@ -9,6 +9,7 @@ import sys
 import pyarrow.dataset as ds
 import pytest
 from launching import ACCELERATE, ROOT, in_processes
+from patience import PATIENCE
 from resuming import launch, write_config
 
 from train.distributed import shared_folder
@@ -60,7 +61,7 @@ def test_two_launchers_give_a_working_run(tmp_path):
         )
         for rank in ("0", "1")
     ]
-    said = [process.communicate(timeout=300)[1] for process in running]
+    said = [process.communicate(timeout=PATIENCE)[1] for process in running]
     assert [process.returncode for process in running] == [0, 0], said
     environment = json.loads((tmp_path / "run" / "environment.json").read_text())
     assert (environment["launch"], environment["processes"]) == ("DDP", 2)

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 from gguf import GGUFWriter
+from patience import PATIENCE
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from train.files.cache_dir import cache_dir
@@ -187,14 +188,14 @@ def test_of_two_that_start_at_once_one_builds_and_the_other_waits(links, monkeyp
     def slow_convert(gguf: Path, out: Path) -> None:
         conversions.append(out)
         converting.set()
-        assert waiting.wait(timeout=30)
+        assert waiting.wait(timeout=PATIENCE)
         fake_convert(gguf, out)
 
     monkeypatch.setattr(smollm2, "convert", slow_convert)
     monkeypatch.setattr(smollm2, "_say", lambda line: waiting.set() if "waiting" in line else None)
     first = threading.Thread(target=lambda: paths.append(smollm2_path()))
     first.start()
-    assert converting.wait(timeout=30)
+    assert converting.wait(timeout=PATIENCE)
     paths.append(smollm2_path())
     first.join()
     assert len(conversions) == 1
