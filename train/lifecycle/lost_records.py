@@ -15,7 +15,7 @@ from train.files.untrusted import read_json, read_metrics
 
 
 def lost_records(run_folder: Path, checkpoint: Path, training: GRPOConfig, processes: int) -> list[str]:
-    """A line for the metrics and one for the rollouts, each only where some are missing up to `checkpoint`."""
+    """A line each for the metrics, the rollouts and those of validation, where some are missing up to `checkpoint`."""
     history = read_json(checkpoint / "trainer_state.json")["log_history"]
     lines = []
     if steps := lost_steps(run_folder / "metrics.jsonl", history):
@@ -23,11 +23,13 @@ def lost_records(run_folder: Path, checkpoint: Path, training: GRPOConfig, proce
             f"warning: {run_folder / 'metrics.jsonl'} lacks {_count(steps, 'logged step')}; they are in "
             f"{checkpoint / 'trainer_state.json'}, but curves and reports leave them out."
         )
-    last = step_of(checkpoint)
-    if steps := lost_rollouts(run_folder / "rollouts.parquet", sampled_steps(last, training), processes):
+    rollouts = run_folder / "rollouts.parquet"
+    if steps := lost_rollouts(rollouts, sampled_steps(step_of(checkpoint), training), processes):
+        lines.append(f"warning: {rollouts} lacks the rollouts of {_count(steps, 'step')}; reports leave them out.")
+    if steps := lost_validations(rollouts, history):
         lines.append(
-            f"warning: {run_folder / 'rollouts.parquet'} lacks the rollouts of {_count(steps, 'step')}; reports leave "
-            "them out."
+            f"warning: {rollouts} lacks the rollouts of {_count(steps, 'validation')}; reports and sweeps leave them "
+            "out."
         )
     return lines
 
@@ -40,9 +42,17 @@ def lost_steps(metrics: Path, history: Iterable[dict[str, object]]) -> list[int]
 
 
 def lost_rollouts(folder: Path, steps: Iterable[int], processes: int) -> list[int]:
-    """The `steps` of which some process's file of training rollouts is missing."""
-    present = {path.name.rsplit("-", 1)[0] for path in folder.glob("train-*.parquet")}
-    return [step for step in steps if any(f"train-{step:06d}-rank{rank}" not in present for rank in range(processes))]
+    """The `steps` of which some process's file of the rollouts that were trained on is missing."""
+    present = {path.name for path in folder.glob("train-*.parquet")}
+    names = {step: [f"train-{step:06d}-rank{rank}-000.parquet" for rank in range(processes)] for step in steps}
+    return [step for step, files in names.items() if not present.issuperset(files)]
+
+
+def lost_validations(folder: Path, history: Iterable[dict[str, object]]) -> list[int]:
+    """The steps that trainer_state.json's `log_history` has evaluated, and of which no rollouts are left."""
+    present = {int(path.name.split("-")[1]) for path in folder.glob("validation-*.parquet")}
+    evaluated = {int(str(row["step"])) for row in history if any(name.startswith("eval_") for name in row)}
+    return sorted(evaluated - present)
 
 
 def sampled_steps(last: int, training: GRPOConfig) -> list[int]:

@@ -27,6 +27,7 @@ def run(tmp_path):
     for step in range(1, 7):
         for rank in range(2):
             (tmp_path / "rollouts.parquet" / f"train-{step:06d}-rank{rank}-000.parquet").touch()
+    (tmp_path / "rollouts.parquet" / "validation-000003-rank0-000.parquet").touch()
     return tmp_path
 
 
@@ -63,6 +64,18 @@ def test_a_part_of_one_process_that_is_gone_is_named(run):
     (run / "rollouts.parquet" / "train-000004-rank1-000.parquet").unlink()
     (line,) = said(run)
     assert "rollouts.parquet lacks the rollouts of 1 step (the first is 4)" in line
+
+
+def test_rollouts_that_were_left_out_of_the_loss_stand_for_no_others(run):
+    trained = run / "rollouts.parquet" / "train-000004-rank1-000.parquet"
+    trained.rename(trained.with_name("train-000004-rank1-001.parquet"))
+    assert "lacks the rollouts of 1 step (the first is 4)" in said(run)[0]
+
+
+def test_a_validation_of_which_nothing_is_left_is_named(run):
+    (run / "rollouts.parquet" / "validation-000003-rank0-000.parquet").unlink()
+    (line,) = said(run)
+    assert "rollouts.parquet lacks the rollouts of 1 validation (the first is 3); reports and sweeps" in line
 
 
 @pytest.mark.parametrize(
