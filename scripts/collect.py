@@ -20,8 +20,9 @@ from transformers.utils import logging
 from data.mixture import draw_problems
 from eval.collect import Teacher, collect
 from eval.sampling.candidate import load_candidate
+from eval.sampling.json_api import ServerError
 from eval.sampling.progress import sample_bar
-from eval.sampling.server import ServerError, is_url
+from eval.sampling.server import is_url
 from eval.sampling.source import Source, add_own_tasks, source_of
 from eval.sampling.teacher import ChatTeacher, CheckpointTeacher
 from train.rollout.interface import Sampling

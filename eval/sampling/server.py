@@ -4,29 +4,17 @@ Token ids go in and token ids come back (`return_token_ids`), so nothing is deco
 """
 
 import hashlib
-import json
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from typing import Any
 
-import httpx
-
 from eval.sampling.cache import Finished, Prompts
+from eval.sampling.json_api import JsonApi, ServerError, quoted
 from train.rollout.counter import problem_key, row_key
 from train.rollout.interface import FinishReason, Rollout, Sampling
 
 REQUESTS = 64  # under way at once; the server batches them
-TIMEOUT = httpx.Timeout(600.0, connect=10.0)  # seconds; a long completion comes back in one piece
-REPLY_SECONDS = 1800.0  # for a whole reply, however slowly it trickles
-MOST_BYTES = 32 * 2**20  # of a reply: 65,536 tokens with their text are some 2 MB
-PASSING = (408, 425, 429, 500, 502, 503, 504)  # what a server answers that is busy, or that restarts
-TRIES = 6
-LONGEST_PAUSE = 60.0  # seconds, whatever a server asks for
-
-
-class ServerError(ValueError):
-    """The server could not be reached, or did not answer as it should; the message is one line."""
 
 
 def is_url(name: str) -> bool:
@@ -47,13 +35,13 @@ class Server:
         self, url: str, vocabulary: int | None = None, *, pause: Callable[[float], object] = time.sleep
     ) -> None:
         self.vocabulary = vocabulary
-        self._pause = pause
         address, _, name = url.partition("#")
         self.url = address.rstrip("/").removesuffix("/v1") + "/v1"
-        self.client = httpx.Client(timeout=TIMEOUT, limits=httpx.Limits(max_connections=REQUESTS), trust_env=False)
-        served = self._served(self._call("GET", "models"))
+        self._api = JsonApi(self.url, connections=REQUESTS, pause=pause)
+        served = self._served(self._api.call("GET", "models"))
         if not served or (name and name not in served):
-            raise ServerError(f"{self.url} does not serve {name or 'any model'}; it serves: {', '.join(served)}.")
+            listed = quoted(", ".join(served))
+            raise ServerError(f"{self.url} does not serve {name or 'any model'}; it serves: {listed or 'none'}.")
         self.model = name or next(iter(served))
         self.root = served[self.model]
         self.fingerprint = hashlib.blake2b(f"{self.url} {self.model}".encode(), digest_size=16).hexdigest()
@@ -87,7 +75,7 @@ class Server:
             )
 
     def _complete(self, prompt: Sequence[int], number: int, sampling: Sampling) -> Rollout:
-        answer = self._call(
+        answer = self._api.call(
             "POST",
             "completions",
             {
@@ -105,7 +93,7 @@ class Server:
         )
         ids, finish = self._read(answer, sampling)
         reason: FinishReason = "stop" if finish == "stop" else "length"
-        if reason == "stop" and ids[-1] not in sampling.stop_ids:
+        if reason == "stop" and sampling.stop_ids and ids[-1] not in sampling.stop_ids:
             ids = [*ids, sampling.stop_ids[0]]
         return Rollout(ids, reason)
 
@@ -115,7 +103,7 @@ class Server:
         cards = [card for card in listed if isinstance(card, dict)] if isinstance(listed, list) else []
         named = {card["id"]: card.get("root") or card["id"] for card in cards if isinstance(card.get("id"), str)}
         if not isinstance(listed, list) or len(named) != len(listed):
-            raise self._odd("models", models, "a list of models, each with an id")
+            raise self._api.odd("models", models, "a list of models, each with an id")
         return {name: str(root) for name, root in named.items()}
 
     def _read(self, answer: Any, sampling: Sampling) -> tuple[list[int], str]:
@@ -123,16 +111,16 @@ class Server:
         choices = answer.get("choices") if isinstance(answer, dict) else None
         choice = choices[0] if isinstance(choices, list) and choices else None
         if not isinstance(choice, dict):
-            raise self._odd("completions", answer, "one choice")
+            raise self._api.odd("completions", answer, "one choice")
         ids, finish = choice.get("token_ids"), choice.get("finish_reason")
         if not ids:
             raise ServerError(
                 f"{self.url} gave no token ids; expected vLLM 0.10.2 or newer, which has return_token_ids."
             )
         if not isinstance(ids, list) or not all(type(token) is int and token >= 0 for token in ids):
-            raise self._odd("completions", ids, "token_ids as a list of whole numbers")
+            raise self._api.odd("completions", ids, "token_ids as a list of whole numbers")
         if finish not in ("stop", "length"):
-            raise self._odd("completions", finish, "finish_reason stop or length")
+            raise self._api.odd("completions", finish, "finish_reason stop or length")
         if len(ids) > sampling.max_new_tokens + 1:
             raise ServerError(
                 f"{self.url}/completions gave {len(ids)} tokens where {sampling.max_new_tokens} were allowed."
@@ -143,59 +131,3 @@ class Server:
                 "another model. Give its own tokenizer with --tokenizer."
             )
         return ids, finish
-
-    def _odd(self, path: str, reply: Any, expected: str) -> ServerError:
-        text = " ".join(repr(reply).split())
-        text = text if len(text) <= 120 else f"{text[:117]}..."
-        return ServerError(f"{self.url}/{path} answered {text}; expected {expected}, as OpenAI's API has it.")
-
-    def _call(self, method: str, path: str, body: dict[str, Any] | None = None) -> Any:
-        """The answer as JSON, asked for again while the reason that there is none may pass. Raises ServerError."""
-        for tried in range(1, TRIES + 1):
-            try:
-                return self._call_once(method, path, body)
-            except _Passing as error:
-                if tried == TRIES:
-                    raise ServerError(f"{error} Tried {TRIES} times.") from None
-                self._pause(min(LONGEST_PAUSE, error.wait or 2.0 ** (tried - 1)))
-
-    def _call_once(self, method: str, path: str, body: dict[str, Any] | None) -> Any:
-        place = f"{self.url}/{path}"
-        try:
-            with self.client.stream(method, place, json=body) as response:
-                content = self._content(place, response)
-        except (httpx.ConnectError, httpx.InvalidURL, httpx.UnsupportedProtocol) as error:
-            raise ServerError(f"{place} did not answer ({type(error).__name__}: {error}).") from None
-        except httpx.HTTPError as error:
-            raise _Passing(f"{place} did not answer ({type(error).__name__}: {error}).") from None
-        if response.status_code != 200:
-            text = " ".join(content[:2000].decode(errors="replace").split())[:200]
-            refusal = f"{place} answered {response.status_code}: {text}."
-            if response.status_code not in PASSING:
-                raise ServerError(refusal)
-            delay = response.headers.get("Retry-After", "")
-            raise _Passing(refusal, float(delay) if delay.isdecimal() and len(delay) < 6 else 0.0)
-        try:
-            return json.loads(content)
-        except (ValueError, RecursionError) as error:
-            raise ServerError(f"{place} did not answer with JSON ({type(error).__name__}: {error}).") from None
-
-    def _content(self, place: str, response: httpx.Response) -> bytes:
-        """A reply's body, within its limits of size and time. Raises ServerError."""
-        deadline = time.monotonic() + REPLY_SECONDS
-        content = bytearray()
-        for part in response.iter_bytes():
-            content += part
-            if len(content) > MOST_BYTES:
-                raise ServerError(f"{place} answered more than {MOST_BYTES:,} bytes, which no completion takes.")
-            if time.monotonic() > deadline:
-                raise ServerError(f"{place} was still answering after {REPLY_SECONDS:g} seconds.")
-        return bytes(content)
-
-
-class _Passing(Exception):
-    """No answer for a reason that may pass, after `wait` seconds where the server says so."""
-
-    def __init__(self, message: str, wait: float = 0.0) -> None:
-        super().__init__(message)
-        self.wait = wait

@@ -5,20 +5,16 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
-from typing import Any
-
-import httpx
 
 from data.fixed_sets.reasoning_traces import NoTrace, with_thinking
 from data.problem import Problem
 from eval.sampling.candidate import Candidate
-from eval.sampling.server import TIMEOUT, ServerError
+from eval.sampling.json_api import JsonApi, ServerError
 from train.model.prompts import messages, opens_thinking, prompt_ids
 from train.rollout.counter import row_key
 from train.rollout.interface import Rollout, Sampling
 
-ATTEMPTS = 5  # of one request, where the server is busy or fails
-BUSY = {408, 409, 429, 500, 502, 503, 504}
+HINT = " --teacher takes the URL of a server that speaks OpenAI's chat, such as http://localhost:8000, or a checkpoint."
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,13 +40,14 @@ class ChatTeacher:
         *,
         model: str = "",
         requests: int = 16,
-        pause: float = 1.0,
+        pause: Callable[[float], object] = time.sleep,
     ) -> None:
         self.url = url.rstrip("/").removesuffix("/v1") + "/v1"
         self.sampling, self.system_prompt = sampling, system_prompt
-        self.requests, self.pause = requests, pause
+        self.requests = requests
         key = os.environ.get("OPENAI_API_KEY")
-        self.client = httpx.Client(timeout=TIMEOUT, headers={"Authorization": f"Bearer {key}"} if key else {})
+        headers = {"Authorization": f"Bearer {key}"} if key else {}
+        self._api = JsonApi(self.url, connections=requests, headers=headers, proxies=True, hint=HINT, pause=pause)
         self.model = model or self._first_model()
         self.name = f"{self.url}#{self.model}"
 
@@ -83,7 +80,7 @@ class ChatTeacher:
             "temperature": self.sampling.temperature,
             "seed": row_key(self.sampling.seed, 0, hash_of(problem), sample) % 2**31,
         }
-        reply = self._call("POST", "chat/completions", body)
+        reply = self._api.call("POST", "chat/completions", body)
         try:
             choice = reply["choices"][0]
             content = choice["message"].get("content") or ""
@@ -91,10 +88,7 @@ class ChatTeacher:
             if not isinstance(content, str) or not isinstance(thinking, str):
                 raise TypeError
         except (KeyError, IndexError, TypeError, AttributeError):
-            raise ServerError(
-                f"{self.url}/chat/completions answered {str(reply)[:120]!r}; expected choices with a message, as "
-                "OpenAI's chat gives them."
-            ) from None
+            raise self._api.odd("chat/completions", reply, "choices with a message") from None
         if choice.get("finish_reason") == "length":
             return Answer(None, "cut off")
         try:
@@ -103,31 +97,11 @@ class ChatTeacher:
             return Answer(None, str(reason))
 
     def _first_model(self) -> str:
-        reply = self._call("GET", "models")
+        reply = self._api.call("GET", "models")
         try:
             return str(reply["data"][0]["id"])
         except (KeyError, IndexError, TypeError):
             raise ServerError(f"{self.url}/models names no model; give one with --teacher-model.") from None
-
-    def _call(self, method: str, path: str, body: dict[str, Any] | None = None) -> Any:
-        """The answer as JSON; a busy server is asked again. Raises ServerError."""
-        for attempt in range(ATTEMPTS):
-            try:
-                response = self.client.request(method, f"{self.url}/{path}", json=body)
-                if response.status_code in BUSY and attempt + 1 < ATTEMPTS:
-                    time.sleep(self.pause * 2**attempt)
-                    continue
-                response.raise_for_status()
-                return response.json()
-            except httpx.HTTPStatusError as error:
-                text = " ".join(error.response.text.split())[:200]
-                raise ServerError(f"{self.url}/{path} answered {error.response.status_code}: {text}.") from None
-            except (httpx.HTTPError, ValueError) as error:
-                raise ServerError(
-                    f"{self.url}/{path} did not answer ({type(error).__name__}: {error}); --teacher takes the URL of a "
-                    "server that speaks OpenAI's chat, such as http://localhost:8000, or a checkpoint."
-                ) from None
-        raise AssertionError  # the last attempt returns or raises
 
 
 class CheckpointTeacher:

@@ -90,13 +90,16 @@ class RemoteTalker:
                     chunk = json.loads(line.removeprefix("data: "))
                     if "error" in chunk:
                         raise TalkError(str(chunk["error"].get("message")))
-                    usage = chunk.get("usage") or usage
+                    usage = dict(chunk.get("usage") or usage)
                     for choice in chunk["choices"]:
                         finish_reason = choice.get("finish_reason") or finish_reason
                         new = choice["delta"]
-                        thinking = new.get("reasoning_content") or new.get("reasoning")  # vLLM's newer name
-                        yield Delta(thinking or "", new.get("content") or "")
-        except (httpx.HTTPError, ValueError, KeyError, TypeError, AttributeError) as error:
+                        thinking = new.get("reasoning_content") or new.get("reasoning") or ""  # vLLM's newer name
+                        content = new.get("content") or ""
+                        if not isinstance(thinking, str) or not isinstance(content, str):
+                            raise TypeError("a delta holds no text")
+                        yield Delta(thinking, content)
+        except (httpx.HTTPError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             if isinstance(error, TalkError):
                 raise
             raise TalkError(
@@ -109,7 +112,7 @@ class RemoteTalker:
             response = self._client.get(f"{self._url}/models")
             response.raise_for_status()
             return str(response.json()["data"][0]["id"])
-        except (httpx.HTTPError, ValueError, KeyError, IndexError, TypeError) as error:
+        except (httpx.HTTPError, ValueError, KeyError, IndexError, TypeError, RecursionError) as error:
             reason = f"{type(error).__name__}: {error}"
             raise TalkError(f"{self._url}/models did not answer as a server should ({reason}).") from None
 
@@ -220,7 +223,7 @@ def _reason(response: httpx.Response) -> str:
     """The message of a server that refused a request."""
     try:
         return str(response.json()["error"]["message"])
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         return f"{response.url} answered {response.status_code}"
 
 

@@ -10,7 +10,7 @@ import yaml
 from data.fixed_sets.reasoning_traces import TraceSettings, read_traces
 from data.mixture import draw_problems, load_mixture
 from eval.collect import collect
-from eval.sampling.server import ServerError
+from eval.sampling.json_api import ServerError
 from eval.sampling.teacher import ChatTeacher
 from train.rollout.interface import Sampling
 
@@ -24,6 +24,7 @@ class Chat(BaseHTTPRequestHandler):
     asked: list
     last = 10**9
     code = 400
+    raw: bytes | None = None  # the answer to every question, whatever it is
 
     def do_GET(self):
         self.reply(200, {"data": [{"id": "tiny"}]})
@@ -43,7 +44,7 @@ class Chat(BaseHTTPRequestHandler):
         return {"choices": [{"finish_reason": "stop", "message": message}]}
 
     def reply(self, code, content):
-        data = json.dumps(content).encode()
+        data = (self.raw if self.command == "POST" else None) or json.dumps(content).encode()
         self.send_response(code)
         self.send_header("Content-Length", str(len(data)))
         self.end_headers()
@@ -72,7 +73,7 @@ def problems():
 
 
 def teacher(chat):
-    return ChatTeacher(chat.url, SAMPLING, "task", requests=1, pause=0)
+    return ChatTeacher(chat.url, SAMPLING, "task", requests=1, pause=lambda _: None)
 
 
 def test_verified_answers_are_kept_as_traces_that_can_be_checked_again(chat, problems, tmp_path):
@@ -128,11 +129,28 @@ def test_a_teacher_that_answers_rubbish_is_one_clear_error(chat, problems, tmp_p
         collect(teacher(chat), problems, 1, tmp_path / "t.jsonl")
 
 
+@pytest.mark.parametrize(
+    ("raw", "message"),
+    [
+        (b"[" * 100_000, "did not answer with JSON"),
+        (b"\xff", "did not answer with JSON"),
+        (b" " * 200_000, "more than 100,000 bytes"),
+    ],
+    ids=["nested without end", "no text", "no end"],
+)
+def test_a_teacher_whose_reply_cannot_be_read_is_one_clear_error(chat, problems, tmp_path, monkeypatch, raw, message):
+    monkeypatch.setattr("eval.sampling.json_api.MOST_BYTES", 100_000)
+    chat.raw = raw
+    with pytest.raises(ServerError, match=message) as caught:
+        collect(teacher(chat), problems[:1], 1, tmp_path / "t.jsonl")
+    assert "\n" not in str(caught.value) and len(str(caught.value)) < 500
+
+
 def test_a_busy_server_is_asked_again_and_not_for_ever(chat, problems, tmp_path):
     chat.last, chat.code = 0, 503
     with pytest.raises(ServerError, match="answered 503"):
         collect(teacher(chat), problems[:1], 1, tmp_path / "t.jsonl")
-    assert len(chat.asked) == 5
+    assert len(chat.asked) == 6
 
 
 def test_the_script_asks_a_server_and_says_what_it_kept(chat, tmp_path, script):

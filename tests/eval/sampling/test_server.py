@@ -8,7 +8,8 @@ import pytest
 
 from eval.evaluate import Settings, evaluate
 from eval.sampling.candidate import load_candidate
-from eval.sampling.server import Server, ServerError
+from eval.sampling.json_api import ServerError
+from eval.sampling.server import Server
 from eval.sampling.source import read_source
 from train.rollout.interface import Sampling, Thinking
 
@@ -77,7 +78,7 @@ def test_one_of_several_models_is_picked_by_name(server):
 
 def test_a_server_that_hangs_up_midway_loses_nothing(tmp_path, server, checkpoint, monkeypatch):
     server.last = 3
-    monkeypatch.setattr("eval.sampling.server.TRIES", 1)
+    monkeypatch.setattr("eval.sampling.json_api.TRIES", 1)
     candidate = load_candidate(server.url, tmp_path, tokenizer=str(checkpoint))
     with pytest.raises(ServerError, match=r"did not answer .* 3 of 8 samples had come and are kept"):
         candidate.backend.generate([[7], [8]], 4, SAMPLING)
@@ -204,7 +205,7 @@ def test_one_that_stays_busy_is_given_up(odd):
 
 
 def test_a_reply_without_end_is_refused(odd, monkeypatch):
-    monkeypatch.setattr("eval.sampling.server.MOST_BYTES", 100_000)
+    monkeypatch.setattr("eval.sampling.json_api.MOST_BYTES", 100_000)
     odd.body = b" " * 200_000
     with pytest.raises(ServerError, match="more than 100,000 bytes"):
         Server(odd.url).draw([[7]], [0], SAMPLING, print)
@@ -212,7 +213,7 @@ def test_a_reply_without_end_is_refused(odd, monkeypatch):
 
 def test_a_reply_that_trickles_has_a_deadline(odd, monkeypatch):
     server = Server(odd.url)
-    monkeypatch.setattr("eval.sampling.server.REPLY_SECONDS", -1.0)
+    monkeypatch.setattr("eval.sampling.json_api.REPLY_SECONDS", -1.0)
     odd.body = completion()
     with pytest.raises(ServerError, match="was still answering after"):
         server.draw([[7]], [0], SAMPLING, print)

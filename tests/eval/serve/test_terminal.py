@@ -1,5 +1,8 @@
 """The chat in the terminal, with a checkpoint in the process and with a server."""
 
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
 import pytest
 from serving import Recital, save_tiny, serving
 
@@ -52,3 +55,45 @@ def test_what_is_set_is_sent_and_what_is_wrong_is_said(served):
 def test_no_server_is_one_line():
     with pytest.raises(TalkError, match=r"http://127.0.0.1:1/v1/models did not answer as a server should"):
         RemoteTalker("http://127.0.0.1:1")
+
+
+class Rubbish(BaseHTTPRequestHandler):
+    """Lists a model, and answers every question with its class's `lines`."""
+
+    lines = b""
+
+    def do_GET(self):
+        self.answer(b'{"data": [{"id": "tiny"}]}')
+
+    def do_POST(self):
+        self.rfile.read(int(self.headers["Content-Length"]))
+        self.answer(self.lines)
+
+    def answer(self, data):
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(data)))
+        self.end_headers()
+        self.wfile.write(data)
+
+    def log_message(self, *_):
+        pass
+
+
+@pytest.mark.parametrize(
+    "chunk",
+    [b"x", b"3", b"[]", b"{}", b"[" * 100_000, b'{"choices": 3}', b'{"choices": [3]}', b'{"choices": [{"delta": 3}]}',
+     b'{"choices": [{"delta": {"content": [1]}}]}', b'{"choices": [], "usage": 3}', b'{"error": "no"}', b"\xff"],
+    ids=lambda chunk: str(chunk[:40]),
+)  # fmt: skip
+def test_a_server_that_streams_rubbish_is_one_line(chunk):
+    handler = type("Handler", (Rubbish,), {"lines": b"data: " + chunk + b"\n\n"})
+    running = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    threading.Thread(target=lambda: running.serve_forever(0.01), daemon=True).start()
+    try:
+        talker = RemoteTalker(f"http://127.0.0.1:{running.server_port}")
+        with pytest.raises(TalkError, match="did not answer as a server should") as caught:
+            list(talker.reply({"messages": []}))
+    finally:
+        running.shutdown()
+        running.server_close()
+    assert "\n" not in str(caught.value) and len(str(caught.value)) < 500

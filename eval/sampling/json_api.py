@@ -1,0 +1,114 @@
+"""JSON over HTTP with a server that nobody vouches for: bounded in time and size, asked again where that may help."""
+
+import json
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import httpx
+
+TIMEOUT = httpx.Timeout(600.0, connect=10.0)  # seconds; a long completion comes back in one piece
+REPLY_SECONDS = 1800.0  # for a whole reply, however slowly it trickles
+MOST_BYTES = 32 * 2**20  # of a reply: 65,536 tokens with their text are some 2 MB
+PASSING = (408, 409, 425, 429, 500, 502, 503, 504)  # what a server answers that is busy, or that restarts
+TRIES = 6
+LONGEST_PAUSE = 60.0  # seconds, whatever a server asks for
+QUOTED = 200  # characters of a reply in an error
+
+
+class ServerError(ValueError):
+    """The server could not be reached, or did not answer as it should; the message is one line."""
+
+
+class JsonApi:
+    """The API at `url`, such as `http://localhost:8000/v1`.
+
+    Where the reason for no answer may pass (busy, restarting, a broken connection), it is asked again, with `pause`
+    seconds in between. `connections` may be open at once; `proxies` takes those of the environment. `hint` ends the
+    error of a server that does not answer at all.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        connections: int,
+        headers: Mapping[str, str] | None = None,
+        proxies: bool = False,
+        hint: str = "",
+        pause: Callable[[float], object] = time.sleep,
+    ) -> None:
+        self.url = url
+        self._hint = hint
+        self._pause = pause
+        limits = httpx.Limits(max_connections=connections)
+        self._client = httpx.Client(timeout=TIMEOUT, limits=limits, headers=headers, trust_env=proxies)
+
+    def call(self, method: str, path: str, body: dict[str, Any] | None = None) -> Any:
+        """The answer as JSON. Raises ServerError."""
+        for tried in range(1, TRIES + 1):
+            try:
+                return self._call_once(method, path, body)
+            except _Passing as error:
+                if tried == TRIES:
+                    raise ServerError(f"{error} Tried {TRIES} times.") from None
+                self._pause(min(LONGEST_PAUSE, error.wait or 2.0 ** (tried - 1)))
+
+    def odd(self, path: str, reply: Any, expected: str) -> ServerError:
+        """The error for a reply of another form."""
+        return ServerError(
+            f"{self.url}/{path} answered {quoted(repr(reply))}; expected {expected}, as OpenAI's API has it."
+        )
+
+    def _call_once(self, method: str, path: str, body: dict[str, Any] | None) -> Any:
+        place = f"{self.url}/{path}"
+        try:
+            with self._client.stream(method, place, json=body) as response:
+                content = _content(place, response)
+        except (httpx.ConnectError, httpx.InvalidURL, httpx.UnsupportedProtocol) as error:
+            raise ServerError(f"{self._no_answer(place, error)}{self._hint}") from None
+        except httpx.HTTPError as error:
+            raise _Passing(self._no_answer(place, error)) from None
+        if response.status_code != 200:
+            refusal = f"{place} answered {response.status_code}: {quoted(content[:2000].decode(errors='replace'))}."
+            if response.status_code not in PASSING:
+                raise ServerError(refusal)
+            delay = response.headers.get("Retry-After", "")
+            raise _Passing(refusal, float(delay) if delay.isdecimal() and len(delay) < 6 else 0.0)
+        try:
+            return json.loads(content)
+        except (ValueError, RecursionError) as error:
+            raise ServerError(
+                f"{place} did not answer with JSON ({type(error).__name__}: {quoted(str(error))})."
+            ) from None
+
+    @staticmethod
+    def _no_answer(place: str, error: Exception) -> str:
+        return f"{place} did not answer ({type(error).__name__}: {quoted(str(error))})."
+
+
+def quoted(text: str) -> str:
+    """What a server said, in one line of an error: short, and without what a terminal would obey."""
+    text = " ".join("".join(sign if sign.isprintable() else " " for sign in text[: 10 * QUOTED]).split())
+    return text if len(text) <= QUOTED else f"{text[: QUOTED - 3]}..."
+
+
+def _content(place: str, response: httpx.Response) -> bytes:
+    """A reply's body, within its limits of size and time. Raises ServerError."""
+    deadline = time.monotonic() + REPLY_SECONDS
+    content = bytearray()
+    for part in response.iter_bytes():
+        content += part
+        if len(content) > MOST_BYTES:
+            raise ServerError(f"{place} answered more than {MOST_BYTES:,} bytes, which no completion takes.")
+        if time.monotonic() > deadline:
+            raise ServerError(f"{place} was still answering after {REPLY_SECONDS:g} seconds.")
+    return bytes(content)
+
+
+class _Passing(Exception):
+    """No answer for a reason that may pass, after `wait` seconds where the server says so."""
+
+    def __init__(self, message: str, wait: float = 0.0) -> None:
+        super().__init__(message)
+        self.wait = wait
