@@ -48,11 +48,14 @@ FORKS = {"fork": (57, None), "vfork": (58, None)}
 CLONE, CLONE3, PRLIMIT = (56, 220), (435, 435), (302, 261)
 
 
-def confine(*, seconds: int, memory: int, file_size: int, processes: int, user: int, strict: bool) -> None:
+def confine(
+    *, seconds: int, memory: int, file_size: int, processes: int, user: int, strict: bool, forks: bool = True
+) -> None:
     """Limit this process and its children, and give up root where `user` is another.
 
     `seconds` of processor time, `memory` bytes of address space and `file_size` bytes of one file are each process's;
-    `processes` counts those of the user. Raises OSError where `strict` and the kernel takes no filter.
+    `processes` counts those of the user; without `forks` this process may start none. Raises OSError where `strict` and
+    the kernel takes no filter.
     """
     if os.geteuid() == 0:
         os.setgroups([])
@@ -65,7 +68,7 @@ def confine(*, seconds: int, memory: int, file_size: int, processes: int, user: 
         if kind := vars(resource).get(f"RLIMIT_{name}"):  # not every system has every limit
             resource.setrlimit(kind, (most, most))
     try:
-        refuse_calls(forks=os.geteuid() != 0)  # the kernel counts none of root's processes
+        refuse_calls(forks=forks and os.geteuid() != 0)  # the kernel counts none of root's processes
     except OSError:
         if strict:
             raise

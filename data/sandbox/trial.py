@@ -90,7 +90,9 @@ def _part(
 ) -> "Iterator[subprocess.Popen[bytes]]":
     """One of the two processes in its sandbox, in a folder of its own; leaving the context kills it."""
     user = jail.user(kind)
-    limits = json.dumps({"seconds": seconds, "memory": memory} | jail.limits_of(kind, user))
+    # Limits hold for each process: a program that forked would have as many times its memory.
+    own = {"seconds": seconds, "memory": memory, "forks": part != "program"}
+    limits = json.dumps(own | jail.limits_of(kind, user))
     inner = [*jail.python(), jail.inside(kind), part, limits, *map(str, kept)]
     with tempfile.TemporaryDirectory() as folder:
         process = subprocess.Popen(

@@ -59,6 +59,19 @@ HOARDS = {
     "keys": """
         def f(x): return int(done(libc.syscall(217 if ARM else 248, b"user", b"x", b"y" * 9, 9, -4)))
     """,
+    "forked children": """
+        def f(x):
+            try: child = os.fork()
+            except OSError: return 0
+            if child == 0: os._exit(0)
+            return 1
+    """,
+    "spawned children": """
+        def f(x):
+            try: os.posix_spawn("/usr/bin/true", ["true"], {})
+            except OSError: return 0
+            return 1
+    """,
     "the calls of another architecture's numbers": """
         def f(x): return 0 if ARM else int(done(libc.syscall(0x40000000 + 29, 0, 4096, 0o1600)))
     """,
