@@ -74,6 +74,8 @@ def read_set(
         left_out = [f"{repeated} repeated"] * bool(repeated) + [f"{len(faults)} faulty"] * bool(faults)
         summaries.append(f"{len(problems)} {split}" + (f" ({', '.join(left_out)} left out)" if left_out else ""))
     say_once(f"Problems of {settings.source}: {', '.join(summaries)}.")
+    if line := _other_answers(kept):
+        say_once(f"warning: {settings.source}: {line}")
     return kept
 
 
@@ -130,6 +132,22 @@ def _conflicts(group: Sequence[int], rows: Sequence[Row], made: Mapping[int, Pro
                     one: f"{rows[one].where}: the same question has other {name} elsewhere: {wrong}." for one in group
                 }
     return {}
+
+
+def _other_answers(kept: Mapping[Split, Sequence[Problem]]) -> str | None:
+    """What to say of questions that have another answer in another split: one of the two is wrong."""
+    first: dict[str, tuple[Split, Problem]] = {}
+    differing = []
+    for split, problems in kept.items():
+        for problem in problems:
+            other_split, other = first.setdefault(problem.canonical, (split, problem))
+            facts = ((other.facts.get(name), fact) for name, fact in problem.facts.items())
+            if unlike := next((pair for pair in facts if not _is_same(*pair)), None):
+                says = f"{_short(unlike[0])} in {other_split}, {_short(unlike[1])} in {split}"
+                differing.append(f"{_short(problem.prompt)}: {says}")
+    if not differing:
+        return None
+    return f"{len(differing)} of its questions have another answer in another split; the first is {differing[0]}."
 
 
 def _is_same(fact: Any, other: Any) -> bool:

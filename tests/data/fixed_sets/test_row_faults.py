@@ -190,6 +190,18 @@ def test_a_question_with_two_answers_is_named_with_both_and_none_is_believed(tmp
     assert "2 faulty left out" in capsys.readouterr().err
 
 
+def test_a_question_with_another_answer_in_another_split_is_said(tmp_path, capsys):
+    write(tmp_path / "train.jsonl", [*GOOD, {"question": "Which?", "answer": "4"}])
+    write(
+        tmp_path / "test.jsonl", [{"question": "which? ", "answer": "5"}, {"question": "What is 1 + 1?", "answer": 2.0}]
+    )
+    kept = math.problems(Settings(source=str(tmp_path)))
+    assert (len(kept["train"]), len(kept["test"])) == (4, 2)
+    said = capsys.readouterr().err
+    assert f"warning: {tmp_path}: 1 of its questions have another answer in another split" in said
+    assert "'4' in train, '5' in test" in said or "'5' in test, '4' in train" in said
+
+
 def test_a_question_that_comes_twice_with_one_answer_is_merged_and_said(tmp_path, capsys):
     rows = [*GOOD, {"question": "What is 1 + 1?", "answer": 2.0}, {"question": "What is 1 + 1?", "answer": "2 "}]
     kept = math.problems(Settings(source=write(tmp_path / "set.jsonl", rows)))["train"]
