@@ -53,6 +53,7 @@ from train.rollout.parity.causes import forward_logprobs
 from train.rollout.parity.comparison import compare
 
 BUSY = 0.2  # processors of other work, on average over a call, from which figures by the clock are not to be trusted
+ENGINES = ("engine", "generate", "vllm", "continuous_batching")
 COLUMNS = (
     "engine",
     "rows",
@@ -336,6 +337,17 @@ def relate(results: list[dict[str, Any]]) -> None:
         row["ratio_to_vllm"] = row["tokens_per_second"] / speed["vllm"] if "vllm" in speed else None
 
 
+def fault(arguments: argparse.Namespace) -> str | None:
+    """What keeps these options from being measured; None where nothing does."""
+    for name in arguments.engines.split(","):
+        if name not in ENGINES:
+            return f"--engines has {name!r}; expected some of: {', '.join(ENGINES)}."
+    for name in ("prompts", "samples", "shortest", "longest", "max_new_tokens", "max_rows", "threads"):
+        if getattr(arguments, name) < 1:
+            return f"--{name.replace('_', '-')} is {getattr(arguments, name)}; expected at least 1."
+    return None
+
+
 def print_table(results: list[dict[str, Any]]) -> None:
     """One line an engine."""
     print(" ".join(f"{column:>19}" for column in COLUMNS))
@@ -370,6 +382,9 @@ def main() -> int:
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--json", type=Path, help="also write the rows here")
     arguments = parser.parse_args()
+    if wrong := fault(arguments):
+        print(f"error: {wrong}", file=sys.stderr)
+        return 2
     try:
         print_table(run(arguments))
     except ModelError as error:

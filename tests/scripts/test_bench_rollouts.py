@@ -56,6 +56,20 @@ def test_a_model_that_is_nowhere_is_one_line(monkeypatch: pytest.MonkeyPatch, ca
     assert capsys.readouterr().err.startswith("error: no such model")
 
 
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--engines", "engine,foo"], "--engines has 'foo'; expected some of: engine, generate"),
+        (["--prompts", "0"], "--prompts is 0; expected at least 1"),
+        (["--max-new-tokens", "-1"], "--max-new-tokens is -1"),
+        (["--threads", "0"], "--threads is 0"),
+    ],
+)
+def test_what_cannot_be_measured_is_one_line(script, words, message) -> None:
+    done = script("bench_rollouts", *words)
+    assert done.returncode == 2 and message in done.stderr and done.stderr.count("\n") == 1
+
+
 def test_the_limit_is_that_of_every_linear_layer(monkeypatch: pytest.MonkeyPatch) -> None:
     model = torch.nn.Sequential(torch.nn.Linear(8, 16), torch.nn.Linear(16, 8))
     ticks = iter(range(100))  # each look at the clock is a second later
