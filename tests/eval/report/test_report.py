@@ -415,7 +415,7 @@ def test_what_cannot_be_read_is_named_in_one_line(tmp_path, spoil, says):
     assert not (run / "report.html").exists()
 
 
-def test_plots_and_claims_lie_beside_the_page(tmp_path):
+def test_plots_and_claims_lie_beside_the_page(tmp_path, pictures):
     beside = write_report(make_run(tmp_path / "run")).with_suffix("")
     assert (beside / "reward.png").read_bytes().startswith(b"\x89PNG")
     drawn = (beside / "accuracy-step.svg").read_text()
@@ -453,7 +453,7 @@ def test_a_threshold_of_a_cost_is_where_the_cost_begins(tmp_path):
     assert found.places[1] == 60 and "may cost 2 points" in found.says
 
 
-def test_the_page_opens_with_accuracy_against_temperature(tmp_path):
+def test_the_page_opens_with_accuracy_against_temperature(tmp_path, pictures):
     run = make_run(tmp_path / "run")
     evaluate(run)
     page = page_of(run)
