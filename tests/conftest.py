@@ -25,7 +25,9 @@ import pytest
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
-hypothesis.settings.register_profile("rethink", deadline=None)  # a busy machine is no failure
+# A busy machine is no failure.
+SLOW = [hypothesis.HealthCheck.too_slow]
+hypothesis.settings.register_profile("rethink", deadline=None, suppress_health_check=SLOW)
 hypothesis.settings.load_profile("rethink")
 TINY = {
     "hidden_size": 32,

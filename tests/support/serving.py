@@ -8,6 +8,7 @@ from types import SimpleNamespace
 
 import torch
 import uvicorn
+from patience import PATIENCE
 
 from eval.serve.app import make_app
 from eval.serve.batcher import Batcher
@@ -51,7 +52,7 @@ def running(checkpoint: str, options: Options = PLAIN, *, rows: int = 8, waiting
 
 
 @contextmanager
-def serving(served: Served, batcher, *, body_seconds: float = 5.0) -> Iterator[SimpleNamespace]:
+def serving(served: Served, batcher, *, body_seconds: float = PATIENCE) -> Iterator[SimpleNamespace]:
     """Uvicorn in a thread, over any batcher."""
     door = listen("127.0.0.1", 0)
     app = make_app(served, batcher, body_seconds=body_seconds)

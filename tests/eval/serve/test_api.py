@@ -34,7 +34,13 @@ def server(tiny):
 @pytest.fixture(scope="module")
 def reciting(tmp_path_factory):
     _, served = load_served(save_tiny(tmp_path_factory.mktemp("closed"), opened=False), Options())
-    with serving(served, Recital(served.tokenizer, SAID), body_seconds=0.5) as server:
+    with serving(served, Recital(served.tokenizer, SAID)) as server:
+        yield server
+
+
+@pytest.fixture
+def impatient(reciting):
+    with serving(reciting.served, reciting.batcher, body_seconds=0.5) as server:
         yield server
 
 
@@ -169,8 +175,8 @@ def _left(server) -> int:
     return left
 
 
-def test_a_body_without_end_and_one_that_never_comes_are_refused(reciting):
-    host, port = reciting.url.removeprefix("http://").split(":")
+def test_a_body_without_end_and_one_that_never_comes_are_refused(impatient):
+    host, port = impatient.url.removeprefix("http://").split(":")
     head = f"POST /v1/chat/completions HTTP/1.1\r\nHost: {host}\r\nContent-Type: application/json\r\n"
     with socket.create_connection((host, int(port)), timeout=PATIENCE) as slow:
         slow.sendall(f"{head}Content-Length: 100\r\n\r\n{{".encode())
