@@ -35,7 +35,7 @@ TRAILING = re.compile(
 )
 DEGREES = re.compile(r"\s*\^\\circ\s*(?:\\text\s*\{\s*)?(C|F|K|Celsius|Fahrenheit)\s*\}?$")
 COUNTED = re.compile(rf"\s*(?:(?:{'|'.join(MULTIPLES)})s?(?![a-zA-Z])\s*)+")
-CODE = re.compile(rf"(?:\\text\s*\{{\s*)?({'|'.join(CODES)})\.?\s*\}}?\s*(?:(?=\$)|(?=-?\d))")
+CODE = re.compile(rf"(?:\\text\s*\{{\s*)?({'|'.join(CODES)})\.?\s*(?:\$\s*\}}\s*(?=-?\d)|\}}?\s*(?:(?=\$)|(?=-?\d)))")
 DOLLARS_OF = re.compile(rf"(?:\\text\s*\{{\s*)?({'|'.join(COUNTRIES)})\s*\}}?\s*\$\s*\}}?\s*(?=-?[\d.])")
 # Words that change the value of the number before them, and so are no unit.
 TELLING = re.compile(
