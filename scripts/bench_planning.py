@@ -30,7 +30,7 @@ from train.rollout.schedule.requests import Request
 class NoForward:
     """Stands in for `Forward`: costs the device nothing."""
 
-    name, gathers, bytes = "nothing", False, 0
+    name, gathers, as_is, bytes = "nothing", False, False, 0
 
     def fits(self, *which: Any) -> bool:
         """Always."""

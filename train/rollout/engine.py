@@ -46,7 +46,9 @@ class RolloutEngine:
     pages of that size on any device, `cuda_graphs=False` for eager steps, and `native_kernels=False` for torch's own
     operators on a CPU where the compiled ones (native/) would run. `own_kernels` says whether Triton's kernels and the
     fused layers run (None: on CUDA, where they can), `merge_adapters` whether LoRA is merged into their weights, and
-    `deterministic` asks them for rollouts that are the same bit for bit whatever shares their batch.
+    `deterministic` asks them for rollouts that are the same bit for bit whatever shares their batch. `compile_layers`
+    says whether torch compiles the layers of families that are not fused (None: on CUDA, beside our kernels), and
+    `fuse_layers=False` has none fused.
     """
 
     def __init__(
@@ -62,6 +64,8 @@ class RolloutEngine:
         own_kernels: bool | None = None,
         merge_adapters: bool = True,
         deterministic: bool = False,
+        compile_layers: bool | None = None,
+        fuse_layers: bool = True,
         lengths: LengthMemory | None = None,
         trial: bool = True,
     ) -> None:
@@ -70,8 +74,23 @@ class RolloutEngine:
             max_rows = MAX_ROWS_ON_CUDA if device.type == "cuda" else MAX_ROWS
         if own_kernels is None:
             own_kernels = device.type == "cuda" and runnable(device)
+        if deterministic and not own_kernels:
+            raise ValueError(
+                "deterministic rollouts need our Triton kernels, which do not run here: a GPU from Ampere on."
+            )
+        if compile_layers is None:
+            compile_layers = own_kernels and device.type == "cuda"
         self.limits = Limits(
-            cache_gib, max_rows, chunk_tokens, page_tokens, cuda_graphs, own_kernels, merge_adapters, deterministic
+            cache_gib=cache_gib,
+            max_rows=max_rows,
+            chunk_tokens=chunk_tokens,
+            page_tokens=page_tokens,
+            cuda_graphs=cuda_graphs,
+            own_kernels=own_kernels,
+            merge_adapters=merge_adapters,
+            deterministic=deterministic,
+            compile_layers=compile_layers,
+            fuse_layers=fuse_layers,
         )
         self.model = model
         self.pool_bytes = 0  # of the dense cache, and of what a step works in
@@ -101,6 +120,7 @@ class RolloutEngine:
             cuda_graphs=False,
             native_kernels=self.native,
             own_kernels=self.limits.own_kernels and next(self.model.parameters()).device.type == "cuda",
+            compile_layers=False,  # windows are cut short here; compiled layers have a trial of their own
             trial=False,
         )
         try:
@@ -184,7 +204,7 @@ class RolloutEngine:
         """The model's layers in the form in which its device runs them fastest; the pool gets what memory is left."""
         device = next(self.model.parameters()).device
         with ExitStack() as stack:
-            if self.fused is not None:
+            if self.fused is not None and not (self.forward is not None and self.forward.as_is):
                 stack.enter_context(self.fused.applied())
             if device.type != "cuda":
                 packed = packed_bytes(self.model)
@@ -262,3 +282,8 @@ def check_support(model: torch.nn.Module, backend: str = "engine") -> None:
         RolloutEngine(model)
     elif backend == "vllm":
         refuse_adapters(model)
+
+
+def check_deterministic(model: torch.nn.Module) -> None:
+    """Raise ValueError where the rollouts of `model`, where it is now, would depend on what shares their batch."""
+    RolloutEngine(model, deterministic=True, trial=False).generate([[0]], 1, Sampling(1, ()))

@@ -19,7 +19,8 @@ class Limits:
     `chunk_tokens` the prompt tokens that one step prefills. `page_tokens` asks for pages of that size on any device
     (None: pages on CUDA, a dense cache elsewhere), `cuda_graphs` for steps as replays where there is CUDA.
     `own_kernels` has Triton's kernels and the fused layers run over pages, `merge_adapters` merges LoRA into their
-    weights, and `deterministic` makes a rollout the same bit for bit whatever shares its batch.
+    weights, and `deterministic` makes a rollout the same bit for bit whatever shares its batch. `compile_layers` has
+    torch compile the layers that are not fused, and `fuse_layers=False` leaves the fused ones out.
     """
 
     cache_gib: float | None = None
@@ -30,6 +31,8 @@ class Limits:
     own_kernels: bool = False
     merge_adapters: bool = True
     deterministic: bool = False
+    compile_layers: bool = False
+    fuse_layers: bool = True
 
     def __post_init__(self) -> None:
         """Raise ValueError naming the first limit that cannot be."""

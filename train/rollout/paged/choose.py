@@ -1,4 +1,6 @@
-"""Which forward a model is decoded by: fused layers where a trial equals the module, else the module itself."""
+"""Which forward a model is decoded by: fused layers where a trial equals the module, else compiled ones where their
+trial does, else the module itself.
+"""
 
 from collections.abc import Sequence
 
@@ -7,7 +9,8 @@ import torch
 from train.rollout.dense.pool import LayerShape
 from train.rollout.limits import SHARE_FOR_SHADOW, Limits
 from train.rollout.memory import memory_budget
-from train.rollout.paged.attention import kernel_for
+from train.rollout.paged.attention import Kernel, kernel_for
+from train.rollout.paged.compiled.layers import NotCompilable
 from train.rollout.paged.decoder import power_of_two
 from train.rollout.paged.forwards import Forward, ModuleForward
 from train.rollout.paged.fused.shadow import NotFusable
@@ -31,7 +34,9 @@ def choose_forward(
     context = _context(longest, page_tokens)
     reason = "the kernels do not run here"
     device = next(model.parameters()).device
-    if limits.own_kernels:
+    if limits.own_kernels and not limits.fuse_layers:
+        reason = "fused layers are left out"
+    elif limits.own_kernels:
         try:
             return _fused(model, context, dtype, memory_budget(limits.cache_gib, device), limits)
         except NotFusable as error:
@@ -39,7 +44,12 @@ def choose_forward(
     if limits.deterministic:
         raise ValueError(f"deterministic rollouts need the fused layers, which do not compute this model: {reason}.")
     kernels = [kernel_for(layer, page_tokens, device, own=limits.own_kernels) for layer in layers]
-    return ModuleForward(model, kernels, dtype, reason if limits.own_kernels else None)
+    if limits.compile_layers:
+        try:
+            return _compiled(model, kernels, dtype, reason)
+        except NotCompilable as error:
+            reason = f"{reason}; {error}"
+    return ModuleForward(model, kernels, dtype, reason if limits.own_kernels or limits.compile_layers else None)
 
 
 def _context(longest: int, page_tokens: int) -> int:
@@ -58,3 +68,15 @@ def _fused(model: torch.nn.Module, context: int, dtype: torch.dtype, budget: int
         raise
     except (TypeError, AttributeError, LookupError, RuntimeError) as error:  # a layer of some other make
         raise NotFusable(f"its layers could not be tried ({type(error).__name__}: {error})") from error
+
+
+def _compiled(model: torch.nn.Module, kernels: list[Kernel], dtype: torch.dtype, reason: str) -> Forward:
+    from train.rollout.paged.compiled.forward import CompiledForward  # imports triton, which not every machine has
+
+    try:
+        return CompiledForward(model, kernels, dtype, reason)
+    except torch.OutOfMemoryError:
+        raise
+    except (TypeError, AttributeError, LookupError, RuntimeError, ImportError) as error:  # whatever the compiler raises
+        said = str(error).strip().splitlines() or [""]
+        raise NotCompilable(f"its layers do not compile ({type(error).__name__}: {said[0]})") from error

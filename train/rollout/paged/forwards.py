@@ -1,8 +1,9 @@
-"""How a step computes its logits, and draws from them: fused layers, or the module itself.
+"""How a step computes its logits, and draws from them: fused layers, compiled ones, or the module itself.
 
 Both serve the same decoder (decoder.py): a graph may capture `decode`, and `prefill` runs eagerly.
 """
 
+from collections.abc import Callable
 from typing import Any, Protocol
 
 import torch
@@ -20,6 +21,7 @@ class Forward(Protocol):
 
     name: str  # as it is said at the start
     gathers: bool  # whether attention copies whole rows of the table, so that their width matters
+    as_is: bool  # whether the module's own code must run, without norms or layers put in the place of its own
     bytes: int  # that it holds beside the module
 
     def fits(self, model: torch.nn.Module, context: int, dtype: torch.dtype) -> bool:
@@ -67,10 +69,13 @@ class ModuleForward:
     `reason` says why it is not the fused layers, where these were tried; another structure is worth another trial.
     """
 
+    as_is = False
+
     def __init__(
         self, model: torch.nn.Module, kernels: list[Kernel], dtype: torch.dtype, reason: str | None = None
     ) -> None:
         self.model = model
+        self.run: Callable[..., Any] = model  # what is called in the place of the model
         self.dtype = dtype
         self.reason = reason
         self.structure = structure(model) if reason else None
@@ -98,7 +103,7 @@ class ModuleForward:
 
     def decode(self, pool: PagedPool, state: RolloutState, batch: Batch, sampling: Sampling, rules: Rules) -> None:
         """See `Forward`."""
-        decode(self.model, pool, self.kernels, state, batch, sampling, rules)
+        decode(self.run, pool, self.kernels, state, batch, sampling, rules)
 
     def prefill(
         self,
@@ -110,7 +115,7 @@ class ModuleForward:
         last: torch.Tensor,
     ) -> torch.Tensor:
         """See `Forward`."""
-        output = self.model(
+        output = self.run(
             input_ids=tokens.unsqueeze(0),
             position_ids=positions.unsqueeze(0),
             use_cache=False,

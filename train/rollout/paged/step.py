@@ -4,7 +4,9 @@ Nothing here asks the device for a value, moves data between host and device, or
 that a step needs is on the device: `RolloutState`, and in `Batch` which rollouts run and where their pages are.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -43,7 +45,7 @@ class Batch:
 
 
 def decode(
-    model: torch.nn.Module,
+    model: Callable[..., Any],
     pool: PagedPool,
     kernels: list[Kernel],
     state: RolloutState,

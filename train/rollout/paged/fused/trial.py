@@ -24,6 +24,8 @@ from train.rollout.paged.fused.shadow import NotFusable, Shadow
 from train.rollout.triton_kernels.tiles import tiles_of
 
 COUNT = 5  # tokens of the trial
+# Largest share of the logits' spread by which a whole model may differ: rounding alone, through all layers.
+WHOLE = {torch.float32: 1e-3, torch.float16: 0.05, torch.bfloat16: 0.15}
 _CLOSE = 2e-3  # of the largest change that a layer makes: float32 through tf32 products, where somebody allowed them
 
 
