@@ -1,0 +1,122 @@
+"""Decode steps: replays against eager steps, and the medians of steps by model, rows, context, weights and path."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+
+from gpu_steps.clock import Clock
+from gpu_steps.models import MODELS, WEIGHTS, precision
+from train.rollout.engine import RolloutEngine
+from train.rollout.interface import Sampling
+from train.rollout.paged.decoder import PagedDecoder
+
+TIMED = 22  # decode steps of a measurement, two of them to warm up
+# How layers run: fused, compiled, as before both, and fused with products that do not depend on the batch.
+PATHS: dict[str, dict[str, Any]] = {
+    "fused": {"own_kernels": True},
+    "compiled": {"own_kernels": True, "fuse_layers": False, "compile_layers": True},
+    "as it was": {"own_kernels": False, "compile_layers": False},
+    "deterministic": {"own_kernels": True, "deterministic": True},
+}
+
+
+def cases(on_card: bool) -> Iterator[tuple[str, int, int, str, str]]:
+    """Model, rows, context, weights and path, the most telling first."""
+    if not on_card:
+        for path in PATHS:
+            yield "tiny", 2, 40, "float32", path
+        return
+    grid = ((256, 512), (1024, 512), (64, 512), (16, 512), (1, 512))
+    grid += ((256, 4096), (64, 4096), (16, 4096), (1, 4096), (1024, 4096))
+    for rows, context in grid:
+        for weights in WEIGHTS:
+            for name in MODELS:
+                yield name, rows, context, weights, "fused"
+                if context == 512 and rows in (64, 256, 1024):
+                    yield name, rows, context, weights, "as it was"
+                    yield name, rows, context, weights, "compiled"
+                if (rows, context, weights) == (256, 512, "bf16"):
+                    yield name, rows, context, weights, "deterministic"
+
+
+def engine_of(model: torch.nn.Module, rows: int, path: str, **options: Any) -> RolloutEngine:
+    """An engine over pages, on any device. Its support was never in doubt, so it is not tried."""
+    chosen = PATHS[path]
+    page = 16 if chosen["own_kernels"] or next(model.parameters()).device.type == "cpu" else None
+    return RolloutEngine(model, page_tokens=page, max_rows=rows, trial=False, **chosen, **options)
+
+
+def graph(model: torch.nn.Module, path: str, tokens: int) -> dict[str, Any]:
+    """Whether replays and eager steps draw the same tokens."""
+    prompts = [[3 + number, *range(5, 25)] for number in range(3)]
+    sampling = Sampling(tokens, ())
+    eager = engine_of(model, 64, path, cuda_graphs=False).generate(prompts, 2, sampling)
+    engine = engine_of(model, 64, path)
+    replayed = engine.generate(prompts, 2, sampling)
+    result = {
+        "equal": [r.token_ids for r in eager] == [r.token_ids for r in replayed],
+        "forward": engine.forward.name if engine.forward else "",
+        "replayed_share": engine.stats.replayed_steps / max(1, engine.stats.steps),
+    }
+    engine.release()
+    return result
+
+
+def floor_ms(model: torch.nn.Module, engine: RolloutEngine, rows: int, context: int, bandwidth: float) -> float:
+    """Bytes that a step has to read, over the bandwidth."""
+    dtype = engine.layers[0].value_dtype
+    weights = sum(parameter.numel() for parameter in model.parameters()) * dtype.itemsize
+    token = sum(layer.bytes_per_token for layer in engine.layers)
+    return (weights + rows * context * token) / bandwidth * 1e3
+
+
+def step(
+    model: torch.nn.Module, clock: Clock, rows: int, context: int, weights: str, path: str, bandwidth: float
+) -> dict[str, Any]:
+    """The median of a decode step of `rows` rows that read `context` tokens each."""
+    prompts = [[3, *[5 + place % 50 for place in range(context - 17)]]]
+    if clock.on_card:
+        torch.cuda.reset_peak_memory_stats()
+    with precision(weights, clock.device):
+        engine = engine_of(model, rows, path, chunk_tokens=4096)
+        engine.generate(prompts, rows, Sampling(16, ()))  # takes the graph of this batch size
+        decoder = engine.decoder
+        assert decoder is not None and engine.forward is not None
+        decoder.state.ended[:rows] = False
+        decoder.state.cached[:rows] = context - 1 - TIMED  # what runs below must stay within the rows' pages
+        decoder.state.limit.fill_(1 << 30)
+        sampling = Sampling(16, ())
+        with torch.no_grad():
+            ms = clock.median_ms(lambda: decoder.decode(sampling), TIMED - 2 if clock.on_card else 1)
+            decoder.state.cached[:rows] = context - 1 - TIMED
+            launches = launches_of(decoder, sampling) if clock.on_card else None
+        floor = floor_ms(model, engine, rows, context, bandwidth)
+        result = {
+            "rows": rows,
+            "context": context,
+            "weights": weights,
+            "path": path,
+            "forward": engine.forward.name,
+            "ms": ms,
+            "floor_ms": floor,
+            "share_of_floor": floor / ms,
+            "launches": launches,
+            "tokens_per_second": rows / ms * 1e3,
+            "shadow_bytes": engine.forward.bytes,
+            "pool_bytes": decoder.pool.bytes,
+            "peak_bytes": torch.cuda.max_memory_allocated() if clock.on_card else 0,
+        }
+    engine.release()
+    return result
+
+
+def launches_of(decoder: PagedDecoder, sampling: Sampling) -> int:
+    """Kernels of one step, whether replayed or not."""
+    from torch.autograd import DeviceType
+    from torch.profiler import ProfilerActivity, profile
+
+    with profile(activities=[ProfilerActivity.CPU, ProfilerActivity.CUDA]) as seen:
+        decoder.decode(sampling)
+        torch.cuda.synchronize()
+    return sum(event.device_type == DeviceType.CUDA for event in seen.events() or [])

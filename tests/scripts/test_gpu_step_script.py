@@ -1,0 +1,74 @@
+"""The order and the tables of `gpu_step.py`; what it measures is for a card to say."""
+
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+sys.path.append(str(Path(__file__).resolve().parents[2] / "scripts"))
+
+import gpu_step
+from gpu_steps.models import MODELS, WEIGHTS
+from gpu_steps.steps import PATHS, cases
+from gpu_steps.table import call_table, step_table
+
+STEP = {
+    "model": "smollm2-135m", "rows": 256, "context": 512, "weights": "bf16", "path": "fused", "forward": "fused layers",
+    "ms": 1.5, "floor_ms": 0.75, "share_of_floor": 0.5, "launches": 276, "tokens_per_second": 170_667.0,
+    "shadow_bytes": 0, "pool_bytes": 0, "peak_bytes": 3 * 2**30,
+}  # fmt: skip
+
+
+def test_the_most_telling_cases_come_first_and_none_is_left_out() -> None:
+    listed = list(cases(True))
+    assert listed[0] == ("qwen2.5-1.5b", 256, 512, "bf16", "fused")
+    assert {case[0] for case in listed[: gpu_step.BEFORE_CALLS]} == set(MODELS)
+    assert len(listed) == len(set(listed))
+    grid = {(name, rows, context, weights) for name, rows, context, weights, _ in listed}
+    assert len(grid) == len(MODELS) * 5 * 2 * len(WEIGHTS)
+    paths = {path for name, rows, context, weights, path in listed if (rows, context, weights) == (256, 512, "bf16")}
+    assert paths == set(PATHS)
+
+
+def test_a_line_says_what_a_step_took_and_what_failed() -> None:
+    head, line, failed = step_table([STEP, STEP | {"error": "out of memory"}]).splitlines()
+    assert head.split() == [
+        "model",
+        "rows",
+        "context",
+        "weights",
+        "path",
+        "ms",
+        "floor",
+        "share",
+        "launches",
+        "tokens/s",
+        "GiB",
+        "forward",
+    ]
+    assert " ".join(line.split()) == "smollm2-135m 256 512 bf16 fused 1.50 0.75 50% 276 170667 3.0 fused layers"
+    assert failed.endswith("fused         out of memory")
+
+
+def test_a_line_says_what_a_call_took_and_vllm_beside_it() -> None:
+    ours = {
+        "model": "tiny", "weights": "bf16", "path": "fused", "rollouts": 4, "tokens": 8, "seconds": 2.0,
+        "tokens_per_second": 16.0, "mean_gap": 0.01, "largest_gap": 0.1, "peak_bytes": 2**30,
+    }  # fmt: skip
+    theirs = {"model": "tiny", "path": "vLLM", "rollouts": 4, "tokens": 8, "seconds": 4.0, "tokens_per_second": 8.0}
+    lines = call_table([ours, theirs, {"model": "tiny", "path": "vLLM", "skipped": "not installed"}]).splitlines()
+    assert [" ".join(line.split()) for line in lines[1:]] == [
+        "tiny 4 8 bf16 fused 2.00 16 1.0e-02 1.0e-01 1.0",
+        "tiny 4 8 bf16 vLLM 4.00 8",
+        "tiny vLLM not installed",
+    ]
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
+def test_without_a_card_it_says_so_in_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["gpu_step.py"])
+    assert gpu_step.main() == 2
+    assert capsys.readouterr().out.startswith("gpu-step: no CUDA device on this machine; ")
