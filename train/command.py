@@ -33,6 +33,7 @@ from train.lifecycle.diagnosis import diagnosis
 from train.lifecycle.nonfinite import NonFiniteSteps
 from train.lifecycle.resume import CheckpointError, what_is_left
 from train.lifecycle.signals import Interrupted
+from train.plan.checkpointing import decide_checkpointing
 from train.rewards.own import RewardError
 from train.rollout.parity.gate import ParityError
 from train.rollout.sampler import NonFiniteLogits
@@ -47,11 +48,14 @@ def run_command(values: Values) -> int:
         launch = find_launch()
         check_launch(launch)
         run, training = configure(values)
+        planned = decide_checkpointing(run, training, launch)
         if why := refusal(launch, run, training):
             raise ValueError(why)
     except ValueError as error:
         return refused(error)
     watch = RankWatch()
+    if planned and PartialState().is_main_process:
+        say(planned)
     try:
         with prepared(run, training, launch) as why_not:
             code, message, alone = (2, f"error: {why_not}", False) if why_not else outcome(run, training)

@@ -44,6 +44,7 @@ def check_training(run: RunConfig, training: GRPOConfig) -> tuple[PreTrainedMode
     check_quantised(run, training)
     check_reward_weights(run, training)
     check_packages(training)
+    check_device(run, training)
     check_hub(training)
     validation = draw_problems(run.parts, "validation", run.validation_problems, run.split_seed)
     with unpartitioned():
@@ -108,6 +109,15 @@ def check_packages(training: GRPOConfig) -> None:
         raise ValueError("use_liger_kernel is set, but it is not installed: pip install liger-kernel, or leave it out.")
     if training.fp16 and (training.use_cpu or not torch.cuda.is_available()):
         raise ValueError("fp16 is set, which needs a CUDA GPU, and there is none here, or use_cpu is set.")
+
+
+def check_device(run: RunConfig, training: GRPOConfig) -> None:
+    """Refuse what needs a GPU where there is none. Raises ValueError."""
+    if run.deterministic_rollouts and (training.use_cpu or not torch.cuda.is_available()):
+        raise ValueError(
+            "deterministic_rollouts is set, which needs a CUDA GPU, and there is none here, or use_cpu is set; leave "
+            "it out: on a CPU rollouts depend on their batch in the last bits alone."
+        )
 
 
 def check_hub(training: GRPOConfig) -> None:

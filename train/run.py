@@ -225,6 +225,8 @@ def build_trainer(
         cache_gib=run.cache_gib,
         max_rows=run.max_rows,
         rollout_correction=run.rollout_correction,
+        packed_loss=run.packed_loss,
+        deterministic_rollouts=run.deterministic_rollouts,
         thinking=None if run.thinking_budget is None else thinking_within(tokenizer, run.thinking_budget),
         nonfinite=NonFiniteGuard(folder / "nonfinite", run.nonfinite_limit),
         dynamic_sampling=DynamicSampling(problems["problem"], reward, run.screening_samples, run.oversample)

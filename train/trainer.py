@@ -18,19 +18,22 @@ from trl import GRPOTrainer
 from trl.models import unwrap_model_for_generation
 from trl.trainer.utils import split_tensor_dict
 
+from data.terminal import say
 from train.config.qlora import keep_adapters_precise
 from train.config.trainer_options import check_trainer
 from train.distributed.sharding import WholeCopy, reshard
 from train.dynamic_sampling import DynamicSampling, Group
 from train.expert_iteration import imitate_accepted
-from train.lifecycle.nonfinite import NonFiniteGuard
+from train.lifecycle.nonfinite import NonFiniteGuard, scale_was_too_large
 from train.lifecycle.resume import EpochSampler, ResumableTrainer
 from train.loss.logprobs import at_once, loss_logprobs
 from train.loss.masks import MASKABLE_LOSSES, mask_zero_advantage_rows, own_tokens
 from train.loss.microbatch import sort_rows, trim_padding
+from train.loss.packed import PackedModel, check_packing
+from train.loss.packed_attention import packed_attention_in
 from train.loss.rollout_correction import correct_rollouts, effective_sample_size, share_of_sample
 from train.rollout.backends.hf_generate import GenerateBackend
-from train.rollout.engine import RolloutEngine
+from train.rollout.engine import RolloutEngine, check_deterministic
 from train.rollout.interface import Rollout, Sampling, Thinking
 from train.rollout.parity import gate as parity
 from train.rollout.schedule.lengths import LengthMemory
@@ -44,7 +47,9 @@ class ReasoningTrainer(ResumableTrainer, GRPOTrainer):
 
     `thinking` is a budget that the engine keeps to; what it writes in the model's stead is left out of the loss.
     `accepted` says which of the completions judged last are right: given, these alone are imitated (expert iteration).
-    `rollout_correction` weights the loss by how far the engine's probabilities are from its own.
+    `rollout_correction` weights the loss by how far the engine's probabilities are from its own. `packed_loss` computes
+    it over rows side by side instead of padded ones, and `deterministic_rollouts` asks the engine for rollouts that do
+    not depend on their batch.
     Where `use_vllm` is set in the arguments, TRL's own vLLM path samples instead, and its correction stands.
     """
 
@@ -55,6 +60,8 @@ class ReasoningTrainer(ResumableTrainer, GRPOTrainer):
         cache_gib: float | None = None,
         max_rows: int | None = None,
         rollout_correction: str = "none",
+        packed_loss: bool = False,
+        deterministic_rollouts: bool = False,
         thinking: Thinking | None = None,
         nonfinite: NonFiniteGuard | None = None,
         dynamic_sampling: DynamicSampling | None = None,
@@ -73,6 +80,13 @@ class ReasoningTrainer(ResumableTrainer, GRPOTrainer):
         self.whole_copy: WholeCopy | None = None
         if self.is_fsdp_enabled and not self.args.use_vllm:
             self.whole_copy = WholeCopy(self.model, self.accelerator)
+        self.deterministic_rollouts = deterministic_rollouts
+        self.packed_loss = packed_loss
+        if packed_loss:
+            check_packing(self.model)
+        if deterministic_rollouts and self.whole_copy is None:
+            with self.accelerator.autocast():
+                check_deterministic(self.model)
         self.lengths = LengthMemory()
         self.nonfinite = nonfinite or NonFiniteGuard(Path(self.args.output_dir) / "nonfinite", limit=3)
         self.dynamic_sampling = dynamic_sampling
@@ -175,7 +189,14 @@ class ReasoningTrainer(ResumableTrainer, GRPOTrainer):
             backend = GenerateBackend(model, self.processing_class.pad_token_id)
             return backend.generate(prompts, samples, replace(sampling, seed=seed))
         if self.engine is None or self.engine.model is not model:
-            self.engine = RolloutEngine(model, cache_gib=self.cache_gib, max_rows=self.max_rows, lengths=self.lengths)
+            self.engine = RolloutEngine(
+                model,
+                cache_gib=self.cache_gib,
+                max_rows=self.max_rows,
+                deterministic=self.deterministic_rollouts,
+                lengths=self.lengths,
+            )
+        known = self.engine.forward
         numbers = self._numbers.take(prompt_ids)
         # A sharded module computes in the type of its copy's weights, without autocast.
         with self.accelerator.autocast() if self.whole_copy is None else nullcontext():
@@ -183,6 +204,8 @@ class ReasoningTrainer(ResumableTrainer, GRPOTrainer):
                 prompts, samples, sampling, step=self.state.global_step, sample_numbers=numbers
             )
             self._check_parity(model, prompts, rollouts)
+        if self.engine.forward is not None and self.engine.forward is not known and self.accelerator.is_main_process:
+            say(f"Rollouts are decoded by {self.engine.forward.name}.")
         self.engine.make_room()
         return rollouts
 
@@ -267,7 +290,8 @@ class ReasoningTrainer(ResumableTrainer, GRPOTrainer):
             batch = self._generate_and_score_completions(generation_batch)
             if self.beta == 0 and self.loss_type in MASKABLE_LOSSES:
                 batch = mask_zero_advantage_rows(batch)
-            self._buffered_inputs = split_tensor_dict(sort_rows(batch), slices)
+            # Packed, there is no padding to save, and neighbours share their prompt.
+            self._buffered_inputs = split_tensor_dict(batch if self.packed_loss else sort_rows(batch), slices)
         return self._buffered_inputs[self._step % slices]
 
     @property
@@ -278,6 +302,15 @@ class ReasoningTrainer(ResumableTrainer, GRPOTrainer):
         all unmasked tokens of a micro-batch: there a row acts on the others, even one without an advantage.
         """
         return self.top_entropy_quantile == 1 and not self._entropy_bonus_enabled and not self.aux_loss_enabled
+
+    def _get_per_token_logps_and_entropies(self, model: torch.nn.Module, *args: Any, **kwargs: Any) -> tuple[Any, ...]:
+        whole = PackedModel(model) if self.packed_loss else model
+        return super()._get_per_token_logps_and_entropies(whole, *args, **kwargs)
+
+    def training_step(self, *args: Any, **kwargs: Any) -> torch.Tensor:
+        """TRL's, with the attention of packed rows for a backward that computes layers again."""
+        with packed_attention_in(self.model) if self.packed_loss else nullcontext():
+            return super().training_step(*args, **kwargs)
 
     def _compute_loss(self, model: torch.nn.Module, inputs: dict[str, Any]) -> torch.Tensor:
         loss = super()._compute_loss(model, trim_padding(inputs))
@@ -295,6 +328,8 @@ class ReasoningTrainer(ResumableTrainer, GRPOTrainer):
         self._losses_finite = True
         if losses_finite and torch.as_tensor(norm).isfinite():
             self.nonfinite.passed()
+        elif losses_finite and scale_was_too_large(self.accelerator.scaler):
+            model.zero_grad(set_to_none=True)
         else:
             step, rank, batches = self.state.global_step + 1, self.args.process_index, self._buffered_inputs or []
             if self.is_deepspeed_enabled:  # whose engine steps within the backward pass: it is too late to skip

@@ -32,6 +32,7 @@ def check_run(run: RunConfig) -> None:
             "one; use backend: engine."
         )
     check_correction(run)
+    check_engine_alone(run)
     check_rewards(run)
     if run.trace_settings and not run.cold_start_steps:
         raise ValueError(
@@ -56,6 +57,20 @@ def check_correction(run: RunConfig) -> None:
         raise ValueError(
             f"rollout_correction is {run.rollout_correction}, but method is rft, which imitates text whoever wrote it; "
             "leave it out."
+        )
+
+
+def check_engine_alone(run: RunConfig) -> None:
+    """Refuse what the engine alone can do where another back end samples. Raises ValueError."""
+    if run.deterministic_rollouts and run.backend != "engine":
+        raise ValueError(
+            f"deterministic_rollouts is set, but backend is {run.backend}, whose rollouts depend on their batch; use "
+            "backend: engine."
+        )
+    if run.packed_loss and run.backend == "generate":
+        raise ValueError(
+            "packed_loss is set, but backend is generate, which would sample with the attention of packed rows; use "
+            "backend: engine."
         )
 
 
@@ -170,6 +185,11 @@ def check_options(run: RunConfig, training: "GRPOConfig") -> None:
         raise ValueError(
             "validation_problems is 0, but eval_strategy or eval_on_start asks for evaluations; set the one, or leave "
             "out the other."
+        )
+    if training.fp16 and run.model_dtype == "bfloat16" and not run.lora_rank:
+        raise ValueError(
+            "fp16 is set, but model_dtype is bfloat16, whose gradients the scaling of the loss does not take; use "
+            "model_dtype: float32."
         )
     if training.sync_ref_model and (training.beta == 0 or run.lora_rank):
         why = "beta is 0, so there is no reference model" if training.beta == 0 else "LoRA has no reference of its own"

@@ -80,8 +80,9 @@ def configure(values: Values) -> tuple[RunConfig, GRPOConfig]:
 
 def _training(values: dict[str, Any]) -> GRPOConfig:
     """TRL's configuration. Raises ValueError in one line, with our advice where TRL's is for its own developers."""
+    defaults = RL_DEFAULTS | {"bf16": False} if values.get("fp16") else RL_DEFAULTS  # it is one or the other
     try:
-        return GRPOConfig(**(RL_DEFAULTS | values))
+        return GRPOConfig(**(defaults | values))
     except ImportError as error:
         raise ValueError(f"An option asks for a package that is not installed: {_first_line(error)}") from None
     except ValueError as error:

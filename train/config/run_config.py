@@ -224,6 +224,27 @@ class RunConfig:
             "outside of vllm_importance_sampling_clip_min and _max to 0. One more forward a generation.",
         },
     )
+    deterministic_rollouts: bool = field(
+        default=False,
+        metadata={
+            "help": "The same seed on the same GPU gives the same rollouts bit for bit, whatever shares their batch. "
+            "Needs the fused layers (train/rollout/README.md); slower."
+        },
+    )
+    packed_loss: bool = field(
+        default=False,
+        metadata={
+            "help": "Compute the loss over rows side by side instead of padded ones, and a prompt once for its rows: "
+            "the same gradients. Refused where a trial of the model differs."
+        },
+    )
+    plan_checkpointing: bool = field(
+        default=False,
+        metadata={
+            "help": "On a GPU, leave gradient_checkpointing out where the plan (scripts/plan.py) finds room for a step "
+            "without it, and set it where it finds none. On a CPU gradient_checkpointing stands as it is."
+        },
+    )
     thinking_budget: int | None = field(
         default=None,
         metadata={

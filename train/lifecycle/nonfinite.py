@@ -66,6 +66,14 @@ class NonFiniteGuard:
         save_file(_joined(batches), self.folder / f"step-{step:06d}-rank{rank}.safetensors")
 
 
+def scale_was_too_large(scaler: torch.amp.GradScaler | None) -> bool:
+    """Whether gradients overflowed in fp16 because the loss was scaled up too far: the `scaler` skips such a step.
+
+    It halves its scale then, from 65,536 on. Where a scale of 1 overflows too, it is the gradients themselves.
+    """
+    return scaler is not None and scaler.is_enabled() and scaler.get_scale() > 1
+
+
 def likely_cause(batches: list[Batch], model: torch.nn.Module | None, *, loss: bool) -> str:
     """The first thing on the way from the weights to the gradient that is not finite, and what helps against it.
 

@@ -17,6 +17,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from dataclasses import MISSING, fields
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -78,10 +79,13 @@ def refuse_changes(run: RunConfig, training: GRPOConfig) -> None:
             "others; launch it as it was."
         )
     now = yaml.safe_load(yaml.safe_dump(resolved(run, training)))
+    # Where an option is newer than the run, the run began with its default.
+    began = {option.name: option.default for option in fields(RunConfig) if option.default is not MISSING} | began
+    free = (*FREE, "gradient_checkpointing") if run.plan_checkpointing else FREE  # as memory allows at each start
     differing = [
         f"{name} was {began.get(name, 'left out')!r} and is {now.get(name, 'left out')!r}"
         for name in sorted(began.keys() | now.keys())
-        if began.get(name) != now.get(name) and name not in FREE and not name.startswith(FREE_PREFIXES)
+        if began.get(name) != now.get(name) and name not in free and not name.startswith(FREE_PREFIXES)
     ]
     if differing:
         raise ValueError(

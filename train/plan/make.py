@@ -3,11 +3,13 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from train.plan.checkpointing import with_decided_checkpointing
 from train.plan.costs import Costs
 from train.plan.devices import find_gpu
 from train.plan.page import page
 from train.plan.processor import probe
 from train.plan.reading import read_given
+from train.plan.share import Share
 from train.plan.step_plan import Device
 from train.plan.workload import read_workload
 
@@ -37,6 +39,8 @@ def make_plan(
         request.run, request.training, bf16=request.bf16, mean=mean, prompt=prompt, at_hand=request.problems is None
     )
     costs = Costs(request.run, work, gpu=is_gpu)
+    if gpu_device is not None and request.run.plan_checkpointing:
+        costs = with_decided_checkpointing(costs, gpu_device, Share(gpus))
     device: Device = gpu_device or probe(
         [(costs.decodes[-1].work, True), (costs.decodes[0].work, True), (costs.losses[-1][1], False)]
     )

@@ -42,11 +42,11 @@ def read_given(config: Path, options: Sequence[str], *, gpu: bool) -> Given:
         raise ValueError(
             "load_in_4bit is set, which trains on a CUDA GPU only; plan for one with --gpu, or leave it out."
         )
-    return Given(run, training, bf16, problems)
+    return Given(run, training, bf16 or training.fp16, problems)
 
 
 def _asks_for_bf16(config: Path, options: Sequence[str]) -> bool:
-    """Whether a GPU would multiply in bfloat16, which is our default there."""
+    """Whether a GPU would multiply in bfloat16, which is our default there; fp16 takes as many bytes."""
     if "--bf16" in options[:-1]:
         return options[options.index("--bf16") + 1].lower() == "true"
     content = read_yaml(config) if config.is_file() else None

@@ -86,6 +86,36 @@ def test_tokens_are_weighted_by_the_ratio_within_its_bounds(
     assert float(loss) == pytest.approx(float(-terms.sum() / batch["num_items_in_batch"]), abs=1e-3)
 
 
+@pytest.mark.parametrize(("correction", "weights"), [("tis", (0.5, 2.0)), ("mis", (0.0, 0.0))])
+def test_the_config_says_the_correction_and_its_bounds_and_the_gap_is_logged(
+    correction, weights, tiny_model, tokenizer, tmp_path
+) -> None:
+    options = {
+        "rollout_correction": correction, "vllm_importance_sampling_clip_min": 0.5,
+        "vllm_importance_sampling_clip_max": 2.0, "num_generations": 4, "per_device_train_batch_size": 8,
+        "max_completion_length": 8, "max_steps": 1, "use_cpu": True, "save_strategy": "no", "report_to": "none",
+    }  # fmt: skip
+    words = [word for name, value in options.items() for word in (f"--{name}", str(value).lower())]
+    run, training = parse_config(["--name", "x", "--runs_dir", str(tmp_path), "--tasks", '{"countdown": {}}', *words])
+    prompts = Dataset.from_list([{"prompt": [{"role": "user", "content": f"compute {n} + 1"}]} for n in range(2)])
+    trainer = Shifted(
+        tiny_model, lambda completion_ids, **_: [float(n % 2) for n in range(len(completion_ids))], training, prompts,
+        processing_class=tokenizer, rollout_correction=run.rollout_correction,
+    )  # fmt: skip
+    for shift, weight in zip((-math.log(5.0), math.log(5.0)), weights, strict=True):
+        trainer.shift = shift
+        batch = batch_of(trainer)
+        own, odd = batch["completion_mask"].bool(), torch.arange(batch["completion_mask"].shape[1]) % 2
+        expected = torch.where(odd.bool(), weight, 1.0).expand_as(batch["completion_mask"])
+        torch.testing.assert_close(batch["importance_sampling_ratio"][own], expected[own], atol=1e-3, rtol=0)
+    trainer._metrics["train"].clear()
+    trainer.train()
+    logged = trainer.state.log_history[0]
+    assert logged["sampling/sampling_logp_difference/max"] == pytest.approx(math.log(5.0), abs=1e-3)
+    assert 0 < logged["sampling/sampling_logp_difference/mean"] < math.log(5.0)
+    assert 0.3 < logged["sampling/effective_sample_size"] < 0.9  # half of the tokens weigh 5 times as much
+
+
 def test_the_effective_sample_size_counts_the_tokens_of_the_loss() -> None:
     batch = {
         "completion_mask": torch.tensor([[1, 1, 1, 0]]),
@@ -104,6 +134,7 @@ def test_the_effective_sample_size_counts_the_tokens_of_the_loss() -> None:
         (["--rollout_correction", "sometimes"], "rollout_correction"),
         (["--rollout_correction", "tis", "--backend", "generate"], "use backend: engine"),
         (["--rollout_correction", "mis", "--method", "rft"], "method is rft"),
+        (["--rollout_correction", "tis", "--vllm_importance_sampling_clip_min", "4"], "must be less than vllm_imp"),
     ],
 )
 def test_a_correction_of_nothing_is_refused(options, message) -> None:
