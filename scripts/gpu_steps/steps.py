@@ -11,6 +11,7 @@ from train.rollout.engine import RolloutEngine
 from train.rollout.interface import Sampling
 from train.rollout.paged.decoder import PagedDecoder
 
+GRID = [(rows, 512) for rows in (256, 1024, 64, 16, 1)] + [(rows, 4096) for rows in (256, 64, 16, 1, 1024)]
 TIMED = 22  # decode steps of a measurement, two of them to warm up
 # How layers run: fused, compiled, as before both, and fused with products that do not depend on the batch.
 PATHS: dict[str, dict[str, Any]] = {
@@ -27,9 +28,7 @@ def cases(on_card: bool) -> Iterator[tuple[str, int, int, str, str]]:
         for path in PATHS:
             yield "tiny", 2, 40, "float32", path
         return
-    grid = ((256, 512), (1024, 512), (64, 512), (16, 512), (1, 512))
-    grid += ((256, 4096), (64, 4096), (16, 4096), (1, 4096), (1024, 4096))
-    for rows, context in grid:
+    for rows, context in GRID:
         for weights in WEIGHTS:
             for name in MODELS:
                 yield name, rows, context, weights, "fused"

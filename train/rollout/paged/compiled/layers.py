@@ -84,7 +84,7 @@ class CompiledLayers:
     def __call__(self, *, rollout_pass: Attends, **inputs: Any) -> Any:
         """What the model gives for `inputs`, in `rollout_pass`."""
         # Else torch would compile anew for a single token, as it does for any size of 1.
-        with self._attending(rollout_pass), fx_config.patch(backed_size_oblivious=True):
+        with self._attending(rollout_pass), fx_config.patch(backed_size_oblivious=True):  # type: ignore[attr-defined]
             return self.model(**inputs)
 
     @contextmanager
@@ -97,8 +97,8 @@ class CompiledLayers:
         try:
             for config in configs:
                 config._attn_implementation_internal = COMPILED_ATTENTION
-            for layer, forward in zip(self.layers, self._forwards, strict=True):
-                layer.__dict__["forward"] = forward
+            for layer, compiled in zip(self.layers, self._forwards, strict=True):
+                layer.__dict__["forward"] = compiled
             yield
         finally:
             _current_pass.pop()
