@@ -3,12 +3,14 @@
 import dataclasses
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from peft import LoraConfig, get_peft_model
 from rollout_models import FUSED_FAMILIES, STOP, largest_gap, prompts_of, scratch_llama
 from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
 from transformers.models.llama.modeling_llama import LlamaMLP
+from triton.runtime import interpreter
 from triton.runtime.interpreter import GridExecutor
 
 from train.rollout.engine import RolloutEngine
@@ -123,6 +125,24 @@ def test_a_layer_takes_nine_launches_and_a_step_six_beside(monkeypatch: pytest.M
     with torch.no_grad(), Products():
         decoder.decode(SAMPLED)
     assert len(launches) == 9 * layers + 6, launches
+
+
+def test_deterministic_rollouts_are_the_same_bit_for_bit_alone_and_among_others(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def in_one_order(left: np.ndarray, right: np.ndarray, dtype: Any = None) -> np.ndarray:
+        return np.einsum("ij,jk->ik", left, right, dtype=dtype, optimize=False)
+
+    # The interpreter multiplies by BLAS, whose sums depend on a row's place in a tile; those of a GPU do not.
+    monkeypatch.setattr(interpreter.np, "matmul", in_one_order)
+    model, prompts = scratch_llama(num_hidden_layers=1), prompts_of((5, 33))
+    short = dataclasses.replace(SAMPLED, max_new_tokens=3, stop_ids=())
+    together = fused_engine(model, deterministic=True, chunk_tokens=20).generate(prompts, 3, short)
+    engine = fused_engine(model, deterministic=True)
+    alone = engine.generate(prompts[1:], 1, short, sample_numbers=[1])[0]
+    assert engine.forward is not None and engine.forward.name == "fused layers, independent of the batch"
+    assert alone.token_ids == together[4].token_ids
+    assert alone.logprobs == together[4].logprobs
 
 
 def test_shadow_weights_count_within_the_memory_of_the_engine() -> None:
