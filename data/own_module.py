@@ -10,13 +10,15 @@ import sys
 from pathlib import Path
 from types import ModuleType
 
+from data.paths import user_path
+
 
 def import_own(name: str, kind: str) -> ModuleType:
     """The module called `name`, or at the path `name` where that ends in `.py`; `kind` says what it is to be.
 
     Raises ValueError in one line where it is not found or fails.
     """
-    return _from_file(Path(name), kind) if name.endswith(".py") else _from_path(name, kind)
+    return _from_file(user_path(name), kind) if name.endswith(".py") else _from_path(name, kind)
 
 
 def _from_file(path: Path, kind: str) -> ModuleType:

@@ -12,6 +12,7 @@ from typing import Any
 from data.contamination import overlaps
 from data.fixed_sets.reasoning_traces import NoTrace, TraceSettings, read_traces
 from data.mixture import draw_problems, load_mixture
+from data.paths import user_path
 from data.problem import Problem
 from data.settings import read_settings
 from data.tasks import get_task
@@ -83,9 +84,9 @@ def read_benchmarks(chosen: str, files: Sequence[str] = ()) -> dict[str, Benchma
         name, _, path = pair.partition("=")
         if name not in benchmarks or not path:
             raise ValueError(f"--benchmark-file is {pair!r}; expected NAME=path.jsonl of one in --benchmark.")
-        if not Path(path).is_file():
+        if not user_path(path).is_file():
             raise ValueError(f"--benchmark-file {pair}: {path} does not exist; expected a .jsonl or .parquet file.")
-        benchmarks[name] = benchmarks[name].at(Path(path))
+        benchmarks[name] = benchmarks[name].at(user_path(path))
     return benchmarks
 
 

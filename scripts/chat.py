@@ -11,12 +11,12 @@ import argparse
 import os
 import sys
 from contextlib import ExitStack
-from pathlib import Path
 
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 
 from transformers.utils import logging
 
+from data.paths import user_path
 from eval.sampling.server import is_url
 from eval.sampling.source import add_own_tasks, read_source
 from eval.serve.batcher import Batcher
@@ -32,7 +32,9 @@ def main() -> int:
     logging.disable_progress_bar()
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("model", help="a checkpoint's folder, a hub id, smollm2-135m, or a server's URL")
-    parser.add_argument("--config", type=Path, help="the run's config (default: that of the run the checkpoint is in)")
+    parser.add_argument(
+        "--config", type=user_path, help="the run's config (default: that of the run the checkpoint is in)"
+    )
     parser.add_argument("--max-context", type=int, help="tokens of prompt and completion (default: the model's)")
     parser.add_argument("--show-thinking", action=argparse.BooleanOptionalAction, default=True)
     add_own_tasks(parser)

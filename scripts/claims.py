@@ -14,13 +14,13 @@ import json
 import os
 import sys
 from dataclasses import fields
-from pathlib import Path
 from typing import Any
 
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 
 from transformers.utils import logging
 
+from data.paths import user_path
 from eval.claims.claims_table import markdown, render
 from eval.claims.evidence import gather
 from eval.claims.judging import check_seeds, judge_claims
@@ -37,9 +37,11 @@ from train.lifecycle.published import refresh
 def parse() -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--run", type=Path, action="append", required=True, help="a run folder; repeat for other seeds")
-    parser.add_argument("--output", type=Path, help="folder for claims.json and plots (default: RUN/evaluation, or "
-                        "claims beside the first of several runs)")  # fmt: skip
+    parser.add_argument(
+        "--run", type=user_path, action="append", required=True, help="a run folder; repeat for other seeds"
+    )
+    parser.add_argument("--output", type=user_path, help="folder for claims.json and plots (default: RUN/evaluation, "
+                        "or claims beside the first of several runs)")  # fmt: skip
     parser.add_argument(
         "--processes",
         type=int,

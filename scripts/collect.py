@@ -18,6 +18,7 @@ os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 from transformers.utils import logging
 
 from data.mixture import draw_problems
+from data.paths import user_path
 from eval.collect import Teacher, collect
 from eval.sampling.candidate import load_candidate
 from eval.sampling.json_api import ServerError
@@ -33,7 +34,9 @@ def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--teacher", required=True, help="URL of a server, path of a checkpoint, or hub id")
     parser.add_argument("--teacher-model", default="", help="which of a server's models (default: its first)")
-    parser.add_argument("--config", type=Path, help="whose training problems (default: those of the checkpoint's run)")
+    parser.add_argument(
+        "--config", type=user_path, help="whose training problems (default: those of the checkpoint's run)"
+    )
     parser.add_argument("--problems", type=int, default=1_000, help="problems asked (default: %(default)s)")
     parser.add_argument("--samples", type=int, default=4, help="answers to each (default: %(default)s)")
     parser.add_argument("--temperature", type=float, default=1.0, help="(default: %(default)s)")
@@ -43,7 +46,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument(
         "--system", help="system prompt; `task` is the task's own (default: task for a server, else the config's)"
     )
-    parser.add_argument("--output", type=Path, default=Path("traces.jsonl"), help="(default: %(default)s)")
+    parser.add_argument("--output", type=user_path, default=Path("traces.jsonl"), help="(default: %(default)s)")
     add_own_tasks(parser)
     return parser.parse_args()
 

@@ -17,6 +17,7 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 try:
     from transformers.utils import logging
 
+    from data.paths import user_path
     from train.doctor import examine
 except (ImportError, OSError, RuntimeError, SyntaxError) as error:  # no environment, half of one, or an old Python
     print(f"mend  environment    {sys.executable}: {' '.join(str(error).split())}")
@@ -32,8 +33,12 @@ except (ImportError, OSError, RuntimeError, SyntaxError) as error:  # no environ
 def main() -> int:
     """Run the command line; returns the exit code."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--config", type=Path, help="a configuration whose model and sizes are to be looked at as well")
-    parser.add_argument("--runs_dir", type=Path, default=Path("runs"), help="folder of the runs (default: %(default)s)")
+    parser.add_argument(
+        "--config", type=user_path, help="a configuration whose model and sizes are to be looked at as well"
+    )
+    parser.add_argument(
+        "--runs_dir", type=user_path, default=Path("runs"), help="folder of the runs (default: %(default)s)"
+    )
     arguments = parser.parse_args()
     logging.set_verbosity_error()
     logging.disable_progress_bar()

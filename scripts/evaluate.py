@@ -27,6 +27,7 @@ os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 
 from transformers.utils import logging
 
+from data.paths import user_path
 from eval.benchmark_table import as_markdown
 from eval.benchmarks import as_json, evaluate_benchmark, names, read_benchmarks, source_of_benchmark
 from eval.evaluate import Settings, evaluate, expected
@@ -45,12 +46,12 @@ def parse() -> argparse.Namespace:
     default = Settings()
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     what = parser.add_mutually_exclusive_group(required=True)
-    what.add_argument("--run", type=Path, help="a run folder: its model before RL and its last checkpoint")
+    what.add_argument("--run", type=user_path, help="a run folder: its model before RL and its last checkpoint")
     what.add_argument(
         "--checkpoint", action="append", help="path, hub id, smollm2-135m, or URL of a vLLM server; repeat to compare"
     )
     parser.add_argument(
-        "--config", type=Path, help="whose problems (default: the config of the run that a checkpoint is in)"
+        "--config", type=user_path, help="whose problems (default: the config of the run that a checkpoint is in)"
     )
     parser.add_argument("--problems", type=int, help=f"held-out problems, at most (default: {default.problems})")
     parser.add_argument("--samples", type=int, help=f"samples of each (default: {default.samples})")
@@ -92,7 +93,7 @@ def parse() -> argparse.Namespace:
     )
     parser.add_argument("--tokenizer", help="path or hub id, where a server's model name is neither")
     parser.add_argument(
-        "--cache", type=Path, help="folder for samples drawn (default: cache, in the folder for results)"
+        "--cache", type=user_path, help="folder for samples drawn (default: cache, in the folder for results)"
     )
     parser.add_argument(
         "--processes",
@@ -108,7 +109,9 @@ def parse() -> argparse.Namespace:
         metavar="NAME=FILE",
         help="a local .jsonl or .parquet file with the columns of a benchmark, in place of the hub; repeat",
     )
-    parser.add_argument("--output", type=Path, help="folder for results (default: RUN/evaluation, or ./evaluation)")
+    parser.add_argument(
+        "--output", type=user_path, help="folder for results (default: RUN/evaluation, or ./evaluation)"
+    )
     add_own_tasks(parser)
     return parser.parse_args()
 
@@ -177,7 +180,7 @@ def benchmark(arguments: argparse.Namespace) -> int:
             name: replace(each, **changes)
             for name, each in read_benchmarks(arguments.benchmark, arguments.benchmark_file).items()
         }
-        configs = {each: arguments.config or config_of(Path(each).absolute()) for each in checkpoints}
+        configs = {each: arguments.config or config_of(user_path(each).absolute()) for each in checkpoints}
         known = [each for each in checkpoints if configs[each]]
         run = source_of(known, arguments.config, own_tasks=arguments.own_tasks) if known else None
         sources = {name: source_of_benchmark(name, each, run) for name, each in asked.items()}

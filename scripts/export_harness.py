@@ -14,6 +14,7 @@ from pathlib import Path
 
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 
+from data.paths import user_path
 from eval.evaluate import Settings
 from eval.harness import export
 from eval.sampling.source import add_own_tasks, checkpoints_of, read_source
@@ -23,12 +24,12 @@ def main() -> int:
     """Run the command line; returns the exit code."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     whose = parser.add_mutually_exclusive_group(required=True)
-    whose.add_argument("--run", type=Path, help="a run folder, whose problems to export")
-    whose.add_argument("--config", type=Path, help="any training config, whose problems to export")
+    whose.add_argument("--run", type=user_path, help="a run folder, whose problems to export")
+    whose.add_argument("--config", type=user_path, help="any training config, whose problems to export")
     default = Settings().problems
     parser.add_argument("--problems", type=int, default=default, help="at most (default: %(default)s)")
     parser.add_argument("--split", choices=["test", "validation"], default="test", help="(default: %(default)s)")
-    parser.add_argument("--output", type=Path, help="folder (default: RUN/harness, or ./harness)")
+    parser.add_argument("--output", type=user_path, help="folder (default: RUN/harness, or ./harness)")
     add_own_tasks(parser)
     arguments = parser.parse_args()
     config = arguments.config or arguments.run / "config.yaml"

@@ -14,12 +14,12 @@ Exit codes: 0 it fits, 1 it does not as it is, 2 refused.
 import argparse
 import os
 import sys
-from pathlib import Path
 
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 
 from transformers.utils import logging
 
+from data.paths import user_path
 from train.plan.devices import BY_SIZE, GPUS
 from train.plan.make import make_plan
 
@@ -33,7 +33,7 @@ def main() -> int:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    parser.add_argument("config", type=Path, help="a training config")
+    parser.add_argument("config", type=user_path, help="a training config")
     parser.add_argument(
         "--gpu", default="cpu", help=f"cpu (the default: this machine's), {', '.join(GPUS)}, or {', '.join(BY_SIZE)}"
     )

@@ -18,6 +18,7 @@ os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 
 from transformers.utils import logging
 
+from data.paths import user_path
 from eval.probes.probe_table import render
 from eval.probes.probing import Settings, expected, probe
 from eval.sampling.progress import sample_bar
@@ -30,10 +31,10 @@ def parse() -> argparse.Namespace:
     default = Settings()
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     what = parser.add_mutually_exclusive_group(required=True)
-    what.add_argument("--run", type=Path, help="a run folder: its model before RL and its last checkpoint")
+    what.add_argument("--run", type=user_path, help="a run folder: its model before RL and its last checkpoint")
     what.add_argument("--checkpoint", action="append", help="path, hub id or smollm2-135m; repeat to compare")
     parser.add_argument(
-        "--config", type=Path, help="whose problems (default: the config of the run that a checkpoint is in)"
+        "--config", type=user_path, help="whose problems (default: the config of the run that a checkpoint is in)"
     )
     parser.add_argument(
         "--problems", type=int, default=default.problems, help="held-out problems, at most (default: %(default)s)"
@@ -43,7 +44,9 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--max-new-tokens", type=int, help="longest completion (default: the config's)")
     parser.add_argument("--seed", type=int, default=default.seed, help="of the sampling (default: %(default)s)")
     parser.add_argument("--split", choices=["test", "validation"], default="test", help="(default: %(default)s)")
-    parser.add_argument("--output", type=Path, help="folder for results (default: RUN/evaluation, or ./evaluation)")
+    parser.add_argument(
+        "--output", type=user_path, help="folder for results (default: RUN/evaluation, or ./evaluation)"
+    )
     parser.add_argument(
         "--processes",
         type=int,
@@ -51,7 +54,7 @@ def parse() -> argparse.Namespace:
         help="processes that sample, where the model is small (default: %(default)s)",
     )
     parser.add_argument(
-        "--cache", type=Path, help="folder for samples drawn (default: cache, in the folder for results)"
+        "--cache", type=user_path, help="folder for samples drawn (default: cache, in the folder for results)"
     )
     add_own_tasks(parser)
     return parser.parse_args()

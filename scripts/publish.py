@@ -10,13 +10,14 @@ import argparse
 import sys
 from pathlib import Path
 
+from data.paths import user_path
 from train.lifecycle.published import publishable
 
 
 def main() -> int:
     """Run the command line; returns the exit code."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("run", type=Path, help="a run folder, such as runs/quickstart")
+    parser.add_argument("run", type=user_path, help="a run folder, such as runs/quickstart")
     parser.add_argument("--license", default="", help="SPDX identifier for the card, such as apache-2.0")
     parser.add_argument("--push", metavar="REPO", help="upload to this repository of the hub")
     parser.add_argument("--private", action="store_true", help="with --push: make the repository private")

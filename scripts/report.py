@@ -15,6 +15,7 @@ import os
 import sys
 from pathlib import Path
 
+from data.paths import user_path
 from eval.report.page import write_live_report, write_report
 from eval.sampling.source import add_own_tasks, read_source
 
@@ -22,8 +23,10 @@ from eval.sampling.source import add_own_tasks, read_source
 def main() -> int:
     """Run the command line; returns the exit code."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("run", type=Path, nargs="+", help="a run folder, such as runs/quickstart; then its other seeds")
-    parser.add_argument("--output", type=Path, help="the page (default: RUN/report.html)")
+    parser.add_argument(
+        "run", type=user_path, nargs="+", help="a run folder, such as runs/quickstart; then its other seeds"
+    )
+    parser.add_argument("--output", type=user_path, help="the page (default: RUN/report.html)")
     parser.add_argument(
         "--live", action="store_true", help="what is cheap of the page, and the newest rollouts, at the lowest priority"
     )

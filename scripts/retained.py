@@ -12,12 +12,12 @@ import json
 import os
 import sys
 from dataclasses import replace
-from pathlib import Path
 
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 
 from transformers.utils import logging
 
+from data.paths import user_path
 from eval.evaluate import Settings, evaluate, expected
 from eval.retained import folder_of, other_source
 from eval.sampling.progress import sample_bar
@@ -32,7 +32,7 @@ def main() -> int:
     logging.disable_progress_bar()
     default = Settings(problems=200, samples=2, validation_problems=100)
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("run", type=Path, help="a run folder with a checkpoint before and after reinforcement")
+    parser.add_argument("run", type=user_path, help="a run folder with a checkpoint before and after reinforcement")
     parser.add_argument("--tasks", type=json.loads, help="JSON mapping of tasks to settings, as in a config")
     parser.add_argument("--problems", type=int, default=default.problems, help="(default: %(default)s)")
     parser.add_argument("--samples", type=int, default=default.samples, help="of each (default: %(default)s)")

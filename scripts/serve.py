@@ -12,12 +12,12 @@ Requests join the running batch as they come. Thinking comes back as `reasoning_
 import argparse
 import os
 import sys
-from pathlib import Path
 
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 
 from transformers.utils import logging
 
+from data.paths import user_path
 from eval.sampling.source import add_own_tasks
 from eval.serve.listen import Listening, serve
 from eval.serve.served import DTYPES, Options
@@ -42,7 +42,9 @@ def parse() -> tuple[str, Options, Listening]:
     parser.add_argument(
         "--show-thinking", action=argparse.BooleanOptionalAction, default=True, help="send the thinking to clients"
     )
-    parser.add_argument("--config", type=Path, help="the run's config (default: that of the run the checkpoint is in)")
+    parser.add_argument(
+        "--config", type=user_path, help="the run's config (default: that of the run the checkpoint is in)"
+    )
     add_own_tasks(parser)
     arguments = parser.parse_args()
     options = Options(

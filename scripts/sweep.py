@@ -20,7 +20,6 @@ Fields of a sweep's YAML file:
 import argparse
 import sys
 from dataclasses import fields
-from pathlib import Path
 
 try:
     from eval.sweep.trials.run_sweep import read, report, show_plan, sweep
@@ -28,6 +27,7 @@ except ModuleNotFoundError as error:
     if error.name != "optuna":
         raise
     sys.exit("error: a sweep needs optuna; install it with: pip install -e '.[sweep]'")
+from data.paths import user_path
 from eval.sweep.ranking.words import verdict
 from eval.sweep.setup.check import check
 from eval.sweep.setup.spec import Prune, Spec
@@ -42,8 +42,8 @@ def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=(__doc__ or "") + "\n".join(described), formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("sweep", type=Path, help="a sweep's YAML file, or the folder of a sweep to go on with")
-    parser.add_argument("--folder", type=Path, help="the sweep's folder (default: runs/sweeps/NAME)")
+    parser.add_argument("sweep", type=user_path, help="a sweep's YAML file, or the folder of a sweep to go on with")
+    parser.add_argument("--folder", type=user_path, help="the sweep's folder (default: runs/sweeps/NAME)")
     parser.add_argument("--workers", type=int, help="runs at once on this machine (default: the file's)")
     parser.add_argument("--dry-run", action="store_true", help="check it and print the trials; do nothing")
     parser.add_argument("--report", action="store_true", help="write the page as the sweep stands; do nothing else")

@@ -12,13 +12,14 @@ import sys
 import threading
 from pathlib import Path
 
+from data.paths import user_path
 from eval.serve.door import listen, refuse_missing
 
 
 def main() -> int:
     """Run the command line; returns the exit code."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("run", type=Path, help="a run folder, such as runs/quickstart")
+    parser.add_argument("run", type=user_path, help="a run folder, such as runs/quickstart")
     parser.add_argument("--host", default="127.0.0.1", help="address to listen at (default: %(default)s)")
     parser.add_argument("--port", type=int, default=8800, help="0 takes a free one (default: %(default)s)")
     options = parser.parse_args()

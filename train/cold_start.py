@@ -26,6 +26,7 @@ from train.muon import Muon
 from train.rollout.support import context_length
 from train.trace_set import trace_examples
 
+LOGGING_STEPS = 10
 HABIT_RATE = 0.1  # of the peak rate, to which it falls: the habits come last, and a rate of 0 would teach none
 
 
@@ -103,7 +104,7 @@ def cold_start(
         train_sampling_strategy="sequential" if staged else "group_by_length",
         max_length=None,
         completion_only_loss=True,
-        logging_steps=10,
+        logging_steps=LOGGING_STEPS,
         save_strategy="steps",
         save_steps=max(1, run.cold_start_steps // 10),
         save_total_limit=1,

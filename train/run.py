@@ -39,11 +39,13 @@ from train.lifecycle.run_folder import (
     refuse_existing,
     truncate_metrics,
 )
-from train.lifecycle.same_problems import problem_digests, refuse_other_problems
+from train.lifecycle.same_problems import PROBLEMS, problem_digests, refuse_other_problems
+from train.lifecycle.same_sources import SOURCES, refuse_other_sources, source_digests
 from train.lifecycle.signals import Interrupted, StopSignals
 from train.lifecycle.trackers import TENSORBOARD, log_last, trackers
 from train.model.prompts import messages, stop_ids, thinking_within
 from train.model.start import adapters, load_trainable, start_model
+from train.optimiser import check_optimiser
 from train.rewards.correctness import CorrectnessReward
 from train.rewards.functions import reward_functions
 from train.rewards.rollout_log import RolloutLog
@@ -66,13 +68,16 @@ def prepare(run: RunConfig, training: GRPOConfig) -> Iterator[None]:
     if run.resume:
         refuse_other_problems(run.folder, problems)
     model, tokenizer = check_training(run, training)
+    sources = source_digests(run, model, tokenizer)
+    if run.resume:
+        refuse_other_sources(run.folder, sources)
     lora_share = 0.1 if run.lora_rank else 1.0  # adapters are a small part of the weights; this is on the safe side
     check_disk(Path(run.runs_dir), int(checkpoint_bytes(model, find_launch().kind) * lora_share))
     try_building(run, training, model, tokenizer)
     contamination = check_contamination(run, training.seed) if not run.resume else None
     del model
     with lock(run.folder):
-        make_folder(run, training, contamination, problems)
+        make_folder(run, training, contamination, {PROBLEMS: problems, SOURCES: sources})
         try:
             yield
         finally:
@@ -106,10 +111,19 @@ def try_building(
                 *(model, tokenizer, run, trial, None if hasattr(model, "peft_config") else adapters(run)),
                 *(Path(folder), [], training.generation_batch_size),
             )
-            trainer.create_optimizer_and_scheduler(num_training_steps=100)
+            first_batches(trainer)
         except Exception as error:  # whatever TRL, PEFT, transformers and the optimisers raise
             reason = " ".join(str(error).split())
             raise ValueError(f"The trainer cannot be built: {reason} ({type(error).__name__})") from error
+        check_optimiser(trainer)
+
+
+def first_batches(trainer: ReasoningTrainer) -> None:
+    """Take a batch for training and one for validation, as the options of data loading and of accelerate have it."""
+    if not trainer.args.dataloader_num_workers:  # workers would cost more than they can show
+        next(iter(trainer.get_train_dataloader()))
+        if trainer.eval_dataset is not None:
+            next(iter(trainer.get_eval_dataloader()))
 
 
 def train(run: RunConfig, training: GRPOConfig) -> str | None:
@@ -165,7 +179,7 @@ def reinforce(
     if run.resume and rank == 0:
         step = step_of(resumed) if resumed else -1
         if resumed:
-            for line in lost_records(run.folder, resumed, training, training.world_size):
+            for line in lost_records(run.folder, resumed, training, training.world_size, run.cold_start_steps):
                 say(line)
         RolloutLog(run.folder / ROLLOUTS, rank).forget_after(step)
         truncate_metrics(metrics, "rl", step)

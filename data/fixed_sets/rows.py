@@ -13,6 +13,7 @@ from typing import Any, get_args
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from data.paths import user_path
 from data.task import Split
 
 MAX_ROWS = 1_000_000  # of one split
@@ -49,7 +50,7 @@ def read_rows(
     `splits` maps a split of the source to one of ours (`{"test": "train"}`). By default splits map by name, and a
     single split is `train`. Raises ValueError naming what is missing, and what there is.
     """
-    opened = _local(Path(source)) if _is_local(source) else _of_hub(source, subset, revision=revision)
+    opened = _local(user_path(source)) if _is_local(source) else _of_hub(source, subset, revision=revision)
     read: dict[Split, list[Row]] = {}
     for ours, theirs in _choose(source, splits, opened).items():
         where = f"{source}, split {theirs}" if len(opened) > 1 or not _is_local(source) else source
@@ -69,7 +70,7 @@ def stream_rows(source: str, columns: Collection[str], *, subset: str | None = N
 
     A single split is used whatever its name. Raises ValueError naming what is missing.
     """
-    opened = _local(Path(source)) if _is_local(source) else _of_hub(source, subset, streaming=True)
+    opened = _local(user_path(source)) if _is_local(source) else _of_hub(source, subset, streaming=True)
     if split not in opened and len(opened) > 1:
         raise ValueError(f"{source} has the splits {', '.join(opened)}, and split is {split}; name one of them.")
     chosen = opened.get(split) or next(iter(opened.values()))
@@ -100,7 +101,7 @@ def _columns_of(path: Path, columns: Collection[str]) -> list[str]:
 
 
 def _is_local(source: str) -> bool:
-    return Path(source).exists() or source.endswith(SUFFIXES) or source.startswith((".", "/", "~"))
+    return user_path(source).exists() or source.endswith(SUFFIXES) or source.startswith((".", "/", "~"))
 
 
 def _local(path: Path) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from data.mixture import Part, Split, draw_problems, load_mixture
+from data.paths import user_path
 from data.problem import Problem
 from data.tasks.own import is_own
 from train.config.run_config import RunConfig
@@ -98,7 +99,7 @@ def source_of(checkpoints: Sequence[str], config: Path | None = None, *, own_tas
 
     Raises ValueError where they lie in no run, or in runs that ask different problems or ask them differently.
     """
-    configs = [config] if config else [path for name in checkpoints if (path := config_of(Path(name).absolute()))]
+    configs = [config] if config else [path for name in checkpoints if (path := config_of(user_path(name).absolute()))]
     if not configs:
         raise ValueError(f"{checkpoints[0]} lies in no run folder; say whose problems to ask with --config FILE.")
     first, *others = [(path, read_source(path, own_tasks=own_tasks)) for path in dict.fromkeys(configs)]

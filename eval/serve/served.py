@@ -6,6 +6,7 @@ from pathlib import Path
 import torch
 from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
 
+from data.paths import user_path
 from data.tasks import get_task
 from eval.sampling.source import Source, config_of, read_source
 from train.files.untrusted import read_yaml
@@ -59,7 +60,7 @@ class Served:
 
 def load_served(checkpoint: str, options: Options) -> tuple[PreTrainedModel, Served]:
     """Load a checkpoint, on the GPU where there is one. Raises ValueError in one line."""
-    config = options.config or config_of(Path(checkpoint).absolute())
+    config = options.config or config_of(user_path(checkpoint).absolute())
     source = read_source(config, own_tasks=options.own_tasks) if config else None
     tokenizer = load_tokenizer(checkpoint, source.chat if source else TOKENIZERS_OWN)
     device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -90,7 +91,7 @@ def load_served(checkpoint: str, options: Options) -> tuple[PreTrainedModel, Ser
 
 def _short(checkpoint: str) -> str:
     """The name to serve under: a hub id as it is, of a path the run and the checkpoint."""
-    path = Path(checkpoint)
+    path = user_path(checkpoint)
     if not path.exists():
         return checkpoint
     parts = path.absolute().parts

@@ -10,6 +10,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
+from data.paths import user_path
 from train.config.checks import check_run
 from train.config.idle_options import refuse_idle
 from train.config.run_config import RunConfig
@@ -39,7 +40,7 @@ def read_values(arguments: Sequence[str]) -> Values:
     values = split(arguments, options)
     path = values.pop("config", None)
     if path is not None:
-        values = read_config(Path(path).expanduser(), options) | values
+        values = read_config(user_path(path), options) | values
     checked = {name: read_value(options[name], value) for name, value in values.items()}
     refuse_idle({name: value for name, value in checked.items() if name not in ours})
     run = RunConfig(**{name: value for name, value in checked.items() if name in ours})

@@ -17,6 +17,7 @@ VALIDATED = (  # what a validation measures of all rollouts
     "accuracy", "reward", "reward_std", "format", "loss", "entropy", "thinking_tokens", "truncated", "repetition",
     "frac_reward_zero_std", "verifier_errors",
 )  # fmt: skip
+VALIDATED_PARTS = ("completions", "clip_ratio", "logprob_gap", "sampling")  # with further names behind a slash
 
 
 def check_run(run: RunConfig) -> None:
@@ -202,10 +203,12 @@ def check_options(run: RunConfig, training: "GRPOConfig") -> None:
             f"gradient_checkpointing_kwargs has {min(unknown)!r}; expected some of: {', '.join(CHECKPOINTING)}."
         )
     metric = (training.metric_for_best_model or "loss").removeprefix("eval_")
-    if metric not in VALIDATED and "/" not in metric:  # those with a part are named for tasks and rewards
+    named = [f"accuracy/{part.task}" for part in run.parts]
+    named += [f"rewards/{term.name}/{of}" for term in run.reward_terms for of in ("mean", "std")]
+    if metric not in (*VALIDATED, *named) and metric.partition("/")[0] not in VALIDATED_PARTS:
         raise ValueError(
             f"metric_for_best_model is {training.metric_for_best_model!r}, which no validation measures; expected one "
-            f"of: {', '.join(VALIDATED)}."
+            f"of: {', '.join((*VALIDATED, *named))}."
         )
     if run.resume and training.save_only_model:
         raise ValueError("save_only_model is set, and checkpoints of weights alone cannot be resumed from.")

@@ -93,11 +93,23 @@ def _training(values: dict[str, Any]) -> GRPOConfig:
                 "num_generations."
             ) from None
         if not any(words in str(error) for words in ("assigned backend", "Default process group")):
-            raise ValueError(" ".join(str(error).split())) from None
+            reason = " ".join(str(error).split())
+            raise ValueError(reason if any(name in reason for name in values) else _culprit(values, reason)) from None
         # accelerate's words do not name the option.
         raise ValueError(f"ddp_backend does not go together with this launch ({error}); leave it out.") from None
     except (TypeError, KeyError, AttributeError, OSError) as error:
-        raise ValueError(f"An option of TRL has a value that it does not take: {_first_line(error)}.") from None
+        raise ValueError(_culprit(values, _first_line(error))) from None
+
+
+def _culprit(values: dict[str, Any], reason: str) -> str:
+    """`reason`, with the option without which there is none: TRL's words do not always name it."""
+    for name, value in values.items():
+        try:
+            GRPOConfig(**(RL_DEFAULTS | {each: values[each] for each in values if each != name}))
+        except Exception:  # whatever TRL and accelerate raise, it is not this option alone
+            continue
+        return f"{name} is {value!r}, which TRL does not take: {reason.rstrip('.')}."
+    return f"An option of TRL has a value that it does not take: {reason.rstrip('.')}."
 
 
 def print_help() -> None:

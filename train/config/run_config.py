@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from data.fixed_sets.reasoning_traces import TraceSettings
 from data.mixture import Part, load_mixture
+from data.paths import user_path
 from data.settings import read_settings
 from data.tasks import get_task
 from train.config.reward_terms import Term, read_terms
@@ -319,7 +320,7 @@ class RunConfig:
         """Raise ValueError naming the first value that cannot be, before any work starts."""
         for name, value in checked_values(self).items():
             setattr(self, name, value)
-        self.runs_dir = str(Path(self.runs_dir).expanduser())
+        self.runs_dir = str(user_path(self.runs_dir))
         self.tasks = _mapping("tasks", self.tasks)
         self.scratch = _mapping("scratch", self.scratch)
         self.cold_start_tasks = _mapping("cold_start_tasks", self.cold_start_tasks) or None

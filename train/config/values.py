@@ -86,6 +86,8 @@ class Option:
         quotes = ", in quotes" if self.kinds == ("str",) and not self.choices and not isinstance(value, str) else ""
         is_number = isinstance(value, int | float) and not isinstance(value, bool)
         bound = f", at most {LARGEST:,}" if is_number and abs(value) > LARGEST and not self.range.is_bounded else ""
+        if isinstance(value, bool) and "bool" not in self.kinds:
+            shown = f"{value} (YAML reads {' and '.join(YAML_WORDS[value][:2])} as {value})"
         return ValueError(f"{self.name} is {shown}; expected {self.expected}{quotes}{bound}.")
 
 

@@ -12,6 +12,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import yaml
 
+from train.files.yaml_values import misread
+
 MAX_YAML_BYTES = 2**18  # the largest config of this project has 2 kB
 MAX_YAML_DEPTH = 30
 MAX_JSON_BYTES = 2**27  # tokenizers of 250,000 words take 35 MB
@@ -30,31 +32,14 @@ def read_yaml(path: Path) -> Any:
             depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
             if depth > MAX_YAML_DEPTH:
                 raise ValueError(f"{path} is nested more than {MAX_YAML_DEPTH} deep.")
-        if twice := _repeated_key(yaml.compose(text, Loader=yaml.SafeLoader)):
-            raise ValueError(
-                f"{path}, line {twice.start_mark.line + 1}: {twice.value} is given twice in one mapping; keep one."
-            )
-        return yaml.safe_load(text)
+        if fault := misread(yaml.compose(text, Loader=yaml.SafeLoader)):
+            raise ValueError(f"{path}, {fault}.")
     except yaml.YAMLError as error:
         raise ValueError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
-
-
-def _repeated_key(node: yaml.Node | None) -> yaml.ScalarNode | None:
-    """The first key that a mapping has already; YAML's reader would take the last of them without a word."""
-    if isinstance(node, yaml.MappingNode):
-        names: set[str] = set()
-        for key, value in node.value:
-            if isinstance(key, yaml.ScalarNode):
-                if key.value in names:
-                    return key
-                names.add(key.value)
-            if repeated := _repeated_key(value):
-                return repeated
-    if isinstance(node, yaml.SequenceNode):
-        for value in node.value:
-            if repeated := _repeated_key(value):
-                return repeated
-    return None
+    try:
+        return yaml.safe_load(text)
+    except (yaml.YAMLError, ValueError, KeyError, AttributeError) as error:  # of a value that is not what its tag says
+        raise ValueError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
 
 
 def read_json(path: Path) -> Any:

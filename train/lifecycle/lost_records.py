@@ -10,14 +10,26 @@ from pathlib import Path
 
 from trl import GRPOConfig
 
+from train.cold_start import LOGGING_STEPS
 from train.files.checkpoints import step_of
 from train.files.untrusted import read_json, read_metrics
 
+PARQUET = b"PAR1"  # the first and the last bytes of a file
 
-def lost_records(run_folder: Path, checkpoint: Path, training: GRPOConfig, processes: int) -> list[str]:
-    """A line each for the metrics, the rollouts and those of validation, where some are missing up to `checkpoint`."""
+def lost_records(
+    run_folder: Path, checkpoint: Path, training: GRPOConfig, processes: int, cold_start_steps: int = 0
+) -> list[str]:
+    """A line each for the metrics, the rollouts and those of validation, where some are missing up to `checkpoint`.
+
+    A run with a cold start of `cold_start_steps` has its metrics too.
+    """
     history = read_json(checkpoint / "trainer_state.json")["log_history"]
     lines = []
+    if steps := lost_cold_start_steps(run_folder / "metrics.jsonl", cold_start_steps):
+        lines.append(
+            f"warning: {run_folder / 'metrics.jsonl'} lacks {_count(steps, 'logged step')} of the cold start; curves "
+            "and reports leave them out."
+        )
     if steps := lost_steps(run_folder / "metrics.jsonl", history):
         lines.append(
             f"warning: {run_folder / 'metrics.jsonl'} lacks {_count(steps, 'logged step')}; they are in "
@@ -41,18 +53,33 @@ def lost_steps(metrics: Path, history: Iterable[dict[str, object]]) -> list[int]
     return sorted(step for step, count in logged.items() if written[step] < count)
 
 
+def lost_cold_start_steps(metrics: Path, steps: int) -> list[int]:
+    """The steps of a cold start of so many `steps` that `metrics` has no line of."""
+    written = {row["step"] for row in read_metrics(metrics) if row["phase"] == "cold-start"}
+    logged = {*range(LOGGING_STEPS, steps + 1, LOGGING_STEPS), *([steps] if steps else [])}
+    return sorted(logged - written)
+
+
 def lost_rollouts(folder: Path, steps: Iterable[int], processes: int) -> list[int]:
-    """The `steps` of which some process's file of the rollouts that were trained on is missing."""
-    present = {path.name for path in folder.glob("train-*.parquet")}
+    """The `steps` of which some process's file of the rollouts that were trained on is missing, or cut off."""
+    present = {path.name for path in folder.glob("train-*.parquet") if _is_whole(path)}
     names = {step: [f"train-{step:06d}-rank{rank}-000.parquet" for rank in range(processes)] for step in steps}
     return [step for step, files in names.items() if not present.issuperset(files)]
 
 
 def lost_validations(folder: Path, history: Iterable[dict[str, object]]) -> list[int]:
     """The steps that trainer_state.json's `log_history` has evaluated, and of which no rollouts are left."""
-    present = {int(path.name.split("-")[1]) for path in folder.glob("validation-*.parquet")}
+    present = {int(path.name.split("-")[1]) for path in folder.glob("validation-*.parquet") if _is_whole(path)}
     evaluated = {int(str(row["step"])) for row in history if any(name.startswith("eval_") for name in row)}
     return sorted(evaluated - present)
+
+
+def _is_whole(parquet: Path) -> bool:
+    """Whether a file begins and ends as parquet does: thousands of footers would take long to read."""
+    with parquet.open("rb") as file:
+        begins = file.read(4) == PARQUET
+        file.seek(max(0, parquet.stat().st_size - 4))
+        return begins and file.read(4) == PARQUET
 
 
 def sampled_steps(last: int, training: GRPOConfig) -> list[int]:

@@ -13,6 +13,7 @@ from typing import Any
 
 import yaml
 
+from data.paths import user_path
 from train.files.atomic import write_text
 from train.files.checkpoints import newest_whole, step_in, step_of
 from train.files.untrusted import read_json, read_metrics, read_yaml
@@ -93,7 +94,7 @@ def card(run: Path, checkpoint: Path, evaluation: dict[str, Any] | None, licence
         "tags": ["reasoning", "reinforcement-learning", "trl", "rethink"],
         "license": licence or LICENCES.get(config["model"], "other"),
     }
-    if base != "scratch" and not Path(base).exists():
+    if base != "scratch" and not user_path(base).exists():
         header["base_model"] = base
     versions = ", ".join(f"{name} {version}" for name, version in machine["packages"].items() if version)
     lines = [

@@ -27,6 +27,7 @@ import torch
 import yaml
 from trl import GRPOConfig
 
+from data.paths import user_path
 from train.config.launch import find_launch
 from train.config.parse import resolved, save_config
 from train.config.run_config import RunConfig, world_size
@@ -59,7 +60,7 @@ def refuse_existing(run: RunConfig) -> None:
         )
     if not is_run:
         raise ValueError(f"{folder} holds files but no config.yaml, so it is not a run; it is not overwritten.")
-    if Path(run.model).resolve().is_relative_to(folder.resolve()):
+    if user_path(run.model).resolve().is_relative_to(folder.resolve()):
         raise ValueError(f"--overwrite would delete the model to start from, {run.model}; give another --name.")
 
 
@@ -98,7 +99,7 @@ def make_folder(
     run: RunConfig,
     training: GRPOConfig,
     contamination: dict[str, Any] | None = None,
-    problems: dict[str, str] | None = None,
+    digests: dict[str, dict[str, str]] | None = None,
 ) -> None:
     """Make the run folder and record the run in it; a run that is resumed has its configuration written anew.
 
@@ -121,7 +122,7 @@ def make_folder(
             return
         (fresh / "checkpoints").mkdir(parents=True)
         save_config(run, training, fresh / "config.yaml")
-        write_environment(fresh / "environment.json", training.seed, problems)
+        write_environment(fresh / "environment.json", training.seed, digests)
         if contamination is not None:
             (fresh / "contamination.json").write_text(json.dumps(contamination, indent=2, ensure_ascii=False) + "\n")
         if run.overwrite and run.folder.exists():
@@ -162,13 +163,16 @@ def truncate_metrics(path: Path, phase: str, step: int) -> None:
         write_text(part, "".join(lines))
 
 
-def write_environment(path: Path, seed: int, problems: dict[str, str] | None = None) -> None:
-    """Record what a reader needs to tell this run from another: versions, commit, hardware, seed, time."""
+def write_environment(path: Path, seed: int, digests: dict[str, dict[str, str]] | None = None) -> None:
+    """Record what a reader needs to tell this run from another: versions, commit, hardware, seed, time.
+
+    `digests` are of the problems and the sources that a resumed run must go on with.
+    """
     record = {
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
         "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
         "seed": seed,
-        "problems": problems,  # a digest of each set that is drawn
+        **(digests or {}),
         "python": platform.python_version(),
         "packages": {name: _version(name) for name in PACKAGES},
         "git_commit": _git("rev-parse", "HEAD"),

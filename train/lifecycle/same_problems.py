@@ -21,7 +21,10 @@ def problem_digests(run: RunConfig, seed: int) -> dict[str, str]:
 
 def refuse_other_problems(folder: Path, digests: dict[str, str]) -> None:
     """Raise ValueError where the run in `folder` began with other problems; an older run has kept no digest."""
-    began = read_json(folder / "environment.json").get(PROBLEMS) or {}
+    path = folder / "environment.json"
+    began = read_json(path).get(PROBLEMS) or {}
+    if not isinstance(began, dict):
+        raise ValueError(f"{path} is not as `train` left it: {PROBLEMS} is {began!r}.")
     for name, digest in digests.items():
         if began.get(name, digest) != digest:
             raise ValueError(

@@ -6,9 +6,9 @@ A template is the tokenizer's own, one of those below by name, or a Jinja file. 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from keyword import iskeyword
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from data.paths import user_path
 from data.response import OPEN
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ def read_template(choice: str) -> str:
     if not choice or choice in BUILT_IN or "{{" in choice or "{%" in choice:
         return choice
     try:
-        text = Path(choice).expanduser().read_text()
+        text = user_path(choice).read_text()
     except (OSError, UnicodeDecodeError) as error:
         raise ValueError(
             f"chat_template is {choice!r}, which is none of {', '.join(BUILT_IN)} and no file that can be read "

@@ -18,6 +18,7 @@ from huggingface_hub.errors import HFValidationError
 from peft import PeftModel
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
+from data.paths import user_path
 from train.files import checkpoints
 from train.files.untrusted import MAX_JSON_BYTES, read_json
 from train.model import smollm2
@@ -45,7 +46,7 @@ def resolve(name: str, *, revision: str | None = None) -> str:
             return str(smollm2.smollm2_path())
         except smollm2.SmolLM2Error as error:
             raise ModelError(str(error)) from error
-    path = Path(name).expanduser()
+    path = user_path(name)
     if name and path.exists():  # the empty path is the current folder, which nobody means
         _check_checkpoint(path)
         return str(path)

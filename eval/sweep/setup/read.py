@@ -5,6 +5,7 @@ from dataclasses import MISSING, fields, replace
 from pathlib import Path
 from typing import Any
 
+from data.paths import user_path
 from eval.sweep.setup.space import MOST
 from eval.sweep.setup.spec import FREE, Prune, Spec
 from train.files.untrusted import read_yaml
@@ -28,7 +29,7 @@ def read_spec(path: Path) -> Spec:
     if not isinstance(values["config"], str) or not isinstance(values.get("set", {}), Mapping):
         raise ValueError(f"{path}: config must be a path, and set a mapping of fields.")
     values.setdefault("base", None)
-    values["base"] = values["base"] or _mapping(Path(values["config"]).expanduser())
+    values["base"] = values["base"] or _mapping(user_path(values["config"]))
     return Spec(**{name: _converted(name, value) for name, value in values.items()})
 
 

@@ -8,6 +8,7 @@ import pytest
 import yaml
 
 from train.config.arguments import read_values
+from train.own_reward import load_reward
 
 ROOT = Path(__file__).parents[3]
 
@@ -129,6 +130,22 @@ def test_the_command_line_is_read_as_argparse_would(read):
 def test_a_home_folder_is_the_users(read, monkeypatch):
     monkeypatch.setenv("HOME", "/home/ada")
     assert read(runs_dir="~/runs").run.folder == Path("/home/ada/runs/x")
+    with pytest.raises(ValueError, match=r"the path '~nobody-here/x' begins with the home folder of a user whom"):
+        read(runs_dir="~nobody-here/x")
+
+
+def test_files_in_a_home_folder_are_read(read, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "problems.jsonl").write_text('{"question": "1 + 1", "answer": "2"}\n')
+    (tmp_path / "rewards.py").write_text("def none(completion_ids, **_):\n    return [0.0 for _ in completion_ids]\n")
+    (tmp_path / "x.yaml").write_text("name: x\ntasks: {math: {source: ~/problems.jsonl}}\nmodel: smollm2-135m\n")
+    assert read_values(["--config=~/x.yaml"]).run.parts[0].task == "math"
+    assert load_reward("~/rewards.py:none")(completion_ids=[[1]]) == [0.0]
+
+
+def test_a_truth_value_that_stands_for_no_word_says_how_yaml_reads_it(read):
+    with pytest.raises(ValueError, match=r"rollout_correction is False \(YAML reads off and no as False\); expected"):
+        read(rollout_correction=False)
 
 
 def test_a_key_that_stands_twice_is_refused(tmp_path):

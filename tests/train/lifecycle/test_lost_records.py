@@ -5,7 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from train.lifecycle.lost_records import lost_records, sampled_steps
+from train.lifecycle.lost_records import lost_cold_start_steps, lost_records, sampled_steps
 
 
 def schedule(accumulated=4, generation=4, iterations=1):
@@ -26,8 +26,8 @@ def run(tmp_path):
     (tmp_path / "rollouts.parquet").mkdir()
     for step in range(1, 7):
         for rank in range(2):
-            (tmp_path / "rollouts.parquet" / f"train-{step:06d}-rank{rank}-000.parquet").touch()
-    (tmp_path / "rollouts.parquet" / "validation-000003-rank0-000.parquet").touch()
+            (tmp_path / "rollouts.parquet" / f"train-{step:06d}-rank{rank}-000.parquet").write_bytes(b"PAR1...PAR1")
+    (tmp_path / "rollouts.parquet" / "validation-000003-rank0-000.parquet").write_bytes(b"PAR1...PAR1")
     return tmp_path
 
 
@@ -76,6 +76,22 @@ def test_a_validation_of_which_nothing_is_left_is_named(run):
     (run / "rollouts.parquet" / "validation-000003-rank0-000.parquet").unlink()
     (line,) = said(run)
     assert "rollouts.parquet lacks the rollouts of 1 validation (the first is 3); reports and sweeps" in line
+
+
+@pytest.mark.parametrize("left", [b"PAR1...", b"", b"\0" * 11])
+def test_a_part_that_is_cut_off_or_damaged_counts_as_gone(run, left):
+    (run / "rollouts.parquet" / "train-000004-rank1-000.parquet").write_bytes(left)
+    assert "lacks the rollouts of 1 step (the first is 4)" in said(run)[0]
+
+
+def test_lines_of_the_cold_start_that_are_gone_are_counted(run):
+    path = run / "metrics.jsonl"
+    lines = [json.dumps({"phase": "cold-start", "step": step}) + "\n" for step in (10, 20, 25)]
+    path.write_text("".join(lines) + path.read_text())
+    assert lost_cold_start_steps(path, 25) == [] and lost_cold_start_steps(path, 0) == []
+    path.write_text("".join(lines[1:2]) + path.read_text().split("\n", 3)[3])
+    (line,) = lost_records(run, run / "checkpoints" / "checkpoint-5", schedule(), 2, 25)
+    assert "lacks 2 logged steps (the first is 10) of the cold start" in line
 
 
 @pytest.mark.parametrize(

@@ -33,3 +33,10 @@ def test_an_edited_data_file_is_refused_on_resume(tmp_path, digests):
 def test_a_run_from_before_digests_were_kept_can_be_resumed(tmp_path):
     (tmp_path / "environment.json").write_text("{}")
     refuse_other_problems(tmp_path, {"train": "x"})
+
+
+@pytest.mark.parametrize("kept", ["x", [1], 3])
+def test_digests_that_are_none_are_one_line(tmp_path, kept):
+    (tmp_path / "environment.json").write_text(json.dumps({"problems": kept}))
+    with pytest.raises(ValueError, match="not as `train` left it: problems is"):
+        refuse_other_problems(tmp_path, {"train": "x"})

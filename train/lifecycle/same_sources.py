@@ -1,0 +1,86 @@
+"""A run that is resumed goes on with the model, the tokenizer and the user's own code that it began with.
+
+A digest of each stands in environment.json. Of weights a few numbers of each tensor are taken: training changes all.
+"""
+
+import hashlib
+import importlib.util
+import json
+from collections.abc import Iterable
+from pathlib import Path
+
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from data.paths import user_path
+from data.tasks.own import is_own
+from train.config.run_config import RunConfig
+from train.files.checkpoints import COLD_START, fault
+from train.files.untrusted import read_json
+
+SOURCES = "sources"  # the key in environment.json
+SAMPLED = 64  # numbers of a tensor
+
+
+def source_digests(run: RunConfig, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> dict[str, str]:
+    """A digest of each source that the configuration names and does not hold, by what a message calls it."""
+    digests = {}
+    if run.model != "scratch":
+        digests[f"model {run.model}"] = _of_weights(model)
+        digests[f"tokenizer of {run.model}"] = _of_tokenizer(tokenizer)
+    rewards = {term.source.rpartition(":")[0] for term in run.reward_terms if term.is_own}
+    tasks = {part.task for part in (*run.parts, *run.demonstrated) if is_own(part.task)}
+    for kind, modules in (("reward module", rewards), ("task module", tasks)):
+        digests |= {f"{kind} {name}": _digest([_module_file(name).read_bytes()]) for name in sorted(modules)}
+    if run.trace_settings and fault(run.folder / "checkpoints" / COLD_START):  # once it is done, nothing reads them
+        traces = user_path(run.trace_settings.source)
+        files = [traces] if traces.is_file() else sorted(path for path in traces.glob("*") if path.is_file())
+        if files:  # of a set on the hub there are none
+            digests[f"source {run.trace_settings.source}"] = _digest(path.read_bytes() for path in files)
+    return digests
+
+
+def refuse_other_sources(folder: Path, digests: dict[str, str]) -> None:
+    """Raise ValueError where the run in `folder` began with other sources; an older run has kept no digests."""
+    path = folder / "environment.json"
+    began = read_json(path).get(SOURCES) or {}
+    if not isinstance(began, dict):
+        raise ValueError(f"{path} is not as `train` left it: {SOURCES} is {began!r}.")
+    for name, digest in digests.items():
+        if began.get(name, digest) != digest:
+            raise ValueError(
+                f"The {name} is not what it was when the run began. Put it back, or start another run with --name."
+            )
+
+
+def _of_weights(model: PreTrainedModel) -> str:
+    """A digest of some numbers of each weight, evenly spaced."""
+
+    def parts() -> Iterable[bytes]:
+        for name, weight in model.state_dict().items():
+            numbers = weight.detach().flatten()
+            numbers = numbers[:: max(1, numbers.numel() // SAMPLED)]
+            yield f"{name} {tuple(weight.shape)}".encode()
+            yield numbers.float().cpu().numpy().tobytes()
+
+    return _digest(parts())
+
+
+def _of_tokenizer(tokenizer: PreTrainedTokenizerBase) -> str:
+    known = [tokenizer.chat_template, sorted(tokenizer.get_vocab().items()), tokenizer.all_special_ids]
+    return _digest([json.dumps(known).encode(errors="surrogatepass")])
+
+
+def _module_file(name: str) -> Path:
+    """The file of a module of the user's, which is imported already: by its path, or by its dotted name."""
+    if name.endswith(".py"):
+        return user_path(name)
+    spec = importlib.util.find_spec(name)
+    assert spec and spec.origin
+    return Path(spec.origin)
+
+
+def _digest(parts: Iterable[bytes]) -> str:
+    digest = hashlib.blake2b(digest_size=16)
+    for part in parts:
+        digest.update(len(part).to_bytes(8, "big") + part)
+    return digest.hexdigest()
