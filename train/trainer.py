@@ -20,7 +20,7 @@ from trl.trainer.utils import split_tensor_dict
 
 from data.terminal import say
 from train.config.qlora import keep_adapters_precise
-from train.config.trainer_options import check_trainer
+from train.config.trainer_options import check_rollouts, check_trainer
 from train.distributed.sharding import WholeCopy, reshard
 from train.dynamic_sampling import DynamicSampling, Group
 from train.expert_iteration import imitate_accepted
@@ -51,6 +51,7 @@ class ReasoningTrainer(ResumableTrainer, GRPOTrainer):
     it over rows side by side instead of padded ones, and `deterministic_rollouts` asks the engine for rollouts that do
     not depend on their batch.
     Where `use_vllm` is set in the arguments, TRL's own vLLM path samples instead, and its correction stands.
+    Raises ValueError for an option that would have no effect (`config.trainer_options`).
     """
 
     def __init__(
@@ -71,6 +72,8 @@ class ReasoningTrainer(ResumableTrainer, GRPOTrainer):
         arguments = dict(zip(inspect.signature(GRPOTrainer.__init__).parameters, (self, *args), strict=False)) | kwargs
         check_trainer(arguments.get("args"), arguments.get("model"), arguments, thinking=thinking is not None)
         super().__init__(*args, **kwargs)
+        own = {"thinking": thinking, "rollout_correction": rollout_correction}
+        check_rollouts(self.args, backend, {"cache_gib": cache_gib, "max_rows": max_rows, **own})
         keep_adapters_precise(self.model)
         self.backend = backend
         self.cache_gib = cache_gib

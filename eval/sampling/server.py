@@ -86,6 +86,7 @@ class Server:
                 "top_p": sampling.top_p,
                 "top_k": sampling.top_k,
                 "min_p": sampling.min_p,
+                "repetition_penalty": 1.0,  # what is left out is taken from the checkpoint's own generation_config
                 "seed": row_key(sampling.seed, 0, problem_key(prompt), number) % 2**63,
                 "stop_token_ids": list(sampling.stop_ids),
                 "return_token_ids": True,

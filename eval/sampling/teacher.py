@@ -10,7 +10,7 @@ from data.fixed_sets.reasoning_traces import NoTrace, with_thinking
 from data.problem import Problem
 from eval.sampling.candidate import Candidate
 from eval.sampling.json_api import JsonApi, ServerError
-from train.model.prompts import messages, opens_thinking, prompt_ids
+from train.model.prompts import completion_text, messages, opens_thinking, prompt_ids
 from train.rollout.counter import row_key
 from train.rollout.interface import Rollout, Sampling
 
@@ -121,7 +121,7 @@ class CheckpointTeacher:
             if rollout.finish_reason == "length":
                 answered(requests[place], Answer(None, "cut off"))
                 return
-            text = tokenizer.decode(rollout.token_ids, skip_special_tokens=True)
+            text = completion_text(tokenizer, rollout.token_ids)
             try:
                 answered(requests[place], Answer(with_thinking(text)))
             except NoTrace as reason:

@@ -11,6 +11,7 @@ from typing import Literal
 from transformers import PreTrainedTokenizerBase
 
 from data.response import CLOSE, OPEN
+from train.model.prompts import hidden_ids
 
 Place = Literal["before", "thinking", "answer"]
 _LONGEST_CHARACTER = 8  # tokens; no character takes more
@@ -30,9 +31,7 @@ class TokenText:
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
         self._tokenizer = tokenizer
-        added = tokenizer.added_tokens_decoder
-        tags = {number for number, token in added.items() if token.content in (OPEN, CLOSE)}
-        self._hidden = set(tokenizer.all_special_ids) - tags
+        self._hidden = hidden_ids(tokenizer)
         self._ids: list[int] = []  # the tokens decoded last, which decide on the next one's space, and new ones
         self._decoded = 0  # how many of them were returned
 

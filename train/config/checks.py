@@ -32,6 +32,9 @@ def check_run(run: RunConfig) -> None:
             f"thinking_budget is {run.thinking_budget}, but backend is {run.backend}, which cannot hold thinking to "
             "one; use backend: engine."
         )
+    for field, value in (("cache_gib", run.cache_gib), ("max_rows", run.max_rows)):
+        if value is not None and run.backend == "generate":
+            raise ValueError(f"{field} is {value}, but backend is generate, which would ignore it; leave it out.")
     check_correction(run)
     check_engine_alone(run)
     check_rewards(run)

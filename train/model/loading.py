@@ -28,6 +28,7 @@ from train.rollout.support import refuse_adapters
 
 ADAPTER = "adapter_config.json"
 MOST_LAYERS = 1_000
+MERGED = 0.02  # of the largest logit: how far merged weights may be from weights and adapter, in half precision too
 MOST_REASON = 400  # characters of what a library says of its error
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "spiece.model", "vocab.json", "vocab.txt", "tekken.json")
 
@@ -135,8 +136,27 @@ def merged_checkpoint(name: str, model: PreTrainedModel | PeftModel) -> Iterator
         return
     refuse_adapters(model)  # some cannot be merged, and an activated LoRA would be merged into another model
     with tempfile.TemporaryDirectory(prefix="rethink-merged-") as folder:
-        model.merge_and_unload().save_pretrained(folder)
+        _save_merged(name, model, folder)
         yield folder
+
+
+def _save_merged(name: str, model: PeftModel, folder: str) -> None:
+    """Save the base model with the adapter in its weights. Raises ModelError where it does not compute the same."""
+    ids = torch.arange(8, device=next(model.parameters()).device).unsqueeze(0)
+    try:
+        with torch.no_grad():
+            apart = model(input_ids=ids, use_cache=False).logits
+            merged = model.merge_and_unload()
+            together = merged(input_ids=ids, use_cache=False).logits
+        merged.save_pretrained(folder)
+    except (RuntimeError, ValueError, AttributeError, NotImplementedError) as error:  # of kinds that cannot be merged
+        raise ModelError(f"the adapter of {name} cannot be merged into its base model ({_reason(error)}).") from error
+    gap = float((apart - together).abs().max() / apart.abs().max().clamp(min=1e-6))
+    if not gap < MERGED:
+        raise ModelError(
+            f"the adapter of {name}, merged into its base model, gives logits that differ by a share of {gap:.2g}; use "
+            "the back end `engine`, or merge it yourself."
+        )
 
 
 def _load_adapter(folder: Path, dtype: torch.dtype, is_trainable: bool, quantised: Mapping[str, Any]) -> PeftModel:

@@ -55,12 +55,17 @@ def completion_text(tokenizer: PreTrainedTokenizerBase, ids: Sequence[int]) -> s
     return str(tokenizer.decode(_without_special(tokenizer, ids)))
 
 
+def hidden_ids(tokenizer: PreTrainedTokenizerBase) -> set[int]:
+    """The special tokens, which are no text of a completion; the thinking tags are, in every tokenizer."""
+    added = tokenizer.added_tokens_decoder
+    special = {number for number, token in added.items() if token.special} | set(tokenizer.all_special_ids)
+    return special - {number for number, token in added.items() if token.content in (OPEN, CLOSE)}
+
+
 def _without_special(tokenizer: PreTrainedTokenizerBase, ids: Sequence[int]) -> list[int]:
     """`ids` without the special tokens, as `decode(skip_special_tokens=True)` leaves them out; tags stay."""
-    added = tokenizer.added_tokens_decoder
-    special = {number for number, token in added.items() if token.special and token.content not in (OPEN, CLOSE)}
-    special |= set(tokenizer.all_special_ids) - {number for number in added if added[number].content in (OPEN, CLOSE)}
-    return [token for token in ids if token not in special]
+    hidden = hidden_ids(tokenizer)
+    return [token for token in ids if token not in hidden]
 
 
 def token_counts(tokenizer: PreTrainedTokenizerBase, completion_ids: Sequence[int], opened: bool) -> tuple[int, int]:

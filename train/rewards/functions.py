@@ -51,9 +51,10 @@ class OwnWithRows(OwnReward):
     def __call__(self, *, completion_ids: list[list[int]], **columns: Any) -> list[float | None]:
         """The function's rewards. Raises RewardError, naming the function."""
         columns.pop("judged_rows", None)  # those of dynamic sampling, which are the same
-        return super().__call__(
-            completion_ids=completion_ids, rollouts=[dict(row) for row in self.correct.rows], **columns
-        )
+        rows = self.correct.rows
+        # TRL decodes without special tokens, which thinking tags are in many tokenizers.
+        columns["completions"] = [[{"role": "assistant", "content": row["completion"]}] for row in rows]
+        return super().__call__(completion_ids=completion_ids, rollouts=[dict(row) for row in rows], **columns)
 
 
 def reward_functions(terms: Sequence[Term], correct: CorrectnessReward, longest: int) -> list[Any]:

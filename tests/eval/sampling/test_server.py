@@ -66,6 +66,7 @@ def test_token_ids_go_in_and_come_out(server):
     assert {place: rollout.token_ids for place, rollout in got.items()} == {0: [5, 3, 2], 1: [5, 1, 2]}
     first = next(body for body in server.asked if body["prompt"] == [7, 8, 9])
     assert (first["model"], first["max_tokens"], first["temperature"]) == ("tiny", 5, 0.7)
+    assert first["repetition_penalty"] == 1.0  # a checkpoint's own would be another distribution
     assert first["stop_token_ids"] == [2] and first["return_token_ids"] is True
     assert len({body["seed"] for body in server.asked}) == 2
 

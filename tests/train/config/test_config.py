@@ -57,6 +57,8 @@ def test_the_command_line_overrides_the_file(tmp_path):
         ({"scratch": {"initializer_range": float("nan")}}, "scratch.initializer_range is nan; expected a number"),
         ({"accelerator_config": "x"}, "No such file or directory: 'x'"),
         ({"gradient_checkpointing_kwargs": {"a": 1}}, "gradient_checkpointing_kwargs has 'a'; expected some of: use_"),
+        ({"backend": "generate", "cache_gib": 1.0}, "cache_gib is 1.0, but backend is generate, which would ignore it"),
+        ({"backend": "generate", "max_rows": 4}, "max_rows is 4, but backend is generate, which would ignore it"),
         ({"metric_for_best_model": "eval_accuracy/gsm8k"}, "which no validation measures; expected one of: accuracy, "),
         ({"metric_for_best_model": "acuracy"}, "'acuracy', which no validation measures; expected one of: accuracy, "),
         ({"scratch": {"hidden_size": 130}}, "expected a multiple of scratch.num_attention_heads"),

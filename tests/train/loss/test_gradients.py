@@ -153,3 +153,31 @@ def test_tools_beside_a_thinking_budget_and_images_are_refused(tiny_model, token
     seen = prompts.add_column("image", ["a picture"] * 8)
     with pytest.raises(ValueError, match=r"^train_dataset has a column 'image'"):
         ReasoningTrainer(tiny_model, reward, arguments, seen, processing_class=tokenizer)
+    with pytest.raises(ValueError, match=r"^eval_dataset has a column 'image'"):
+        ReasoningTrainer(tiny_model, reward, arguments, prompts, {"a": prompts, "b": seen}, tokenizer)
+
+
+@pytest.mark.parametrize(
+    ("options", "ours", "message"),
+    [
+        ({}, {"rollout_func": print}, "^rollout_func is set, but rollouts come from the back end"),
+        ({}, {"backend": "vlm"}, "^backend is 'vlm'; expected one of: engine, generate, vllm"),
+        ({}, {"backend": "vllm"}, "^backend is vllm, but use_vllm is not set"),
+        ({}, {"rollout_correction": "foo"}, "^rollout_correction is 'foo'; expected one of"),
+        ({}, {"backend": "generate", "cache_gib": 1.0}, "^cache_gib is set, but backend is generate"),
+        ({}, {"backend": "generate", "thinking": Thinking(6, 7)}, "^thinking is set, but backend is generate"),
+        ({}, {"cache_gib": -1.0}, "^cache_gib is -1.0"),
+        ({}, {"max_rows": 0}, "^max_rows is 0"),
+        ({"top_k": -1}, {}, "^top_k is -1"),
+        ({"top_p": 1.5}, {}, "^top_p is 1.5"),
+        ({"max_completion_length": None}, {}, "^max_completion_length is None"),
+        ({"transformers_continuous_batching_config": {"x": 1}}, {}, "^transformers_continuous_batching_config is"),
+    ],
+)
+def test_what_rollouts_cannot_do_or_would_ignore_is_refused_at_once(
+    options, ours, message, tiny_model, tokenizer, tmp_path
+):
+    arguments = GRPOConfig(output_dir=str(tmp_path), report_to="none", bf16=False, use_cpu=True, **options)
+    prompts = Dataset.from_list([{"prompt": "1 + 1"}] * 8)
+    with pytest.raises(ValueError, match=message):
+        ReasoningTrainer(tiny_model, reward, arguments, prompts, processing_class=tokenizer, **ours)

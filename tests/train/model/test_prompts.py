@@ -1,4 +1,5 @@
 import copy
+from types import SimpleNamespace
 
 import pytest
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
@@ -6,8 +7,12 @@ from transformers import PreTrainedTokenizerFast
 
 from data.mixture import draw_problems, load_mixture
 from data.response import CLOSE, OPEN
+from eval.sampling.teacher import CheckpointTeacher
+from eval.serve.reader import CompletionReader
 from train.model.judged import judged
 from train.model.prompts import completion_text, messages, opens_thinking, prompt_ids, token_counts
+from train.reward_functions import OwnWithRows
+from train.rollout.interface import Rollout
 
 
 @pytest.fixture
@@ -84,3 +89,22 @@ def test_the_system_prompt_task_gives_the_tasks_own_instructions():
 def test_the_prompt_ends_where_the_assistant_speaks(tokenizer):
     problem = draw_problems(load_mixture({"countdown": {}}), "test", 2, 0)[0]
     assert tokenizer.decode(prompt_ids(tokenizer, messages(problem))).endswith("<|assistant|>")
+
+
+def test_a_reward_of_the_users_a_teacher_and_a_client_see_tags_that_are_special_tokens(special_tag_tokenizer, tmp_path):
+    text = "<think> try 2 + 6 = 8</think> 8"
+    ids = [*special_tag_tokenizer.encode(text, add_special_tokens=False), special_tag_tokenizer.eos_token_id]
+    (tmp_path / "own.py").write_text(
+        "def seen(completions, **_):\n    return [each[0]['content'].startswith('<think>') for each in completions]"
+    )
+    reward = OwnWithRows(f"{tmp_path}/own.py:seen", SimpleNamespace(rows=[{"completion": text}]))
+    without = special_tag_tokenizer.decode(ids, skip_special_tokens=True)  # as TRL hands it over
+    assert reward(completion_ids=[ids], completions=[[{"role": "assistant", "content": without}]]) == [1.0]
+    answers = []
+    backend = SimpleNamespace(draw=lambda prompts, numbers, sampling, finished: finished(0, Rollout(ids, "stop")))
+    candidate = SimpleNamespace(tokenizer=special_tag_tokenizer, name="teacher", backend=backend)
+    problem = draw_problems(load_mixture({"arithmetic": {}}), "train", 1, 0)[0]
+    CheckpointTeacher(candidate, None).ask([(problem, 0)], lambda asked, answer: answers.append(answer))
+    assert [answer.completion for answer in answers] == [text]
+    reader = CompletionReader(special_tag_tokenizer, opened=False)
+    assert reader.add(ids, last=True).thinking == " try 2 + 6 = 8"
