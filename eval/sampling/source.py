@@ -126,7 +126,10 @@ def checkpoints_of(run: Path, *, start: bool = False) -> list[str]:
             f"{run} is not a run folder with a checkpoint; expected config.yaml and checkpoints/checkpoint-N."
         )
     cold = run / "checkpoints" / COLD_START
-    model = str(read_yaml(config)["model"])
+    values = read_yaml(config)
+    model = values.get("model") if isinstance(values, dict) else None
+    if not isinstance(model, str):
+        raise ValueError(f"{config} names no model; expected the configuration that `train` wrote.")
     if model == "scratch":
         return [str(cold), str(last)] if cold.is_dir() else [str(last)]
     return [model if start or not cold.is_dir() else str(cold), str(last)]

@@ -16,7 +16,7 @@ from eval.sampling.candidate import Candidate
 from eval.sampling.decodings import accuracy, best_temperature
 from eval.sampling.samples import describe
 from eval.sampling.source import checkpoints_of, config_of, read_source, source_of
-from train.files.checkpoints import seal
+from train.files.checkpoints import SEAL, seal
 from train.model.loading import ModelError, load_model, load_tokenizer
 from train.model.prompts import messages, prompt_ids
 from train.rollout.interface import Rollout
@@ -213,6 +213,15 @@ def test_what_is_no_run_or_no_config_is_named(tmp_path):
     with pytest.raises(ValueError, match="has no `tasks`"):
         read_source(tmp_path / "config.yaml")
     assert load_mixture({"countdown": None})[0].task == "countdown"
+
+
+@pytest.mark.parametrize("config", ["[1]", "", "tasks: {arithmetic: {}}", "model: ~"])
+def test_a_run_whose_config_names_no_model_is_refused_in_one_line(tmp_path, config):
+    (tmp_path / "config.yaml").write_text(config)
+    (tmp_path / "checkpoints" / "checkpoint-1").mkdir(parents=True)
+    (tmp_path / "checkpoints" / "checkpoint-1" / SEAL).touch()
+    with pytest.raises(ValueError, match=r"config\.yaml names no model; expected the configuration"):
+        checkpoints_of(tmp_path)
 
 
 def test_checkpoints_of_runs_that_ask_other_problems_are_not_compared_unasked(tmp_path):

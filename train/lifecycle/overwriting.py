@@ -17,6 +17,20 @@ def aside(run: RunConfig) -> Path:
     return run.folder.with_name(f".{run.name}.old")
 
 
+def set_aside(run: RunConfig) -> None:
+    """Move the run that is to be overwritten out of the way.
+
+    Where a start that was to overwrite it was killed before it had done anything, it stands aside still, and what that
+    start has left is removed instead.
+    """
+    old = aside(run)
+    if old.is_dir() and not _has_begun(run.folder):
+        shutil.rmtree(run.folder)
+        return
+    shutil.rmtree(old, ignore_errors=True)
+    run.folder.rename(old)
+
+
 class ForgetOverwritten(TrainerCallback):
     """Deletes the run that was overwritten, after the first step of the new one."""
 
@@ -35,8 +49,10 @@ def put_back_unless_begun(run: RunConfig) -> None:
     So a failed start neither costs the old run nor leaves a folder that blocks the mended command.
     """
     old = aside(run)
-    if run.resume or _has_begun(run.folder):
+    if _has_begun(run.folder):
         shutil.rmtree(old, ignore_errors=True)
+        return
+    if run.resume:
         return
     shutil.rmtree(run.folder, ignore_errors=True)
     if old.exists():

@@ -33,7 +33,7 @@ from train.config.parse import resolved, save_config
 from train.config.run_config import RunConfig, world_size
 from train.files.atomic import write_text
 from train.files.untrusted import metrics_parts, read_json, read_metrics, read_metrics_part, read_yaml
-from train.lifecycle.overwriting import aside
+from train.lifecycle.overwriting import set_aside
 
 PACKAGES = ("rethink", "torch", "transformers", "trl", "accelerate", "peft", "datasets", "numpy")
 # What may change when a run goes on: how long, what is shown, what is kept. All else would make it another run.
@@ -107,11 +107,10 @@ def make_folder(
     that it overwrites stands aside until `overwriting.ForgetOverwritten` deletes it.
     Raises ValueError where it cannot be written.
     """
-    fresh, old = run.folder.with_name(f".{run.name}.new"), aside(run)
+    fresh = run.folder.with_name(f".{run.name}.new")
     try:
-        for left_over in (fresh, old):
-            shutil.rmtree(left_over, ignore_errors=True)
-            left_over.unlink(missing_ok=True)
+        shutil.rmtree(fresh, ignore_errors=True)
+        fresh.unlink(missing_ok=True)
         if run.resume:
             for written in (run.folder, run.folder / "checkpoints", run.folder / "rollouts.parquet"):
                 if written.is_dir():
@@ -126,7 +125,7 @@ def make_folder(
         if contamination is not None:
             (fresh / "contamination.json").write_text(json.dumps(contamination, indent=2, ensure_ascii=False) + "\n")
         if run.overwrite and run.folder.exists():
-            run.folder.rename(old)
+            set_aside(run)
         fresh.rename(run.folder)
     except OSError as error:
         raise ValueError(f"The run folder {run.folder} cannot be written: {error.strerror}.") from None

@@ -5,7 +5,7 @@ from transformers import TrainerControl, TrainerState, TrainingArguments
 
 from train.config.run_config import RunConfig
 from train.files.run_lock import lock, refuse_held
-from train.lifecycle.overwriting import ForgetOverwritten, aside, put_back_unless_begun
+from train.lifecycle.overwriting import ForgetOverwritten, aside, put_back_unless_begun, set_aside
 
 
 @pytest.fixture
@@ -37,6 +37,23 @@ def test_a_run_that_did_something_stays(run, work):
     (run.folder / work).write_text("{}\n")
     put_back_unless_begun(run)
     assert (run.folder / "config.yaml").read_text() == "new" and not aside(run).exists()
+
+
+def test_what_a_killed_start_left_does_not_cost_the_run_that_it_was_to_overwrite(run):
+    set_aside(run)  # by the next start with --overwrite
+    assert (aside(run) / "config.yaml").read_text() == "old" and not run.folder.exists()
+
+
+def test_a_run_that_has_begun_is_set_aside_in_the_place_of_an_older_one(run):
+    (run.folder / "metrics.jsonl").write_text("{}\n")
+    set_aside(run)
+    assert (aside(run) / "config.yaml").read_text() == "new" and not run.folder.exists()
+
+
+def test_a_resumed_start_that_fails_leaves_both_as_they_are(run):
+    run.resume, run.overwrite = True, False
+    put_back_unless_begun(run)
+    assert (run.folder / "config.yaml").read_text() == "new" and (aside(run) / "config.yaml").read_text() == "old"
 
 
 def test_the_old_run_is_deleted_after_the_first_step(run, tmp_path):

@@ -28,21 +28,36 @@ OF_TRAINER = {
     "scaled by batch": {"scale_rewards": "batch"},
     "two iterations": {"num_iterations": 2},
     "two-sided clipping": {"delta": 1.5},
+    "stale": {"stale": True},
+    "stale, two-sided clipping": {"stale": True, "delta": 1.5},
+    "stale, sequence level": {"stale": True, "importance_sampling_level": "sequence"},
+    "stale, clipped higher": {"stale": True, "epsilon_low": 0.1, "epsilon_high": 0.5},
+    "stale, off-policy mask": {"stale": True, "off_policy_mask_threshold": 0.5},
+    "stale, high entropy alone": {"stale": True, "top_entropy_quantile": 0.2},
+    "stale, reference": {"stale": True, "beta": 0.1},
+    "stale, bias-corrected reference": {"stale": True, "beta": 0.1, "use_bias_correction_kl": True},
     "experts": {"router_aux_loss_coef": 0.1},
     "experts unbalanced": {"router_aux_loss_coef": 0.0, "aux_loss_enabled": False},
 }
-OF_ARGUMENTS = {"delta"}
+OF_ARGUMENTS = {"delta", "use_bias_correction_kl"}
 MOE = [name for name in OF_TRAINER if name.startswith("experts")]
 
 
 class Fixed(ReasoningTrainer):
-    """Rollouts that do not depend on the model: every other one is cut off."""
+    """Rollouts that do not depend on the model: every other one is cut off.
+
+    Where they are `stale` they come from another policy, so that ratios are not 1, and clipping is at work.
+    """
+
+    stale = False
 
     def _generate_single_turn(self, prompt_ids, *args, **kwargs):
         generator = torch.Generator().manual_seed(0)
         lengths = torch.randint(2, 12, (len(prompt_ids),), generator=generator).tolist()
         ids = [torch.randint(8, 100, (length,), generator=generator).tolist() for length in lengths]
-        return [[*row, self.eos_token_ids[0] if i % 3 else 9] for i, row in enumerate(ids)], None
+        ids = [[*row, self.eos_token_ids[0] if i % 3 else 9] for i, row in enumerate(ids)]
+        logprobs = [(-4.8 + torch.randn(len(row), generator=generator)).tolist() for row in ids]
+        return ids, logprobs if self.stale else None
 
 
 class Stock(Fixed):
