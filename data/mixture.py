@@ -30,6 +30,7 @@ __all__ = [
 
 AT_ONCE = 16  # more than a process has workers
 PATIENCE = 5_000  # draws without a new problem after which a task counts as exhausted
+HEAVIEST = 1_000_000  # weight of a task: beyond every float their sum would have no shares
 BATCH = 32  # problems drawn at once, at most
 BAR_SECONDS = 3  # drawing that takes longer shows how far it is
 _READ: dict[tuple[str, str], Mapping[Split, Sequence[Problem]]] = {}  # fixed sets, by task and settings
@@ -59,8 +60,8 @@ def load_mixture(spec: Mapping[str, Mapping[str, Any] | None]) -> list[Part]:
             raise ValueError(f"tasks.{name} is {values!r}; expected a mapping of its settings, such as {{weight: 1}}.")
         settings = dict(values or {})
         weight = settings.pop("weight", 1.0)
-        if isinstance(weight, bool) or not isinstance(weight, int | float) or not 0 < weight < math.inf:
-            raise ValueError(f"tasks.{name}.weight is {weight!r}; expected a positive number.")
+        if isinstance(weight, bool) or not isinstance(weight, int | float) or not 0 < weight <= HEAVIEST:
+            raise ValueError(f"tasks.{name}.weight is {weight!r}; expected a positive number, at most {HEAVIEST:,}.")
         parts.append(Part(name, float(weight), read_settings(f"tasks.{name}", task.settings, settings)))
         if name in own.LOADED:
             own.try_out(task, parts[-1].settings)

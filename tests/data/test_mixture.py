@@ -91,6 +91,7 @@ def test_at_most_gives_each_test_problem_once():
         ({"countdown": {"numbers": "3"}}, "expected a whole number"),
         ({"countdown": {"slip": True}}, "expected a number"),
         ({"countdown": {"weight": 0}}, "expected a positive number"),
+        ({"countdown": {"weight": 1e308}}, "expected a positive number, at most 1,000,000"),
     ],
 )
 def test_a_wrong_mixture_is_named(spec, message):
