@@ -21,6 +21,7 @@ from data.mixture import draw_problems
 from train.config.parse import parse_config, resolved
 from train.config.run_config import RunConfig
 from train.gate import check_contamination
+from train.model.scratch_sizes import check_scratch
 from train.run import check_parts
 
 # Numbers that decide what fits, and not only how far a step goes.
@@ -51,8 +52,25 @@ def parse(config: dict[str, Any], folder: Path) -> dict[str, Any]:
         "eval_steps": training.eval_steps,
         "max_steps": training.max_steps,
         "use_cpu": training.use_cpu,
-        "resolved": json.dumps(resolved(run, training), sort_keys=True, default=str),
+        "resolved": json.dumps(identity(run, training), sort_keys=True, default=str),
     }
+
+
+def identity(run: RunConfig, training: GRPOConfig) -> dict[str, Any]:
+    """What makes the run the one that it is: values in one form each, without those that nothing would read."""
+    values = resolved(run, training) | {
+        "tasks": run.parts,
+        "rewards": sorted(map(repr, run.reward_terms)),
+        "cold_start_tasks": run.demonstrated,
+        "cold_start_data": run.trace_settings,
+        "scratch": check_scratch(run.scratch) if run.model == "scratch" else None,  # type: ignore[arg-type]
+    }
+    idle = [
+        *(("lora_alpha",) if not run.lora_rank else ()),
+        *(("screening_samples", "oversample") if not run.dynamic_sampling else ()),
+        *((name for name in values if name.startswith("cold_start_")) if not run.cold_start_steps else ()),
+    ]
+    return {name: value for name, value in values.items() if name not in idle}
 
 
 def pass_gate(run: RunConfig, training: GRPOConfig) -> None:

@@ -51,7 +51,14 @@ class Dimension:
         if self.points is not None:
             spaced = np.geomspace if self.log else np.linspace
             points = [float(f"{value:.6g}") for value in spaced(self.low, self.high, self.points)]
-            return list(dict.fromkeys(round(value) for value in points)) if self.whole else points
+            if self.whole:
+                return list(dict.fromkeys(round(value) for value in points))
+            if len(set(points)) < len(points):
+                raise ValueError(
+                    f"search.{self.field} goes from {self.low} to {self.high}, where {self.points} points are not all "
+                    "different to six digits; give fewer `points`, or a wider range."
+                )
+            return points
         if self.size == math.inf or self.log:
             raise ValueError(
                 f"search.{self.field} is a range, of which a grid tries some values: give `points`, or `step`."
@@ -150,14 +157,19 @@ def _dimension(field: str, values: Any) -> Dimension:
         raise ValueError(f"search.{field}.step is {step}; expected a number above 0, and no log scale beside it.")
     if points is not None and (not isinstance(points, int) or not 2 <= points <= MOST):
         raise ValueError(f"search.{field}.points is {points}; expected a whole number, 2 to {MOST:,}.")
+    if step is not None and (high - low) / step > EXACT:
+        raise ValueError(f"search.{field}.step is {step}, which makes more than {EXACT:,} values; give a larger one.")
     if step is not None:
         high = _at(low, step, _steps(low, high, step))  # the last value that the steps come to
     return Dimension(field, (), low, high, log, step, points)
 
 
 def _at(low: float, step: float, count: int) -> float:
-    """A value some steps above the lowest, without what its sum in binary leaves behind the comma."""
-    return round(low + count * step, 12)
+    """A value some steps above the lowest, to twelve digits: its sum in binary leaves something behind these."""
+    value = low + count * step
+    if isinstance(value, int) or not value:
+        return value
+    return round(value, 11 - math.floor(math.log10(max(abs(low), abs(value), step))))
 
 
 def _steps(low: float, high: float, step: float) -> int:

@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from train.config.arguments import read_values
-from train.own_reward import load_reward
+from train.rewards.own import load_reward
 
 ROOT = Path(__file__).parents[3]
 

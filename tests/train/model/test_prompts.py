@@ -11,7 +11,7 @@ from eval.sampling.teacher import CheckpointTeacher
 from eval.serve.reader import CompletionReader
 from train.model.judged import judged
 from train.model.prompts import completion_text, messages, opens_thinking, prompt_ids, token_counts
-from train.reward_functions import OwnWithRows
+from train.rewards.functions import OwnWithRows
 from train.rollout.interface import Rollout
 
 

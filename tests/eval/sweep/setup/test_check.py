@@ -1,5 +1,6 @@
 """What is found wrong with a sweep before its first run, as `train` reads its configs."""
 
+import json
 import os
 import subprocess
 import sys
@@ -10,7 +11,9 @@ from stubbed import spec
 
 from eval.sweep.setup import check as module
 from eval.sweep.setup.check import ahead, check
+from eval.sweep.setup.parse import identity
 from eval.sweep.setup.spec import Spec
+from train.config.parse import parse_config
 
 ROOT = Path(__file__).parents[4]
 PARSED = {
@@ -128,3 +131,25 @@ def test_settings_that_come_to_the_same_run_are_refused(parsed):
 def test_a_sweep_without_end_is_refused_at_once(values, message):
     with pytest.raises(ValueError, match=message):
         Spec(**{"name": "small", "config": "base.yaml", "search": {"a": [1]}} | values)
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (("--learning_rate", "1e-4"), ("--learning_rate", "0.0001")),
+        (("--scale_rewards", "none"), ("--scale_rewards", "false")),
+        (("--rewards", "correct"), ("--rewards", '{"correct": 1}')),
+        (("--rewards", "correct,format"), ("--rewards", '{"format": 1.0, "correct": 1}')),
+        (("--tasks", '{"countdown": {}}'), ("--tasks", '{"countdown": {"weight": 1, "numbers": 3}}')),
+        (("--scratch", '{"hidden_size": 128}'), ()),
+        (("--lora_alpha", "64"), ()),
+        (("--oversample", "3"), ()),
+        (("--cold_start_learning_rate", "0.1"), ()),
+    ],
+)
+def test_ways_to_write_one_run_are_one_run(one, other):
+    common = ["--name", "x", "--use_cpu", "true", "--tasks", '{"countdown": {}}']
+    runs = [identity(*parse_config([*common[: None if "--tasks" not in way else -2], *way])) for way in (one, other)]
+    assert json.dumps(runs[0], sort_keys=True, default=str) == json.dumps(runs[1], sort_keys=True, default=str)
+    different = identity(*parse_config([*common, "--learning_rate", "0.5"]))
+    assert json.dumps(runs[0], sort_keys=True, default=str) != json.dumps(different, sort_keys=True, default=str)

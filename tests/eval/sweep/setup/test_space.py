@@ -25,12 +25,26 @@ def test_a_grid_is_every_combination_the_last_field_changing_fastest():
         ({"low": 0.05, "high": 0.35, "step": 0.1}, [0.05, 0.15, 0.25, 0.35]),
         ({"low": 1, "high": 64, "log": True, "points": 4}, [1, 4, 16, 64]),
         ({"low": 0.0, "high": 1.0, "points": 3}, [0.0, 0.5, 1.0]),
+        ({"low": 0.0, "high": 3e-13, "step": 1e-13}, [0.0, 1e-13, 2e-13, 3e-13]),
+        ({"low": -0.3, "high": 0.1, "step": 0.1}, [-0.3, -0.2, -0.1, 0.0, 0.1]),
     ],
 )
 def test_a_range_gives_a_grid_its_values(given_range, values):
     (dimension,) = read_space({"x": given_range})
     assert dimension.grid == values
     assert dimension.whole == all(isinstance(value, int) for value in values)
+
+
+@pytest.mark.parametrize("step", [1e-300, 5e-324])
+def test_a_step_that_makes_too_many_values_is_refused(step):
+    with pytest.raises(ValueError, match=r"search\.x\.step is .*which makes more than"):
+        read_space({"x": {"low": 0.0, "high": 1.0, "step": step}})
+
+
+def test_points_that_are_equal_are_refused():
+    (dimension,) = read_space({"x": {"low": 1.0, "high": 1.0000001, "points": 5}})
+    with pytest.raises(ValueError, match=r"search\.x goes from 1.0 to 1.0000001, where 5 points are not all different"):
+        list(dimension.grid)
 
 
 def test_a_range_of_any_numbers_needs_points_in_a_grid():
