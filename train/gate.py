@@ -123,14 +123,15 @@ def check_device(run: RunConfig, training: GRPOConfig) -> None:
 
 
 def check_hub(training: GRPOConfig) -> None:
-    """Refuse push_to_hub where the hub does not know who pushes. Raises ValueError."""
-    if not training.push_to_hub:
+    """Refuse options that upload to the hub where it does not know who uploads. Raises ValueError."""
+    name = next((each for each in ("push_to_hub", "log_completions_hub_repo") if getattr(training, each)), None)
+    if name is None:
         return
     try:
         HfApi().whoami(token=training.hub_token)
     except Exception as error:  # no token, no network, a refusal
         raise ValueError(
-            f"push_to_hub is set, but the hub does not take uploads from here ({type(error).__name__}); log in with "
+            f"{name} is set, but the hub does not take uploads from here ({type(error).__name__}); log in with "
             "`hf auth login`, or leave it out."
         ) from None
 

@@ -103,7 +103,7 @@ def try_building(
         return
     trial = copy.copy(training)
     trial.beta, trial.sync_ref_model = 0.0, False  # no reference model is loaded for this
-    trial.report_to, trial.push_to_hub = [], False
+    trial.report_to, trial.push_to_hub, trial.log_completions_hub_repo = [], False, None
     with tempfile.TemporaryDirectory(prefix="rethink-trial-") as folder:
         trial.output_dir = folder
         try:

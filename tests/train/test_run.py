@@ -82,6 +82,8 @@ def test_a_faulty_config_stops_before_any_work_with_one_clear_line(launch, tmp_p
         ({"use_liger_kernel": True}, "use_liger_kernel is set, but it is not installed"),
         ({"sync_ref_model": True}, "sync_ref_model is set, but beta is 0"),
         ({"push_to_hub": True}, "push_to_hub is set, but the hub does not take uploads from here"),
+        ({"log_completions": True, "log_completions_hub_repo": "a/b"}, "log_completions_hub_repo is set, but the hub"),
+        ({"beta": 0.1, "cold_start_steps": 0}, "beta is 0.1, but model is scratch without a cold start"),
         ({"eval_on_start": True, "validation_problems": 0}, "validation_problems is 0, but"),
         ({"fp16": True}, "fp16"),
         ({"reward_weights": [-1.0]}, "reward_weights is [-1.0], by which nothing right is rewarded"),

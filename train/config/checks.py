@@ -198,6 +198,11 @@ def check_options(run: RunConfig, training: "GRPOConfig") -> None:
     if training.sync_ref_model and (training.beta == 0 or run.lora_rank):
         why = "beta is 0, so there is no reference model" if training.beta == 0 else "LoRA has no reference of its own"
         raise ValueError(f"sync_ref_model is set, but {why}; leave it out.")
+    if training.beta and run.model == "scratch" and not run.cold_start_steps:
+        raise ValueError(
+            f"beta is {training.beta}, but model is scratch without a cold start, so there is no model to stay near; "
+            "set cold_start_steps, or leave beta out."
+        )
     if run.model == "scratch" and training.chat_template_kwargs:
         raise ValueError("chat_template_kwargs is set, but model is scratch, which has its own; leave it out.")
     unknown = set(training.gradient_checkpointing_kwargs or {}) - set(CHECKPOINTING)

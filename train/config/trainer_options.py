@@ -6,7 +6,7 @@ from typing import Any
 from transformers import ProcessorMixin
 from trl import GRPOConfig
 
-from train.config.checks import BACKENDS, CORRECTIONS
+from train.config.run_config import BACKENDS, CORRECTIONS
 from train.rollout.interface import Sampling
 from train.rollout.limits import Limits
 

@@ -13,6 +13,7 @@ from train.config.checks import check_name
 # Measured on the validation problems at the last step: the test set is not for choosing. A task may stand behind `/`.
 METRICS = ("accuracy", "format", "truncated", "thinking_tokens")
 FREE = ("trials", "workers", "retries", "keep")  # what may change while a sweep goes on
+SEEDS = 2**32  # above all that a run takes
 TRIALS = 20  # of a random or TPE sweep that does not say
 
 
@@ -111,6 +112,8 @@ class Spec:
         _whole("seed", self.seed, 0)
         if not self.seeds or len(set(self.seeds)) < len(self.seeds) or any(type(s) is not int for s in self.seeds):
             raise ValueError(f"seeds is {list(self.seeds)}; expected different whole numbers, or how many.")
+        if bad := [seed for seed in self.seeds if not 0 <= seed < SEEDS]:
+            raise ValueError(f"seeds has {bad[0]}; expected numbers of 0 to {SEEDS - 1:,}.")
         if self.metric.partition("/")[0] not in METRICS:
             raise ValueError(
                 f"metric is {self.metric!r}; expected one of {', '.join(METRICS)}, or one task's, as accuracy/TASK: "

@@ -125,6 +125,8 @@ def test_settings_that_come_to_the_same_run_are_refused(parsed):
         ({"method": "random", "search": {"beta": {"low": 0.0, "high": 1.0}}, "trials": 10**9}, "expected at most"),
         ({"search": {"beta": {"low": 0.0, "high": 10**400}}}, "search.beta.high is 1000"),
         ({"search": {"a": list(range(50)), "b": list(range(50))}}, "The sweep has 2,500 trials; expected at most"),
+        ({"seeds": (-1,)}, "seeds has -1; expected numbers of 0 to 4,294,967,295"),
+        ({"seeds": (0, 2**32)}, "seeds has 4294967296; expected numbers"),
         ({"name": "*"}, "name is '\\*'; expected a folder name"),
     ],
 )
