@@ -16,6 +16,7 @@ from train.files.untrusted import read_json, read_metrics
 
 PARQUET = b"PAR1"  # the first and the last bytes of a file
 
+
 def lost_records(
     run_folder: Path, checkpoint: Path, training: GRPOConfig, processes: int, cold_start_steps: int = 0
 ) -> list[str]:
