@@ -130,7 +130,7 @@ def parse_trace(problem: Problem, thinking: str) -> Trace:
         sources.add(value)
     trace.goals = _goals(thinking, trace.steps)
     trace.backtracks = [step.start for step in trace.steps if step.redoes]
-    before: list[Step] = []
+    last_pass: list[Step] = []
     for start, end in _passes(thinking, {step.start for step in trace.steps if step.redoes}):
         steps = [step for step in trace.steps if start <= step.start < end]
         result = _concluded(thinking[start:end], steps)
@@ -138,8 +138,8 @@ def parse_trace(problem: Problem, thinking: str) -> Trace:
             continue
         if start:
             trace.backtracks.append(start)
-        confirms = str(result) == trace.conclusion and bool(steps) and _ends_in(before, steps)
-        before, trace.conclusion = steps, str(result)
+        confirms = str(result) == trace.conclusion and bool(steps) and _ends_in(last_pass, steps)
+        last_pass, trace.conclusion = steps, str(result)
         if confirms:
             continue
         trace.attempts += _attempts(steps, start, end, result == problem.facts["target"])
