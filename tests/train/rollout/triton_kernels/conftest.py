@@ -1,7 +1,7 @@
 """These run in Triton's interpreter, in float16 and float32: it gets bfloat16 wrong. On a GPU there is tests/gpu.
 
 The interpreter must be asked for before torch is imported, which imports triton, whose own functions obey it too. So
-each file runs in a process of its own, started by tests/train/rollout/test_kernels_interpreted.py. By hand:
+they run in processes of their own, started by tests/train/rollout/test_kernels_interpreted.py. By hand:
 
     TRITON_INTERPRET=1 python -m pytest -n 0 tests/train/rollout/triton_kernels
 """

@@ -22,7 +22,7 @@ def keys_and_positions(rows: int) -> tuple[torch.Tensor, torch.Tensor]:
 @pytest.mark.parametrize("temperature", [1.0, 0.6, 0.0])
 @pytest.mark.parametrize("vocab, spread", [(120, 1.0), (1000, 4.0), (5001, 0.1)])
 def test_tokens_are_the_samplers(vocab: int, spread: float, temperature: float, dtype: torch.dtype) -> None:
-    rows = 12
+    rows = 6
     logits = (torch.randn(rows, vocab) * spread).to(dtype)
     logits[3] = 0
     logits[4, : vocab - 1] = float("-inf")
@@ -71,16 +71,16 @@ def state_of(rows: int, keys: torch.Tensor) -> RolloutState:
     return state
 
 
-@pytest.mark.parametrize("temperature", [1.0, 0.7])
 @pytest.mark.parametrize(
-    "thinking",
+    ("thinking", "temperature"),
     [
-        None,
-        Thinking(3, 4, budget=5, closing_ids=(6, 4)),
-        Thinking(3, 4, minimum=6, wait_ids=(7, 8), extensions=2),
-        Thinking(3, 4, budget=6, closing_ids=(4,), minimum=4, wait_ids=(7,), extensions=1),
+        (None, 1.0),
+        (None, 0.7),
+        (Thinking(3, 4, budget=5, closing_ids=(6, 4)), 1.0),
+        (Thinking(3, 4, minimum=6, wait_ids=(7, 8), extensions=2), 0.7),
+        (Thinking(3, 4, budget=6, closing_ids=(4,), minimum=4, wait_ids=(7,), extensions=1), 1.0),
     ],
-    ids=["plain", "budget", "extensions", "both"],
+    ids=["plain", "plain, cooler", "budget", "extensions, cooler", "both"],
 )
 def test_the_end_of_a_step_is_steering_and_stopping(thinking: Thinking | None, temperature: float) -> None:
     rows, vocab = 24, 10
