@@ -19,7 +19,7 @@ from starlette.routing import Route
 
 from eval.report.html import HERE, environment, own, policy_hash
 from eval.report.page import write_live_report, write_report
-from train.files.run_lock import refuse_held
+from train.files.run_lock import is_held
 from train.files.untrusted import read_metrics
 
 EVERY = 2.0  # seconds between two looks at the run
@@ -45,7 +45,7 @@ class Follower:
 
     def look(self, now: float) -> bool:
         """Look at the run once; returns whether the page was made anew."""
-        going = is_going(self.run)
+        going = is_held(self.run)
         try:
             self.words = _words(self.run, going)
             if going:
@@ -82,15 +82,6 @@ def newest(run: Path) -> int:
     evaluated = [*run.glob("rollouts.parquet/validation-*.parquet"), *run.glob("evaluation/*.json")]
     written = evaluated or list(run.glob("metrics*.jsonl"))
     return max((path.stat().st_mtime_ns for path in written), default=0)
-
-
-def is_going(run: Path) -> bool:
-    """Whether a process holds the run."""
-    try:
-        refuse_held(run)
-    except ValueError:
-        return True
-    return False
 
 
 def _words(run: Path, going: bool) -> str:

@@ -15,7 +15,7 @@ import psutil  # type: ignore[import-untyped]
 from eval.sweep.setup.spec import Spec
 from eval.sweep.trials.leash import GRACE, members
 from eval.sweep.trials.records import Run
-from train.files.run_lock import lock
+from train.files.run_lock import is_held
 
 POLL = 1.0  # seconds between two looks at a run
 
@@ -69,7 +69,7 @@ def launch(words: Sequence[str], run: Run, slot: Slot, stop: Callable[[], bool])
     Returns its exit code and what it said, or None where it was not started, since `stop` came first: another process
     may hold the run still, one that a dead sweep left behind and that is finishing its step.
     """
-    while not _free(run):
+    while is_held(run.folder):
         if stop():
             return None
         time.sleep(POLL)
@@ -110,11 +110,3 @@ def end_group(group: int, grace: float = GRACE) -> None:
     for process in members(group):
         with suppress(psutil.NoSuchProcess):
             process.kill()
-
-
-def _free(run: Run) -> bool:
-    try:
-        lock(run.folder).release()
-    except ValueError:
-        return False
-    return True
