@@ -4,7 +4,7 @@ import socket
 from dataclasses import dataclass
 
 from eval.serve.batcher import Batcher
-from eval.serve.door import listen, refuse_missing
+from eval.serve.door import listen, refuse_missing, url
 from eval.serve.served import Options, Served, load_served
 from train.rollout.engine import RolloutEngine
 
@@ -47,8 +47,7 @@ def _run(served: Served, batcher: Batcher, door: socket.socket) -> None:
 
     from eval.serve.app import make_app
 
-    host, port = door.getsockname()[:2]
-    print(f"Serving {served.name} at http://{host}:{port}/v1; chat at http://{host}:{port}/", flush=True)
+    print(f"Serving {served.name} at {url(door)}/v1; chat at {url(door)}/", flush=True)
     config = uvicorn.Config(
         make_app(served, batcher), log_level="warning", timeout_keep_alive=30, h11_max_incomplete_event_size=65536,
         timeout_graceful_shutdown=5,

@@ -40,7 +40,12 @@ def test_a_port_that_is_taken_is_said_before_the_model_is_loaded(monkeypatch, ca
         (["--cache-gib", "-1"], "--cache-gib is -1.0; expected a number above 0"),
         (["--port", "0", "--max-context", "100000"], "--max-context is 100000; expected 2 to 256"),
         (["--port", "0", "--cache-gib", "0.00001"], "too few for one rollout"),
-        (["--port", "0", "--host", "192.0.2.1"], "cannot be listened at"),
+        (["--port", "0", "--host", "192.0.2.1"], "192.0.2.1:0 cannot be listened at"),
+        (["--port", "0", "--host", "2001:db8::1"], "[2001:db8::1]:0 cannot be listened at"),
+        (["--port", "0", "--host", "localhost:8000"], "cannot be listened at"),
+        (["--port", "0", "--host", "http://localhost"], "cannot be listened at"),
+        (["--port", "0", "--host", "a" * 70], "cannot be listened at"),
+        (["--port", "0", "--host", ""], "--host is empty"),
         (["--port", "0", "--config", "nothing.yaml"], "nothing.yaml cannot be read"),
     ],
 )
