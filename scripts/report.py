@@ -17,7 +17,7 @@ from pathlib import Path
 
 from data.paths import user_path
 from eval.report.page import write_live_report, write_report
-from eval.sampling.source import add_own_tasks, read_source
+from eval.sampling.source import add_own_tasks, load_own_tasks
 
 
 def main() -> int:
@@ -34,7 +34,7 @@ def main() -> int:
     arguments = parser.parse_args()
     try:
         if arguments.own_tasks:
-            read_source(arguments.run[0] / "config.yaml", own_tasks=True)  # so that its parser marks the thinkings
+            load_own_tasks(arguments.run[0] / "config.yaml")  # so that their parsers mark the thinkings
         if arguments.live and (arguments.output or arguments.run[1:]):
             raise ValueError("--live writes RUN/report.html of one run; leave out --output and other runs.")
         path = (

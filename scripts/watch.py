@@ -13,7 +13,8 @@ import threading
 from pathlib import Path
 
 from data.paths import user_path
-from eval.serve.door import listen, refuse_missing
+from eval.sampling.source import add_own_tasks, load_own_tasks
+from eval.serve.door import listen, own_names, refuse_missing, url
 
 
 def main() -> int:
@@ -22,6 +23,7 @@ def main() -> int:
     parser.add_argument("run", type=user_path, help="a run folder, such as runs/quickstart")
     parser.add_argument("--host", default="127.0.0.1", help="address to listen at (default: %(default)s)")
     parser.add_argument("--port", type=int, default=8800, help="0 takes a free one (default: %(default)s)")
+    add_own_tasks(parser)
     options = parser.parse_args()
     try:
         refuse_missing()
@@ -29,6 +31,8 @@ def main() -> int:
             raise ValueError(f"{options.run} is not a run folder: it has no config.yaml; give runs/NAME.")
         if not 0 <= options.port <= 65535:
             raise ValueError(f"--port is {options.port}; expected 0 to 65535.")
+        if options.own_tasks:
+            load_own_tasks(options.run / "config.yaml")  # so that their parsers mark the thinkings
         watch(options.run, options.host, options.port)
     except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
@@ -47,10 +51,9 @@ def watch(run: Path, host: str, port: int) -> None:
         follower, ended = Follower(run), threading.Event()
         thread = threading.Thread(target=follower.follow, args=(ended,), daemon=True)
         thread.start()
-        place = door.getsockname()[1]
-        print(f"Watching {run} at http://{host}:{place}/", flush=True)
-        hosts = ["localhost", "127.0.0.1", "[::1]"] if host in ("localhost", "127.0.0.1", "::1") else ["*"]
-        config = uvicorn.Config(make_watch_app(follower, hosts), log_level="warning", timeout_graceful_shutdown=1)
+        print(f"Watching {run} at {url(door)}/", flush=True)
+        app = make_watch_app(follower, own_names(host))
+        config = uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=1)
         try:
             uvicorn.Server(config).run(sockets=[door])
         finally:

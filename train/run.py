@@ -193,7 +193,7 @@ def reinforce(
         stop,
         KeepCheckpoints(run.folder / "checkpoints", run.keep_last, run.keep_best, run.save_at),
         ForgetOverwritten(run),
-        LiveReport(run.folder),
+        LiveReport(run.folder, run.tasks),  # type: ignore[arg-type]
     ]
     trainer = build_trainer(model, tokenizer, run, training, peft_config, run.folder, callbacks)
     trainer.remove_callback(PrinterCallback)

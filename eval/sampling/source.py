@@ -9,6 +9,7 @@ from typing import Any
 from data.mixture import Part, Split, draw_problems, load_mixture
 from data.paths import user_path
 from data.problem import Problem
+from data.tasks import load_task
 from data.tasks.own import is_own
 from train.config.run_config import RunConfig
 from train.config.trl_options import trl_options
@@ -81,6 +82,14 @@ def _refuse_code(path: Path, tasks: Any) -> None:
         else:
             continue
         raise ValueError(f"{path} {does}; give --own-tasks if you trust it.")
+
+
+def load_own_tasks(path: Path) -> None:
+    """Import the task modules that a config names, so that rows of their problems can be read. Raises ValueError."""
+    config = read_yaml(path)
+    tasks = config.get("tasks") if isinstance(config, dict) else None
+    for name in tasks if isinstance(tasks, Mapping) else ():
+        load_task(str(name))
 
 
 def held_out(source: Source, count: int, split: Split = "test") -> list[Problem]:

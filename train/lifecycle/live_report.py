@@ -8,10 +8,13 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+
+from data.tasks.own import is_own
 
 SCRIPT = Path(__file__).parents[2] / "scripts" / "report.py"
 SHARE = 0.01  # of the run's time
@@ -22,8 +25,9 @@ BEGAN = time.monotonic()  # of this process, the cold start included
 class LiveReport(TrainerCallback):
     """Has the page made anew at each evaluation and each checkpoint, where the time allows."""
 
-    def __init__(self, run: Path, script: Path = SCRIPT) -> None:
-        self.command = [sys.executable, str(script), str(run), "--live"]
+    def __init__(self, run: Path, tasks: Iterable[str] = (), script: Path = SCRIPT) -> None:
+        own = ["--own-tasks"] if any(map(is_own, tasks)) else []  # this process runs their modules already
+        self.command = [sys.executable, str(script), str(run), "--live", *own]
         self.there = script.is_file()
         self.process: subprocess.Popen[bytes] | None = None
         self.cost, self.spent = EXPECTED, 0.0

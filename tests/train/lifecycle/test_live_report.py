@@ -15,7 +15,7 @@ def done(page: LiveReport) -> None:
 def test_a_page_is_made_where_one_percent_of_the_time_pays_for_it_and_for_the_last_one(tmp_path):
     script = tmp_path / "report.py"
     script.write_text("import sys, pathlib; pathlib.Path(sys.argv[1], 'report.html').write_text(sys.argv[2])")
-    page = LiveReport(tmp_path, script)
+    page = LiveReport(tmp_path, script=script)
     assert not page.make(799.0)
     assert page.make(801.0)
     assert not page.make(1e6)  # while one is in the making, or not yet looked after
@@ -29,10 +29,10 @@ def test_a_page_is_made_where_one_percent_of_the_time_pays_for_it_and_for_the_la
 
 
 def test_without_the_script_and_with_one_that_fails_the_run_goes_on(tmp_path):
-    assert not LiveReport(tmp_path, tmp_path / "nothing.py").make(1e6)
+    assert not LiveReport(tmp_path, script=tmp_path / "nothing.py").make(1e6)
     failing = tmp_path / "fails.py"
     failing.write_text("raise SystemExit(2)")
-    page = LiveReport(tmp_path, failing)
+    page = LiveReport(tmp_path, script=failing)
     assert page.make(1e6)
     done(page)
     assert page.make(1e6)
@@ -42,3 +42,9 @@ def test_without_the_script_and_with_one_that_fails_the_run_goes_on(tmp_path):
 def test_the_command_is_the_projects_own_report(tmp_path):
     page = LiveReport(tmp_path)
     assert page.there and page.command == [sys.executable, str(live_report.SCRIPT), str(tmp_path), "--live"]
+
+
+def test_tasks_of_ones_own_are_known_to_the_page_as_they_are_to_the_run(tmp_path):
+    assert "--own-tasks" not in LiveReport(tmp_path, {"countdown": {}, "gym:chain_sum": {}}).command
+    assert LiveReport(tmp_path, {"countdown": {}, "./primes.py": {}}).command[-1] == "--own-tasks"
+    assert LiveReport(tmp_path, {"my_tasks.primes": {}}).command[-1] == "--own-tasks"
