@@ -89,7 +89,7 @@ def main() -> int:
             for each in plans:
                 bar.set_description(each.run.name)
                 gather(each, workers, bar.update)
-                refresh(each.run)
+                sys.stderr.write(refresh(each.run))
         claims = judge_claims(runs)
         output.mkdir(parents=True, exist_ok=True)
         (output / "claims.json").write_text(json.dumps(claims, indent=2) + "\n")

@@ -154,7 +154,7 @@ def main() -> int:
                 progress=bar.update,
             )
         if arguments.run and output == arguments.run / "evaluation":
-            refresh(arguments.run)
+            sys.stderr.write(refresh(arguments.run))
     except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 from data.paths import user_path
-from train.lifecycle.published import publishable
+from train.lifecycle.published import UNPUBLISHABLE, not_made, publishable
 
 
 def main() -> int:
@@ -25,7 +25,10 @@ def main() -> int:
     try:
         if not (options.run / "config.yaml").is_file():
             raise ValueError(f"{options.run} is not a run folder: it has no config.yaml; give runs/NAME.")
-        model = publishable(options.run, options.license)
+        try:
+            model = publishable(options.run, options.license)
+        except UNPUBLISHABLE as error:
+            raise ValueError(not_made(options.run, error)) from error
         print(model)
         if options.push:
             print(push(model, options.push, private=options.private))
@@ -37,6 +40,7 @@ def main() -> int:
 
 def push(model: Path, repository: str, *, private: bool) -> str:
     """Upload a folder; returns its address. Raises ValueError where the hub refuses it or cannot be reached."""
+    import httpx
     from huggingface_hub import HfApi
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 
@@ -44,7 +48,7 @@ def push(model: Path, repository: str, *, private: bool) -> str:
         api = HfApi()
         api.create_repo(repository, private=private, exist_ok=True)
         return str(api.upload_folder(folder_path=model, repo_id=repository, commit_message="Model and card"))
-    except (HFValidationError, HfHubHTTPError, OSError) as error:
+    except (HFValidationError, HfHubHTTPError, httpx.HTTPError, OSError) as error:
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise ValueError(
             f"{repository} could not be uploaded: {reason}. Log in with `hf auth login` or set HF_TOKEN, and check the "

@@ -1,6 +1,7 @@
 """What a run publishes: nothing of its optimiser, a card with its figures, its best decoding."""
 
 import json
+import shutil
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from threading import Thread
 from typing import ClassVar
@@ -82,13 +83,13 @@ def test_a_later_evaluation_is_brought_into_what_is_published_and_the_licence_st
     results = run / "evaluation" / "results.json"
     later = results.read_text()
     results.unlink()
-    refresh(run)
+    assert refresh(run) == ""
     assert not (run / "model").exists()  # nothing was published, so there is nothing to bring up to date
     assert publish_finished(run).startswith(f"To publish: {run / 'model'}")
     assert "Not evaluated yet" in (run / "model" / "README.md").read_text()
     publishable(run, "mit")
     results.write_text(later)
-    refresh(run)
+    assert refresh(run) == ""
     text = (run / "model" / "README.md").read_text()
     assert "82.5% [79.0%, 86.0%]" in text and "license: mit" in text
     assert GenerationConfig.from_pretrained(run / "model").temperature == 0.3
@@ -98,6 +99,66 @@ def test_a_finished_run_that_cannot_be_published_says_so_in_one_line(run):
     (run / "checkpoints" / "checkpoint-20" / "model.safetensors").write_bytes(b"damaged")
     line = publish_finished(run)
     assert "no whole checkpoint" in line and line.endswith(f"python scripts/publish.py {run}") and "\n" not in line
+
+
+def evaluated(run, accuracies):
+    """Checkpoints at these steps, and an evaluation: accuracy on the problems of the choice, and on the reported."""
+    kept = run / "checkpoints" / "checkpoint-20"
+    rows = []
+    for step, (choice, reported) in accuracies.items():
+        checkpoint = run / "checkpoints" / f"checkpoint-{step}"
+        if step != 20:
+            shutil.copytree(kept, checkpoint)
+        decodings = [
+            {"temperature": 0.3, "validation": choice and {"value": choice}},
+            {"temperature": 1.0, "validation": choice and {"value": choice + 0.3}},  # not its best
+        ]
+        figures = {"best_temperature": 0.3, "best_accuracy": reported, "best_interval": [reported, reported]}
+        rows.append(figures | {"checkpoint": f"runs/my-run/checkpoints/checkpoint-{step}", "decodings": decodings})
+    (run / "evaluation" / "results.json").write_text(json.dumps({"checkpoints": rows}))
+
+
+@pytest.mark.parametrize(
+    ("accuracies", "published"),
+    [
+        ({20: (0.5, 0.5), 30: (0.4, 0.9)}, "Step 20 (of 30; the best on validation problems) of"),
+        ({20: (0.4, 0.9), 30: (0.5, 0.5)}, "Step 30 of"),
+        ({20: (0.5, 0.5), 30: (0.5, 0.4)}, "Step 30 of"),  # of two alike the later one
+        ({20: (None, 0.9), 30: (None, 0.5)}, "Step 30 of"),  # at one temperature: nothing was chosen on other problems
+    ],
+)
+def test_the_last_checkpoint_is_published_or_the_best_one_on_problems_that_are_not_reported(run, accuracies, published):
+    evaluated(run, accuracies)
+    assert published in (publishable(run) / "README.md").read_text()
+
+
+def test_an_evaluation_that_the_run_has_left_behind_chooses_nothing(run):
+    evaluated(run, {20: (0.9, 0.9), 30: (0.5, 0.5)})
+    shutil.copytree(run / "checkpoints" / "checkpoint-20", run / "checkpoints" / "checkpoint-40")
+    assert "Step 40 of" in (publishable(run) / "README.md").read_text()
+    (run / "checkpoints" / "checkpoint-40" / "model.safetensors").write_bytes(b"damaged")
+    assert "Step 20 (of 30; the best" in (publishable(run) / "README.md").read_text()
+    (run / "checkpoints" / "checkpoint-20" / "model.safetensors").write_bytes(b"damaged")
+    assert "Step 30 of" in (publishable(run) / "README.md").read_text()
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "reason"),
+    [
+        ("environment.json", "{}", "a file of the run has no 'packages'"),
+        ("environment.json", "not JSON", "environment.json"),
+        ("evaluation/results.json", "[]", "results.json"),
+        ("evaluation/results.json", '{"checkpoints": 3}', "results.json"),
+        ("config.yaml", "name: my-run", "a file of the run has no 'model'"),
+        ("metrics.jsonl", '{"step": 1}\n', "metrics.jsonl"),
+    ],
+)
+def test_a_file_that_is_not_as_the_run_wrote_it_costs_the_card_and_not_the_evaluation(run, file, text, reason):
+    publishable(run)
+    (run / file).write_text(text)
+    line = refresh(run)
+    assert reason in line and line.count("\n") == 1 and line.endswith(f"python scripts/publish.py {run}\n")
+    assert (run / "model" / "README.md").is_file()  # the one before
 
 
 def test_a_run_without_a_whole_checkpoint_is_one_line(run, script):
@@ -159,3 +220,11 @@ def test_a_push_sends_the_folder_to_the_hub_and_a_refusal_is_one_line(run, monke
     assert done.returncode == 0, done.stderr
     commit = next(request for request in Hub.requests if "/commit/" in request)
     assert '"path":"README.md"' in commit.replace(" ", "") and "optimizer" not in commit
+
+
+def test_a_push_without_a_network_is_one_line(run, monkeypatch, script):
+    monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    done = script("publish", run, "--push", "you/model")
+    assert done.returncode == 2 and done.stderr.startswith("error: you/model could not be uploaded: "), done.stderr
+    assert done.stderr.count("\n") == 1 and "hf auth login" in done.stderr
