@@ -14,9 +14,9 @@ from pathlib import Path
 import httpx
 import pytest
 import uvicorn
-from chromium import browser, chromium
 from test_report import countdown, make_run, row, write
 
+from eval.newcomer.chromium import browser, chromium
 from eval.report.explorer import pack_newest
 from eval.report.load import load_run
 from eval.report.watch import Follower, make_watch_app

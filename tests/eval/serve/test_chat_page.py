@@ -3,9 +3,9 @@
 from pathlib import Path
 
 import pytest
-from chromium import browser, chromium
 from serving import Recital, save_tiny, serving
 
+from eval.newcomer.chromium import browser, chromium
 from eval.sampling.source import read_source
 from eval.serve.marking import Marker
 from eval.serve.served import Options, load_served
