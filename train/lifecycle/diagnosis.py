@@ -4,6 +4,7 @@ The first and the last steps of the run are compared, `WINDOW` of each. A change
 scatter from step to step.
 """
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -57,7 +58,10 @@ def diagnose(folder: Path) -> list[str]:
     span = min(WINDOW, max(1, len(rows) // 2))
     ends = Ends(config, rows[:span], rows[-span:], rows)
     course, says = _course(ends, [row for row in logged if _values([row], "eval_accuracy")])
-    return [says, *(f"  - {line}" for cause in CAUSES for line in cause(ends, course))]
+    lines = [line for cause in CAUSES for line in cause(ends, course)]
+    if course == "flat" and not lines:
+        lines = [_unexplained(ends)]
+    return [says, *(f"  - {line}" for line in lines)]
 
 
 def diagnosis(folder: Path) -> str:
@@ -78,8 +82,9 @@ def _course(ends: Ends, validated: list[Row]) -> tuple[str, str]:
     )
     values, steps = _values(rows, name), [row["step"] for row in rows if _values([row], name)]
     if len(values) < FEWEST:
-        shown = f"{values[0]:.1%} at step {steps[0]}, {values[-1]:.1%} at step {steps[-1]}" if values else "none logged"
-        return "short", f"{what}: {shown}. {len(values)} values are too few to say whether it learns."
+        shown = [f"{values[at]:.1%} at step {steps[at]}" for at in sorted({0, len(values) - 1}) if values]
+        count = "One step is" if len(values) == 1 else f"{len(values)} values are"
+        return "short", f"{what}: {', '.join(shown) or 'none logged'}. {count} too few to say whether it learns."
     span = min(WINDOW, len(values) // 2)
     means = [fmean(values[at : at + span]) for at in range(len(values) - span + 1)]
     best = max(range(len(means)), key=means.__getitem__)
@@ -107,12 +112,12 @@ def _format(ends: Ends, course: str) -> Iterator[str]:
 def _truncation(ends: Ends, course: str) -> Iterator[str]:
     share = ends.now("truncated")
     if share > 0.1:
-        grew = f", from {ends.before('truncated'):.0%}" if share > 1.5 * ends.before("truncated") else ""
+        grew = f" (at first {ends.before('truncated'):.0%})" if share > 1.5 * ends.before("truncated") else ""
         masked = ends.config.get("mask_truncated_completions")
         unmasked = ", or `mask_truncated_completions: false`, so that loops cost" if masked else ""
         loops = f"; {ends.now('repetition'):.0%} of what is written repeats itself" if _loops(ends) else ""
         yield (
-            f"Truncation: {share:.0%} of the rollouts are cut off{grew} at max_completion_length "
+            f"Truncation: {share:.0%} of the rollouts{grew} are cut off at max_completion_length "
             f"{ends.config.get('max_completion_length')} and score nothing{loops}. Try a longer "
             f"max_completion_length, or the reward `overlong`{unmasked}."
         )
@@ -160,7 +165,7 @@ def _useless_groups(ends: Ends, course: str) -> Iterator[str]:
 
 def _entropy(ends: Ends, course: str) -> Iterator[str]:
     began, now = ends.before("entropy"), ends.now("entropy")
-    if course not in ("flat", "fell") or not _values(ends.last, "entropy"):
+    if course not in ("flat", "fell") or not _values(ends.last, "entropy") or ends.now(_signal(ends.rows)) > ALL:
         return
     if now < 0.02 or now < began / 4:
         yield (
@@ -175,22 +180,30 @@ def _entropy(ends: Ends, course: str) -> Iterator[str]:
 
 
 def _rate(ends: Ends, course: str) -> Iterator[str]:
+    if course == "fell":
+        how = _step_length(ends)
+        yield f"Rate: steps may be too long ({how}). Go back to the best checkpoint and halve the learning rate."
+
+
+def _unexplained(ends: Ends) -> str:
+    """What to say of a flat run in which nothing keeps answers from scoring, and groups from teaching."""
+    before, now = ends.before("entropy"), ends.now("entropy")
+    course = f"entropy {before:.2f}, then {now:.2f} nats a token ({_step_length(ends)})"
+    if abs(now - before) < 0.1 * before:
+        useful = f"{ends.now('useful_groups'):.0%} useful"
+        says, advice = f"groups differ ({useful}) and yet the model hardly moves", "a rate two or three times as high"
+        return f"Rate: {says}: {course}. Try {advice}, or more steps."
+    says = "None of the usual causes shows; the model moves, and not towards right answers"
+    return f"{says}: {course}. Read its newest rollouts in report.html, and try more steps, or more problems a step."
+
+
+def _step_length(ends: Ends) -> str:
     rate = max(_values(ends.rows, "learning_rate"), default=0.0)
     norms, limit = _values(ends.rows, "grad_norm"), float(ends.config.get("max_grad_norm") or 0)
     clipped = sum(norm > limit for norm in norms) / len(norms) if norms and limit else 0.0
-    figures = f"highest learning rate {rate:.1e}, gradient norm {fmean(norms):.2g}" if norms else f"rate {rate:.1e}"
-    if clipped:
-        figures += f", clipped to {limit:g} in {clipped:.0%} of the steps"
-    if course == "fell":
-        yield f"Rate: steps may be too long ({figures}). Go back to the best checkpoint and halve the learning rate."
-    moved = abs(ends.now("entropy") - ends.before("entropy"))
-    still = moved < 0.1 * ends.before("entropy")
-    if course == "flat" and still and ends.now("useful_groups") >= 0.3:
-        yield (
-            f"Rate: groups differ ({ends.now('useful_groups'):.0%} useful) and yet the model hardly moves: entropy "
-            f"{ends.before('entropy'):.2f}, then {ends.now('entropy'):.2f} nats ({figures}). Try a rate two or three "
-            "times as high, or more steps."
-        )
+    figures = f"highest learning rate {rate:.1e}"
+    figures += f", gradient norm {fmean(norms):.2g}" if norms else ""
+    return figures + (f", clipped to {limit:g} in {clipped:.0%} of the steps" if clipped else "")
 
 
 def _faults(ends: Ends, course: str) -> Iterator[str]:
@@ -226,7 +239,7 @@ def _signal(rows: list[Row]) -> str:
 
 
 def _values(rows: list[Row], name: str) -> list[float]:
-    return [float(row[name]) for row in rows if isinstance(row.get(name), int | float)]
+    return [float(row[name]) for row in rows if isinstance(row.get(name), int | float) and math.isfinite(row[name])]
 
 
 def _noise(first: list[float], last: list[float]) -> float:

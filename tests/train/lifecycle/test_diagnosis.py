@@ -51,7 +51,7 @@ def test_a_fall_is_told_from_its_peak_with_the_rate(tmp_path):
         (0.0, {"useful_groups": 0.01}, "All wrong: 0."),
         (0.99, {"useful_groups": 0.05}, "All right: 9"),
         (0.2, {"format": 0.4}, "Format: 60% of the answers break the form"),
-        (0.2, {"truncated": ramp(0.1, 0.7), "format": 0.3}, "cut off, from 1"),
+        (0.2, {"truncated": ramp(0.1, 0.7), "format": 0.3}, "(at first 1"),
         (0.2, {"useful_groups": 0.1}, "Groups: in 90% of them"),
         (0.2, {"entropy": ramp(0.5, 0.01)}, "samples of a problem hardly differ"),
         (0.2, {"entropy": ramp(0.3, 2.0)}, "the model is coming apart"),
@@ -67,6 +67,32 @@ def test_a_flat_reward_has_its_cause_named(tmp_path, accuracy, changes, words):
     assert any(words in cause for cause in causes), causes
 
 
+@pytest.mark.parametrize(
+    ("accuracy", "changes", "only"),
+    [
+        (1.0, {"useful_groups": 0.0, "entropy": 0.01}, "All right"),  # nothing new need be tried
+        (0.2, {"truncated": 0.4}, "Truncation"),
+        (0.2, {"verifier_errors": 0.3}, "Verifier"),
+        (0.2, {"nonfinite_steps": 5.0}, "Numbers"),
+        (0.2, {"format": 0.4}, "Format"),
+    ],
+)
+def test_advice_is_of_one_mind_where_there_is_one_cause(tmp_path, accuracy, changes, only):
+    causes = written(tmp_path, [accuracy] * 40, **changes)[1:]
+    assert [cause.strip(" -").partition(":")[0] for cause in causes] == [only]
+
+
+def test_a_flat_run_without_a_usual_cause_is_sent_to_its_rollouts(tmp_path):
+    (cause,) = written(tmp_path, [0.2] * 40, entropy=ramp(0.5, 0.3))[1:]
+    assert "Read its newest rollouts" in cause and "entropy 0.4" in cause and "gradient norm 0.01" in cause
+
+
+def test_a_figure_that_is_not_finite_is_left_out(tmp_path):
+    norms = [float("nan"), float("inf"), *[0.01] * 38]
+    says, *causes = written(tmp_path, [0.2] * 40, grad_norm=norms, entropy=[float("nan"), *[0.3] * 39])
+    assert "nan" not in " ".join([says, *causes]) and "gradient norm 0.01" in causes[-1]
+
+
 def test_answers_that_are_cut_off_are_not_blamed_on_their_form(tmp_path):
     causes = written(tmp_path, [0.2] * 40, truncated=0.7, format=0.3)[1:]
     assert any("Truncation" in cause for cause in causes) and not any("Format" in cause for cause in causes)
@@ -80,6 +106,7 @@ def test_where_problems_are_chosen_the_validation_problems_tell(tmp_path):
 
 def test_few_steps_say_nothing_of_learning_and_none_nothing_at_all(tmp_path):
     assert "3 values are too few" in written(tmp_path, [0.1, 0.2, 0.3])[0]
+    assert written(tmp_path, [0.3])[0].endswith("at step 1. One step is too few to say whether it learns.")
     assert written(tmp_path, []) == []
     (tmp_path / "metrics.jsonl").write_text("{\n")
     assert diagnosis(tmp_path) == ""
