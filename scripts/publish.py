@@ -49,7 +49,7 @@ def push(model: Path, repository: str, *, private: bool) -> str:
         api.create_repo(repository, private=private, exist_ok=True)
         return str(api.upload_folder(folder_path=model, repo_id=repository, commit_message="Model and card"))
     except (HFValidationError, HfHubHTTPError, httpx.HTTPError, OSError) as error:
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
         raise ValueError(
             f"{repository} could not be uploaded: {reason}. Log in with `hf auth login` or set HF_TOKEN, and check the "
             f"name; {model} is complete either way."
