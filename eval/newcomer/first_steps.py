@@ -16,8 +16,8 @@ HEADINGS = ("license:", "## Data", "## Results", "## Training curve", "## How it
 REWARD = "def brevity(completion_ids, **_):\n    return [1 / (1 + len(ids)) for ids in completion_ids]\n"
 QUESTIONS = [("Ann has 3 pears and buys 4. How many has she?", "3 + 4 = 7\n#### 7"), ("What is 2 * 6?", "#### 12")]
 # A run of seconds.
-SHORT = ("--train_problems", "64", "--validation_problems", "0", "--per_device_train_batch_size", "8")
-SHORT += ("--gradient_accumulation_steps", "1", "--num_generations", "4", "--max_completion_length", "32")
+SHORT = ["--train_problems", "64", "--validation_problems", "0", "--per_device_train_batch_size", "8"]
+SHORT += ["--gradient_accumulation_steps", "1", "--num_generations", "4", "--max_completion_length", "32"]
 SMALL = "name: small\ntasks: {countdown: {numbers: 2, largest: 9}}\nvalidation_problems: 0\nuse_cpu: true\n"
 
 
