@@ -260,6 +260,8 @@ def _budget(fields: _Fields, allowed: int) -> int | None:
         for name in names
     ]
     budget = max(exact)
+    if min(exact) >= 0 and exact[0] != exact[1]:
+        raise RequestError(f"{names[0]} is {exact[0]} and {names[1]} is {exact[1]}; send one of them.", param=names[1])
     if budget >= 0:
         if effort is not None:
             raise RequestError(

@@ -75,6 +75,7 @@ def test_an_effort_is_a_share_of_the_completion(served):
         ({"stop": [""]}, "expected up to 4 texts"),
         ({"reasoning_effort": "huge"}, "reasoning_effort is 'huge'; expected one of: none, minimal"),
         ({"reasoning_effort": "low", "thinking_budget": 4}, "exclude each other"),
+        ({"thinking_budget": 4, "thinking_token_budget": 5}, "send one of them"),
         ({"thinking_budget": -1}, "thinking_budget is -1; expected a whole number, 0 or more"),
         ({"presence_penalty": 0.5}, "which this server cannot do; leave it out"),
         ({"tools": [{"type": "function"}]}, "which this server cannot do"),
