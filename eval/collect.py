@@ -75,7 +75,7 @@ def _collect(
     progress: Callable[[int], Any] | None,
 ) -> Collection:
     collection = Collection()
-    with paths[0].open("a") as traces, paths[1].open("a") as ledger:
+    with paths[0].open("a", encoding="utf-8") as traces, paths[1].open("a", encoding="utf-8") as ledger:
 
         def count(correct: bool, reason: str) -> None:
             collection.asked += 1
@@ -126,18 +126,31 @@ def _append(file: Any, row: dict[str, Any]) -> None:
 
 
 def _whole_lines(path: Path) -> list[dict[str, Any]]:
-    """The rows of a file of ours; a last line that was cut off in writing is taken away. Raises ValueError."""
+    """The rows of a file of ours, made ready for more: a last line that was cut off in writing is taken away.
+
+    Raises ValueError.
+    """
     if not path.exists():
         return []
     content = path.read_bytes()
     whole = content[: content.rfind(b"\n") + 1]
-    if len(whole) < len(content):
+    if _is_json(content[len(whole) :]):  # not ours, or edited by hand
+        whole = content + b"\n"
+    if whole != content:
         path.write_bytes(whole)
     try:
         rows = [json.loads(line) for line in whole.splitlines() if line.strip()]
     except ValueError as error:
         raise ValueError(f"{path} is not a file of traces ({error}); give another --output.") from None
     return [row for row in rows if isinstance(row, dict)]
+
+
+def _is_json(line: bytes) -> bool:
+    try:
+        json.loads(line)
+    except ValueError:
+        return False
+    return True
 
 
 def _key(teacher: Teacher, problem: Problem, sample: int) -> str:

@@ -6,9 +6,9 @@ A row has one of these shapes:
     prompt, completion               texts, or lists of messages
     problem, solution[, thinking]    texts
 
-The thinking stands between tags in the completion (`TAGS`), or apart: as `thinking`, or as the `reasoning_content` of
-the last message. A row may hold what its answer is checked against: `task_problem`, a problem of ours as JSON (as
-`scripts/collect.py` writes it), or `answer`, a gold answer of mathematics.
+The thinking stands between tags in the completion (`TAGS`), or apart: as `thinking`, or as the `reasoning_content`
+(vLLM: `reasoning`) of the last message. A row may hold what its answer is checked against: `task_problem`, a problem of ours as
+JSON (as `scripts/collect.py` writes it), or `answer`, a gold answer of mathematics.
 """
 
 from collections.abc import Collection, Iterator, Mapping
@@ -130,8 +130,10 @@ def gold_problem(trace: ReasoningTrace, tasks: Collection[str]) -> Problem | Non
 def with_thinking(text: str, thinking: str = "") -> str:
     """A completion in our form, from a text with tags of any kind, or from a separate `thinking`.
 
-    A text with our tags stays as it is, to the last space. Raises NoTrace where there is no thinking.
+    A text with our tags stays as it is, to the last space. Raises NoTrace where there is no thinking, and for text that
+    no file can hold: half of a surrogate pair, which JSON lets through where a text was cut in a character.
     """
+    _check_unicode(text + thinking)
     if thinking and OPEN not in text and CLOSE not in text:
         return f"{OPEN}\n{thinking.strip()}\n{CLOSE}\n\n{text.strip()}"
     for begin, end, answer, closed in TAGS:
@@ -148,6 +150,7 @@ def with_thinking(text: str, thinking: str = "") -> str:
 def _messages(value: Any, role: str | None = None) -> list[dict[str, str]]:
     """Messages, or a text as one message of `role`. Raises NoTrace."""
     if isinstance(value, str) and role and value.strip():
+        _check_unicode(value)
         return [{"role": role, "content": value}]
     if not isinstance(value, list) or not value:
         raise NoTrace("no conversation")
@@ -161,8 +164,16 @@ def _message(turn: Any) -> dict[str, str]:
     role = {"human": "user", "gpt": "assistant"}.get(str(role), role)
     if role not in ROLES or not isinstance(content, str):
         raise NoTrace("no conversation")
-    thinking = _text(turn.get("reasoning_content") or turn.get("thinking"))
+    _check_unicode(content)
+    thinking = _text(turn.get("reasoning_content") or turn.get("reasoning") or turn.get("thinking"))
     return {"role": str(role), "content": content, "thinking": thinking}
+
+
+def _check_unicode(text: str) -> None:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise NoTrace("with a character cut in half") from None
 
 
 def _text(value: Any) -> str:

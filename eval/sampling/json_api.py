@@ -41,6 +41,7 @@ class JsonApi:
         self.url = url
         self._hint = hint
         self._pause = pause
+        self._reached = False  # once: what cannot be reached later may come back
         limits = httpx.Limits(max_connections=connections)
         self._client = httpx.Client(timeout=TIMEOUT, limits=limits, headers=headers, trust_env=proxies)
 
@@ -65,10 +66,12 @@ class JsonApi:
         try:
             with self._client.stream(method, place, json=body) as response:
                 content = _content(place, response)
-        except (httpx.ConnectError, httpx.InvalidURL, httpx.UnsupportedProtocol) as error:
-            raise ServerError(f"{self._no_answer(place, error)}{self._hint}") from None
-        except httpx.HTTPError as error:
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
+            lasting = isinstance(error, httpx.InvalidURL | httpx.UnsupportedProtocol | httpx.ConnectError)
+            if lasting and not self._reached:
+                raise ServerError(f"{self._no_answer(place, error)}{self._hint}") from None
             raise _Passing(self._no_answer(place, error)) from None
+        self._reached = True
         if response.status_code != 200:
             refusal = f"{place} answered {response.status_code}: {quoted(content[:2000].decode(errors='replace'))}."
             if response.status_code not in PASSING:

@@ -113,6 +113,10 @@ def test_what_was_asked_is_not_asked_again_and_a_line_cut_off_is(chat, problems,
         ({"choices": [{"finish_reason": "length", "message": {"content": "4"}}]}, "cut off"),
         ({"choices": [{"finish_reason": "stop", "message": {"content": "4"}}]}, "without thinking"),
         ({"choices": [{"finish_reason": "stop", "message": {"content": "<think></think>4"}}]}, "not in the form"),
+        (
+            {"choices": [{"finish_reason": "stop", "message": {"content": "<think>\ud83d</think>4"}}]},
+            "with a character cut in half",
+        ),
     ],
 )
 def test_answers_that_are_no_traces_are_counted_by_why(chat, problems, tmp_path, reply, why):
@@ -120,6 +124,31 @@ def test_answers_that_are_no_traces_are_counted_by_why(chat, problems, tmp_path,
     done = collect(teacher(chat), problems, 1, tmp_path / "t.jsonl")
     assert done.kept == 0 and dict(done.refused) == {why: 3}
     assert why in done.as_text()
+
+
+def test_a_teacher_that_comes_back_goes_on_and_one_that_was_never_there_is_refused_at_once(chat, problems, tmp_path):
+    pauses = []
+    away = ChatTeacher(chat.url, SAMPLING, requests=1, pause=pauses.append)
+    address = away._api.url
+    away._api.url = "http://127.0.0.1:9/v1"  # while it starts anew
+
+    def wait(seconds):
+        pauses.append(seconds)
+        away._api.url = address
+
+    away._api._pause = wait
+    assert collect(away, problems[:1], 1, tmp_path / "t.jsonl").asked == 1 and pauses == [1.0]
+    with pytest.raises(ServerError, match=r"did not answer.*--teacher takes") as refused:
+        ChatTeacher("http://127.0.0.1:9", SAMPLING, pause=pauses.append)
+    assert pauses == [1.0] and "\n" not in str(refused.value)
+
+
+def test_a_line_without_an_end_in_a_file_that_is_not_ours_is_kept(chat, problems, tmp_path):
+    other = {"prompt": "2 + 2?", "completion": "<think>four</think>4"}
+    (tmp_path / "t.jsonl").write_text(json.dumps(other))
+    done = collect(teacher(chat), problems, 1, tmp_path / "t.jsonl")
+    rows = [json.loads(line) for line in (tmp_path / "t.jsonl").read_text().splitlines()]
+    assert rows[0] == other and len(rows) == 1 + done.kept
 
 
 @pytest.mark.parametrize("reply", [{"oops": 1}, [], {"choices": []}, {"choices": [{"message": {"content": [1]}}]}])

@@ -23,6 +23,7 @@ def write(folder, *rows):
         {"messages": [*ASKED, {"role": "assistant", "content": "<think>\nfour\n</think>\n\n4"}]},
         {"messages": [{"role": "system", "content": "Be brief."}, *ASKED,
                       {"role": "assistant", "content": "4", "reasoning_content": "four"}]},
+        {"messages": [*ASKED, {"role": "assistant", "content": "4", "reasoning": "four"}]},
         {"messages": [{"from": "human", "value": "2 + 2?"}, {"from": "gpt", "value": "four\n</think>\n\n4"}]},
         {"prompt": "2 + 2?", "completion": "<thinking>\nfour\n</thinking>\n\n<answer>4</answer>"},
         {"prompt": ASKED, "completion": [{"role": "assistant", "content": "<think>\nfour\n</think>\n\n4"}]},
@@ -53,6 +54,19 @@ def test_parquet_is_read_like_jsonl_and_other_columns_are_passed_over(tmp_path):
         ({"messages": [{"role": "wizard", "content": "4"}]}, "no conversation"),
         ({"messages": ASKED}, "no question"),
         ({"prompt": "2 + 2?", "completion": "<think>f</think>4", "task_problem": "{"}, "unreadable"),
+        ({"prompt": "2 + 2?", "completion": "<think>\ud83d</think>4"}, "cut in half"),
+        ({"prompt": "2 \ude00 2?", "completion": "<think>f</think>4"}, "cut in half"),
+        ({"problem": "2 + 2?", "solution": "4", "thinking": "\ud83d"}, "cut in half"),
+        ({"messages": [*ASKED, {"role": "assistant", "content": "4", "reasoning": "\ud83d"}]}, "cut in half"),
+        (
+            {
+                "messages": [
+                    {"role": "user", "content": "\ud83d"},
+                    {"role": "assistant", "content": "<think>f</think>4"},
+                ]
+            },
+            "cut in half",
+        ),
     ],
 )
 def test_a_row_that_is_no_trace_says_why(tmp_path, row, why):
