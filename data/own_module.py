@@ -12,6 +12,15 @@ from types import ModuleType
 
 from data.paths import user_path
 
+# What a person's code may raise. sys.exit, of a program without `if __name__ == "__main__"`, would end ours as well.
+FAILURES = (Exception, SystemExit)
+
+
+def in_words(error: BaseException) -> str:
+    """What a person's code raised, in one line: its messages may be of many."""
+    text = " ".join(f"{type(error).__name__}: {error}".split())
+    return text if len(text) <= 300 else f"{text[:297]}..."
+
 
 def import_own(name: str, kind: str) -> ModuleType:
     """The module called `name`, or at the path `name` where that ends in `.py`; `kind` says what it is to be.
@@ -33,9 +42,9 @@ def _from_file(path: Path, kind: str) -> ModuleType:
     sys.modules[name] = module  # a dataclass looks for its module while it is made
     try:
         spec.loader.exec_module(module)
-    except Exception as error:
+    except FAILURES as error:
         del sys.modules[name]
-        raise ValueError(f"The {kind} {path} cannot be imported: {type(error).__name__}: {error}") from error
+        raise ValueError(f"The {kind} {path} cannot be imported: {in_words(error)}") from error
     return module
 
 
@@ -51,5 +60,5 @@ def _from_path(name: str, kind: str) -> ModuleType:
             f"There is no {kind} {name}, neither installed nor in the folder {os.getcwd()}; name its file "
             "instead, such as ./primes.py."
         ) from None
-    except Exception as error:
-        raise ValueError(f"The {kind} {name} cannot be imported: {type(error).__name__}: {error}") from error
+    except FAILURES as error:
+        raise ValueError(f"The {kind} {name} cannot be imported: {in_words(error)}") from error

@@ -9,7 +9,7 @@ import random
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from data.own_module import import_own
+from data.own_module import FAILURES, import_own, in_words
 from data.problem import Problem, Verdict
 from data.task import Split, Task, task_of
 
@@ -43,10 +43,8 @@ def try_out(task: Task, settings: Any) -> None:
             problem = next(problem for problems in sets.values() for problem in problems)
         same = is_plain(problem)
         verdicts = [task.verify(problem, answer) for answer in ("", "0")] if same else []
-    except Exception as error:  # the user's module may do anything wrong; the error names the module and the fault
-        raise ValueError(
-            f"The task module {task.name} fails on its first problem: {type(error).__name__}: {error}"
-        ) from error
+    except FAILURES as error:  # whatever the user's module does wrong, the line says which module, and what
+        raise ValueError(f"The task module {task.name} fails on its first problem: {in_words(error)}") from error
     if not same:
         raise ValueError(
             f"The task module {task.name} gives {problem!r}; expected a data.problem.Problem whose facts are plain "

@@ -9,7 +9,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from data.own_module import import_own
+from data.own_module import FAILURES, import_own, in_words
 
 Reward = Callable[..., list[float | None]]
 
@@ -32,8 +32,9 @@ class OwnReward:
             values = self.function(completion_ids=completion_ids, **columns)
             if inspect.isawaitable(values):
                 values = asyncio.run(_result(values))
-        except Exception as error:  # whatever the user's function does wrong, the line says which, and what
-            raise RewardError(f"The reward {self.source} failed: {type(error).__name__}: {error}") from error
+        except FAILURES as error:  # whatever the user's function does wrong, the line says which, and what
+            hint = "; end its arguments with **_" if "unexpected keyword argument" in str(error) else ""
+            raise RewardError(f"The reward {self.source} failed: {in_words(error)}{hint}") from error
         return checked(self.source, values, len(completion_ids))
 
 
@@ -55,7 +56,7 @@ def _number(source: str, value: Any, at: int) -> float | None:
         return None
     try:
         number = math.nan if isinstance(value, str) else float(value)
-    except (TypeError, ValueError):
+    except Exception:  # a tensor of two numbers, a whole number beyond a float's: each has an error of its own
         number = math.nan
     if not math.isfinite(number):
         raise RewardError(f"The reward {source} gave {value!r:.80} for completion {at}; expected a finite number.")
@@ -75,7 +76,7 @@ def load_reward(source: str) -> Reward:
 
 def refuse_evaluation(module: ModuleType, source: str) -> None:
     """Raise ValueError where a reward's module imports from `eval`: a model trained on its monitor learns to hide."""
-    if module.__file__ is None:
+    if module.__file__ is None or not module.__file__.endswith(".py"):
         return
     imported: list[str] = []
     for node in ast.walk(ast.parse(Path(module.__file__).read_bytes())):

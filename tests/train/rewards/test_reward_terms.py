@@ -4,13 +4,14 @@ import json
 
 import pyarrow.dataset as ds
 import pytest
+import torch
 from resuming import launch, write_config
 
 from data.problem import Verdict
 from train.config.reward_terms import Term, read_terms
 from train.model.judged import score
 from train.rewards.functions import OverlongReward
-from train.rewards.own import RewardError, checked, load_reward
+from train.rewards.own import OwnReward, RewardError, checked, load_reward
 
 
 @pytest.mark.parametrize(
@@ -66,7 +67,8 @@ def test_the_punishment_of_length_falls_from_0_to_minus_1_within_the_buffer():
     assert rewards == [0, 0, -0.25, -0.5, -1]
 
 
-@pytest.mark.parametrize("values", [None, 1.0, "11", {0: 1, 1: 2}, [1.0], [1, 2, 3], [1, "2"], [1, float("nan")]])
+@pytest.mark.parametrize("values", [None, 1.0, "11", {0: 1, 1: 2}, [1.0], [1, 2, 3], [1, "2"], [1, float("nan")],
+                                    [1, 10**400], [1, torch.ones(2)], [1, 1j], iter([1, 2]), {1, 2}, "ab"])  # fmt: skip
 def test_a_reward_gives_one_finite_number_for_each_completion(values):
     with pytest.raises(RewardError, match=r"The reward a\.py:f gave"):
         checked("a.py:f", values, 2)
@@ -81,6 +83,11 @@ def test_none_says_that_a_reward_does_not_apply():
     [
         ("def g(): ...", "no function 'f'; it has: g"),
         ("1 / 0", "cannot be imported: ZeroDivisionError"),
+        ("import sys\nsys.exit(0)", "cannot be imported: SystemExit: 0"),
+        ("def f(:", "cannot be imported: SyntaxError"),
+        ("import no_such_package", "cannot be imported: ModuleNotFoundError"),
+        ("raise ValueError('a\\nb')", "ValueError: a b"),
+        ("f = 3", "no function 'f'; it has: none"),
         ("from eval.probes.monitor import flags\ndef f(): ...", "imports eval.probes.monitor"),
         ("def f():\n    import eval.probes.monitor", "imports eval.probes.monitor"),
         ("import importlib\ndef f():\n    importlib.import_module('eval.measures')", "imports eval.measures"),
@@ -90,7 +97,27 @@ def test_a_module_without_the_function_or_with_the_evaluation_in_it_is_refused(t
     (tmp_path / "own.py").write_text(source)
     with pytest.raises(ValueError, match=r"own\.py") as refused:
         load_reward(f"{tmp_path}/own.py:f")
-    assert words in str(refused.value)
+    assert words in str(refused.value) and "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("source", "words"),
+    [
+        ("def f(completions): ...", "unexpected keyword argument 'completion_ids'; end its arguments with **_"),
+        ("def f(**_):\n    raise RuntimeError('sizes\\n  differ')", "failed: RuntimeError: sizes differ"),
+        ("def f(**_):\n    raise SystemExit(0)", "failed: SystemExit: 0"),
+        ("def f(**_):\n    raise ValueError('x' * 5000)", "..."),
+        ("class f:\n    def __init__(self, **_): ...", "expected a list of 1 numbers"),
+        ("def f(**_):\n    yield 1.0", "expected a list of 1 numbers"),
+        ("async def f(**_):\n    raise KeyError('a')", "failed: KeyError: 'a'"),
+    ],
+)
+def test_whatever_a_function_does_wrong_is_one_line(tmp_path, source, words):
+    (tmp_path / "own.py").write_text(source)
+    reward = OwnReward(f"{tmp_path}/own.py:f")
+    with pytest.raises(RewardError) as failed:
+        reward(completion_ids=[[0]], completions=["x"])
+    assert words in str(failed.value) and "\n" not in str(failed.value) and len(str(failed.value)) < 600
 
 
 OWN = """
