@@ -16,6 +16,7 @@ from train.config.trl_options import trl_options
 from train.config.values import options_of, read_value
 from train.files.checkpoints import COLD_START, finished, last_finished, step_of
 from train.files.untrusted import read_yaml
+from train.lifecycle.published import FOLDER as PUBLISHED
 from train.model.chat import TOKENIZERS_OWN, Chat, read_template
 
 MAX_NEW_TOKENS = 512  # of a completion, where the config does not say
@@ -98,8 +99,9 @@ def held_out(source: Source, count: int, split: Split = "test") -> list[Problem]
 
 
 def config_of(checkpoint: Path) -> Path | None:
-    """The `config.yaml` of the run that a checkpoint, RUN/checkpoints/NAME, lies in, or None."""
-    path = checkpoint.parent.parent / "config.yaml"
+    """The `config.yaml` of the run that a checkpoint, RUN/checkpoints/NAME or RUN/model, lies in, or None."""
+    published = checkpoint.name == PUBLISHED and (checkpoint.parent / "checkpoints").is_dir()
+    path = (checkpoint.parent if published else checkpoint.parent.parent) / "config.yaml"
     return path if path.is_file() else None
 
 

@@ -17,7 +17,7 @@ function setUp() {
   $("temperature").value = settings.temperature;
   $("most").max = settings.longest;
   $("remember").checked = settings.remembers;
-  $("offer").hidden = !settings.problems;
+  $("offer").hidden = $("hint-problem").hidden = !settings.problems;
   for (const label of document.querySelectorAll(".budgets")) label.hidden = !settings.budgets;
   for (const label of document.querySelectorAll(".system")) label.hidden = !settings.system;
   for (const effort of settings.efforts) $("effort").append(element("option", "", effort));
@@ -26,7 +26,7 @@ function setUp() {
     if (event.key === "Enter" && !event.shiftKey && !event.isComposing) { event.preventDefault(); ask($("question").value); }
   });
   $("stop").addEventListener("click", () => stopper && stopper.abort());
-  $("new").addEventListener("click", () => { if (stopper) stopper.abort(); conversation = []; $("talk").replaceChildren(); });
+  $("new").addEventListener("click", () => { if (stopper) stopper.abort(); conversation = []; $("talk").replaceChildren(); $("hint").hidden = false; });
   $("offer").addEventListener("click", async () => {
     const problem = await (await fetch("/page/problem")).json();
     if (problem) ask(problem.prompt);
@@ -71,6 +71,7 @@ async function ask(question) {
   const body = request(question);
   $("question").value = "";
   $("talk").append(element("article", "user", question));
+  $("hint").hidden = true;
   const reply = makeReply();
   stopper = new AbortController();
   $("stop").hidden = false; $("send").disabled = $("offer").disabled = true;
@@ -126,8 +127,8 @@ function take(chunk, reply) {
 
 function count(reply) {
   const all = reply.usage.completion_tokens, thinking = reply.usage.completion_tokens_details.reasoning_tokens;
-  reply.title.textContent = `Thinking - ${thinking} tokens`;
-  const cut = reply.ended === "length" ? " - cut off" : "";
+  reply.title.textContent = `Thinking · ${thinking} tokens`;
+  const cut = reply.ended === "length" ? ", cut off" : "";
   reply.counts.textContent = `${reply.usage.prompt_tokens} prompt tokens, ${all} completion tokens, ${thinking} of them thinking${cut}`;
 }
 
@@ -151,7 +152,9 @@ function markedLine(line) {
   }
   for (const piece of line.pieces) {
     if (piece.correct === null) { made.append(piece.text); continue; }
-    made.append(element("span", `step ${piece.correct ? "right" : "wrong"}`, `${piece.text}${piece.correct ? "✓" : "✗"}`));
+    const step = element("span", `step ${piece.correct ? "right" : "wrong"}`);
+    step.append(element("span", "sum", piece.text), element("span", "mark", piece.correct ? "✓" : "✗"));
+    made.append(step);
     if (piece.should_be) made.append(element("span", "should", piece.should_be === "undefined" ? " undefined" : ` is ${piece.should_be}`));
   }
   if (line.redo) made.append(element("span", "redo", ` (${line.redo})`));

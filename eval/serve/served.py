@@ -10,6 +10,7 @@ from data.paths import user_path
 from data.tasks import get_task
 from eval.sampling.source import Source, config_of, read_source
 from train.files.untrusted import read_yaml
+from train.lifecycle.published import FOLDER as PUBLISHED
 from train.model.chat import TOKENIZERS_OWN
 from train.model.chat_checks import ChatError, check_chat
 from train.model.loading import ModelError, load_model, load_tokenizer
@@ -90,11 +91,13 @@ def load_served(checkpoint: str, options: Options) -> tuple[PreTrainedModel, Ser
 
 
 def _short(checkpoint: str) -> str:
-    """The name to serve under: a hub id as it is, of a path the run and the checkpoint."""
+    """The name to serve under: a hub id as it is, of a path the run and the checkpoint, of RUN/model the run."""
     path = user_path(checkpoint)
     if not path.exists():
         return checkpoint
     parts = path.absolute().parts
+    if parts[-1] == PUBLISHED and config_of(path.absolute()):
+        return parts[-2]
     return f"{parts[-3]}/{parts[-1]}" if len(parts) > 3 and parts[-2] == "checkpoints" else parts[-1]
 
 

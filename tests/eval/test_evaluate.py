@@ -202,6 +202,9 @@ def test_a_run_is_compared_from_its_cold_start_to_its_last_checkpoint(tmp_path):
     found = checkpoints_of(tmp_path)
     assert [path.rsplit("/", 1)[1] for path in found] == ["cold-start", "checkpoint-10"]
     assert config_of(tmp_path / "checkpoints" / "checkpoint-10") == tmp_path / "config.yaml"
+    assert config_of(tmp_path / "model") == tmp_path / "config.yaml"  # what the run publishes
+    assert config_of(tmp_path / "elsewhere" / "model") == tmp_path / "config.yaml"
+    assert config_of(tmp_path / "other") is None
 
 
 def test_what_is_no_run_or_no_config_is_named(tmp_path):

@@ -46,7 +46,7 @@ def test_a_reader_sees_the_thinking_marked_and_counted(served, page, tmp_path):
         assert page.run("document.querySelector('.answer').textContent") == "( 2 + 6 ) + 6"
         assert page.run("document.querySelector('.verdict').textContent") == "✓ right"
         assert "of them thinking" in page.run("document.querySelector('.counts').textContent")
-        assert page.run("document.querySelector('summary').textContent").startswith("Thinking - 3")
+        assert page.run("document.querySelector('summary').textContent").startswith("Thinking · 3")
         page.picture(tmp_path / "chat.png")
         assert (tmp_path / "chat.png").stat().st_size > 10_000
         assert not [line for line in page.log if "rror" in line]
