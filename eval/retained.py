@@ -47,10 +47,13 @@ def other_tasks(config: Mapping[str, Any]) -> Tasks:
     return chosen
 
 
-def other_source(run: Path, tasks: Tasks | None = None) -> Source:
-    """The problems of `tasks`, or of `other_tasks`, asked as the run asks its own. Raises ValueError."""
+def other_source(run: Path, tasks: Tasks | None = None, *, own_tasks: bool = False) -> Source:
+    """The problems of `tasks`, or of `other_tasks`, asked as the run asks its own. Raises ValueError.
+
+    `own_tasks` lets the run's config name modules to be run.
+    """
     config = read_yaml(run / "config.yaml")
-    source = read_source(run / "config.yaml")
+    source = read_source(run / "config.yaml", own_tasks=own_tasks)
     return replace(source, parts=load_mixture(tasks or other_tasks(config)))
 
 

@@ -65,6 +65,8 @@ def converse(terminal: Terminal) -> int:
         sys.stdout.write(text)
         sys.stdout.flush()
 
+    for stream in (sys.stdin, sys.stdout):  # a byte that is no character, a character that the terminal lacks
+        stream.reconfigure(errors="replace")  # type: ignore[union-attr]
     terminal.write = write
     talking = True
     while talking:

@@ -12,6 +12,7 @@ import json
 import os
 import sys
 from dataclasses import replace
+from typing import Any
 
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 
@@ -21,9 +22,22 @@ from data.paths import user_path
 from eval.evaluate import Settings, evaluate, expected
 from eval.retained import folder_of, other_source
 from eval.sampling.progress import sample_bar
-from eval.sampling.source import checkpoints_of
+from eval.sampling.source import add_own_tasks, checkpoints_of
 from eval.sampling.workers import Workers, default_count
 from eval.table import render
+
+
+def tasks_of(text: str) -> dict[str, Any]:
+    """The tasks that the command line names. Raises ArgumentTypeError."""
+    try:
+        tasks = json.loads(text)
+    except ValueError:
+        tasks = None
+    if not isinstance(tasks, dict) or not tasks:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is not a JSON object of tasks, such as '{{\"gym:chain_sum\": {{}}}}'"
+        )
+    return tasks
 
 
 def main() -> int:
@@ -33,7 +47,7 @@ def main() -> int:
     default = Settings(problems=200, samples=2, validation_problems=100)
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run", type=user_path, help="a run folder with a checkpoint before and after reinforcement")
-    parser.add_argument("--tasks", type=json.loads, help="JSON mapping of tasks to settings, as in a config")
+    parser.add_argument("--tasks", type=tasks_of, metavar="JSON", help="mapping of tasks to settings, as in a config")
     parser.add_argument("--problems", type=int, default=default.problems, help="(default: %(default)s)")
     parser.add_argument("--samples", type=int, default=default.samples, help="of each (default: %(default)s)")
     parser.add_argument(
@@ -41,22 +55,23 @@ def main() -> int:
     )
     parser.add_argument("--validation-problems", type=int, default=default.validation_problems)
     parser.add_argument("--processes", type=int, default=default_count(), help="that sample (default: %(default)s)")
-    given = parser.parse_args()
+    add_own_tasks(parser)
+    arguments = parser.parse_args()
     try:
-        checkpoints = checkpoints_of(given.run)
+        checkpoints = checkpoints_of(arguments.run)
         if len(checkpoints) < 2:
-            raise ValueError(f"{given.run} has no checkpoint of before reinforcement to compare with.")
-        source = other_source(given.run, given.tasks)
+            raise ValueError(f"{arguments.run} has no checkpoint of before reinforcement to compare with.")
+        source = other_source(arguments.run, arguments.tasks, own_tasks=arguments.own_tasks)
         settings = replace(
             default,
-            problems=given.problems,
-            samples=given.samples,
-            temperatures=tuple(given.temperatures),
-            validation_problems=given.validation_problems,
+            problems=arguments.problems,
+            samples=arguments.samples,
+            temperatures=tuple(arguments.temperatures),
+            validation_problems=arguments.validation_problems,
             max_new_tokens=source.max_new_tokens,
         )
-        output = folder_of(given.run)
-        with sample_bar(expected(source, settings, 2)) as bar, Workers(given.processes) as workers:
+        output = folder_of(arguments.run)
+        with sample_bar(expected(source, settings, 2)) as bar, Workers(arguments.processes) as workers:
             results = evaluate(checkpoints, source, settings, output, workers=workers, progress=bar.update)
     except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)

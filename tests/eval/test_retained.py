@@ -1,12 +1,17 @@
 """What other tasks a run's model is asked, and that what came of it is said with its interval."""
 
+import argparse
 import json
+from pathlib import Path
 
 import pytest
 import yaml
 
 from eval.claims.judging import _retained_words
 from eval.retained import OF_SCRATCH, OF_WORDS, folder_of, other_source, other_tasks
+from scripts.retained import tasks_of
+
+OWN = (Path(__file__).parents[1] / "data" / "own_task.py").read_text()
 
 
 def test_a_model_of_words_is_asked_families_that_it_was_not_trained_on():
@@ -21,6 +26,22 @@ def test_a_model_from_scratch_is_asked_its_own_words_in_other_measure(tmp_path):
     assert [part.settings.numbers for part in other_source(tmp_path).parts] == [2]
     given = other_source(tmp_path, {"arithmetic": {"digits": 2}})
     assert [part.task for part in given.parts] == ["arithmetic"]
+
+
+def test_a_run_on_tasks_of_ones_own_is_asked_others_only_where_its_code_may_run(tmp_path):
+    (tmp_path / "primes.py").write_text(OWN)
+    config = {"model": "smollm2-135m", "tasks": {str(tmp_path / "primes.py"): {}}}
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(config))
+    with pytest.raises(ValueError, match="give --own-tasks if you trust it"):
+        other_source(tmp_path, {"countdown": {}})
+    assert [part.task for part in other_source(tmp_path, {"countdown": {}}, own_tasks=True).parts] == ["countdown"]
+
+
+@pytest.mark.parametrize("text", ["countdown", "[1]", "{}", "{", "null"])
+def test_tasks_that_are_no_mapping_are_refused_with_an_example(text):
+    with pytest.raises(argparse.ArgumentTypeError, match="is not a JSON object of tasks, such as"):
+        tasks_of(text)
+    assert tasks_of('{"countdown": {}}') == {"countdown": {}}
 
 
 def test_where_no_other_task_is_left_that_is_said():
