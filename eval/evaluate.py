@@ -24,7 +24,8 @@ from eval.sampling.workers import Workers
 from train.config.run_config import BACKENDS, PROBLEMS
 from train.config.values import Range, checked_values
 from train.files.atomic import write_text
-from train.rollout.interface import Sampling
+from train.rollout.interface import LEAST_TEMPERATURE, Sampling
+from train.rollout.interface import TEMPERATURES as TEMPERATURE_WORDS
 
 SAMPLES = 100_000  # of a problem
 CHOSEN_ON: dict[Split, Split] = {"test": "validation", "validation": "train"}  # where the best decoding is chosen
@@ -40,7 +41,9 @@ class Settings:
 
     problems: int = field(default=400, metadata={"range": Range(least=2, most=PROBLEMS)})
     samples: int = field(default=4, metadata={"range": Range(least=1, most=SAMPLES)})
-    temperature: float = field(default=1.0, metadata={"range": Range(least=0, words="0 (greedy) or more")})
+    temperature: float = field(
+        default=1.0, metadata={"range": Range(least=LEAST_TEMPERATURE, also=(0.0,), words=TEMPERATURE_WORDS)}
+    )
     max_new_tokens: int = field(default=MAX_NEW_TOKENS, metadata={"range": Range(least=1)})
     seed: int = field(default=0, metadata={"range": Range(least=0, below=2**63, words="0 or more, of 63 bits")})
     split: Split = "test"

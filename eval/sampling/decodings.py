@@ -5,13 +5,13 @@ two models are compared each at its own best: what is then left of a difference 
 reporting on different problems keeps the choice from flattering anyone.
 """
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from eval.measures.estimators import Estimate, ratio
 from eval.measures.rows import SampleRow
 from eval.sampling.samples import correct_by_problem
+from train.rollout import interface
 
 TEMPERATURES = (0.0, 0.3, 0.6, 0.8, 1.0)  # 0 is greedy decoding
 
@@ -36,12 +36,12 @@ class Decodings:
 
 
 def check_temperatures(temperatures: Sequence[float]) -> None:
-    """Raise ValueError naming the first temperature that is negative, infinite or repeated."""
+    """Raise ValueError naming the first temperature that is none, or that is repeated."""
     if not temperatures:
         raise ValueError("there is no temperature to sample at; give at least one, such as --temperatures 0 1.")
     for temperature in temperatures:
-        if not 0 <= temperature < math.inf:
-            raise ValueError(f"a temperature is {temperature}; expected 0 for greedy decoding or a positive number.")
+        if not interface.is_temperature(temperature):
+            raise ValueError(f"a temperature is {temperature}; expected {interface.TEMPERATURES}.")
         if temperatures.count(temperature) > 1:
             raise ValueError(f"the temperature {temperature:g} is given twice; give each once.")
 

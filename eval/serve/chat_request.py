@@ -14,7 +14,7 @@ from jinja2 import TemplateError
 
 from eval.serve.served import Served
 from train.model.prompts import prompt_ids
-from train.rollout.interface import Sampling
+from train.rollout.interface import TEMPERATURES, Sampling, is_temperature
 
 MOST_SAMPLES = 128
 _MOST_TOKENS = 2**31
@@ -95,7 +95,12 @@ def read_chat_request(body: Mapping[str, Any], served: Served) -> ChatRequest:
     sampling = Sampling(
         max_new_tokens=allowed,
         stop_ids=default.stop_ids,
-        temperature=fields.number("temperature", default.temperature, lambda value: 0 <= value <= 2, "0 to 2"),
+        temperature=fields.number(
+            "temperature",
+            default.temperature,
+            lambda value: is_temperature(value) and value <= 2,
+            f"{TEMPERATURES}, and at most 2",
+        ),
         top_p=fields.number("top_p", default.top_p, lambda value: 0 < value <= 1, "above 0, at most 1"),
         top_k=max(0, int(top_k)),
         min_p=fields.number("min_p", default.min_p, lambda value: 0 <= value < 1, "0 to 1, below 1"),
@@ -231,8 +236,9 @@ def _allowed(fields: _Fields, prompt: int, served: Served) -> int:
             param="messages", code="context_length_exceeded",
         )  # fmt: skip
     names = ("max_completion_tokens", "max_tokens")
-    sizes = [
-        int(fields.number(name, 0, lambda value: 1 <= value <= _MOST_TOKENS, "1 or more", whole=True)) or None
+    asked = [
+        int(fields.number(name, 0, lambda value: 1 <= value <= _MOST_TOKENS, f"1 to {_MOST_TOKENS:,}", whole=True))
+        or None
         for name in names
     ]
     if None not in sizes and sizes[0] != sizes[1]:
@@ -256,7 +262,7 @@ def _budget(fields: _Fields, allowed: int) -> int | None:
         )
     names = ("thinking_budget", "thinking_token_budget")
     exact = [
-        int(fields.number(name, -1, lambda value: 0 <= value <= _MOST_TOKENS, "0 or more", whole=True))
+        int(fields.number(name, -1, lambda value: 0 <= value <= _MOST_TOKENS, f"0 to {_MOST_TOKENS:,}", whole=True))
         for name in names
     ]
     budget = max(exact)

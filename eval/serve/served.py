@@ -15,7 +15,7 @@ from train.model.chat import TOKENIZERS_OWN
 from train.model.chat_checks import ChatError, check_chat
 from train.model.loading import ModelError, load_model, load_tokenizer
 from train.model.prompts import opens_thinking, stop_ids, thinking_within
-from train.rollout.interface import Sampling, Thinking
+from train.rollout.interface import Sampling, Thinking, is_temperature
 from train.rollout.schedule.requests import longest_sequence
 from train.rollout.support import text_config
 
@@ -118,5 +118,7 @@ def _tags(tokenizer: PreTrainedTokenizerBase) -> Thinking | None:
 def _sampling(published: GenerationConfig, stops: tuple[int, ...], thinking: Thinking | None) -> Sampling:
     """The decoding that the checkpoint was published with; by default the whole distribution."""
     decoding = {name: getattr(published, name, None) for name in ("temperature", "top_p", "top_k", "min_p")}
-    options = {name: value for name, value in decoding.items() if value is not None and published.do_sample}
-    return Sampling(max_new_tokens=1, stop_ids=stops, thinking=thinking, **options)
+    settings = {name: value for name, value in decoding.items() if value is not None and published.do_sample}
+    if not is_temperature(settings.get("temperature", 1.0)):  # some publish 1e-6 where they mean greedy
+        settings["temperature"] = 0.0
+    return Sampling(max_new_tokens=1, stop_ids=stops, thinking=thinking, **settings)

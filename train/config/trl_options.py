@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from train.config.values import Option, Range, option
+from train.rollout.interface import LEAST_TEMPERATURE
 
 DECLARED = (  # in the order of inheritance
     ("transformers", "training_args.py", "TrainingArguments"),
@@ -40,7 +41,7 @@ RANGES: dict[str, Range] = {
     "num_generations": Range(
         least=2, most=1_000_000, words="2 to 1,000,000, since a sample is held against the others of its group"
     ),
-    "temperature": Range(above=0, words="more than 0: RL samples"),
+    "temperature": Range(least=LEAST_TEMPERATURE, words=f"at least {LEAST_TEMPERATURE:g}: RL samples"),
     "top_p": Range(above=0, most=1),
     "min_p": Range(least=0, below=1),
     "label_smoothing_factor": Range(least=0, below=1),

@@ -3,11 +3,15 @@
 Nothing here knows about rewards, tasks or trl, so a back end can be read, tested and timed by itself.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
 FinishReason = Literal["stop", "length", "budget"]
+
+LEAST_TEMPERATURE = 1e-5  # logits divided by less may leave float32, and differ from greedy decoding in nothing
+TEMPERATURES = f"0 for greedy decoding, or a number of at least {LEAST_TEMPERATURE:g}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +46,11 @@ class Thinking:
             raise ValueError(f"wait_ids {self.wait_ids} hold close_id {self.close_id}: waiting would end thinking.")
 
 
+def is_temperature(value: float) -> bool:
+    """Whether logits can be divided by it, or it is 0: greedy decoding."""
+    return value == 0 or LEAST_TEMPERATURE <= value < math.inf
+
+
 @dataclass(frozen=True, slots=True)
 class Sampling:
     """How completions are drawn.
@@ -63,8 +72,8 @@ class Sampling:
         """Raise ValueError naming the first value out of its range."""
         if self.max_new_tokens < 1:
             raise ValueError(f"max_new_tokens is {self.max_new_tokens}; a rollout needs at least 1 token.")
-        if self.temperature < 0:
-            raise ValueError(f"temperature is {self.temperature}; use 0 for greedy decoding or a positive number.")
+        if not is_temperature(self.temperature):
+            raise ValueError(f"temperature is {self.temperature}; expected {TEMPERATURES}.")
         if not 0 < self.top_p <= 1:
             raise ValueError(f"top_p is {self.top_p}; expected a number in (0, 1], where 1 keeps every token.")
         if self.top_k < 0:

@@ -61,10 +61,14 @@ def test_an_effort_is_a_share_of_the_completion(served):
         ({"messages": [{"role": "assistant", "content": "x"}]}, "The last message must be the user's"),
         ({"messages": [{"role": "user", "content": "1 " * 200}]}, "together; shorten them"),
         ({"max_completion_tokens": 32768}, "so at most 119 are left"),
-        ({"max_completion_tokens": 0}, "max_completion_tokens is 0; expected a whole number, 1 or more"),
-        ({"max_completion_tokens": 10**400}, "expected a whole number, 1 or more"),
+        ({"max_completion_tokens": 0}, "max_completion_tokens is 0; expected a whole number, 1 to 2,147,483,648"),
+        ({"max_completion_tokens": 10**400}, "expected a whole number, 1 to 2,147,483,648"),
         ({"max_tokens": 5, "max_completion_tokens": 6}, "send one of them"),
-        ({"temperature": float("nan")}, "temperature is nan; expected a number, 0 to 2"),
+        ({"temperature": float("nan")}, "temperature is nan; expected a number, 0 for greedy decoding, or"),
+        ({"temperature": 1e-300}, "temperature is 1e-300; expected a number, 0 for greedy decoding, or"),
+        ({"temperature": 1e-38}, "at least 1e-05, and at most 2"),
+        ({"temperature": 2.5}, "and at most 2"),
+        ({"temperature": -0.5}, "temperature is -0.5"),
         ({"temperature": "hot"}, "temperature is 'hot'"),
         ({"top_p": 0}, "top_p is 0; expected a number, above 0, at most 1"),
         ({"n": True}, "n is True; expected a whole number, 1 to 128"),
@@ -76,7 +80,8 @@ def test_an_effort_is_a_share_of_the_completion(served):
         ({"reasoning_effort": "huge"}, "reasoning_effort is 'huge'; expected one of: none, minimal"),
         ({"reasoning_effort": "low", "thinking_budget": 4}, "exclude each other"),
         ({"thinking_budget": 4, "thinking_token_budget": 5}, "send one of them"),
-        ({"thinking_budget": -1}, "thinking_budget is -1; expected a whole number, 0 or more"),
+        ({"thinking_budget": -1}, "thinking_budget is -1; expected a whole number, 0 to 2,147,483,648"),
+        ({"thinking_budget": 10**18}, "expected a whole number, 0 to 2,147,483,648"),
         ({"presence_penalty": 0.5}, "which this server cannot do; leave it out"),
         ({"tools": [{"type": "function"}]}, "which this server cannot do"),
         ({"top_logprobs": 3}, "top_logprobs is 3, which this server cannot do"),
@@ -116,6 +121,8 @@ def test_a_published_decoding_is_what_a_plain_request_is_drawn_by(tmp_path):
     _, served = load_served(path, Options())
     assert (served.sampling.temperature, served.sampling.top_p, served.sampling.top_k) == (0.6, 0.95, 20)
     assert read(served, temperature=1.0).sampling.temperature == 1.0
+    published.write_text(json.dumps(said | {"temperature": 1e-6}))
+    assert load_served(path, Options())[1].sampling.temperature == 0
 
 
 def test_tags_of_several_tokens_take_no_budget(served):
