@@ -11,7 +11,7 @@ from eval.claims.judging import _retained_words
 from eval.retained import OF_SCRATCH, OF_WORDS, folder_of, other_source, other_tasks
 from scripts.retained import tasks_of
 
-OWN = (Path(__file__).parents[1] / "data" / "own_task.py").read_text()
+OWN = (Path(__file__).parents[1] / "support" / "own_task.py").read_text()
 
 
 def test_a_model_of_words_is_asked_families_that_it_was_not_trained_on():
