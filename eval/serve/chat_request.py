@@ -236,7 +236,7 @@ def _allowed(fields: _Fields, prompt: int, served: Served) -> int:
             param="messages", code="context_length_exceeded",
         )  # fmt: skip
     names = ("max_completion_tokens", "max_tokens")
-    asked = [
+    sizes = [
         int(fields.number(name, 0, lambda value: 1 <= value <= _MOST_TOKENS, f"1 to {_MOST_TOKENS:,}", whole=True))
         or None
         for name in names
