@@ -81,7 +81,8 @@ def refuse_changes(run: RunConfig, training: GRPOConfig) -> None:
         )
     now = yaml.safe_load(yaml.safe_dump(resolved(run, training)))
     # Where an option is newer than the run, the run began with its default.
-    began = {option.name: option.default for option in fields(RunConfig) if option.default is not MISSING} | began
+    defaults = {option.name: option.default for option in fields(RunConfig) if option.default is not MISSING}
+    began = {name: default for name, default in defaults.items() if name in now} | began
     free = (*FREE, "gradient_checkpointing") if run.plan_checkpointing else FREE  # as memory allows at each start
     differing = [
         f"{name} was {began.get(name, 'left out')!r} and is {now.get(name, 'left out')!r}"

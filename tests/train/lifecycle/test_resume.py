@@ -255,6 +255,17 @@ def test_a_full_disk_stops_the_run_with_the_last_checkpoint_whole(tmp_path, capf
     assert launch(config, "--name", "run", "--resume") == 0
 
 
+def test_a_run_that_is_older_than_an_option_began_with_its_default(tmp_path):
+    config = write_config(tmp_path, max_steps=1, cold_start_steps=0, eval_strategy="no")
+    assert launch(config, "--name", "run") == 0
+    kept = tmp_path / "run" / "config.yaml"
+    lines = kept.read_text().splitlines(keepends=True)
+    kept.write_text("".join(line for line in lines if not line.startswith("packed_loss:")))
+    assert kept.read_text() != "".join(lines)
+    assert launch(config, "--name", "run", "--resume", "--max_steps", "2", "--packed_loss", "true") == 2
+    assert launch(config, "--name", "run", "--resume", "--max_steps", "2") == 0
+
+
 def test_two_processes_do_not_write_to_one_run(tmp_path, capfd):
     with lock(tmp_path / "run"):
         assert launch(write_config(tmp_path), "--name", "run") == 2
