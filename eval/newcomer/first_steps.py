@@ -148,4 +148,4 @@ def own_benchmark_file(hour: Hour) -> str:
     file.write_text("".join(json.dumps({"question": q, "answer": a}) + "\n" for q, a in QUESTIONS))
     how = ["--benchmark", "gsm8k", "--benchmark-file", f"gsm8k={file}", "--max-new-tokens", "32", "--processes", "1"]
     where = ["--output", hour.folder / "benchmarks"]
-    return last_lines(hour.call("scripts/evaluate.py", "--checkpoint", hour.run / "model", *how, *where), count=8)
+    return last_lines(hour.call("scripts/evaluate.py", "--checkpoint", hour.run / "model", *how, *where), count=14)
