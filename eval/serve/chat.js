@@ -111,6 +111,7 @@ async function receive(body, reply) {
 }
 
 function take(chunk, reply) {
+  const atEnd = isAtEnd();
   if (chunk.error) throw new Error(chunk.error.message);
   if (chunk.usage) { reply.usage = chunk.usage; count(reply); }
   for (const choice of chunk.choices) {
@@ -122,7 +123,14 @@ function take(chunk, reply) {
     if (choice.delta.content) reply.answer.textContent = reply.said += choice.delta.content;
     if (choice.finish_reason) reply.ended = choice.finish_reason;
   }
-  if (window.innerHeight + window.scrollY > document.body.scrollHeight - 200) window.scrollTo(0, document.body.scrollHeight);
+  keepUp(atEnd);
+}
+
+const isAtEnd = () => window.innerHeight + window.scrollY > document.body.scrollHeight - 200;
+
+// Whoever reads at the end of the page stays there as it grows.
+function keepUp(atEnd) {
+  if (atEnd) window.scrollTo(0, document.body.scrollHeight);
 }
 
 function count(reply) {
@@ -139,10 +147,11 @@ async function mark(question, reply) {
   });
   const marks = response.ok ? await response.json() : null;
   if (!marks) return;
+  const atEnd = isAtEnd();
   reply.verdict.classList.add(marks.correct ? "right" : "wrong");
   reply.verdict.textContent = marks.correct ? "✓ right" : `✗ wrong: ${marks.reason}`;
-  if (!marks.lines.length || marks.unmarked) return;
-  reply.text.replaceChildren(...marks.lines.map(markedLine));
+  if (marks.lines.length && !marks.unmarked) reply.text.replaceChildren(...marks.lines.map(markedLine));
+  keepUp(atEnd);
 }
 
 function markedLine(line) {
