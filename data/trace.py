@@ -35,6 +35,11 @@ class Step:
     grounded: bool = True
 
     @property
+    def stated(self) -> tuple[int, str, int, int]:
+        """What is written, wherever it stands."""
+        return self.left, self.operator, self.right, self.value
+
+    @property
     def correct(self) -> bool:
         """Whether the stated value is what the calculation gives."""
         return calculate(self.left, self.operator, self.right) == self.value

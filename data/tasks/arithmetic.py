@@ -155,8 +155,7 @@ def _passes(thinking: str, redone: Container[int]) -> list[tuple[int, int]]:
 
 def _ends_in(steps: list[Step], end: list[Step]) -> bool:
     """Whether `steps` end with the calculations of `end`, at the same values."""
-    stated = [[(step.left, step.operator, step.right, step.value) for step in each] for each in (steps, end)]
-    return stated[0][-len(end) :] == stated[1]
+    return [step.stated for step in steps[-len(end) :]] == [step.stated for step in end]
 
 
 def _attempts(steps: list[Step], start: int, end: int, leads_to_the_target: bool) -> list[Attempt]:

@@ -267,12 +267,14 @@ def parse_trace(problem: Problem, thinking: str) -> Trace:
     numbers, target = problem.facts["numbers"], problem.facts["target"]
     trace = Trace()
     chain: list[tuple[Step, Counter[int]]] = []  # the steps that stand, each with the numbers left after it
+    text_before = ""
     for match in re.finditer(r"\b(try|or)\b(.*?)(?=\btry\b|\bor\b|$)", thinking, re.DOTALL):
         if match[1] == "or" and chain:
             trace.backtracks.append(match.start())
         chain = chain[:-1] if match[1] == "or" else []
         start, before = match.start(2), None
-        doubts = match[1] == "try" and _succeeded(trace) and thinking[: match.start()].rstrip().endswith("wait")
+        doubts = match[1] == "try" and _succeeded(trace) and text_before.rstrip().endswith("wait")
+        text_before = match[2]
         for judged in re.finditer(rf"vs {target} (yes|no)\b", thinking[: match.end()][start:]):
             end = match.start(2) + judged.end()
             before = _follow(thinking[start:end], start, chain, trace, numbers, before)
@@ -356,8 +358,7 @@ def _succeeded(trace: Trace) -> bool:
 
 def _same(steps: Sequence[Step], others: Sequence[Step]) -> bool:
     """Whether two attempts state the same calculations with the same values."""
-    written = [[(step.left, step.operator, step.right, step.value) for step in each] for each in (steps, others)]
-    return written[0] == written[1]
+    return [step.stated for step in steps] == [step.stated for step in others]
 
 
 def _follow(

@@ -45,7 +45,16 @@ def processor_seconds(limit: float) -> Iterator[None]:
 
 @pytest.mark.parametrize("target", TARGETS.values(), ids=TARGETS)
 @pytest.mark.parametrize(
-    "unit", ["1+1=2 ", "3 * 4 = 13 no ", "or 6+6=12 vs 14 no ", "wait 2+6=8 ", "for 1 + 1 : ", "so 12 "]
+    "unit",
+    [
+        "1+1=2 ",
+        "3 * 4 = 13 no ",
+        "or 6+6=12 vs 14 no ",
+        "try 6+2=8 vs 14 yes wait ",
+        "wait 2+6=8 ",
+        "for 1 + 1 : ",
+        "so 12 ",
+    ],
 )
 def test_a_text_without_end_is_read_in_linear_time(target, unit):
     with processor_seconds(20):  # linear time is below one, quadratic time would be minutes
