@@ -199,7 +199,7 @@ class ReasoningTrainer(ResumableTrainer, GRPOTrainer):
                 deterministic=self.deterministic_rollouts,
                 lengths=self.lengths,
             )
-        known = self.engine.forward
+        before = self.engine.forward
         numbers = self._numbers.take(prompt_ids)
         # A sharded module computes in the type of its copy's weights, without autocast.
         with self.accelerator.autocast() if self.whole_copy is None else nullcontext():
@@ -207,7 +207,7 @@ class ReasoningTrainer(ResumableTrainer, GRPOTrainer):
                 prompts, samples, sampling, step=self.state.global_step, sample_numbers=numbers
             )
             self._check_parity(model, prompts, rollouts)
-        if self.engine.forward is not None and self.engine.forward is not known and self.accelerator.is_main_process:
+        if self.engine.forward is not None and self.engine.forward is not before and self.accelerator.is_main_process:
             say(f"Rollouts are decoded by {self.engine.forward.name}.")
         self.engine.make_room()
         return rollouts
