@@ -37,14 +37,14 @@ class SuccessRates:
     def record(self, kinds: Sequence[str], successes: int, rollouts: int) -> None:
         """Take note of rollouts of one problem, which is of all these `kinds`; what a window has no room for fades."""
         for kind, window in zip(kinds, WINDOWS, strict=True):
-            solved, total = self.counts.get(kind, (0.0, 0.0))
-            kept = min(1.0, max(0.0, window - rollouts) / total) if total else 1.0
-            self.counts[kind] = (kept * solved + successes, kept * total + rollouts)
+            wins, total = self.counts.get(kind, (0.0, 0.0))
+            share = min(1.0, max(0.0, window - rollouts) / total) if total else 1.0
+            self.counts[kind] = (share * wins + successes, share * total + rollouts)
 
     def seen(self, kind: str) -> float:
         """The success rate of a kind that has been asked."""
-        solved, seen = self.counts[kind]
-        return solved / seen
+        successes, total = self.counts[kind]
+        return successes / total
 
     def estimate(self, kinds: Sequence[str]) -> float:
         """The success rate to expect of the last of `kinds`, which go from the widest to the narrowest.
@@ -54,8 +54,8 @@ class SuccessRates:
         """
         rate = 0.5
         for kind in kinds:
-            solved, seen = self.counts.get(kind, (0.0, 0.0))
-            rate = (solved + PRIOR * rate) / (seen + PRIOR)
+            successes, total = self.counts.get(kind, (0.0, 0.0))
+            rate = (successes + PRIOR * rate) / (total + PRIOR)
         return rate
 
 
@@ -98,10 +98,10 @@ class Curriculum:
         prompts = {self.kinds[number][-1] for number in asked}
         by_task = [self._of_task(task, places, prompts) for task, places in self._places(count).items()]
         # In turn, since each process takes a stretch of them: none should have all that is long.
-        chosen = [number for turn in zip_longest(*by_task) for number in turn if number is not None]
+        numbers = [number for turn in zip_longest(*by_task) for number in turn if number is not None]
         for task in self.shares:
-            chosen += self._of_task(task, count - len(chosen), prompts)
-        return chosen
+            numbers += self._of_task(task, count - len(numbers), prompts)
+        return numbers
 
     def _places(self, count: int) -> dict[str, int]:
         """How many of `count` each task gets, so that over all calls each has its share."""

@@ -79,11 +79,11 @@ def draw_problems(
     shuffled. A task with fewer problems than its share gives all it has, over and over for the train split; for the
     others, which must not count a problem twice, it gives them once where `at_most`, else ValueError says how many.
     """
-    drawn: list[Problem] = []
+    problems: list[Problem] = []
     for part, share in zip(parts, apportion(count, [part.weight for part in parts]), strict=True):
-        drawn += _draw(part, split, share, seed, order, at_most)
-    random.Random(f"{order}|{split}|shuffle").shuffle(drawn)
-    return drawn
+        problems += _draw(part, split, share, seed, order, at_most)
+    random.Random(f"{order}|{split}|shuffle").shuffle(problems)
+    return problems
 
 
 def apportion(count: int, weights: Sequence[float]) -> list[int]:
@@ -142,10 +142,10 @@ def _distinct(task: Task, part: Part, split: Split, count: int, seed: int, rng: 
     label = f"{split} problems of {part.task}"
     with tqdm(total=count, desc=label, unit="problem", dynamic_ncols=True, delay=BAR_SECONDS) as bar:
         while len(problems) < count and misses < PATIENCE:
-            tried = min(BATCH, math.ceil((count - len(problems)) / SHARES[split]))
-            drawn = task.draw(rng, part.settings, tried)
-            misses += tried - len(drawn)
-            for problem in drawn:
+            batch = min(BATCH, math.ceil((count - len(problems)) / SHARES[split]))
+            candidates = task.draw(rng, part.settings, batch)
+            misses += batch - len(candidates)
+            for problem in candidates:
                 if problem.canonical in problems or split_of(problem.canonical, seed) != split:
                     misses += 1
                 else:
@@ -196,10 +196,10 @@ def demonstrations(parts: list[Part], count: int, seed: int, *, order: int = 0) 
     """`count` train problems, each with a demonstrated completion. Raises ValueError for a task that has none."""
     rng = random.Random(f"{order}|demonstrations")
     settings = {part.task: part.settings for part in parts}
-    shown = []
+    pairs = []
     for problem in draw_problems(parts, "train", count, seed, order=order):
         task = get_task(problem.task)
         if task.demonstrate is None:
             raise ValueError(f"The task {problem.task} has no demonstrations to learn from.")
-        shown.append((problem, task.demonstrate(problem, rng, settings[problem.task])))
-    return shown
+        pairs.append((problem, task.demonstrate(problem, rng, settings[problem.task])))
+    return pairs

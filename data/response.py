@@ -29,9 +29,9 @@ def parse_response(completion: str, thinking_opened: bool = False) -> Response:
         if not text.startswith(OPEN):
             return Response("", "", f"does not begin with {OPEN}")
         text = text[len(OPEN) :]
-    thinking, closed, answer = text.partition(CLOSE)
+    thinking, tag, answer = text.partition(CLOSE)
     answer = answer.strip()
-    if not closed:
+    if not tag:
         return Response(thinking, "", f"no {CLOSE}")
     if OPEN in thinking or OPEN in answer or CLOSE in answer:
         return Response(thinking, answer, "more than one thinking block")

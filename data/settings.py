@@ -21,13 +21,13 @@ WORDS = {
 def read_settings(where: str, kind: type, values: Mapping[str, Any]) -> Any:
     """A `kind`, a dataclass, of the values given. Raises ValueError naming `where.key` and what was expected."""
     hints = get_type_hints(kind)
-    known = {field.name: field for field in fields(kind)}
+    by_name = {field.name: field for field in fields(kind)}
     for key, value in values.items():
-        if key not in known:
-            raise ValueError(f"Unknown setting {where}.{key}; expected one of: {', '.join(['weight', *known])}.")
+        if key not in by_name:
+            raise ValueError(f"Unknown setting {where}.{key}; expected one of: {', '.join(['weight', *by_name])}.")
         if not fits(value, hints[key]):
             raise ValueError(f"{where}.{key} is {value!r}; expected {described(hints[key])}.")
-    for name, field in known.items():
+    for name, field in by_name.items():
         if field.default is MISSING and field.default_factory is MISSING and name not in values:
             raise ValueError(f"{where}.{name} is missing; expected {described(hints[name])}.")
     return kind(**{key: _converted(value, hints[key]) for key, value in values.items()})

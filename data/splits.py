@@ -39,9 +39,9 @@ def problems_of(by_split: Mapping[Split, Sequence[Problem]], split: Split, seed:
             return list(problems.values())
         held_out |= problems.keys()
     rest = {problem.canonical: problem for problem in by_split.get("train", ()) if problem.canonical not in held_out}
-    kept = {split for split in ("validation", "test") if split in by_split}
+    evaluation_splits = {split for split in ("validation", "test") if split in by_split}
     return [
         problem
         for canonical, problem in rest.items()
-        if ("train" if (place := split_of(canonical, seed)) in kept else place) == split
+        if ("train" if (place := split_of(canonical, seed)) in evaluation_splits else place) == split
     ]

@@ -51,32 +51,32 @@ def read_set(
     `make` turns a row into a problem or raises Fault; `check` says what is wrong with each of many problems, or None.
     Raises ValueError for the first faulty row, unless the settings say to drop those.
     """
-    wanted = [*columns, *(settings.only or {})]
+    needs = [*columns, *(settings.only or {})]
     read = read_rows(
         settings.source,
-        dict.fromkeys(wanted),
+        dict.fromkeys(needs),
         subset=settings.subset,
         revision=settings.revision,
         splits=settings.splits,
     )
-    kept: dict[Split, list[Problem]] = {}
+    by_split: dict[Split, list[Problem]] = {}
     summaries = []
     for split, rows in read.items():
-        chosen = [row for row in rows if _is_wanted(row, settings.only)]
-        if not chosen:
+        selection = [row for row in rows if _is_wanted(row, settings.only)]
+        if not selection:
             raise ValueError(f"{settings.source} has no row in its {split} split with {settings.only}.")
-        problems, faults, repeated = _problems(chosen[: settings.rows], make, check)
+        problems, faults, repeats = _problems(selection[: settings.rows], make, check)
         if faults and settings.faulty == "refuse":
             raise ValueError(f"{faults[0]} Mend it, or set `faulty: drop` to leave such rows out ({len(faults)} here).")
         if not problems:
             raise ValueError(f"{settings.source} has no sound row in its {split} split. {faults[0]}")
-        kept[split] = problems
-        left_out = [f"{repeated} repeated"] * bool(repeated) + [f"{len(faults)} faulty"] * bool(faults)
+        by_split[split] = problems
+        left_out = [f"{repeats} repeated"] * bool(repeats) + [f"{len(faults)} faulty"] * bool(faults)
         summaries.append(f"{len(problems)} {split}" + (f" ({', '.join(left_out)} left out)" if left_out else ""))
     say_once(f"Problems of {settings.source}: {', '.join(summaries)}.")
-    if line := _other_answers(kept):
+    if line := _other_answers(by_split):
         say_once(f"warning: {settings.source}: {line}")
-    return kept
+    return by_split
 
 
 def _problems(
@@ -87,21 +87,21 @@ def _problems(
     """The sound problems without repeats, the faults of the other rows in order, and the number of repeats."""
     faults: dict[int, str] = {}
     alike: dict[str, list[int]] = {}  # rows by the content of their problem
-    made: dict[int, Problem] = {}
+    by_row: dict[int, Problem] = {}
     for at, row in enumerate(rows):
         try:
-            made[at] = _problem(row, make)
-            alike.setdefault(made[at].canonical, []).append(at)
+            by_row[at] = _problem(row, make)
+            alike.setdefault(by_row[at].canonical, []).append(at)
         except Fault as fault:
             faults[at] = row.fault or f"{row.where}: {fault}"
     for group in alike.values():
-        faults |= _conflicts(group, rows, made)
+        faults |= _conflicts(group, rows, by_row)
     firsts = [group[0] for group in alike.values() if group[0] not in faults]
-    repeated = sum(len(group) - 1 for group in alike.values() if group[0] not in faults)
-    for at, wrong in zip(firsts, check([made[at] for at in firsts]), strict=True):
+    repeats = sum(len(group) - 1 for group in alike.values() if group[0] not in faults)
+    for at, wrong in zip(firsts, check([by_row[at] for at in firsts]), strict=True):
         if wrong is not None:
             faults[at] = f"{rows[at].where}: {wrong}"
-    return [made[at] for at in firsts if at not in faults], [faults[at] for at in sorted(faults)], repeated
+    return [by_row[at] for at in firsts if at not in faults], [faults[at] for at in sorted(faults)], repeats
 
 
 def _problem(row: Row, make: Callable[[Mapping[str, Any]], Problem]) -> Problem:
@@ -121,24 +121,26 @@ def _problem(row: Row, make: Callable[[Mapping[str, Any]], Problem]) -> Problem:
     return problem
 
 
-def _conflicts(group: Sequence[int], rows: Sequence[Row], made: Mapping[int, Problem]) -> dict[int, str]:
+def _conflicts(group: Sequence[int], rows: Sequence[Row], by_row: Mapping[int, Problem]) -> dict[int, str]:
     """Faults of rows that ask the same question and disagree on its answer: nobody knows which is right."""
     first = group[0]
     for at in group[1:]:
-        for name, fact in made[first].facts.items():
-            if not _is_same(fact, made[at].facts.get(name)):
-                wrong = f"{_short(fact)} in {rows[first].where}, {_short(made[at].facts.get(name))} in {rows[at].where}"
+        for name, fact in by_row[first].facts.items():
+            if not _is_same(fact, by_row[at].facts.get(name)):
+                wrong = (
+                    f"{_short(fact)} in {rows[first].where}, {_short(by_row[at].facts.get(name))} in {rows[at].where}"
+                )
                 return {
                     one: f"{rows[one].where}: the same question has other {name} elsewhere: {wrong}." for one in group
                 }
     return {}
 
 
-def _other_answers(kept: Mapping[Split, Sequence[Problem]]) -> str | None:
+def _other_answers(by_split: Mapping[Split, Sequence[Problem]]) -> str | None:
     """What to say of questions that have another answer in another split: one of the two is wrong."""
     first: dict[str, tuple[Split, Problem]] = {}
     differing = []
-    for split, problems in kept.items():
+    for split, problems in by_split.items():
         for problem in problems:
             other_split, other = first.setdefault(problem.canonical, (split, problem))
             facts = ((other.facts.get(name), fact) for name, fact in problem.facts.items())
@@ -179,11 +181,11 @@ def texts_of(values: Mapping[str, Any], column: str, longest: int) -> list[str]:
 
     Raises Fault where it is not a list, is empty, or holds something that is not text (`text_of`).
     """
-    listed = values.get(column)
-    if not isinstance(listed, list) or not listed:
-        raise Fault(f"its {column} is {str(listed)[:80]!r}; expected a list of texts.")
+    cell = values.get(column)
+    if not isinstance(cell, list) or not cell:
+        raise Fault(f"its {column} is {str(cell)[:80]!r}; expected a list of texts.")
     what = f"in its {column}, entry"
-    return [_text(value, f"{what} {at}", longest, strip=False) for at, value in enumerate(listed, start=1)]
+    return [_text(value, f"{what} {at}", longest, strip=False) for at, value in enumerate(cell, start=1)]
 
 
 def stands_for_nothing(text: str) -> bool:

@@ -50,11 +50,11 @@ def read_rows(
     `splits` maps a split of the source to one of ours (`{"test": "train"}`). By default splits map by name, and a
     single split is `train`. Raises ValueError naming what is missing, and what there is.
     """
-    opened = _local(user_path(source)) if _is_local(source) else _of_hub(source, subset, revision=revision)
+    tables = _local(user_path(source)) if _is_local(source) else _of_hub(source, subset, revision=revision)
     read: dict[Split, list[Row]] = {}
-    for ours, theirs in _choose(source, splits, opened).items():
-        where = f"{source}, split {theirs}" if len(opened) > 1 or not _is_local(source) else source
-        read[ours] = list(islice(_rows(opened[theirs], where, columns), MAX_ROWS + 1))
+    for ours, theirs in _choose(source, splits, tables).items():
+        where = f"{source}, split {theirs}" if len(tables) > 1 or not _is_local(source) else source
+        read[ours] = list(islice(_rows(tables[theirs], where, columns), MAX_ROWS + 1))
         if len(read[ours]) > MAX_ROWS:
             raise ValueError(f"{where} has more than {MAX_ROWS} rows; take a part of it.")
         if not read[ours]:
@@ -70,19 +70,19 @@ def stream_rows(source: str, columns: Collection[str], *, subset: str | None = N
 
     A single split is used whatever its name. Raises ValueError naming what is missing.
     """
-    opened = _local(user_path(source)) if _is_local(source) else _of_hub(source, subset, streaming=True)
-    if split not in opened and len(opened) > 1:
-        raise ValueError(f"{source} has the splits {', '.join(opened)}, and split is {split}; name one of them.")
-    chosen = opened.get(split) or next(iter(opened.values()))
-    if isinstance(chosen, Path):
-        wanted = _columns_of(chosen, columns) if chosen.suffix == ".parquet" else columns
-        for row in _rows(chosen, str(chosen), wanted):
+    splits = _local(user_path(source)) if _is_local(source) else _of_hub(source, subset, streaming=True)
+    if split not in splits and len(splits) > 1:
+        raise ValueError(f"{source} has the splits {', '.join(splits)}, and split is {split}; name one of them.")
+    table = splits.get(split) or next(iter(splits.values()))
+    if isinstance(table, Path):
+        names = _columns_of(table, columns) if table.suffix == ".parquet" else columns
+        for row in _rows(table, str(table), names):
             yield Row(row.where, {key: row.values[key] for key in columns if key in row.values}, row.fault)
         return
     where = f"{source}, split {split}"
     number = 0
     try:
-        for number, values in enumerate(chosen, start=1):
+        for number, values in enumerate(table, start=1):
             yield Row(f"{where}, row {number}", {key: values[key] for key in columns if key in values})
     except Exception as error:  # of the network, the format, or a script
         raise ValueError(f"{where}, row {number + 1} cannot be read: {type(error).__name__}: {error}.") from None
@@ -94,10 +94,10 @@ def _columns_of(path: Path, columns: Collection[str]) -> list[str]:
         there = pq.read_schema(path).names
     except (OSError, pa.ArrowException) as error:
         raise ValueError(f"{path} cannot be read as parquet: {error}.") from None
-    wanted = [column for column in columns if column in there]
-    if not wanted:
+    present = [column for column in columns if column in there]
+    if not present:
         raise ValueError(f"{path} has none of the columns {', '.join(columns)}; it has: {', '.join(there) or 'none'}.")
-    return wanted
+    return present
 
 
 def _is_local(source: str) -> bool:
@@ -151,19 +151,19 @@ def _choose(source: str, splits: Mapping[str, str] | None, there: Mapping[str, A
     return {split: splits[split] for split in SPLITS if split in splits}
 
 
-def _rows(opened: Any, where: str, columns: Collection[str]) -> Iterator[Row]:
-    if isinstance(opened, Path) and opened.suffix == ".jsonl":
-        return _of_jsonl(opened)
-    if isinstance(opened, Path):
-        return _of_parquet(opened, where, columns)
-    return _of_dataset(opened, where, columns)
+def _rows(table: Any, where: str, columns: Collection[str]) -> Iterator[Row]:
+    if isinstance(table, Path) and table.suffix == ".jsonl":
+        return _of_jsonl(table)
+    if isinstance(table, Path):
+        return _of_parquet(table, where, columns)
+    return _of_dataset(table, where, columns)
 
 
-def _of_dataset(opened: Any, where: str, columns: Collection[str]) -> Iterator[Row]:
-    _check_columns(where, columns, opened.column_names)
+def _of_dataset(dataset: Any, where: str, columns: Collection[str]) -> Iterator[Row]:
+    _check_columns(where, columns, dataset.column_names)
     number = 0
     try:
-        for number, values in enumerate(opened.select_columns(list(columns)), start=1):
+        for number, values in enumerate(dataset.select_columns(list(columns)), start=1):
             yield Row(f"{where}, row {number}", values)
     except (ValueError, TypeError, OSError, pa.ArrowException) as error:
         raise ValueError(f"{where}, row {number + 1} cannot be read: {error}.") from None
@@ -267,10 +267,10 @@ def _of_batch(batch: Any, where: str, first: int) -> list[Row]:
     """The rows of a batch, numbered from `first`. A row gets a fault where Python cannot hold its values, such as a
     year 100,000 or text that is not UTF-8.
     """
-    numbered = [f"{where}, row {number}" for number in range(first, first + len(batch))]
+    labels = [f"{where}, row {number}" for number in range(first, first + len(batch))]
     try:
-        return [Row(row, values) for row, values in zip(numbered, batch.to_pylist(), strict=True)]
+        return [Row(row, values) for row, values in zip(labels, batch.to_pylist(), strict=True)]
     except (ValueError, TypeError, OverflowError, pa.ArrowException) as error:
         if len(batch) == 1:
-            return [Row(numbered[0], {}, f"{numbered[0]} cannot be read: {error}.")]
+            return [Row(labels[0], {}, f"{labels[0]} cannot be read: {error}.")]
     return [row for at in range(len(batch)) for row in _of_batch(batch.slice(at, 1), where, first + at)]

@@ -119,8 +119,8 @@ def _factorial(text: str) -> int:
             largest = max(largest, int(match[1][:9]))
         elif not match[1].isalpha():
             group = text[: match.end(1)]
-            opened = _opener(group)
-            inner = re.sub(r"\\[a-zA-Z]+", "", group[opened:])
+            opener = _opener(group)
+            inner = re.sub(r"\\[a-zA-Z]+", "", group[opener:])
             largest = max(largest, _magnitude(inner) if re.search("[a-zA-Z]", inner) and "!" not in inner else 10**9)
     return largest
 

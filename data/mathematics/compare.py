@@ -99,8 +99,8 @@ def _as_words(gold: str, answer: str) -> bool | None:
 def _choice(text: str) -> str | None:
     """The letter of a choice: `B` of `(B)`, of `b` and of `B) 42`; None where there are several."""
     text = plain(text)
-    lettered = re.fullmatch(r"(?:[Oo]ption |[Cc]hoice )?\(?([A-Z])\)?[.)]?", text) or LETTERED.match(text)
-    return lettered[1] if lettered and len(CHOICES.findall(text)) <= 1 else None
+    match = re.fullmatch(r"(?:[Oo]ption |[Cc]hoice )?\(?([A-Z])\)?[.)]?", text) or LETTERED.match(text)
+    return match[1] if match and len(CHOICES.findall(text)) <= 1 else None
 
 
 def _as_digits(gold: str, answer: str) -> bool | None:

@@ -144,8 +144,8 @@ def is_part(text: str, start: int, end: int) -> bool:
 
 def _is_bracketed(line: str, rest: str) -> bool:
     """Whether the box is one of several parts in brackets: `(\\boxed{5}, 3)`."""
-    opened = OPENED.search(line)
-    return bool(opened and (opened[1] or CLOSED.match(rest)))
+    opening = OPENED.search(line)
+    return bool(opening and (opening[1] or CLOSED.match(rest)))
 
 
 def unit_behind(text: str, end: int) -> str:
@@ -176,8 +176,8 @@ def _in_formula(text: str, place: int) -> bool:
     """Whether a formula between dollar signs or the like is open."""
     before = text[text.rfind("\n\n", 0, place) + 1 : place]
     dollars = len(re.findall(r"(?<!\\)\$\$?", before)) % 2 == 1
-    opened = max(before.rfind(r"\("), before.rfind(r"\["))
-    return dollars or opened > max(before.rfind(r"\)"), before.rfind(r"\]"))
+    opening = max(before.rfind(r"\("), before.rfind(r"\["))
+    return dollars or opening > max(before.rfind(r"\)"), before.rfind(r"\]"))
 
 
 def _line_behind(text: str, end: int) -> str:

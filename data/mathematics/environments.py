@@ -48,5 +48,5 @@ def _condition(text: str) -> str:
     text = text.strip()
     if OTHERWISE.fullmatch(text.rstrip(".,; ")):
         return "otherwise"
-    wrapped = re.fullmatch(r"\\text\s*\{\s*(?:if|for|when|where)\s*\}\s*(.*)", text, re.DOTALL)
-    return wrapped[1].rstrip(".,; ") if wrapped else IF.sub("", text)
+    match = re.fullmatch(r"\\text\s*\{\s*(?:if|for|when|where)\s*\}\s*(.*)", text, re.DOTALL)
+    return match[1].rstrip(".,; ") if match else IF.sub("", text)

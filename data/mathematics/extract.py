@@ -93,8 +93,8 @@ MOST_WORDS = 8  # of a gold answer in words
 def final_answer(text: str) -> str | None:
     """The final answer as written, at most `MAX_FINAL` characters; None where there is none, or more than one."""
     answer = _boxed(text)
-    if answer is None and (marked := MARKER.findall(text)):
-        answer = marked[-1]
+    if answer is None and (matches := MARKER.findall(text)):
+        answer = matches[-1]
     if answer is None:
         answer = _stated(CALCULATION.sub("", text))
     answer = answer.strip() if answer else ""
@@ -106,9 +106,9 @@ def gold_answer(text: str) -> str | None:
     if boxes := _boxes(text):
         answer = _contents(_side_by_side(text, [box for box in boxes if not is_placeholder(box.content)]))
     else:
-        marked = MARKER.findall(text)
-        answer = marked[-1] if marked else text
-        if not marked and len(re.findall(r"[^\W\d_]{2,}", re.sub(r"\\[a-zA-Z]+", " ", text))) > MOST_WORDS:
+        matches = MARKER.findall(text)
+        answer = matches[-1] if matches else text
+        if not matches and len(re.findall(r"[^\W\d_]{2,}", re.sub(r"\\[a-zA-Z]+", " ", text))) > MOST_WORDS:
             return None
     answer = answer.strip()
     return answer if 0 < len(answer) <= MAX_FINAL else None
@@ -177,13 +177,13 @@ def _closing_brace(text: str, start: int) -> int:
 
 def _stated(text: str) -> str | None:
     """The answer of a text without a box."""
-    stated = [
+    statements = [
         match
         for match in STATED.finditer(text)
         if text[match.end() :].strip("*_. \n$") and not DENIED_BEFORE.search(_line_before(text, match.start()))
     ]
-    if stated:
-        line = text[stated[-1].end() :].strip().splitlines()[0]
+    if statements:
+        line = text[statements[-1].end() :].strip().splitlines()[0]
         first, *rest = SENTENCE.split(line, maxsplit=1)
         if rest and is_reconsidered(rest[0], first):
             return None

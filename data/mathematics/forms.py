@@ -38,16 +38,16 @@ def words(text: str) -> str | None:
         return letters(inner)
     if exact(take_unit(inner)[0]) is not None:
         return None
-    wrapped = text.startswith("\\text") and closer(text, text.index("{")) == len(text) - 1
+    is_text = text.startswith("\\text") and closer(text, text.index("{")) == len(text) - 1
     long = any(len(word) > 3 or word in COMMON_WORDS for word in re.findall(r"[^\W\d_]+", inner.lower()))
-    return letters(inner) if wrapped or (long and JOINT.search(inner) is None) or CLOCK.fullmatch(inner) else None
+    return letters(inner) if is_text or (long and JOINT.search(inner) is None) or CLOCK.fullmatch(inner) else None
 
 
 def letters(text: str) -> str:
     """The letters and digits of a text, in lower case, without an article or `option` in front."""
     text = re.sub(r"^(?:an?|the)\s+(?=\S{2})", "", plain(text).casefold())
-    kept = "".join(re.findall(r"[^\W_]|:|[-.](?=\d)|(?<=^[a-z])'+$", text))
-    return re.sub(r"^(?:option|choice|answer)(?=.$)", "", kept)
+    characters = "".join(re.findall(r"[^\W_]|:|[-.](?=\d)|(?<=^[a-z])'+$", text))
+    return re.sub(r"^(?:option|choice|answer)(?=.$)", "", characters)
 
 
 def ratio(text: str) -> list[Fraction] | None:
@@ -102,10 +102,10 @@ def union(text: str) -> list[str]:
 
 def named(text: str) -> tuple[str, str] | None:
     """The name and the value of `x = 5`, of `x = 2 + 3 = 5`, and of `x \\in [0, 1]`."""
-    equated = sides(text)
-    if len(equated) < 2 or not equated[-1] or not NAME.fullmatch(plain(equated[0])):
+    both_sides = sides(text)
+    if len(both_sides) < 2 or not both_sides[-1] or not NAME.fullmatch(plain(both_sides[0])):
         return None
-    return re.sub(r"\s", "", equated[0]), equated[-1]
+    return re.sub(r"\s", "", both_sides[0]), both_sides[-1]
 
 
 def sides(text: str) -> list[str]:
@@ -123,10 +123,10 @@ def not_rounded(text: str) -> str:
 
 def calculation(text: str) -> tuple[list[str], str] | None:
     """The sides and the result of a calculation: `3 + 4` and `7` of `3 + 4 = 7` and of `x = 3 + 4 = 7`."""
-    equated = sides(text)
-    if len(equated) > 1 and NAME.fullmatch(plain(equated[0])) and equated[0] not in ("e", "i"):
-        equated = equated[1:]
-    *working, result = equated
+    both_sides = sides(text)
+    if len(both_sides) > 1 and NAME.fullmatch(plain(both_sides[0])) and both_sides[0] not in ("e", "i"):
+        both_sides = both_sides[1:]
+    *working, result = both_sides
     if not working or not result or not all(COUNTED.fullmatch(side) or _is_constant(side) for side in working):
         return None
     return working, result

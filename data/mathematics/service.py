@@ -25,5 +25,5 @@ def answer(request: dict[str, str]) -> bool:
         return False
 
 
-for gold, given in WARM_UP:
-    same(gold, given)
+for gold, reply in WARM_UP:
+    same(gold, reply)

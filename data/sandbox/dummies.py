@@ -130,10 +130,10 @@ def attempt_all(tests: str, names: list[str], first: int, channel: BinaryIO) -> 
 
 def attempt(tests: str, functions: dict[str, Callable[..., Any]], what: str) -> dict[str, str]:
     """Return the outcome of the tests with one dummy."""
-    failed: list[str] = []
+    failures: list[str] = []
 
     def fail(reason: str) -> None:
-        failed.append(reason)
+        failures.append(reason)
         raise Failed(reason)
 
     tally = harness.Tally(fail)
@@ -143,8 +143,8 @@ def attempt(tests: str, functions: dict[str, Callable[..., Any]], what: str) -> 
         return {"fault": f"{error}."}
     except BaseException as error:
         return {"failed": describe(error)}
-    if failed:
-        return {"failed": failed[0]}
+    if failures:
+        return {"failed": failures[0]}
     if not tally.checks:
         return {"fault": "its tests execute no check: no assert, no assertion of a TestCase, nothing that may raise."}
     return {"fault": f"its tests are passed by a dummy program, one that {what} whenever it is called."}

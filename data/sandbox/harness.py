@@ -155,8 +155,8 @@ def is_of_tests(function: FunctionType) -> bool:
 def needs_arguments(function: FunctionType) -> bool:
     """Whether a function cannot be called without arguments."""
     code = function.__code__
-    named = code.co_varnames[code.co_argcount : code.co_argcount + code.co_kwonlyargcount]
-    return code.co_argcount > len(function.__defaults__ or ()) or not set(named) <= set(function.__kwdefaults__ or {})
+    names = code.co_varnames[code.co_argcount : code.co_argcount + code.co_kwonlyargcount]
+    return code.co_argcount > len(function.__defaults__ or ()) or not set(names) <= set(function.__kwdefaults__ or {})
 
 
 def run_one(test: Callable[[], Any]) -> None:

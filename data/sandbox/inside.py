@@ -69,8 +69,8 @@ def serve(requests: BinaryIO, report: BinaryIO) -> None:
         reply: dict[str, Any] = {}
         try:
             arguments = [unpack(value) for value in request["arguments"]]
-            named = {name: unpack(value) for name, value in request["named"].items()}
-            value = getattr(program, request["call"])(*arguments, **named)
+            keywords = {name: unpack(value) for name, value in request["named"].items()}
+            value = getattr(program, request["call"])(*arguments, **keywords)
             if isinstance(value, CoroutineType):
                 import asyncio  # slow to import, and rarely needed
 
@@ -96,8 +96,8 @@ def judge(request: dict[str, Any], replies: BinaryIO, calls: BinaryIO, report: B
         if not receive(replies).get("started"):
             fail("the sandbox did not start")
         send(report, {"started": True})
-        if failed := receive(replies).get("failed"):
-            fail(f"the program does not load: {failed}")
+        if failure := receive(replies).get("failed"):
+            fail(f"the program does not load: {failure}")
     except Lost as lost:
         fail(str(lost))
     tally = harness.Tally(fail)

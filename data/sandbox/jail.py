@@ -36,8 +36,8 @@ def choose(choice: Choice) -> Kind:
     """The sandbox that a config names. Raises ValueError where this machine cannot build it, with the remedy."""
     if choice == "none":
         return "none"
-    wanted: tuple[Kind, ...] = ("bubblewrap", "nsjail") if choice == "auto" else (choice,)
-    faults = [(kind, fault(kind)) for kind in wanted]
+    kinds: tuple[Kind, ...] = ("bubblewrap", "nsjail") if choice == "auto" else (choice,)
+    faults = [(kind, fault(kind)) for kind in kinds]
     for kind, wrong in faults:
         if wrong is None:
             return kind
@@ -57,14 +57,14 @@ def fault(kind: Kind) -> str | None:
     limits = json.dumps(limits_of(kind, as_user) | {"seconds": PROBE_SECONDS, "memory": 2**30})
     command = [*walls(kind, as_user), *python(), inside(kind), "probe", limits]
     try:
-        tried = subprocess.run(
+        trial = subprocess.run(
             command, env=ENVIRONMENT, capture_output=True, text=True, timeout=PROBE_SECONDS, stdin=subprocess.DEVNULL
         )
     except (OSError, subprocess.TimeoutExpired) as error:
         return f"does not work here: {error}"
-    if tried.stdout.strip() != "inside":
-        lines = (tried.stdout + tried.stderr).strip().splitlines()
-        return f"does not work here: {lines[-1] if lines else f'exit code {tried.returncode}'}"
+    if trial.stdout.strip() != "inside":
+        lines = (trial.stdout + trial.stderr).strip().splitlines()
+        return f"does not work here: {lines[-1] if lines else f'exit code {trial.returncode}'}"
     return None
 
 
@@ -95,12 +95,12 @@ def inside(kind: Kind) -> str:
     return f"{OURS if kind == 'none' else OURS_INSIDE}/inside.py"
 
 
-def walls(kind: Kind, as_user: int, kept: Sequence[int] = ()) -> list[str]:
-    """The words to put before a command. `kept` are the file descriptors that it needs beside the first three."""
+def walls(kind: Kind, as_user: int, descriptors: Sequence[int] = ()) -> list[str]:
+    """The words to put before a command. `descriptors`: the open files that it needs beside the first three."""
     if kind == "bubblewrap":
         return _bubblewrap()
     if kind == "nsjail":
-        return _nsjail(as_user, kept)
+        return _nsjail(as_user, descriptors)
     return []
 
 
@@ -139,7 +139,7 @@ def _bubblewrap() -> list[str]:
     return [*command, "--chdir", "/tmp", "--remount-ro", "/", "--"]
 
 
-def _nsjail(as_user: int, kept: Sequence[int]) -> list[str]:
+def _nsjail(as_user: int, descriptors: Sequence[int]) -> list[str]:
     command = [_found("nsjail"), "--mode", "o", "--really_quiet", "--time_limit", "0", "--disable_proc"]
     command += ["--iface_no_lo", "--user", str(as_user), "--group", str(as_user)]
     if os.geteuid() == 0:
@@ -154,6 +154,6 @@ def _nsjail(as_user: int, kept: Sequence[int]) -> list[str]:
         command += ["--symlink", f"{os.readlink(path)}:{path}"]
     command += ["--bindmount", "/dev/null", "--bindmount_ro", f"{OURS}:{OURS_INSIDE}"]
     command += ["--mount", f"none:/tmp:tmpfs:size={TMP_BYTES},mode=1777", "--cwd", "/tmp"]
-    for descriptor in kept:
+    for descriptor in descriptors:
         command += ["--pass_fd", str(descriptor)]
     return [*command, "--"]

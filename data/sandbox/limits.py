@@ -94,19 +94,19 @@ def refuse_calls(*, forks: bool) -> None:
 def filter_of(machine: str, *, forks: bool) -> list[tuple[int, int, int, int]]:
     """The filter in the code of its machine (BPF): operation, how far to jump if so and if not, and a value."""
     at = list(ARCHITECTURES).index(machine)
-    refused, unknown = REFUSE | errno.EPERM, REFUSE | errno.ENOSYS
-    program = [(LOAD, 0, 0, ARCHITECTURE), (EQUAL, 1, 0, ARCHITECTURES[machine]), (RETURN, 0, 0, refused)]
+    refusal, unknown = REFUSE | errno.EPERM, REFUSE | errno.ENOSYS
+    program = [(LOAD, 0, 0, ARCHITECTURE), (EQUAL, 1, 0, ARCHITECTURES[machine]), (RETURN, 0, 0, refusal)]
     program.append((LOAD, 0, 0, NUMBER))
     if machine == "x86_64":
         program += [(AT_LEAST, 0, 1, OTHER_ABI), (RETURN, 0, 0, unknown)]
     for numbers in (CALLS if forks else CALLS | FORKS).values():
         if (number := numbers[at]) is not None:
-            program += [(EQUAL, 0, 1, number), (RETURN, 0, 0, refused)]
+            program += [(EQUAL, 0, 1, number), (RETURN, 0, 0, refusal)]
     program += [(EQUAL, 0, 1, CLONE3[at]), (RETURN, 0, 0, unknown)]  # flags in memory; the C library falls back
-    threads_alone = [] if forks else [(ANY_OF, 1, 0, CLONE_THREAD), (RETURN, 0, 0, refused)]
-    cloning = [(LOAD, 0, 0, ARGUMENTS), (ANY_OF, 0, 1, NAMESPACES), (RETURN, 0, 0, refused), *threads_alone]
+    threads_alone = [] if forks else [(ANY_OF, 1, 0, CLONE_THREAD), (RETURN, 0, 0, refusal)]
+    cloning = [(LOAD, 0, 0, ARGUMENTS), (ANY_OF, 0, 1, NAMESPACES), (RETURN, 0, 0, refusal), *threads_alone]
     program += [(EQUAL, 0, len(cloning) + 1, CLONE[at]), *cloning, (RETURN, 0, 0, ALLOW)]
     new_limit = ARGUMENTS + 2 * 8  # reading a limit is harmless: the pointer to a new one is null
     program += [(EQUAL, 0, 5, PRLIMIT[at]), (LOAD, 0, 0, new_limit), (EQUAL, 0, 2, 0)]
-    program += [(LOAD, 0, 0, new_limit + 4), (EQUAL, 1, 0, 0), (RETURN, 0, 0, refused)]
+    program += [(LOAD, 0, 0, new_limit + 4), (EQUAL, 1, 0, 0), (RETURN, 0, 0, refusal)]
     return [*program, (RETURN, 0, 0, ALLOW)]

@@ -46,11 +46,11 @@ def run(program: str, tests: str, names: Sequence[str], *, seconds: int, memory_
     with tempfile.TemporaryFile() as complaints, ours, theirs:
         try:
             own = {"stdin": theirs, "stdout": theirs, "stderr": complaints}
-            piped = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": complaints}
+            streams = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": complaints}
             with _part("program", seconds, memory, kind, (), own) as trying:
                 theirs.close()
                 _send(ours, program, deadline)
-                with _part("tests", TESTS_SECONDS, memory, kind, (ours.fileno(),), piped) as asking:
+                with _part("tests", TESTS_SECONDS, memory, kind, (ours.fileno(),), streams) as asking:
                     ours.close()
                     lines = _report_of(asking, request, deadline)
                     if lines and "failed" in lines[-1]:
@@ -73,8 +73,8 @@ def try_dummies(problems: Sequence[tuple[str, Sequence[str]]], *, memory_mib: in
         request = json.dumps({"problems": [{"tests": tests, "names": list(names)} for tests, names in rest]})
         deadline = time.monotonic() + DUMMIES_CLOCK_SECONDS
         with tempfile.TemporaryFile() as complaints:
-            piped = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": complaints}
-            with _part("dummies", TESTS_SECONDS, memory_mib * 2**20, kind, (), piped) as trying:
+            streams = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": complaints}
+            with _part("dummies", TESTS_SECONDS, memory_mib * 2**20, kind, (), streams) as trying:
                 lines = _report_of(trying, request.encode() + b"\n", deadline)
             if not lines:
                 raise OSError(f"the sandbox did not start: {_complaint(complaints)}")
@@ -86,17 +86,21 @@ def try_dummies(problems: Sequence[tuple[str, Sequence[str]]], *, memory_mib: in
 
 @contextlib.contextmanager
 def _part(
-    part: str, seconds: int, memory: int, kind: Kind, kept: tuple[int, ...], streams: dict[str, Any]
+    part: str, seconds: int, memory: int, kind: Kind, descriptors: tuple[int, ...], streams: dict[str, Any]
 ) -> "Iterator[subprocess.Popen[bytes]]":
     """One of the two processes in its sandbox, in a folder of its own; leaving the context kills it."""
     user = jail.user(kind)
     # Limits hold for each process: a program that forked would have as many times its memory.
     own = {"seconds": seconds, "memory": memory, "forks": part != "program"}
     limits = json.dumps(own | jail.limits_of(kind, user))
-    inner = [*jail.python(), jail.inside(kind), part, limits, *map(str, kept)]
+    inner = [*jail.python(), jail.inside(kind), part, limits, *map(str, descriptors)]
     with tempfile.TemporaryDirectory() as folder:
         process = subprocess.Popen(
-            [*jail.walls(kind, user, kept), *inner], pass_fds=kept, env=jail.ENVIRONMENT, cwd=folder, **streams
+            [*jail.walls(kind, user, descriptors), *inner],
+            pass_fds=descriptors,
+            env=jail.ENVIRONMENT,
+            cwd=folder,
+            **streams,
         )
         try:
             yield process

@@ -114,8 +114,8 @@ def problem_of(values: Mapping[str, Any], settings: Settings) -> Problem:
         raise Fault(f"its tests assert a tuple, which holds whatever is in it: {always!r}; drop the brackets.")
     if not names:
         raise Fault(f"its tests call no function of the answer: {tests[:80]!r}.")
-    if shown := listed[: settings.shown]:
-        question += "\n\nIt must pass tests such as:\n" + "\n".join(shown)
+    if examples := listed[: settings.shown]:
+        question += "\n\nIt must pass tests such as:\n" + "\n".join(examples)
     limits = {"seconds": settings.seconds, "memory_mib": settings.memory_mib}
     facts = {"tests": tests, "names": names, "context": context} | limits
     return Problem("code", question, f"code {content_of(question)}", facts)
@@ -127,8 +127,8 @@ def called(tests: str) -> list[str]:
         tree = ast.parse(tests)
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         raise Fault(f"its tests are no Python: {error}.") from None
-    used = {node.func.id for node in ast.walk(tree) if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)}
-    used |= {
+    calls = {node.func.id for node in ast.walk(tree) if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)}
+    calls |= {
         argument.id
         for node in ast.walk(tree)
         if isinstance(node, ast.Call)
@@ -147,7 +147,7 @@ def called(tests: str) -> list[str]:
             bound.add(node.name)
         elif isinstance(node, ast.alias):
             bound.add((node.asname or node.name).split(".")[0])
-    return sorted(used - bound)
+    return sorted(calls - bound)
 
 
 def asserted_tuple(tests: str) -> str | None:
@@ -200,10 +200,10 @@ def passed_by_dummies(problems: Sequence[Problem]) -> list[str | None]:
 
     try:
         with ThreadPoolExecutor(default_workers()) as threads:
-            shown = tqdm(
+            bar = tqdm(
                 threads.map(attempt, batches), "trying dummy programs", len(batches), disable=len(problems) < 500
             )
-            return [fault for faults in shown for fault in faults]
+            return [fault for faults in bar for fault in faults]
     except OSError as error:
         say_once(f"WARNING: the tests of {len(problems)} problems of code cannot be tried out: {error}.")
         return [None] * len(problems)

@@ -95,21 +95,21 @@ def first_level(label: str) -> dict[str, Any]:
     config = CURRICULA[label]().generate_configuration()
     kind = settings_of(label)
     try:
-        return plain(kind(**{known.name: getattr(config, known.name) for known in fields(kind)}))
+        return plain(kind(**{option.name: getattr(config, option.name) for option in fields(kind)}))
     except ValueError:
         return {}
 
 
 def defaults(label: str) -> dict[str, Any]:
     """Every setting of a task at its default, as a config would give it."""
-    made = settings_of(label)()
-    return {known.name: _plain(getattr(made, known.name)) for known in fields(made)}
+    settings = settings_of(label)()
+    return {option.name: _plain(getattr(settings, option.name)) for option in fields(settings)}
 
 
 def plain(settings: Any) -> dict[str, Any]:
     """The settings that differ from their defaults, as JSON values that `read_settings` takes back."""
     default = type(settings)()
-    values = {known.name: getattr(settings, known.name) for known in fields(settings)}
+    values = {option.name: getattr(settings, option.name) for option in fields(settings)}
     return {name: _plain(value) for name, value in values.items() if value != getattr(default, name)}
 
 
@@ -131,8 +131,8 @@ def _draw(label: str, rng: random.Random, settings: Any, count: int) -> list[Pro
     values = plain(settings)
     request = {"do": "draw", "name": label, "settings": values}
     problems: list[Problem] = []
-    tried, reason = 0, ""
-    while not problems and tried < max(TRIES, count):
+    tries, reason = 0, ""
+    while not problems and tries < max(TRIES, count):
         for reply in drawing.ask_all([request | {"seed": rng.getrandbits(31)} for _ in range(count)]):
             if reply.error:
                 raise ValueError(f"{FAMILY}:{label} draws no problem at the settings {values}: {reply.error}.")
@@ -141,9 +141,9 @@ def _draw(label: str, rng: random.Random, settings: Any, count: int) -> list[Pro
                 continue
             facts = {"entry": reply.value["entry"]} | ({"settings": values} if values else {})
             problems.append(Problem(f"{FAMILY}:{label}", reply.value["question"], reply.value["canonical"], facts))
-        tried += count
+        tries += count
     if not problems:
-        raise ValueError(f"{FAMILY}:{label} draws no usable problem at the settings {values}, in {tried}: {reason}.")
+        raise ValueError(f"{FAMILY}:{label} draws no usable problem at the settings {values}, in {tries}: {reason}.")
     _notice_constant(label, settings, problems)
     return problems
 
@@ -166,17 +166,17 @@ def _verify(label: str, problem: Problem, answer: str) -> Verdict:
 def _notice_constant(label: str, settings: Any, problems: list[Problem]) -> None:
     """Warn, once a process and in one line, where one constant answer is right for a large share of the problems."""
     key = (label, repr(settings))
-    seen = _ANSWERS.setdefault(key, Counter())
-    if seen.total() >= ENOUGH_SEEN:
+    counts = _ANSWERS.setdefault(key, Counter())
+    if counts.total() >= ENOUGH_SEEN:
         return
-    seen.update(problem.facts["entry"]["answer"].strip() for problem in problems if problem.facts["entry"]["answer"])
-    if seen.total() < ENOUGH_SEEN or os.environ.get("RANK", "0") != "0":
+    counts.update(problem.facts["entry"]["answer"].strip() for problem in problems if problem.facts["entry"]["answer"])
+    if counts.total() < ENOUGH_SEEN or os.environ.get("RANK", "0") != "0":
         return
-    (answer, count), *_ = seen.most_common(1)
-    if count >= CONSTANT_SHARE * seen.total():
+    (answer, count), *_ = counts.most_common(1)
+    if count >= CONSTANT_SHARE * counts.total():
         tqdm.write(
-            f"warning: {FAMILY}:{label}: the answer {answer[:40]!r} is right for {count} of {seen.total()} problems at "
-            f"these settings; a model that always gives it scores {100 * count / seen.total():.0f}%.",
+            f"warning: {FAMILY}:{label}: the answer {answer[:40]!r} is right for {count} of {counts.total()} problems "
+            f"at these settings; a model that always gives it scores {100 * count / counts.total():.0f}%.",
             file=sys.stderr,
         )
 
@@ -197,14 +197,14 @@ def settings_of(label: str) -> type:
     """The dataclass of a task's settings: its own configuration, checked by it, without the seed and the size."""
     config = datasets()[label][1]
     hints = get_type_hints(config)
-    made = config()
+    instance = config()
     fields_of_settings = []
-    for known in fields(config):
-        if known.name not in NOT_SETTINGS:
-            default, hint = getattr(made, known.name), hints[known.name]
+    for option in fields(config):
+        if option.name not in NOT_SETTINGS:
+            default, hint = getattr(instance, option.name), hints[option.name]
             if not fits(default, hint):  # one declares a tuple, and is a text
                 hint = type(default)
-            fields_of_settings.append((known.name, hint, field(default_factory=partial(deepcopy, default))))
+            fields_of_settings.append((option.name, hint, field(default_factory=partial(deepcopy, default))))
     return make_dataclass(
         "Settings",
         fields_of_settings,
@@ -215,14 +215,14 @@ def settings_of(label: str) -> type:
 
 def config_of(config: type, settings: Any) -> Any:
     """The task's own configuration, at these settings."""
-    return config(**{known.name: getattr(settings, known.name) for known in fields(settings)}, seed=0)
+    return config(**{option.name: getattr(settings, option.name) for option in fields(settings)}, seed=0)
 
 
 def _check(label: str, config: type, settings: Any) -> None:
     """Raise ValueError with what the task's own check has against the settings."""
     try:
-        made = config_of(config, settings)
-        if hasattr(made, "validate"):
-            made.validate()
+        instance = config_of(config, settings)
+        if hasattr(instance, "validate"):
+            instance.validate()
     except (AssertionError, ValueError, TypeError) as error:
         raise ValueError(f"tasks.{FAMILY}:{label} is {plain(settings)}, which it refuses: {error}.") from None

@@ -55,8 +55,8 @@ def antiderivative(answer: str, entry: Entry) -> bool:
 def _differs(tree: ast.expr, integrand: ast.expr, name: str, place: float) -> bool:
     """Whether the derivative is another than the integrand at a place; not where one has no value there."""
     try:
-        stated, (right, _) = _value(tree, name, place)[1], _value(integrand, name, place)
-        return not abs(stated - right) <= TOLERANCE * max(abs(right), 1e-9)  # nan is neither
+        derivative, (right, _) = _value(tree, name, place)[1], _value(integrand, name, place)
+        return not abs(derivative - right) <= TOLERANCE * max(abs(right), 1e-9)  # nan is neither
     except (ZeroDivisionError, ValueError):
         return False
     except OverflowError:
@@ -97,8 +97,8 @@ def _combined(op: ast.operator, left: Dual, right: Dual) -> Dual:
         case ast.Div():
             return first / second, (slope * second - first * other) / second**2
     power = first**second
-    grown = second * first ** (second - 1) * slope if slope else 0
-    return power, grown + (power * cmath.log(first) * other if other else 0)
+    growth = second * first ** (second - 1) * slope if slope else 0
+    return power, growth + (power * cmath.log(first) * other if other else 0)
 
 
 def algebra(text: str) -> Any:

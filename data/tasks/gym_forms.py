@@ -76,24 +76,24 @@ def picked_number(answer: str, entry: Entry) -> str:
 
 def three_figures(answer: str, entry: Entry) -> str:
     """The power rounded to three significant figures, or to more."""
-    exact, stated = _exact(entry["answer"]), number(answer)
+    exact, value = _exact(entry["answer"]), number(answer)
     unit = Fraction(10) ** (Decimal(entry["answer"]).adjusted() - 2)
-    three = abs(Fraction(stated) - exact) <= unit / 2 and Fraction(stated) % unit == 0
+    three = abs(Fraction(value) - exact) <= unit / 2 and Fraction(value) % unit == 0
     return "" if three or rounds(answer, exact, figures=3) else "is not that power rounded to three figures or more"
 
 
 def number_list(answer: str, entry: Entry) -> str:
     """The stated numbers between commas, in any order, each once."""
-    stated, right = (sorted(number(part) for part in text.split(",")) for text in (answer, entry["answer"]))
-    return "" if stated == right else "is not exactly the stated numbers"
+    numbers, right = (sorted(number(part) for part in text.split(",")) for text in (answer, entry["answer"]))
+    return "" if numbers == right else "is not exactly the stated numbers"
 
 
 def number_grid(answer: str, entry: Entry) -> str:
     """The stated matrix, each cell exact or rounded to two or more places."""
-    stated, right = ([line.split() for line in text.strip().splitlines()] for text in (answer, entry["answer"]))
-    if [len(row) for row in stated] != [len(row) for row in right]:
+    grid, right = ([line.split() for line in text.strip().splitlines()] for text in (answer, entry["answer"]))
+    if [len(row) for row in grid] != [len(row) for row in right]:
         return "is not a matrix of the right size alone"
-    cells = zip(chain.from_iterable(stated), chain.from_iterable(right), strict=True)
+    cells = zip(chain.from_iterable(grid), chain.from_iterable(right), strict=True)
     wrong = [cell for cell, exact in cells if not rounds(cell, _exact(exact), places=2)]
     return f"has {wrong[0]}, which is not correct to 2 places" if wrong else ""
 
@@ -122,18 +122,18 @@ def duration(answer: str, entry: Entry) -> str:
     if skeletons[0] != skeletons[1]:
         return f"is not written like {entry['answer']}"
     parts = [re.findall(r"\.?\d+", text) for text in (answer, entry["answer"])]  # a fraction's zeros count
-    stated, right = ([part if part[0] == "." else int(part) for part in text] for text in parts)
-    return "" if stated == right else f"is not {entry['answer']}"
+    spans, right = ([part if part[0] == "." else int(part) for part in text] for text in parts)
+    return "" if spans == right else f"is not {entry['answer']}"
 
 
 def same_json(answer: str, entry: Entry) -> str:
     """The stated JSON value, to the last element, type and digit."""
     try:
-        stated = plain_json(answer, digits=True)
+        value = plain_json(answer, digits=True)
     except ValueError:
         return as_stated(answer, entry)
     right = plain_json(entry["answer"], digits=True)
-    return "" if json.dumps(stated, sort_keys=True) == json.dumps(right, sort_keys=True) else "is not the stated value"
+    return "" if json.dumps(value, sort_keys=True) == json.dumps(right, sort_keys=True) else "is not the stated value"
 
 
 def partitions(answer: str, entry: Entry) -> str:
@@ -155,8 +155,8 @@ def coloring(answer: str, entry: Entry) -> str:
 def roles(answer: str, entry: Entry) -> str:
     """`NAME is a ROLE` once for each person, with commas or "and" between, and nothing else."""
     texts = (" ".join(text.casefold().replace(",", " ").rstrip(". ").split()) for text in (answer, entry["answer"]))
-    stated, right = (re.split(r"\s+(?:and\s+)?(?=\w+ is an? )", text) for text in texts)
-    return "" if sorted(map(_role, stated)) == sorted(map(_role, right)) else "is not one role for each person alone"
+    sentences, right = (re.split(r"\s+(?:and\s+)?(?=\w+ is an? )", text) for text in texts)
+    return "" if sorted(map(_role, sentences)) == sorted(map(_role, right)) else "is not one role for each person alone"
 
 
 def _role(text: str) -> str:

@@ -63,10 +63,10 @@ def listed_words(answer: str, entry: Entry) -> bool:
 
 def listed_numbers(answer: str, entry: Entry) -> bool:
     """A list in JSON or Python, of numbers or of texts, each exactly equal to the right one."""
-    stated, right = (json.loads(text.replace("'", '"')) for text in (answer, entry["answer"]))
-    if not isinstance(stated, list):
+    numbers, right = (json.loads(text.replace("'", '"')) for text in (answer, entry["answer"]))
+    if not isinstance(numbers, list):
         raise ValueError("no list")
-    return [number(str(value)) for value in stated] == [number(value) for value in right]
+    return [number(str(value)) for value in numbers] == [number(value) for value in right]
 
 
 def whole_number(answer: str, entry: Entry) -> bool:
@@ -105,8 +105,8 @@ def complex_number(answer: str, entry: Entry) -> bool:
     imaginary = match[2]
     if imaginary in ("", "+", "-"):
         imaginary += "1"
-    stated = [Decimal(match[1] or 0), Decimal(imaginary or 0)]
-    return stated == [Decimal(str(value)) for value in entry["metadata"]["result"]]
+    parts = [Decimal(match[1] or 0), Decimal(imaginary or 0)]
+    return parts == [Decimal(str(value)) for value in entry["metadata"]["result"]]
 
 
 def makes(answer: str, entry: Entry) -> bool:

@@ -41,18 +41,18 @@ def draws_nothing(answer: str, entry: Mapping[str, Any]) -> str:
     facts = entry["metadata"]
     premises = [formula(text) for text in facts["premises"]]
     names = sorted(facts["variables"])
-    stated = formula(answer)
+    conclusion = formula(answer)
     tables = {premise: table(premise, names) for premise in premises}
-    whole, everything = table(stated, names), (1 << 2 ** len(names)) - 1
+    whole, everything = table(conclusion, names), (1 << 2 ** len(names)) - 1
     if whole == everything:
         return "is true whatever the premises are"
     if whole in tables.values():
         return "says a premise again"
     if not _conjunction(tables.values(), everything):
         return "follows from premises that contradict each other, as anything does"
-    if _simplifies(stated, whole, tables):
+    if _simplifies(conclusion, whole, tables):
         return ""
-    if any(_new(table_of_clause(clause, names), tables.values()) for clause in clauses(stated)):
+    if any(_new(table_of_clause(clause, names), tables.values()) for clause in clauses(conclusion)):
         return ""
     if conclusion_exists(tables, names):
         return "says premises again"
@@ -98,19 +98,19 @@ def restating_wins(entry: Mapping[str, Any]) -> bool:
     return not draws_nothing(" ∧ ".join(f"({premise})" for premise in entry["metadata"]["premises"]), entry)
 
 
-def _simplifies(stated: Formula, whole: int, tables: Mapping[Formula, int]) -> bool:
+def _simplifies(conclusion: Formula, whole: int, tables: Mapping[Formula, int]) -> bool:
     """Whether it says less than one premise (not the same), in fewer symbols."""
-    return any(not known & ~whole and stated.symbols < premise.symbols for premise, known in tables.items())
+    return any(not truths & ~whole and conclusion.symbols < premise.symbols for premise, truths in tables.items())
 
 
-def _new(clause: int, known: Iterable[int]) -> bool:
+def _new(clause: int, tables: Iterable[int]) -> bool:
     """Whether it follows from none of these alone."""
-    return all(premise & ~clause for premise in known)
+    return all(premise & ~clause for premise in tables)
 
 
 def _conjunction(tables: Iterable[int], everything: int) -> int:
-    for known in tables:
-        everything &= known
+    for truths in tables:
+        everything &= truths
     return everything
 
 

@@ -109,9 +109,9 @@ def jug_moves(answer: str, entry: Entry) -> str:
             levels[jug] = capacities[jug] if move[1] == "fill" else 0
         else:
             other = ord(move[4]) - ord("A")
-            poured = min(levels[jug], capacities[other] - levels[other]) if other != jug else 0
-            levels[jug] -= poured
-            levels[other] += poured
+            amount = min(levels[jug], capacities[other] - levels[other]) if other != jug else 0
+            levels[jug] -= amount
+            levels[other] += amount
         if levels == before:
             return f"has a move, {text}, that moves no water"
     return ""
@@ -124,5 +124,5 @@ def turns(answer: str, entry: Entry) -> str:
         return f"turns a side more than {MOST_TURNS} times"
     most = LONGER * len(entry["metadata"]["scramble_moves"].split()) + SLACK_TURNS
     times = [re.findall(r"\d+", turn[1:], re.ASCII) for turn in answer.split()]
-    count = sum(int(written[-1]) if written else 1 for written in times)
+    count = sum(int(digits[-1]) if digits else 1 for digits in times)
     return f"has {count} turns; {most} are enough" if count > most else ""

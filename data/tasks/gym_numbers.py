@@ -18,10 +18,10 @@ def rounds(text: str, exact: Fraction, *, places: int | None = None, figures: in
     A rounded number needs at least so many decimal places, or significant figures; a half may go up or down. Raises
     ValueError for other text.
     """
-    stated = number(text)
-    if Fraction(stated) == exact:
+    value = number(text)
+    if Fraction(value) == exact:
         return True
-    _, digits, exponent = stated.as_tuple()
+    _, digits, exponent = value.as_tuple()
     assert isinstance(exponent, int)
     enough = -exponent >= places if places is not None else len(digits) >= (figures or 0)
-    return enough and abs(Fraction(stated) - exact) <= Fraction(10) ** exponent / 2
+    return enough and abs(Fraction(value) - exact) <= Fraction(10) ** exponent / 2

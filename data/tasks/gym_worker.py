@@ -82,11 +82,11 @@ def draw(name: str, settings: str, seed: int) -> dict[str, Any]:
     np.random.seed(seed)
     dataset.seed = dataset.config.seed = seed
     try:
-        drawn = dataset[seed % dataset.size]
+        item = dataset[seed % dataset.size]
     except Exception as error:
         return {"unusable": f"{type(error).__name__}: {error}"[:200]}
-    metadata = {key: drawn["metadata"][key] for key in READS.get(name, ()) if key in drawn["metadata"]}
-    entry = json.loads(json.dumps({"answer": drawn["answer"], "metadata": metadata}))
+    metadata = {key: item["metadata"][key] for key in READS.get(name, ()) if key in item["metadata"]}
+    entry = json.loads(json.dumps({"answer": item["answer"], "metadata": metadata}))
     if entry["answer"] is not None:
         gold = entry["answer"].strip()
         if not 0 < len(gold) <= MAX_ANSWER_CHARACTERS:
@@ -97,14 +97,14 @@ def draw(name: str, settings: str, seed: int) -> dict[str, Any]:
         only_variables = dataset.config.max_complexity == 1  # no problem can ask for more than all premises then
         if not right_conclusion(entry) or (restating_wins(entry) and not only_variables):
             return {"unusable": "no conclusion can be drawn from its premises"}
-    return {"question": drawn["question"], "canonical": canonical(name, drawn), "entry": entry}
+    return {"question": item["question"], "canonical": canonical(name, item), "entry": entry}
 
 
-def canonical(name: str, drawn: dict[str, Any]) -> str:
+def canonical(name: str, entry: dict[str, Any]) -> str:
     """The content of the question, whatever its wording."""
     if name not in gym.CONTENT:
-        return f"{gym.FAMILY}:{name} {' '.join(drawn['question'].split())}"
-    values = {key: drawn["metadata"][key] for key in gym.CONTENT[name]}
+        return f"{gym.FAMILY}:{name} {' '.join(entry['question'].split())}"
+    values = {key: entry["metadata"][key] for key in gym.CONTENT[name]}
     return f"{gym.FAMILY}:{name} " + json.dumps(
         {key: sorted(value) if key in gym.UNORDERED else value for key, value in values.items()}
     )

@@ -97,8 +97,8 @@ def _choice(question: str, values: Mapping[str, Any], settings: Settings) -> Pro
         raise Fault(f"two of its choices are the same: {', '.join(map(repr, options))[:200]}.")
     random.Random(content_of(question)).shuffle(options)
     letters = ascii_uppercase[: len(options)]
-    listed = "\n".join(f"({letter}) {option}" for letter, option in zip(letters, options, strict=True))
-    prompt = f"{question}\n\n{listed}\n\nAnswer with the letter of the right choice."
+    lines = "\n".join(f"({letter}) {option}" for letter, option in zip(letters, options, strict=True))
+    prompt = f"{question}\n\n{lines}\n\nAnswer with the letter of the right choice."
     return Problem("math", prompt, f"math {content_of(prompt)}", {"answer": letters[options.index(right)]})
 
 

@@ -70,7 +70,7 @@ def is_plain(problem: Any) -> bool:
 def check_set(name: str, sets: Mapping[Split, Sequence[Any]]) -> None:
     """Raise ValueError for the first of a module's problems that is malformed, or contradicts another one."""
     for split, problems in sets.items():
-        seen: dict[str, tuple[int, Problem]] = {}
+        by_question: dict[str, tuple[int, Problem]] = {}
         for number, problem in enumerate(problems, start=1):
             try:
                 plain, why = is_plain(problem), ""
@@ -81,7 +81,7 @@ def check_set(name: str, sets: Mapping[Split, Sequence[Any]]) -> None:
                     f"The task module {name} gives {str(problem)[:200]!r} as problem {number} of {split}{why}; "
                     "expected a data.problem.Problem whose facts are plain JSON values."
                 )
-            before, like = seen.setdefault(problem.canonical, (number, problem))
+            before, like = by_question.setdefault(problem.canonical, (number, problem))
             if like.facts != problem.facts:
                 raise ValueError(
                     f"The task module {name} gives two {split} problems, {before} and {number}, with the same "

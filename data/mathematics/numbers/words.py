@@ -50,8 +50,8 @@ def spelled(text: str) -> Fraction | None:
 
 def _ordinal(text: str) -> int | None:
     """The place that `fifth` or `twenty-first` names. With a space, `thirty second` may be a time, and is none."""
-    tens, joined, ones = text.rpartition("-")
-    if not joined:
+    tens, hyphen, ones = text.rpartition("-")
+    if not hyphen:
         return FIRST.get(ones) or TENTHS.get(ones)
     place = FIRST.get(ones, 10)
     return SMALL[tens] + place if tens in TENS and place < 10 else None

@@ -91,8 +91,8 @@ def as_share(text: str) -> str | None:
 
 def _take_words(text: str, letters: bool) -> tuple[str, Unit | None]:
     match = TRAILING.search(text)
-    if match and (counted := COUNTED.match(match[0])) and match.start() + counted.end() < len(text):
-        match = TRAILING.match(text, match.start() + counted.end() - 1)  # 3 million dollars
+    if match and (number := COUNTED.match(match[0])) and match.start() + number.end() < len(text):
+        match = TRAILING.match(text, match.start() + number.end() - 1)  # 3 million dollars
     value = text[: match.start()].strip() if match else ""
     if not match or not value or value[-1] in r"+-*/^_\=<>" or value.endswith(r"\cdot") or TELLING.search(match[1]):
         return text, None
@@ -101,9 +101,9 @@ def _take_words(text: str, letters: bool) -> tuple[str, Unit | None]:
         words = re.findall("[a-zA-Z]+", match[1])
         if WRAPPED_ALONE.intersection(words):
             return text, None
-        known = unit.kind is not None and (letters or any(len(word) > 1 for word in words))
+        is_unit = unit.kind is not None and (letters or any(len(word) > 1 for word in words))
         long = text[match.start()] == " " and any(len(word) > 3 for word in words)
-        if not words or not (known or long):
+        if not words or not (is_unit or long):
             return text, None
     return value, unit
 
