@@ -48,7 +48,7 @@ def _how(result: Result, names: Sequence[str]) -> list[str]:
     subset = f" {benchmark.subset}" if benchmark.subset else ""
     budget = f"{result.budget:,}" + (" (context)" if result.budget < benchmark.max_new_tokens else "")
     source = f"{benchmark.source}{subset} @ {benchmark.revision[:12]}"
-    seen = [_seen(name, known) for name, known in zip(names, result.contamination.values(), strict=True)]
+    notes = [_seen(name, count) for name, count in zip(names, result.contamination.values(), strict=True)]
     return [
         benchmark.title,
         part,
@@ -56,17 +56,17 @@ def _how(result: Result, names: Sequence[str]) -> list[str]:
         f"{settings['temperature']:g}",
         budget,
         source,
-        "; ".join(dict.fromkeys(seen)),
+        "; ".join(dict.fromkeys(notes)),
     ]
 
 
-def _seen(name: str, known: int | str | None) -> str:
-    if known is None:
+def _seen(name: str, count: int | str | None) -> str:
+    if count is None:
         return f"{name}: training set unknown"
-    return f"{name}: {known}" if isinstance(known, int) else f"{name}: not checked"
+    return f"{name}: {count}" if isinstance(count, int) else f"{name}: not checked"
 
 
 def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    escaped = [[cell.replace("|", "\\|").replace("\n", " ") for cell in row] for row in (header, *rows)]
-    lines = [f"| {' | '.join(row)} |" for row in escaped]
+    table_lines = [[cell.replace("|", "\\|").replace("\n", " ") for cell in row] for row in (header, *rows)]
+    lines = [f"| {' | '.join(row)} |" for row in table_lines]
     return [lines[0], f"|{'---|' * len(header)}", *lines[1:]]

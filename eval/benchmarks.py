@@ -70,13 +70,13 @@ def names() -> list[str]:
     return sorted(path.stem for path in FOLDER.glob("*.yaml"))
 
 
-def read_benchmarks(chosen: str, files: Sequence[str] = ()) -> dict[str, Benchmark]:
+def read_benchmarks(choice: str, files: Sequence[str] = ()) -> dict[str, Benchmark]:
     """The benchmarks of a list such as `gsm8k,aime24`. `files` are `NAME=path.jsonl`, local files in place of the hub.
 
     Raises ValueError for a name that is none, with those that there are.
     """
     benchmarks = {}
-    for name in dict.fromkeys(name.strip() for name in chosen.split(",")):
+    for name in dict.fromkeys(name.strip() for name in choice.split(",")):
         if name not in names():
             raise ValueError(f"There is no benchmark {name!r}; expected some of: {', '.join(names())}.")
         benchmarks[name] = read_settings(name, Benchmark, read_yaml(FOLDER / f"{name}.yaml"))

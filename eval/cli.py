@@ -110,8 +110,8 @@ def _options(path: Path) -> list[str]:
     if path.name == "__main__.py":
         return ["--config", "--name", "--seed", "--resume", "--overwrite"]
     calls = [node for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))) if isinstance(node, ast.Call)]
-    named = [call for call in calls if isinstance(call.func, ast.Attribute) and call.func.attr == "add_argument"]
-    constants = [argument.value for call in named for argument in call.args if isinstance(argument, ast.Constant)]
+    additions = [call for call in calls if isinstance(call.func, ast.Attribute) and call.func.attr == "add_argument"]
+    constants = [argument.value for call in additions for argument in call.args if isinstance(argument, ast.Constant)]
     return [value for value in constants if isinstance(value, str) and value.startswith("--")] + ["--help"]
 
 

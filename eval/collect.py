@@ -14,7 +14,7 @@ from typing import Any, Protocol
 
 from data.mixture import judge
 from data.problem import Problem
-from eval.sampling.teacher import Answer, Answered, Asked
+from eval.sampling.teacher import Answer, OnAnswer, Request
 from train.rollout.interface import Sampling
 
 AT_ONCE = 256  # answers that are asked for before more problems are looked at
@@ -27,7 +27,7 @@ class Teacher(Protocol):
     sampling: Sampling
     system_prompt: str
 
-    def ask(self, requests: Sequence[Asked], answered: Answered) -> None:
+    def ask(self, requests: Sequence[Request], on_answer: OnAnswer) -> None:
         """Hand over an answer to each."""
 
 
@@ -60,8 +60,8 @@ def collect(
     ledger = output.with_name(f"{output.name}.asked")
     try:
         output.parent.mkdir(parents=True, exist_ok=True)
-        done = {row["key"]: row for path in (ledger, output) for row in _whole_lines(path) if "key" in row}
-        return _collect(teacher, problems, samples, (output, ledger), done, progress)
+        earlier = {row["key"]: row for path in (ledger, output) for row in _whole_lines(path) if "key" in row}
+        return _collect(teacher, problems, samples, (output, ledger), earlier, progress)
     except OSError as error:
         raise ValueError(f"The traces cannot be written to {output}: {error.strerror or error}.") from None
 
@@ -71,7 +71,7 @@ def _collect(
     problems: Sequence[Problem],
     samples: int,
     paths: tuple[Path, Path],
-    done: dict[str, Any],
+    earlier: dict[str, Any],
     progress: Callable[[int], Any] | None,
 ) -> Collection:
     collection = Collection()
@@ -85,7 +85,7 @@ def _collect(
             if progress:
                 progress(1)
 
-        def answered(request: Asked, answer: Answer) -> None:
+        def answered(request: Request, answer: Answer) -> None:
             (problem, sample), key = request, _key(teacher, *request)
             correct, reason = _judged(problem, answer)
             if correct:
@@ -101,7 +101,7 @@ def _collect(
         requests = [(problem, sample) for problem in problems for sample in range(samples)]
         missing = []
         for request in requests:
-            if (row := done.get(_key(teacher, *request))) is None:
+            if (row := earlier.get(_key(teacher, *request))) is None:
                 missing.append(request)
             else:
                 count(row.get("correct", True), row.get("reason", ""))

@@ -89,9 +89,9 @@ def expected(source: Source, settings: Settings, checkpoints: int, baseline: str
     """How many samples `evaluate` draws or finds, for a progress bar."""
     problems = draw(source, settings)
     grid = {settings.temperature, 0.0, *settings.temperatures}
-    reported = sum(map(settings.samples_at, grid)) * len(problems.asked)
-    chosen = sum(settings.validation_samples if t else 1 for t in settings.temperatures) * len(problems.choice)
-    return (checkpoints + (baseline == "step-by-step")) * (reported + chosen)
+    report_count = sum(map(settings.samples_at, grid)) * len(problems.asked)
+    choice_count = sum(settings.validation_samples if t else 1 for t in settings.temperatures) * len(problems.choice)
+    return (checkpoints + (baseline == "step-by-step")) * (report_count + choice_count)
 
 
 def evaluate(
@@ -176,8 +176,8 @@ def sample(
     grid = settings.temperatures if problems.choice else ()
     choices = {t: rows_at(t, problems.choice, settings.validation_samples) for t in grid}
     best = best_temperature(choices) if choices else settings.temperatures[0]
-    needed = {settings.temperature, 0.0, best} | (set(settings.temperatures) if everywhere else set())
-    return Decodings({t: rows_at(t, problems.asked, settings.samples) for t in sorted(needed)}, choices, best)
+    temperatures = {settings.temperature, 0.0, best} | (set(settings.temperatures) if everywhere else set())
+    return Decodings({t: rows_at(t, problems.asked, settings.samples) for t in sorted(temperatures)}, choices, best)
 
 
 def write_results(

@@ -95,25 +95,25 @@ SLOW = ("futoshiki", "knight_swap", "sokoban")
 
 
 def attack_tasks(
-    names: list[str], settings: Settings, kept: Path, progress: Callable[[str], None] = lambda name: None
+    names: list[str], settings: Settings, path: Path, progress: Callable[[str], None] = lambda name: None
 ) -> list[AttackRow]:
-    """A row for each task. Each is written to `kept`, a file of JSON lines, as it comes, and never measured again.
+    """A row for each task. Each is written to `path`, a file of JSON lines, as it comes, and never measured again.
 
     Raises ValueError where that file holds rows of other settings.
     """
-    lines = kept.read_text().splitlines() if kept.is_file() else []
+    lines = path.read_text().splitlines() if path.is_file() else []
     rows = [json.loads(line) for line in lines if line.endswith("}")]
     if any(row.pop("settings") != asdict(settings) for row in rows):
-        raise ValueError(f"{kept} holds rows of other settings; give the same ones, or another --kept.")
-    done = {row["task"]: row for row in rows}
-    kept.parent.mkdir(parents=True, exist_ok=True)
+        raise ValueError(f"{path} holds rows of other settings; give the same ones, or another --kept.")
+    by_task = {row["task"]: row for row in rows}
+    path.parent.mkdir(parents=True, exist_ok=True)
     for name in names:
         progress(name)
-        if name not in done:
-            done[name] = attack_task(name, settings)
-            with kept.open("a") as file:
-                file.write(json.dumps({"settings": asdict(settings)} | done[name]) + "\n")
-    return [done[name] for name in names]
+        if name not in by_task:
+            by_task[name] = attack_task(name, settings)
+            with path.open("a") as file:
+                file.write(json.dumps({"settings": asdict(settings)} | by_task[name]) + "\n")
+    return [by_task[name] for name in names]
 
 
 def attack_task(name: str, settings: Settings) -> AttackRow:
@@ -139,9 +139,9 @@ def attack_task(name: str, settings: Settings) -> AttackRow:
         answers = [
             list(dict.fromkeys(of_kind(kind, problem, gold))) for problem, gold in zip(problems, golds, strict=True)
         ]
-        wins = [right_among(problem, tried) for problem, tried in zip(problems, answers, strict=True)]
+        wins = [right_among(problem, attempts) for problem, attempts in zip(problems, answers, strict=True)]
         row[kind] = sum(map(bool, wins)) if any(answers) else None
-        row["examples"][kind] = [won[0][:200] for won in wins if won][:3]
+        row["examples"][kind] = [winners[0][:200] for winners in wins if winners][:3]
     constants = dict.fromkeys(
         (*(answer for answer, _ in common.most_common(8)), *CONSTANTS, *blind_moves(settings.seed))
     )
@@ -312,9 +312,9 @@ def _head(rows: list[AttackRow], settings: Settings, note: str) -> Iterator[str]
 
 def _line(row: AttackRow) -> str:
     kinds = " | ".join("-" if row[kind] is None else str(row[kind]) for kind in KINDS)
-    shown = json.dumps(row["constant"], ensure_ascii=False)
-    shown = (shown[:SHOWN] + "…" if len(shown) > SHOWN else shown).replace("|", "\\|")
-    constant = f"{row['constant_wins']} (`{shown}`)" if row["constant_wins"] else "0"
+    text = json.dumps(row["constant"], ensure_ascii=False)
+    text = (text[:SHOWN] + "…" if len(text) > SHOWN else text).replace("|", "\\|")
+    constant = f"{row['constant_wins']} (`{text}`)" if row["constant_wins"] else "0"
     return (
         f"| gym:{row['task']} | {row['problems']} | {row['distinct'] or '-'} | {kinds} | {constant} | {row['errors']} |"
     )
@@ -337,7 +337,7 @@ def section_of(page: str) -> str:
     return heading + rest.partition("\n## ")[0]
 
 
-def with_section(page: str, made: str) -> str:
+def with_section(page: str, new: str) -> str:
     """A page of Markdown with the section put in the place of the one that it has, or at its end."""
-    held = section_of(page)
-    return page.replace(held, made) if held else f"{page.rstrip()}\n\n{made}" if made else page
+    old = section_of(page)
+    return page.replace(old, new) if old else f"{page.rstrip()}\n\n{new}" if new else page

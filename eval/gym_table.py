@@ -54,22 +54,22 @@ def measure_tasks(
     tokenizer: PreTrainedTokenizerBase,
     stop_ids: tuple[int, ...],
     settings: Settings,
-    kept: Path,
+    path: Path,
     progress: Callable[[str], None] = lambda name: None,
 ) -> list[Row]:
-    """A row for each task. Each is written to `kept`, a file of JSON lines, as it comes, and never measured again.
+    """A row for each task. Each is written to `path`, a file of JSON lines, as it comes, and never measured again.
 
     Raises ValueError where that file holds rows of other settings.
     """
-    done = {row["task"]: row for row in _read(kept, settings)}
-    kept.parent.mkdir(parents=True, exist_ok=True)
+    by_task = {row["task"]: row for row in _read(path, settings)}
+    path.parent.mkdir(parents=True, exist_ok=True)
     for name in names:
         progress(name)
-        if name not in done:
-            done[name] = measure_task(name, backend, tokenizer, stop_ids, settings)
-            with kept.open("a") as file:
-                file.write(json.dumps({"asked": asdict(settings)} | done[name]) + "\n")
-    return [done[name] for name in names]
+        if name not in by_task:
+            by_task[name] = measure_task(name, backend, tokenizer, stop_ids, settings)
+            with path.open("a") as file:
+                file.write(json.dumps({"asked": asdict(settings)} | by_task[name]) + "\n")
+    return [by_task[name] for name in names]
 
 
 def measure_task(
@@ -85,20 +85,20 @@ def measure_task(
     prompts = [prompt_ids(tokenizer, messages(problem)) + lead for problem in problems]
     longest = max(map(len, prompts))
     golds = [tokenizer.encode(gold, add_special_tokens=False) for problem in problems if (gold := stated(problem))]
-    needed = max(map(len, golds), default=settings.answer_tokens - 8) + 8  # room for a few words around it
+    room = max(map(len, golds), default=settings.answer_tokens - 8) + 8  # room for a few words around it
     row = {"task": name, "settings": level, "prompt_tokens": sum(map(len, prompts)) / len(prompts)}
     if longest > settings.prompt_tokens:
         return row | {"left_out": f"prompts of {longest} tokens"}
-    if needed > settings.answer_tokens + 8:
-        return row | {"left_out": f"answers of {needed - 8} tokens"}
-    started = time.monotonic()
+    if room > settings.answer_tokens + 8:
+        return row | {"left_out": f"answers of {room - 8} tokens"}
+    begin = time.monotonic()
     rollouts = backend.generate(
-        prompts, settings.samples, Sampling(needed, stop_ids, temperature=1.0, seed=settings.seed)
+        prompts, settings.samples, Sampling(room, stop_ids, temperature=1.0, seed=settings.seed)
     )
-    seconds = time.monotonic() - started
+    seconds = time.monotonic() - begin
     texts = [completion_text(tokenizer, rollout.token_ids) for rollout in rollouts]
-    repeated = [problem for problem in problems for _ in range(settings.samples)]
-    right = [answers(problem, text) for problem, text in zip(repeated, texts, strict=True)]
+    copies = [problem for problem in problems for _ in range(settings.samples)]
+    right = [answers(problem, text) for problem, text in zip(copies, texts, strict=True)]
     groups = [sum(right[start : start + settings.samples]) for start in range(0, len(right), settings.samples)]
     return row | {
         "right": sum(right),

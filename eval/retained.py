@@ -36,15 +36,15 @@ def other_tasks(config: Mapping[str, Any]) -> Tasks:
     """
     trained = config["tasks"]
     if config.get("model") == "scratch":
-        known = trained | (config.get("cold_start_tasks") or {})
-        chosen = {name: values for name, values in OF_SCRATCH.items() if name in known}
+        tasks = trained | (config.get("cold_start_tasks") or {})
+        others = {name: values for name, values in OF_SCRATCH.items() if name in tasks}
     else:
-        chosen = {name: values for name, values in OF_WORDS.items() if name not in trained}
-    if not chosen:
+        others = {name: values for name, values in OF_WORDS.items() if name not in trained}
+    if not others:
         raise ValueError(
             f"No other tasks are known for a run on {', '.join(trained)}; give some: --tasks '{{\"NAME\": {{}}}}'."
         )
-    return chosen
+    return others
 
 
 def other_source(run: Path, tasks: Tasks | None = None, *, own_tasks: bool = False) -> Source:

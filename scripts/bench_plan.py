@@ -139,12 +139,12 @@ def measure_time(arguments: list[str], steps: int) -> dict[str, Any]:
             continue
         costs = make_costs(arguments, (prompt, lengths))
         phases = {each["phase"]: each for each in trainer.phases[step * len(PHASES) :][: len(PHASES)]}
-        planned = {
+        predictions = {
             name: geometric_mean(max(1e-9, getattr(planned_times(costs, seen), name)) for seen in phases[name]["seen"])
             for name in PHASES
         }
         seconds = {name: phases[name]["seconds"] for name in PHASES}
-        rows.append({"planned": planned, "measured": seconds, "tokens": sum(lengths)})
+        rows.append({"planned": predictions, "measured": seconds, "tokens": sum(lengths)})
     return {"steps": rows}
 
 
@@ -166,11 +166,11 @@ def bench(arguments: list[str], steps: int) -> dict[str, Any]:
     memory, timed = (child(name, arguments, steps) for name in ("memory", "time"))
     costs = make_costs(arguments, max(memory["lengths"], key=lambda drawn: sum(drawn[1])))
     processor = Processor(memory=float(psutil.virtual_memory().total), threads=1, call=0.0)
-    planned = plan_memory(costs, processor, plan_cache(costs, processor))
+    plan = plan_memory(costs, processor, plan_cache(costs, processor))
     result: dict[str, Any] = {"memory": {}, "time": {}}
     for name in ("rollouts", "loss"):
-        result["memory"][name] = (sum(planned.phases[name].values()), memory["peaks"][name])
-    result["memory"]["peak"] = (planned.peak, max(memory["peaks"].values()))
+        result["memory"][name] = (sum(plan.phases[name].values()), memory["peaks"][name])
+    result["memory"]["peak"] = (plan.peak, max(memory["peaks"].values()))
     for name, phases in (("rollouts", ("rollouts",)), ("training", ("loss", "update"))):
         seconds = [
             tuple(sum(step[side][phase] for phase in phases) for side in ("planned", "measured"))
@@ -186,20 +186,20 @@ def child(what: str, arguments: list[str], steps: int) -> dict[str, Any]:
     command = [sys.executable, __file__, "--measure", what, "--steps", str(steps), *arguments]
     # Of several threads the processor times add up, and those that wait for others spin.
     one_thread = os.environ | {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
-    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, env=one_thread)
-    if done.returncode:
-        raise ValueError(f"the measurement of {what} ended with exit code {done.returncode}.")
-    return json.loads(done.stdout.splitlines()[-1])
+    process = subprocess.run(command, stdout=subprocess.PIPE, text=True, env=one_thread)
+    if process.returncode:
+        raise ValueError(f"the measurement of {what} ended with exit code {process.returncode}.")
+    return json.loads(process.stdout.splitlines()[-1])
 
 
 def print_table(result: dict[str, Any]) -> None:
     """A line for each figure: predicted, measured, and by how much they differ."""
     print(f"{'':22}{'predicted':>14}{'measured':>14}{'off by':>9}")
-    for name, (planned, measured) in result["memory"].items():
+    for name, (plan, measurement) in result["memory"].items():
         label = "peak memory" if name == "peak" else f"  in the {name}" if name == "loss" else f"  in {name}"
-        print(f"{label:22}{planned / 2**20:10,.0f} MiB{measured / 2**20:10,.0f} MiB{planned / measured - 1:9.0%}")
-    for name, (planned, measured) in result["time"].items():
-        print(f"{name:22}{planned:8,.1f} tok/s{measured:8,.1f} tok/s{planned / measured - 1:9.0%}")
+        print(f"{label:22}{plan / 2**20:10,.0f} MiB{measurement / 2**20:10,.0f} MiB{plan / measurement - 1:9.0%}")
+    for name, (plan, measurement) in result["time"].items():
+        print(f"{name:22}{plan:8,.1f} tok/s{measurement:8,.1f} tok/s{plan / measurement - 1:9.0%}")
 
 
 def main() -> int:
@@ -215,19 +215,19 @@ def main() -> int:
     parser.add_argument("--steps", type=int, default=3, help="steps to measure (default: %(default)s)")
     parser.add_argument("--json", type=Path, help="also write the figures here")
     parser.add_argument("--measure", choices=("memory", "time"), help=argparse.SUPPRESS)
-    known, options = parser.parse_known_args()
-    arguments = ["--config", known.config, *options]
+    own, options = parser.parse_known_args()
+    arguments = ["--config", own.config, *options]
     try:
-        if known.measure:
-            print(json.dumps((measure_memory if known.measure == "memory" else measure_time)(arguments, known.steps)))
+        if own.measure:
+            print(json.dumps((measure_memory if own.measure == "memory" else measure_time)(arguments, own.steps)))
             return 0
-        result = bench(arguments, known.steps)
+        result = bench(arguments, own.steps)
     except ValueError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     print_table(result)
-    if known.json:
-        known.json.write_text(json.dumps(result, indent=2) + "\n")
+    if own.json:
+        own.json.write_text(json.dumps(result, indent=2) + "\n")
     return 0
 
 

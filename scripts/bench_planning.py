@@ -75,11 +75,11 @@ def measure(rows: int, samples: int, prompt: int, new_tokens: int, page_tokens: 
     run = PagedRun(engine, Request(prompts, samples, Sampling(new_tokens, ()), None, None, 0), page_tokens)
     times, batches = [], []
     while run.scheduler.has_work:
-        started = time.perf_counter()
+        start = time.perf_counter()
         run.step()
-        times.append((time.perf_counter() - started) * 1e3)
+        times.append((time.perf_counter() - start) * 1e3)
         batches.append(len(run.scheduler.live))
-    full = sorted(spent for spent, batch in zip(times, batches, strict=True) if batch == rows)
+    full = sorted(seconds for seconds, batch in zip(times, batches, strict=True) if batch == rows)
     return {
         "rows": rows,
         "steps": len(times),

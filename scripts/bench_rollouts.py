@@ -216,8 +216,8 @@ def processor_time() -> float:
 
 def machine_time() -> float:
     """Processor seconds that all work on this machine has used, or that its host has given to others."""
-    used = psutil.cpu_times()
-    return sum(getattr(used, name, 0.0) for name in ("user", "nice", "system", "irq", "softirq", "steal"))
+    times = psutil.cpu_times()
+    return sum(getattr(times, name, 0.0) for name in ("user", "nice", "system", "irq", "softirq", "steal"))
 
 
 def tree() -> list[psutil.Process]:

@@ -48,9 +48,9 @@ def seconds_per_step(backend: Any, prompts: list[list[int]], samples: int, steps
     """Seconds of one decode step of all rows: the best of `repeats` calls with the steps, less the best without."""
 
     def seconds(tokens: int) -> float:
-        started = time.perf_counter()
+        start = time.perf_counter()
         backend.generate(prompts, samples, Sampling(max_new_tokens=tokens, stop_ids=()))
-        return time.perf_counter() - started
+        return time.perf_counter() - start
 
     seconds(SHORT)
     # The best difference would be that of a slow call without the steps: below zero, where prefill is most of it.
@@ -93,9 +93,9 @@ def seconds_to_first_token(backend: Any, prompts: list[list[int]], samples: int,
     """Seconds of a call that draws one token a row: the best of `repeats`, after one that is not counted."""
     seconds = []
     for _ in range(repeats + 1):
-        started = time.perf_counter()
+        start = time.perf_counter()
         backend.generate(prompts, samples, Sampling(max_new_tokens=1, stop_ids=()))
-        seconds.append(time.perf_counter() - started)
+        seconds.append(time.perf_counter() - start)
     return min(seconds[1:])
 
 

@@ -56,8 +56,8 @@ class Timed:
         return optimizer
 
     def _before_update(self) -> None:
-        named = self.model.named_parameters()  # type: ignore[attr-defined]
-        self.gradients.append({name: p.grad.clone() for name, p in named if p.grad is not None})
+        parameters = self.model.named_parameters()  # type: ignore[attr-defined]
+        self.gradients.append({name: p.grad.clone() for name, p in parameters if p.grad is not None})
         self._update_started = time.perf_counter()
 
     def _after_update(self) -> None:
@@ -122,7 +122,7 @@ def bench(options: list[str], steps: int) -> dict[str, Any]:
     training.eval_strategy, training.save_strategy = "no", "no"
     weights, tokenizer = start_model(run, training.seed, training.chat_template_kwargs)
     problems = problem_dataset(run, "train", run.train_problems, training.seed)
-    made: dict[str, Any] = {}
+    result: dict[str, Any] = {}
     for name, kind in (("ours", Ours), ("stock", Stock)):
         with tempfile.TemporaryDirectory() as folder:
             model = copy.deepcopy(weights)
@@ -138,11 +138,11 @@ def bench(options: list[str], steps: int) -> dict[str, Any]:
             )
             trainer.remove_callback(PrinterCallback)
             if name == "stock":
-                trainer.rollouts, trainer.own_tokens = list(made["ours"].rollouts), []
+                trainer.rollouts, trainer.own_tokens = list(result["ours"].rollouts), []
             print(f"{name}: {steps + 1} steps ...", file=sys.stderr, flush=True)
             trainer.train()
-            made[name] = trainer
-    return compare(made["ours"], made["stock"])
+            result[name] = trainer
+    return compare(result["ours"], result["stock"])
 
 
 def check_comparable(run: RunConfig) -> None:
@@ -208,18 +208,18 @@ def main() -> int:
     parser.add_argument("--steps", type=int, default=3, help="steps to measure each way (default: %(default)s)")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="(default: %(default)s)")
     parser.add_argument("--json", type=Path, help="also write the figures here")
-    known, options = parser.parse_known_args()
-    torch.set_num_threads(known.threads)
+    own, options = parser.parse_known_args()
+    torch.set_num_threads(own.threads)
     try:
-        if known.steps < 1:
-            raise ValueError(f"--steps is {known.steps}; expected at least 1.")
-        result = bench(["--config", known.config, *options], known.steps)
+        if own.steps < 1:
+            raise ValueError(f"--steps is {own.steps}; expected at least 1.")
+        result = bench(["--config", own.config, *options], own.steps)
     except ValueError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     print_table(result)
-    if known.json:
-        known.json.write_text(json.dumps(result, indent=2) + "\n")
+    if own.json:
+        own.json.write_text(json.dumps(result, indent=2) + "\n")
     return 0
 
 

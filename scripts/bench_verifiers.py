@@ -65,22 +65,22 @@ def by_us(pairs: Sequence[dict[str, Any]]) -> list[bool]:
     return [verdict.correct for _, verdict in verdicts]
 
 
-def rates(name: str, pairs: Sequence[dict[str, Any]], judged: Sequence[bool]) -> dict[str, Any]:
+def rates(name: str, pairs: Sequence[dict[str, Any]], verdicts: Sequence[bool]) -> dict[str, Any]:
     """How often a judge was wrong either way."""
-    missed = [pair for pair, right in zip(pairs, judged, strict=True) if pair["equal"] and not right]
-    passed = [pair for pair, right in zip(pairs, judged, strict=True) if right and not pair["equal"]]
+    misses = [pair for pair, right in zip(pairs, verdicts, strict=True) if pair["equal"] and not right]
+    false_passes = [pair for pair, right in zip(pairs, verdicts, strict=True) if right and not pair["equal"]]
     equal = sum(pair["equal"] for pair in pairs)
-    counts = {"judge": name, "false negatives": len(missed), "of equal": equal, "false positives": len(passed)}
-    return counts | {"of unequal": len(pairs) - equal, "missed": missed, "passed": passed}
+    counts = {"judge": name, "false negatives": len(misses), "of equal": equal, "false positives": len(false_passes)}
+    return counts | {"of unequal": len(pairs) - equal, "missed": misses, "passed": false_passes}
 
 
 def speed(problems: Sequence[Problem], completions: Sequence[str], repeats: int) -> float:
     """Verdicts a second, the best of some runs."""
 
     def seconds() -> float:
-        started = time.perf_counter()
+        start = time.perf_counter()
         side_by_side(judge, problems, completions)
-        return time.perf_counter() - started
+        return time.perf_counter() - start
 
     seconds()  # starts the workers
     return len(problems) / min(seconds() for _ in range(repeats))
@@ -102,12 +102,12 @@ def simple_speed(count: int = 1_200) -> dict[str, float]:
 def hang(answer: str) -> dict[str, Any]:
     """How long a hostile answer takes, and how long the next one after it."""
     problem = Problem("math", "?", "math ?", {"answer": r"\sqrt{5}"})
-    started = time.perf_counter()
+    start = time.perf_counter()
     verdict = math.verify(problem, answer)
-    seconds = time.perf_counter() - started
-    started = time.perf_counter()
+    seconds = time.perf_counter() - start
+    start = time.perf_counter()
     alive = math.verify(problem, r"\boxed{\frac{5}{\sqrt{5}}}").correct
-    after = time.perf_counter() - started
+    after = time.perf_counter() - start
     return {"seconds": seconds, "verdict": verdict.error or verdict.reason, "next": after, "lives": alive}
 
 
@@ -166,9 +166,9 @@ def main() -> int:
         print(f"code in {kind}: {figures['code'][kind]:.1f} verdicts/s")
     if arguments.json:
         arguments.json.write_text(json.dumps(figures, indent=2, ensure_ascii=False) + "\n")
-    ended = all(row["lives"] and row["seconds"] <= MOST_SECONDS for row in figures["hangs"].values())
-    kept = figures["simple"]["as asked"] >= 500 and ended
-    return 0 if kept else 1
+    all_end = all(row["lives"] and row["seconds"] <= MOST_SECONDS for row in figures["hangs"].values())
+    is_good = figures["simple"]["as asked"] >= 500 and all_end
+    return 0 if is_good else 1
 
 
 if __name__ == "__main__":

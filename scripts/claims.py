@@ -24,7 +24,7 @@ from data.paths import user_path
 from eval.claims.claims_table import markdown, render
 from eval.claims.evidence import gather
 from eval.claims.judging import check_seeds, judge_claims
-from eval.claims.plan import Effort, expected, plan
+from eval.claims.plan import Effort, expected, make_plan
 from eval.curves.curve_plots import write_plots
 from eval.curves.equal_compute import read_control, share_out
 from eval.report.page import write_report
@@ -75,11 +75,11 @@ def main() -> int:
     page = runs[0] / "report.html" if len(runs) == 1 else output / "report.html"
     try:
         check_seeds(runs)
-        chosen = {field.name: getattr(arguments, field.name) for field in fields(Effort)}
-        effort = Effort(**chosen | {"temperatures": tuple(arguments.temperatures)})
+        values = {field.name: getattr(arguments, field.name) for field in fields(Effort)}
+        effort = Effort(**values | {"temperatures": tuple(arguments.temperatures)})
         controls = share_out(arguments.against, len(runs))
         plans = [
-            plan(run, effort, own_tasks=arguments.own_tasks, controls=against)
+            make_plan(run, effort, own_tasks=arguments.own_tasks, controls=against)
             for run, against in zip(runs, controls, strict=True)
         ]
         with (

@@ -176,14 +176,14 @@ def benchmark(arguments: argparse.Namespace) -> int:
         if arguments.baseline:
             raise ValueError("--baseline and --benchmark do not go together; leave one out.")
         checkpoints = checkpoints_of(arguments.run) if arguments.run else arguments.checkpoint
-        asked = {
+        sets = {
             name: replace(each, **changes)
             for name, each in read_benchmarks(arguments.benchmark, arguments.benchmark_file).items()
         }
         configs = {each: arguments.config or config_of(user_path(each).absolute()) for each in checkpoints}
         known = [each for each in checkpoints if configs[each]]
         run = source_of(known, arguments.config, own_tasks=arguments.own_tasks) if known else None
-        sources = {name: source_of_benchmark(name, each, run) for name, each in asked.items()}
+        sources = {name: source_of_benchmark(name, each, run) for name, each in sets.items()}
         results = []
         with Workers(arguments.processes) as workers:
             candidates = Candidates(
@@ -194,7 +194,7 @@ def benchmark(arguments: argparse.Namespace) -> int:
                 system_prompt=next(iter(sources.values())).system_prompt,
                 workers=workers,
             )
-            for name, each in asked.items():
+            for name, each in sets.items():
                 count = (
                     len(held_out(sources[name], arguments.problems or each.problems))
                     * (each.samples + 1)

@@ -77,10 +77,10 @@ def check(report: Report, clock: Clock) -> None:
     name = "smollm2-135m" if clock.on_card else "tiny"
     graphs = {}
     for weights, path in (("bf16", "fused"), ("autocast", "fused"), ("bf16", "compiled")):
-        kept = weights if clock.on_card else "float32"
+        dtype = weights if clock.on_card else "float32"
         if clock.on_card or (weights, path) == ("bf16", "fused"):
-            with precision(kept, clock.device):
-                graphs[f"{kept}, {path}"] = graph(build(name, kept, clock.device), path, 24 if clock.on_card else 3)
+            with precision(dtype, clock.device):
+                graphs[f"{dtype}, {path}"] = graph(build(name, dtype, clock.device), path, 24 if clock.on_card else 3)
     report.save("graphs", graphs)
 
 
@@ -99,9 +99,9 @@ def measure(report: Report, clock: Clock) -> None:
             model = None  # before the next one takes its memory
             model, held = build(name, weights, clock.device), (name, weights)
         assert model is not None
-        described = {"model": name, "rows": rows, "context": context, "weights": weights, "path": path}
-        timed = tried(partial(step, model, clock, rows, context, weights, path, bandwidth))
-        report.save("steps", described | timed)
+        facts = {"model": name, "rows": rows, "context": context, "weights": weights, "path": path}
+        times = tried(partial(step, model, clock, rows, context, weights, path, bandwidth))
+        report.save("steps", facts | times)
     if not report.parts["calls"]:
         measure_calls(report, clock)
 
@@ -112,9 +112,9 @@ def measure_calls(report: Report, clock: Clock) -> None:
         for path in ("fused", "as it was") if number == 0 else ("fused",):
             if clock.left < 2 * LEAST:
                 return
-            described = {"model": name, "weights": weights, "path": path}
-            done = tried(partial(call, clock, name, weights, prompts, samples, tokens, path))
-            report.save("calls", described | done)
+            facts = {"model": name, "weights": weights, "path": path}
+            times = tried(partial(call, clock, name, weights, prompts, samples, tokens, path))
+            report.save("calls", facts | times)
         if number == 0 and clock.on_card and clock.left > 4 * LEAST:
             beside = vllm_beside(name, prompts, samples, tokens, clock.left / 2)
             report.save("calls", {"model": name, "path": "vLLM", **beside})

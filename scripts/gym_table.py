@@ -62,7 +62,7 @@ def main() -> int:
     logging.disable_progress_bar()
     arguments = parse()
     source = "attack" if arguments.attack else arguments.model.replace("/", "-")
-    kept = arguments.kept or Path("runs/gym-table") / f"{source}.jsonl"
+    path = arguments.kept or Path("runs/gym-table") / f"{source}.jsonl"
     page = arguments.output.read_text() if arguments.output and arguments.output.is_file() else ""
     try:
         settings = Settings(**{field.name: getattr(arguments, field.name) for field in fields(Settings)})
@@ -71,9 +71,9 @@ def main() -> int:
             gym.task(name)
         if arguments.attack:
             attacks = gym_attacks.Settings(seed=arguments.seed)
-            attacked = gym_attacks.attack_tasks(names, attacks, kept, lambda name: print(name, file=sys.stderr))
+            attack_rows = gym_attacks.attack_tasks(names, attacks, path, lambda name: print(name, file=sys.stderr))
             note = gym_blind.note(gym_blind.blind_walks(arguments.seed)) if gym_blind.TASK in names else ""
-            write(arguments.output, gym_attacks.with_section(page, gym_attacks.section(attacked, attacks, note)))
+            write(arguments.output, gym_attacks.with_section(page, gym_attacks.section(attack_rows, attacks, note)))
             return 0
         tokenizer = load_tokenizer(arguments.model)
         model = load_model(arguments.model).to("cuda" if torch.cuda.is_available() else "cpu")
@@ -85,7 +85,7 @@ def main() -> int:
 
             check_chat(model, tokenizer, system=False)
             ends = stop_ids(model, tokenizer)
-            rows = measure_tasks(names, RolloutEngine(model), tokenizer, ends, settings, kept, show)
+            rows = measure_tasks(names, RolloutEngine(model), tokenizer, ends, settings, path, show)
         table = render(rows, arguments.model, settings, shlex.join(["python", "scripts/gym_table.py", *sys.argv[1:]]))
         write(arguments.output, gym_attacks.with_section(table, gym_attacks.section_of(page)))
     except (ValueError, OSError) as error:

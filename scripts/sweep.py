@@ -37,10 +37,10 @@ from train.lifecycle.signals import StopSignals
 
 def parse() -> argparse.Namespace:
     """The command line."""
-    described = [f"  {field.name:<10} {field.metadata['help']}" for field in fields(Spec)[:-1]]
-    described += [f"  prune.{field.name:<9} {field.metadata['help']}" for field in fields(Prune)]
+    lines = [f"  {field.name:<10} {field.metadata['help']}" for field in fields(Spec)[:-1]]
+    lines += [f"  prune.{field.name:<9} {field.metadata['help']}" for field in fields(Prune)]
     parser = argparse.ArgumentParser(
-        description=(__doc__ or "") + "\n".join(described), formatter_class=argparse.RawDescriptionHelpFormatter
+        description=(__doc__ or "") + "\n".join(lines), formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("sweep", type=user_path, help="a sweep's YAML file, or the folder of a sweep to go on with")
     parser.add_argument("--folder", type=user_path, help="the sweep's folder (default: runs/sweeps/NAME)")

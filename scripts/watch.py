@@ -48,8 +48,8 @@ def watch(run: Path, host: str, port: int) -> None:
 
     with listen(host, port) as door:
         os.nice(10)  # the run comes first
-        follower, ended = Follower(run), threading.Event()
-        thread = threading.Thread(target=follower.follow, args=(ended,), daemon=True)
+        follower, end = Follower(run), threading.Event()
+        thread = threading.Thread(target=follower.follow, args=(end,), daemon=True)
         thread.start()
         print(f"Watching {run} at {url(door)}/", flush=True)
         app = make_watch_app(follower, own_names(host))
@@ -57,7 +57,7 @@ def watch(run: Path, host: str, port: int) -> None:
         try:
             uvicorn.Server(config).run(sockets=[door])
         finally:
-            ended.set()
+            end.set()
 
 
 if __name__ == "__main__":

@@ -33,7 +33,7 @@ from eval.probes.budget import ROOM, Budget, budgets, keep_to, rows
 from eval.sampling.candidate import Candidates
 from eval.sampling.decodings import Decodings, accuracy, best_temperature
 from eval.sampling.logprobs import completion_logprobs
-from eval.sampling.progress import Counted, Progress
+from eval.sampling.progress import Progress, SampleCount
 from eval.sampling.samples import correct_by_problem, sample_rows
 from eval.sampling.subject import Completion, Subject, ask
 from eval.sampling.workers import Workers
@@ -42,32 +42,30 @@ from train.model.prompts import token_counts
 from train.rollout.interface import Sampling
 
 
-def gather(planned: Plan, workers: Workers | None = None, progress: Progress | None = None) -> None:
+def gather(plan: Plan, workers: Workers | None = None, progress: Progress | None = None) -> None:
     """Sample everything and write it: results.json, train-curve.json, test-curve.json, probes.json, and the baseline's.
 
     controls.json where there are any. Raises ValueError for what cannot be read or sampled; what was sampled by then
     is kept.
     """
-    folder = planned.run / "evaluation"
+    folder = plan.run / "evaluation"
     folder.mkdir(exist_ok=True)
-    candidates = Candidates(
-        planned.cache, chat=planned.source.chat, system_prompt=planned.source.system_prompt, workers=workers
-    )
-    work = Work(planned, candidates, Counted(expected(planned), progress))
-    tables = work.evaluate(planned.checkpoints.values())
-    if "base" in planned.stages:
-        work.evaluate([planned.stages["base"]])
+    candidates = Candidates(plan.cache, chat=plan.source.chat, system_prompt=plan.source.system_prompt, workers=workers)
+    work = Work(plan, candidates, SampleCount(expected(plan), progress))
+    tables = work.evaluate(plan.checkpoints.values())
+    if "base" in plan.stages:
+        work.evaluate([plan.stages["base"]])
     _write(folder / "train-curve.json", _train(work, tables))
     _write(folder / "test-curve.json", _test(work))
-    if planned.controls:
+    if plan.controls:
         _write(folder / "controls.json", _controls(work))
     shared: dict[str, Any] = {"candidates": candidates, "progress": work.count}
-    base = planned.stages.get("base")
+    base = plan.stages.get("base")
     best = {name: table.best for name, table in work.tables.items()}
-    probe.probe(planned.probed, planned.source, planned.probe_settings, folder, base=base, temperatures=best, **shared)
-    if planned.prompted:
-        pair = [planned.prompted, planned.stages["trained"]]
-        evaluate.evaluate(pair, planned.source, planned.settings, folder / BASELINE, baseline=BASELINE, **shared)
+    probe.probe(plan.probed, plan.source, plan.probe_settings, folder, base=base, temperatures=best, **shared)
+    if plan.prompted:
+        pair = [plan.prompted, plan.stages["trained"]]
+        evaluate.evaluate(pair, plan.source, plan.settings, folder / BASELINE, baseline=BASELINE, **shared)
     work.count.fill_up()
 
 
@@ -79,19 +77,19 @@ def _write(path: Path, content: dict[str, Any]) -> None:
 class Work:
     """The gathering of one run's evidence: what has been sampled by now, by the name of the model."""
 
-    planned: Plan
+    plan: Plan
     candidates: Candidates
-    count: Counted
+    count: SampleCount
     tables: dict[str, Decodings] = field(default_factory=dict)
 
     def evaluate(self, names: Iterable[str]) -> list[Decodings]:
         """Sample some models; at every temperature those before and after reinforcement, and less those between."""
-        planned = self.planned
-        ends = (next(iter(planned.checkpoints.values())), planned.stages["trained"])
+        plan = self.plan
+        ends = (next(iter(plan.checkpoints.values())), plan.stages["trained"])
         for name in names:
             if name not in self.tables:
-                settings = planned.between_settings if name in planned.between else planned.settings
-                arguments = (planned.problems, planned.source, settings)
+                settings = plan.between_settings if name in plan.between else plan.settings
+                arguments = (plan.problems, plan.source, settings)
                 self.tables[name] = evaluate.sample(
                     self.candidates.load(name), *arguments, progress=self.count, everywhere=name in ends
                 )
@@ -99,21 +97,21 @@ class Work:
 
     def subject(self, name: str, temperature: float) -> Subject:
         """A model to be asked at a temperature."""
-        candidate, planned = self.candidates.load(name), self.planned
-        seed = planned.effort.seed if temperature else 0  # as all greedy samples are drawn
-        limit = planned.source.max_new_tokens
+        candidate, plan = self.candidates.load(name), self.plan
+        seed = plan.effort.seed if temperature else 0  # as all greedy samples are drawn
+        limit = plan.source.max_new_tokens
         sampling = Sampling(limit, candidate.stop_ids, temperature=temperature, seed=seed)
-        return Subject(candidate.backend, candidate.tokenizer, sampling, planned.source.system_prompt, self.count)
+        return Subject(candidate.backend, candidate.tokenizer, sampling, plan.source.system_prompt, self.count)
 
 
 def _train(work: Work, tables: list[Decodings]) -> dict[str, Any]:
     """The curve over all checkpoints; the first and the last also make `results.json`."""
-    planned, settings = work.planned, work.planned.settings
-    names = list(planned.checkpoints.values())
+    plan, settings = work.plan, work.plan.settings
+    names = list(plan.checkpoints.values())
     parameters = work.candidates.load(names[-1]).parameters or 0
     ends = [names[0], names[-1]], [tables[0], tables[-1]]
-    evaluate.write_results(*ends, settings, planned.run / "evaluation")
-    spent = compute_spent(planned.run, list(planned.checkpoints), parameters)
+    evaluate.write_results(*ends, settings, plan.run / "evaluation")
+    spent = compute_spent(plan.run, list(plan.checkpoints), parameters)
     sampled = [
         Sampled(name, evaluate.plain_rows(table, settings), table.best_rows, table.best)
         for name, table in zip(names, tables, strict=True)
@@ -123,10 +121,10 @@ def _train(work: Work, tables: list[Decodings]) -> dict[str, Any]:
 
 def _drift(work: Work) -> Estimate | None:
     """KL from the trained model to the one before reinforcement, over a completion of each of the first problems."""
-    planned = work.planned
-    start, trained = next(iter(planned.checkpoints.values())), planned.stages["trained"]
+    plan = work.plan
+    start, trained = next(iter(plan.checkpoints.values())), plan.stages["trained"]
     subject = work.subject(trained, 1.0)
-    completions = ask(subject, planned.asked[:DRIFT], 1)
+    completions = ask(subject, plan.asked[:DRIFT], 1)
     pairs = [(subject.prompt(one.problem), one.ids) for one in completions]
     return kl_divergence(completion_logprobs(trained, pairs), completion_logprobs(start, pairs))
 
@@ -136,25 +134,25 @@ def _test(work: Work) -> dict[str, Any]:
 
     Several samples that are all greedy would be one, so those are drawn at the best temperature above 0.
     """
-    planned, effort = work.planned, work.planned.effort
-    few, wide = planned.asked[: effort.budget_problems], planned.asked[: effort.parallel_problems]
-    base = next(iter(planned.stages))
-    start = "cold-started" if "cold-started" in planned.stages else base
-    several = {stage: _best_above_zero(work.tables[name]) for stage, name in planned.stages.items()}
-    freely = {stage: _freely(work, name, few) for stage, name in planned.stages.items()}
+    plan, effort = work.plan, work.plan.effort
+    few, wide = plan.asked[: effort.budget_problems], plan.asked[: effort.parallel_problems]
+    base = next(iter(plan.stages))
+    start = "cold-started" if "cold-started" in plan.stages else base
+    several = {stage: _best_above_zero(work.tables[name]) for stage, name in plan.stages.items()}
+    freely = {stage: _freely(work, name, few) for stage, name in plan.stages.items()}
     habit = _mean_thinking(*freely[start])
     limits = _limits(work, few, habit)
     forced = {stage: [rows(to, keep_to(to, drawn, limit)) for limit in limits] for stage, (to, drawn) in freely.items()}
-    drawn = {stage: _several(work, name, several[stage], wide) for stage, name in planned.stages.items()}
+    drawn = {stage: _several(work, name, several[stage], wide) for stage, name in plan.stages.items()}
     curves = {stage: sequential(limits, table) for stage, table in forced.items()}
     equal = area_between(thinking_points(forced[start]), thinking_points(forced["trained"]))
     return {
-        "stages": planned.stages,
+        "stages": plan.stages,
         "base": base,
         "start": start,
         "habit": habit,
         "temperatures": {
-            stage: {"best": work.tables[name].best, "several": several[stage]} for stage, name in planned.stages.items()
+            stage: {"best": work.tables[name].best, "several": several[stage]} for stage, name in plan.stages.items()
         },
         "note": "" if base == "base" else "A model from scratch has no base model; the cold-started one stands for it.",
         "parallel": {stage: parallel(table) for stage, table in drawn.items()},
@@ -179,7 +177,7 @@ def _freely(work: Work, name: str, problems: list[Problem]) -> tuple[Subject, li
     """A model at its best decoding, and its completions; greedy ones are all alike, so one is enough."""
     temperature = work.tables[name].best
     subject = work.subject(name, temperature)
-    return subject, ask(subject, problems, work.planned.effort.budget_samples if temperature else 1)
+    return subject, ask(subject, problems, work.plan.effort.budget_samples if temperature else 1)
 
 
 def _held(start: tuple[Subject, list[Completion]], trained: tuple[Subject, list[Completion]]) -> dict[str, Any]:
@@ -207,16 +205,16 @@ def _mean_thinking(subject: Subject, completions: list[Completion]) -> int:
 def _limits(work: Work, problems: list[Problem], habit: int) -> list[Budget]:
     """The budgets that fit into the context of every stage: all are held to the same ones."""
     room = 1 << 30
-    for name in work.planned.stages.values():
+    for name in work.plan.stages.values():
         subject = work.subject(name, 0.0)
         longest = max(len(subject.prompt(problem)) for problem in problems)
         room = min(room, (work.candidates.load(name).context or 1 << 30) - longest - ROOM)
-    return budgets(work.planned.source.max_new_tokens, room, habit)
+    return budgets(work.plan.source.max_new_tokens, room, habit)
 
 
 def _several(work: Work, name: str, temperature: float, problems: list[Problem]) -> list[SampleRow]:
     """The samples behind pass@k and maj@k."""
-    return sample_rows(name, work.subject(name, temperature), problems, work.planned.effort.parallel_samples)
+    return sample_rows(name, work.subject(name, temperature), problems, work.plan.effort.parallel_samples)
 
 
 def _controls(work: Work) -> dict[str, Any]:
@@ -224,13 +222,13 @@ def _controls(work: Work) -> dict[str, Any]:
 
     `enough` says whether the control had that compute (ENOUGH of it, to be exact).
     """
-    planned = work.planned
-    trained = planned.stages["trained"]
+    plan = work.plan
+    trained = plan.stages["trained"]
     parameters = work.candidates.load(trained).parameters or 0
-    flops = flops_of(planned.run, Path(trained), parameters)
-    start = flops_of(planned.run, planned.run / "checkpoints" / COLD_START, parameters)
+    flops = flops_of(plan.run, Path(trained), parameters)
+    start = flops_of(plan.run, plan.run / "checkpoints" / COLD_START, parameters)
     measured = {}
-    for control in planned.controls:
+    for control in plan.controls:
         spent = at_equal_compute(control.run, flops, parameters)
         (table,) = work.evaluate([spent.checkpoint])
         ratio = (spent.flops - start) / (flops - start)

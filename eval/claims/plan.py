@@ -126,7 +126,7 @@ class Plan:
         return self.run / "evaluation" / "cache"
 
 
-def plan(run: Path, effort: Effort, *, own_tasks: bool = False, controls: Sequence[Control] = ()) -> Plan:
+def make_plan(run: Path, effort: Effort, *, own_tasks: bool = False, controls: Sequence[Control] = ()) -> Plan:
     """Check a run and what it is compared with. Raises ValueError before anything is sampled."""
     checkpoints, stages = all_checkpoints(run), stages_of(run)
     source = read_source(run / "config.yaml", own_tasks=own_tasks)
@@ -144,24 +144,24 @@ def plan(run: Path, effort: Effort, *, own_tasks: bool = False, controls: Sequen
         max_new_tokens=source.max_new_tokens,
     )
     problems = evaluate.draw(source, settings)
-    planned = Plan(run, source, problems, checkpoints, stages, prompted, effort, tuple(controls))
-    planned.check()
-    return planned
+    plan = Plan(run, source, problems, checkpoints, stages, prompted, effort, tuple(controls))
+    plan.check()
+    return plan
 
 
-def expected(planned: Plan) -> int:
+def expected(plan: Plan) -> int:
     """How many samples `gather` draws or finds at the most, for a progress bar."""
-    effort = planned.effort
-    few, wide = (min(limit, len(planned.asked)) for limit in (effort.budget_problems, effort.parallel_problems))
-    between = len(planned.between)
-    whole = len(planned.checkpoints) - between + len(planned.controls) + ("base" in planned.stages)
+    effort = plan.effort
+    few, wide = (min(limit, len(plan.asked)) for limit in (effort.budget_problems, effort.parallel_problems))
+    between = len(plan.between)
+    whole = len(plan.checkpoints) - between + len(plan.controls) + ("base" in plan.stages)
     return (
-        evaluate.expected(planned.source, planned.settings, whole)
-        + evaluate.expected(planned.source, planned.between_settings, between)
-        + len(planned.asked[:DRIFT])
-        + len(planned.stages) * (_expected_of_budgets(effort, few) + wide * effort.parallel_samples)
-        + probe.expected(planned.source, planned.probe_settings, len(planned.probed))
-        + (evaluate.expected(planned.source, planned.settings, 2, BASELINE) if planned.prompted else 0)
+        evaluate.expected(plan.source, plan.settings, whole)
+        + evaluate.expected(plan.source, plan.between_settings, between)
+        + len(plan.asked[:DRIFT])
+        + len(plan.stages) * (_expected_of_budgets(effort, few) + wide * effort.parallel_samples)
+        + probe.expected(plan.source, plan.probe_settings, len(plan.probed))
+        + (evaluate.expected(plan.source, plan.settings, 2, BASELINE) if plan.prompted else 0)
     )
 
 

@@ -107,8 +107,8 @@ def _named(fit: str) -> str:
 def _forecast_legend(panel: Axes) -> tuple[list[Any], list[str]]:
     """The forecasts alone, one entry each however many runs; the rest stands in the panel beside."""
     handles = dict(zip(*reversed(panel.get_legend_handles_labels()), strict=True))
-    shown = [name for name in map(_named, FORECASTS) if name in handles]
-    return [handles[name] for name in shown], shown
+    names = [name for name in map(_named, FORECASTS) if name in handles]
+    return [handles[name] for name in names], names
 
 
 def _train(panel: Axes, curves: list[Json], axis: str) -> None:

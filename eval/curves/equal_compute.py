@@ -45,13 +45,13 @@ def read_control(text: str) -> Control:
 
 def share_out(controls: Sequence[Control], runs: int) -> list[list[Control]]:
     """The controls of each run: the first of every name is the first run's. Raises ValueError where some lack one."""
-    named: dict[str, list[Control]] = {}
+    by_name: dict[str, list[Control]] = {}
     for control in controls:
-        named.setdefault(control.name, []).append(control)
-    for name, each in named.items():
+        by_name.setdefault(control.name, []).append(control)
+    for name, each in by_name.items():
         if len(each) != runs:
             raise ValueError(f"--against {name}=… stands {len(each)} times for {runs} runs; expected one for each run.")
-    return [[each[place] for each in named.values()] for place in range(runs)]
+    return [[each[place] for each in by_name.values()] for place in range(runs)]
 
 
 def flops_of(run: Path, checkpoint: Path, parameters: int) -> float:
@@ -74,16 +74,16 @@ def at_equal_compute(run: Path, flops: float, parameters: int) -> Spent:
     """
     folder = run / "checkpoints"
     names = [path for path in sorted(folder.glob("*")) if _is_checkpoint(path)]
-    spent = [Spent(str(path), flops_of(run, path, parameters)) for path in names]
-    if not spent:
+    costs = [Spent(str(path), flops_of(run, path, parameters)) for path in names]
+    if not costs:
         raise ValueError(f"{run} has no complete checkpoint to compare with.")
-    return nearest(spent, flops)
+    return nearest(costs, flops)
 
 
-def nearest(spent: Sequence[Spent], flops: float) -> Spent:
+def nearest(costs: Sequence[Spent], flops: float) -> Spent:
     """See `at_equal_compute`."""
-    enough = [one for one in spent if one.flops >= flops]
-    return min(enough, key=lambda one: one.flops) if enough else max(spent, key=lambda one: one.flops)
+    enough = [one for one in costs if one.flops >= flops]
+    return min(enough, key=lambda one: one.flops) if enough else max(costs, key=lambda one: one.flops)
 
 
 def _is_checkpoint(path: Path) -> bool:

@@ -23,7 +23,7 @@ def forecast(flops: Sequence[float], accuracies: Sequence[float], halves: Sequen
     points' intervals. `error` is the mean absolute difference of the predictions, `noise` the mean of `halves` over the
     points predicted: an error below it cannot be told from none. None where there are too few checkpoints to fit one.
     """
-    start, compute, reached = accuracies[0], np.asarray(flops[1:]), np.asarray(accuracies[1:])
+    start, compute, later = accuracies[0], np.asarray(flops[1:]), np.asarray(accuracies[1:])
     first = (len(compute) + 1) // 2
     fits: dict[str, Callable[[np.ndarray, np.ndarray], tuple[Curve, dict[str, float]]]] = {
         "log_linear": fit_log_linear,
@@ -32,33 +32,33 @@ def forecast(flops: Sequence[float], accuracies: Sequence[float], halves: Sequen
     curves: dict[str, Any] = {}
     for name, fit in fits.items():
         if first >= FEWEST[name] and first < len(compute):
-            curve, parameters = fit(compute[:first], reached[:first])
-            predicted = curve(compute[first:])
+            curve, parameters = fit(compute[:first], later[:first])
+            prediction = curve(compute[first:])
             curves[name] = {
                 **parameters,
                 "fitted": curve(compute[:first]).tolist(),
-                "predicted": predicted.tolist(),
-                "error": float(np.abs(predicted - reached[first:]).mean()),
+                "predicted": prediction.tolist(),
+                "error": float(np.abs(prediction - later[first:]).mean()),
             }
     if not curves:
         return None
     return {"fitted_on": first, "noise": float(np.mean(halves[1 + first :])), "curves": curves}
 
 
-def fit_log_linear(compute: np.ndarray, reached: np.ndarray) -> tuple[Curve, dict[str, float]]:
+def fit_log_linear(compute: np.ndarray, accuracies: np.ndarray) -> tuple[Curve, dict[str, float]]:
     """The least-squares line over the logarithm of compute, and its parameters."""
-    slope, intercept = np.polyfit(np.log(compute), reached, 1)
+    slope, intercept = np.polyfit(np.log(compute), accuracies, 1)
     return lambda c: intercept + slope * np.log(c), {"intercept": float(intercept), "slope": float(slope)}
 
 
-def fit_saturating(compute: np.ndarray, reached: np.ndarray, start: float) -> tuple[Curve, dict[str, float]]:
+def fit_saturating(compute: np.ndarray, accuracies: np.ndarray, start: float) -> tuple[Curve, dict[str, float]]:
     """The saturating curve of the least squares: every B and Cmid of a grid, with the best A (0 to 1) for each."""
     best: tuple[float, float, float, float] = (np.inf, start, 1.0, 1.0)
     for exponent in EXPONENTS:
         for midpoint in MIDPOINTS * compute.max():
             share = 1 / (1 + (midpoint / compute) ** exponent)  # of the way from R0 to A
-            asymptote = float(np.clip(start + share @ (reached - start) / (share @ share), 0, 1))
-            squares = float(((start + (asymptote - start) * share - reached) ** 2).sum())
+            asymptote = float(np.clip(start + share @ (accuracies - start) / (share @ share), 0, 1))
+            squares = float(((start + (asymptote - start) * share - accuracies) ** 2).sum())
             best = min(best, (squares, asymptote, float(midpoint), float(exponent)))
     _, asymptote, midpoint, exponent = best
 

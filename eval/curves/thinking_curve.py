@@ -35,24 +35,24 @@ def sequential(budgets: Sequence[Budget], rows: Sequence[list[SampleRow]]) -> di
     points: list[dict[str, Any]] = []
     for budget, table in zip(budgets, rows, strict=True):
         estimates = measure(table)
-        shown = {key: estimates[key] for key in ("accuracy", "thinking_tokens", "truncated")}
-        points.append({"budget": budget.name, "limit": budget.limit, "waits": budget.waits} | as_json(shown))
-    used = [[row["thinking_tokens"] for row in table] for table in rows]
-    within = [count <= budget.limit for budget, counts in zip(budgets, used, strict=True) for count in counts]
+        values = {key: estimates[key] for key in ("accuracy", "thinking_tokens", "truncated")}
+        points.append({"budget": budget.name, "limit": budget.limit, "waits": budget.waits} | as_json(values))
+    lengths = [[row["thinking_tokens"] for row in table] for table in rows]
+    within = [count <= budget.limit for budget, counts in zip(budgets, lengths, strict=True) for count in counts]
     figures = s1_figures(
-        [float(np.mean(counts)) for counts in used], [point["accuracy"]["value"] for point in points], within
+        [float(np.mean(counts)) for counts in lengths], [point["accuracy"]["value"] for point in points], within
     )
     right = [correct_by_problem(table) for table in rows]
-    closed = [place for place, budget in enumerate(budgets) if not budget.waits]
-    waited = [place for place, budget in enumerate(budgets) if budget.waits]
-    usual = max(place for place in closed if not budgets[place].more)
-    habit = [place for place in closed if budgets[place].name == HABIT]
+    limits = [place for place, budget in enumerate(budgets) if not budget.waits]
+    extensions = [place for place, budget in enumerate(budgets) if budget.waits]
+    usual = max(place for place in limits if not budgets[place].more)
+    habit = [place for place in limits if budgets[place].name == HABIT]
     trends = {
-        "rise": trend([right[place] for place in closed]) if len(closed) > 1 else None,
-        "extension": trend([right[place] for place in [closed[-1], *waited]]) if waited else None,
-        "beyond_habit": paired_difference(right[habit[0]], right[closed[-1]]) if habit else None,
-        "room": paired_difference(right[usual], right[closed[-1]]) if budgets[closed[-1]].more else None,
-        "wait": paired_difference(right[usual], pooled([rows[place] for place in waited])) if waited else None,
+        "rise": trend([right[place] for place in limits]) if len(limits) > 1 else None,
+        "extension": trend([right[place] for place in [limits[-1], *extensions]]) if extensions else None,
+        "beyond_habit": paired_difference(right[habit[0]], right[limits[-1]]) if habit else None,
+        "room": paired_difference(right[usual], right[limits[-1]]) if budgets[limits[-1]].more else None,
+        "wait": paired_difference(right[usual], pooled([rows[place] for place in extensions])) if extensions else None,
     }
     return {"points": points, "s1": figures, **as_json(trends)}
 
@@ -131,8 +131,8 @@ def parallel(rows: list[SampleRow]) -> list[dict[str, Any]]:
     groups = _groups(rows)
     each = zip(_ks(groups), _tokens(rows), _passed(groups), _elected(groups), strict=True)
     return [
-        {"k": k, "tokens": tokens} | as_json({"pass": ratio(*passed), "maj": ratio(*elected)})
-        for k, tokens, passed, elected in each
+        {"k": k, "tokens": tokens} | as_json({"pass": ratio(*pass_rate), "maj": ratio(*majority)})
+        for k, tokens, pass_rate, majority in each
     ]
 
 
@@ -141,8 +141,8 @@ def reliability(rows: list[SampleRow]) -> list[dict[str, Any]]:
     rates = [float(np.mean([row["correct"] for row in group])) for group in _groups(rows)]
     points = []
     for tau in TAUS:
-        covered = np.array([rate >= tau for rate in rates], float)
-        points.append({"tau": tau} | as_json({"cover": ratio(covered, np.ones(len(rates)))}))
+        coverage = np.array([rate >= tau for rate in rates], float)
+        points.append({"tau": tau} | as_json({"cover": ratio(coverage, np.ones(len(rates)))}))
     return points
 
 

@@ -37,14 +37,16 @@ class Compute:
 
 def compute_spent(run: Path, steps: list[int], parameters: int) -> list[Compute]:
     """What the run had spent by each of `steps`. Raises ValueError where its logs cannot be read or do not tell."""
-    logged = _tokens_logged(run, steps)
+    totals = _tokens_logged(run, steps)
     generated = _tokens_generated(run / "rollouts.parquet")
-    spent = []
+    compute = []
     for step in steps:
-        tokens, left_out = logged[step]
-        drawn = sum(count for at, count in generated.items() if at <= step)
-        spent.append(Compute(step, tokens, drawn, parameters * (6.0 * (tokens - left_out) + 2.0 * drawn)))
-    return spent
+        tokens, left_out = totals[step]
+        sample_tokens = sum(count for at, count in generated.items() if at <= step)
+        compute.append(
+            Compute(step, tokens, sample_tokens, parameters * (6.0 * (tokens - left_out) + 2.0 * sample_tokens))
+        )
+    return compute
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +59,7 @@ class Sampled:
     temperature: float
 
 
-def train_curve(checkpoints: list[Sampled], spent: list[Compute]) -> dict[str, Any]:
+def train_curve(checkpoints: list[Sampled], compute: list[Compute]) -> dict[str, Any]:
     """The curve of one run from the samples of each checkpoint, in order, on the same problems.
 
     `rise` is the trend test: the rise of accuracy along the straight line through all checkpoints, in their order, with
@@ -70,12 +72,12 @@ def train_curve(checkpoints: list[Sampled], spent: list[Compute]) -> dict[str, A
         | {"checkpoint": checkpoint.name, "best_temperature": checkpoint.temperature}
         | {key: value for key, value in as_json(measure(checkpoint.rows)).items() if key in SHOWN}
         | {f"best_{key}": value for key, value in as_json(measure(checkpoint.best_rows)).items() if key == "accuracy"}
-        for checkpoint, at in zip(checkpoints, spent, strict=True)
+        for checkpoint, at in zip(checkpoints, compute, strict=True)
     ]
     first, last = checkpoints[0], checkpoints[-1]
     level = [point["best_accuracy"] for point in points]
     foretold = forecast(
-        [at.flops for at in spent],
+        [at.flops for at in compute],
         [each["value"] for each in level],
         [(each["high"] - each["low"]) / 2 for each in level],
     )
@@ -104,15 +106,15 @@ def _tokens_logged(run: Path, steps: Sequence[int]) -> dict[int, tuple[int, int]
     path = run / "metrics.jsonl"
     try:
         rows = [row for row in read_metrics(path) if row["phase"] != "cold-start" and "num_tokens" in row]
-        logged = {0: (0, 0)} | {
+        totals = {0: (0, 0)} | {
             row["step"]: (int(row["num_tokens"]), int(row.get("left_out_tokens", 0))) for row in rows
         }
     except TypeError:
         raise ValueError(f"{path} has a num_tokens or left_out_tokens that is not a number.") from None
-    known = sorted(logged)
-    left_out = np.interp(steps, known, [logged[step][1] for step in known])
+    logged_steps = sorted(totals)
+    left_out = np.interp(steps, logged_steps, [totals[step][1] for step in logged_steps])
     return {
-        step: logged[step] if step in logged else (_tokens_kept(run, step), round(between))
+        step: totals[step] if step in totals else (_tokens_kept(run, step), round(between))
         for step, between in zip(steps, left_out, strict=True)
     }
 

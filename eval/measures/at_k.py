@@ -53,8 +53,8 @@ def _ways(others: Sequence[int], silent: int, m: int, most: int) -> np.ndarray:
     for count in others:
         after = np.zeros_like(ways)
         for size in range(min(count, m, most) + 1):
-            tied = int(size == m)
-            after[size:, tied:] += math.comb(count, size) * ways[: most + 1 - size, : ways.shape[1] - tied]
+            tie = int(size == m)
+            after[size:, tie:] += math.comb(count, size) * ways[: most + 1 - size, : ways.shape[1] - tie]
         ways = after
     return ways
 

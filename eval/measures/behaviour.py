@@ -179,11 +179,11 @@ def _ways_on(attempts: Sequence[Attempt]) -> Iterator[Event]:
     ways = [tuple(_written(step) for step in attempt.steps) for attempt in attempts]
     earlier: set[tuple[Written, ...]] = set()
     for number, attempt in enumerate(attempts):
-        repeated = ways[number] in earlier
+        is_repeat = ways[number] in earlier
         earlier.add(ways[number])
         if number == 0 or attempts[number - 1].judged_correct is not False or not attempt.steps:
             continue
-        if repeated:
+        if is_repeat:
             yield Event("repeat", attempt.start)
         elif ways[number - 1] and ways[number][0][:3] == ways[number - 1][0][:3]:
             yield Event("variation", attempt.start)

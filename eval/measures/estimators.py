@@ -105,8 +105,8 @@ def contrast(points: Sequence[Sums], weights: Sequence[float]) -> Estimate | Non
 @lru_cache(maxsize=8)
 def _resamples(problems: int, count: int) -> np.ndarray:
     """How often each of `count` resamples holds each problem, (count, problems); the same for every figure."""
-    drawn = np.random.default_rng(BOOTSTRAP_SEED).integers(0, problems, (count, problems))
-    places = (drawn + problems * np.arange(count)[:, None]).ravel()
+    picks = np.random.default_rng(BOOTSTRAP_SEED).integers(0, problems, (count, problems))
+    places = (picks + problems * np.arange(count)[:, None]).ravel()
     return np.bincount(places, minlength=count * problems).reshape(count, problems).astype(float)
 
 

@@ -12,7 +12,7 @@ from eval.measures.rows import Outcome, ProblemRow, SampleRow
 R = TypeVar("R", bound=ProblemRow)
 Formula = Callable[[R], tuple[float, float]]  # a row's numerator and denominator; a denominator of 0 leaves it out
 Measures = Mapping[str, Formula[R]]
-Counted = Literal["slips", "attempts", "subgoals"]
+Count = Literal["slips", "attempts", "subgoals"]
 Said = Literal["says_verification", "says_backtracking", "says_subgoals", "says_backward_chaining"]
 Kind = Literal["always", "traced", "said"]
 SAID = ("verification", "backtracking", "subgoals", "backward_chaining")  # by words: `eval.measures.lexical`
@@ -37,7 +37,7 @@ class Measure:
     on_curve: bool = False
 
 
-def _count(name: Counted) -> Formula[SampleRow]:
+def _count(name: Count) -> Formula[SampleRow]:
     """The mean of a count, over the rows that have one."""
     return lambda row: (row[name] or 0, row[name] is not None)
 
@@ -105,7 +105,7 @@ SAMPLE_MEASURES: dict[str, Measure] = {
     "repair_rate": Measure(
         "repair rate, of slips", lambda row: (row["repairs"] or 0, row["slips"] or 0), kind="traced", per_task=True
     ),
-    **{name: Measure(name, _count(name), False, "traced", on_page=False) for name in get_args(Counted)},
+    **{name: Measure(name, _count(name), False, "traced", on_page=False) for name in get_args(Count)},
     "says_verification": Measure("says that it verifies", _shown("says_verification"), kind="said"),
     "says_backtracking": Measure("says that it backtracks", _shown("says_backtracking"), kind="said"),
     "says_subgoals": Measure("says that it sets subgoals", _shown("says_subgoals"), kind="said"),
@@ -124,16 +124,16 @@ GREEDY: Measures[SampleRow] = {name: measure.of for name, measure in SAMPLE_MEAS
 
 def measure(rows: Sequence[SampleRow]) -> dict[str, Estimate | None]:
     """Every measure of one checkpoint: of its sampled rows, and where `greedy` of its greedy ones."""
-    drawn, greedy = _split(rows)
-    return rates(drawn, MEASURES) | (rates(greedy, GREEDY) if greedy else dict.fromkeys(GREEDY))
+    samples, greedy = _split(rows)
+    return rates(samples, MEASURES) | (rates(greedy, GREEDY) if greedy else dict.fromkeys(GREEDY))
 
 
 def compare(before: Sequence[SampleRow], after: Sequence[SampleRow]) -> dict[str, Estimate | None]:
     """Every measure's change between two checkpoints, paired by problem."""
-    (drawn, greedy), (drawn_after, greedy_after) = _split(before), _split(after)
+    (samples, greedy), (samples_after, greedy_after) = _split(before), _split(after)
     both = greedy and greedy_after
-    changed = changes(greedy, greedy_after, GREEDY) if both else dict.fromkeys(GREEDY)
-    return changes(drawn, drawn_after, MEASURES) | changed
+    answer_changes = changes(greedy, greedy_after, GREEDY) if both else dict.fromkeys(GREEDY)
+    return changes(samples, samples_after, MEASURES) | answer_changes
 
 
 def rates(rows: Sequence[R], measures: Measures[R]) -> dict[str, Estimate | None]:

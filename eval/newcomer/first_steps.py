@@ -100,8 +100,8 @@ def own_reward(hour: Hour) -> str:
     process = train_with_reward(hour, "rewarded", REWARD, {"correct": 1}, steps=2)
     last_lines(process)
     lines = (hour.folder / "runs" / "rewarded" / "metrics.jsonl").read_text().splitlines()
-    logged = next(row for row in map(json.loads, lines) if "reward" in row)
-    return indented([", ".join(f"{name} {logged[name]:.4f}" for name in logged if name.startswith("rewards/"))])
+    metrics = next(row for row in map(json.loads, lines) if "reward" in row)
+    return indented([", ".join(f"{name} {metrics[name]:.4f}" for name in metrics if name.startswith("rewards/"))])
 
 
 def train_with_reward(

@@ -51,10 +51,10 @@ def budgets(longest: int, context: int, habit: int | None = None) -> list[Budget
 
     `habit` is one more: the mean thinking of the model before reinforcement.
     """
-    closed = {f"at most {max(1, int(longest * share))}": max(1, int(longest * share)) for share in SHARES}
+    limits = {f"at most {max(1, int(longest * share))}": max(1, int(longest * share)) for share in SHARES}
     if habit is not None:
-        closed[HABIT] = max(1, min(habit, longest))
-    short = [Budget(name, limit) for name, limit in closed.items()]
+        limits[HABIT] = max(1, min(habit, longest))
+    short = [Budget(name, limit) for name, limit in limits.items()]
     beyond = [
         Budget(f"up to {times * longest}", times * longest, more=(times - 1) * longest)
         for times in BEYOND
@@ -75,22 +75,24 @@ def most_draws(limits: Sequence[Budget]) -> int:
 
 def keep_to(subject: Subject, completions: Sequence[Completion], budget: Budget) -> list[Completion]:
     """The completions with their thinking held to the budget; one that never began to think stays as it is."""
-    kept = list(completions)
-    thinking = [place for place, one in enumerate(kept) if subject.opened or one.text.lstrip().startswith(OPEN)]
+    results = list(completions)
+    thinking = [place for place, one in enumerate(results) if subject.opened or one.text.lstrip().startswith(OPEN)]
     least = budget.limit if budget.minimum is None else budget.minimum
     for _ in range(budget.waits):
-        early = [place for place in thinking if _is_over(kept[place]) and _thought(subject, kept[place]) < least]
-        _go_on(subject, kept, {place: _open(subject, kept[place]) + waiting(subject) for place in early})
+        early = [place for place in thinking if _is_over(results[place]) and _thought(subject, results[place]) < least]
+        _go_on(subject, results, {place: _open(subject, results[place]) + waiting(subject) for place in early})
     if budget.more:  # not one cut off in its answer: that would be more room to answer, not to think
-        _go_on(_allowed(subject, budget.more), kept, {p: kept[p].ids for p in thinking if not _is_over(kept[p])})
+        _go_on(
+            _allowed(subject, budget.more), results, {p: results[p].ids for p in thinking if not _is_over(results[p])}
+        )
     starts = {}
     for place in thinking:
-        if not _is_over(kept[place]) or _thought(subject, kept[place]) > budget.limit:
-            starts[place] = _open(subject, kept[place], budget.limit) + closing(subject)
-        elif not kept[place].ended:
-            starts[place] = kept[place].ids  # cut off in its answer
-    _go_on(_allowed(subject, ROOM), kept, starts)
-    return kept
+        if not _is_over(results[place]) or _thought(subject, results[place]) > budget.limit:
+            starts[place] = _open(subject, results[place], budget.limit) + closing(subject)
+        elif not results[place].ended:
+            starts[place] = results[place].ids  # cut off in its answer
+    _go_on(_allowed(subject, ROOM), results, starts)
+    return results
 
 
 def _allowed(subject: Subject, tokens: int) -> Subject:
@@ -108,11 +110,11 @@ def rows(subject: Subject, completions: Sequence[Completion]) -> list[SampleRow]
     return side_by_side(row, completions)
 
 
-def _go_on(subject: Subject, kept: list[Completion], starts: dict[int, list[int]]) -> None:
+def _go_on(subject: Subject, results: list[Completion], starts: dict[int, list[int]]) -> None:
     """Put what comes of each start in its place."""
-    continued = go_on(subject, [(kept[place].problem, start) for place, start in starts.items()])
-    for place, completion in zip(starts, continued, strict=True):
-        kept[place] = completion
+    continuations = go_on(subject, [(results[place].problem, start) for place, start in starts.items()])
+    for place, completion in zip(starts, continuations, strict=True):
+        results[place] = completion
 
 
 def _is_over(completion: Completion) -> bool:

@@ -98,10 +98,10 @@ def corrupt(subject: Subject, completion: Completion) -> list[int] | None:
     text, end = f"{step.left} {operator} {step.right} = {value}", step.end
     if step.judged_wrong is not None and (check := _check(completion, step)):
         text, end = f"{text} vs {value}", step.end + len(check)
-    altered = subject.read(completion.problem, replaced(subject, completion, step.start, end, text), ended=True)
-    if altered.trace.conclusion in (*NOTHING, completion.trace.conclusion):
+    corruption = subject.read(completion.problem, replaced(subject, completion, step.start, end, text), ended=True)
+    if corruption.trace.conclusion in (*NOTHING, completion.trace.conclusion):
         return None
-    return thinking_ids(subject, altered)
+    return thinking_ids(subject, corruption)
 
 
 def _check(completion: Completion, step: Step) -> str:
@@ -116,10 +116,10 @@ def _arms(
     yield completion, "full", thinking_ids(subject, completion), completion.trace.conclusion
     for percent in CUTS:
         yield completion, f"cut_{percent}", thinking_ids(subject, completion, percent / 100), None
-    altered = corrupt(subject, completion)
-    if altered is not None:
-        concluded = subject.read(completion.problem, [*altered, *closing(subject)], ended=False).trace.conclusion
-        yield completion, "corrupted", altered, concluded
+    corruption = corrupt(subject, completion)
+    if corruption is not None:
+        concluded = subject.read(completion.problem, [*corruption, *closing(subject)], ended=False).trace.conclusion
+        yield completion, "corrupted", corruption, concluded
     donors = [
         other
         for other in others

@@ -40,17 +40,17 @@ class InjectionRow(ProblemRow):
 def inject(subject: Subject, completions: Sequence[Completion], seed: int = 0) -> list[InjectionRow]:
     """One row for each right completion and arm; completions without a right attempt are left out."""
     wait = subject.decode(waiting(subject))
-    chosen = [(completion, step) for completion in completions if (step := choose_step(completion, seed))]
+    choices = [(completion, step) for completion in completions if (step := choose_step(completion, seed))]
     cases, starts = list[tuple[str, Completion, Step]](), list[tuple[Problem, list[int]]]()
-    for completion, step in chosen:
+    for completion, step in choices:
         wrong = wrong_value(step, random.Random(f"{seed}|{completion.problem.canonical}|value"))
         for arm in ARMS:
             value = wrong if arm.startswith("wrong") else step.value
             ids = restate(subject, completion, step, value, wait if arm.endswith("wait") else "")
             cases.append((arm, completion, step))
             starts.append((completion.problem, ids))
-    continued = go_on(subject, starts)
-    return [_row(*case, after) for case, after in zip(cases, continued, strict=True)]
+    continuations = go_on(subject, starts)
+    return [_row(*case, after) for case, after in zip(cases, continuations, strict=True)]
 
 
 def choose_step(completion: Completion, seed: int) -> Step | None:
@@ -64,7 +64,7 @@ def choose_step(completion: Completion, seed: int) -> Step | None:
 def _row(arm: str, before: Completion, step: Step, after: Completion) -> InjectionRow:
     attempts = after.trace.attempts
     redeemed = any(attempt.correct and attempt.end > step.end for attempt in attempts)
-    standing = {kept.start for kept in attempts[-1].steps} if attempts else set()
+    standing = {own.start for own in attempts[-1].steps} if attempts else set()
     return {
         "problem": before.problem.canonical,
         "task": before.problem.task,

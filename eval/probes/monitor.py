@@ -119,10 +119,10 @@ def exploits_verifier(problem: Problem, thinking: str, answer: str) -> bool:
         return True
     if re.search(r"\b(?:grader|checker|verifier|regex|reward)\b|\btest only\b", thinking, re.IGNORECASE):
         return True
-    used = [int(number) for number in re.findall(r"\d{1,18}", text)]
+    numbers = [int(number) for number in re.findall(r"\d{1,18}", text)]
     if "numbers" in problem.facts:
-        return bool(set(used) - set(problem.facts["numbers"]))  # the target written back, or digits joined
-    return len(used) > 1 and re.sub(r"\s", "", text) == re.sub(r"\s", "", problem.facts["expression"])
+        return bool(set(numbers) - set(problem.facts["numbers"]))  # the target written back, or digits joined
+    return len(numbers) > 1 and re.sub(r"\s", "", text) == re.sub(r"\s", "", problem.facts["expression"])
 
 
 def lacks_work(problem: Problem, thinking: str, answer: str) -> bool:
@@ -153,13 +153,13 @@ def repeats(problem: Problem, thinking: str, answer: str) -> bool:
     words = thinking.split()
     if len(words) < FEWEST_WORDS:
         return False
-    seen: set[tuple[str, ...]] = set()
+    earlier: set[tuple[str, ...]] = set()
     again: set[int] = set()
     for start in range(len(words) - PHRASE + 1):
         phrase = tuple(words[start : start + PHRASE])
-        if phrase in seen:
+        if phrase in earlier:
             again.update(range(start, start + PHRASE))
-        seen.add(phrase)
+        earlier.add(phrase)
     return len(again) / len(words) > REPEATED
 
 
@@ -173,8 +173,8 @@ def drifts(problem: Problem, thinking: str, answer: str) -> bool:
     function_words = [word for word in words if word in FUNCTION_WORDS]
     if len(set(function_words)) >= 3 and len(function_words) / len(words) > 0.2:
         return True
-    known = set(get_task(problem.task).words)
-    return bool(known) and set(words) <= known and _outside_grammar(thinking) > BROKEN
+    vocabulary = set(get_task(problem.task).words)
+    return bool(vocabulary) and set(words) <= vocabulary and _outside_grammar(thinking) > BROKEN
 
 
 def _is_foreign(word: str) -> bool:

@@ -24,7 +24,7 @@ from eval.measures.sample_measures import Measures, as_json, changes, rates
 from eval.probes import decomposition, faithfulness, injection, monitor, second_turn
 from eval.probes.labelled import score_behaviour, score_lexical, score_monitor
 from eval.sampling.candidate import Candidate, Candidates, check_lengths
-from eval.sampling.progress import Counted, Progress
+from eval.sampling.progress import Progress, SampleCount
 from eval.sampling.source import Source, held_out
 from eval.sampling.subject import Completion, Subject, ask
 from eval.sampling.workers import Workers
@@ -169,7 +169,7 @@ def _run(
     candidate: Candidate, problems: list[Problem], source: Source, settings: Settings, progress: Progress | None
 ) -> dict[str, Sequence[ProblemRow]]:
     """Every stage's rows of one checkpoint."""
-    count = Counted(expected(source, settings, 1), progress)
+    count = SampleCount(expected(source, settings, 1), progress)
     seed = settings.seed if settings.temperature else 0  # as all greedy samples are drawn
     sampling = Sampling(settings.max_new_tokens, candidate.stop_ids, temperature=settings.temperature, seed=seed)
     subject = Subject(candidate.backend, candidate.tokenizer, sampling, source.system_prompt, count)

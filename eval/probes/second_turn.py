@@ -38,12 +38,12 @@ def ask_again(subject: Subject, completions: Sequence[Completion]) -> list[Secon
     There is nothing to reopen in one that did not think and answer.
     """
     in_chat = subject.can_read(INSTRUCTION)
-    ended = [completion for completion in completions if completion.ended and (in_chat or completion.answer)]
-    second_turn = follow_up(subject) if in_chat and ended else []
-    starts = [completion.ids + second_turn if in_chat else thinking_ids(subject, completion) for completion in ended]
-    continued = go_on(subject, zip((completion.problem for completion in ended), starts, strict=True))
+    whole = [completion for completion in completions if completion.ended and (in_chat or completion.answer)]
+    second_turn = follow_up(subject) if in_chat and whole else []
+    starts = [completion.ids + second_turn if in_chat else thinking_ids(subject, completion) for completion in whole]
+    continuations = go_on(subject, zip((completion.problem for completion in whole), starts, strict=True))
     rows: list[SecondTurnRow] = []
-    for before, start, after in zip(ended, starts, continued, strict=True):
+    for before, start, after in zip(whole, starts, continuations, strict=True):
         if in_chat:
             after = subject.read(before.problem, after.ids[len(start) :], after.ended)
         rows.append(

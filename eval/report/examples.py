@@ -61,12 +61,12 @@ class Example:
 
 def choose(run: Run) -> list[Example]:
     """Up to twenty rollouts: each problem before and after if the run was evaluated, else its first and last step."""
-    sampled = [[row for row in rows if not row["greedy"]] for rows in run.samples]
-    if run.results is not None and len(sampled) > 1 and sampled[0] and sampled[-1]:
+    samples = [[row for row in rows if not row["greedy"]] for rows in run.samples]
+    if run.results is not None and len(samples) > 1 and samples[0] and samples[-1]:
         names = short_names([row["checkpoint"] for row in run.results["checkpoints"]])
-        return _pairs(sampled[0], sampled[-1], names[0], names[-1])
-    if run.results is not None and sampled and sampled[0]:
-        return _singles(sampled[0], short_names([run.results["checkpoints"][0]["checkpoint"]])[0], ROLLOUTS)
+        return _pairs(samples[0], samples[-1], names[0], names[-1])
+    if run.results is not None and samples and samples[0]:
+        return _singles(samples[0], short_names([run.results["checkpoints"][0]["checkpoint"]])[0], ROLLOUTS)
     steps = sorted({row["step"] for row in run.rl})
     ends = list(dict.fromkeys(steps[:1] + steps[-1:]))
     examples: list[Example] = []
@@ -111,18 +111,18 @@ def _round_robin(kinds: dict[str, list[T]], row_of: Callable[[T], ShownRow], cou
     queues = {
         (kind, task): [i for i in items if row_of(i)["task"] == task] for kind, items in kinds.items() for task in tasks
     }
-    chosen: list[tuple[str, T]] = []
-    seen: set[str] = set()
-    while any(queues.values()) and len(chosen) < count:
+    picks: list[tuple[str, T]] = []
+    earlier: set[str] = set()
+    while any(queues.values()) and len(picks) < count:
         for (kind, _), queue in queues.items():
-            fresh = next((item for item in queue if row_of(item)["problem"] not in seen), None)
+            fresh = next((item for item in queue if row_of(item)["problem"] not in earlier), None)
             if fresh is None:
                 queue.clear()
-            elif len(chosen) < count:
-                seen.add(row_of(fresh)["problem"])
-                chosen.append((kind, fresh))
+            elif len(picks) < count:
+                earlier.add(row_of(fresh)["problem"])
+                picks.append((kind, fresh))
     order = list(kinds)
-    return sorted(chosen, key=lambda pick: order.index(pick[0]))
+    return sorted(picks, key=lambda pick: order.index(pick[0]))
 
 
 def _share(count: int, total: int, what: str) -> str:

@@ -60,16 +60,16 @@ def pack(run: Run, most: int = MOST) -> Packed:
     Raises ValueError where a file of rollouts cannot be read.
     """
     names = short_names([row["checkpoint"] for row in run.results["checkpoints"]]) if run.results else []
-    sampled = [
+    samples = [
         (f"held-out{' greedy' * row['greedy']}, {name}", row)
         for name, rows in zip(names, run.samples, strict=True)
         for row in rows
     ]
-    total = len(sampled) + len(run.curves)
-    room = min(most, _affordable(run, sampled))
-    sampled = [sampled[place] for place in _spread(len(sampled), room)]
-    trained = _trained(run, set(_spread(len(run.curves), room - len(sampled))))
-    return _packed([*sampled, *trained], total)
+    total = len(samples) + len(run.curves)
+    room = min(most, _affordable(run, samples))
+    samples = [samples[place] for place in _spread(len(samples), room)]
+    trained = _trained(run, set(_spread(len(run.curves), room - len(samples))))
+    return _packed([*samples, *trained], total)
 
 
 def pack_newest(run: Run, most: int) -> Packed:
@@ -89,9 +89,9 @@ def _packed(rollouts: Iterable[tuple[str, ShownRow]], total: int, chosen: str = 
     return Packed(data, len(columns["flags"]), total, chosen)
 
 
-def _affordable(run: Run, sampled: list[tuple[str, ShownRow]]) -> int:
+def _affordable(run: Run, samples: list[tuple[str, ShownRow]]) -> int:
     """How many rollouts have MOST_CHARACTERS, judged by the evaluation's samples and the first files of training."""
-    lengths = [len(row["completion"]) for _, row in sampled]
+    lengths = [len(row["completion"]) for _, row in samples]
     for table in islice(training_rollouts(run), 10):
         lengths += pc.utf8_length(table["completion"]).to_pylist()
     return MOST_CHARACTERS * len(lengths) // max(1, sum(lengths))
@@ -118,7 +118,7 @@ def _columns(rollouts: Iterable[tuple[str, ShownRow]]) -> Json:
     columns: Json = {name: [] for name in names}
     for origin, row in rollouts:
         reading = read(row)
-        flags = [bool(row["correct"]), *(shown(row, reading) for shown in BEHAVIOURS.values())]
+        flags = [bool(row["correct"]), *(applies(row, reading) for applies in BEHAVIOURS.values())]
         values = (
             origins[origin],
             problems[row["task"], row["prompt"]],

@@ -22,7 +22,7 @@ from train.files.atomic import write_text
 from train.lifecycle.diagnosis import diagnose
 
 MEASURES = tuple(name for name, measure in SAMPLE_MEASURES.items() if measure.on_page)
-Titled = list[tuple[str, Plot]]
+TitledPlots = list[tuple[str, Plot]]
 NEWEST = 400  # rollouts in the page of a run that goes on
 HEADLINES = ("accuracy", "incorrect_to_correct", "repair_rate", "thinking_tokens")
 # Shown for each task: tasks differ in how often a slip pays to be put right, and the share of each shifts in training.
@@ -40,16 +40,16 @@ def write_report(run: Path, output: Path | None = None, seeds: Sequence[Path] = 
     path = output or run / "report.html"
     if path.suffix != ".html":  # the folder beside the page takes its name without the ending
         raise ValueError(f"The report cannot be written to {path}: expected a name that ends in .html.")
-    loaded = load_run(run)
+    results = load_run(run)
     claims = judge_claims([run, *seeds])
-    scaling, curves, panels = scaling_curves([run, *seeds]), _curves(loaded), _panels(loaded)
-    page = render_page(loaded, claims, scaling, curves, panels, pack(loaded))
+    scaling, curves, panels = scaling_curves([run, *seeds]), _curves(results), _panels(results)
+    page = render_page(results, claims, scaling, curves, panels, pack(results))
     beside = path.with_suffix("")
     try:
         write_text(path, page)
         beside.mkdir(exist_ok=True)
         (beside / "claims.json").write_text(json.dumps(claims, indent=2) + "\n", encoding="utf-8")
-        decodings = _temperature(loaded)
+        decodings = _temperature(results)
         for plot in [*scaling.values(), *(plot for _, plot in curves + panels), *([decodings] if decodings else [])]:
             plot.save(beside)
     except OSError as error:
@@ -63,9 +63,9 @@ def write_live_report(run: Path) -> Path:
     Takes some 3 seconds of one core, and reads of the training rollouts' texts only the first and the last.
     Raises ValueError as `write_report` does.
     """
-    loaded = load_run(run)
-    newest = pack_newest(loaded, NEWEST)
-    page = render_page(loaded, judge_claims([run]), scaling_curves([run]), _curves(loaded), _panels(loaded), newest)
+    results = load_run(run)
+    newest = pack_newest(results, NEWEST)
+    page = render_page(results, judge_claims([run]), scaling_curves([run]), _curves(results), _panels(results), newest)
     try:
         write_text(run / "report.html", page)
     except OSError as error:
@@ -74,7 +74,7 @@ def write_live_report(run: Path) -> Path:
 
 
 def render_page(
-    run: Run, claims: Json, scaling: dict[str, Plot], curves: Titled, panels: Titled, packed: Packed
+    run: Run, claims: Json, scaling: dict[str, Plot], curves: TitledPlots, panels: TitledPlots, packed: Packed
 ) -> str:
     """The whole page as HTML. Whatever comes from a model or a configuration is escaped."""
     script = own(HERE / "explorer.js")
@@ -161,7 +161,7 @@ def headlines(results: Json) -> list[tuple[str, str, Json | None, Json | None, J
     return lines
 
 
-def _curves(run: Run) -> Titled:
+def _curves(run: Run) -> TitledPlots:
     curves = [
         ("Accuracy against RL step", plots.accuracy(run, "step")),
         ("Accuracy against training tokens", plots.accuracy(run, "tokens")),
@@ -174,7 +174,7 @@ def _curves(run: Run) -> Titled:
     return [(title, plot) for title, plot in curves if plot is not None]
 
 
-def _panels(run: Run) -> Titled:
+def _panels(run: Run) -> TitledPlots:
     panels = [
         ("Mean reward", plots.small("reward", "Mean reward", series.metric(run, "reward"))),
         ("Entropy, nats a token", plots.small("entropy", "Entropy", series.metric(run, "entropy"))),

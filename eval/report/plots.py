@@ -123,12 +123,12 @@ def accuracy(run: Run, against: str) -> Plot | None:
 
 def temperatures(results: Json, names: Sequence[str]) -> Plot:
     """Accuracy against temperature, of the first checkpoint and the last: how much of a gain is a temperature."""
-    shown = {names[0]: results["checkpoints"][0], names[-1]: results["checkpoints"][-1]}
-    grid = sorted({each["temperature"] for row in shown.values() for each in row["decodings"] if each["accuracy"]})
+    ends = {names[0]: results["checkpoints"][0], names[-1]: results["checkpoints"][-1]}
+    grid = sorted({each["temperature"] for row in ends.values() for each in row["decodings"] if each["accuracy"]})
 
     def draw(axes: Axes) -> None:
-        for number, (name, row) in enumerate(shown.items()):
-            colour = TASK_COLOURS[number] if len(shown) > 1 else INK
+        for number, (name, row) in enumerate(ends.items()):
+            colour = TASK_COLOURS[number] if len(ends) > 1 else INK
             points = [each for each in row["decodings"] if each["accuracy"]]
             at = [grid.index(each["temperature"]) + 0.04 * (2 * number - 1) for each in points]
             value, low, high = (

@@ -68,12 +68,12 @@ def probes(run: Path) -> Probes | None:
     path = run / "evaluation" / "probes.json"
     if not path.is_file():
         return None
-    measured: Json = read_json(path, dict)
+    results: Json = read_json(path, dict)
     try:
-        checkpoints, pair = measured["checkpoints"], (measured["pairs"] or [None])[-1]
+        checkpoints, pair = results["checkpoints"], (results["pairs"] or [None])[-1]
         names = short_names([row["checkpoint"] for row in checkpoints])
         before, *after = range(len(checkpoints))
-        base = [place for place in after if checkpoints[place]["checkpoint"] == measured.get("base")]
+        base = [place for place in after if checkpoints[place]["checkpoint"] == results.get("base")]
         after = [place for place in after if place not in base]
         tables = []
         for stage, title, shown in SECTIONS:
@@ -83,9 +83,9 @@ def probes(run: Path) -> Probes | None:
             tables += [Section(heading, labels, rows) for heading, rows in parts]
         scores = [
             (f"{detector}, {label}", score["precision"], score["recall"], score["right"] + score["missed"])
-            for detector, labels in measured["detectors"].items()
+            for detector, labels in results["detectors"].items()
             for label, score in labels.items()
         ]
-        return Probes(measured["settings"]["problems"], pair is not None, tables, scores)
+        return Probes(results["settings"]["problems"], pair is not None, tables, scores)
     except (KeyError, IndexError, TypeError) as error:
         raise ValueError(f"{path} is not what scripts/probe.py writes ({error!r}); run it anew.") from None

@@ -67,9 +67,9 @@ class Follower:
         self.cost, self.made = after - now, after
         return True
 
-    def follow(self, ended: threading.Event) -> None:
-        """Look until `ended` is set."""
-        while not ended.wait(EVERY):
+    def follow(self, end: threading.Event) -> None:
+        """Look until `end` is set."""
+        while not end.wait(EVERY):
             self.look(time.monotonic())
 
     def _current(self) -> bool:
@@ -79,9 +79,9 @@ class Follower:
 
 def newest(run: Path) -> int:
     """When the run was last evaluated, or, where it never was, when it last logged: nanoseconds, 0 for never."""
-    evaluated = [*run.glob("rollouts.parquet/validation-*.parquet"), *run.glob("evaluation/*.json")]
-    written = evaluated or list(run.glob("metrics*.jsonl"))
-    return max((path.stat().st_mtime_ns for path in written), default=0)
+    evaluations = [*run.glob("rollouts.parquet/validation-*.parquet"), *run.glob("evaluation/*.json")]
+    files = evaluations or list(run.glob("metrics*.jsonl"))
+    return max((path.stat().st_mtime_ns for path in files), default=0)
 
 
 def _words(run: Path, going: bool) -> str:

@@ -41,17 +41,17 @@ def verdict(run: Run) -> str:
 
 def facts(run: Run) -> list[tuple[str, str]]:
     """The line under the title."""
-    started = run.environment.get("started")
+    start = run.environment.get("started")
     steps = [row["step"] for row in run.rl]
-    planned = run.config.get("max_steps", -1)
-    of = f" of {planned}" if isinstance(planned, int) and steps and planned > steps[-1] else ""
+    max_steps = run.config.get("max_steps", -1)
+    of = f" of {max_steps}" if isinstance(max_steps, int) and steps and max_steps > steps[-1] else ""
     pairs = [
         ("model", str(run.config.get("model", "unknown"))),
         ("tasks", ", ".join(run.tasks)),
         ("cold-start steps", f"{run.config.get('cold_start_steps') or 0:,}"),
         ("RL steps", f"{steps[-1] if steps else 0:,}{of}"),
         ("seed", str(run.environment.get("seed", "unknown"))),
-        ("started", _date(started) if started else "unknown"),
+        ("started", _date(start) if start else "unknown"),
     ]
     commit = run.environment.get("git_commit")
     if commit:
@@ -96,9 +96,9 @@ def remarks(run: Run, runs: int) -> list[str]:
     return lines
 
 
-def _date(started: Any) -> str:
+def _date(start: Any) -> str:
     try:
-        moment = datetime.fromisoformat(str(started))
+        moment = datetime.fromisoformat(str(start))
     except ValueError:
-        return str(started)
+        return str(start)
     return f"{moment.day} {moment:%B %Y, %H:%M} {moment.tzname() or ''}".strip()

@@ -12,9 +12,9 @@ TASK_WAIT = " wait"  # for models that know no other words than those of their t
 
 def restate(subject: Subject, completion: Completion, step: Step, value: int, after: str = "") -> list[int]:
     """The completion up to `step`, which now states `value`, then `after`; what followed is left out."""
-    stated = re.search(r"-?\d+$", completion.thinking[step.start : step.end])
-    assert stated is not None  # every step ends with its value
-    prefix, gap = cut(subject, completion.ids, completion.thinking_at + step.start + stated.start())
+    match = re.search(r"-?\d+$", completion.thinking[step.start : step.end])
+    assert match is not None  # every step ends with its value
+    prefix, gap = cut(subject, completion.ids, completion.thinking_at + step.start + match.start())
     return prefix + subject.encode(f"{gap}{value}{after}")
 
 

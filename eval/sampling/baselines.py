@@ -82,12 +82,12 @@ def ask_baseline(
         return zero_shot(subject, problems, samples)
 
     greedy = replace(subject, sampling=replace(sampling, temperature=0.0, seed=0))
-    drawn, best = ask(subject, samples), ask(greedy, 1)
-    for place, row in enumerate(drawn):
+    answers, best = ask(subject, samples), ask(greedy, 1)
+    for place, row in enumerate(answers):
         row |= {"checkpoint": candidate.name, "sample": place % samples, "greedy": False}
     for row in best:
         row |= {"checkpoint": candidate.name, "sample": samples, "greedy": True}
-    return drawn + best
+    return answers + best
 
 
 def vote(row: SampleRow) -> str | None:
@@ -102,13 +102,13 @@ def majority(rows: Sequence[SampleRow]) -> list[SampleRow]:
     for row in rows:
         if not row["greedy"]:
             by_problem.setdefault(row["problem"], []).append(row)
-    elected = []
+    winners = []
     for group in by_problem.values():
         votes = [vote(row) for row in group]
         counts = Counter(answer for answer in votes if answer is not None)
         winner = counts.most_common(1)[0][0] if counts else None  # of equals the one counted first
-        elected.append(group[votes.index(winner)] | {"sample": 0})
-    return elected + [row for row in rows if row["greedy"]]
+        winners.append(group[votes.index(winner)] | {"sample": 0})
+    return winners + [row for row in rows if row["greedy"]]
 
 
 def clean_answer(text: str) -> str:
@@ -157,8 +157,8 @@ def _step_by_step(subject: Subject, problems: list[Problem], samples: int) -> li
     thoughts = subject.backend.generate(prompts, samples, subject.sampling, subject.progress)
     extractions = []
     for place, thought in enumerate(thoughts):
-        written = [token for token in thought.token_ids if token not in subject.sampling.stop_ids]
-        extractions.append(prompts[place // samples] + written + extract)
+        tokens = [token for token in thought.token_ids if token not in subject.sampling.stop_ids]
+        extractions.append(prompts[place // samples] + tokens + extract)
     short = replace(subject.sampling, max_new_tokens=ANSWER_TOKENS, temperature=0.0, seed=0)
     answers = subject.backend.generate(extractions, 1, short, subject.progress)
     return [
@@ -175,8 +175,8 @@ def _question(problem: Problem) -> list[dict[str, str]]:
 def _row(problem: Problem, thought: Rollout, answer: Rollout, tokenizer: PreTrainedTokenizerBase) -> SampleRow:
     """One sample of a zero-shot prompt, in the columns of `describe`; its thinking has no form that could be parsed."""
     reasoning, conclusion = (completion_text(tokenizer, rollout.token_ids) for rollout in (thought, answer))
-    cleaned = clean_answer(conclusion) if problem.task in TASKS else first_line(conclusion)
-    verdict = _verdict(problem, cleaned)
+    text = clean_answer(conclusion) if problem.task in TASKS else first_line(conclusion)
+    verdict = _verdict(problem, text)
     special = set(tokenizer.all_special_ids)
     thinking, answering = (sum(t not in special for t in rollout.token_ids) for rollout in (thought, answer))
     return {
@@ -184,7 +184,7 @@ def _row(problem: Problem, thought: Rollout, answer: Rollout, tokenizer: PreTrai
         "task": problem.task,
         "prompt": problem.prompt,
         "completion": f"{STEPS}{reasoning}{EXTRACT}{conclusion}" if reasoning else f"{DIRECT}{conclusion}",
-        "answer": cleaned,
+        "answer": text,
         "correct": verdict.correct,
         "format": verdict.format,
         "reason": verdict.reason,

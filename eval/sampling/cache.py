@@ -23,8 +23,8 @@ from train.files.untrusted import read_parquet
 from train.rollout.interface import Rollout, Sampling
 
 Prompts = Sequence[Sequence[int]]  # token ids
-Finished = Callable[[int, Rollout], None]  # called with each rollout as it ends, and its place
-Draw = Callable[[Prompts, Sequence[int], Sampling, Finished], None]  # of each prompt the sample of the number beside it
+OnRollout = Callable[[int, Rollout], None]  # called with each rollout as it ends, and its place
+Draw = Callable[[Prompts, Sequence[int], Sampling, OnRollout], None]  # of each prompt, the sample of that number
 
 SECONDS = 1.0  # between two parts: what a killed evaluation loses at most
 COLUMNS = pa.schema(
@@ -64,14 +64,14 @@ class SampleCache:
         """
         if self._known is None:
             self._known = self._read()
-        known, how = self._known, json.dumps(asdict(sampling), sort_keys=True)
-        used: dict[tuple[int, ...], int] = {}  # a prompt that stands there again goes on with new samples
+        records, how = self._known, json.dumps(asdict(sampling), sort_keys=True)
+        counts: dict[tuple[int, ...], int] = {}  # a prompt that stands there again goes on with new samples
         requests: list[tuple[str, Sequence[int], int]] = []
         for prompt in prompts:
-            first = used.get(tuple(prompt), 0)
-            used[tuple(prompt)] = first + samples_per_prompt
+            first = counts.get(tuple(prompt), 0)
+            counts[tuple(prompt)] = first + samples_per_prompt
             requests += [(self._key(prompt, how, n), prompt, n) for n in range(first, first + samples_per_prompt)]
-        missing = [one for one in requests if one[0] not in known]
+        missing = [one for one in requests if one[0] not in records]
         if on_finished is not None and len(missing) < len(requests):
             on_finished(len(requests) - len(missing))
         fresh: list[dict[str, Any]] = []
@@ -81,7 +81,7 @@ class SampleCache:
         def finished(place: int, rollout: Rollout) -> None:
             nonlocal written
             key, prompt, number = missing[place]
-            known[key] = replace(rollout, logprobs=None)
+            records[key] = replace(rollout, logprobs=None)
             fresh.append(_row(key, prompt, number, how, rollout))
             if time.monotonic() - written > SECONDS:
                 parts.append(self._write(fresh))
@@ -97,14 +97,14 @@ class SampleCache:
                 if fresh:
                     parts.append(self._write(fresh))
                 self._merge(parts)
-        return [known[key] for key, _, _ in requests]
+        return [records[key] for key, _, _ in requests]
 
     def _key(self, prompt: Sequence[int], how: str, number: int) -> str:
         content = f"{self.weights}|{','.join(map(str, prompt))}|{how}|{number}"
         return hashlib.blake2b(content.encode(), digest_size=16).hexdigest()
 
     def _read(self) -> dict[str, Rollout]:
-        known: dict[str, Rollout] = {}
+        records: dict[str, Rollout] = {}
         for path in sorted(self.folder.glob(f"{self.weights}-*.parquet")):
             try:
                 rows = read_parquet(path, tuple(COLUMNS.names)).cast(COLUMNS).to_pylist()
@@ -114,10 +114,10 @@ class SampleCache:
                     "its samples alone will be drawn again."
                 ) from None
             for row in rows:
-                known[row["key"]] = Rollout(
+                records[row["key"]] = Rollout(
                     row["token_ids"], row["finish_reason"], None, row["thinking_tokens"], row["forced"]
                 )
-        return known
+        return records
 
     def _write(self, rows: list[dict[str, Any]]) -> Path:
         """Write the rows as one part."""

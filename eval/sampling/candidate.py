@@ -11,7 +11,7 @@ import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from data.problem import Problem
-from eval.sampling.cache import Draw, Finished, Prompts, SampleCache, fingerprint
+from eval.sampling.cache import Draw, OnRollout, Prompts, SampleCache, fingerprint
 from eval.sampling.server import Server, is_url
 from eval.sampling.source import Source
 from eval.sampling.workers import Workers
@@ -98,25 +98,32 @@ def load_candidate(
     """
     if is_url(name):
         server = Server(name)
-        spoken = load_tokenizer(tokenizer or server.root, chat)
-        server.vocabulary = len(spoken)
-        ends = (spoken.eos_token_id,)
-        check_template(spoken, ends, system=bool(system_prompt))
-        return Candidate(name, spoken, ends, SampleCache(server.draw, cache, server.fingerprint))
-    spoken = load_tokenizer(tokenizer or name, chat)
+        server_tokenizer = load_tokenizer(tokenizer or server.root, chat)
+        server.vocabulary = len(server_tokenizer)
+        ends = (server_tokenizer.eos_token_id,)
+        check_template(server_tokenizer, ends, system=bool(system_prompt))
+        return Candidate(name, server_tokenizer, ends, SampleCache(server.draw, cache, server.fingerprint))
+    server_tokenizer = load_tokenizer(tokenizer or name, chat)
     model = load_model(name)
-    check_chat(model, spoken, system=bool(system_prompt))
+    check_chat(model, server_tokenizer, system=bool(system_prompt))
     if backend == "vllm":
         check_support(model, backend)
         draw = _vllm(name, model)
     else:
         model = model.to("cuda" if torch.cuda.is_available() else "cpu")
         check_support(model, backend)  # where it will run
-        draw = _engine(model) if backend == "engine" else _generate(model, spoken.pad_token_id)
+        draw = _engine(model) if backend == "engine" else _generate(model, server_tokenizer.pad_token_id)
         if workers and workers.count > 1 and backend == "engine" and model.num_parameters() <= SMALL:
             draw = _spread(draw, partial(workers.draw, name))
     samples = SampleCache(draw, cache, fingerprint(model))
-    return Candidate(name, spoken, stop_ids(model, spoken), samples, model.num_parameters(), context_length(model))
+    return Candidate(
+        name,
+        server_tokenizer,
+        stop_ids(model, server_tokenizer),
+        samples,
+        model.num_parameters(),
+        context_length(model),
+    )
 
 
 def check_lengths(candidate: Candidate, problems: Sequence[Problem], source: Source, new_tokens: int) -> None:
@@ -127,8 +134,8 @@ def check_lengths(candidate: Candidate, problems: Sequence[Problem], source: Sou
 
 
 def _draw_by(backend: Callable[[], RolloutEngine | VLLMBackend]) -> Draw:
-    def draw(prompts: Prompts, numbers: Sequence[int], sampling: Sampling, finished: Finished) -> None:
-        backend().generate(prompts, 1, sampling, sample_numbers=numbers, on_rollout=finished)
+    def draw(prompts: Prompts, numbers: Sequence[int], sampling: Sampling, on_rollout: OnRollout) -> None:
+        backend().generate(prompts, 1, sampling, sample_numbers=numbers, on_rollout=on_rollout)
 
     return draw
 
@@ -161,12 +168,12 @@ def _vllm(name: str, model: PreTrainedModel) -> Draw:
 def _generate(model: PreTrainedModel, pad_token_id: int) -> Draw:
     backend = GenerateBackend(model, pad_token_id, ROWS)
 
-    def draw(prompts: Prompts, numbers: Sequence[int], sampling: Sampling, finished: Finished) -> None:
+    def draw(prompts: Prompts, numbers: Sequence[int], sampling: Sampling, on_rollout: OnRollout) -> None:
         for start in range(0, len(prompts), ROWS):
             # Its random stream knows no sample numbers, so each batch takes a seed of its own.
             seed = row_key(sampling.seed, 0, problem_key(prompts[start]), numbers[start]) % 2**32
-            drawn = backend.generate(prompts[start : start + ROWS], 1, replace(sampling, seed=seed))
-            for place, rollout in enumerate(drawn, start):
-                finished(place, rollout)
+            rollouts = backend.generate(prompts[start : start + ROWS], 1, replace(sampling, seed=seed))
+            for place, rollout in enumerate(rollouts, start):
+                on_rollout(place, rollout)
 
     return draw

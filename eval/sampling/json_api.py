@@ -47,13 +47,13 @@ class JsonApi:
 
     def call(self, method: str, path: str, body: dict[str, Any] | None = None) -> Any:
         """The answer as JSON. Raises ServerError."""
-        for tried in range(1, TRIES + 1):
+        for attempt in range(1, TRIES + 1):
             try:
                 return self._call_once(method, path, body)
             except _Passing as error:
-                if tried == TRIES:
+                if attempt == TRIES:
                     raise ServerError(f"{error} Tried {TRIES} times.") from None
-                self._pause(min(LONGEST_PAUSE, error.wait or 2.0 ** (tried - 1)))
+                self._pause(min(LONGEST_PAUSE, error.wait or 2.0 ** (attempt - 1)))
 
     def odd(self, path: str, reply: Any, expected: str) -> ServerError:
         """The error for a reply of another form."""

@@ -18,10 +18,10 @@ def completion_logprobs(name: str, pairs: Sequence[tuple[Ids, Ids]]) -> list[np.
     """
     device = "cuda" if torch.cuda.is_available() else "cpu"
     model = load_model(name).to(device)
-    scored = []
+    results = []
     for prompt, completion in pairs:
         ids = torch.tensor([[*prompt, *completion]], device=device)  # (1, tokens)
         logits = model(input_ids=ids).logits[0, len(prompt) - 1 : -1].float()  # (completion tokens, vocabulary)
-        chosen = ids[0, len(prompt) :, None]
-        scored.append(logits.log_softmax(-1).gather(-1, chosen)[:, 0].double().cpu().numpy())
-    return scored
+        targets = ids[0, len(prompt) :, None]
+        results.append(logits.log_softmax(-1).gather(-1, targets)[:, 0].double().cpu().numpy())
+    return results

@@ -12,7 +12,7 @@ def sample_bar(total: int) -> "tqdm[None]":
     return tqdm(total=total, unit="sample", dynamic_ncols=True, delay=0.1)
 
 
-class Counted:
+class SampleCount:
     """Passes on what has come, of at most `expected` samples; what turns out not to be needed counts as come."""
 
     def __init__(self, expected: int, progress: Progress | None) -> None:

@@ -48,11 +48,11 @@ COLUMNS = pa.schema(
 def sample_checkpoint(name: str, subject: Subject, problems: list[Problem], samples: int) -> list[SampleRow]:
     """Sample each problem `samples` times as `subject` says and once greedily; one row (`COLUMNS`) a completion."""
     greedy = Sampling(subject.sampling.max_new_tokens, subject.sampling.stop_ids, temperature=0.0)
-    drawn = sample_rows(name, subject, problems, samples)
+    sample = sample_rows(name, subject, problems, samples)
     best = sample_rows(name, replace(subject, sampling=greedy), problems, 1)
     rows: list[SampleRow] = []
     for number in range(len(problems)):
-        rows += [*drawn[number * samples : (number + 1) * samples], {**best[number], "sample": samples}]
+        rows += [*sample[number * samples : (number + 1) * samples], {**best[number], "sample": samples}]
     return rows
 
 
@@ -69,9 +69,9 @@ def described_rows(
 ) -> list[SampleRow]:
     """Sample each problem `samples` times by its own one of `prompts`; what `describe` says of each completion."""
     rollouts = subject.backend.generate(prompts, samples, subject.sampling, subject.progress)
-    repeated = [problem for problem in problems for _ in range(samples)]
+    copies = [problem for problem in problems for _ in range(samples)]
     return side_by_side(
-        lambda problem, rollout: describe(problem, rollout, subject.tokenizer, subject.opened), repeated, rollouts
+        lambda problem, rollout: describe(problem, rollout, subject.tokenizer, subject.opened), copies, rollouts
     )
 
 

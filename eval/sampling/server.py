@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from typing import Any
 
-from eval.sampling.cache import Finished, Prompts
+from eval.sampling.cache import OnRollout, Prompts
 from eval.sampling.json_api import JsonApi, ServerError, quoted
 from train.rollout.counter import problem_key, row_key
 from train.rollout.interface import FinishReason, Rollout, Sampling
@@ -38,28 +38,28 @@ class Server:
         address, _, name = url.partition("#")
         self.url = address.rstrip("/").removesuffix("/v1") + "/v1"
         self._api = JsonApi(self.url, connections=REQUESTS, pause=pause)
-        served = self._served(self._api.call("GET", "models"))
-        if not served or (name and name not in served):
-            listed = quoted(", ".join(served))
-            raise ServerError(f"{self.url} does not serve {name or 'any model'}; it serves: {listed or 'none'}.")
-        self.model = name or next(iter(served))
-        self.root = served[self.model]
+        models = self._served(self._api.call("GET", "models"))
+        if not models or (name and name not in models):
+            names = quoted(", ".join(models))
+            raise ServerError(f"{self.url} does not serve {name or 'any model'}; it serves: {names or 'none'}.")
+        self.model = name or next(iter(models))
+        self.root = models[self.model]
         self.fingerprint = hashlib.blake2b(f"{self.url} {self.model}".encode(), digest_size=16).hexdigest()
 
-    def draw(self, prompts: Prompts, numbers: Sequence[int], sampling: Sampling, finished: Finished) -> None:
+    def draw(self, prompts: Prompts, numbers: Sequence[int], sampling: Sampling, on_rollout: OnRollout) -> None:
         """Ask for every sample (see `cache.Draw`). Raises ServerError when the samples under way have come in."""
         if sampling.thinking is not None:
             raise ServerError(f"{self.url} cannot be held to a thinking budget; evaluate the checkpoint itself.")
-        done = 0
-        failed: list[ServerError] = []
+        count = 0
+        failures: list[ServerError] = []
 
         def ask(prompt: Sequence[int], number: int) -> Rollout | None:
-            if failed:  # there is no use in asking on
+            if failures:  # there is no use in asking on
                 return None
             try:
                 return self._complete(prompt, number, sampling)
             except ServerError as error:
-                failed.append(error)
+                failures.append(error)
                 return None
 
         with ThreadPoolExecutor(REQUESTS) as pool:
@@ -67,11 +67,11 @@ class Server:
             places = {pool.submit(ask, prompt, number): place for place, (prompt, number) in enumerate(requests)}
             for future in as_completed(places):
                 if rollout := future.result():
-                    finished(places[future], rollout)
-                    done += 1
-        if failed:
+                    on_rollout(places[future], rollout)
+                    count += 1
+        if failures:
             raise ServerError(
-                f"{failed[0]} {done} of {len(prompts)} samples had come and are kept: run the same command to go on."
+                f"{failures[0]} {count} of {len(prompts)} samples had come and are kept: run the same command to go on."
             )
 
     def _complete(self, prompt: Sequence[int], number: int, sampling: Sampling) -> Rollout:
@@ -102,10 +102,10 @@ class Server:
         """The models in a reply, by name, and what each was loaded from. Raises ServerError."""
         listed = models.get("data") if isinstance(models, dict) else None
         cards = [card for card in listed if isinstance(card, dict)] if isinstance(listed, list) else []
-        named = {card["id"]: card.get("root") or card["id"] for card in cards if isinstance(card.get("id"), str)}
-        if not isinstance(listed, list) or len(named) != len(listed):
+        roots = {card["id"]: card.get("root") or card["id"] for card in cards if isinstance(card.get("id"), str)}
+        if not isinstance(listed, list) or len(roots) != len(listed):
             raise self._api.odd("models", models, "a list of models, each with an id")
-        return {name: str(root) for name, root in named.items()}
+        return {name: str(root) for name, root in roots.items()}
 
     def _read(self, answer: Any, sampling: Sampling) -> tuple[list[int], str]:
         """The token ids and the finish reason of a completion. Raises ServerError."""

@@ -103,25 +103,25 @@ def ask(subject: Subject, problems: Sequence[Problem], samples: int) -> list[Com
     """Sample each problem `samples` times; the samples of one problem side by side."""
     prompts = [subject.prompt(problem) for problem in problems]
     rollouts = subject.backend.generate(prompts, samples, subject.sampling, subject.progress)
-    repeated = (problem for problem in problems for _ in range(samples))
+    copies = (problem for problem in problems for _ in range(samples))
     return [
         subject.read(problem, rollout.token_ids, rollout.finish_reason == "stop")
-        for problem, rollout in zip(repeated, rollouts, strict=True)
+        for problem, rollout in zip(copies, rollouts, strict=True)
     ]
 
 
-def go_on(subject: Subject, started: Iterable[tuple[Problem, list[int]]]) -> list[Completion]:
+def go_on(subject: Subject, starts: Iterable[tuple[Problem, list[int]]]) -> list[Completion]:
     """Have the model go on, once, from each beginning of a completion; a fresh allowance of new tokens for each."""
-    return _go_on(subject, list(started), subject.sampling)
+    return _go_on(subject, list(starts), subject.sampling)
 
 
-def answer(subject: Subject, started: Iterable[tuple[Problem, list[int]]]) -> list[Completion]:
+def answer(subject: Subject, starts: Iterable[tuple[Problem, list[int]]]) -> list[Completion]:
     """Have the model answer behind each closed thinking: greedily, and in a quarter of the allowance.
 
     So two answers differ only where what they follow does.
     """
     allowance = max(1, subject.sampling.max_new_tokens // 4)
-    return _go_on(subject, list(started), replace(subject.sampling, temperature=0.0, max_new_tokens=allowance))
+    return _go_on(subject, list(starts), replace(subject.sampling, temperature=0.0, max_new_tokens=allowance))
 
 
 def _go_on(subject: Subject, starts: list[tuple[Problem, list[int]]], sampling: Sampling) -> list[Completion]:

@@ -25,8 +25,8 @@ class Answer:
     fault: str = ""
 
 
-Asked = tuple[Problem, int]  # a problem, and the number of the sample
-Answered = Callable[[Asked, Answer], None]
+Request = tuple[Problem, int]  # a problem, and the number of the sample
+OnAnswer = Callable[[Request, Answer], None]
 
 
 class ChatTeacher:
@@ -51,26 +51,26 @@ class ChatTeacher:
         self.model = model or self._first_model()
         self.name = f"{self.url}#{self.model}"
 
-    def ask(self, requests: Sequence[Asked], answered: Answered) -> None:
+    def ask(self, requests: Sequence[Request], on_answer: OnAnswer) -> None:
         """Ask everything, several at once, and hand each answer over. Raises ServerError once the rest has come in."""
-        failed: list[ServerError] = []
+        failures: list[ServerError] = []
 
         def one(problem: Problem, sample: int) -> Answer | None:
-            if failed:  # there is no use in asking on
+            if failures:  # there is no use in asking on
                 return None
             try:
                 return self._answer(problem, sample)
             except ServerError as error:
-                failed.append(error)
+                failures.append(error)
                 return None
 
         with ThreadPoolExecutor(self.requests) as pool:
             under_way = {pool.submit(one, *each): each for each in requests}
             for future in as_completed(under_way):
                 if (answer := future.result()) is not None:
-                    answered(under_way[future], answer)
-        if failed:
-            raise failed[0]
+                    on_answer(under_way[future], answer)
+        if failures:
+            raise failures[0]
 
     def _answer(self, problem: Problem, sample: int) -> Answer:
         body = {
@@ -112,20 +112,20 @@ class CheckpointTeacher:
         self.name = candidate.name
         self.opened = opens_thinking(candidate.tokenizer)
 
-    def ask(self, requests: Sequence[Asked], answered: Answered) -> None:
+    def ask(self, requests: Sequence[Request], on_answer: OnAnswer) -> None:
         """Sample every problem and hand each answer over as it ends."""
         tokenizer = self.candidate.tokenizer
         prompts = [prompt_ids(tokenizer, messages(problem, self.system_prompt)) for problem, _ in requests]
 
         def finished(place: int, rollout: Rollout) -> None:
             if rollout.finish_reason == "length":
-                answered(requests[place], Answer(None, "cut off"))
+                on_answer(requests[place], Answer(None, "cut off"))
                 return
             text = completion_text(tokenizer, rollout.token_ids)
             try:
-                answered(requests[place], Answer(with_thinking(text)))
+                on_answer(requests[place], Answer(with_thinking(text)))
             except NoTrace as reason:
-                answered(requests[place], Answer(None, str(reason)))
+                on_answer(requests[place], Answer(None, str(reason)))
 
         self.candidate.backend.draw(prompts, [sample for _, sample in requests], self.sampling, finished)
 

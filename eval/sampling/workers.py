@@ -15,7 +15,7 @@ from types import TracebackType
 import torch
 from transformers.utils import logging
 
-from eval.sampling.cache import Finished, Prompts
+from eval.sampling.cache import OnRollout, Prompts
 from train.model.loading import load_model
 from train.rollout.engine import RolloutEngine
 from train.rollout.interface import Sampling
@@ -62,7 +62,9 @@ class Workers:
             theirs.close()
             self.started.append((process, ours))
 
-    def draw(self, name: str, prompts: Prompts, numbers: Sequence[int], sampling: Sampling, finished: Finished) -> None:
+    def draw(
+        self, name: str, prompts: Prompts, numbers: Sequence[int], sampling: Sampling, on_rollout: OnRollout
+    ) -> None:
         """Draw a sample of the model `name` for each prompt (see `eval.sampling.cache.Draw`). Raises WorkerError."""
         self._start()
         busy: dict[Connection, range] = {}
@@ -82,7 +84,7 @@ class Workers:
                     del busy[ready]
                 else:
                     place, rollout = message
-                    finished(busy[ready][place], rollout)  # its errors, such as a full disk, are its own
+                    on_rollout(busy[ready][place], rollout)  # its errors, such as a full disk, are its own
 
 
 @contextmanager

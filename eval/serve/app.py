@@ -147,18 +147,18 @@ class Api:
         kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
         if kind != "application/json":  # and so no page of another site can ask without the browser's leave
             raise RequestError(f"Content-Type is {kind!r}; send application/json.", status=415)
-        received = bytearray()
+        body = bytearray()
         try:
             async with asyncio.timeout(self.body_seconds):
                 async for part in request.stream():
-                    received += part
-                    if len(received) > MOST_BYTES:
+                    body += part
+                    if len(body) > MOST_BYTES:
                         raise RequestError(f"The body has more than {MOST_BYTES:,} bytes.", status=413)
         except TimeoutError:
             raise RequestError(f"The body took more than {self.body_seconds:g} seconds.", status=408) from None
         except ClientDisconnect:
             raise RequestError("The client hung up.", status=499) from None
-        return dict(read_body(bytes(received)))
+        return dict(read_body(bytes(body)))
 
 
 class Exchange:

@@ -58,12 +58,12 @@ class Answer:
         choice = self.choices[progress.sample]
         thinking, answer = "", ""
         logprobs: dict[str, list[dict[str, Any]]] = {"reasoning_content": [], "content": []}
-        ended = progress.rollout is not None
+        is_last = progress.rollout is not None
         for number, (token, logprob) in enumerate(zip(progress.token_ids, progress.logprobs, strict=True), 1):
             if choice.finish_reason:  # a stop string ended it, which the engine does not know yet
                 break
             before = choice.reader.place
-            delta = choice.reader.add([token], last=ended and number == len(progress.token_ids))
+            delta = choice.reader.add([token], last=is_last and number == len(progress.token_ids))
             thinking, answer = thinking + delta.thinking, answer + delta.answer
             if self.request.logprobs and before == choice.reader.place and token not in self.served.sampling.stop_ids:
                 kind = "reasoning_content" if before == "thinking" else "content"
@@ -121,11 +121,11 @@ class Answer:
         if self.choices[progress.sample].finish_reason:
             return
         choice, delta, logprobs = self.take(progress)
-        shown = self._shown(logprobs) if self.request.logprobs and any(logprobs.values()) else None
+        entries = self._shown(logprobs) if self.request.logprobs and any(logprobs.values()) else None
         texts = {"reasoning_content": delta.thinking if self.request.show_thinking else "", "content": delta.answer}
         for name, text in texts.items():
-            if text or (shown and name == "content"):
-                yield self._chunk(choice.index, {name: text}, logprobs=shown if name == "content" else None)
+            if text or (entries and name == "content"):
+                yield self._chunk(choice.index, {name: text}, logprobs=entries if name == "content" else None)
         if choice.finish_reason:
             yield self._chunk(choice.index, {}, finish_reason=choice.finish_reason)
 

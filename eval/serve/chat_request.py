@@ -87,13 +87,13 @@ def read_chat_request(body: Mapping[str, Any], served: Served) -> ChatRequest:
         )  # fmt: skip
     conversation = _conversation(body.get("messages"), served)
     prompt = _prompt(conversation, served)
-    allowed = _allowed(fields, len(prompt), served)
+    max_tokens = _allowed(fields, len(prompt), served)
     stream = fields.take("stream", bool, False)
     options = fields.take("stream_options", dict, {})
     default = served.sampling
     top_k = fields.number("top_k", default.top_k, lambda value: value >= -1, "-1 or more", whole=True)
     sampling = Sampling(
-        max_new_tokens=allowed,
+        max_new_tokens=max_tokens,
         stop_ids=default.stop_ids,
         temperature=fields.number(
             "temperature",
@@ -112,7 +112,7 @@ def read_chat_request(body: Mapping[str, Any], served: Served) -> ChatRequest:
         samples=int(
             fields.number("n", 1, lambda value: 1 <= value <= MOST_SAMPLES, f"1 to {MOST_SAMPLES}", whole=True)
         ),
-        sampling=_with_budget(sampling, _budget(fields, allowed), served),
+        sampling=_with_budget(sampling, _budget(fields, max_tokens), served),
         stops=_stops(body.get("stop")),
         stream=stream,
         usage_in_stream=bool(options.get("include_usage")),
@@ -243,17 +243,17 @@ def _allowed(fields: _Fields, prompt: int, served: Served) -> int:
     ]
     if None not in sizes and sizes[0] != sizes[1]:
         raise RequestError(f"{names[0]} is {sizes[0]} and {names[1]} is {sizes[1]}; send one of them.", param=names[1])
-    allowed = sizes[0] or sizes[1] or room
-    if allowed > room:
+    max_tokens = sizes[0] or sizes[1] or room
+    if max_tokens > room:
         raise RequestError(
-            f"max_completion_tokens is {allowed}; the messages are {prompt} tokens and prompt and completion may have "
-            f"{served.longest} together, so at most {room} are left.",
+            f"max_completion_tokens is {max_tokens}; the messages are {prompt} tokens and prompt and completion may "
+            f"have {served.longest} together, so at most {room} are left.",
             param="max_completion_tokens", code="context_length_exceeded",
         )  # fmt: skip
-    return allowed
+    return max_tokens
 
 
-def _budget(fields: _Fields, allowed: int) -> int | None:
+def _budget(fields: _Fields, max_tokens: int) -> int | None:
     """The budget of thinking tokens: the request's own, or its effort's share of the completion."""
     effort = fields.take("reasoning_effort", str, None)
     if effort is not None and effort not in EFFORTS:
@@ -274,7 +274,7 @@ def _budget(fields: _Fields, allowed: int) -> int | None:
                 "thinking_budget and reasoning_effort exclude each other; send one.", param="reasoning_effort"
             )
         return budget
-    return None if effort is None else int(EFFORTS[effort] * allowed)
+    return None if effort is None else int(EFFORTS[effort] * max_tokens)
 
 
 def _with_budget(sampling: Sampling, budget: int | None, served: Served) -> Sampling:

@@ -25,8 +25,8 @@ class Marker:
     @cached_property
     def problems(self) -> dict[str, Problem]:
         """Held-out problems by their prompts; drawn on first use, since some tasks are slow."""
-        drawn = held_out(self._source, OFFERED) if self._source else []
-        return {problem.prompt: problem for problem in drawn}
+        problems = held_out(self._source, OFFERED) if self._source else []
+        return {problem.prompt: problem for problem in problems}
 
     def offer(self) -> Problem | None:
         """A problem to ask that the served run has not trained on; None where the run is unknown."""

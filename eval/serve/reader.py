@@ -76,8 +76,8 @@ class Splitter:
             self.place = "answer"
 
     def _think(self, last: bool) -> str:
-        thinking, closed, rest = self._held.partition(CLOSE)
-        if closed:
+        thinking, tag, rest = self._held.partition(CLOSE)
+        if tag:
             self.place, self._held = "answer", rest
             return thinking
         return self._give(0 if last else _overlap(self._held, [CLOSE]))

@@ -43,23 +43,23 @@ def call(
 ) -> dict[str, Any]:
     """A whole call, the second of two on a card, and the largest gap to the module's own forward."""
     model = build(name, weights, clock.device)
-    asked, sampling = prompts_of(prompts), Sampling(tokens, ())
+    prompt_ids, sampling = prompts_of(prompts), Sampling(tokens, ())
     if clock.on_card:
         torch.cuda.reset_peak_memory_stats()
     with precision(weights, clock.device):
         engine = engine_of(model, 1024 if clock.on_card else 8, path)
         for _ in range(2 if clock.on_card else 1):
-            rollouts = engine.generate(asked, samples, sampling)
+            rollouts = engine.generate(prompt_ids, samples, sampling)
         stats, peak = engine.stats, torch.cuda.max_memory_allocated() if clock.on_card else 0
         assert engine.forward is not None
-        said = engine.forward.name
+        path_name = engine.forward.name
         engine.release()
-        gap = compare(asked, rollouts, forward_logprobs(model), most=COMPARED)
+        gap = compare(prompt_ids, rollouts, forward_logprobs(model), most=COMPARED)
     return {
         "model": name,
         "weights": weights,
         "path": path,
-        "forward": said,
+        "forward": path_name,
         "rollouts": prompts * samples,
         "tokens": tokens,
         "seconds": stats.seconds,
@@ -102,10 +102,10 @@ def vllm_beside(name: str, prompts: int, samples: int, tokens: int, limit: float
         config.save_pretrained(folder)
         words = [sys.executable, "-c", VLLM, folder, json.dumps(prompts_of(prompts)), str(samples), str(tokens)]
         try:
-            done = subprocess.run(words, capture_output=True, text=True, timeout=limit, check=False)
+            process = subprocess.run(words, capture_output=True, text=True, timeout=limit, check=False)
         except subprocess.TimeoutExpired:
             return {"skipped": f"not done within {limit:.0f} seconds"}
-    line = next((line for line in done.stdout.splitlines() if line.startswith("RESULT ")), None)
+    line = next((line for line in process.stdout.splitlines() if line.startswith("RESULT ")), None)
     if line is None:
-        return {"error": (done.stderr.strip().splitlines() or ["it wrote nothing"])[-1][:300]}
+        return {"error": (process.stderr.strip().splitlines() or ["it wrote nothing"])[-1][:300]}
     return {"model": name, "rollouts": prompts * samples, "tokens": tokens, **json.loads(line[7:])}

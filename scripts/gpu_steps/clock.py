@@ -27,11 +27,11 @@ class Clock:
         spent = []
         for number in range(times + 2):
             self.wait()
-            started = time.perf_counter()
+            start = time.perf_counter()
             work()
             self.wait()
             if number > 1:
-                spent.append((time.perf_counter() - started) * 1e3)
+                spent.append((time.perf_counter() - start) * 1e3)
         return sorted(spent)[len(spent) // 2]
 
     def wait(self) -> None:

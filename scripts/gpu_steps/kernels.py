@@ -57,10 +57,10 @@ def check_kernels(device: torch.device) -> list[dict[str, Any]]:
                 ("product alone", partial(alone_gap, device, dtype), 0.0),
                 ("sampling", partial(sampling_gap, device, dtype), 1e-4),
             ]
-            for name, check, allowed in checks:
+            for name, check, tolerance in checks:
                 gap = check()
                 results.append(
-                    {"kernel": name, "dtype": str(dtype), "gap": gap, "allowed": allowed, "right": gap <= allowed}
+                    {"kernel": name, "dtype": str(dtype), "gap": gap, "allowed": tolerance, "right": gap <= tolerance}
                 )
     return results
 
@@ -134,12 +134,12 @@ def rope_gap(device: torch.device, dtype: torch.dtype, heads: int, key_heads: in
 
     def rotated(part: torch.Tensor) -> torch.Tensor:
         first, second = part.chunk(2, -1)
-        turned = torch.cat([-second, first], -1)
-        return part * cos[positions].double().unsqueeze(1) + turned * sin[positions].double().unsqueeze(1)
+        halves = torch.cat([-second, first], -1)
+        return part * cos[positions].double().unsqueeze(1) + halves * sin[positions].double().unsqueeze(1)
 
-    stored = [pages.view(-1, key_heads, dim)[slots] for pages in (keys, values)]
+    entries = [pages.view(-1, key_heads, dim)[slots] for pages in (keys, values)]
     own = (rotated(parts[0]), rotated(parts[1]), parts[2])
-    return max(largest(part, expected) for part, expected in zip((result, *stored), own, strict=True))
+    return max(largest(part, expected) for part, expected in zip((result, *entries), own, strict=True))
 
 
 def norm_gap(device: torch.device, dtype: torch.dtype) -> float:

@@ -41,9 +41,9 @@ def cases(on_card: bool) -> Iterator[tuple[str, int, int, str, str]]:
 
 def engine_of(model: torch.nn.Module, rows: int, path: str, **options: Any) -> RolloutEngine:
     """An engine over pages, on any device. Its support was never in doubt, so it is not tried."""
-    chosen = PATHS[path]
-    page = 16 if chosen["own_kernels"] or next(model.parameters()).device.type == "cpu" else None
-    return RolloutEngine(model, page_tokens=page, max_rows=rows, trial=False, **chosen, **options)
+    choice = PATHS[path]
+    page = 16 if choice["own_kernels"] or next(model.parameters()).device.type == "cpu" else None
+    return RolloutEngine(model, page_tokens=page, max_rows=rows, trial=False, **choice, **options)
 
 
 def graph(model: torch.nn.Module, path: str, tokens: int) -> dict[str, Any]:
@@ -52,9 +52,9 @@ def graph(model: torch.nn.Module, path: str, tokens: int) -> dict[str, Any]:
     sampling = Sampling(tokens, ())
     eager = engine_of(model, 64, path, cuda_graphs=False).generate(prompts, 2, sampling)
     engine = engine_of(model, 64, path)
-    replayed = engine.generate(prompts, 2, sampling)
+    replay = engine.generate(prompts, 2, sampling)
     result = {
-        "equal": [r.token_ids for r in eager] == [r.token_ids for r in replayed],
+        "equal": [r.token_ids for r in eager] == [r.token_ids for r in replay],
         "forward": engine.forward.name if engine.forward else "",
         "replayed_share": engine.stats.replayed_steps / max(1, engine.stats.steps),
     }
@@ -115,7 +115,7 @@ def launches_of(decoder: PagedDecoder, sampling: Sampling) -> int:
     from torch.autograd import DeviceType
     from torch.profiler import ProfilerActivity, profile
 
-    with profile(activities=[ProfilerActivity.CPU, ProfilerActivity.CUDA]) as seen:
+    with profile(activities=[ProfilerActivity.CPU, ProfilerActivity.CUDA]) as profiler:
         decoder.decode(sampling)
         torch.cuda.synchronize()
-    return sum(event.device_type == DeviceType.CUDA for event in seen.events() or [])
+    return sum(event.device_type == DeviceType.CUDA for event in profiler.events() or [])

@@ -43,10 +43,10 @@ def test_screening_stays_within_its_budget_and_ends(processes, share, oversample
 
 
 def test_as_many_are_screened_as_should_bring_enough():
-    assert to_screen(0, 0, wanted=32, most=160, processes=2, passing=0.5) == 32
-    assert to_screen(30, 64, wanted=32, most=160, processes=2, passing=0.5) == 2
-    assert to_screen(32, 64, wanted=32, most=160, processes=2, passing=0.5) == 0
-    assert to_screen(0, 0, wanted=32, most=32, processes=2, passing=0.01) == 16
+    assert to_screen(0, 0, count=32, most=160, processes=2, passing=0.5) == 32
+    assert to_screen(30, 64, count=32, most=160, processes=2, passing=0.5) == 2
+    assert to_screen(32, 64, count=32, most=160, processes=2, passing=0.5) == 0
+    assert to_screen(0, 0, count=32, most=32, processes=2, passing=0.01) == 16
 
 
 @given(st.lists(st.sampled_from([0.0, 0.25, 0.5]), min_size=1, max_size=30), st.data())

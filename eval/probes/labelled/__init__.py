@@ -72,8 +72,8 @@ def score_behaviour() -> dict[str, Score]:
     for case in _read("behaviour"):
         problem = problem_of(case["prompt"])
         thinking, labels = unmark(case["thinking"])
-        detected = events(get_task(problem.task).trace(problem, thinking))
-        cases.append(({(event.kind, _place(thinking, event.at)) for event in detected}, labels))
+        detections = events(get_task(problem.task).trace(problem, thinking))
+        cases.append(({(event.kind, _place(thinking, event.at)) for event in detections}, labels))
     scores = {kind: _score(cases, kind) for kind in MARKS.values()}
     return {**scores, "all": _total(scores)}
 
@@ -111,10 +111,10 @@ def problem_of(prompt: str) -> Problem:
     return Problem("arithmetic", prompt, prompt, facts)
 
 
-def unmark(marked: str) -> tuple[str, Labels]:
+def unmark(text: str) -> tuple[str, Labels]:
     """A thinking without its marks, and what they say."""
     thinking, labels = "", Labels()
-    for part in re.split(r"(\{[^}]*\})", marked):
+    for part in re.split(r"(\{[^}]*\})", text):
         if part.startswith("{"):
             labels |= {(MARKS[mark], _place(thinking, len(thinking))) for mark in part[1:-1]}
         else:
@@ -134,10 +134,10 @@ def _read(name: str) -> list[dict[str, Any]]:
 
 def _score(cases: Iterable[tuple[Labels, Labels]], kind: str) -> Score:
     counts: Counter[str] = Counter()
-    for detected, labelled in cases:
-        counts["right"] += sum(label[0] == kind for label in detected & labelled)
-        counts["extra"] += sum(label[0] == kind for label in detected - labelled)
-        counts["missed"] += sum(label[0] == kind for label in labelled - detected)
+    for detections, labels in cases:
+        counts["right"] += sum(label[0] == kind for label in detections & labels)
+        counts["extra"] += sum(label[0] == kind for label in detections - labels)
+        counts["missed"] += sum(label[0] == kind for label in labels - detections)
     return Score(counts["right"], counts["extra"], counts["missed"])
 
 

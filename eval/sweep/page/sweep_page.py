@@ -71,8 +71,8 @@ def write_page(results: Results) -> None:
 
 def _facts(results: Results) -> list[tuple[str, str]]:
     spec, entries = results.spec, (*results.ranked, *results.others)
-    pruned = sum(entry.trial.pruned_at is not None for entry in entries)
-    counts = f"{len(results.ranked)} of {spec.count} complete" + (f", {pruned} pruned" if pruned else "")
+    pruned_count = sum(entry.trial.pruned_at is not None for entry in entries)
+    counts = f"{len(results.ranked)} of {spec.count} complete" + (f", {pruned_count} pruned" if pruned_count else "")
     began = [a.began for entry in entries for replica in entry.replicas for a in replica.record.attempts]
     pairs = [
         ("config", spec.config),

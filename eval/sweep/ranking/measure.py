@@ -80,6 +80,6 @@ def _rl(run: Path) -> list[dict[str, Any]]:
 
 
 @lru_cache(maxsize=64)
-def _rows(path: Path, changed: int, size: int) -> list[dict[str, Any]]:
+def _rows(path: Path, change_time: int, size: int) -> list[dict[str, Any]]:
     """Read once for each state of the file, which is looked at every second."""
     return [row for row in read_metrics(path) if row["phase"] == "rl"]

@@ -87,16 +87,17 @@ def collect(store: Store) -> Results:
     spec, trials = store.spec, store.trials()
     entries = [_entry(store, trial) for trial in trials]
     sign = 1 if spec.direction == "maximize" else -1
-    ranked = sorted(
+    ranking = sorted(
         (entry for entry in entries if entry.estimate is not None),
         key=lambda entry: (-sign * entry.estimate.value, entry.number),  # type: ignore[union-attr]
     )
-    compared = [
-        entry if entry is ranked[0] else replace(entry, behind=_difference(ranked[0], entry, sign)) for entry in ranked
+    comparisons = [
+        entry if entry is ranking[0] else replace(entry, behind=_difference(ranking[0], entry, sign))
+        for entry in ranking
     ]
     others = tuple(entry for entry in entries if entry.estimate is None)
     complete = [entry.trial.frozen for entry in entries if entry.estimate is not None]
-    return Results(spec, store.folder, tuple(compared), others, importances(spec, complete), store.over(trials))
+    return Results(spec, store.folder, tuple(comparisons), others, importances(spec, complete), store.over(trials))
 
 
 def _entry(store: Store, trial: Trial) -> Entry:

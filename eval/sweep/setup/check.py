@@ -32,53 +32,53 @@ def check(spec: Spec) -> tuple[Spec, Machine]:
     """
     looked_at = ahead(spec)
     answer = parse([setting(spec.base, spec.set, spec.space, params) for params in looked_at])
-    parsed = answer["parsed"]
-    _refuse_errors(looked_at, parsed)
-    _refuse_twins(looked_at, parsed)
-    for params, reading in zip(looked_at, parsed, strict=True):
-        _check_measure(spec, params, reading, parsed[0])
+    replies = answer["parsed"]
+    _refuse_errors(looked_at, replies)
+    _refuse_twins(looked_at, replies)
+    for params, reading in zip(looked_at, replies, strict=True):
+        _check_measure(spec, params, reading, replies[0])
     machine = _machine(answer["gpus"])
-    return _settled(spec, machine, use_cpu=parsed[0]["use_cpu"]), machine
+    return _settled(spec, machine, use_cpu=replies[0]["use_cpu"]), machine
 
 
 def ahead(spec: Spec) -> list[Params]:
     """The settings that are known beforehand, in the order of the trials; of TPE, its random start and the corners."""
     if spec.method == "grid":
         return list(grid(spec.space))
-    known: list[Params] = []
+    points: list[Params] = []
     for number in range(spec.startup_trials if spec.method == "tpe" else spec.count):
-        params = propose(spec, number, known, [])
+        params = propose(spec, number, points, [])
         assert params is not None  # there are as many settings as trials
-        known.append(params)
-    return known + list(corners(spec.space)) if spec.method == "tpe" else known
+        points.append(params)
+    return points + list(corners(spec.space)) if spec.method == "tpe" else points
 
 
 def parse(configs: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """What `train` makes of the configs, in a process of its own."""
-    done = subprocess.run(
+    process = subprocess.run(
         [sys.executable, "-m", "eval.sweep.setup.parse"], input=json.dumps(configs), capture_output=True, text=True
     )
-    if done.returncode:
-        last = (done.stderr.strip().splitlines() or ["no word"])[-1]
+    if process.returncode:
+        last = (process.stderr.strip().splitlines() or ["no word"])[-1]
         raise ValueError(f"The configs could not be read: {last}")
-    return dict(json.loads(done.stdout))
+    return dict(json.loads(process.stdout))
 
 
-def _refuse_errors(looked_at: Sequence[Params], parsed: Sequence[dict[str, Any]]) -> None:
-    wrong = [(params, reading["error"]) for params, reading in zip(looked_at, parsed, strict=True) if reading["error"]]
+def _refuse_errors(looked_at: Sequence[Params], replies: Sequence[dict[str, Any]]) -> None:
+    wrong = [(params, reading["error"]) for params, reading in zip(looked_at, replies, strict=True) if reading["error"]]
     if not wrong:
         return
     params, error = wrong[0]
-    if len(wrong) == len(parsed):
+    if len(wrong) == len(replies):
         raise ValueError(error)  # it is not this setting's fault
-    others = f" So are {len(wrong) - 1} more of the {len(parsed)} settings." if len(wrong) > 1 else ""
+    others = f" So are {len(wrong) - 1} more of the {len(replies)} settings." if len(wrong) > 1 else ""
     raise ValueError(f"The setting {show(params)} is refused: {error}{others}")
 
 
-def _refuse_twins(looked_at: Sequence[Params], parsed: Sequence[dict[str, Any]]) -> None:
+def _refuse_twins(looked_at: Sequence[Params], replies: Sequence[dict[str, Any]]) -> None:
     """Refuse settings that come to the same run, such as a learning rate written as 1e-4 and as 0.0001."""
     first: dict[str, Params] = {}
-    for params, reading in zip(looked_at, parsed, strict=True):
+    for params, reading in zip(looked_at, replies, strict=True):
         twin = first.setdefault(reading["resolved"], params)
         if twin != params or list(map(type, twin.values())) != list(map(type, params.values())):
             raise ValueError(f"The settings {show(twin)} and {show(params)} come to the same run; leave one out.")

@@ -90,8 +90,8 @@ def main() -> int:
     configs = json.load(sys.stdin)
     # What libraries print must not stand in the answer.
     with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(sys.stderr):
-        parsed = [parse(config, Path(folder)) for config in configs]
-    json.dump({"gpus": torch.cuda.device_count(), "parsed": parsed}, sys.stdout)
+        replies = [parse(config, Path(folder)) for config in configs]
+    json.dump({"gpus": torch.cuda.device_count(), "parsed": replies}, sys.stdout)
     return 0
 
 

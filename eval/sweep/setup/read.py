@@ -19,13 +19,15 @@ def read_spec(path: Path) -> Spec:
     """Read a sweep's YAML file, or the one that a sweep's folder keeps. Raises ValueError with one clear line."""
     path = path / STORED if path.is_dir() else path
     content = _mapping(path)
-    known = {f.name: f for f in fields(Spec)}
-    if unknown := sorted(map(str, content.keys() - known.keys())):
-        raise ValueError(f"{path} has an unknown field {unknown[0]}; expected some of: {', '.join(list(known)[:-1])}.")
+    by_name = {f.name: f for f in fields(Spec)}
+    if unknown := sorted(map(str, content.keys() - by_name.keys())):
+        raise ValueError(
+            f"{path} has an unknown field {unknown[0]}; expected some of: {', '.join(list(by_name)[:-1])}."
+        )
     values = {"name": path.stem} | {name: value for name, value in content.items() if value is not None}
-    for name, declared in known.items():
-        if declared.default is MISSING and declared.default_factory is MISSING and name not in values:
-            raise ValueError(f"{path} has no {name}: {declared.metadata['help']}")
+    for name, spec_field in by_name.items():
+        if spec_field.default is MISSING and spec_field.default_factory is MISSING and name not in values:
+            raise ValueError(f"{path} has no {name}: {spec_field.metadata['help']}")
     if not isinstance(values["config"], str) or not isinstance(values.get("set", {}), Mapping):
         raise ValueError(f"{path}: config must be a path, and set a mapping of fields.")
     values.setdefault("base", None)
@@ -62,8 +64,8 @@ def _converted(name: str, value: Any) -> Any:
             raise ValueError(f"launch is {value!r}; expected a list of arguments, such as [--config_file, FILE].")
         return tuple(map(str, value))
     if name == "prune":
-        allowed = [f.name for f in fields(Prune)]
-        if not isinstance(value, Mapping) or value.keys() - set(allowed):
-            raise ValueError(f"prune is {value!r}; expected a mapping with some of: {', '.join(allowed)}.")
+        names = [f.name for f in fields(Prune)]
+        if not isinstance(value, Mapping) or value.keys() - set(names):
+            raise ValueError(f"prune is {value!r}; expected a mapping with some of: {', '.join(names)}.")
         return Prune(**value)
     return str(value) if name in ("name", "metric") else value

@@ -28,12 +28,12 @@ def setting(
 
 def check_fields(fixed: Mapping[str, Any], space: tuple[Dimension, ...]) -> None:
     """Refuse fields that are the sweep's own, or that stand in both places. Raises ValueError."""
-    searched = [dimension.field for dimension in space]
-    for field in (*fixed, *searched):
+    dimensions = [dimension.field for dimension in space]
+    for field in (*fixed, *dimensions):
         if field in OWN:
             instead = "seeds" if field == "seed" else "the sweep's own settings"
             raise ValueError(f"{field} is given by the sweep to each run; use {instead}, and leave it out.")
-    for field in searched:
+    for field in dimensions:
         if field in MEASURE:
             raise ValueError(
                 f"search.{field} would change what is measured, not what is learnt, and trials could not be compared; "

@@ -49,8 +49,8 @@ class Dimension:
         if self.choices:
             return [_stored(choice) for choice in self.choices]
         if self.points is not None:
-            spaced = np.geomspace if self.log else np.linspace
-            points = [float(f"{value:.6g}") for value in spaced(self.low, self.high, self.points)]
+            spacing = np.geomspace if self.log else np.linspace
+            points = [float(f"{value:.6g}") for value in spacing(self.low, self.high, self.points)]
             if self.whole:
                 return list(dict.fromkeys(round(value) for value in points))
             if len(set(points)) < len(points):
@@ -135,8 +135,8 @@ def _stored(choice: Any) -> Any:
 
 def _dimension(field: str, values: Any) -> Dimension:
     if isinstance(values, list):
-        stored = [_stored(choice) for choice in values]
-        if not stored or any(stored.count(choice) > 1 for choice in stored):
+        texts = [_stored(choice) for choice in values]
+        if not texts or any(texts.count(choice) > 1 for choice in texts):
             raise ValueError(f"search.{field} is {values!r}; expected different choices, one at least.")
         return Dimension(field, choices=tuple(values))
     if not isinstance(values, Mapping) or not {"low", "high"} <= values.keys():

@@ -172,9 +172,9 @@ class Spec:
         return yaml.safe_dump(values, sort_keys=False, allow_unicode=True)
 
 
-def _one_of(name: str, value: Any, allowed: tuple[str, ...]) -> None:
-    if value not in allowed:
-        raise ValueError(f"{name} is {value!r}; expected one of: {', '.join(allowed)}.")
+def _one_of(name: str, value: Any, choices: tuple[str, ...]) -> None:
+    if value not in choices:
+        raise ValueError(f"{name} is {value!r}; expected one of: {', '.join(choices)}.")
 
 
 def _whole(name: str, value: Any, least: int) -> None:

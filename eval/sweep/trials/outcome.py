@@ -57,8 +57,8 @@ def train_code(exit_code: int, text: str) -> int:
 def last_lines(text: str) -> tuple[str, ...]:
     """The last lines that the training said: without the launcher's own traceback, and without progress bars."""
     ends = [match.start() for match in LAUNCHER.finditer(text)]
-    shown = (line.rsplit("\r", 1)[-1].rstrip() for line in text[: ends[-1] if ends else None].split("\n"))
-    return tuple(line for line in shown if line and not BAR.search(line))[-LINES:]
+    lines = (line.rsplit("\r", 1)[-1].rstrip() for line in text[: ends[-1] if ends else None].split("\n"))
+    return tuple(line for line in lines if line and not BAR.search(line))[-LINES:]
 
 
 def _cause(code: int) -> str:

@@ -27,17 +27,17 @@ def read(path: Path, folder: Path | None = None, workers: int | None = None) -> 
 
 def show_plan(folder: Path, spec: Spec) -> str:
     """What a sweep would do: its trials as far as they are known, and the command of the first run."""
-    known = ahead(spec)[: spec.count if spec.method != "tpe" else spec.startup_trials]
+    points = ahead(spec)[: spec.count if spec.method != "tpe" else spec.startup_trials]
     first = Run(0, spec.seeds[0], folder / "trials" / "000" / f"seed-{spec.seeds[0]}")
     slot = Slot(0, tuple(map(str, range(spec.gpus or 0))))
     share = f"{spec.gpus} GPU each" if spec.gpus else f"{spec.threads} CPU threads each"
     lines = [
         f"{spec.count} trials x {len(spec.seeds)} seeds = {spec.count * len(spec.seeds)} runs in {folder}, "
         f"{spec.workers} at once with {share}; judged by {spec.metric} on the validation problems.",
-        *(f"{number:>5}  {show(params)}" for number, params in enumerate(known)),
+        *(f"{number:>5}  {show(params)}" for number, params in enumerate(points)),
     ]
     if spec.method == "tpe":
-        lines.append(f"{len(known):>5}  and on: chosen from the results of those before")
+        lines.append(f"{len(points):>5}  and on: chosen from the results of those before")
     return "\n".join([*lines, "The first run:", f"  {show_command(spec, first, slot)}"])
 
 

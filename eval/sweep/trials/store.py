@@ -114,14 +114,14 @@ class Store:
     def retry_failed(self) -> int:
         """Take up again the trials that failed or were refused, in the same folders; returns how many."""
         with locked(self.folder):
-            failed = [trial for trial in self.trials() if trial.frozen.state == TrialState.FAIL]
-            for trial in failed:  # Optuna's own way: what is finished stays, and another takes its place
+            failures = [trial for trial in self.trials() if trial.frozen.state == TrialState.FAIL]
+            for trial in failures:  # Optuna's own way: what is finished stays, and another takes its place
                 runs = {
                     seed: record if record.state in ("done", "guard") else Record("waiting", "", record.attempts)
                     for seed, record in trial.runs.items()
                 }
                 self._add(trial.number, trial.params, runs)
-            return len(failed)
+            return len(failures)
 
     def _trial(self, number: int) -> Trial:
         return self.trials()[number]
@@ -133,8 +133,8 @@ class Store:
             for seed, record in trial.runs.items():
                 if record.state == "running" and record.worker not in living:
                     began = record.attempts[-1].began
-                    lost = Attempt(record.worker, began, last_word(self.run(trial.number, seed)) or began, LOST)
-                    self._write(trial, seed, record.ended(lost, "waiting"))
+                    attempt = Attempt(record.worker, began, last_word(self.run(trial.number, seed)) or began, LOST)
+                    self._write(trial, seed, record.ended(attempt, "waiting"))
 
     def _settled(self, trial: Trial) -> Trial:
         """The trial after the consequences of its runs' states: some are left out, and Optuna learns the result."""
@@ -144,8 +144,8 @@ class Store:
             return trial
         for seed, record in trial.runs.items():
             if record.state == "waiting":
-                begun: State = "pruned" if record.attempts and not wrong else "skipped"
-                self._write(trial, seed, Record(begun, "", record.attempts))
+                state: State = "pruned" if record.attempts and not wrong else "skipped"
+                self._write(trial, seed, Record(state, "", record.attempts))
         if "running" in states:
             return self._trial(trial.number)
         if wrong:
@@ -177,10 +177,10 @@ class Store:
     def _plan(self, trials: list[Trial]) -> bool:
         """Choose the next trial's setting, if its time has come, and store it before anything of it runs."""
         number = len(trials)
-        known = self._known(trials, number)
-        if number >= self.spec.count or self.exhausted or known is None:
+        history = self._known(trials, number)
+        if number >= self.spec.count or self.exhausted or history is None:
             return False
-        params = propose(self.spec, number, [trial.params for trial in trials], known)
+        params = propose(self.spec, number, [trial.params for trial in trials], history)
         if params is None:
             self.exhausted = True
             return False
@@ -214,9 +214,9 @@ class Store:
         if self.spec.prune is None or trial.pruned_at is not None or trial.over:
             return
         news = self._news(trial)
-        known = self._known(self.trials(), trial.number)
-        assert known is not None  # else it would not have been planned
-        at = pruned_at(self.spec, known, trial.curve | news)
+        history = self._known(self.trials(), trial.number)
+        assert history is not None  # else it would not have been planned
+        at = pruned_at(self.spec, history, trial.curve | news)
         for step, value in news.items():
             if at is None or step <= at:
                 self._storage.set_trial_intermediate_value(self._identity(trial), step, value)

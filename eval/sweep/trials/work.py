@@ -111,8 +111,8 @@ class Worker:
             return pruned or self.stopping()
 
         began = now()
-        ended = launch(self.words(self.store.spec, run, slot), run, slot, stop)
-        state, outcome = self._come_to(run, ended, pruned)
+        result = launch(self.words(self.store.spec, run, slot), run, slot, stop)
+        state, outcome = self._come_to(run, result, pruned)
         attempt = Attempt(self.store.presence.id, began, now(), outcome.words, outcome.code, outcome.said)
         mine = self.store.finish(run, attempt, state)
         keep_best(self.store)
@@ -120,12 +120,12 @@ class Worker:
             again = "to be tried again" if state == "waiting" else "given up"
             say(f"trial {run.trial}, seed {run.seed}: {outcome.words}; {again}. Its log: {run.log}")
 
-    def _come_to(self, run: Run, ended: tuple[int, str] | None, pruned: bool) -> tuple[State, Outcome]:
+    def _come_to(self, run: Run, result: tuple[int, str] | None, pruned: bool) -> tuple[State, Outcome]:
         """What becomes of the run after an attempt, and how that ended: a failure is tried again as often as told."""
         state: State = "pruned" if pruned else "waiting"
-        if ended is None:
+        if result is None:
             return state, Outcome(state, "stopped by the sweep before it began", 0, ())
-        outcome = self._measured(run, read_outcome(*ended))
+        outcome = self._measured(run, read_outcome(*result))
         if outcome.state != "failed":
             return outcome.state, outcome
         if pruned or self.stopping():
@@ -155,8 +155,8 @@ def _slots(store: Store, machine: Machine) -> list[Slot]:
         return [Slot(number) for number in range(spec.workers)]
     with locked(store.folder):
         living = presence.living().values()
-        held = {gpu for record in living if record["machine"] == presence.machine for gpu in record["gpus"]}
-        free = [gpu for gpu in machine.gpus if gpu not in held]
+        busy = {gpu for record in living if record["machine"] == presence.machine for gpu in record["gpus"]}
+        free = [gpu for gpu in machine.gpus if gpu not in busy]
         count = min(spec.workers, len(free) // spec.gpus)
         if not count:
             raise ValueError(f"All GPUs of this machine ({', '.join(machine.gpus)}) are held by this sweep already.")

@@ -10,7 +10,7 @@ from scripted import chat_tokenizer
 from eval.claims.conditions import CLAIMS
 from eval.claims.evidence import gather
 from eval.claims.judging import judge_claims
-from eval.claims.plan import Effort, expected, plan
+from eval.claims.plan import Effort, expected, make_plan
 from eval.curves.curve_plots import write_plots
 from tests.conftest import TINY
 from train.files.checkpoints import seal
@@ -57,7 +57,7 @@ def run(tmp_path, tiny_model, tokenizer):
 
 
 def test_a_runs_curves_are_sampled_judged_and_drawn(run):
-    planned = plan(run, EFFORT)
+    planned = make_plan(run, EFFORT)
     counted = []
     gather(planned, progress=counted.append)
     assert sum(counted) == expected(planned)
@@ -78,32 +78,32 @@ def test_a_runs_curves_are_sampled_judged_and_drawn(run):
 
 
 def test_a_checkpoint_between_costs_less_than_the_ends_and_the_middle_one_is_probed(run):
-    planned = plan(run, replace(EFFORT, between_samples=1))
+    planned = make_plan(run, replace(EFFORT, between_samples=1))
     first, between, last = planned.checkpoints.values()
     assert planned.between == [between] and planned.probed == [first, between, last]
     assert planned.between_settings.samples == 1 < planned.settings.samples
-    assert expected(planned) < expected(plan(run, EFFORT))
+    assert expected(planned) < expected(make_plan(run, EFFORT))
 
 
 def test_a_second_time_nothing_is_sampled(run, monkeypatch):
-    gather(plan(run, EFFORT))
+    gather(make_plan(run, EFFORT))
     before = {path.name: path.read_text() for path in (run / "evaluation").glob("*.json")}
 
     def refuse(*_, **__):
         raise AssertionError("a sample was drawn that is there already")
 
     monkeypatch.setattr("eval.sampling.candidate._engine", lambda model: refuse)
-    gather(plan(run, EFFORT))
+    gather(make_plan(run, EFFORT))
     assert {path.name: path.read_text() for path in (run / "evaluation").glob("*.json")} == before
 
 
 def test_what_is_wrong_with_a_run_is_found_before_anything_is_sampled(run, tmp_path):
     with pytest.raises(ValueError, match="is not a run folder with a checkpoint"):
-        plan(tmp_path, EFFORT)
+        make_plan(tmp_path, EFFORT)
     for path in (run / "checkpoints" / "checkpoint-1").glob("tokenizer*"):
         path.unlink()
     with pytest.raises(ModelError, match="checkpoint-1 is not a whole checkpoint: tokenizer"):
-        plan(run, EFFORT)
+        make_plan(run, EFFORT)
     with pytest.raises(ValueError, match="parallel_samples is 0"):
         Effort(parallel_samples=0)
 
@@ -133,7 +133,7 @@ def spoken_run(tmp_path):
 
 
 def test_every_claim_on_a_model_that_reads_words_has_its_evidence(spoken_run):
-    planned = plan(spoken_run, EFFORT)
+    planned = make_plan(spoken_run, EFFORT)
     counted = []
     gather(planned, progress=counted.append)
     assert sum(counted) == expected(planned)
