@@ -48,14 +48,14 @@ def run_command(values: Values) -> int:
         launch = find_launch()
         check_launch(launch)
         run, training = configure(values)
-        planned = decide_checkpointing(run, training, launch)
+        checkpointing = decide_checkpointing(run, training, launch)
         if why := refusal(launch, run, training):
             raise ValueError(why)
     except ValueError as error:
         return refused(error)
     watch = RankWatch()
-    if planned and PartialState().is_main_process:
-        say(planned)
+    if checkpointing and PartialState().is_main_process:
+        say(checkpointing)
     try:
         with prepared(run, training, launch) as why_not:
             code, message, alone = (2, f"error: {why_not}", False) if why_not else outcome(run, training)
@@ -76,12 +76,12 @@ def prepared(run: RunConfig, training: GRPOConfig, launch: Launch) -> Iterator[s
     """One process checks the run, makes its folder and holds it; all hear why not, if the run is refused."""
     state = PartialState()
     why_not: list[str | None] = [None]
-    with ExitStack() as held:
+    with ExitStack() as stack:
         if launch.local_processes < launch.processes:
             why_not = [why_not_shared(Path(run.runs_dir))]
         if state.is_main_process and why_not[0] is None:
             try:
-                held.enter_context(prepare(run, training))
+                stack.enter_context(prepare(run, training))
             except ValueError as error:
                 why_not = [str(error)]
         if state.num_processes > 1:

@@ -145,12 +145,11 @@ def disk(runs_dir: Path) -> Finding:
 def verifiers() -> Finding:
     """Every task's verifier, on demonstrations, of which some are right, and on silence."""
     parts = load_mixture({name: {} for name in TASKS})
-    judged = [judge(problem, text)[1] for problem, text in demonstrations(parts, 40, 0)]
+    verdicts = [judge(problem, text)[1] for problem, text in demonstrations(parts, 40, 0)]
     silent = [judge(problem, "")[1] for problem, _ in demonstrations(parts, 40, 0)]
-    well = any(v.correct for v in judged) and not any(v.error for v in judged) and not any(v.correct for v in silent)
-    state = (
-        f"{sum(v.correct for v in judged)} of {len(judged)} demonstrations are right, none of {len(silent)} silences"
-    )
+    right = sum(v.correct for v in verdicts)
+    well = right > 0 and not any(v.error for v in verdicts) and not any(v.correct for v in silent)
+    state = f"{right} of {len(verdicts)} demonstrations are right, none of {len(silent)} silences"
     return Finding("verifiers", state, "" if well else "the verifiers do not judge as they should: run `make test`")
 
 

@@ -105,24 +105,24 @@ class DynamicSampling:
         most = int(share * processes * (1 + (self.oversample - 1) * size / few))
         candidates, own = self._screen(share * processes, most, few, draw)
         expected = sum(self.curriculum.estimate(one.problem) for one in candidates) / len(candidates)
-        dealt = deal(best(candidates, share * processes), processes, share)
-        kept = _exchange(dealt, own)
+        hands = deal(best(candidates, share * processes), processes, share)
+        groups = _exchange(hands, own)
         if few < size:
-            rest = self._judged(draw([group.problem for group in kept], few, size - few))
-            for group, later in zip(kept, rest, strict=True):
+            rest = self._judged(draw([group.problem for group in groups], few, size - few))
+            for group, later in zip(groups, rest, strict=True):
                 group.take(later)
-        self._learn(candidates, dealt, kept, few)
-        passed = sum(one.passes for one in candidates)
-        self.passed, self.screened = MEMORY * self.passed + passed, MEMORY * self.screened + len(candidates)
+        self._learn(candidates, hands, groups, few)
+        passes = sum(one.passes for one in candidates)
+        self.passed, self.screened = MEMORY * self.passed + passes, MEMORY * self.screened + len(candidates)
         metrics = {
-            "dynamic_sampling/passed": passed / len(candidates),
+            "dynamic_sampling/passed": passes / len(candidates),
             "dynamic_sampling/replaced": float(len(candidates) - share * processes),
             "curriculum/expected_accuracy": expected,
             "curriculum/in_band": self.curriculum.share_in_band(),
         }
         left_out = self._leave_out(list(own.values()), step)
         self.left_out_tokens += left_out
-        return kept, left_out, metrics
+        return groups, left_out, metrics
 
     def state_dict(self) -> dict[str, Any]:
         """All that the next step depends on, and what is counted, as plain values."""
@@ -138,15 +138,15 @@ class DynamicSampling:
         self.passed, self.screened = state["candidates"]
         self.left_out_tokens = state["left_out_tokens"]
 
-    def _screen(self, wanted: int, most: int, few: int, draw: Draw) -> tuple[list[Candidate], dict[int, Group]]:
-        """Screen until `wanted` pass, `most` at most: the candidates of all processes, and the groups of this one."""
+    def _screen(self, count: int, most: int, few: int, draw: Draw) -> tuple[list[Candidate], dict[int, Group]]:
+        """Screen until `count` pass, `most` at most: the candidates of all processes, and the groups of this one."""
         rank, processes = PartialState().process_index, PartialState().num_processes
         candidates: list[Candidate] = []
         own: dict[int, Group] = {}
         while True:
-            passed = sum(one.passes for one in candidates)
-            passing = (self.passed + passed) / (self.screened + len(candidates))
-            each = to_screen(passed, len(candidates), wanted, most, processes, passing)
+            passes = sum(one.passes for one in candidates)
+            passing = (self.passed + passes) / (self.screened + len(candidates))
+            each = to_screen(passes, len(candidates), count, most, processes, passing)
             numbers = self.curriculum.next(each * processes, [one.problem for one in candidates])
             each = len(numbers) // processes  # problems may have run out
             if not each:
@@ -165,10 +165,10 @@ class DynamicSampling:
             group.rows = list(islice(rows, len(group.completions)))
         return groups
 
-    def _learn(self, candidates: list[Candidate], dealt: list[list[Candidate]], kept: list[Group], few: int) -> None:
+    def _learn(self, candidates: list[Candidate], hands: list[list[Candidate]], groups: list[Group], few: int) -> None:
         """Tell the curriculum what came of every problem that was asked, on whichever process."""
-        totals = _of_all([[group.successes, len(group.rows)] for group in kept])
-        whole = {one.problem: total for one, total in zip(chain(*dealt), totals, strict=True)}
+        totals = _of_all([[group.successes, len(group.rows)] for group in groups])
+        whole = {one.problem: total for one, total in zip(chain(*hands), totals, strict=True)}
         for one in candidates:
             successes, rollouts = whole.get(one.problem, (one.successes, few))
             self.curriculum.record(one.problem, int(successes), int(rollouts))
@@ -180,41 +180,41 @@ class DynamicSampling:
         return int(sum(tokens for (tokens,) in _of_all([[sum(group.tokens for group in groups)]])))
 
 
-def to_screen(passed: int, screened: int, wanted: int, most: int, processes: int, passing: float) -> int:
+def to_screen(passed: int, screened: int, count: int, most: int, processes: int, passing: float) -> int:
     """How many further candidates each process screens; 0 ends the screening.
 
-    As many as should bring `wanted` that pass, where a share of `passing` does; in the first round at least as many as
+    As many as should bring `count` that pass, where a share of `passing` does; in the first round at least as many as
     are wanted, and never more than `most` in all.
     """
-    if passed >= wanted:
+    if passed >= count:
         return 0
-    need = max(ceil((wanted - passed) / passing), wanted - screened)
+    need = max(ceil((count - passed) / passing), count - screened)
     return min(ceil(need / processes), (most - screened) // processes)
 
 
-def best(candidates: list[Candidate], wanted: int) -> list[Candidate]:
-    """The `wanted` candidates whose rewards vary most, of equal ones the earlier, in the order in which they came."""
-    places = sorted(range(len(candidates)), key=lambda place: -candidates[place].spread)[:wanted]
+def best(candidates: list[Candidate], count: int) -> list[Candidate]:
+    """The `count` candidates whose rewards vary most, of equal ones the earlier, in the order in which they came."""
+    places = sorted(range(len(candidates)), key=lambda place: -candidates[place].spread)[:count]
     return [candidates[place] for place in sorted(places)]
 
 
-def deal(chosen: list[Candidate], processes: int, share: int) -> list[list[Candidate]]:
+def deal(candidates: list[Candidate], processes: int, share: int) -> list[list[Candidate]]:
     """Give each process `share` of the chosen, first those that it has itself: as few as can be change hands."""
-    dealt = [[one for one in chosen if one.owner == process] for process in range(processes)]
-    spare = [one for hand in dealt for one in hand[share:]]
-    for hand in dealt:
+    hands = [[one for one in candidates if one.owner == process] for process in range(processes)]
+    spare = [one for hand in hands for one in hand[share:]]
+    for hand in hands:
         del hand[share:]
         while len(hand) < share:
             hand.append(spare.pop(0))
-    return dealt
+    return hands
 
 
-def _exchange(dealt: list[list[Candidate]], own: dict[int, Group]) -> list[Group]:
+def _exchange(hands: list[list[Candidate]], own: dict[int, Group]) -> list[Group]:
     """The groups dealt to this process, whichever process sampled them; groups dealt to none stay in `own`."""
-    moving = {one.problem for process, hand in enumerate(dealt) for one in hand if one.owner != process}
-    sent = [own.pop(number) for number in list(own) if number in moving]
-    came = {group.problem: group for group in gather_object(sent)} if moving else {}
-    hand = dealt[PartialState().process_index]
+    moving = {one.problem for process, hand in enumerate(hands) for one in hand if one.owner != process}
+    outgoing = [own.pop(number) for number in list(own) if number in moving]
+    came = {group.problem: group for group in gather_object(outgoing)} if moving else {}
+    hand = hands[PartialState().process_index]
     return [came[one.problem] if one.problem in moving else own.pop(one.problem) for one in hand]
 
 

@@ -32,8 +32,8 @@ def imitate_accepted(
     """
     keeps = torch.tensor(accepted, dtype=torch.bool, device=batch["completion_mask"].device)  # (rows,)
     mask = batch["completion_mask"] * keeps.unsqueeze(1)  # (rows, tokens)
-    imitated = {name: value for name, value in batch.items() if name != "old_per_token_logps"}
-    return imitated | {
+    inputs = {name: value for name, value in batch.items() if name != "old_per_token_logps"}
+    return inputs | {
         "advantages": keeps.to(batch["advantages"].dtype),
         "completion_mask": mask,
         "num_items_in_batch": total(mask.sum()),

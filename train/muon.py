@@ -105,8 +105,8 @@ def split_parameters(model: nn.Module) -> tuple[list[nn.Parameter], list[nn.Para
         vocabulary.add(id(head.weight))
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     matrices = [parameter for parameter in trained if parameter.ndim == 2 and id(parameter) not in vocabulary]
-    chosen = {id(parameter) for parameter in matrices}
-    return matrices, [parameter for parameter in trained if id(parameter) not in chosen]
+    ids = {id(parameter) for parameter in matrices}
+    return matrices, [parameter for parameter in trained if id(parameter) not in ids]
 
 
 def orthogonal(matrices: torch.Tensor) -> torch.Tensor:

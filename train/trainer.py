@@ -135,8 +135,8 @@ class ReasoningTrainer(ResumableTrainer, GRPOTrainer):
         if any(images is not None for images in (*args[:1], kwargs.get("images"))):
             raise ValueError("a prompt holds images, but rollouts see text alone; leave them out.")
         if self._drawn is not None:
-            drawn, self._drawn = self._drawn, None
-            return drawn
+            completions, self._drawn = self._drawn, None
+            return completions
         if self.args.use_vllm:
             reshard(self.model_wrapped)  # where it is sharded, TRL asks every weight for its shards
             return super()._generate_single_turn(prompt_ids, *args, **kwargs)

@@ -155,7 +155,7 @@ def check_tasks(run: RunConfig) -> None:
 
 def check_stages(run: RunConfig) -> None:
     """Refuse first and last demonstrations of a cold start that could not be taught. Raises ValueError."""
-    demonstrated = [part.task for part in run.demonstrated]
+    tasks = [part.task for part in run.demonstrated]
     stages = (
         ("cold_start_easy", "cold_start_easy_steps", "{countdown: {guided: 0.6}}"),
         ("cold_start_habits", "cold_start_habit_steps", "{arithmetic: {hasty: 0.8}}"),
@@ -167,15 +167,15 @@ def check_stages(run: RunConfig) -> None:
                 f"{count} is {steps} and {name} {changes!r}; set both, such as 300 and {example}, or neither."
             )
         for task in changes or {}:
-            if task not in demonstrated:
+            if task not in tasks:
                 raise ValueError(
                     f"{name} names {task!r}, which the cold start does not imitate; expected some of: "
-                    f"{', '.join(demonstrated)}."
+                    f"{', '.join(tasks)}."
                 )
         if changes:
             run.demonstrated_with(changes)  # refuses unknown settings and values out of range
-    staged = run.cold_start_easy_steps + run.cold_start_habit_steps
-    if staged and staged >= run.cold_start_steps:
+    stage_steps = run.cold_start_easy_steps + run.cold_start_habit_steps
+    if stage_steps and stage_steps >= run.cold_start_steps:
         raise ValueError(
             f"cold_start_easy_steps is {run.cold_start_easy_steps} and cold_start_habit_steps "
             f"{run.cold_start_habit_steps}; expected together below cold_start_steps, {run.cold_start_steps}."
@@ -211,12 +211,12 @@ def check_options(run: RunConfig, training: "GRPOConfig") -> None:
             f"gradient_checkpointing_kwargs has {min(unknown)!r}; expected some of: {', '.join(CHECKPOINTING)}."
         )
     metric = (training.metric_for_best_model or "loss").removeprefix("eval_")
-    named = [f"accuracy/{part.task}" for part in run.parts]
-    named += [f"rewards/{term.name}/{of}" for term in run.reward_terms for of in ("mean", "std")]
-    if metric not in (*VALIDATED, *named) and metric.partition("/")[0] not in VALIDATED_PARTS:
+    metrics = [f"accuracy/{part.task}" for part in run.parts]
+    metrics += [f"rewards/{term.name}/{of}" for term in run.reward_terms for of in ("mean", "std")]
+    if metric not in (*VALIDATED, *metrics) and metric.partition("/")[0] not in VALIDATED_PARTS:
         raise ValueError(
             f"metric_for_best_model is {training.metric_for_best_model!r}, which no validation measures; expected one "
-            f"of: {', '.join((*VALIDATED, *named))}."
+            f"of: {', '.join((*VALIDATED, *metrics))}."
         )
     if run.resume and training.save_only_model:
         raise ValueError("save_only_model is set, and checkpoints of weights alone cannot be resumed from.")

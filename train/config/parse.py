@@ -122,8 +122,8 @@ def resolved(run: RunConfig, training: GRPOConfig) -> dict[str, Any]:
     values = {key: value for key, value in vars(run).items() if key not in ("resume", "overwrite")}
     default = GRPOConfig(output_dir=training.output_dir, bf16=False).to_dict()
     for key, value in training.to_dict().items():
-        known = key in GRPOConfig.__dataclass_fields__ and key not in DERIVED
-        if known and (key in RL_DEFAULTS or key == "use_cpu" or value != default.get(key)):
+        is_trl = key in GRPOConfig.__dataclass_fields__ and key not in DERIVED
+        if is_trl and (key in RL_DEFAULTS or key == "use_cpu" or value != default.get(key)):
             values[key] = value
     return values
 

@@ -27,8 +27,8 @@ def check_trainer(args: GRPOConfig | None, model: Any, others: Mapping[str, Any]
     `args`, `model` and `others` are what a GRPOTrainer is built from; `thinking` says that thinking has a budget.
     """
     if args is not None:
-        refused = GENERATION if args.use_vllm else SAMPLING | GENERATION
-        for name, nothing in refused.items():
+        options = GENERATION if args.use_vllm else SAMPLING | GENERATION
+        for name, nothing in options.items():
             _refuse(args, name, nothing, "completions do not come from TRL's generate")
         if not isinstance(model, str):
             for name, nothing in LOADING.items():
@@ -46,8 +46,8 @@ def check_trainer(args: GRPOConfig | None, model: Any, others: Mapping[str, Any]
             "tokenizer, for a model of text."
         )
     for kind in ("train_dataset", "eval_dataset"):
-        given = others.get(kind)
-        for dataset in given.values() if isinstance(given, Mapping) else [given]:
+        choice = others.get(kind)
+        for dataset in choice.values() if isinstance(choice, Mapping) else [choice]:
             columns = getattr(dataset, "column_names", None) or ()
             if column := next((name for name in IMAGES if name in columns), None):
                 raise ValueError(f"{kind} has a column {column!r}, but rollouts see text alone; leave the column out.")

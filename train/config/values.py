@@ -82,26 +82,26 @@ class Option:
 
     def refusal(self, value: Any) -> ValueError:
         """The error that refuses `value`."""
-        shown = repr(value) if len(repr(value)) <= 100 else f"{repr(value)[:100]}..."
+        text = repr(value) if len(repr(value)) <= 100 else f"{repr(value)[:100]}..."
         quotes = ", in quotes" if self.kinds == ("str",) and not self.choices and not isinstance(value, str) else ""
         is_number = isinstance(value, int | float) and not isinstance(value, bool)
         bound = f", at most {LARGEST:,}" if is_number and abs(value) > LARGEST and not self.range.is_bounded else ""
         if isinstance(value, bool) and "bool" not in self.kinds:
-            shown = f"{value} (YAML reads {' and '.join(YAML_WORDS[value][:2])} as {value})"
-        return ValueError(f"{self.name} is {shown}; expected {self.expected}{quotes}{bound}.")
+            text = f"{value} (YAML reads {' and '.join(YAML_WORDS[value][:2])} as {value})"
+        return ValueError(f"{self.name} is {text}; expected {self.expected}{quotes}{bound}.")
 
 
 def option(name: str, annotation: str, metadata: Mapping[str, Any], choices: tuple[str, ...] = ()) -> Option:
     """The option that a dataclass declares as `name: annotation`; `range` and `choices` are in the metadata."""
     annotation = re.sub(r"\btuple\[(\w+), \.\.\.\]", r"list[\1]", annotation)
-    listed = re.search(r"\blist\[(\w+)\]", annotation)
+    match = re.search(r"\blist\[(\w+)\]", annotation)
     outside = re.sub(r"\[[^\[\]]*\]", "", re.sub(r"\blist\[\w+\]", "list", annotation))
     names = re.findall(r"\w+", outside if "Literal" not in annotation else re.sub(r"Literal\[.*?\]", "str", annotation))
     literal = re.search(r"Literal\[(.*?)\]", annotation)
     if literal and not choices:
         choices = tuple(re.findall(r"'([^']*)'", literal[1]))
-    known = {"bool": "bool", "int": "int", "float": "float", "str": "str", "dict": "mapping", "Mapping": "mapping"}
-    kinds = tuple(dict.fromkeys(known.get(each, each) for each in names if each in known or each == "list"))
+    table = {"bool": "bool", "int": "int", "float": "float", "str": "str", "dict": "mapping", "Mapping": "mapping"}
+    kinds = tuple(dict.fromkeys(table.get(each, each) for each in names if each in table or each == "list"))
     if "int" in kinds and "float" in kinds:
         kinds = tuple(kind for kind in kinds if kind != "int")
     optional = "None" in names or "Optional" in names or "NoneType" in annotation
@@ -109,7 +109,7 @@ def option(name: str, annotation: str, metadata: Mapping[str, Any], choices: tup
         name,
         kinds or ("str",),
         bool(metadata.get("optional", optional)),
-        listed[1] if listed and listed[1] in known else "str",
+        match[1] if match and match[1] in table else "str",
         metadata.get("range") or Range(),
         tuple(metadata.get("choices") or choices),
     )

@@ -61,14 +61,14 @@ class RankWatch:
 
     def _watch(self) -> None:
         peers = [rank for rank in range(self.processes) if rank != self.rank]
-        heard: dict[int, tuple[bytes, float]] = {}  # the last beat of each, and when it was first seen
+        last_beats: dict[int, tuple[bytes, float]] = {}  # the last beat of each, and when it was first seen
         beats = count(1)
         while not self._left.wait(PERIOD):
             try:
                 self._beat(next(beats))
                 for rank in peers:
                     if self.store.check([f"beat/{rank}"]) and not self.store.check([f"left/{rank}"]):
-                        self._judge(rank, self.store.get(f"beat/{rank}"), heard)
+                        self._judge(rank, self.store.get(f"beat/{rank}"), last_beats)
             except RuntimeError:  # torch's own class for a lost connection is one
                 if not self._left.is_set():
                     _end("The launcher, or the process that kept its store, has died")
@@ -76,15 +76,15 @@ class RankWatch:
     def _beat(self, number: int) -> None:
         self.store.set(f"beat/{self.rank}", f"{socket.gethostname()} {os.getpid()} {number}")
 
-    def _judge(self, rank: int, beat: bytes, heard: dict[int, tuple[bytes, float]]) -> None:
+    def _judge(self, rank: int, beat: bytes, beats: dict[int, tuple[bytes, float]]) -> None:
         now = time.monotonic()
-        if rank not in heard or heard[rank][0] != beat:
-            heard[rank] = beat, now
+        if rank not in beats or beats[rank][0] != beat:
+            beats[rank] = beat, now
         host, pid, _ = beat.decode().split()
         if host == socket.gethostname() and not _runs(int(pid)):
             if not self.store.check([f"left/{rank}"]):  # it may have left since
                 _end(f"The process of rank {rank} (pid {pid}) has died")
-        elif now - heard[rank][1] > SILENCE:
+        elif now - beats[rank][1] > SILENCE:
             _end(f"The process of rank {rank} (pid {pid} on {host}) has not answered for {SILENCE:.0f} s")
 
 

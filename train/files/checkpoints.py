@@ -49,7 +49,7 @@ def fault(path: Path) -> str | None:
         return f"it has no {SEAL}, so it was never finished"
     try:
         files = read_json(path / SEAL)["files"]
-        sealed = {name: (kept["bytes"], kept["sha256"]) for name, kept in files.items()}
+        sealed = {name: (entry["bytes"], entry["sha256"]) for name, entry in files.items()}
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         return f"its {SEAL} cannot be read ({error})"
     present = _files(path)

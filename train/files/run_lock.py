@@ -41,15 +41,15 @@ def lock(folder: Path) -> filelock.BaseFileLock:
 
     Links are followed, so that a folder under two names has one lock.
     """
-    held = filelock.FileLock(_lock_file(folder))
+    file_lock = filelock.FileLock(_lock_file(folder))
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        held.acquire(timeout=LOOK, poll_interval=0.01)
+        file_lock.acquire(timeout=LOOK, poll_interval=0.01)
     except filelock.Timeout:
         raise _going_on(folder) from None
     except OSError as error:
         raise ValueError(f"The run folder {folder} cannot be written: {error.strerror}.") from None
-    return held
+    return file_lock
 
 
 def _going_on(folder: Path) -> ValueError:

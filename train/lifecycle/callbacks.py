@@ -80,12 +80,12 @@ class ProgressBar(TrainerCallback):
             return
         if "reward" in logs:
             now, tokens = time.monotonic(), float(logs["num_tokens"])
-            shown = {"reward": f"{logs['reward']:.2f}", "accuracy": f"{logs['accuracy']:.2f}"}
-            shown["useful"] = f"{logs['useful_groups']:.2f}"
-            shown["thinking"] = f"{logs['thinking_tokens']:.0f}"
-            shown["tok/s"] = f"{(tokens - self.tokens) / (now - self.began):,.0f}"
+            figures = {"reward": f"{logs['reward']:.2f}", "accuracy": f"{logs['accuracy']:.2f}"}
+            figures["useful"] = f"{logs['useful_groups']:.2f}"
+            figures["thinking"] = f"{logs['thinking_tokens']:.0f}"
+            figures["tok/s"] = f"{(tokens - self.tokens) / (now - self.began):,.0f}"
             self.tokens, self.began = tokens, now
-            self.bar.set_postfix(shown)
+            self.bar.set_postfix(figures)
         elif "loss" in logs:
             self.bar.set_postfix({"loss": f"{float(logs['loss']):.3f}"})
 

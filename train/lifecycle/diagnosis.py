@@ -74,17 +74,17 @@ def diagnosis(folder: Path) -> str:
 
 def _course(ends: Ends, validated: list[Row]) -> tuple[str, str]:
     """`rose`, `flat`, `fell` or `short`, and a sentence with the figures."""
-    chosen = ends.config.get("dynamic_sampling") and len(validated) >= 2
+    chooses = ends.config.get("dynamic_sampling") and len(validated) >= 2
     rows, name, what = (
         (validated, "eval_accuracy", "Accuracy on validation problems")
-        if chosen  # the problems of a batch are chosen to be half right, so that its accuracy says nothing
+        if chooses  # the problems of a batch are chosen to be half right, so that its accuracy says nothing
         else (ends.rows, _signal(ends.rows), "Accuracy in training")
     )
     values, steps = _values(rows, name), [row["step"] for row in rows if _values([row], name)]
     if len(values) < FEWEST:
-        shown = [f"{values[at]:.1%} at step {steps[at]}" for at in sorted({0, len(values) - 1}) if values]
+        texts = [f"{values[at]:.1%} at step {steps[at]}" for at in sorted({0, len(values) - 1}) if values]
         count = "One step is" if len(values) == 1 else f"{len(values)} values are"
-        return "short", f"{what}: {', '.join(shown) or 'none logged'}. {count} too few to say whether it learns."
+        return "short", f"{what}: {', '.join(texts) or 'none logged'}. {count} too few to say whether it learns."
     span = min(WINDOW, len(values) // 2)
     means = [fmean(values[at : at + span]) for at in range(len(values) - span + 1)]
     best = max(range(len(means)), key=means.__getitem__)
@@ -212,9 +212,9 @@ def _faults(ends: Ends, course: str) -> Iterator[str]:
             f"Verifier: it failed on {ends.now('verifier_errors'):.1%} of the rollouts, which then score nothing; the "
             "column `error` of rollouts.parquet says why."
         )
-    skipped = max(_values(ends.rows, "nonfinite_steps"), default=0.0)
-    if skipped:
-        yield f"Numbers: {skipped:.0f} steps were not finite and were skipped. Try a lower rate, or float32 weights."
+    skips = max(_values(ends.rows, "nonfinite_steps"), default=0.0)
+    if skips:
+        yield f"Numbers: {skips:.0f} steps were not finite and were skipped. Try a lower rate, or float32 weights."
 
 
 # In the order in which they would be looked for: what keeps answers from scoring, what groups teach, how it learns.

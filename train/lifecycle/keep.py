@@ -44,5 +44,5 @@ class KeepCheckpoints(TrainerCallback):
 
 def best_steps(steps: Sequence[int], history: Sequence[dict[str, Any]], count: int) -> list[int]:
     """The `count` steps of best validation accuracy, the later of two that are equal; one never validated has none."""
-    measured = {logs["step"]: logs[METRIC] for logs in history if METRIC in logs}
-    return sorted(measured.keys() & set(steps), key=lambda step: (measured[step], step), reverse=True)[:count]
+    accuracies = {logs["step"]: logs[METRIC] for logs in history if METRIC in logs}
+    return sorted(accuracies.keys() & set(steps), key=lambda step: (accuracies[step], step), reverse=True)[:count]

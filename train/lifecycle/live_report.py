@@ -65,8 +65,8 @@ class LiveReport(TrainerCallback):
         """Take note of what the last page cost, if it is done."""
         if self.process is None:
             return
-        done, status, usage = os.wait4(self.process.pid, os.WNOHANG)
-        if done:
+        pid, status, usage = os.wait4(self.process.pid, os.WNOHANG)
+        if pid:
             self.process.returncode = os.waitstatus_to_exitcode(status)
             self.process = None
             self.cost = usage.ru_utime + usage.ru_stime

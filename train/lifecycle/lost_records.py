@@ -49,16 +49,16 @@ def lost_records(
 
 def lost_steps(metrics: Path, history: Iterable[dict[str, object]]) -> list[int]:
     """The steps of which `metrics` has fewer lines of reinforcement than trainer_state.json's `log_history`."""
-    written = Counter(row["step"] for row in read_metrics(metrics) if row["phase"] == "rl")
-    logged = Counter(int(str(row["step"])) for row in history if "train_runtime" not in row)
-    return sorted(step for step, count in logged.items() if written[step] < count)
+    in_file = Counter(row["step"] for row in read_metrics(metrics) if row["phase"] == "rl")
+    in_history = Counter(int(str(row["step"])) for row in history if "train_runtime" not in row)
+    return sorted(step for step, count in in_history.items() if in_file[step] < count)
 
 
 def lost_cold_start_steps(metrics: Path, steps: int) -> list[int]:
     """The steps of a cold start of so many `steps` that `metrics` has no line of."""
-    written = {row["step"] for row in read_metrics(metrics) if row["phase"] == "cold-start"}
-    logged = {*range(LOGGING_STEPS, steps + 1, LOGGING_STEPS), *([steps] if steps else [])}
-    return sorted(logged - written)
+    in_file = {row["step"] for row in read_metrics(metrics) if row["phase"] == "cold-start"}
+    in_history = {*range(LOGGING_STEPS, steps + 1, LOGGING_STEPS), *([steps] if steps else [])}
+    return sorted(in_history - in_file)
 
 
 def lost_rollouts(folder: Path, steps: Iterable[int], processes: int) -> list[int]:
@@ -71,8 +71,8 @@ def lost_rollouts(folder: Path, steps: Iterable[int], processes: int) -> list[in
 def lost_validations(folder: Path, history: Iterable[dict[str, object]]) -> list[int]:
     """The steps that trainer_state.json's `log_history` has evaluated, and of which no rollouts are left."""
     present = {int(path.name.split("-")[1]) for path in folder.glob("validation-*.parquet") if _is_whole(path)}
-    evaluated = {int(str(row["step"])) for row in history if any(name.startswith("eval_") for name in row)}
-    return sorted(evaluated - present)
+    validations = {int(str(row["step"])) for row in history if any(name.startswith("eval_") for name in row)}
+    return sorted(validations - present)
 
 
 def _is_whole(parquet: Path) -> bool:

@@ -88,8 +88,8 @@ def _curve(run: Path, last: int) -> str:
     steps = [step for step in sorted(by_step) if by_step[step]]
     if not steps:
         return "No step was logged."
-    evaluated = [step for step in steps if "eval_accuracy" in by_step[step]] or steps
-    spread = {evaluated[round(i * (len(evaluated) - 1) / (CURVE_POINTS - 1))] for i in range(CURVE_POINTS)}
+    points = [step for step in steps if "eval_accuracy" in by_step[step]] or steps
+    spread = {points[round(i * (len(points) - 1) / (CURVE_POINTS - 1))] for i in range(CURVE_POINTS)}
     names = [name for name in CURVE if any(name in by_step[step] for step in spread)]
     lines = [" | ".join(["| step", *(CURVE[name][0] for name in names)]) + " |", "|---" * (len(names) + 1) + "|"]
     for step in sorted(spread):

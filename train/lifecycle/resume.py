@@ -110,22 +110,22 @@ class ResumableTrainer(Trainer):
     def progress(self) -> dict[str, Any]:
         """What this process must know to go on, as numbers and tensors."""
         metrics = {
-            mode: {key: list(map(float, row)) for key, row in kept.items()} for mode, kept in self._metrics.items()
+            mode: {key: list(map(float, row)) for key, row in values.items()} for mode, values in self._metrics.items()
         }
         return {"metrics": metrics} | {name: getattr(self, name) for name in COUNTERS}
 
     def take_up(self, progress: dict[str, Any]) -> None:
         """Go on from what `progress` gave."""
-        for mode, kept in self._metrics.items():
-            kept.update(progress["metrics"][mode])
+        for mode, metrics in self._metrics.items():
+            metrics.update(progress["metrics"][mode])
         for name in COUNTERS:
             setattr(self, name, progress[name])
 
     def _save(self, output_dir: str | None = None, state_dict: dict[str, Any] | None = None) -> None:
         # Gathered from shards, weights that are tied no longer share their memory, and would be written twice.
-        tied = getattr(self.model, "all_tied_weights_keys", {})
+        aliases = getattr(self.model, "all_tied_weights_keys", {})
         if state_dict is not None:
-            state_dict = {name: weight for name, weight in state_dict.items() if name not in tied}
+            state_dict = {name: weight for name, weight in state_dict.items() if name not in aliases}
         super()._save(output_dir, state_dict)
 
     def _save_rng_state(self, output_dir: str) -> None:

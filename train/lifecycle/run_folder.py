@@ -113,9 +113,9 @@ def make_folder(
         shutil.rmtree(fresh, ignore_errors=True)
         fresh.unlink(missing_ok=True)
         if run.resume:
-            for written in (run.folder, run.folder / "checkpoints", run.folder / "rollouts.parquet"):
-                if written.is_dir():
-                    with tempfile.TemporaryFile(dir=written):
+            for folder in (run.folder, run.folder / "checkpoints", run.folder / "rollouts.parquet"):
+                if folder.is_dir():
+                    with tempfile.TemporaryFile(dir=folder):
                         pass
             save_config(run, training, fresh)
             fresh.replace(run.folder / "config.yaml")
@@ -197,12 +197,12 @@ def _version(package: str) -> str | None:
 
 def _git(*arguments: str) -> str | None:
     try:
-        done = subprocess.run(
+        process = subprocess.run(
             ["git", *arguments], cwd=Path(__file__).parent, capture_output=True, text=True, timeout=10, check=True
         )
     except (OSError, subprocess.SubprocessError):
         return None
-    return done.stdout.strip()
+    return process.stdout.strip()
 
 
 def _processor() -> str:

@@ -66,8 +66,8 @@ def _of_weights(model: PreTrainedModel) -> str:
 
 
 def _of_tokenizer(tokenizer: PreTrainedTokenizerBase) -> str:
-    known = [tokenizer.chat_template, sorted(tokenizer.get_vocab().items()), tokenizer.all_special_ids]
-    return _digest([json.dumps(known).encode(errors="surrogatepass")])
+    parts = [tokenizer.chat_template, sorted(tokenizer.get_vocab().items()), tokenizer.all_special_ids]
+    return _digest([json.dumps(parts).encode(errors="surrogatepass")])
 
 
 def _module_file(name: str) -> Path:

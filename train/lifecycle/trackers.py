@@ -35,8 +35,8 @@ def check_trackers(training: GRPOConfig) -> None:
     """Raise ValueError for a tracker that is unknown or not installed."""
     for name in training.report_to:
         if name not in INTEGRATION_TO_CALLBACK:
-            known = ", ".join(sorted(INTEGRATION_TO_CALLBACK))
-            raise ValueError(f"report_to is {name!r}; expected none, or some of: {known}.")
+            names = ", ".join(sorted(INTEGRATION_TO_CALLBACK))
+            raise ValueError(f"report_to is {name!r}; expected none, or some of: {names}.")
         if name not in get_available_reporting_integrations():
             raise ValueError(
                 f"report_to is {name}, which is not installed: pip install {INSTALL.get(name, name)}, or leave it out."

@@ -23,13 +23,13 @@ def trim_padding(batch: Batch) -> Batch:
     prompt_width = max(1, int(batch["prompt_mask"].sum(1).max()))
     completion_width = max(1, int(_lengths(batch["completion_mask"]).max()))
     shape = batch["completion_ids"].shape
-    trimmed = dict(batch)
+    result = dict(batch)
     for key, value in batch.items():
         if key in ("prompt_ids", "prompt_mask"):
-            trimmed[key] = value[:, value.size(1) - prompt_width :]  # (rows, prompt_width)
+            result[key] = value[:, value.size(1) - prompt_width :]  # (rows, prompt_width)
         elif isinstance(value, torch.Tensor) and value.shape == shape:
-            trimmed[key] = value[:, :completion_width]  # (rows, completion_width)
-    return trimmed
+            result[key] = value[:, :completion_width]  # (rows, completion_width)
+    return result
 
 
 def _lengths(mask: torch.Tensor) -> torch.Tensor:

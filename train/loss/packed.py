@@ -121,8 +121,8 @@ def check_packing(model: nn.Module) -> None:
             module.training = mode
     gaps = (padded - packed).abs()[labels[:, 1:] != -100].float()
     in_half = padded.dtype != torch.float32 or torch.is_autocast_enabled(device.type)
-    gap, allowed = (float(gaps.mean()), CLOSE_IN_HALF) if in_half else (float(gaps.max()), CLOSE)
-    if not gap <= allowed:
+    gap, tolerance = (float(gaps.mean()), CLOSE_IN_HALF) if in_half else (float(gaps.max()), CLOSE)
+    if not gap <= tolerance:
         raise ValueError(
             f"packed_loss is set, but packed rows of {name} give other log-probabilities than padded ones, by "
             f"{gap:.1e}; leave it out."

@@ -34,10 +34,10 @@ def check_template(tokenizer: PreTrainedTokenizerBase, stops: Sequence[int], *, 
     conversation = [{"role": "system", "content": SYSTEM}] * system + [{"role": "user", "content": QUESTION}]
     prompt = _prompt(tokenizer, conversation)
     _check_prompt(tokenizer, conversation, prompt)
-    answered = _render(tokenizer, [*conversation, {"role": "assistant", "content": ANSWER}])
-    if ANSWER not in answered:
+    whole = _render(tokenizer, [*conversation, {"role": "assistant", "content": ANSWER}])
+    if ANSWER not in whole:
         raise ChatError("the chat template leaves out what the assistant says; take another with chat_template.")
-    before, _, behind = answered.rpartition(ANSWER)
+    before, _, behind = whole.rpartition(ANSWER)
     _check_generation_prompt(tokenizer, conversation, prompt, before)
     _check_end_of_turn(tokenizer, stops, behind)
 
@@ -80,8 +80,8 @@ def _check_prompt(tokenizer: PreTrainedTokenizerBase, conversation: list[dict[st
             raise ChatError(
                 f"the chat template drops the {message['role']} message; {mend}take another with chat_template."
             )
-    written = prompt.rpartition(QUESTION)[2]
-    if CLOSE in written:
+    tail = prompt.rpartition(QUESTION)[2]
+    if CLOSE in tail:
         raise ChatError(
             f"the chat template writes an empty thinking ({OPEN}, then {CLOSE}) into the prompt, so that the model "
             "cannot think; take its thinking mode, or another template, with chat_template."
@@ -117,22 +117,22 @@ def _check_end_of_turn(tokenizer: PreTrainedTokenizerBase, stops: Sequence[int],
     names = [name for name in tokenizer.convert_ids_to_tokens(list(stops)) if name]
     if any(behind.startswith(name) for name in names):
         return
-    known = ", ".join(map(repr, names))
+    tokens = ", ".join(map(repr, names))
     if not behind:
         raise ChatError(
-            f"the chat template writes no end-of-sequence token behind an answer (expected one of {known}), so turns "
+            f"the chat template writes no end-of-sequence token behind an answer (expected one of {tokens}), so turns "
             "would run into each other; write {{ eos_token }} there, or take another template with chat_template."
         )
     special = [token for token in tokenizer.get_added_vocab() if token and behind.startswith(token)]
     if special:
         longest = max(special, key=len)
         raise ChatError(
-            f"the chat template ends a turn with {longest!r}, but a completion stops at {known} alone: the model would "
-            f"run on. Set eos_token: {longest!r}."
+            f"the chat template ends a turn with {longest!r}, but a completion stops at {tokens} alone: the model "
+            f"would run on. Set eos_token: {longest!r}."
         )
     raise ChatError(
         f"the chat template ends a turn with {behind[:20]!r}, which is none of the tokens that a completion stops at "
-        f"({known}); write {{{{ eos_token }}}} there, or take another template with chat_template."
+        f"({tokens}); write {{{{ eos_token }}}} there, or take another template with chat_template."
     )
 
 

@@ -189,8 +189,8 @@ def _check_checkpoint(path: Path) -> None:
     """Raise ModelError unless `path` is a folder with a model or an adapter and all of its safetensors files."""
     if not path.is_dir():
         raise ModelError(f"{path} is not a checkpoint: expected a folder with a model in it.")
-    if damaged := checkpoints.refusal(path):
-        raise ModelError(damaged)
+    if fault := checkpoints.refusal(path):
+        raise ModelError(fault)
     if (path / ADAPTER).is_file():
         stem = "adapter_model"
     elif (path / "config.json").is_file():

@@ -32,10 +32,10 @@ def opens_thinking(tokenizer: PreTrainedTokenizerBase) -> bool:
 def thinking_within(tokenizer: PreTrainedTokenizerBase, budget: int) -> Thinking:
     """Thinking held to `budget` tokens, by the ids of the tags. Raises ValueError where a tag is not one token."""
     ids = {tag: tokenizer.encode(tag, add_special_tokens=False) for tag in (OPEN, CLOSE)}
-    for tag, written in ids.items():
-        if len(written) != 1:
+    for tag, tag_ids in ids.items():
+        if len(tag_ids) != 1:
             raise ValueError(
-                f"thinking_budget is {budget}, but the tokenizer writes {tag} as {len(written)} tokens, and the engine "
+                f"thinking_budget is {budget}, but the tokenizer writes {tag} as {len(tag_ids)} tokens, and the engine "
                 "counts thinking by one token that opens it and one that closes it; leave thinking_budget out, or take "
                 "a model that has the tags as tokens (scratch has)."
             )
@@ -45,8 +45,8 @@ def thinking_within(tokenizer: PreTrainedTokenizerBase, budget: int) -> Thinking
 
 def stop_ids(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> tuple[int, ...]:
     """Every id that ends a completion, as TRL counts them: the tokenizer's, and those that the model declares."""
-    declared = model.generation_config.eos_token_id
-    extra = [] if declared is None else [declared] if isinstance(declared, int) else list(declared)
+    eos = model.generation_config.eos_token_id
+    extra = [] if eos is None else [eos] if isinstance(eos, int) else list(eos)
     return tuple(dict.fromkeys([tokenizer.eos_token_id, *extra]))
 
 
@@ -57,9 +57,9 @@ def completion_text(tokenizer: PreTrainedTokenizerBase, ids: Sequence[int]) -> s
 
 def hidden_ids(tokenizer: PreTrainedTokenizerBase) -> set[int]:
     """The special tokens, which are no text of a completion; the thinking tags are, in every tokenizer."""
-    added = tokenizer.added_tokens_decoder
-    special = {number for number, token in added.items() if token.special} | set(tokenizer.all_special_ids)
-    return special - {number for number, token in added.items() if token.content in (OPEN, CLOSE)}
+    extras = tokenizer.added_tokens_decoder
+    special = {number for number, token in extras.items() if token.special} | set(tokenizer.all_special_ids)
+    return special - {number for number, token in extras.items() if token.content in (OPEN, CLOSE)}
 
 
 def _without_special(tokenizer: PreTrainedTokenizerBase, ids: Sequence[int]) -> list[int]:

@@ -42,8 +42,8 @@ def decide_checkpointing(run: RunConfig, training: GRPOConfig, launch: Launch) -
 def with_decided_checkpointing(costs: Costs, gpu: Gpu, share: Share) -> Costs:
     """`costs` with checkpointing where it is needed and without where not, which its workload says in words."""
     needed, reason = needs_checkpointing(costs, gpu, share)
-    said = f"gradient checkpointing {'on' if needed else 'off'}: {reason}"
-    return costs.altered(replace(costs.work, checkpointing=needed, assumed=(*costs.work.assumed, said)))
+    text = f"gradient checkpointing {'on' if needed else 'off'}: {reason}"
+    return costs.altered(replace(costs.work, checkpointing=needed, assumed=(*costs.work.assumed, text)))
 
 
 def needs_checkpointing(costs: Costs, gpu: Gpu, share: Share) -> tuple[bool, str]:
@@ -51,5 +51,5 @@ def needs_checkpointing(costs: Costs, gpu: Gpu, share: Share) -> tuple[bool, str
     without = costs.altered(gradient_checkpointing=False)
     peak = sum(plan_memory(without, gpu, plan_cache(without, gpu, share), share=share).phases["loss"].values())
     room = ROOM * gpu.memory
-    said = f"the plan counts {peak / GIB:.1f} GiB for the loss without it, of {room / GIB:.1f} that a step may take"
-    return peak > room, said
+    reason = f"the plan counts {peak / GIB:.1f} GiB for the loss without it, of {room / GIB:.1f} that a step may take"
+    return peak > room, reason

@@ -89,17 +89,17 @@ class Costs:
             if isinstance(module, nn.Linear) and not module.weight.requires_grad
         ]
         head = base_of(model).get_output_embeddings().weight
-        rounded = sum(weight.numel() for weight in linear if weight is not head) if self.run.load_in_4bit else 0
-        saved = rounded * (self.run.dtype.itemsize - QUANTISED_BYTES)
+        count = sum(weight.numel() for weight in linear if weight is not head) if self.run.load_in_4bit else 0
+        savings = count * (self.run.dtype.itemsize - QUANTISED_BYTES)
         packed = sum(w.numel() * 4 for w in _packable(model)) if not self.gpu and not self.work.bf16 else 0
         return Sizes(
             total=total,
             trained=sum(weight.numel() for weight in trained),
-            weights=size - saved,
+            weights=size - savings,
             gradients=gradients,
             moments=2.0 * sum(w.numel() for w in trained) if self.work.eight_bit_optimiser else 2 * gradients,
             packed=float(packed),
-            saved_by_quantising=saved,
+            saved_by_quantising=savings,
             largest=max((w.numel() * w.element_size() for w in linear), default=0) * self.run.load_in_4bit,
             layers=sum(weight.numel() for weight in layers_of(model).parameters()),
         )
@@ -118,8 +118,8 @@ class Costs:
     def losses(self) -> list[tuple[int, Work]]:
         """Micro-batches of a few widths, by that width; the others of a step lie between."""
         widths = self.work.widths
-        chosen = sorted({int(width) for width in np.quantile(widths, (0, 0.5, 1), method="nearest")})
-        batches = {width: Batch(self.work.rows, self.work.prompt, width) for width in chosen}
+        sample_widths = sorted({int(width) for width in np.quantile(widths, (0, 0.5, 1), method="nearest")})
+        batches = {width: Batch(self.work.rows, self.work.prompt, width) for width in sample_widths}
         return [(width, self._loss(batch, accumulates=True).work) for width, batch in batches.items()]
 
     def _loss(self, batch: Batch, *, accumulates: bool) -> LossCost:
@@ -151,8 +151,8 @@ class Costs:
     @property
     def most_rows(self) -> int:
         """The most rollouts that the engine would run at once, were there memory for all."""
-        allowed = self.run.max_rows or (MAX_ROWS_ON_CUDA if self.gpu else MAX_ROWS)
-        return min(allowed, self.work.rollouts)
+        most = self.run.max_rows or (MAX_ROWS_ON_CUDA if self.gpu else MAX_ROWS)
+        return min(most, self.work.rollouts)
 
     @cached_property
     def shadow(self) -> float:

@@ -155,16 +155,16 @@ def _count(
         work.attention_flops += flop_registry[packet](*args, **kwargs, out_val=outputs[0])
         work.product_bytes += sum(sizes.values())
     elif packet in _PICKING:
-        picked = sum(value.numel() * value.element_size() for value in outputs)
-        work.moved[(picked, False)] += 2 * picked
+        output_bytes = sum(value.numel() * value.element_size() for value in outputs)
+        work.moved[(output_bytes, False)] += 2 * output_bytes
     elif func._schema.is_mutable or not _is_view(inputs, outputs):
         work.moved[(max(sizes.values(), default=0), packet in _TRANSCENDENTAL)] += sum(sizes.values())
 
 
 def _is_view(inputs: list[torch.Tensor], outputs: list[torch.Tensor]) -> bool:
     """Whether every output is only another look at an input."""
-    known = {value.untyped_storage()._cdata for value in inputs}
-    return bool(outputs) and all(value.untyped_storage()._cdata in known for value in outputs)
+    storages = {value.untyped_storage()._cdata for value in inputs}
+    return bool(outputs) and all(value.untyped_storage()._cdata in storages for value in outputs)
 
 
 # What reading a shared prompt for one more row takes, in terms of reading it from memory: it is in the processor's own
@@ -177,6 +177,6 @@ def bytes_read(layers: Sequence[LayerShape], rows: np.ndarray, cached: np.ndarra
     """Bytes of the cache that steps of `rows` rows with `cached` tokens read, windows taken into account, (steps,)."""
     total = np.zeros(len(rows))
     for layer in layers:
-        seen = cached if layer.window is None else np.minimum(cached, rows * layer.window)
-        total += seen * layer.bytes_per_token
+        tokens = cached if layer.window is None else np.minimum(cached, rows * layer.window)
+        total += tokens * layer.bytes_per_token
     return total

@@ -66,8 +66,8 @@ class Gpu:
 
     def _product(self, rows: int, inner: int, columns: int, dtype: torch.dtype) -> float:
         peak = self.bf16 if dtype.itemsize == 2 else self.fp32
-        moved = (rows * inner + inner * columns + rows * columns) * dtype.itemsize
-        return max(2 * rows * inner * columns / (peak * PRODUCT_SHARE), self.read_seconds(moved))
+        traffic = (rows * inner + inner * columns + rows * columns) * dtype.itemsize
+        return max(2 * rows * inner * columns / (peak * PRODUCT_SHARE), self.read_seconds(traffic))
 
 
 _NVLINK_3, _NVLINK_4, _PCIE_4 = 300e9, 450e9, 25e9
@@ -90,9 +90,9 @@ BY_SIZE = {"24GB": "A10G", "40GB": "A100-40GB", "48GB": "L40S", "80GB": "A100", 
 
 def find_gpu(name: str) -> Gpu:
     """The GPU called `name`, or the slowest in the table that has so much memory. Raises ValueError."""
-    known = {known.lower(): gpu for known, gpu in GPUS.items()}
+    by_name = {label.lower(): gpu for label, gpu in GPUS.items()}
     key = BY_SIZE.get(name.upper().replace("GIB", "GB"), name).lower()
-    if key not in known:
+    if key not in by_name:
         raise ValueError(f"--gpu is {name!r}; expected cpu, one of {', '.join(GPUS)}, or a size: {', '.join(BY_SIZE)}.")
-    gpu = known[key]
+    gpu = by_name[key]
     return gpu if key == name.lower() else replace(gpu, name=f"{name} (as {gpu.name})")

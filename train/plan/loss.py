@@ -92,10 +92,10 @@ def parity_cost(config: PreTrainedConfig, run: RunConfig, batch: Batch, *, bf16:
     with faked(model):
         trace = Trace()
         trace.hold(model.parameters())
-        held = trace.alive
+        memory = trace.alive
         with _sections(model, trace), trace, torch.no_grad():
             _step(base_of(model), batch, trace, bf16, gpu)
-    return deepened(trace, config, batch.rows * batch.width, held)
+    return deepened(trace, config, batch.rows * batch.width, memory)
 
 
 def _step(model: Any, batch: Batch, trace: Trace, bf16: bool, gpu: bool) -> None:

@@ -67,18 +67,18 @@ def faked(model: nn.Module) -> Iterator[None]:
     A GPU's fake would need a GPU; what differs there is made up for by the caller.
     """
     with FakeTensorMode(), torch.device("cpu"):
-        known: dict[int, Any] = {}
+        stand_ins: dict[int, Any] = {}
         for module in model.modules():
             for tensors in (module._parameters, module._buffers):
                 for name, tensor in tensors.items():
                     if tensor is None:
                         continue
-                    if id(tensor) not in known:
+                    if id(tensor) not in stand_ins:
                         fake = torch.empty(tensor.shape, dtype=tensor.dtype)
-                        known[id(tensor)] = (
+                        stand_ins[id(tensor)] = (
                             nn.Parameter(fake, tensor.requires_grad) if tensors is module._parameters else fake
                         )
-                    tensors[name] = known[id(tensor)]
+                    tensors[name] = stand_ins[id(tensor)]
         yield
 
 

@@ -62,11 +62,11 @@ class Advice:
 def advise(costs: Costs, device: Device, share: Share = ALONE) -> Advice | None:
     """The least change with which the run fits, which is none where it does as it is; None where nothing helps."""
     for settings, wanted in _changes(costs, device, share):
-        changed = costs.altered(**settings) if settings else costs
-        cache = plan_cache(changed, device, wanted)
-        rows = largest_rows(changed, device, cache, wanted) if cache.rows else 0
+        variant = costs.altered(**settings) if settings else costs
+        cache = plan_cache(variant, device, wanted)
+        rows = largest_rows(variant, device, cache, wanted) if cache.rows else 0
         if rows:
-            return Advice(settings, wanted, changed.altered(changed.work.with_rows(rows)))
+            return Advice(settings, wanted, variant.altered(variant.work.with_rows(rows)))
     return None
 
 

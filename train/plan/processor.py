@@ -125,8 +125,8 @@ def _moving_seconds(size: int, operation: Callable[..., object], factors: int) -
     half = len(tensors) // 2
 
     def move() -> None:
-        for place, made in enumerate(tensors):
-            operation(*(tensors[place - 1], tensors[place - half])[:factors], out=made)
+        for place, output in enumerate(tensors):
+            operation(*(tensors[place - 1], tensors[place - half])[:factors], out=output)
 
     return _timed(move) / len(tensors)
 
@@ -179,11 +179,11 @@ def _product_seconds(product: Product, packed: bool) -> float:
 def _timed(work: Callable[[], object]) -> float:
     """Mean processor seconds of a run, a thread, after one that warms up: the mean, since that is what a step takes."""
     work()
-    started, runs = time.process_time(), 0
-    while runs < _RUNS or time.process_time() - started < _LEAST:
+    start, runs = time.process_time(), 0
+    while runs < _RUNS or time.process_time() - start < _LEAST:
         work()
         runs += 1
-    return (time.process_time() - started) / runs / torch.get_num_threads()
+    return (time.process_time() - start) / runs / torch.get_num_threads()
 
 
 def _between(places: list[int], values: list[float], at: float) -> float:

@@ -57,7 +57,7 @@ def trace_forward(
     trace = Trace()
     with faked(model):
         trace.hold(model.parameters())
-        held = trace.alive
+        memory = trace.alive
         handles = [
             layer.register_forward_pre_hook(lambda *_, number=number: trace.begin(f"f{number}"))
             for number, layer in enumerate(layers_of(model))
@@ -66,7 +66,7 @@ def trace_forward(
         calls = PAGED_CALLS if gpu else NATIVE_CALLS if natively else DENSE_CALLS
         with engine_mode(model), as_kernels(model, files) if natively else nullcontext(), trace, autocast(bf16):
             _forward(model, tokens, drawn, calls)
-    return deepened(trace, config, tokens, held)
+    return deepened(trace, config, tokens, memory)
 
 
 @contextmanager
@@ -90,8 +90,8 @@ def as_kernels(model: nn.Module, files: Sequence[ModuleType]) -> Iterator[None]:
             setattr(file, ROTARY, own)
 
 
-def deepened(trace: Trace, config: PreTrainedConfig, tokens: int, held: int) -> Forward:
-    """A forward with all layers of `config`, from a trace of few that began with `held` bytes of weights.
+def deepened(trace: Trace, config: PreTrainedConfig, tokens: int, memory: int) -> Forward:
+    """A forward with all layers of `config`, from a trace of few that began with `memory` bytes of weights.
 
     A layer leaves nothing behind, but for what autocast has rounded, which it keeps to the end.
     """
@@ -103,7 +103,7 @@ def deepened(trace: Trace, config: PreTrainedConfig, tokens: int, held: int) -> 
     later = more * (trace.sections["f2"].start - trace.sections["f1"].start) if more else 0
     last = max(trace.sections[name].peak for name in (f"f{middle}", "head"))
     first = max(section.peak for section in trace.sections.values())
-    return Forward(tokens, work, max(first, last + later) - held)
+    return Forward(tokens, work, max(first, last + later) - memory)
 
 
 def _forward(model: Any, tokens: int, drawn: int, calls: int) -> None:
@@ -170,12 +170,12 @@ def schedule(work: Workload, most_rows: int) -> Schedule:
         starts[number] = free[place]
         free[place] += length
     steps = int(free.max())
-    rows, grown = np.zeros(steps + 1, np.int64), np.zeros(steps + 1, np.int64)
+    rows, growth = np.zeros(steps + 1, np.int64), np.zeros(steps + 1, np.int64)
     ends = starts + completions
     np.add.at(rows, starts, 1)
     np.add.at(rows, ends, -1)
-    np.add.at(grown, ends, -completions)
+    np.add.at(growth, ends, -completions)
     rows = rows.cumsum()[:-1]
-    own = (rows + grown[:-1]).cumsum()  # each running row has one token more than the step before
+    own = (rows + growth[:-1]).cumsum()  # each running row has one token more than the step before
     prompts = np.ceil(rows / work.samples).astype(np.int64)
     return Schedule(rows, own + prompts * work.prompt, (rows - prompts) * work.prompt)

@@ -41,12 +41,12 @@ ALONE = Share()
 def always_held(costs: Costs, share: Share) -> dict[str, float]:
     """Bytes that each process keeps throughout."""
     sizes = costs.sizes
-    held = {"weights": sizes.weights * share.part, "moments": sizes.moments * share.part}
+    memory = {"weights": sizes.weights * share.part, "moments": sizes.moments * share.part}
     if share.sharded:
-        held["whole copy"] = copy_bytes(costs)
+        memory["whole copy"] = copy_bytes(costs)
     elif share.processes > 1:
-        held["buckets"] = sizes.gradients  # in which DDP sums them
-    return held
+        memory["buckets"] = sizes.gradients  # in which DDP sums them
+    return memory
 
 
 def gradients_in_loss(costs: Costs, share: Share, whole: float) -> dict[str, float]:
@@ -72,8 +72,8 @@ def communicated(costs: Costs, share: Share) -> float:
     """Bytes that each GPU sends in a step, by rings: a sum of b bytes takes 2 b (n - 1) / n, a gathering half of it."""
     gradients = costs.sizes.gradients
     # Sharded, weights are gathered for each forward and backward, and for the rollouts; else summed gradients are.
-    gathered = (2 * costs.work.micro_batches + 1) * copy_bytes(costs) if share.sharded else gradients
-    return (gathered + gradients) * (share.processes - 1) / share.processes
+    traffic = (2 * costs.work.micro_batches + 1) * copy_bytes(costs) if share.sharded else gradients
+    return (traffic + gradients) * (share.processes - 1) / share.processes
 
 
 def communication_seconds(costs: Costs, gpu: Gpu, share: Share) -> float:

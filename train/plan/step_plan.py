@@ -98,8 +98,8 @@ def plan_cache(costs: Costs, device: Device, share: Share = ALONE) -> Cache:
         packed = costs.sizes.packed if costs.sizes.packed <= limit / 3 else 0.0
         demand = float(schedule(work, rows).peak_cached * costs.token_bytes)
         working = min(float(costs.forward_peak), MOST_TO_WORK_IN * (limit - packed))
-        held = min(demand, limit - packed - working)
-        return Cache(held, int(rows * held / demand), demand, packed)
+        size = min(demand, limit - packed - working)
+        return Cache(size, int(rows * size / demand), demand, packed)
     page_bytes = PAGE_TOKENS * costs.token_bytes
     shadow = costs.shadow if costs.shadow <= SHARE_FOR_SHADOW * limit else 0.0
     limit -= shadow if costs.run.cache_gib is not None else SHARE_OF_FREE * shadow  # made before the pool is
@@ -108,10 +108,10 @@ def plan_cache(costs: Costs, device: Device, share: Share = ALONE) -> Cache:
     pages = max((expected + 1) * rows + work.prompts * work.prompt // PAGE_TOKENS, row_pages + 1) + 1
     step = max(1, (1 << (pages - 1).bit_length()) // 16)
     pages = -(-pages // step) * step
-    held = min(pages, int(limit // page_bytes))
+    size = min(pages, int(limit // page_bytes))
     typical = work.mean + PAGE_TOKENS / 2 + work.prompt / work.samples
-    running = min(rows, int((held - 1) * PAGE_TOKENS / typical)) if held > row_pages + 1 else 0
-    return Cache(held * page_bytes, running, pages * page_bytes, shadow=shadow)
+    running = min(rows, int((size - 1) * PAGE_TOKENS / typical)) if size > row_pages + 1 else 0
+    return Cache(size * page_bytes, running, pages * page_bytes, shadow=shadow)
 
 
 def plan_memory(costs: Costs, device: Device, cache: Cache, rows: int | None = None, share: Share = ALONE) -> Memory:
@@ -124,15 +124,15 @@ def plan_memory(costs: Costs, device: Device, cache: Cache, rows: int | None = N
         **gradients_in_loss(costs, share, gradients),
     }
     always = always_held(costs, share)
-    kept = {"shadow weights": cache.shadow} if device.is_gpu else {}
+    copies = {"shadow weights": cache.shadow} if device.is_gpu else {}
     if device.is_gpu and cache.bytes <= LARGE_POOL * device.memory:  # else given back, and its graphs with it
-        kept |= {"cache": cache.bytes, "graphs": float(costs.forward_peak)}
+        copies |= {"cache": cache.bytes, "graphs": float(costs.forward_peak)}
     second = {"packed weights": cache.packed, "shadow weights": cache.shadow}
     sampling = {"cache": cache.bytes, "sampling": float(costs.forward_peak), **second}
     phases = {
         "rollouts": always | sampling,
-        "loss": always | layers | kept,
-        "update": always | {"gradients": sizes.gradients * share.part} | kept,
+        "loss": always | layers | copies,
+        "update": always | {"gradients": sizes.gradients * share.part} | copies,
     }
     for parts in phases.values():
         if device.is_gpu:

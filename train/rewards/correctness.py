@@ -87,8 +87,8 @@ class CorrectnessReward:
         Zero where all got the same reward, or where those that differ are cut off and therefore masked.
         """
         mean = sum(row["reward"] for row in group) / len(group)
-        counted = [row["reward"] - mean for row in group if not (row["truncated"] and self.mask_truncated)]
-        return math.sqrt(sum(advantage**2 for advantage in counted) / len(group))
+        deviations = [row["reward"] - mean for row in group if not (row["truncated"] and self.mask_truncated)]
+        return math.sqrt(sum(advantage**2 for advantage in deviations) / len(group))
 
 
 def repetition(ids: list[int], n: int = 4) -> float:

@@ -78,10 +78,10 @@ def _function(term: Term, correct: CorrectnessReward, longest: int) -> Any:
 def check_own_rewards(terms: Sequence[Term], examples: Sequence[dict[str, Any]]) -> None:
     """Try every function of the user's on two rows of the training set. Raises ValueError naming the one that fails."""
     rows = [{"correct": False, "format": False, "truncated": False, "score": 0.0, "thinking_tokens": 1}] * 2
-    unlogged = {"trainer_state": TrainerState(), "log_extra": _ignore, "log_metric": _ignore}
+    extras = {"trainer_state": TrainerState(), "log_extra": _ignore, "log_metric": _ignore}
     for term in terms:
         if term.is_own:
-            try_out(OwnReward(term.source), examples, unlogged | {"rollouts": rows})
+            try_out(OwnReward(term.source), examples, extras | {"rollouts": rows})
 
 
 def _ignore(*_: Any) -> None:

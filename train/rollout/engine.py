@@ -165,20 +165,20 @@ class RolloutEngine:
             )
         if not prompts:
             return []
-        started = time.perf_counter()
+        start = time.perf_counter()
         request = Request(prompts, samples_per_prompt, sampling, problems, sample_numbers, step)
         self._choose_forward(max(map(len, prompts)) + sampling.max_new_tokens)
         with engine_mode(self.model), self._laid_out():
             run = self._run(request)
             while run.scheduler.has_work:
-                ended = run.step()
-                for place, rollout in ended:
+                results = run.step()
+                for place, rollout in results:
                     if on_rollout is not None:
                         on_rollout(place, rollout)
-                if ended and on_finished is not None:
-                    on_finished(len(ended))
+                if results and on_finished is not None:
+                    on_finished(len(results))
         self.stats = run.stats
-        self.stats.seconds = time.perf_counter() - started
+        self.stats.seconds = time.perf_counter() - start
         rollouts = [rollout for rollout in run.rollouts if rollout is not None]
         self.lengths.remember(prompts, samples_per_prompt, [len(rollout.token_ids) for rollout in rollouts])
         return rollouts

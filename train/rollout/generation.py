@@ -95,8 +95,8 @@ class Run(ABC):
                 f"{self.room.longest}; raise cache_gib (now {self.limits.cache_gib})."
             )
         rows = min(self.limits.max_rows, len(self.rollouts))
-        wanted = (self.row_blocks + 1) * rows + self.room.prompt_tokens // self.block_size
-        return min(limit, max(wanted, self.row_blocks + 1))
+        blocks = (self.row_blocks + 1) * rows + self.room.prompt_tokens // self.block_size
+        return min(limit, max(blocks, self.row_blocks + 1))
 
     def schedule_with(self, allocator: BlockAllocator, idle_chunk_tokens: int = 0) -> None:
         """Make the scheduler, over the blocks of `allocator`."""
@@ -121,13 +121,13 @@ class Run(ABC):
         paths = {prompt: tree.add(prompt, samples * len(places)) for prompt, places in places_of.items()}
         groups = []
         for prompt, places in places_of.items():
-            used: dict[int, int] = {}  # sample numbers given out, by problem
+            counts: dict[int, int] = {}  # sample numbers given out, by problem
             for place in places:
                 problem = problem_key(prompt) if request.problems is None else request.problems[place]
                 for row in range(place * samples, (place + 1) * samples):
-                    number = used.get(problem, 0) if numbers is None else numbers[row]
+                    number = counts.get(problem, 0) if numbers is None else numbers[row]
                     self.rows.keys[row] = row_key(self.sampling.seed, request.step, problem, number)
-                    used[problem] = number + 1
+                    counts[problem] = number + 1
             pending = deque(row for place in places for row in range(place * samples, (place + 1) * samples))
             expected = self.lengths.expected(prompt)
             groups.append(Group(list(prompt), shared_path(paths[prompt]), pending, expected))
@@ -207,10 +207,10 @@ class Run(ABC):
 
     def not_finite(self, rows: list[int]) -> ValueError:
         """The error for rows whose logits are NaN or infinite."""
-        named = ", ".join(f"rollout {row} at its token {self.rows.drawn[row]}" for row in rows[:4])
+        places = ", ".join(f"rollout {row} at its token {self.rows.drawn[row]}" for row in rows[:4])
         more = f" and {len(rows) - 4} more" if len(rows) > 4 else ""
         return ValueError(
-            f"the model's logits are not finite (NaN or infinity) in step {self.stats.steps}: {named}{more}. "
+            f"the model's logits are not finite (NaN or infinity) in step {self.stats.steps}: {places}{more}. "
             "Its weights have most likely diverged; look at the last gradient norms, or load an earlier checkpoint."
         )
 

@@ -131,9 +131,9 @@ def _truncate(weights: torch.Tensor, sampling: Sampling) -> None:
         threshold = weights.topk(sampling.top_k, dim=-1).values[:, -1:]
         weights.mul_(weights >= threshold)
     if sampling.top_p < 1:
-        ordered, order = weights.sort(dim=-1, descending=True)
-        before = ordered.double().cumsum(-1) - ordered  # probability mass of the tokens ahead
-        keep = before < sampling.top_p * ordered.sum(-1, keepdim=True, dtype=torch.float64)
+        sorted_weights, order = weights.sort(dim=-1, descending=True)
+        before = sorted_weights.double().cumsum(-1) - sorted_weights  # probability mass of the tokens ahead
+        keep = before < sampling.top_p * sorted_weights.sum(-1, keepdim=True, dtype=torch.float64)
         weights.mul_(torch.zeros_like(keep).scatter_(1, order, keep))
     if sampling.min_p > 0:
         weights.mul_(weights >= sampling.min_p)

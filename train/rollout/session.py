@@ -122,9 +122,9 @@ class Session:
             self._join(self._waiting.popleft())
         if not self._of_row:
             return []
-        ended = dict(self._run.step())
-        progress = [news for row in list(self._of_row) if (news := self._news(row, ended.get(row)))]
-        for row in ended:
+        results = dict(self._run.step())
+        progress = [news for row in list(self._of_row) if (news := self._news(row, results.get(row)))]
+        for row in results:
             self._end(row)
         return progress
 
@@ -136,11 +136,11 @@ class Session:
     def _news(self, row: int, rollout: Rollout | None) -> Progress | None:
         member, sample = self._of_row[row]
         rows, before = self._run.rows, member.reported[sample]
-        drawn = int(rows.drawn[row])
-        if drawn == before and rollout is None:
+        count = int(rows.drawn[row])
+        if count == before and rollout is None:
             return None
-        member.reported[sample] = drawn
-        ids, logprobs = rows.tokens[row, before:drawn].tolist(), rows.logprobs[row, before:drawn].tolist()
+        member.reported[sample] = count
+        ids, logprobs = rows.tokens[row, before:count].tolist(), rows.logprobs[row, before:count].tolist()
         return Progress(member.number, sample, ids, logprobs, rollout)
 
     def _end(self, row: int) -> None:

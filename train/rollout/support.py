@@ -67,16 +67,16 @@ def probe(model: torch.nn.Module) -> list[LayerShape]:
         raise UnsupportedModel(f"The rollout engine cannot run {name}: {error}. {INSTEAD}") from error
     except Exception as error:  # whatever comes of code that expects another attention function
         raise UnsupportedModel(f"The rollout engine cannot run {name}: {_foreign(model, error)}. {INSTEAD}") from error
-    seen = recorder.layers
+    seen_layers = recorder.layers
     layers = config.num_hidden_layers
-    missing = sorted(set(range(layers)) - set(seen))
+    missing = sorted(set(range(layers)) - set(seen_layers))
     if missing:
         raise UnsupportedModel(
             f"{name}: {len(missing)} of {layers} layers (the first is layer {missing[0]}) have no attention that "
             "transformers' AttentionInterface reaches; linear attention and state-space layers keep a state that the "
             f"key-value pool cannot hold. {INSTEAD}"
         )
-    return [seen[layer] for layer in range(layers)]
+    return [seen_layers[layer] for layer in range(layers)]
 
 
 def refuse_adapters(model: torch.nn.Module) -> None:
@@ -103,11 +103,11 @@ def _foreign(model: torch.nn.Module, error: Exception) -> str:
     if isinstance(error, NoPass):
         return "its decoder does not hand the engine's keyword arguments down to attention"
     behind = traceback.extract_tb(error.__traceback__)[-1]
-    raised = f"{type(error).__name__} in {Path(behind.filename).name}, {behind.name}: {error}"
+    fault = f"{type(error).__name__} in {Path(behind.filename).name}, {behind.name}: {error}"
     base = base_model(model)
     if not getattr(base, "_supports_attention_backend", False):
-        return f"transformers gives this family no exchangeable attention function ({raised})"
-    return f"its code does not run with the engine's attention function ({raised})"
+        return f"transformers gives this family no exchangeable attention function ({fault})"
+    return f"its code does not run with the engine's attention function ({fault})"
 
 
 class _ShapeRecorder:

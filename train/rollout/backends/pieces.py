@@ -92,6 +92,6 @@ class Pieces:
         return int(written[0])
 
     def _ended(self, row: int) -> bool:
-        drawn = self.rows.drawn[row]
-        stopped = drawn > 0 and int(self.rows.last[row]) in self.sampling.stop_ids
-        return stopped or bool(drawn >= self.sampling.max_new_tokens)
+        count = self.rows.drawn[row]
+        stopped = count > 0 and int(self.rows.last[row]) in self.sampling.stop_ids
+        return stopped or bool(count >= self.sampling.max_new_tokens)

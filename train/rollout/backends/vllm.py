@@ -113,11 +113,11 @@ class VLLMBackend:
         waiting = list(range(len(rows)))
         try:
             while waiting or running:
-                ended = 0
+                count = 0
                 for row in waiting:
                     piece = pieces.next(row)
                     if piece is None:
-                        ended += 1
+                        count += 1
                         if on_rollout is not None:
                             on_rollout(row, pieces.rollout(row))
                         continue
@@ -126,8 +126,8 @@ class VLLMBackend:
                     prompt = {"prompt_token_ids": rows[row] + piece.before}
                     self.engine.add_request(name, prompt, _parameters(sampling, piece, seed))
                     running[name] = row
-                if ended and on_finished is not None:
-                    on_finished(ended)
+                if count and on_finished is not None:
+                    on_finished(count)
                 waiting = []
                 for output in self.engine.step() if running else []:
                     row = running.pop(output.request_id)
@@ -163,11 +163,11 @@ def _parameters(sampling: Sampling, piece: Piece, seed: int) -> Any:
 
 def _sample_numbers(prompts: list[list[int]]) -> list[int]:
     """How many times each prompt occurred before in `prompts`."""
-    seen: dict[tuple[int, ...], int] = {}
+    counts: dict[tuple[int, ...], int] = {}
     numbers = []
     for prompt in prompts:
-        numbers.append(seen.get(tuple(prompt), 0))
-        seen[tuple(prompt)] = numbers[-1] + 1
+        numbers.append(counts.get(tuple(prompt), 0))
+        counts[tuple(prompt)] = numbers[-1] + 1
     return numbers
 
 

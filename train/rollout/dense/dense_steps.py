@@ -57,17 +57,17 @@ class DenseRun(Run):
     def step(self) -> list[tuple[int, Rollout]]:
         """See `Run.step`."""
         scheduler = self.scheduler
-        ended = self._start(scheduler.admit())
+        results = self._start(scheduler.admit())
         self.pool.copy(*scheduler.take_copies())
         scheduler.grow()
         if self.attention is PassAttention:  # reads the low end of the pool whole
             self.pool.copy(*scheduler.compact())
         chunks = scheduler.next_chunks()
         if scheduler.live or chunks:
-            ended += self._forward(chunks)
+            results += self._forward(chunks)
         self.stats.preemptions = scheduler.preemptions
         self.stats.peak_blocks = self.allocator.peak
-        return ended
+        return results
 
     def _start(self, forked: list[Row]) -> list[tuple[int, Rollout]]:
         """Draw the first token of rows just forked off their prompts."""
@@ -91,19 +91,19 @@ class DenseRun(Run):
         self.stats.decode_rows += len(live)
         self.stats.prefill_tokens += sum(chunk.end - chunk.start for chunk in chunks)
         started, first = self.complete(chunks, logits[len(live) :])
-        ended = self._draw(live, logits[: len(live)]) if len(live) else []
+        results = self._draw(live, logits[: len(live)]) if len(live) else []
         if started:
-            ended += self._draw(np.array(started), torch.cat(first))
-        return ended
+            results += self._draw(np.array(started), torch.cat(first))
+        return results
 
     def _draw(self, rows: np.ndarray, logits: torch.Tensor) -> list[tuple[int, Rollout]]:
         """Draw a token for each of `rows` from `logits` (rows, vocab), and end the rows that are done."""
         at = self.rows.drawn[rows]
         numbers = uniforms(torch.from_numpy(self.rows.keys[rows]), torch.from_numpy(at)).to(self.device)
-        ended = []
+        results = []
         for sampling, places in self.by_sampling(rows):
-            ended += self._draw_alike(rows[places], logits[places], numbers[places], sampling)
-        return ended
+            results += self._draw_alike(rows[places], logits[places], numbers[places], sampling)
+        return results
 
     def _draw_alike(
         self, rows: np.ndarray, logits: torch.Tensor, numbers: torch.Tensor, sampling: Sampling

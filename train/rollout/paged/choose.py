@@ -78,5 +78,5 @@ def _compiled(model: torch.nn.Module, kernels: list[Kernel], dtype: torch.dtype,
     except torch.OutOfMemoryError:
         raise
     except (TypeError, AttributeError, LookupError, RuntimeError, ImportError) as error:  # whatever the compiler raises
-        said = str(error).strip().splitlines() or [""]
-        raise NotCompilable(f"its layers do not compile ({type(error).__name__}: {said[0]})") from error
+        lines = str(error).strip().splitlines() or [""]
+        raise NotCompilable(f"its layers do not compile ({type(error).__name__}: {lines[0]})") from error

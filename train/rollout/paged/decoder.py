@@ -94,14 +94,14 @@ class PagedDecoder:
         size = next(bucket for bucket in self.buckets if bucket >= len(rollouts))
         self._rollouts = np.full(size, self.state.scratch, np.int64)
         self._rollouts[: len(rollouts)] = rollouts
-        held = rows.own_start[rollouts] // self.pool.page_tokens + rows.block_count[rollouts]  # (rows,) pages
-        widest = int(held.max())
+        pages = rows.own_start[rollouts] // self.pool.page_tokens + rows.block_count[rollouts]  # (rows,) pages
+        widest = int(pages.max())
         if self.forward.gathers:  # it copies whole rows of the table, so their width is worth a graph of its own
             widest = self._width = min(self.capacity.row_pages, power_of_two(widest))
         table = np.full((size, widest), SCRATCH_PAGE, np.int32)
         columns = min(widest, rows.table.shape[1])
         table[: len(rollouts), :columns] = rows.table[rollouts, :columns]
-        table[: len(rollouts)][np.arange(widest) >= held[:, None]] = SCRATCH_PAGE  # entries of an earlier row
+        table[: len(rollouts)][np.arange(widest) >= pages[:, None]] = SCRATCH_PAGE  # entries of an earlier row
         self._batch.table[:size, :widest].copy_(upload(table, self.device))
         self._batch.rollouts[:size].copy_(upload(self._rollouts, self.device))
 

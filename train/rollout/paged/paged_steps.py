@@ -79,8 +79,8 @@ class PagedRun(Run):
         expected = min(self.sampling.max_new_tokens, HEADROOM * self.room.typical)
         row = -(-int(self.room.longest - self.sampling.max_new_tokens + expected) // self.block_size) + 1
         rows = min(self.limits.max_rows, len(self.rollouts))
-        wanted = row * rows + self.room.prompt_tokens // self.block_size
-        return min(most, max(wanted, self.row_blocks + 1))
+        blocks = row * rows + self.room.prompt_tokens // self.block_size
+        return min(most, max(blocks, self.row_blocks + 1))
 
     def _decoder(self) -> PagedDecoder:
         """The engine's decoder if it holds this call, else a larger one."""
@@ -94,7 +94,7 @@ class PagedRun(Run):
             need = Capacity(pages, self.row_blocks, len(self.rollouts), self.limits.max_rows)
             if old.capacity.holds(need):
                 return old
-        known = Capacity(0, 0, 0, 0) if old is None else old.capacity
+        old_capacity = Capacity(0, 0, 0, 0) if old is None else old.capacity
         old = None
         engine.drop_pool()  # before the new one takes its memory
         assert engine.forward is not None
@@ -104,9 +104,9 @@ class PagedRun(Run):
         limit = budget // page_bytes(engine.layers, self.block_size)
         # Rounded up, and never less than before, so that calls of slightly different size share the graphs.
         capacity = Capacity(
-            pages=min(limit, self._rounded(max(self.blocks_of_use(limit - 1) + 1, known.pages))),
-            row_pages=-(-max(self.row_blocks, known.row_pages) // 4) * 4,
-            rollouts=power_of_two(max(len(self.rollouts), known.rollouts)),
+            pages=min(limit, self._rounded(max(self.blocks_of_use(limit - 1) + 1, old_capacity.pages))),
+            row_pages=-(-max(self.row_blocks, old_capacity.row_pages) // 4) * 4,
+            rollouts=power_of_two(max(len(self.rollouts), old_capacity.rollouts)),
             rows=self.limits.max_rows,
         )
         return PagedDecoder(
@@ -127,25 +127,25 @@ class PagedRun(Run):
     def step(self) -> list[tuple[int, Rollout]]:
         """See `Run.step`. Queues a step, then takes in what the one before it gave."""
         scheduler = self.scheduler
-        landed, self._in_flight = self._in_flight, []
-        ended = []
+        arrivals, self._in_flight = self._in_flight, []
+        results = []
         self._start(scheduler.admit())
         self.decoder.copy_pages(*scheduler.take_copies())
         if scheduler.blocks_wanted() > self.allocator.free:
             # Somebody will be preempted, unless somebody has ended: know who, and every token of the one who goes.
-            ended += self._take_in(landed + self._in_flight)
-            landed, self._in_flight = [], []
+            results += self._take_in(arrivals + self._in_flight)
+            arrivals, self._in_flight = [], []
         scheduler.grow()
         chunks = scheduler.next_chunks()
         if scheduler.live:
             self._decode()
         if chunks:
             self._prefill(chunks)
-        ended += self._take_in(landed)
+        results += self._take_in(arrivals)
         self.stats.preemptions = scheduler.preemptions
         self.stats.peak_blocks = self.allocator.peak
         self.stats.captured_graphs = self.decoder.graphs.captured - self._captured_before
-        return ended
+        return results
 
     def _start(self, forked: list[Row]) -> None:
         """Draw the first token of rows just forked off their prompts."""
@@ -198,10 +198,10 @@ class PagedRun(Run):
             for flying, download in self._in_flight
         ]
 
-    def _take_in(self, landed: list[tuple[np.ndarray, Download]]) -> list[tuple[int, Rollout]]:
+    def _take_in(self, arrivals: list[tuple[np.ndarray, Download]]) -> list[tuple[int, Rollout]]:
         """Note the tokens of earlier steps, and end the rows that are done."""
-        ended = []
-        for rows, download in landed:
+        results = []
+        for rows, download in arrivals:
             outputs = read_outputs(download.wait())
             running = outputs.has(RUNNING) & (rows != _NOBODY)
             rows, outputs = rows[running], outputs.of(running)
@@ -212,14 +212,14 @@ class PagedRun(Run):
             self.rows.append(rows, outputs.tokens, outputs.logprobs)
             self.stats.new_tokens += len(rows)
             done = outputs.has(STOPPED) | (self.rows.drawn[rows] >= self.rows.limit[rows])
-            ended += self._end(rows[done], outputs.of(done))
-        return ended
+            results += self._end(rows[done], outputs.of(done))
+        return results
 
     def _end(self, rows: np.ndarray, outputs: Outputs) -> list[tuple[int, Rollout]]:
-        ended = []
+        results = []
         for i, row in enumerate(rows.tolist()):
             forced = self._forced[row, : self.rows.drawn[row]]
-            ended.append(
+            results.append(
                 self.end(
                     row,
                     stopped=bool(outputs.has(STOPPED)[i]),
@@ -228,4 +228,4 @@ class PagedRun(Run):
                     forced=forced.tolist() if forced.any() else None,
                 )
             )
-        return ended
+        return results

@@ -84,8 +84,8 @@ def draw(
     """
     running = ~state.ended[rollouts]
     at = state.drawn[rollouts]
-    drawn = draw_tokens(logits, sampling, uniforms(state.keys[rollouts], at), workspace(logits))
-    tokens, forced = steer(state, rollouts, drawn.tokens, rules)
+    sample = draw_tokens(logits, sampling, uniforms(state.keys[rollouts], at), workspace(logits))
+    tokens, forced = steer(state, rollouts, sample.tokens, rules)
     stopped = is_stop(tokens, rules)
     state.last[rollouts] = torch.where(running, tokens, state.last[rollouts])
     state.drawn[rollouts] = at + running
@@ -95,9 +95,9 @@ def draw(
         + stopped * STOPPED
         + forced * FORCED
         + state.closed[rollouts] * CLOSED
-        + drawn.finite * FINITE
+        + sample.finite * FINITE
     )
-    logprobs = drawn.logprobs(tokens).float().view(torch.int32)
+    logprobs = sample.logprobs(tokens).float().view(torch.int32)
     return torch.stack([tokens.int(), logprobs, flags.int(), state.thought[rollouts].int()], dim=1)
 
 

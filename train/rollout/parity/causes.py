@@ -64,30 +64,32 @@ def forward_logprobs(
 def find_cause(
     model: torch.nn.Module,
     prompts: Sequence[Tokens],
-    found: Sequence[Rollout],
+    rollouts: Sequence[Rollout],
     trainer: LogprobFunction,
     temperature: float,
     bos_id: int | None,
     pad_id: int | None,
     mean_gap: float,
 ) -> str:
-    """The wrong forward that comes nearest to the log-probabilities `found`; `{culprit}` in its text names their side.
+    """The wrong forward that comes nearest to the rollouts' log-probabilities.
 
-    `prompts` has one for each of `found`.
+    `prompts` has one for each of `rollouts`; `{culprit}` in the text names their side.
     """
     plain, lowered = forward_logprobs(model, temperature), forward_logprobs(model, temperature, bfloat16=True)
-    if _varies(trainer, prompts, found):
+    if _varies(trainer, prompts, rollouts):
         return (
             "dropout - the trainer's forward gives another result each time, so it runs in train mode (mend it with "
             "disable_dropout: true)"
         )
     candidates = _wrong_forwards(model, prompts, temperature, bos_id, pad_id)
-    gaps = {cause: compare(prompts, found, forward, most=len(found)).mean for cause, forward in candidates.items()}
+    gaps = {
+        cause: compare(prompts, rollouts, forward, most=len(rollouts)).mean for cause, forward in candidates.items()
+    }
     nearest = min(gaps, key=gaps.__getitem__)
     if gaps[nearest] <= _EXPLAINED * mean_gap:
         return nearest
     # Two bfloat16 forwards round in different places, so neither gives the other's numbers: the gap's size decides.
-    rounding = compare(prompts, rescored(found, prompts, plain), lowered, most=len(found)).mean
+    rounding = compare(prompts, rescored(rollouts, prompts, plain), lowered, most=len(rollouts)).mean
     if 0.5 * rounding <= mean_gap <= 2 * rounding:
         return "precision - the gap is what bfloat16 arithmetic makes, so {culprit} came from bfloat16"
     return "none of mask, position, BOS, dropout, precision, adapter, temperature; have the weights changed since?"

@@ -36,11 +36,11 @@ def compare(
     `prompts` are those given to `generate`: the samples of one prompt stand side by side.
     """
     samples = len(rollouts) // len(prompts)
-    chosen = choose(len(rollouts), most)
-    completions = [rollouts[place].token_ids for place in chosen]
-    expected = logprobs_of([prompts[place // samples] for place in chosen], completions)
+    places = choose(len(rollouts), most)
+    completions = [rollouts[place].token_ids for place in places]
+    expected = logprobs_of([prompts[place // samples] for place in places], completions)
     gaps = []
-    for place, row in zip(chosen, expected, strict=True):
+    for place, row in zip(places, expected, strict=True):
         logprobs = rollouts[place].logprobs
         if logprobs is None:
             raise ValueError(f"rollout {place} has no log-probabilities to compare.")
@@ -48,4 +48,4 @@ def compare(
     largest = [float(gap.max()) for gap in gaps]
     worst = max(range(len(gaps)), key=largest.__getitem__)
     every = torch.cat(gaps)
-    return ParityReport(largest[worst], float(every.mean()), len(every), (chosen[worst], int(gaps[worst].argmax())))
+    return ParityReport(largest[worst], float(every.mean()), len(every), (places[worst], int(gaps[worst].argmax())))

@@ -41,26 +41,27 @@ def check(
     and `pad_id`, where given, let a wrong BOS token and unmasked padding be recognised. `limit` is 1e-3 in fp32.
     """
     samples = len(rollouts) // len(prompts)
-    chosen = choose(len(rollouts), most)
-    sample_prompts, checked = [prompts[place // samples] for place in chosen], [rollouts[place] for place in chosen]
+    places = choose(len(rollouts), most)
+    sample_prompts = [prompts[place // samples] for place in places]
+    sample_rollouts = [rollouts[place] for place in places]
     plain = forward_logprobs(model, temperature)
     trainer = logprobs_of or plain
-    report = compare(sample_prompts, checked, trainer, most=most)
+    report = compare(sample_prompts, sample_rollouts, trainer, most=most)
     weight = next(model.parameters())
     autocast = torch.is_autocast_enabled(weight.device.type)
     dtype = torch.get_autocast_dtype(weight.device.type) if autocast else weight.dtype
     bound = LIMITS[dtype] if limit is None else limit
     if report.largest <= bound:
         return report
-    if compare(sample_prompts, checked, plain, most=most).largest <= bound:
+    if compare(sample_prompts, sample_rollouts, plain, most=most).largest <= bound:
         # The engine agrees with a plain forward, so it is the trainer's own that is off: find what it computes.
-        culprit, suspect = "the trainer's forward", rescored(checked, sample_prompts, trainer)
+        culprit, suspect = "the trainer's forward", rescored(sample_rollouts, sample_prompts, trainer)
     else:
-        culprit, suspect = "the rollouts", checked
+        culprit, suspect = "the rollouts", sample_rollouts
     cause = find_cause(model, sample_prompts, suspect, trainer, temperature, bos_id, pad_id, report.mean)
     place, token = report.worst
     raise ParityError(
         f"the engine's log-probabilities differ from the trainer's by up to {report.largest:.3g} (mean "
         f"{report.mean:.3g}, limit {bound:.3g}) over {report.tokens} tokens; the largest gap is at token {token} of "
-        f"rollout {chosen[place]}. Likely cause: {cause.format(culprit=culprit)}."
+        f"rollout {places[place]}. Likely cause: {cause.format(culprit=culprit)}."
     )

@@ -37,8 +37,8 @@ def check_request(
     tokens = [("stop id", token) for token in sampling.stop_ids]
     if sampling.thinking is not None:
         thinking = sampling.thinking
-        forced = (thinking.open_id, thinking.close_id, *thinking.closing_ids, *thinking.wait_ids)
-        tokens += [("thinking token id", token) for token in forced]
+        token_ids = (thinking.open_id, thinking.close_id, *thinking.closing_ids, *thinking.wait_ids)
+        tokens += [("thinking token id", token) for token in token_ids]
     for what, token in tokens:
         if not 0 <= token < vocab:
             raise ValueError(f"{what} {token} is outside the model's vocabulary of {vocab} tokens.")

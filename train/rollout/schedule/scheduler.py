@@ -106,8 +106,8 @@ class Scheduler(Holdings):
         size = self.block_size
         inherited = next((i for i, node in enumerate(group.path) if node.block < 0), len(group.path))
         own = -(-(len(tokens) - len(group.path) * size) // size)
-        needed = len(group.path) - inherited + own
-        if needed > self.allocator.free or not self._has_room(needed, 1 + self._rows_planned()):
+        blocks = len(group.path) - inherited + own
+        if blocks > self.allocator.free or not self._has_room(blocks, 1 + self._rows_planned()):
             return False
         for node in group.path[:inherited]:
             self.allocator.share(node.block)
@@ -127,10 +127,10 @@ class Scheduler(Holdings):
         """
         if not self.live:
             return True
-        drawn = self.rows.drawn[self.live_rows()]
+        lengths = self.rows.drawn[self.live_rows()]
         typical = self._finished_tokens / self._finished
-        final = np.minimum(np.maximum(typical, drawn + self.block_size), self.max_new_tokens)
-        growth = float((final - drawn).sum()) + typical * newcomers
+        final = np.minimum(np.maximum(typical, lengths + self.block_size), self.max_new_tokens)
+        growth = float((final - lengths).sum()) + typical * newcomers
         return blocks + _GROWTH_AT_ONCE * growth / self.block_size <= self.allocator.free
 
     # ---- running

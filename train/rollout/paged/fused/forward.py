@@ -200,9 +200,9 @@ class FusedForward:
             whole = self._capped(self._logits(stream.normed(self.norm, self.dtype)))
             head = self._capped(self._logits(seen.normed.to(self.dtype)))
         spread = float(seen.logits.float().std())
-        for what, logits, allowed in (("head", head, _HEAD), ("forward", whole, WHOLE)):
+        for what, logits, tolerance in (("head", head, _HEAD), ("forward", whole, WHOLE)):
             gap = float((logits.float() - seen.logits.float()).pow(2).mean().sqrt()) / max(spread, 1e-12)
-            if not gap <= allowed[self.dtype]:
+            if not gap <= tolerance[self.dtype]:
                 raise NotFusable(f"the logits of its {what} differ by {gap:.1e} of their spread from the fused ones")
 
 
