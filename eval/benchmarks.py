@@ -18,8 +18,9 @@ from data.settings import read_settings
 from data.tasks import get_task
 from eval.evaluate import Settings, evaluate
 from eval.sampling.candidate import Candidates
-from eval.sampling.progress import Progress
-from eval.sampling.source import Source, held_out, read_source
+from eval.sampling.progress import Progress, sample_bar
+from eval.sampling.source import Source, config_of, held_out, read_source, source_of
+from eval.sampling.workers import Workers
 from train.files.untrusted import read_yaml
 from train.model.chat import TOKENIZERS_OWN, Chat
 from train.model.prompts import messages, prompt_ids
@@ -101,6 +102,58 @@ def source_of_benchmark(name: str, benchmark: Benchmark, run: Source | None = No
     chat: Chat = run.chat if run else TOKENIZERS_OWN
     prompt = (run.system_prompt if run else "") or benchmark.prompt
     return Source(load_mixture({f"{benchmark.task}:{name}": spec}), 0, prompt, benchmark.max_new_tokens, chat)
+
+
+def evaluate_benchmarks(
+    benchmarks: Mapping[str, Benchmark],
+    checkpoints: Sequence[str],
+    output: Path,
+    *,
+    config: Path | None = None,
+    own_tasks: bool = False,
+    most: int | None = None,
+    seed: int = 0,
+    backend: str = "engine",
+    tokenizer: str | None = None,
+    cache: Path | None = None,
+    workers: Workers | None = None,
+) -> list[Result]:
+    """Ask every checkpoint each of `benchmarks`, as its run asks its own problems; see `evaluate_benchmark`.
+
+    Results go into a folder of `output` for each benchmark. `config` stands for the config of every run.
+    """
+    configs = {each: config or config_of(user_path(each).absolute()) for each in checkpoints}
+    of_runs = [each for each in checkpoints if configs[each]]
+    run = source_of(of_runs, config, own_tasks=own_tasks) if of_runs else None
+    sources = {name: source_of_benchmark(name, each, run) for name, each in benchmarks.items()}
+    candidates = Candidates(
+        cache or output / "cache",
+        backend=backend,
+        tokenizer=tokenizer,
+        chat=run.chat if run else TOKENIZERS_OWN,
+        system_prompt=next(iter(sources.values())).system_prompt,
+        workers=workers,
+    )
+    results = []
+    for name, each in benchmarks.items():
+        problems = len(held_out(sources[name], most or each.problems))
+        with sample_bar(problems * (each.samples + 1) * len(checkpoints)) as bar:
+            results.append(
+                evaluate_benchmark(
+                    name,
+                    each,
+                    sources[name],
+                    checkpoints,
+                    candidates,
+                    output / name,
+                    configs,
+                    most=most,
+                    seed=seed,
+                    backend=backend,
+                    progress=bar.update,
+                )
+            )
+    return results
 
 
 def evaluate_benchmark(

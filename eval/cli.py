@@ -8,6 +8,7 @@ import os
 import sys
 from pathlib import Path
 
+SHARED = Path(__file__).with_name("options.py")
 SCRIPTS = Path(__file__).resolve().parents[1] / "scripts"
 # In the order in which one would use them; those whose script is not there are left out.
 NAMES = (
@@ -106,13 +107,20 @@ def _summary(path: Path) -> str:
 
 
 def _options(path: Path) -> list[str]:
-    """The options that a script's own calls of `add_argument` name, read from its text."""
+    """The options that a script names in its calls of `add_argument`, and those that it takes from `options.py`."""
     if path.name == "__main__.py":
         return ["--config", "--name", "--seed", "--resume", "--overwrite"]
-    calls = [node for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))) if isinstance(node, ast.Call)]
+    calls = _calls(ast.parse(path.read_text(encoding="utf-8")))
+    shared = {node.name: node for node in ast.parse(SHARED.read_text(encoding="utf-8")).body if hasattr(node, "name")}
+    names = [call.func.id for call in calls if isinstance(call.func, ast.Name)]
+    calls += [call for name in names if name in shared for call in _calls(shared[name])]
     additions = [call for call in calls if isinstance(call.func, ast.Attribute) and call.func.attr == "add_argument"]
     constants = [argument.value for call in additions for argument in call.args if isinstance(argument, ast.Constant)]
     return [value for value in constants if isinstance(value, str) and value.startswith("--")] + ["--help"]
+
+
+def _calls(tree: ast.AST) -> list[ast.Call]:
+    return [node for node in ast.walk(tree) if isinstance(node, ast.Call)]
 
 
 if __name__ == "__main__":

@@ -17,8 +17,9 @@ os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 from transformers.utils import logging
 
 from data.paths import user_path
+from eval.options import add_own_tasks
 from eval.sampling.server import is_url
-from eval.sampling.source import add_own_tasks, read_source
+from eval.sampling.source import read_source
 from eval.serve.batcher import Batcher
 from eval.serve.marking import Marker
 from eval.serve.served import Options, load_served

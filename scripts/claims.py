@@ -27,9 +27,9 @@ from eval.claims.judging import check_seeds, judge_claims
 from eval.claims.plan import Effort, expected, make_plan
 from eval.curves.curve_plots import write_plots
 from eval.curves.equal_compute import read_control, share_out
+from eval.options import add_own_tasks, add_processes
 from eval.report.page import write_report
 from eval.sampling.progress import sample_bar
-from eval.sampling.source import add_own_tasks
 from eval.sampling.workers import Workers, default_count
 from train.lifecycle.published import refresh
 
@@ -42,12 +42,7 @@ def parse() -> argparse.Namespace:
     )
     parser.add_argument("--output", type=user_path, help="folder for claims.json and plots (default: RUN/evaluation, "
                         "or claims beside the first of several runs)")  # fmt: skip
-    parser.add_argument(
-        "--processes",
-        type=int,
-        default=default_count(),
-        help="processes that sample, where the model is small (default: %(default)s)",
-    )
+    add_processes(parser, default_count())
     parser.add_argument(
         "--against",
         type=read_control,

@@ -20,11 +20,12 @@ from transformers.utils import logging
 from data.mixture import draw_problems
 from data.paths import user_path
 from eval.collect import Teacher, collect
+from eval.options import add_own_tasks
 from eval.sampling.candidate import load_candidate
 from eval.sampling.json_api import ServerError
 from eval.sampling.progress import sample_bar
 from eval.sampling.server import is_url
-from eval.sampling.source import Source, add_own_tasks, source_of
+from eval.sampling.source import Source, source_of
 from eval.sampling.teacher import ChatTeacher, CheckpointTeacher
 from train.rollout.interface import Sampling
 

@@ -21,38 +21,28 @@ import json
 import os
 import sys
 from dataclasses import replace
-from pathlib import Path
 
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 
 from transformers.utils import logging
 
-from data.paths import user_path
 from eval.benchmark_table import as_markdown
-from eval.benchmarks import as_json, evaluate_benchmark, names, read_benchmarks, source_of_benchmark
+from eval.benchmarks import as_json, evaluate_benchmarks, names, read_benchmarks
 from eval.evaluate import Settings, evaluate, expected
+from eval.options import add_folders, add_models, add_own_tasks, add_processes, add_sampling, results_folder
 from eval.sampling.baselines import BASELINES
-from eval.sampling.candidate import Candidates
 from eval.sampling.progress import sample_bar
-from eval.sampling.source import add_own_tasks, checkpoints_of, config_of, held_out, source_of
+from eval.sampling.source import checkpoints_of, source_of
 from eval.sampling.workers import Workers, default_count
 from eval.table import render
 from train.lifecycle.published import refresh
-from train.model.chat import TOKENIZERS_OWN
 
 
 def parse() -> argparse.Namespace:
     """The command line."""
     default = Settings()
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    what = parser.add_mutually_exclusive_group(required=True)
-    what.add_argument("--run", type=user_path, help="a run folder: its model before RL and its last checkpoint")
-    what.add_argument(
-        "--checkpoint", action="append", help="path, hub id, smollm2-135m, or URL of a vLLM server; repeat to compare"
-    )
-    parser.add_argument(
-        "--config", type=user_path, help="whose problems (default: the config of the run that a checkpoint is in)"
-    )
+    add_models(parser, "path, hub id, smollm2-135m, or URL of a vLLM server")
     parser.add_argument("--problems", type=int, help=f"held-out problems, at most (default: {default.problems})")
     parser.add_argument("--samples", type=int, help=f"samples of each (default: {default.samples})")
     parser.add_argument("--temperature", type=float, help=f"of all measures (default: {default.temperature:g})")
@@ -77,9 +67,7 @@ def parse() -> argparse.Namespace:
         default=default.validation_samples,
         help="samples of each at each temperature (default: %(default)s)",
     )
-    parser.add_argument("--max-new-tokens", type=int, help="longest completion (default: the config's)")
-    parser.add_argument("--seed", type=int, default=default.seed, help="of the sampling (default: %(default)s)")
-    parser.add_argument("--split", choices=["test", "validation"], default="test", help="(default: %(default)s)")
+    add_sampling(parser, default.seed)
     parser.add_argument(
         "--backend",
         choices=["engine", "generate", "vllm"],
@@ -92,15 +80,7 @@ def parse() -> argparse.Namespace:
         help="ask the first checkpoint by prompting alone; with --run that is the model which the run started from",
     )
     parser.add_argument("--tokenizer", help="path or hub id, where a server's model name is neither")
-    parser.add_argument(
-        "--cache", type=user_path, help="folder for samples drawn (default: cache, in the folder for results)"
-    )
-    parser.add_argument(
-        "--processes",
-        type=int,
-        default=default_count(),
-        help="processes that sample, where the model is small (default: %(default)s)",
-    )
+    add_processes(parser, default_count())
     parser.add_argument("--benchmark", metavar="NAME[,NAME]", help=f"ask these instead: {', '.join(names())}")
     parser.add_argument(
         "--benchmark-file",
@@ -109,9 +89,7 @@ def parse() -> argparse.Namespace:
         metavar="NAME=FILE",
         help="a local .jsonl or .parquet file with the columns of a benchmark, in place of the hub; repeat",
     )
-    parser.add_argument(
-        "--output", type=user_path, help="folder for results (default: RUN/evaluation, or ./evaluation)"
-    )
+    add_folders(parser)
     add_own_tasks(parser)
     return parser.parse_args()
 
@@ -121,103 +99,80 @@ def main() -> int:
     logging.set_verbosity_error()
     logging.disable_progress_bar()
     arguments = parse()
-    if arguments.benchmark:
-        return benchmark(arguments)
+    try:
+        text = benchmark(arguments) if arguments.benchmark else compare(arguments)
+    except (ValueError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    print(text)
+    return 0
+
+
+def compare(arguments: argparse.Namespace) -> str:
+    """Evaluate the checkpoints on the config's problems; returns the table."""
     default = Settings()
-    try:
-        checkpoints = (
-            checkpoints_of(arguments.run, start=bool(arguments.baseline)) if arguments.run else arguments.checkpoint
+    checkpoints = (
+        checkpoints_of(arguments.run, start=bool(arguments.baseline)) if arguments.run else arguments.checkpoint
+    )
+    source = source_of(checkpoints, arguments.config, own_tasks=arguments.own_tasks)
+    settings = Settings(
+        problems=default.problems if arguments.problems is None else arguments.problems,
+        samples=default.samples if arguments.samples is None else arguments.samples,
+        temperature=default.temperature if arguments.temperature is None else arguments.temperature,
+        max_new_tokens=source.max_new_tokens if arguments.max_new_tokens is None else arguments.max_new_tokens,
+        seed=arguments.seed,
+        split=arguments.split,
+        backend=arguments.backend,
+        temperatures=tuple(arguments.temperatures),
+        validation_problems=arguments.validation_problems,
+        validation_samples=arguments.validation_samples,
+    )
+    folder = results_folder(arguments)
+    output = folder / arguments.baseline if arguments.baseline and not arguments.output else folder
+    total = expected(source, settings, len(checkpoints), arguments.baseline)
+    with sample_bar(total) as bar, Workers(arguments.processes) as workers:
+        results = evaluate(
+            checkpoints,
+            source,
+            settings,
+            output,
+            cache=arguments.cache or folder / "cache",
+            tokenizer=arguments.tokenizer,
+            baseline=arguments.baseline,
+            workers=workers,
+            progress=bar.update,
         )
-        source = source_of(checkpoints, arguments.config, own_tasks=arguments.own_tasks)
-        settings = Settings(
-            default.problems if arguments.problems is None else arguments.problems,
-            default.samples if arguments.samples is None else arguments.samples,
-            default.temperature if arguments.temperature is None else arguments.temperature,
-            source.max_new_tokens if arguments.max_new_tokens is None else arguments.max_new_tokens,
-            arguments.seed,
-            arguments.split,
-            arguments.backend,
-            tuple(arguments.temperatures),
-            arguments.validation_problems,
-            arguments.validation_samples,
-        )
-        folder = arguments.output or (arguments.run / "evaluation" if arguments.run else Path("evaluation"))
-        output = folder / arguments.baseline if arguments.baseline and not arguments.output else folder
-        total = expected(source, settings, len(checkpoints), arguments.baseline)
-        with sample_bar(total) as bar, Workers(arguments.processes) as workers:
-            results = evaluate(
-                *(checkpoints, source, settings, output),
-                cache=arguments.cache or folder / "cache",
-                tokenizer=arguments.tokenizer,
-                baseline=arguments.baseline,
-                workers=workers,
-                progress=bar.update,
-            )
-        if arguments.run and output == arguments.run / "evaluation":
-            sys.stderr.write(refresh(arguments.run))
-    except (ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    print(render(results))
-    print(f"\nWritten to {output}/results.json and samples-N.parquet beside it.")
-    return 0
+    if arguments.run and output == arguments.run / "evaluation":
+        sys.stderr.write(refresh(arguments.run))
+    return f"{render(results)}\n\nWritten to {output}/results.json and samples-N.parquet beside it."
 
 
-def benchmark(arguments: argparse.Namespace) -> int:
-    """Ask benchmarks; returns the exit code."""
-    changes = {
-        "samples": arguments.samples,
-        "temperature": arguments.temperature,
-        "max_new_tokens": arguments.max_new_tokens,
-    }
+def benchmark(arguments: argparse.Namespace) -> str:
+    """Ask the checkpoints benchmarks; returns the table."""
+    if arguments.baseline:
+        raise ValueError("--baseline and --benchmark do not go together; leave one out.")
+    changes = {name: getattr(arguments, name) for name in ("samples", "temperature", "max_new_tokens")}
     changes = {name: value for name, value in changes.items() if value is not None}
-    folder = arguments.output or (arguments.run / "evaluation" if arguments.run else Path("evaluation"))
-    try:
-        if arguments.baseline:
-            raise ValueError("--baseline and --benchmark do not go together; leave one out.")
-        checkpoints = checkpoints_of(arguments.run) if arguments.run else arguments.checkpoint
-        sets = {
-            name: replace(each, **changes)
-            for name, each in read_benchmarks(arguments.benchmark, arguments.benchmark_file).items()
-        }
-        configs = {each: arguments.config or config_of(user_path(each).absolute()) for each in checkpoints}
-        known = [each for each in checkpoints if configs[each]]
-        run = source_of(known, arguments.config, own_tasks=arguments.own_tasks) if known else None
-        sources = {name: source_of_benchmark(name, each, run) for name, each in sets.items()}
-        results = []
-        with Workers(arguments.processes) as workers:
-            candidates = Candidates(
-                arguments.cache or folder / "cache",
-                backend=arguments.backend,
-                tokenizer=arguments.tokenizer,
-                chat=run.chat if run else TOKENIZERS_OWN,
-                system_prompt=next(iter(sources.values())).system_prompt,
-                workers=workers,
-            )
-            for name, each in sets.items():
-                count = (
-                    len(held_out(sources[name], arguments.problems or each.problems))
-                    * (each.samples + 1)
-                    * len(checkpoints)
-                )
-                with sample_bar(count) as bar:
-                    how = (sources[name], checkpoints, candidates, folder / name, configs)
-                    settings = {
-                        "seed": arguments.seed,
-                        "backend": arguments.backend,
-                        "progress": bar.update,
-                        "most": arguments.problems,
-                    }
-                    results.append(evaluate_benchmark(name, each, *how, **settings))
-        table = as_markdown(results)
-        (folder / "benchmarks.md").write_text(table + "\n")
-        (folder / "benchmarks.json").write_text(json.dumps([as_json(each) for each in results], indent=2) + "\n")
-    except (ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    print(table)
-    print(f"\nWritten to {folder}/benchmarks.md; results and samples of each are in a folder of its name.")
-    return 0
+    benchmarks = read_benchmarks(arguments.benchmark, arguments.benchmark_file)
+    folder = results_folder(arguments)
+    with Workers(arguments.processes) as workers:
+        results = evaluate_benchmarks(
+            {name: replace(each, **changes) for name, each in benchmarks.items()},
+            checkpoints_of(arguments.run) if arguments.run else arguments.checkpoint,
+            folder,
+            config=arguments.config,
+            own_tasks=arguments.own_tasks,
+            most=arguments.problems,
+            seed=arguments.seed,
+            backend=arguments.backend,
+            tokenizer=arguments.tokenizer,
+            cache=arguments.cache,
+            workers=workers,
+        )
+    table = as_markdown(results)
+    (folder / "benchmarks.md").write_text(table + "\n")
+    (folder / "benchmarks.json").write_text(json.dumps([as_json(each) for each in results], indent=2) + "\n")
+    return f"{table}\n\nWritten to {folder}/benchmarks.md; results and samples of each are in a folder of its name."
 
 
 if __name__ == "__main__":

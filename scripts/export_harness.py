@@ -17,7 +17,8 @@ os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 from data.paths import user_path
 from eval.evaluate import Settings
 from eval.harness import export
-from eval.sampling.source import add_own_tasks, checkpoints_of, read_source
+from eval.options import add_own_tasks
+from eval.sampling.source import checkpoints_of, read_source
 
 
 def main() -> int:

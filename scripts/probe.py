@@ -12,17 +12,16 @@ again to go on where it was cut off.
 import argparse
 import os
 import sys
-from pathlib import Path
 
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 
 from transformers.utils import logging
 
-from data.paths import user_path
+from eval.options import add_folders, add_models, add_own_tasks, add_processes, add_sampling, results_folder
 from eval.probes.probe_table import render
 from eval.probes.probing import Settings, expected, probe
 from eval.sampling.progress import sample_bar
-from eval.sampling.source import add_own_tasks, checkpoints_of, source_of
+from eval.sampling.source import checkpoints_of, source_of
 from eval.sampling.workers import Workers, default_count
 
 
@@ -30,32 +29,15 @@ def parse() -> argparse.Namespace:
     """The command line."""
     default = Settings()
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    what = parser.add_mutually_exclusive_group(required=True)
-    what.add_argument("--run", type=user_path, help="a run folder: its model before RL and its last checkpoint")
-    what.add_argument("--checkpoint", action="append", help="path, hub id or smollm2-135m; repeat to compare")
-    parser.add_argument(
-        "--config", type=user_path, help="whose problems (default: the config of the run that a checkpoint is in)"
-    )
+    add_models(parser, "path, hub id or smollm2-135m")
     parser.add_argument(
         "--problems", type=int, default=default.problems, help="held-out problems, at most (default: %(default)s)"
     )
     parser.add_argument("--samples", type=int, default=default.samples, help="samples of each (default: %(default)s)")
     parser.add_argument("--temperature", type=float, default=default.temperature, help="(default: %(default)s)")
-    parser.add_argument("--max-new-tokens", type=int, help="longest completion (default: the config's)")
-    parser.add_argument("--seed", type=int, default=default.seed, help="of the sampling (default: %(default)s)")
-    parser.add_argument("--split", choices=["test", "validation"], default="test", help="(default: %(default)s)")
-    parser.add_argument(
-        "--output", type=user_path, help="folder for results (default: RUN/evaluation, or ./evaluation)"
-    )
-    parser.add_argument(
-        "--processes",
-        type=int,
-        default=default_count(),
-        help="processes that sample, where the model is small (default: %(default)s)",
-    )
-    parser.add_argument(
-        "--cache", type=user_path, help="folder for samples drawn (default: cache, in the folder for results)"
-    )
+    add_sampling(parser, default.seed)
+    add_folders(parser)
+    add_processes(parser, default_count())
     add_own_tasks(parser)
     return parser.parse_args()
 
@@ -76,11 +58,17 @@ def main() -> int:
             arguments.seed,
             arguments.split,
         )
-        output = arguments.output or (arguments.run / "evaluation" if arguments.run else Path("evaluation"))
+        output = results_folder(arguments)
         total = expected(source, settings, len(checkpoints))
         with sample_bar(total) as bar, Workers(arguments.processes) as workers:
             results = probe(
-                *(checkpoints, source, settings, output), cache=arguments.cache, workers=workers, progress=bar.update
+                checkpoints,
+                source,
+                settings,
+                output,
+                cache=arguments.cache,
+                workers=workers,
+                progress=bar.update,
             )
     except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)

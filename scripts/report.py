@@ -16,8 +16,9 @@ import sys
 from pathlib import Path
 
 from data.paths import user_path
+from eval.options import add_own_tasks
 from eval.report.page import write_live_report, write_report
-from eval.sampling.source import add_own_tasks, load_own_tasks
+from eval.sampling.source import load_own_tasks
 
 
 def main() -> int:

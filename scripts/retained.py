@@ -20,9 +20,10 @@ from transformers.utils import logging
 
 from data.paths import user_path
 from eval.evaluate import Settings, evaluate, expected
+from eval.options import add_own_tasks, add_processes
 from eval.retained import folder_of, other_source
 from eval.sampling.progress import sample_bar
-from eval.sampling.source import add_own_tasks, checkpoints_of
+from eval.sampling.source import checkpoints_of
 from eval.sampling.workers import Workers, default_count
 from eval.table import render
 
@@ -54,7 +55,7 @@ def main() -> int:
         "--temperatures", type=float, nargs="+", default=default.temperatures, metavar="T", help="grid to choose from"
     )
     parser.add_argument("--validation-problems", type=int, default=default.validation_problems)
-    parser.add_argument("--processes", type=int, default=default_count(), help="that sample (default: %(default)s)")
+    add_processes(parser, default_count())
     add_own_tasks(parser)
     arguments = parser.parse_args()
     try:

@@ -18,7 +18,7 @@ os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 from transformers.utils import logging
 
 from data.paths import user_path
-from eval.sampling.source import add_own_tasks
+from eval.options import add_own_tasks
 from eval.serve.listen import Listening, serve
 from eval.serve.served import DTYPES, Options
 

@@ -13,7 +13,8 @@ import threading
 from pathlib import Path
 
 from data.paths import user_path
-from eval.sampling.source import add_own_tasks, load_own_tasks
+from eval.options import add_own_tasks
+from eval.sampling.source import load_own_tasks
 from eval.serve.door import listen, own_names, refuse_missing, url
 
 

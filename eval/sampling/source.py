@@ -1,6 +1,5 @@
 """Where an evaluation's problems and checkpoints come from: a training config, and the run folders that it made."""
 
-import argparse
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -31,15 +30,6 @@ class Source:
     system_prompt: str
     max_new_tokens: int
     chat: Chat = TOKENIZERS_OWN
-
-
-def add_own_tasks(parser: argparse.ArgumentParser) -> None:
-    """The option that lets a config name code to be run; without it a run folder from a stranger runs nothing."""
-    parser.add_argument(
-        "--own-tasks",
-        action="store_true",
-        help="run the task modules that the config names, and programs without a sandbox where it says so",
-    )
 
 
 def read_source(path: Path, *, own_tasks: bool = False) -> Source:

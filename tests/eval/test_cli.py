@@ -39,6 +39,8 @@ def test_arguments_go_to_the_script(tmp_path):
 def test_completion_knows_commands_and_options(shell):
     assert "rethink" in run("completion", shell).stdout
     assert "evaluate" in cli.words([]) and "--port" in cli.words(["serve"]) and "--config" in cli.words(["train"])
+    assert {"--run", "--benchmark", "--processes", "--own-tasks"} <= set(cli.words(["evaluate"]))
+    assert "--processes" not in cli.words(["serve"])
     assert cli.words(["nothing"]) == [] and run("completion", "tcsh").returncode == 2
 
 
