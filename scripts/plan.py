@@ -21,7 +21,7 @@ from transformers.utils import logging
 
 from data.paths import user_path
 from train.plan.devices import BY_SIZE, GPUS
-from train.plan.make import make_plan
+from train.plan.make_plan import make_plan
 
 
 def main() -> int:

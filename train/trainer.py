@@ -1,48 +1,36 @@
-"""`ReasoningTrainer`: TRL's GRPOTrainer with our rollouts in it.
+"""`ReasoningTrainer`: TRL's GRPOTrainer with our rollouts, and without work that adds nothing to the loss.
 
-Losses, advantages, optimisation, DDP, DeepSpeed, PEFT and logging are TRL's. Two things differ: completions come from
-a rollout back end that samples a whole group at once, and each micro-batch sheds what adds nothing to the loss.
+Losses, advantages, optimisation, DDP, DeepSpeed, PEFT and logging are TRL's. `rollout_trainer.py` samples. This
+file chooses a batch (dynamic sampling), orders and trims its rows, and drops an update that is not finite.
 Pinned to trl 1.16; `tests/train/test_trl_seams.py` checks the signatures that are relied on here.
 """
 
 import inspect
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
-from dataclasses import replace
-from itertools import groupby
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import torch
 from trl import GRPOTrainer
-from trl.models import unwrap_model_for_generation
 from trl.trainer.utils import split_tensor_dict
 
-from data.terminal import say
 from train.config.qlora import keep_adapters_precise
 from train.config.trainer_options import check_rollouts, check_trainer
-from train.distributed.sharding import WholeCopy, reshard
 from train.dynamic_sampling import DynamicSampling, Group
 from train.expert_iteration import imitate_accepted
 from train.lifecycle.nonfinite import NonFiniteGuard, scale_was_too_large
 from train.lifecycle.resume import EpochSampler, ResumableTrainer
-from train.loss.logprobs import at_once, loss_logprobs
-from train.loss.masks import MASKABLE_LOSSES, mask_zero_advantage_rows, own_tokens
+from train.loss.masks import MASKABLE_LOSSES, mask_zero_advantage_rows
 from train.loss.microbatch import sort_rows, trim_padding
 from train.loss.packed import PackedModel, check_packing
 from train.loss.packed_attention import packed_attention_in
 from train.loss.rollout_correction import correct_rollouts, effective_sample_size, share_of_sample
-from train.rollout.backends.hf_generate import GenerateBackend
-from train.rollout.engine import RolloutEngine, check_deterministic
-from train.rollout.interface import Rollout, Sampling, Thinking
-from train.rollout.parity import gate as parity
-from train.rollout.schedule.lengths import LengthMemory
-from train.sample_numbers import SampleNumbers
-
-PARITY_ROLLOUTS = 4  # compared with the loss's own forward at every generation; a forward of so few is next to free
+from train.rollout.interface import Thinking
+from train.rollout_trainer import RolloutTrainer
 
 
-class ReasoningTrainer(ResumableTrainer, GRPOTrainer):
+class ReasoningTrainer(ResumableTrainer, RolloutTrainer):
     """GRPO on checkable problems. Built like a GRPOTrainer; `backend` is `engine` or `generate`.
 
     `thinking` is a budget that the engine keeps to; what it writes in the model's stead is left out of the loss.
@@ -75,29 +63,13 @@ class ReasoningTrainer(ResumableTrainer, GRPOTrainer):
         own = {"thinking": thinking, "rollout_correction": rollout_correction}
         check_rollouts(self.args, backend, {"cache_gib": cache_gib, "max_rows": max_rows, **own})
         keep_adapters_precise(self.model)
-        self.backend = backend
-        self.cache_gib = cache_gib
-        self.max_rows = max_rows
-        self.thinking = thinking
-        self.engine: RolloutEngine | None = None
-        self.whole_copy: WholeCopy | None = None
-        if self.is_fsdp_enabled and not self.args.use_vllm:
-            self.whole_copy = WholeCopy(self.model, self.accelerator)
-        self.deterministic_rollouts = deterministic_rollouts
+        self.set_up_rollouts(backend, cache_gib, max_rows, thinking, deterministic=deterministic_rollouts)
         self.packed_loss = packed_loss
         if packed_loss:
             check_packing(self.model)
-        if deterministic_rollouts and self.whole_copy is None:
-            with self.accelerator.autocast():
-                check_deterministic(self.model)
-        self.lengths = LengthMemory()
         self.nonfinite = nonfinite or NonFiniteGuard(Path(self.args.output_dir) / "nonfinite", limit=3)
         self.dynamic_sampling = dynamic_sampling
         self.accepted = accepted
-        self._drawn: tuple[list[list[int]], list[list[float]] | None] | None = None  # completions that TRL will ask for
-        self._forced: list[list[bool] | None] = []  # of these completions, or of those drawn last: see `Rollout`
-        self._draws = 0  # calls of the back end for the batch in hand
-        self._numbers = SampleNumbers()  # of that batch
         self._losses_finite = True
         self.rollout_correction = rollout_correction
         if rollout_correction != "none":
@@ -129,112 +101,8 @@ class ReasoningTrainer(ResumableTrainer, GRPOTrainer):
         if self.dynamic_sampling is not None:
             self.dynamic_sampling.load_state_dict(progress["dynamic_sampling"])
 
-    def _generate_single_turn(
-        self, prompt_ids: list[list[int]], *args: Any, **kwargs: Any
-    ) -> tuple[list[list[int]], list[list[float]] | None]:
-        if any(images is not None for images in (*args[:1], kwargs.get("images"))):
-            raise ValueError("a prompt holds images, but rollouts see text alone; leave them out.")
-        if self._drawn is not None:
-            completions, self._drawn = self._drawn, None
-            return completions
-        if self.args.use_vllm:
-            reshard(self.model_wrapped)  # where it is sharded, TRL asks every weight for its shards
-            return super()._generate_single_turn(prompt_ids, *args, **kwargs)
-        with self._whole_model(prompt_ids[0]) as model:
-            rollouts = self._sample(model, prompt_ids)
-        self._forced = [rollout.forced for rollout in rollouts]
-        if any(rollout.logprobs is None for rollout in rollouts):
-            return [rollout.token_ids for rollout in rollouts], None
-        return [rollout.token_ids for rollout in rollouts], [rollout.logprobs or [] for rollout in rollouts]
-
-    def _generate(self, prompts: list[Any]) -> tuple[Any, ...]:
-        # TRL leaves out of the loss what an environment wrote into a completion; here the engine is one.
-        prompt_ids, completion_ids, own, *rest = super()._generate(prompts)
-        if self.thinking is not None:
-            own = own_tokens(completion_ids, self._forced)
-        return prompt_ids, completion_ids, own, *rest
-
-    @contextmanager
-    def _whole_model(self, prompt: list[int]) -> Iterator[torch.nn.Module]:
-        """The model with all of its weights on this process; `prompt` is what a copy is tried with."""
-        if self.whole_copy is not None:
-            yield self.whole_copy.follow(self.model_wrapped, self.state.global_step, prompt)
-            return
-        with unwrap_model_for_generation(
-            self.model_wrapped,
-            self.accelerator,
-            gather_deepspeed3_params=self.args.ds3_gather_for_generation,
-            gradient_checkpointing_kwargs=self.args.gradient_checkpointing_kwargs,
-        ) as model:
-            yield model
-
-    def _sample(self, model: torch.nn.Module, prompt_ids: list[list[int]]) -> list[Rollout]:
-        """One rollout for each prompt, which TRL repeats once per sample, the copies side by side."""
-        groups = [(list(ids), len(list(copies))) for ids, copies in groupby(prompt_ids)]
-        sizes = {size for _, size in groups}
-        if len(sizes) > 1:  # neighbouring problems with the same prompt
-            groups, sizes = [(list(ids), 1) for ids in prompt_ids], {1}
-        prompts, samples = [ids for ids, _ in groups], sizes.pop()
-        sampling = Sampling(
-            max_new_tokens=self.max_completion_length,
-            stop_ids=tuple(self.eos_token_ids),
-            temperature=self.temperature,
-            top_p=self.top_p,
-            top_k=self.top_k,
-            min_p=self.min_p or 0.0,
-            seed=self.args.seed,
-            thinking=self.thinking,
-        )
-        if self.backend == "generate":
-            # Its random stream knows neither step nor process nor what was drawn before, so the seed must.
-            seed = hash((self.args.seed, self._step, self.accelerator.process_index, self._draws)) % 2**32
-            self._draws += 1
-            backend = GenerateBackend(model, self.processing_class.pad_token_id)
-            return backend.generate(prompts, samples, replace(sampling, seed=seed))
-        if self.engine is None or self.engine.model is not model:
-            self.engine = RolloutEngine(
-                model,
-                cache_gib=self.cache_gib,
-                max_rows=self.max_rows,
-                deterministic=self.deterministic_rollouts,
-                lengths=self.lengths,
-            )
-        before = self.engine.forward
-        numbers = self._numbers.take(prompt_ids)
-        # A sharded module computes in the type of its copy's weights, without autocast.
-        with self.accelerator.autocast() if self.whole_copy is None else nullcontext():
-            rollouts = self.engine.generate(
-                prompts, samples, sampling, step=self.state.global_step, sample_numbers=numbers
-            )
-            self._check_parity(model, prompts, rollouts)
-        if self.engine.forward is not None and self.engine.forward is not before and self.accelerator.is_main_process:
-            say(f"Rollouts are decoded by {self.engine.forward.name}.")
-        self.engine.make_room()
-        return rollouts
-
-    def _check_parity(self, model: torch.nn.Module, prompts: list[list[int]], rollouts: list[Rollout]) -> None:
-        """Hold the engine's log-probabilities against the loss's own, and log the gap. Raises ParityError."""
-        logprobs_of = loss_logprobs(self)
-        if self.whole_copy is not None:
-            logprobs_of = at_once(logprobs_of)
-        cuda = [self.args.device] if self.args.device.type == "cuda" else []
-        with torch.random.fork_rng(devices=cuda):  # dropout, if any, must not draw from the run's own stream
-            report = parity.check(
-                model,
-                prompts,
-                rollouts,
-                temperature=self.temperature,
-                logprobs_of=logprobs_of,
-                bos_id=self.processing_class.bos_token_id,
-                pad_id=self.processing_class.pad_token_id,
-                most=PARITY_ROLLOUTS,
-            )
-        metrics = self._metrics["train" if self.model.training else "eval"]
-        metrics["logprob_gap/max"].append(report.largest)
-        metrics["logprob_gap/mean"].append(report.mean)
-
     def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> dict[str, Any]:
-        self._draws, self._numbers = 0, SampleNumbers()
+        self.begin_batch()
         if self.dynamic_sampling is not None and self.model.training:
             inputs = self._fill_batch(self.dynamic_sampling, len(inputs))
         batch = super()._generate_and_score_completions(inputs)

@@ -18,7 +18,7 @@ from train.plan.rollouts import Forward, cache_layers, trace_forward
 from train.plan.workload import Workload
 from train.rollout.dense.pool import LayerShape
 from train.rollout.limits import CHUNK_TOKENS, MAX_ROWS, MAX_ROWS_ON_CUDA
-from train.trainer import PARITY_ROLLOUTS
+from train.rollout_trainer import PARITY_ROLLOUTS
 
 # NF4 keeps 4 bits a weight and, its scales quantised again, 0.127 bits of scales (Dettmers et al. 2023, section 3).
 QUANTISED_BYTES = 4.127 / 8

@@ -15,7 +15,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedConfig
 from train.config.run_config import RunConfig
 from train.model import scratch, smollm2
 from train.model.loading import ModelError, resolve
-from train.plan.known import KNOWN
+from train.plan.recipe_models import RECIPE_MODELS
 
 # A model is traced with this many layers, and its depth made up for afterwards: the first and the last are special.
 TRACED_LAYERS = 3
@@ -29,13 +29,13 @@ def read_config(run: RunConfig) -> PreTrainedConfig:
     if run.model == "scratch":
         with torch.device("meta"):
             return scratch.build_model(run.scratch, scratch.build_tokenizer(run.words)).config  # type: ignore[arg-type]
-    if run.model in KNOWN or run.model == smollm2.NAME:
-        values = dict(KNOWN[run.model])
+    if run.model in RECIPE_MODELS or run.model == smollm2.NAME:
+        values = dict(RECIPE_MODELS[run.model])
         return AutoConfig.for_model(values.pop("model_type"), **values)
     try:
         source = resolve(run.model)
     except ModelError as error:
-        raise ModelError(f"{error} Known without a hub: {', '.join(KNOWN)}.") from error
+        raise ModelError(f"{error} Known without a hub: {', '.join(RECIPE_MODELS)}.") from error
     if (Path(source) / "adapter_config.json").is_file():
         raise ModelError(f"{run.model} is an adapter; plan with the model that it was trained from, and lora_rank.")
     try:

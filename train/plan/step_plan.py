@@ -14,7 +14,7 @@ from train.rollout.dense.dense_steps import MOST_TO_WORK_IN
 from train.rollout.limits import HEADROOM, LARGE_POOL, SHARE_FOR_SHADOW, SHARE_OF_FREE
 from train.rollout.memory import LARGE_PACKED
 from train.rollout.paged.pool import PAGE_TOKENS
-from train.trainer import PARITY_ROLLOUTS
+from train.rollout_trainer import PARITY_ROLLOUTS
 
 Device = Gpu | Processor
 

@@ -9,7 +9,7 @@ from launching import ROOT, launch_arguments
 
 from data.fixed_sets import rows
 from train.config.parse import parse_config
-from train.plan.make import make_plan
+from train.plan.make_plan import make_plan
 
 RECIPES = sorted((ROOT / "configs" / "recipes").glob("*.yaml"))
 TARGETS = {"qwen2.5-0.5b-math": ("36.7", "49.5"), "qwen2.5-1.5b-math": ("55.7", "74.4")}  # simpleRL-zoo, on GSM8K

@@ -10,8 +10,8 @@ from transformers import AutoConfig, AutoModelForCausalLM
 from train.plan import loss, modules, rollouts
 from train.plan.costs import Costs
 from train.plan.counting import Work
-from train.plan.known import KNOWN
 from train.plan.loss import Batch, LossCost, loss_cost, parity_cost
+from train.plan.recipe_models import RECIPE_MODELS
 from train.plan.rollouts import trace_forward
 from train.rollout.dense.packed import packed_bytes
 
@@ -132,9 +132,9 @@ def test_known_models_have_as_many_weights_as_their_cards_say():
         "smollm2-135m": 134_515_008, "Qwen/Qwen2.5-0.5B": 494_032_768, "Qwen/Qwen2.5-1.5B": 1_543_714_304,
         "Qwen/Qwen2.5-3B": 3_085_938_688, "Qwen/Qwen2.5-7B": 7_615_616_512, "Qwen/Qwen3-0.6B": 596_049_920,
     }  # fmt: skip
-    assert set(counts) == set(KNOWN)
+    assert set(counts) == set(RECIPE_MODELS)
     for name, count in counts.items():
-        values = dict(KNOWN[name])
+        values = dict(RECIPE_MODELS[name])
         with torch.device("meta"):
             model = AutoModelForCausalLM.from_config(AutoConfig.for_model(values.pop("model_type"), **values))
         assert sum(weight.numel() for weight in model.parameters()) == count, name

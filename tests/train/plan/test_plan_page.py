@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from train.plan.make import make_plan
+from train.plan.make_plan import make_plan
 from train.plan.page import duration
 
 CI = Path(__file__).parents[3] / "configs" / "ci.yaml"

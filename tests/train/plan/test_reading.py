@@ -7,9 +7,8 @@ import yaml
 from planning import a_run
 
 from train.model.loading import ModelError
-from train.plan.make import make_plan
+from train.plan.make_plan import make_plan, read_request
 from train.plan.modules import read_config
-from train.plan.reading import read_given
 
 
 @pytest.fixture
@@ -25,31 +24,31 @@ def config(tmp_path):
 
 
 def test_a_gpu_is_planned_for_where_there_is_none_and_the_config_asks_for_a_cpu(config):
-    given = read_given(config(use_cpu=True), [], gpu=True)
+    given = read_request(config(use_cpu=True), [], gpu=True)
     assert given.bf16 and not given.training.use_cpu
 
 
 @pytest.mark.parametrize(("values", "options"), [({"bf16": False}, []), ({}, ["--bf16", "false"])])
 def test_bfloat16_is_the_default_on_a_gpu_unless_the_run_says_otherwise(config, values, options):
-    assert not read_given(config(**values), options, gpu=True).bf16
+    assert not read_request(config(**values), options, gpu=True).bf16
 
 
 def test_bfloat16_is_not_asked_of_this_machine(config):
-    assert read_given(config(bf16=True), [], gpu=True).bf16
+    assert read_request(config(bf16=True), [], gpu=True).bf16
 
 
 def test_a_cpu_multiplies_in_float32(config):
-    given = read_given(config(), [], gpu=False)
+    given = read_request(config(), [], gpu=False)
     assert given.training.use_cpu and not given.bf16
 
 
 def test_options_override_the_file(config):
-    assert read_given(config(), ["--max_steps", "3"], gpu=True).training.max_steps == 3
+    assert read_request(config(), ["--max_steps", "3"], gpu=True).training.max_steps == 3
 
 
 def test_problems_on_a_hub_that_cannot_be_reached_do_not_stop_a_plan(config):
     path = config(tasks={"math": {"source": "nobody/no-such-set"}}, model="Qwen/Qwen2.5-0.5B")
-    given = read_given(path, [], gpu=True)
+    given = read_request(path, [], gpu=True)
     assert "nobody/no-such-set cannot be loaded" in given.problems
     text, _ = make_plan(path, gpu="H100")
     assert "prompts of 200 tokens, since the problems are not at hand" in text

@@ -19,7 +19,7 @@ def _qwen2(
     }
 
 
-KNOWN: dict[str, dict[str, Any]] = {
+RECIPE_MODELS: dict[str, dict[str, Any]] = {
     "smollm2-135m": {
         "model_type": "llama",
         "vocab_size": 49152,
