@@ -33,7 +33,7 @@ def read_values(arguments: Sequence[str]) -> Values:
     """Read the command line and the config file that it names.
 
     Raises ValueError, in one line, for an unknown option, a value of another type or out of range, or a file that
-    cannot be read; and for the first of our own options that cannot be beside the others.
+    cannot be read; and for the first of our own options that contradicts another.
     """
     ours, trl = options_of(RunConfig), trl_options()
     options = trl | ours
@@ -95,7 +95,7 @@ def read_config(path: Path, options: Mapping[str, Option]) -> dict[str, Any]:
 
 
 def unknown(name: str, options: Mapping[str, Option]) -> str:
-    """Why an option is refused that does not exist, with the names that look like it."""
+    """A line that says that an option does not exist, and which names look like it."""
     near = get_close_matches(name.replace("-", "_"), options, n=2, cutoff=0.75)
     mend = f"did you mean {' or '.join(near)}?" if near else "`python -m train --help` lists all."
     return f"Unknown option {name}; {mend}"

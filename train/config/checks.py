@@ -1,4 +1,4 @@
-"""What a run's configuration must be, looked at before any work: each refusal one line with the value and its mend."""
+"""Checks of a run's configuration before any work. A refusal is one line: the value, what is wrong, how to mend it."""
 
 import os
 from typing import TYPE_CHECKING
@@ -21,7 +21,7 @@ VALIDATED_PARTS = ("completions", "clip_ratio", "logprob_gap", "sampling")  # wi
 
 
 def check_run(run: RunConfig) -> None:
-    """Raise ValueError naming the first of our own settings that cannot be."""
+    """Raise ValueError for the first of our own settings that is invalid."""
     check_name("name", run.name)
     if not run.runs_dir.strip():
         raise ValueError(f"runs_dir is {run.runs_dir!r}; expected a folder, such as runs.")
@@ -48,7 +48,7 @@ def check_run(run: RunConfig) -> None:
 
 
 def check_correction(run: RunConfig) -> None:
-    """Refuse a correction that nothing would be corrected by. Raises ValueError."""
+    """Refuse a rollout correction that would have no effect. Raises ValueError."""
     if run.rollout_correction == "none":
         return
     if run.backend != "engine":
@@ -65,7 +65,7 @@ def check_correction(run: RunConfig) -> None:
 
 
 def check_engine_alone(run: RunConfig) -> None:
-    """Refuse what the engine alone can do where another back end samples. Raises ValueError."""
+    """Refuse options that only the engine has where another back end samples. Raises ValueError."""
     if run.deterministic_rollouts and run.backend != "engine":
         raise ValueError(
             f"deterministic_rollouts is set, but backend is {run.backend}, whose rollouts depend on their batch; use "
@@ -79,7 +79,7 @@ def check_engine_alone(run: RunConfig) -> None:
 
 
 def check_rewards(run: RunConfig) -> None:
-    """Refuse rewards that cannot be, or that the method would ignore. Raises ValueError."""
+    """Refuse invalid rewards, and rewards that the method would ignore. Raises ValueError."""
     terms = run.reward_terms
     if run.method == "rft" and len(terms) > 1:
         raise ValueError(
@@ -89,7 +89,7 @@ def check_rewards(run: RunConfig) -> None:
 
 
 def check_name(field: str, name: str) -> None:
-    """Refuse a name that is no good one for a folder, or that a shell would take for something else. ValueError."""
+    """Refuse a name that no folder should have, or that a shell would read as something else. Raises ValueError."""
     bad = not name or name != name.strip() or name[0] in "-~" or name in (".", "..") or not name.isprintable()
     if bad or len(name.encode(errors="replace")) > MAX_NAME or set(name) & set(NOT_IN_NAMES):
         raise ValueError(f"{field} is {name!r}; expected a folder name of letters, digits and - _ ., such as my-run.")
@@ -132,7 +132,7 @@ def check_model(run: RunConfig) -> None:
 
 
 def check_tasks(run: RunConfig) -> None:
-    """Refuse tasks that are unknown, ill set, or lack what this run needs of them. Raises ValueError."""
+    """Refuse unknown tasks, tasks with invalid settings, and tasks that lack what this run needs. Raises ValueError."""
     traces = run.trace_settings
     imitates = run.cold_start_steps and (
         traces is None or traces.share < 1 or run.cold_start_easy_steps + run.cold_start_habit_steps
@@ -183,7 +183,7 @@ def check_stages(run: RunConfig) -> None:
 
 
 def check_options(run: RunConfig, training: "GRPOConfig") -> None:
-    """Refuse options of TRL that would be ignored here, and values that TRL would find wrong only after hours."""
+    """Refuse options of TRL that would be ignored here, and values that TRL would reject only after hours."""
     evaluates = training.eval_strategy != "no" or training.eval_on_start
     if evaluates and not run.validation_problems:
         raise ValueError(

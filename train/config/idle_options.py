@@ -24,7 +24,7 @@ IDLE: dict[str, tuple[tuple[Any, ...], str]] = {
 BREAKING: dict[str, tuple[tuple[Any, ...], str]] = {
     "remove_unused_columns": ((False, None), "would take from each row the problem that its reward is judged by"),
     "auto_find_batch_size": ((False,), "would split groups; lower per_device_train_batch_size"),
-    "neftune_noise_alpha": ((None, 0), "would add noise to the loss that rollouts are drawn without"),
+    "neftune_noise_alpha": ((None, 0), "would add noise to the loss but not to the rollouts"),
 }
 
 

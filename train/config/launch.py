@@ -1,4 +1,4 @@
-"""How the processes of a run were started, and what goes together with it: decided early, each refusal with its mend.
+"""How the processes of a run were launched, and which options fit that. Each refusal says how to mend it.
 
 `accelerate launch --config_file configs/accelerate/X.yaml` tells its processes what they are by environment variables,
 torchrun tells them only how many they are.
@@ -65,7 +65,7 @@ def find_launch(environment: Mapping[str, str] = os.environ) -> Launch:
 def check_launch(launch: Launch) -> None:
     """Raise ValueError where a run cannot begin as it was launched, whatever its configuration.
 
-    This must be asked before transformers is: it connects the processes while it reads its options.
+    Call this before transformers reads its options, since that connects the processes.
     """
     if launch.kind == "FSDP1":
         raise ValueError(

@@ -38,7 +38,7 @@ RL_DEFAULTS: dict[str, Any] = {
     "remove_unused_columns": False,
     "disable_tqdm": True,  # our own bar shows what matters in RL
     "vllm_importance_sampling_mode": "token_truncate",  # TRL's masks long completions whole
-    "ddp_find_unused_parameters": False,  # there are none, and to look for them costs a walk of the graph
+    "ddp_find_unused_parameters": False,  # there are none, and looking for them costs a walk of the graph
     "gradient_checkpointing": False,  # a second forward that small models do not need
 }
 # Follow from other options, so a saved configuration leaves them out.
@@ -55,7 +55,7 @@ def parse_config(arguments: Sequence[str] | None = None) -> tuple[RunConfig, GRP
 
 
 def configure(values: Values) -> tuple[RunConfig, GRPOConfig]:
-    """The configuration that checked values come to. Raises ValueError with one clear line."""
+    """Build the configuration from checked values. Raises ValueError with one clear line."""
     run, training = values.run, _training(values.trl)
     if training.use_vllm:
         raise ValueError("use_vllm is set by the back end; leave it out and set backend: vllm.")
@@ -79,7 +79,7 @@ def configure(values: Values) -> tuple[RunConfig, GRPOConfig]:
 
 
 def _training(values: dict[str, Any]) -> GRPOConfig:
-    """TRL's configuration. Raises ValueError in one line, with our advice where TRL's is for its own developers."""
+    """Build TRL's configuration. Raises ValueError in one line, with our advice where TRL's would not help a user."""
     defaults = RL_DEFAULTS | {"bf16": False} if values.get("fp16") else RL_DEFAULTS  # it is one or the other
     try:
         return GRPOConfig(**(defaults | values))
@@ -102,7 +102,7 @@ def _training(values: dict[str, Any]) -> GRPOConfig:
 
 
 def _culprit(values: dict[str, Any], reason: str) -> str:
-    """`reason`, with the option without which there is none: TRL's words do not always name it."""
+    """`reason` with the option that causes it, since TRL's own message does not always name it."""
     for name, value in values.items():
         try:
             GRPOConfig(**(RL_DEFAULTS | {each: values[each] for each in values if each != name}))
@@ -118,7 +118,7 @@ def print_help() -> None:
 
 
 def resolved(run: RunConfig, training: GRPOConfig) -> dict[str, Any]:
-    """The configuration as `config.yaml` keeps it: ours whole, TRL's where a default would differ."""
+    """The configuration for `config.yaml`: all of our options, and those of TRL that differ from its defaults."""
     values = {key: value for key, value in vars(run).items() if key not in ("resume", "overwrite")}
     default = GRPOConfig(output_dir=training.output_dir, bf16=False).to_dict()
     for key, value in training.to_dict().items():

@@ -1,7 +1,7 @@
 """QLoRA: the weights in 4 bits, frozen, under LoRA adapters in full precision (Dettmers et al. 2023, arXiv 2305.14314).
 
 The rollout engine samples from the quantised module itself, so rollouts and loss see the same weights. A checkpoint
-holds the adapters alone; loaded without `load_in_4bit` they stand on the weights as they were before rounding.
+holds the adapters alone; loaded without `load_in_4bit` they apply to the weights before rounding.
 """
 
 from importlib.util import find_spec
@@ -15,7 +15,7 @@ from train.config.run_config import RunConfig
 
 
 def check_quantised(run: RunConfig, training: GRPOConfig) -> None:
-    """Raise ValueError where `load_in_4bit` is asked for and cannot be had here, before anything is loaded."""
+    """Raise ValueError where `load_in_4bit` cannot work on this machine, before anything is loaded."""
     if not run.load_in_4bit:
         return
     if training.use_cpu or not torch.cuda.is_available():
@@ -28,7 +28,7 @@ def check_quantised(run: RunConfig, training: GRPOConfig) -> None:
 
 
 def four_bits() -> dict[str, object]:
-    """What `from_pretrained` is given: NF4 with its scales quantised again, multiplied in bfloat16, on this GPU."""
+    """The quantisation for `from_pretrained`: NF4, its scales quantised again, multiplied in bfloat16, on this GPU."""
     config = BitsAndBytesConfig(
         load_in_4bit=True,
         bnb_4bit_quant_type="nf4",

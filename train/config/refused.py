@@ -1,4 +1,4 @@
-"""How a process ends that refuses its configuration: one line, from the first process alone, and exit code 2."""
+"""How a process that refuses its configuration ends: one line from the first process alone, and exit code 2."""
 
 import os
 import time
@@ -9,7 +9,7 @@ PATIENCE = 20.0  # seconds in which the first process can say why the run is ref
 
 
 def refused(error: Exception) -> int:
-    """Say once why nothing was begun; returns the exit code."""
+    """Say once why the run was not started; returns the exit code."""
     if int(os.environ.get("RANK", "0")) == 0:
         say(f"error: {' '.join(str(error).split())}")
     else:

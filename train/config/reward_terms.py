@@ -41,7 +41,7 @@ def read_terms(rewards: Any) -> list[Term]:
     """The terms of `rewards`: a list of names, or a mapping of names to weights; None is `correct` alone.
 
     Where `correct` is not among them it is there with weight 0, since every run records it. It always comes first.
-    Raises ValueError naming what cannot be.
+    Raises ValueError for an invalid entry.
     """
     terms = [_term(str(source), value) for source, value in _pairs(rewards)]
     names = [term.name for term in terms]

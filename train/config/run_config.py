@@ -1,6 +1,6 @@
 """The configuration of a run, in addition to TRL's options: each field with its type, range and help.
 
-Imports neither torch nor trl, so that what cannot be is refused at once.
+Imports neither torch nor trl, so that an invalid value is refused at once.
 """
 
 import json
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     import torch
 
 WHOLE, COUNT, POSITIVE = Range(least=0), Range(least=1), Range(above=0)
-PROBLEMS = 10_000_000  # more would be drawn for days
+PROBLEMS = 10_000_000  # drawing more would take days
 METHODS = ("grpo", "rft")  # see train/expert_iteration.py
 BACKENDS = ("engine", "generate", "vllm")
 CORRECTIONS = ("none", "tis", "mis")  # see train/loss/rollout_correction.py
@@ -317,7 +317,7 @@ class RunConfig:
     )
 
     def __post_init__(self) -> None:
-        """Raise ValueError naming the first value that cannot be, before any work starts."""
+        """Raise ValueError for the first invalid value, before any work starts."""
         for name, value in checked_values(self).items():
             setattr(self, name, value)
         self.runs_dir = str(user_path(self.runs_dir))
@@ -365,7 +365,7 @@ class RunConfig:
 
     @property
     def words(self) -> list[str]:
-        """The words of its tasks, which the tokenizer of a scratch model is made of."""
+        """The words of the run's tasks, from which a scratch model's tokenizer is built."""
         return [word for part in (*self.parts, *self.demonstrated) for word in get_task(part.task).words]
 
     @property

@@ -1,4 +1,4 @@
-"""What a `ReasoningTrainer` refuses: options, its own and a GRPOTrainer's, that would be ignored without a word."""
+"""What a `ReasoningTrainer` refuses: options, its own and a GRPOTrainer's, that would be silently ignored."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -22,7 +22,7 @@ IMAGES = ("image", "images")
 
 
 def check_trainer(args: GRPOConfig | None, model: Any, others: Mapping[str, Any], *, thinking: bool) -> None:
-    """Raise ValueError naming the first option that would have no effect, or another than TRL's.
+    """Raise ValueError for the first option that would have no effect, or an effect other than TRL's.
 
     `args`, `model` and `others` are what a GRPOTrainer is built from; `thinking` says that thinking has a budget.
     """

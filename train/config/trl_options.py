@@ -1,7 +1,7 @@
 """TRL's options: names and types as the dataclasses of TRL and transformers declare them, and the ranges that we know.
 
-The declarations are read from the source, not imported: that takes 0.1 s in place of 8, so that a slip of the pen is
-refused at once. `tests/train/config/test_trl_options.py` holds them against the dataclasses themselves.
+The declarations are read from the source, not imported: that takes 0.1 s in place of 8, so that a typo is refused at
+once. `tests/train/config/test_trl_options.py` holds them against the dataclasses themselves.
 """
 
 import ast
@@ -89,7 +89,7 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "dataloader_multiprocessing_context": ("fork", "spawn", "forkserver"),
     "include_num_input_tokens_seen": ("all", "non_padding", "no"),
 }
-MAPPINGS = (  # which TRL takes as text as well, and reads as JSON; text that is none would be lost
+MAPPINGS = (  # which TRL also takes as JSON text; other text would be lost
     "lr_scheduler_kwargs", "gradient_checkpointing_kwargs", "chat_template_kwargs", "model_init_kwargs",
 )  # fmt: skip
 REQUIRED = ("num_generations", "max_completion_length")  # null is allowed by type and means nothing
@@ -128,7 +128,7 @@ def _annotations() -> dict[str, str]:
 
 
 def _is_hidden(node: ast.AnnAssign) -> bool:
-    """Whether a field is no argument: `field(init=False)`."""
+    """Whether a field is not an argument: `field(init=False)`."""
     keywords = node.value.keywords if isinstance(node.value, ast.Call) else []
     return any(each.arg == "init" and ast.unparse(each.value) == "False" for each in keywords)
 

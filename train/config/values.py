@@ -18,7 +18,7 @@ YAML_WORDS = {True: ("on", "yes", "true"), False: ("off", "no", "false")}  # whi
 
 @dataclass(frozen=True, slots=True)
 class Range:
-    """The numbers that an option takes, all of them finite. `words` says so where the bounds alone would not."""
+    """The numbers that an option takes, all of them finite. `words` describes them where the bounds alone do not."""
 
     least: float | None = None
     most: float | None = None
@@ -57,7 +57,7 @@ class Range:
 
 @dataclass(frozen=True, slots=True)
 class Option:
-    """An option and what it takes. `kinds` are of: bool, int, float, str, mapping, list; `items` is of a list."""
+    """An option and what it takes. `kinds` are some of bool, int, float, str, mapping, list; a list holds `items`."""
 
     name: str
     kinds: tuple[str, ...]
@@ -127,7 +127,7 @@ def options_of(kind: type) -> dict[str, Option]:
 
 
 def checked_values(settings: Any) -> dict[str, Any]:
-    """The fields of a dataclass, each in its type and range. Raises ValueError for the first that does not fit."""
+    """The fields of a dataclass, each checked for type and range. Raises ValueError for the first that does not fit."""
     return {name: read_value(each, getattr(settings, name)) for name, each in options_of(type(settings)).items()}
 
 
@@ -166,7 +166,7 @@ def _read_truth(option: Option, value: bool) -> Any:
 
 
 def _read_text(option: Option, text: str) -> Any:
-    """What text stands for where the option takes more than text, or no text; else the text itself."""
+    """The value that text stands for; the text itself where the option takes only text."""
     if "mapping" in option.kinds and text.lstrip().startswith("{"):
         try:
             return json.loads(text)

@@ -40,20 +40,20 @@ def sharding_on_any_device() -> Iterator[None]:
 
 
 def reshard(model: torch.nn.Module) -> None:
-    """Put every weight back in its shards: after a forward without a backward, those outside the layers lie whole."""
+    """Put every weight back in its shards: after a forward without a backward, those outside the layers are whole."""
     for module in model.modules():
         if isinstance(module, FSDPModule):
             module.reshard()
 
 
 class WholeCopy:
-    """A copy of `model`, made before it is sharded, which `follow` brings up to the shards."""
+    """A copy of `model`, made before it is sharded; `follow` updates it from the shards."""
 
     def __init__(self, model: torch.nn.Module, accelerator: Accelerator) -> None:
         self.accelerator = accelerator
         policy = accelerator.state.fsdp_plugin.mixed_precision_policy
         dtype = policy.param_dtype if policy is not None else None
-        # Straight to where they are to be: on the way, another copy in main memory would be one too many.
+        # Straight to their device: a detour through main memory would need one more copy there.
         weights = {
             id(weight): torch.nn.Parameter(
                 weight.detach().to(accelerator.device, dtype, copy=True), requires_grad=weight.requires_grad
@@ -68,15 +68,15 @@ class WholeCopy:
     def follow(self, sharded: torch.nn.Module, step: int, prompt: Sequence[int]) -> torch.nn.Module:
         """The copy, with the weights that `sharded` has after `step`. All processes must call this together.
 
-        Where new weights were taken, both are asked for the log-probabilities of a prompt, each process its own.
-        Raises ParityError, in all processes, where the two differ in one.
+        After new weights the log-probabilities of a prompt are compared, each process with its own prompt. Raises
+        ParityError, in all processes, where the two differ in one.
         """
         if self._step == step:
             return self.model
         reshard(sharded)
         shards = fsdp2_canonicalize_names(dict(sharded.named_parameters()))
         for name, weight in self.model.named_parameters():
-            if self._step is None or weight.requires_grad:  # what is frozen stays right
+            if self._step is None or weight.requires_grad:  # frozen weights stay right
                 shard = shards[name].detach().to(weight.dtype)
                 weight.data.copy_(shard.full_tensor() if isinstance(shard, DTensor) else shard)
         self._step = step
@@ -86,7 +86,7 @@ class WholeCopy:
     def _compare(self, sharded: torch.nn.Module, prompt: list[int]) -> None:
         (theirs,), (mine,) = (forward_logprobs(model)([prompt], [prompt]) for model in (sharded, self.model))
         reshard(sharded)
-        gap = (theirs - mine).abs().nan_to_num(nan=0.0).max()  # what is not finite has its own guard
+        gap = (theirs - mine).abs().nan_to_num(nan=0.0).max()  # values that are not finite have their own guard
         worst = float(self.accelerator.gather(gap.to(self.accelerator.device)).max())
         limit = LIMITS[next(self.model.parameters()).dtype]
         if worst > limit:

@@ -14,7 +14,7 @@ PATIENCE = 30.0  # seconds until a network file system shows what another machin
 def why_not_shared(runs_dir: Path) -> str | None:
     """Why the processes do not see one and the same `runs_dir`, or None. All of them must call this together.
 
-    The first process makes a file there, and the others look for it. Where it cannot, there is no saying: None.
+    The first process makes a file there, and the others look for it. Where it cannot make one, nothing is known: None.
     """
     state = PartialState()
     name: list[str | None] = [None]

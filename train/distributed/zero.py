@@ -1,4 +1,4 @@
-"""DeepSpeed ZeRO: what it takes for granted about a process that trains once, and this one trains twice.
+"""DeepSpeed ZeRO assumes that a process trains once; ours trains twice.
 
 accelerate and transformers keep DeepSpeed's settings for the whole process, and with ZeRO-3 every model that is made is
 partitioned at once, by all processes together.

@@ -149,7 +149,7 @@ def _files(folder: Path) -> dict[str, Path]:
 
 
 def _state(path: Path, files: dict[str, Path]) -> tuple[Any, ...]:
-    """What changes when a file is written: one evaluation reads a checkpoint several times, and hashes it once."""
+    """A key that changes when a file is written. One evaluation reads a checkpoint several times and hashes it once."""
     stats = [(name, file.stat()) for name, file in {SEAL: path / SEAL, **files}.items()]
     return (str(path.resolve()), *((name, stat.st_ino, stat.st_size, stat.st_mtime_ns) for name, stat in stats))
 

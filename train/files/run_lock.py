@@ -13,12 +13,12 @@ LOOK = 0.5  # seconds; a look at the lock (`is_held`) is over long before
 def is_held(folder: Path) -> bool:
     """Whether a process holds the run's folder. Writes nothing, and needs no right to write.
 
-    Readers share their look with each other. It fails at once where a run holds the folder, and `lock` waits for it, so
+    Several readers may look at once. The look fails at once where a run holds the folder, and `lock` waits for it, so
     that no run is refused because someone watches.
     """
     try:
         file = os.open(_lock_file(folder), os.O_RDONLY)
-    except OSError:  # no run has ever held it, or it is not ours to know
+    except OSError:  # no run has ever held it, or we may not look
         return False
     try:
         fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
@@ -57,6 +57,6 @@ def _going_on(folder: Path) -> ValueError:
 
 
 def _lock_file(folder: Path) -> Path:
-    """Beside the folder itself: two links to one folder must not be two locks."""
+    """Beside the real folder, so that two links to one folder share a lock."""
     folder = folder.resolve()
     return folder.with_name(f".{folder.name}.lock")

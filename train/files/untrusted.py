@@ -1,4 +1,4 @@
-"""Files that may come from a stranger: read without running anything, bounded in size, one clear line where wrong.
+"""Files that may come from a stranger: read without running anything, bounded in size, and refused in one clear line.
 
 Weights have their own reader (`train.model.loading`), which takes safetensors alone. Every reader here raises
 ValueError.
@@ -60,7 +60,7 @@ def metrics_parts(path: Path) -> list[Path]:
 def read_metrics(path: Path) -> list[dict[str, Any]]:
     """The rows of a run's `metrics.jsonl`, each with its `phase` and `step`; none where there is no file.
 
-    A last line without an end is passed over: it is in the writing, or was cut off by a kill.
+    A last line without an end is skipped: it is still being written, or a kill cut it off.
     """
     return [row for part in metrics_parts(path) for row in read_metrics_part(part)]
 

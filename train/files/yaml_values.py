@@ -1,4 +1,4 @@
-"""What YAML reads otherwise than it is written: keys that are no text, numbers to another base, dates, repeated keys.
+"""Values that YAML reads as something else: keys that are not text, numbers in another base, dates, repeated keys.
 
 YAML 1.1 takes `010` for 8, `1:30` for 90, `2024-01-01` for a date, and a key `no` for false. Each of them would set
 another value than its writer meant, so each is refused by line.
@@ -35,7 +35,7 @@ def _faults(node: yaml.Node | None) -> Iterator[str]:
 
 
 def _of_key(key: yaml.Node, names: set[str]) -> Iterator[str]:
-    """The fault of a key in a mapping that has `names` already, to which it is added."""
+    """What is wrong with a key of a mapping whose earlier keys are `names`; adds it to them."""
     if not isinstance(key, yaml.ScalarNode):
         yield f"{_line(key)}: a list or a mapping is a key; expected text"
     elif key.tag not in (TAG + "str", TAG + "merge"):

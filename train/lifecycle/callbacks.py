@@ -96,7 +96,7 @@ class ProgressBar(TrainerCallback):
 
 
 class CollapseGuard(TrainerCallback):
-    """Stops the run when the mean reward of the last steps has fallen far below the best it was.
+    """Stops the run when the mean reward of the last steps has fallen far below its best.
 
     `message` then says what happened and which checkpoint to go back to.
     """

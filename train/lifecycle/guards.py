@@ -18,7 +18,7 @@ WINDOW = 8
 
 @dataclass
 class Guard:
-    """`trips(first, last)` is asked of the means of a metric over the first and the last WINDOW logged steps."""
+    """`trips(first, last)` gets the means of a metric over the first and the last WINDOW logged steps."""
 
     name: str
     metric: str
@@ -53,7 +53,7 @@ def guards() -> list[Guard]:
         ),
         Guard(
             "thinking_collapse", "thinking_tokens", lambda first, last: last < 0.25 * first,
-            "thinking has shrunk to less than a quarter of its length; without a cold start small models stop to think",
+            "thinking has shrunk to less than a quarter of its length; without a cold start small models stop thinking",
         ),
         Guard(
             "thinking_runaway", "thinking_tokens", lambda first, last: last > 4 * first > 0,

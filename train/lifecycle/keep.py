@@ -43,6 +43,6 @@ class KeepCheckpoints(TrainerCallback):
 
 
 def best_steps(steps: Sequence[int], history: Sequence[dict[str, Any]], count: int) -> list[int]:
-    """The `count` steps of best validation accuracy, the later of two that are equal; one never validated has none."""
+    """The `count` steps with the best validation accuracy, of equal ones the later; all must have been validated."""
     accuracies = {logs["step"]: logs[METRIC] for logs in history if METRIC in logs}
     return sorted(accuracies.keys() & set(steps), key=lambda step: (accuracies[step], step), reverse=True)[:count]

@@ -1,7 +1,7 @@
 """Records that a resumed run has lost: logged steps and rollouts from before its checkpoint that are no longer there.
 
-Training goes on exactly without them, but a report or a claim made from what is left would not know that it is less
-than the run has done. So they are counted when the run is resumed, and said.
+Training goes on exactly without them, but a report or a claim made from what is left would silently cover less than the
+run has done. So they are counted and reported when the run is resumed.
 """
 
 from collections import Counter

@@ -1,6 +1,6 @@
 """A step whose loss or gradient is not finite is not taken: it would turn every weight into NaN.
 
-It is counted, its batch is kept for inspection, and after several in a row the run stops and says why it may be. With
+It is counted, its batch is kept for inspection, and after several in a row the run stops and names a likely cause. With
 DeepSpeed, which takes a step before its norm is known, the first one stops the run.
 """
 

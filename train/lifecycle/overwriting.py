@@ -20,8 +20,8 @@ def aside(run: RunConfig) -> Path:
 def set_aside(run: RunConfig) -> None:
     """Move the run that is to be overwritten out of the way.
 
-    Where a start that was to overwrite it was killed before it had done anything, it stands aside still, and what that
-    start has left is removed instead.
+    An earlier --overwrite may have been killed before its first step. Then the old run is out of the way already, and
+    what that start left behind is removed instead.
     """
     old = aside(run)
     if old.is_dir() and not _has_begun(run.folder):

@@ -80,13 +80,13 @@ class GoOn(TrainerCallback):
         self.trainer.go_on()
 
     def on_epoch_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
-        """accelerate's own way to the sampler does not lead through every wrapper."""
+        """accelerate's own search for the sampler does not see through every wrapper."""
         if self.trainer.epoch_sampler is not None:
             self.trainer.epoch_sampler.epoch = int(state.epoch or 0)
 
 
 class ResumableTrainer(Trainer):
-    """To be mixed into TRL's trainers: checkpoints appear under their name when they are complete, and hold all.
+    """A mixin for TRL's trainers: a checkpoint gets its name when it is complete, and holds all that resuming needs.
 
     Each process saves its own progress beside its random states.
     """
@@ -234,9 +234,9 @@ def _none_whole(folder: Path) -> str:
 
 
 def writing_failed(error: BaseException) -> bool:
-    """Whether a disk that is full, or cannot be written, is behind `error`; torch and safetensors have no class for it.
+    """Whether `error` comes from a disk that is full or cannot be written; torch and safetensors have no class for it.
 
-    torch.save says it in one of several ways, by where in a file it came to its end.
+    torch.save words it in several ways.
     """
     numbers = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG)
     if isinstance(error, OSError) and error.errno in numbers:

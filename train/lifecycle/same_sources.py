@@ -1,6 +1,7 @@
 """A run that is resumed goes on with the model, the tokenizer and the user's own code that it began with.
 
-A digest of each stands in environment.json. Of weights a few numbers of each tensor are taken: training changes all.
+A digest of each stands in environment.json. For weights a few numbers of each tensor are enough, since training changes
+all of them.
 """
 
 import hashlib
@@ -22,7 +23,7 @@ SAMPLED = 64  # numbers of a tensor
 
 
 def source_digests(run: RunConfig, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> dict[str, str]:
-    """A digest of each source that the configuration names and does not hold, by what a message calls it."""
+    """A digest of each file that the configuration refers to, by the name that a message gives it."""
     digests = {}
     if run.model != "scratch":
         digests[f"model {run.model}"] = _of_weights(model)
@@ -34,7 +35,7 @@ def source_digests(run: RunConfig, model: PreTrainedModel, tokenizer: PreTrained
     if run.trace_settings and fault(run.folder / "checkpoints" / COLD_START):  # once it is done, nothing reads them
         traces = user_path(run.trace_settings.source)
         files = [traces] if traces.is_file() else sorted(path for path in traces.glob("*") if path.is_file())
-        if files:  # of a set on the hub there are none
+        if files:  # a set on the hub has none
             digests[f"source {run.trace_settings.source}"] = _digest(path.read_bytes() for path in files)
     return digests
 
@@ -71,7 +72,7 @@ def _of_tokenizer(tokenizer: PreTrainedTokenizerBase) -> str:
 
 
 def _module_file(name: str) -> Path:
-    """The file of a module of the user's, which is imported already: by its path, or by its dotted name."""
+    """The file of a user's module, already imported, by its path or its dotted name."""
     if name.endswith(".py"):
         return user_path(name)
     spec = importlib.util.find_spec(name)

@@ -1,8 +1,8 @@
 """Where the curves of a run can be watched: TensorBoard by default, Weights & Biases and Trackio by `report_to`.
 
-transformers' own callbacks do the logging. Here they are made to wait for nobody: without a login or a network W&B
-logs into the run folder, TensorBoard and Trackio write to this machine anyway. A run that is resumed goes on in the
-same curves. The main process alone logs.
+transformers' own callbacks do the logging. Here they never wait: without a login or a network W&B logs into the run
+folder, TensorBoard and Trackio write to this machine anyway. A run that is resumed goes on in the same curves. The main
+process alone logs.
 """
 
 import hashlib
@@ -66,7 +66,7 @@ def trackers(run: RunConfig, training: GRPOConfig) -> Iterator[None]:
 
 
 def log_last(trainer: Trainer, folder: Path, step: int) -> None:
-    """Let the trackers of `trainer` come after its other callbacks, whose marks they log as well.
+    """Move the trackers of `trainer` behind its other callbacks, so that they log what those add.
 
     TensorBoard's curves go to `folder`; those of a run that is resumed lose what was logged after `step`.
     """

@@ -46,7 +46,8 @@ _FROZEN_DATE = "{%- macro strftime_now(format) -%}26 Jul 2024{%- endmacro -%}\n"
 
 @dataclass(frozen=True, slots=True)
 class Chat:
-    """What a configuration says about it. `template` is a name of `BUILT_IN`, or a template; empty: the tokenizer's.
+    """How a configuration says to chat. `template` is a name in `BUILT_IN` or a template's text; "" keeps the
+    tokenizer's.
 
     `eos_token` is the token that ends a turn, where the tokenizer's own end-of-sequence token does not. `variables`
     are set for the template, as `enable_thinking` of Qwen3's (TRL's `chat_template_kwargs`).
@@ -80,7 +81,7 @@ def read_template(choice: str) -> str:
 
 
 def set_chat(tokenizer: "PreTrainedTokenizerBase", chat: Chat) -> None:
-    """Have `tokenizer` speak as `chat` says. Raises ValueError where it cannot."""
+    """Give `tokenizer` the template and the end token of `chat`. Raises ValueError where it cannot have them."""
     vocabulary = tokenizer.get_vocab()
     if chat.eos_token:
         if chat.eos_token not in vocabulary:
@@ -106,7 +107,7 @@ def set_chat(tokenizer: "PreTrainedTokenizerBase", chat: Chat) -> None:
 
 
 def _set_variables(tokenizer: "PreTrainedTokenizerBase", variables: Mapping[str, Any]) -> None:
-    """Put `variables` into the template itself, so that all who render it set them. Raises ValueError."""
+    """Put `variables` into the template itself, so that every rendering sets them. Raises ValueError."""
     for name, value in variables.items():
         if not name.isidentifier() or iskeyword(name) or name in ("messages", "add_generation_prompt"):
             raise ValueError(f"chat_template_kwargs sets {name!r}, which is not a variable that a template takes.")

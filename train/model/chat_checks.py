@@ -1,4 +1,4 @@
-"""What a chat template and its tokenizer must do, looked at before any work: `check_chat` names what they do not.
+"""Checks before any work that a chat template and its tokenizer do what training needs.
 
 Harmless, and so not refused: a template that opens `<think>` at the end of the prompt (`prompts.opens_thinking`); one
 that strips the thinking from earlier turns, since no completion is ever rendered or encoded anew; a padding token that
@@ -24,13 +24,13 @@ class ChatError(ValueError):
 
 
 def check_chat(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, *, system: bool) -> None:
-    """Raise ChatError unless the template asks and ends as it should. `system` says that there is a system message."""
+    """Raise ChatError unless prompts and ends of turns are as they should be. `system`: there is a system message."""
     check_vocabulary(model, tokenizer)
     check_template(tokenizer, stop_ids(model, tokenizer), system=system)
 
 
 def check_template(tokenizer: PreTrainedTokenizerBase, stops: Sequence[int], *, system: bool) -> None:
-    """Raise ChatError unless the template asks and ends as it should, where a completion stops at `stops`."""
+    """Raise ChatError unless prompts and ends of turns are as they should be, where a completion stops at `stops`."""
     conversation = [{"role": "system", "content": SYSTEM}] * system + [{"role": "user", "content": QUESTION}]
     prompt = _prompt(tokenizer, conversation)
     _check_prompt(tokenizer, conversation, prompt)

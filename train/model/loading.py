@@ -91,7 +91,7 @@ def load_model(
 
 
 def load_tokenizer(name: str, chat: Chat = TOKENIZERS_OWN, *, revision: str | None = None) -> PreTrainedTokenizerBase:
-    """The tokenizer called `name`, speaking as `chat` says: sure to have a chat template and an end-of-sequence token.
+    """The tokenizer called `name`, with the template of `chat`; never without a template or an end-of-sequence token.
 
     One without a padding token pads with its end-of-sequence token, as TRL does: so take masks from lengths, never
     from ids. Raises ModelError.

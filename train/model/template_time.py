@@ -1,4 +1,4 @@
-"""A chat template that does not come to an end is refused: it is rendered first in a worker that can be killed."""
+"""Refuses a chat template that never ends, by rendering it first in a worker that can be killed."""
 
 from functools import cache
 
