@@ -108,7 +108,7 @@ def _check_deepspeed(launch: Launch) -> None:
 
 @dataclass(frozen=True)
 class Conflict:
-    """What does not go together: launches of these kinds, rollouts by these, and a configuration of which `when` holds.
+    """A combination that cannot work: kinds of launch, rollout back ends, and a configuration for which `when` is true.
 
     `why` says so, and what to do.
     """

@@ -46,8 +46,7 @@ _FROZEN_DATE = "{%- macro strftime_now(format) -%}26 Jul 2024{%- endmacro -%}\n"
 
 @dataclass(frozen=True, slots=True)
 class Chat:
-    """How a configuration says to chat. `template` is a name in `BUILT_IN` or a template's text; "" keeps the
-    tokenizer's.
+    """A run's chat settings. `template` is a name in `BUILT_IN` or a template's text; empty keeps the tokenizer's.
 
     `eos_token` is the token that ends a turn, where the tokenizer's own end-of-sequence token does not. `variables`
     are set for the template, as `enable_thinking` of Qwen3's (TRL's `chat_template_kwargs`).
