@@ -15,8 +15,8 @@ It may have
 - `QUESTION`, what is asked, in plain words, where the prompts alone do not say it; `INSTRUCTIONS`, a system prompt for
   models that have never seen the task;
 - `WORDS`, its vocabulary, without which no model from scratch can be trained on it;
-- `demonstrate(problem, rng, settings) -> completion`, without which there is no cold start on it, and `JUDGEMENTS`, the
-  words in which a demonstrated thinking judges itself;
+- `demonstrate(problem, rng, settings) -> completion`, without which there is no cold start on it; `JUDGEMENTS`, the
+  words in which a demonstrated thinking judges itself; and `DOUBTS`, the words that carry it on past its end;
 - `parse_trace(problem, thinking) -> Trace`, by which the evaluation measures the thinking exactly; thinkings of other
   tasks are measured by their words (`eval.measures.lexical`);
 - `recognise(prompt) -> Problem | None`, by which a problem that a person types is judged in the chat.
@@ -60,6 +60,7 @@ class Task:
     instructions: str = INSTRUCTIONS
     words: tuple[str, ...] = ()
     judgements: tuple[str, ...] = ()
+    doubts: tuple[str, ...] = ()
     demonstrate: Callable[[Problem, random.Random, Any], str] | None = None
     parse_trace: Callable[[Problem, str], Trace] | None = None
     recognise: Callable[[str], Problem | None] | None = None
@@ -77,6 +78,7 @@ ATTRIBUTES = {
     "INSTRUCTIONS": "instructions",
     "WORDS": "words",
     "JUDGEMENTS": "judgements",
+    "DOUBTS": "doubts",
     "demonstrate": "demonstrate",
     "parse_trace": "parse_trace",
     "recognise": "recognise",

@@ -1,7 +1,7 @@
 """The cold start: supervised training on demonstrated search traces, the loss on the completion alone."""
 
 import shutil
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from datasets import Dataset, concatenate_datasets
@@ -118,7 +118,7 @@ def cold_start(
         gradient_checkpointing=training.gradient_checkpointing,
     )
     trainer = DemonstrationTrainer(
-        judgement_ids=judgement_ids(tokenizer, run),
+        judgement_ids=sorted(token_ids(tokenizer, run, "judgements")),
         judgement_weight=run.cold_start_judgement_weight,
         muon=run.cold_start_optim == "muon",
         model=model,
@@ -142,13 +142,13 @@ def cold_start(
     trainer.accelerator.wait_for_everyone()  # the other processes load what the first one wrote
 
 
-def judgement_ids(tokenizer: PreTrainedTokenizerBase, run: RunConfig) -> list[int]:
-    """Ids of the tasks' judgement words, with and without the space before them, where they are single tokens."""
-    words = {
-        space + word for part in run.demonstrated for word in get_task(part.task).judgements for space in ("", " ")
-    }
-    encoded = [tokenizer.encode(word, add_special_tokens=False) for word in words]
-    return sorted({ids[0] for ids in encoded if len(ids) == 1})
+def token_ids(
+    tokenizer: PreTrainedTokenizerBase, run: RunConfig, attribute: Literal["judgements", "doubts"]
+) -> set[int]:
+    """Ids of the tasks' words of a kind, with and without the space before them, where they are single tokens."""
+    words = [word for part in run.demonstrated for word in getattr(get_task(part.task), attribute)]
+    encoded = [tokenizer.encode(space + word, add_special_tokens=False) for word in words for space in ("", " ")]
+    return {ids[0] for ids in encoded if len(ids) == 1}
 
 
 def limits_of(model: PreTrainedModel, training: GRPOConfig) -> tuple[int, int]:
@@ -210,17 +210,24 @@ def skill_dataset(
 def demonstration_dataset(
     tokenizer: PreTrainedTokenizerBase, run: RunConfig, parts: list[Part], count: int, seed: int
 ) -> Dataset:
-    """`count` demonstrations as token ids: the prompt as RL will ask it, the completion, and the end token."""
+    """`count` demonstrations as token ids: the prompt as RL will ask it, the completion, and the end token.
+
+    The prompt is no target, and of the words of doubt only the first is: what follows a further one is to be learnt,
+    for a thinking that is carried on from outside, but not to doubt again and again.
+    """
     opened = opens_thinking(tokenizer)
+    doubts = token_ids(tokenizer, run, "doubts")
     rows = []
     for problem, completion in demonstrations(parts, count, run.split_seed, order=seed):
         prompt = prompt_ids(tokenizer, messages(problem, run.system_prompt))
         text = completion.removeprefix("<think>") if opened else completion
         answer = [*tokenizer.encode(text, add_special_tokens=False), tokenizer.eos_token_id]
+        first = next((place for place, token in enumerate(answer) if token in doubts), len(answer))
+        targets = [int(token not in doubts or place == first) for place, token in enumerate(answer)]
         rows.append(
             {
                 "input_ids": prompt + answer,
-                "completion_mask": [0] * len(prompt) + [1] * len(answer),
+                "completion_mask": [0] * len(prompt) + targets,
                 "length": len(prompt) + len(answer),
             }
         )

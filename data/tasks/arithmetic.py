@@ -24,6 +24,7 @@ from data.trace import MAX_STEPS, STEP, Attempt, Step, Subgoal, Trace, calculate
 NAME = "arithmetic"
 WORDS = ("compute", "for", "so", "vs", "yes", "no", "wait")
 JUDGEMENTS = ("yes", "no")  # the words in which a thinking judges itself
+DOUBTS = ("wait",)  # the words that carry a thinking on past its end
 
 QUESTION = "Compute the value."
 INSTRUCTIONS = (

@@ -20,6 +20,7 @@ from data.trace import MAX_STEPS, STEP, Attempt, Step, Trace, calculate
 NAME = "countdown"
 WORDS = ("numbers", "target", "try", "or", "wait", "vs", "yes", "no", "none")
 JUDGEMENTS = ("yes", "no")  # the words in which a thinking judges itself
+DOUBTS = ("wait",)  # the words that carry a thinking on past its end
 PATIENCE = 20_000  # draws without a problem, after which the settings count as impossible
 MAX_CHAIN = 50  # steps that are kept of an attempt; six numbers are used up after five
 

@@ -21,6 +21,23 @@ def test_the_end_of_a_demonstration_is_learnt_even_where_its_token_also_pads(tin
         assert ids[mask == 1][-1] == labels[mask == 1][-1] == tokenizer.eos_token_id
 
 
+def test_a_demonstration_teaches_what_follows_a_further_doubt_but_not_to_doubt_again():
+    tokenizer = build_tokenizer()
+    tasks = '{"arithmetic": {"recheck": 1}, "countdown": {"recheck": 1}}'
+    run, _ = parse_config(["--name", "x", "--tasks", tasks])
+    rows = demonstration_dataset(tokenizer, run, run.demonstrated, 40, 0)
+    (wait,) = tokenizer.encode(" wait", add_special_tokens=False)
+    doubts = [
+        [target for token, target in zip(row["input_ids"], row["completion_mask"], strict=True) if token == wait]
+        for row in rows
+    ]
+    assert all(targets == [1] + [0] * (len(targets) - 1) for targets in doubts)
+    assert max(map(len, doubts)) > 3
+    for row, targets in zip(rows, doubts, strict=True):
+        prompt = row["input_ids"].index(tokenizer.convert_tokens_to_ids("<think>"))
+        assert row["completion_mask"].count(0) == prompt + targets.count(0)
+
+
 def test_easy_demonstrations_come_first_and_habits_last():
     tokenizer = build_tokenizer()
     options = {
