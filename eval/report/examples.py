@@ -12,30 +12,23 @@ ROLLOUTS = 20
 T = TypeVar("T")
 
 
-def corrected(row: ShownRow) -> bool:
-    """Whether a later attempt than the first was the first right one."""
-    return (right_attempt(row) or 0) > 1
-
-
-PAIRED: dict[str, Callable[[ShownRow, ShownRow], bool]] = {
-    "Wrong before, corrected itself after": lambda b, a: not b["correct"] and a["correct"] and corrected(a),
-    "Wrong before, right at the first attempt after": lambda b, a: (
-        not b["correct"] and a["correct"] and right_attempt(a) == 1
-    ),
-    "Wrong before, right after": lambda b, a: not b["correct"] and a["correct"] and right_attempt(a) is None,
-    "Right before and after": lambda b, a: b["correct"] and a["correct"],
-    "Wrong before and after": lambda b, a: not b["correct"] and not a["correct"],
-    "Right before, wrong after": lambda b, a: b["correct"] and not a["correct"],
-    "Wrong before, right after by luck: no attempt holds up": lambda b, a: (
-        not b["correct"] and a["correct"] and right_attempt(a) == 0
-    ),
+# Which attempt was the first right one: 1 or more, 0 where none holds up, None where the task has no attempts to judge.
+Attempt = int | None
+PAIRED: dict[str, Callable[[bool, bool, Attempt], bool]] = {
+    "Wrong before, corrected itself after": lambda b, a, attempt: not b and a and (attempt or 0) > 1,
+    "Wrong before, right at the first attempt after": lambda b, a, attempt: not b and a and attempt == 1,
+    "Wrong before, right after": lambda b, a, attempt: not b and a and attempt is None,
+    "Right before and after": lambda b, a, _: b and a,
+    "Wrong before and after": lambda b, a, _: not b and not a,
+    "Right before, wrong after": lambda b, a, _: b and not a,
+    "Wrong before, right after by luck: no attempt holds up": lambda b, a, attempt: not b and a and attempt == 0,
 }
-SINGLE: dict[str, Callable[[ShownRow], bool]] = {
-    "Corrected itself": lambda row: row["correct"] and corrected(row),
-    "Right at the first attempt": lambda row: row["correct"] and right_attempt(row) == 1,
-    "Right": lambda row: row["correct"] and right_attempt(row) is None,
-    "Wrong": lambda row: not row["correct"],
-    "Right by luck: no attempt holds up": lambda row: row["correct"] and right_attempt(row) == 0,
+SINGLE: dict[str, Callable[[bool, Attempt], bool]] = {
+    "Corrected itself": lambda correct, attempt: correct and (attempt or 0) > 1,
+    "Right at the first attempt": lambda correct, attempt: correct and attempt == 1,
+    "Right": lambda correct, attempt: correct and attempt is None,
+    "Wrong": lambda correct, _: not correct,
+    "Right by luck: no attempt holds up": lambda correct, attempt: correct and attempt == 0,
 }
 
 
@@ -78,7 +71,11 @@ def choose(run: Run) -> list[Example]:
 def _pairs(before: list[ShownRow], after: list[ShownRow], first: str, last: str) -> list[Example]:
     other = {(row["problem"], row["sample"]): row for row in after}
     both = [(row, other[key]) for row in before if (key := (row["problem"], row["sample"])) in other]
-    kinds = {kind: [(b, a) for b, a in both if belongs(b, a)] for kind, belongs in PAIRED.items()}
+    facts = [(b["correct"], a["correct"], _attempt(a)) for b, a in both]
+    kinds = {
+        kind: [pair for pair, fact in zip(both, facts, strict=True) if belongs(*fact)]
+        for kind, belongs in PAIRED.items()
+    }
     return [
         Example(
             kind,
@@ -92,7 +89,10 @@ def _pairs(before: list[ShownRow], after: list[ShownRow], first: str, last: str)
 
 
 def _singles(rows: list[ShownRow], label: str, count: int) -> list[Example]:
-    kinds = {kind: [row for row in rows if belongs(row)] for kind, belongs in SINGLE.items()}
+    facts = [(row["correct"], _attempt(row)) for row in rows]
+    kinds = {
+        kind: [row for row, fact in zip(rows, facts, strict=True) if belongs(*fact)] for kind, belongs in SINGLE.items()
+    }
     return [
         Example(
             kind,
@@ -103,6 +103,11 @@ def _singles(rows: list[ShownRow], label: str, count: int) -> list[Example]:
         )
         for kind, row in _round_robin(kinds, lambda row: row, count)
     ]
+
+
+def _attempt(row: ShownRow) -> Attempt:
+    """The first right attempt of a right answer; reading a thinking takes time, and no wrong answer is asked for it."""
+    return right_attempt(row) if row["correct"] else None
 
 
 def _round_robin(kinds: dict[str, list[T]], row_of: Callable[[T], ShownRow], count: int) -> Iterable[tuple[str, T]]:

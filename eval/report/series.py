@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 import numpy as np
+import pyarrow.compute as pc
 
 from eval.measures.estimators import Estimate, wilson
 from eval.report.load import Run
@@ -32,8 +33,8 @@ def groups(run: Run) -> list[str | None]:
 def batch_mean(run: Run, column: str, task: str | None) -> Curve:
     """The mean of a column over each step's training rollouts."""
     step, value = _of(run, "train", column, task)
-    steps = np.unique(step)
-    return Curve(steps, np.array([value[step == at].mean() for at in steps]))
+    steps, place, count = np.unique(step, return_inverse=True, return_counts=True)
+    return Curve(steps, np.bincount(place, weights=value, minlength=len(steps)) / count)
 
 
 def held_out(run: Run, task: str | None) -> Points:
@@ -68,9 +69,9 @@ def tokens_at(run: Run, steps: np.ndarray | list[int]) -> np.ndarray | None:
 
 
 def _of(run: Run, split: str, column: str, task: str | None) -> tuple[np.ndarray, np.ndarray]:
-    table = run.curves
-    columns = {name: np.array(table[name].to_pylist()) for name in ("step", "split", "task", column)}
-    rows = columns["split"] == split
+    """The step and the value of each rollout of a split, and of a task where one is named; both (rollouts,)."""
+    rows = pc.equal(run.curves["split"], split)
     if task is not None:
-        rows = rows & (columns["task"] == task)
-    return columns["step"][rows], columns[column][rows].astype(float)
+        rows = pc.and_(rows, pc.equal(run.curves["task"], task))
+    table = run.curves.select(["step", column]).filter(rows)
+    return table["step"].to_numpy(), table[column].to_numpy().astype(float)

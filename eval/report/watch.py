@@ -20,7 +20,7 @@ from starlette.routing import Route
 from eval.report.html import HERE, environment, own, policy_hash
 from eval.report.page import write_live_report, write_report
 from train.files.run_lock import is_held
-from train.files.untrusted import read_metrics
+from train.files.untrusted import last_metrics
 
 EVERY = 2.0  # seconds between two looks at the run
 SHARE = 0.01  # of the time while a run goes on, that goes into its page
@@ -29,14 +29,17 @@ FRESH = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff", "Refe
 
 @dataclass
 class Follower:
-    """Keeps a run's page current. `words` says how the run stands, `failure` why there is no page."""
+    """Keeps a run's page current. `words` says how the run stands, `failure` why there is no page.
+
+    Costs are processor time, as the run's neighbour should count them: on a busy machine the clock says more.
+    """
 
     run: Path
     words: str = ""
     failure: str = ""
     whole: bool = False  # the page of a run that has ended was made, with all that it holds
     cost: float = 0.0  # seconds that the last page took
-    made: float = -1e9  # when it was done, by the monotonic clock
+    made: float = -1e9  # when it was begun, by the monotonic clock
 
     @property
     def page(self) -> Path:
@@ -52,25 +55,34 @@ class Follower:
                 self.whole = False
                 if self._current() or now - self.made < self.cost / SHARE:
                     return False
-                write_live_report(self.run)
-            else:
-                if self.whole and self._current():
-                    return False
-                write_report(self.run)
-                self.whole = True
+            elif self.whole and self._current():
+                return False
+            self._make(going, now)
             self.failure = ""
         except (OSError, ValueError) as error:  # a file may go while it is looked at
             self.failure = str(error)
             return False
-        finally:
-            after = time.monotonic()
-        self.cost, self.made = after - now, after
         return True
 
     def follow(self, end: threading.Event) -> None:
-        """Look until `end` is set."""
-        while not end.wait(EVERY):
-            self.look(time.monotonic())
+        """Look until `end` is set; looks that make no page take 1% of the time at most, as pages do."""
+        pause = EVERY
+        while not end.wait(pause):
+            before = time.process_time()
+            made = self.look(time.monotonic())
+            pause = EVERY if made else max(EVERY, (time.process_time() - before) / SHARE)
+
+    def _make(self, going: bool, now: float) -> None:
+        """Write the page, and note what it cost, even where it fails."""
+        before = time.process_time()
+        try:
+            if going:
+                write_live_report(self.run)
+            else:
+                write_report(self.run)
+                self.whole = True
+        finally:
+            self.cost, self.made = time.process_time() - before, now
 
     def _current(self) -> bool:
         """Whether the page is younger than the last evaluation, or, where there is none, than the last step."""
@@ -85,10 +97,9 @@ def newest(run: Path) -> int:
 
 
 def _words(run: Path, going: bool) -> str:
-    rows = read_metrics(run / "metrics.jsonl")
-    if not rows:
+    last = last_metrics(run / "metrics.jsonl")
+    if last is None:
         return "waiting for its first step" if going else "no step was logged"
-    last = rows[-1]
     return f"{'at' if going else 'ended at'} {'RL' if last['phase'] == 'rl' else last['phase']} step {last['step']:,}"
 
 

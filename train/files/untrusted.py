@@ -5,6 +5,7 @@ ValueError.
 """
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from train.files.yaml_values import misread
 MAX_YAML_BYTES = 2**18  # the largest config of this project has 2 kB
 MAX_YAML_DEPTH = 30
 MAX_JSON_BYTES = 2**27  # tokenizers of 250,000 words take 35 MB
+LAST_BYTES = 2**20  # of a file of metrics, to find its last line; a line has some 2 kB
 MAX_PARQUET_ROWS = 10_000_000
 MAX_PARQUET_BYTES = 2**33  # of one file, unpacked
 
@@ -67,14 +69,29 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
 
 def read_metrics_part(path: Path) -> list[dict[str, Any]]:
     """The rows of one of those files."""
-    rows = []
-    for number, line in enumerate(_text(path, MAX_JSON_BYTES).split("\n")[:-1], 1):
-        try:
-            row = json.loads(line)
-            rows.append(row | {"phase": str(row["phase"]), "step": int(row["step"])})
-        except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
-            raise ValueError(f"{path}, line {number}, is not as `train` writes it; delete the line.") from None
-    return rows
+    lines = _text(path, MAX_JSON_BYTES).split("\n")[:-1]
+    return [_metrics_row(line, f"{path}, line {number},") for number, line in enumerate(lines, 1)]
+
+
+def last_metrics(path: Path) -> dict[str, Any] | None:
+    """The last row of `read_metrics`, None where there is none; reads the end of one file alone."""
+    for part in reversed(metrics_parts(path)):
+        if not part.is_file():  # a pipe would keep us waiting
+            continue
+        with part.open("rb") as file:
+            file.seek(max(0, file.seek(0, os.SEEK_END) - LAST_BYTES))
+            lines = file.read(LAST_BYTES).split(b"\n")[:-1]
+        if lines:
+            return _metrics_row(lines[-1].decode(errors="replace"), f"The last line of {part}")
+    return None
+
+
+def _metrics_row(line: str, place: str) -> dict[str, Any]:
+    try:
+        row = json.loads(line)
+        return row | {"phase": str(row["phase"]), "step": int(row["step"])}
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
+        raise ValueError(f"{place} is not as `train` writes it; delete the line.") from None
 
 
 def read_parquet(path: Path, columns: tuple[str, ...]) -> pa.Table:

@@ -86,6 +86,38 @@ def test_a_run_before_its_first_step_has_words_and_no_page(tmp_path):
         assert httpx.get(f"{url}/state").json()["version"] == "0"
 
 
+def test_a_page_that_cannot_be_made_is_paid_for_too(tmp_path, monkeypatch):
+    run, tries = make_run(tmp_path / "run"), []
+
+    def fail(_):
+        tries.append(1)
+        raise ValueError("no rollouts yet")
+
+    monkeypatch.setattr("eval.report.watch.write_live_report", fail)
+    clock = iter([0.0, 3.0])  # of the processor
+    monkeypatch.setattr("eval.report.watch.time.process_time", lambda: next(clock, 3.0))
+    follower = Follower(run)
+    with lock(run):
+        assert not follower.look(0.0) and (follower.cost, follower.failure) == (3.0, "no rollouts yet")
+        assert not follower.look(299.0) and len(tries) == 1
+        assert not follower.look(301.0) and len(tries) == 2
+
+
+def test_looks_that_take_longer_are_further_apart(tmp_path, monkeypatch):
+    follower, pauses = Follower(tmp_path), []
+    clock = iter([0.0, 0.001, 1.0, 1.05])  # one millisecond, then fifty
+    monkeypatch.setattr("eval.report.watch.time.process_time", lambda: next(clock))
+    monkeypatch.setattr(follower, "look", lambda _: False)
+
+    class Ended(threading.Event):
+        def wait(self, timeout=None):
+            pauses.append(timeout)
+            return len(pauses) == 3
+
+    follower.follow(Ended())
+    assert pauses == pytest.approx([2, 2, 5])
+
+
 def test_the_server_answers_to_its_own_name_alone(tmp_path):
     follower = Follower(make_run(tmp_path / "run"))
     follower.look(0.0)

@@ -15,7 +15,7 @@ from resuming import launch, write_config
 from train.config.parse import parse_config
 from train.files import untrusted
 from train.files.checkpoints import SEAL, fault, publish
-from train.files.untrusted import read_json, read_metrics, read_parquet, read_yaml
+from train.files.untrusted import last_metrics, read_json, read_metrics, read_parquet, read_yaml
 from train.model.loading import load_model, load_tokenizer
 
 
@@ -326,6 +326,19 @@ def test_metrics_without_end_are_not_read(tmp_path, monkeypatch):
     monkeypatch.setattr(untrusted, "MAX_JSON_BYTES", 100)
     (tmp_path / "metrics.jsonl").write_text(ROW * 9)
     assert "has more than 100 bytes" in refusal(read_metrics, tmp_path / "metrics.jsonl")
+
+
+def test_the_last_row_is_read_without_the_rows_before_it(tmp_path, monkeypatch):
+    path, fourth = tmp_path / "metrics.jsonl", ROW.replace("3", "4")
+    assert last_metrics(path) is None
+    (tmp_path / "metrics-000.jsonl").write_text(ROW)
+    path.write_text("")
+    assert last_metrics(path) == {"phase": "rl", "step": 3, "loss": None}  # rotated out a moment ago
+    monkeypatch.setattr(untrusted, "LAST_BYTES", 100)
+    path.write_text("no row\n" * 99 + ROW + fourth + ROW[:-1])
+    assert last_metrics(path) == {"phase": "rl", "step": 4, "loss": None}
+    path.write_text(ROW + "{}\n")
+    assert f"The last line of {path} is not as `train` writes it" in refusal(last_metrics, path)
 
 
 # --- run folders
