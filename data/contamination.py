@@ -9,8 +9,8 @@ A held-out problem *overlaps* with training where
   number or a sign.
 
 Two things keep that from crying wolf over generated problems, which share their wording. An 8-gram that ten different
-problems have is wording, not content: it is left out of both counts. And two problems of one procedural task are held
-against each other by content and text alone: `12 + 7 - 3` is no copy of `12 + 7 - 4`.
+problems have is wording, not content: it is left out of both counts. And two problems of one procedural task are
+compared by content and text alone: `12 + 7 - 3` is no copy of `12 + 7 - 4`.
 """
 
 import re

@@ -1,4 +1,4 @@
-"""Which problems to ask next: first those that the model solves sometimes, since the others teach it nothing.
+"""Chooses the next problems: first those that the model solves sometimes, since the others teach it nothing.
 
 How often a problem is solved is estimated from its own rollouts; of one that has none, from problems that look alike
 (the same words in any order, numbers of as many digits), and of a new kind from its task. Each task is asked as often
@@ -35,7 +35,7 @@ class SuccessRates:
         self.counts: dict[str, tuple[float, float]] = {}  # of a kind: successes, rollouts
 
     def record(self, kinds: Sequence[str], successes: int, rollouts: int) -> None:
-        """Take note of rollouts of one problem, which is of all these `kinds`; what a window has no room for fades."""
+        """Count rollouts of one problem, which is of all these `kinds`; older ones fade as a window fills."""
         for kind, window in zip(kinds, WINDOWS, strict=True):
             wins, total = self.counts.get(kind, (0.0, 0.0))
             share = min(1.0, max(0.0, window - rollouts) / total) if total else 1.0
@@ -72,7 +72,9 @@ class Curriculum:
         self.kept: dict[int, None] = {}
         self.others = dict.fromkeys(range(len(problems)))
         self.shares = {task: n / len(problems) for task, n in Counter(task for task, _, _ in self.kinds).items()}
-        self.due = dict.fromkeys(self.shares, 0.0)  # places that each task has still to get; below 0, got ahead of time
+        self.due = dict.fromkeys(
+            self.shares, 0.0
+        )  # places that each task is still due; below 0, places that it got early
         self.held = dict.fromkeys(self.shares, 0.0)  # places that are due to what is kept; fractions are carried over
         self.owed = dict.fromkeys(self.shares, 0.0)  # explorations that are due, a fraction of one included
 
@@ -81,7 +83,7 @@ class Curriculum:
         return self.rates.estimate(self.kinds[number])
 
     def record(self, number: int, successes: int, rollouts: int) -> None:
-        """Take note of what came of asking a problem, and let it wait from now on."""
+        """Record the outcome of a problem; from now on it waits for its next turn."""
         self.rates.record(self.kinds[number], successes, rollouts)
         for waiting in (self.kept, self.others):
             waiting.pop(number, None)
@@ -97,7 +99,7 @@ class Curriculum:
         """
         prompts = {self.kinds[number][-1] for number in asked}
         by_task = [self._of_task(task, places, prompts) for task, places in self._places(count).items()]
-        # In turn, since each process takes a stretch of them: none should have all that is long.
+        # In turn, since each process takes a stretch of them: no process should get all the long ones.
         numbers = [number for turn in zip_longest(*by_task) for number in turn if number is not None]
         for task in self.shares:
             numbers += self._of_task(task, count - len(numbers), prompts)

@@ -18,12 +18,12 @@ TOKEN = re.compile(r"[ \t]*(?:([0-9]+)|([-+*/()]))")
 
 
 class ExpressionError(ValueError):
-    """The text is no expression of the grammar; the message says where it departs from it."""
+    """The text is not an expression of the grammar; the message says where it departs."""
 
 
 @dataclass(frozen=True, slots=True)
 class Expression:
-    """What an expression amounts to, and the numbers it used, in order."""
+    """The value of an expression, and the numbers in it, in order."""
 
     value: Fraction
     numbers: tuple[int, ...]

@@ -101,7 +101,9 @@ def apportion(count: int, weights: Sequence[float]) -> list[int]:
 
 
 def held_out(parts: list[Part], split: Split, seed: int, most: int) -> list[Problem]:
-    """All that the fixed sets have of a split; of the procedural tasks, which have no end, `most` of each at most."""
+    """All problems of a split in the fixed sets, and at most `most` of each procedural task, since these have no
+    end.
+    """
     problems = []
     for part in parts:
         if get_task(part.task).draw:
@@ -182,7 +184,7 @@ def judge(problem: Problem, completion: str, *, thinking_opened: bool = False) -
         return response, Verdict(correct=False, format=False, reason=response.fault)
     try:
         return response, get_task(problem.task).verify(problem, response.answer)
-    except Exception as error:  # whatever a verifier dies of must not end a run of hours; it is counted and shown
+    except Exception as error:  # a verifier that fails must not end a run of hours; it is counted and shown
         return response, Verdict(False, False, "the verifier failed", error=f"{type(error).__name__}: {error}")
 
 

@@ -1,4 +1,4 @@
-"""Telling the thinking from the answer in a completion."""
+"""Splits a completion into thinking and answer."""
 
 import unicodedata
 from dataclasses import dataclass
@@ -45,5 +45,5 @@ def parse_response(completion: str, thinking_opened: bool = False) -> Response:
 
 
 def _shows(character: str) -> bool:
-    """Whether a reader would see it: spaces, marks, controls and what has no width do not count."""
+    """Whether a reader would see any of it: spaces, marks, controls and characters without width do not count."""
     return unicodedata.category(character)[0] in "LNPS" and character not in BLANKS

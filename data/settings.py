@@ -1,4 +1,4 @@
-"""Settings as a config gives them, read into a task's dataclass: each unknown or unfitting value is named."""
+"""Reads a config's settings into a task's dataclass; an error names each unknown key or unfitting value."""
 
 from collections.abc import Collection, Mapping
 from dataclasses import MISSING, fields, is_dataclass
@@ -19,7 +19,7 @@ WORDS = {
 
 
 def read_settings(where: str, kind: type, values: Mapping[str, Any]) -> Any:
-    """A `kind`, a dataclass, of the values given. Raises ValueError naming `where.key` and what was expected."""
+    """The dataclass `kind` with these values. Raises ValueError naming `where.key` and what was expected."""
     hints = get_type_hints(kind)
     by_name = {field.name: field for field in fields(kind)}
     for key, value in values.items():
@@ -34,7 +34,7 @@ def read_settings(where: str, kind: type, values: Mapping[str, Any]) -> Any:
 
 
 def fits(value: Any, hint: Any) -> bool:
-    """Whether a value out of YAML or JSON can stand where the type `hint` is declared."""
+    """Whether a value from YAML or JSON fits the declared type `hint`."""
     origin, inner = get_origin(hint), get_args(hint)
     if hint is Any:
         return True

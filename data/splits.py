@@ -1,4 +1,4 @@
-"""Train, validation and test: which a problem belongs to.
+"""Which of train, validation and test a problem belongs to.
 
 A problem's split follows from a hash of its canonical content and the data seed alone. So the splits are disjoint
 whatever is drawn, in whatever order, on whatever machine, and stay so as the difficulty settings change.
@@ -27,8 +27,8 @@ def split_of(canonical: str, seed: int) -> Split:
 def problems_of(by_split: Mapping[Split, Sequence[Problem]], split: Split, seed: int) -> list[Problem]:
     """A fixed set's problems of one split, each canonical content once, in the set's order.
 
-    The splits that the set has are kept; those that it has not are taken out of its `train` by hash. What stands in a
-    held-out split of the set is never in its train, even if the set itself repeats it there.
+    The set's own splits are kept; missing ones are taken out of its `train` by hash. A problem of a held-out split is
+    never in train, even if the set repeats it there.
     """
     held_out: set[str] = set()
     for own in ("test", "validation"):

@@ -1,4 +1,4 @@
-"""What a program says to the person at its terminal, on standard error, so that results alone go to standard output."""
+"""Messages for the person at the terminal go to standard error, so that standard output holds results alone."""
 
 import os
 import sys
@@ -15,6 +15,6 @@ def say(line: str) -> None:
 
 @cache
 def say_once(line: str) -> None:
-    """Print a line at its first time, from the first process of a run."""
+    """Print a line once, from the first process of a run."""
     if os.environ.get("RANK", "0") == "0":
         say(line)

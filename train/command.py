@@ -73,7 +73,7 @@ def run_command(values: Values) -> int:
 
 @contextmanager
 def prepared(run: RunConfig, training: GRPOConfig, launch: Launch) -> Iterator[str | None]:
-    """One process checks the run, makes its folder and holds it; all hear why not, if the run is refused."""
+    """One process checks the run, makes its folder and locks it; if the run is refused, all learn why."""
     state = PartialState()
     why_not: list[str | None] = [None]
     with ExitStack() as stack:

@@ -1,4 +1,4 @@
-"""What a run needs, looked at before it starts: versions, machine, disk, configuration, and a short self-test."""
+"""Checks what a run needs before it starts: versions, machine, disk, configuration, and a short self-test."""
 
 import contextlib
 import io
@@ -42,7 +42,7 @@ SELF_TEST = {
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that was looked at; `mend` says what to do where it is not well."""
+    """The result of one check; `mend` says what to do where something is wrong."""
 
     name: str
     state: str
@@ -50,7 +50,7 @@ class Finding:
 
 
 def examine(config: Path | None, runs_dir: Path) -> Iterator[Finding]:
-    """Look at everything, in an order in which the first thing to mend comes first."""
+    """Run every check; what should be mended first comes first."""
     yield python()
     yield from packages()
     yield memory()
@@ -65,10 +65,10 @@ def examine(config: Path | None, runs_dir: Path) -> Iterator[Finding]:
 
 
 def guarded(what: str, check: Callable[[], Finding]) -> Finding:
-    """What `check` finds; an error of any kind in it is a finding too."""
+    """The finding of `check`; an error of any kind becomes a finding too."""
     try:
         return check()
-    except Exception as error:  # a doctor that falls ill helps nobody
+    except Exception as error:  # a doctor that crashes helps nobody
         return Finding(what, "failed", f"{type(error).__name__}: {' '.join(str(error).split())}")
 
 
@@ -154,7 +154,7 @@ def verifiers() -> Finding:
 
 
 def self_test() -> Finding:
-    """A whole run in small: cold start, rollouts, the engine compared with the trainer, one update, a checkpoint."""
+    """A complete tiny run: cold start, rollouts, the engine compared with the trainer, one update, a checkpoint."""
     with tempfile.TemporaryDirectory() as folder:
         options = [text for name, value in SELF_TEST.items() for text in (f"--{name}", value)]
         run, training = parse_config(["--name", "self-test", "--runs_dir", folder, *options])

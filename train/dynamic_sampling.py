@@ -1,15 +1,15 @@
 """Dynamic sampling: a group whose samples all got the same reward teaches nothing, and is replaced within the step.
 
-As in DAPO (arXiv 2503.14476) groups are drawn until enough of them vary; how many more it takes than are wanted is
-learnt from the steps before, so that one call of the back end mostly suffices. Or, as in SPEED (arXiv 2506.09016), a
-problem is screened first: a few samples of its group are drawn, and the rest only where the rewards of those vary.
+As in DAPO (arXiv 2503.14476) groups are drawn until enough of them vary. Earlier steps tell how many extra groups that
+takes, so one call of the back end is mostly enough. Or, as in SPEED (arXiv 2506.09016), a problem is screened first: a
+few samples of its group are drawn, and the rest only where the rewards of those vary.
 
 Choosing groups by their rewards reweights problems and does nothing else. What a sample adds to the gradient depends,
 the rewards given, on its own reward alone; so whatever made us choose a group of which k of G samples are right, in
 expectation it points along the gradient of its problem's success rate p, k (G - k) / (G p (1 - p)) times.
 
-No process may wait for another inside a rollout: each draws of as many candidates as any other in every round, and all
-decide alike, from what they all know.
+No process may wait for another inside a rollout. So in every round each draws from as many candidates as the others,
+and all decide from the same shared facts.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -62,7 +62,7 @@ class Group:
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """What every process knows of a problem that was screened: who has its samples, and what came of them."""
+    """What every process knows of a screened problem: who has its samples, and how they were judged."""
 
     problem: int
     owner: int
@@ -166,7 +166,7 @@ class DynamicSampling:
         return groups
 
     def _learn(self, candidates: list[Candidate], hands: list[list[Candidate]], groups: list[Group], few: int) -> None:
-        """Tell the curriculum what came of every problem that was asked, on whichever process."""
+        """Tell the curriculum how every problem came out, whichever process asked it."""
         totals = _of_all([[group.successes, len(group.rows)] for group in groups])
         whole = {one.problem: total for one, total in zip(chain(*hands), totals, strict=True)}
         for one in candidates:
@@ -174,7 +174,7 @@ class DynamicSampling:
             self.curriculum.record(one.problem, int(successes), int(rollouts))
 
     def _leave_out(self, groups: list[Group], step: int) -> int:
-        """Write down what was sampled for nothing; returns the tokens that it took, on all processes."""
+        """Record the rollouts that are not trained on; returns their tokens, summed over all processes."""
         if rows := [row for group in groups for row in group.rows]:
             self.reward.log.write(rows, step, "train", left_out=True)
         return int(sum(tokens for (tokens,) in _of_all([[sum(group.tokens for group in groups)]])))

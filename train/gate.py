@@ -1,8 +1,8 @@
-"""The gate: all that can be known to be wrong before any work is looked at here. Each refusal is one line.
+"""The gate checks all that can be known to be wrong before any work. Each refusal is one line.
 
-What is asked of any model that is sampled from is asked by evaluation and probes as well (`eval.sampling.candidate`):
-its template and tokenizer (`check_chat`), its context (`check_context`), and whether the engine gives what the model's
-own forward gives (`check_support`). A sweep's dry run asks the whole gate.
+Evaluation and probes run the checks of any model that is sampled from as well (`eval.sampling.candidate`): its template
+and tokenizer (`check_chat`), its context (`check_context`), and whether the engine gives what the model's own forward
+gives (`check_support`). A sweep's dry run asks the whole gate.
 """
 
 from collections.abc import Sequence
@@ -159,9 +159,9 @@ def check_choice(run: RunConfig, training: GRPOConfig) -> None:
 
 
 def check_contamination(run: RunConfig, seed: int) -> dict[str, Any] | None:
-    """Say how far the run's held-out problems overlap with those that it trains on; None where it is not to look.
+    """Say how far the run's held-out problems overlap with its training problems; None where `contamination` is off.
 
-    Raises ValueError with the worst pair where there are some, and the run is to refuse them.
+    Raises ValueError with the worst pair where some overlap and `contamination` is `refuse`.
     """
     if run.contamination == "off":
         return None

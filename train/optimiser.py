@@ -2,7 +2,7 @@
 
 from transformers import Trainer
 
-SCHEDULES_WITHOUT_ARGUMENTS = ("constant", "constant_with_warmup")  # transformers leaves theirs out without a word
+SCHEDULES_WITHOUT_ARGUMENTS = ("constant", "constant_with_warmup")  # transformers silently leaves theirs out
 PROJECTING = ("galore", "apollo")  # optimisers that read optim_target_modules
 
 

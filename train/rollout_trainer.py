@@ -147,7 +147,7 @@ class RolloutTrainer(GRPOTrainer):
         return rollouts
 
     def _check_parity(self, model: torch.nn.Module, prompts: list[list[int]], rollouts: list[Rollout]) -> None:
-        """Hold the engine's log-probabilities against the loss's own, and log the gap. Raises ParityError."""
+        """Compare the engine's log-probabilities with the loss's own, and log the gap. Raises ParityError."""
         logprobs_of = loss_logprobs(self)
         if self.whole_copy is not None:
             logprobs_of = at_once(logprobs_of)

@@ -56,9 +56,10 @@ ROLLOUTS = "rollouts.parquet"  # in the run folder
 
 @contextmanager
 def prepare(run: RunConfig, training: GRPOConfig) -> Iterator[None]:
-    """Check all that can go wrong before any work, then make the run folder and hold it against other processes.
+    """Check all that can go wrong before any work, then make the run folder and lock it.
 
-    Raises ValueError with one clear line. Where the run ends before its first step, what stood in its place comes back.
+    Raises ValueError with one clear line. Where the run ends before its first step, the run that it was to overwrite is
+    restored.
     """
     refuse_held(run.folder)
     refuse_existing(run)
@@ -97,7 +98,7 @@ def try_building(
     """Build the trainer of reinforcement, its optimiser and its schedule, and throw them away. Raises ValueError.
 
     So what TRL or an optimiser refuses is known before the cold start. Several processes build their trainers together,
-    and vLLM starts with its trainer: there the checks by name must do.
+    and vLLM starts with its trainer; there only the checks by name are made.
     """
     if find_launch().kind != "one process" or run.backend == "vllm":
         return
@@ -119,7 +120,7 @@ def try_building(
 
 
 def first_batches(trainer: ReasoningTrainer) -> None:
-    """Take a batch for training and one for validation, as the options of data loading and of accelerate have it."""
+    """Take a batch for training and one for validation, under the options of data loading and of accelerate."""
     if not trainer.args.dataloader_num_workers:  # workers would cost more than they can show
         next(iter(trainer.get_train_dataloader()))
         if trainer.eval_dataset is not None:
@@ -147,7 +148,7 @@ def train(run: RunConfig, training: GRPOConfig) -> str | None:
 def cold_started(run: RunConfig, training: GRPOConfig, resumed: Path | None) -> Path | None:
     """What reinforcement can begin with: a whole cold start, or, where that is lost, the checkpoint to resume from.
 
-    None where the cold start is still to be done; so it is, too, where it is lost and rewards are held against it.
+    None where the cold start is still to be done, or is lost while `beta` needs it as the reference.
     """
     path = run.folder / "checkpoints" / COLD_START
     wrong = fault(path)

@@ -1,7 +1,7 @@
-"""Numbers for samples, so that no two of one step with the same prompt draw the same, on whichever process each is.
+"""Numbers samples, so that no two samples of a prompt in one step draw the same, whichever process draws them.
 
 The engine's random numbers depend on (seed, step, prompt, sample number). A training set may hold a problem twice, and
-dynamic sampling asks for more of a prompt later in the step, so who numbers must know what all processes draw.
+dynamic sampling asks for more of a prompt later in the step, so numbering needs to know what all processes draw.
 """
 
 from collections import Counter

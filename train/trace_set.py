@@ -1,4 +1,4 @@
-"""The cold start's examples out of someone's reasoning traces: verified, held to a length, with a count of the rest."""
+"""The cold start's examples from reasoning traces: verified, limited in length, with a count of the rest."""
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -59,7 +59,7 @@ class Checker:
 def checked(
     rows: Iterable[ReasoningTrace | NoTrace], checker: Checker, settings: TraceSettings, left_out: Counter[str]
 ) -> Iterator[tuple[ReasoningTrace, Problem | None]]:
-    """The traces that may be learnt from, each with the problem that it was verified by; the rest is counted."""
+    """The traces to learn from, each with the problem that verified it; the rest is counted."""
     source = iter(rows)
     while batch := list(islice(source, AT_ONCE)):
         traces = []

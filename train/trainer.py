@@ -34,12 +34,12 @@ class ReasoningTrainer(ResumableTrainer, RolloutTrainer):
     """GRPO on checkable problems. Built like a GRPOTrainer; `backend` is `engine` or `generate`.
 
     `thinking` is a budget that the engine keeps to; what it writes in the model's stead is left out of the loss.
-    `accepted` says which of the completions judged last are right: given, these alone are imitated (expert iteration).
-    `rollout_correction` weights the loss by how far the engine's probabilities are from its own. `packed_loss` computes
-    it over rows side by side instead of padded ones, and `deterministic_rollouts` asks the engine for rollouts that do
-    not depend on their batch.
-    Where `use_vllm` is set in the arguments, TRL's own vLLM path samples instead, and its correction stands.
-    Raises ValueError for an option that would have no effect (`config.trainer_options`).
+    `accepted` says which of the completions judged last are right. Where it is set, only these are imitated (expert
+    iteration). `rollout_correction` weights the loss by how far the engine's probabilities are from its own.
+    `packed_loss` computes it over rows side by side instead of padded ones, and `deterministic_rollouts` asks the
+    engine for rollouts that do not depend on their batch. Where `use_vllm` is set in the arguments, TRL's own vLLM path
+    samples instead, and its correction stands. Raises ValueError for an option that would have no effect
+    (`config.trainer_options`).
     """
 
     def __init__(
@@ -81,7 +81,7 @@ class ReasoningTrainer(ResumableTrainer, RolloutTrainer):
         return self.epoch_sampler
 
     def progress(self) -> dict[str, Any]:
-        """Beside what every trainer keeps: the place in the cycle, the rollouts that it has left, and the lengths."""
+        """In addition to every trainer's: the place in the cycle, the rollouts that are left of it, and the lengths."""
         within_cycle = self._step % (self.args.steps_per_generation * self.num_iterations)
         rollouts = self._buffered_inputs if within_cycle else None
         return super().progress() | {

@@ -25,7 +25,7 @@ SPLITS: tuple[Split, ...] = get_args(Split)
 
 
 class NotAtHand(ValueError):
-    """A set of problems on the hub that this machine cannot load."""
+    """A data set on the hub that this machine cannot load."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,7 +185,7 @@ def _of_jsonl(path: Path) -> Iterator[Row]:
             while line := lines.readline(MAX_LINE_BYTES + 1):
                 number += 1
                 if number == 1:
-                    line = line.removeprefix(b"\xef\xbb\xbf")  # some programs begin a file of UTF-8 with it
+                    line = line.removeprefix(b"\xef\xbb\xbf")  # some programs begin a UTF-8 file with it
                 while line[-1:] != b"\n" and (rest := lines.readline(MAX_LINE_BYTES)):  # the rest of one too long
                     size += len(rest)
                     _check_size(path, size)
@@ -244,7 +244,7 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _check_size(path: Path, size: int) -> None:
-    """Refuse a file that would fill the memory: some kB of parquet can unpack to that. ValueError."""
+    """Refuse a file that would fill the memory, as a few kB of parquet can. Raises ValueError."""
     if size > MAX_BYTES:
         raise ValueError(f"{path} has more than {MAX_BYTES:,} bytes in the columns read; take a part of it.")
 

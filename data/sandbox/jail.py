@@ -50,7 +50,7 @@ def choose(choice: Choice) -> Kind:
 
 @cache
 def fault(kind: Kind) -> str | None:
-    """Build such a sandbox, and return what keeps this machine from it, or None."""
+    """Build such a sandbox; returns why this machine cannot, or None."""
     if not _found(kind):
         return "is not installed"
     as_user = user(kind)

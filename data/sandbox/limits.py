@@ -51,7 +51,7 @@ CLONE, CLONE3, PRLIMIT = (56, 220), (435, 435), (302, 261)
 def confine(
     *, seconds: int, memory: int, file_size: int, processes: int, user: int, strict: bool, forks: bool = True
 ) -> None:
-    """Limit this process and its children, and give up root where `user` is another.
+    """Limit this process and its children, and give up root where `user` is not root.
 
     `seconds` of processor time, `memory` bytes of address space and `file_size` bytes of one file are each process's;
     `processes` counts those of the user; without `forks` this process may start none. Raises OSError where `strict` and

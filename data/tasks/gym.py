@@ -37,7 +37,7 @@ WORKER = "data.tasks.gym_worker:act"
 ENVIRONMENT = {"PYTHONHASHSEED": "0", "OPENBLAS_NUM_THREADS": "1"}
 
 drawing = WorkerPool(WORKER, seconds=DRAWING_SECONDS, environment=ENVIRONMENT)
-_ANSWERS: dict[tuple[str, str], Counter[str]] = {}  # right answers seen of each task, at each of its settings
+_ANSWERS: dict[tuple[str, str], Counter[str]] = {}  # right answers of each task so far, at each of its settings
 scoring = WorkerPool(WORKER, seconds=SCORING_SECONDS, environment=ENVIRONMENT)
 
 # Metadata that tells problems apart where the question does not, because its wording is drawn, too. Lists of

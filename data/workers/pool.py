@@ -24,7 +24,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any
 
-START_SECONDS = 120.0  # for the imports of a worker, on a machine that is busy or has a slow disk
+START_SECONDS = 120.0  # for a worker's imports, on a busy machine or a slow disk
 MAX_REPLY_BYTES = 2**20
 CHUNK = 2**16
 

@@ -1,4 +1,4 @@
-"""Log-probabilities as TRL's loss computes them, so that the parity gate looks at what is trained."""
+"""Log-probabilities as TRL's loss computes them, so that the parity gate checks what is trained."""
 
 from collections.abc import Sequence
 from itertools import cycle
@@ -12,7 +12,7 @@ from train.rollout.parity.comparison import LogprobFunction, Tokens
 
 
 def loss_logprobs(trainer: GRPOTrainer) -> LogprobFunction:
-    """TRL's own forward of a batch padded and masked as TRL does, the model being in the mode that it is in.
+    """TRL's own forward of a batch, padded and masked as TRL does it; the model stays in its mode.
 
     Where the weights are sharded it is a collective.
     """
@@ -41,7 +41,7 @@ def loss_logprobs(trainer: GRPOTrainer) -> LogprobFunction:
 def at_once(logprobs_of: LogprobFunction) -> LogprobFunction:
     """The same with just two forwards, both in the first call, however often it is called.
 
-    For sharded weights: a process that finds a gap looks for its cause alone, and must not wait for the others then.
+    For sharded weights: a process that finds a gap looks for the cause alone and must not wait for the others.
     """
     forwards: list[cycle[list[torch.Tensor]]] = []
 

@@ -15,7 +15,7 @@ CORRECTIONS = {"tis": "token_truncate", "mis": "token_mask"}
 
 
 def correct_rollouts(trainer: Any, correction: str) -> None:
-    """Have TRL's loss treat the engine's log-probabilities as it treats vLLM's: `correction` is one of CORRECTIONS.
+    """Make TRL's loss treat the engine's log-probabilities as it treats vLLM's; `correction` is one of CORRECTIONS.
 
     Its bounds are `vllm_importance_sampling_clip_max` and `_clip_min`. TRL asks `use_vllm` alone whether to correct.
     After construction that starts no vLLM; completions come from `_generate_single_turn`, which the trainer overrides.

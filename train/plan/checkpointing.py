@@ -19,9 +19,9 @@ from train.plan.workload import read_workload
 
 
 def decide_checkpointing(run: RunConfig, training: GRPOConfig, launch: Launch) -> str | None:
-    """Set `gradient_checkpointing` as this process's GPU has room; what to say of it, or None where it stands as it is.
+    """Set `gradient_checkpointing` by the room on this process's GPU; a line to print, or None where nothing changes.
 
-    Every process comes to the same, as long as all have GPUs of one size.
+    Every process decides the same, as long as all have GPUs of one size.
     """
     if not run.plan_checkpointing or training.use_cpu or launch.on_cpu or not torch.cuda.is_available():
         return None

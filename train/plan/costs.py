@@ -1,4 +1,4 @@
-"""What one step costs in bytes and in work, whatever the device: everything that has to be traced, traced once."""
+"""What one step costs in bytes and in work, on any device. Whatever has to be traced is traced once."""
 
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass, replace

@@ -17,7 +17,7 @@ from train.model import scratch, smollm2
 from train.model.loading import ModelError, resolve
 from train.plan.recipe_models import RECIPE_MODELS
 
-# A model is traced with this many layers, and its depth made up for afterwards: the first and the last are special.
+# A model is traced with this many layers, and the others are extrapolated; the first and the last are special.
 TRACED_LAYERS = 3
 
 
@@ -93,7 +93,7 @@ def base_of(model: nn.Module) -> Any:
 
 
 def layers_of(model: nn.Module) -> nn.ModuleList:
-    """The decoder layers of `model`. Raises ModelError where it has none that can be told."""
+    """The decoder layers of `model`. Raises ModelError where none can be identified."""
     count = base_of(model).config.get_text_config().num_hidden_layers
     lists = [module for module in base_of(model).modules() if isinstance(module, nn.ModuleList)]
     for module in lists:

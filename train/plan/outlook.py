@@ -60,7 +60,7 @@ class Advice:
 
 
 def advise(costs: Costs, device: Device, share: Share = ALONE) -> Advice | None:
-    """The least change with which the run fits, which is none where it does as it is; None where nothing helps."""
+    """The smallest change that makes the run fit (an empty one if it fits already); None where nothing helps."""
     for settings, wanted in _changes(costs, device, share):
         variant = costs.altered(**settings) if settings else costs
         cache = plan_cache(variant, device, wanted)
@@ -71,7 +71,7 @@ def advise(costs: Costs, device: Device, share: Share = ALONE) -> Advice | None:
 
 
 def largest_rows(costs: Costs, device: Device, cache: Cache, share: Share = ALONE) -> int:
-    """The most rows of a micro-batch that fit, of those into which a step's rollouts divide; 0 where not one does."""
+    """The most rows of a micro-batch that fit and divide a step's rollouts; 0 where not even one does."""
     rollouts = costs.work.rollouts
     divisors = [rows for rows in range(1, rollouts + 1) if rollouts % rows == 0]
 

@@ -11,7 +11,7 @@ from train.plan.step_plan import ROOM, Device, Memory
 
 HELD_TO = {
     True: "For GPUs the figures rest on data sheets and on the shares of them that train/plan/devices.py assumes.",
-    False: "On CPUs scripts/bench_plan.py holds these figures against measurement.",
+    False: "On CPUs scripts/bench_plan.py compares these figures with measurements.",
 }
 
 

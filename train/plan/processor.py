@@ -80,7 +80,7 @@ class Processor:
         return self.read_seconds(1 / CACHE_SHARE) * bytes_read(layers, rows, whole)
 
     def product(self, product: Product, *, packed: bool) -> float:
-        """Seconds of one product; of a shape that was not measured, at the rate of the one most like it."""
+        """Seconds of one product; a shape that was not measured gets the rate of the most similar one."""
         m, k, n, _ = product
         packed = packed and _is_packed(product)
         if (product, packed) in self.products:

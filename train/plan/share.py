@@ -1,4 +1,4 @@
-"""A run on several GPUs: what each of them keeps of the model, and what they have to tell one another in a step.
+"""A run on several GPUs: what each of them keeps of the model, and what they send one another in a step.
 
 Data parallel, each GPU holds all of the model, and gradients are summed once a step. Under FSDP2 each holds its part of
 weights and moments, beside the whole copy that rollouts are sampled from (`train.distributed.sharding`); layers are

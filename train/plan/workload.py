@@ -54,7 +54,7 @@ class Workload:
 
     @property
     def completions(self) -> np.ndarray:
-        """The length of each, (rollouts,); spread as evenly as mean and most allow: nobody knows better beforehand."""
+        """The length of each, (rollouts,); spread as evenly as mean and most allow, for want of better knowledge."""
         if self.lengths:
             return np.array(self.lengths)
         half = min(self.mean - 1, self.most - self.mean)

@@ -1,6 +1,6 @@
 """The rewards of a run as functions that TRL calls, each weighted and logged apart (`rewards/NAME/mean`).
 
-What the verifier says is asked once, by `CorrectnessReward`, which comes first; the others read the rows that it made.
+`CorrectnessReward` comes first and calls the verifier once; the others read the rows that it made.
 """
 
 from collections.abc import Sequence
@@ -42,7 +42,7 @@ class OverlongReward:
 
 
 class OwnWithRows(OwnReward):
-    """A function of the user's, which is also handed `rollouts`: copies of the rows that `rollouts.parquet` keeps."""
+    """A user's function, which also receives `rollouts`: copies of the rows that `rollouts.parquet` keeps."""
 
     def __init__(self, source: str, correct: CorrectnessReward) -> None:
         super().__init__(source)
@@ -76,7 +76,7 @@ def _function(term: Term, correct: CorrectnessReward, longest: int) -> Any:
 
 
 def check_own_rewards(terms: Sequence[Term], examples: Sequence[dict[str, Any]]) -> None:
-    """Try every function of the user's on two rows of the training set. Raises ValueError naming the one that fails."""
+    """Try every function of the user on two rows of the training set. Raises ValueError naming the one that fails."""
     rows = [{"correct": False, "format": False, "truncated": False, "score": 0.0, "thinking_tokens": 1}] * 2
     extras = {"trainer_state": TrainerState(), "log_extra": _ignore, "log_metric": _ignore}
     for term in terms:

@@ -1,4 +1,4 @@
-"""A reward function of the user's, `my/module.py:name`, held to its contract: one finite number for each completion."""
+"""A user's reward function, `my/module.py:name`, held to its contract: one finite number for each completion."""
 
 import ast
 import asyncio
@@ -15,7 +15,7 @@ Reward = Callable[..., list[float | None]]
 
 
 class RewardError(Exception):
-    """A reward function failed, or gave something else than one finite number for each completion."""
+    """A reward function failed, or did not give one finite number for each completion."""
 
 
 class OwnReward:

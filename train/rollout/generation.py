@@ -43,7 +43,7 @@ class RolloutStats:
 
 @dataclass(frozen=True, slots=True)
 class Room:
-    """What a run holds at most: rollouts, tokens of the longest with its prompt, and tokens of all prompts."""
+    """The most that a run holds: rollouts, tokens of the longest with its prompt, and tokens of all prompts."""
 
     rollouts: int
     longest: int

@@ -35,7 +35,7 @@ class Limits:
     fuse_layers: bool = True
 
     def __post_init__(self) -> None:
-        """Raise ValueError naming the first limit that cannot be."""
+        """Raise ValueError for the first invalid limit."""
         if self.max_rows < 1 or self.chunk_tokens < 1:
             raise ValueError(
                 f"max_rows is {self.max_rows} and chunk_tokens is {self.chunk_tokens}; each must be at least 1."

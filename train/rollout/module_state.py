@@ -72,7 +72,7 @@ def attention_configs(model: torch.nn.Module) -> list[PreTrainedConfig]:
 
 
 def is_peft(model: torch.nn.Module) -> "TypeGuard[PeftModel]":
-    """Whether `model` is one of peft's, which need not be installed: without it nothing is."""
+    """Whether `model` is a peft model; peft need not be installed."""
     peft = sys.modules.get("peft")
     return peft is not None and isinstance(model, peft.PeftModel)
 

@@ -35,7 +35,7 @@ class Steering:
             self._open[row] = thinks_at_end(prompt, self._thinking)
 
     def begin(self, row: int, prompt: list[int], budget: int | None) -> None:
-        """Make `row` a new rollout of `prompt`, with a budget of its own."""
+        """Make `row` a new rollout of `prompt` with its own budget."""
         if self._thinking is None:
             return
         if self._budgets is None:

@@ -80,7 +80,7 @@ def probe(model: torch.nn.Module) -> list[LayerShape]:
 
 
 def refuse_adapters(model: torch.nn.Module) -> None:
-    """Raise UnsupportedModel for an adapter that adds tokens to the sequence, or searches it for some. Such a model
+    """Raise UnsupportedModel for an adapter that adds tokens to the sequence or depends on tokens in it. Such a model
     changes with the length, so neither the engine nor merged weights can replace it.
     """
     configs = getattr(model, "peft_config", None) or {}

@@ -14,9 +14,9 @@ from train.rollout.module_state import base_model, evaluation_mode
 class GenerateBackend:
     """Pads prompts on the left and runs them through transformers, `rows` rollouts at a time.
 
-    It draws from torch's own generator, seeded by `sampling.seed`, so its samples change with the batch. A thinking
-    budget is the engine's alone: asking for one raises ValueError. `with_logprobs` keeps every step's logits until the
-    end to give log-probabilities: (steps, rows, vocabulary) floats of memory.
+    It draws from torch's own generator, seeded by `sampling.seed`, so its samples change with the batch. Only the
+    engine has thinking budgets; asking for one here raises ValueError. `with_logprobs` keeps every step's logits until
+    the end to give log-probabilities: (steps, rows, vocabulary) floats of memory.
     """
 
     def __init__(self, model: Any, pad_token_id: int, rows: int = 256, *, with_logprobs: bool = False) -> None:

@@ -193,7 +193,7 @@ def _cache_bytes(cache_gib: float | None) -> int | None:
 
 @contextmanager
 def _environment() -> Iterator[None]:
-    """Let vLLM's processes inherit our number of threads, no binding to cores, and silence; restored afterwards."""
+    """Give vLLM's processes our number of threads, no binding to cores, and no log; restored afterwards."""
     before = dict(os.environ)
     os.environ.setdefault("OMP_NUM_THREADS", str(torch.get_num_threads()))
     os.environ.setdefault("VLLM_CPU_OMP_THREADS_BIND", "nobind")  # its default leaves one core of two unused

@@ -42,7 +42,7 @@ def available() -> bool:
         warnings.warn(
             "The rollout engine's CPU kernels could not be compiled, or not loaded, so it runs on torch's operators, "
             f"at about half the speed ({type(error).__name__}: {reason}). They need a C++ compiler, such as g++, and "
-            "ninja; RETHINK_NATIVE=0 does without them in silence.",
+            "ninja; RETHINK_NATIVE=0 turns them off and this warning with them.",
             stacklevel=2,
         )
         return False

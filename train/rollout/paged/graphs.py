@@ -6,7 +6,7 @@ from typing import Any, Protocol
 
 import torch
 
-_MOVES_ALLOWED = 3  # calls in a row with a new fingerprint, before capturing is given up as a waste
+_MOVES_ALLOWED = 3  # calls in a row with a new fingerprint, after which capturing is not worth its time
 
 Step = Callable[[], None]
 
