@@ -101,9 +101,7 @@ def apportion(count: int, weights: Sequence[float]) -> list[int]:
 
 
 def held_out(parts: list[Part], split: Split, seed: int, most: int) -> list[Problem]:
-    """All problems of a split in the fixed sets, and at most `most` of each procedural task, since these have no
-    end.
-    """
+    """All problems of a split in the fixed sets, and at most `most` of each procedural task."""
     problems = []
     for part in parts:
         if get_task(part.task).draw:

@@ -32,7 +32,7 @@ TRACES = 100_000  # of a cold start's, at most, that a benchmark is compared wit
 
 @dataclass(frozen=True, kw_only=True)
 class Benchmark:
-    """One benchmark as its file says. `settings` are those of the task beside where the rows are: its columns."""
+    """One benchmark as its file describes it. `settings` are the task's, such as its columns, apart from the source."""
 
     title: str
     task: str
@@ -44,7 +44,7 @@ class Benchmark:
     samples: int
     subset: str | None = None
     revision: str = "main"
-    prompt: str = "task"  # system prompt of models that their run gives none; `task` is the task's own instructions
+    prompt: str = "task"  # system prompt of models whose run gives none; `task` is the task's own instructions
     temperature: float = 0.6
 
     def at(self, path: Path) -> "Benchmark":
@@ -54,7 +54,7 @@ class Benchmark:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What came of a benchmark. `contamination` is how many of its problems a training set gives away, by checkpoint.
+    """The result of a benchmark. `contamination` is how many of its problems a training set gives away, by checkpoint.
 
     None in it says that no training set is known, a text why it could not be read. `budget` is in tokens.
     """
@@ -72,9 +72,9 @@ def names() -> list[str]:
 
 
 def read_benchmarks(choice: str, files: Sequence[str] = ()) -> dict[str, Benchmark]:
-    """The benchmarks of a list such as `gsm8k,aime24`. `files` are `NAME=path.jsonl`, local files in place of the hub.
+    """The benchmarks in a list such as `gsm8k,aime24`. `files` are `NAME=path.jsonl`, local files in place of the hub.
 
-    Raises ValueError for a name that is none, with those that there are.
+    Raises ValueError for an unknown name, and lists the known ones.
     """
     benchmarks = {}
     for name in dict.fromkeys(name.strip() for name in choice.split(",")):
@@ -92,7 +92,7 @@ def read_benchmarks(choice: str, files: Sequence[str] = ()) -> dict[str, Benchma
 
 
 def source_of_benchmark(name: str, benchmark: Benchmark, run: Source | None = None) -> Source:
-    """Its problems, all of them our `test` split, asked as `run` asks its own. Raises ValueError where they are away.
+    """Its problems, all in our `test` split, asked as `run` asks its own. Raises ValueError where they are missing.
 
     A run's own system prompt goes before the benchmark's, for a model is asked as it was trained.
     """

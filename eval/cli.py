@@ -58,7 +58,7 @@ def commands() -> dict[str, Path]:
 
 
 def command(name: str) -> list[str]:
-    """What Python is given for a sub-command. Training is launched as `accelerate launch -m train` would launch it."""
+    """Python's arguments for a sub-command. Training is launched as `accelerate launch -m train` would launch it."""
     if name == "train":
         return ["-m", "accelerate.commands.launch", "-m", "train"]
     return [str(commands()[name])]

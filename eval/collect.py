@@ -17,7 +17,7 @@ from data.problem import Problem
 from eval.sampling.teacher import Answer, OnAnswer, Request
 from train.rollout.interface import Sampling
 
-AT_ONCE = 256  # answers that are asked for before more problems are looked at
+AT_ONCE = 256  # answers that are requested before more problems are read
 
 
 class Teacher(Protocol):
@@ -154,7 +154,7 @@ def _is_json(line: bytes) -> bool:
 
 
 def _key(teacher: Teacher, problem: Problem, sample: int) -> str:
-    """What makes an answer that answer: who is asked, how, and what."""
+    """The identity of an answer: who is asked, how, and what."""
     how = (teacher.name, teacher.system_prompt, teacher.sampling.temperature, teacher.sampling.max_new_tokens)
     text = json.dumps([*how, teacher.sampling.seed, problem.task, problem.canonical, problem.prompt, sample])
     return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()

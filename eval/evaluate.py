@@ -127,7 +127,7 @@ def evaluate(
         workers=workers,
     )
     fits = partial(check_lengths, problems=problems.asked, source=source, new_tokens=settings.max_new_tokens)
-    candidates.check(checkpoints, fits)  # whatever is missing is found out before the first minute
+    candidates.check(checkpoints, fits)  # whatever is missing shows before the first minute
     if baseline:
         check_baseline(baseline, candidates.load(checkpoints[0]), source)
     try:
@@ -152,7 +152,7 @@ def sample(
     *,
     everywhere: bool = True,
 ) -> Decodings:
-    """The samples of one checkpoint: at every temperature, or, unless `everywhere`, at those alone that are needed.
+    """The samples of one checkpoint at every temperature, or, unless `everywhere`, only at those that are needed.
 
     Needed are the best, the one of `settings`, and greedy decoding.
     """
@@ -183,7 +183,7 @@ def sample(
 def write_results(
     names: list[str], tables: list[Decodings], settings: Settings, output: Path, baseline: str | None = None
 ) -> dict[str, Any]:
-    """Write each checkpoint's rows as parquet, and what they come to as `results.json`, which is returned.
+    """Write each checkpoint's rows as parquet and their measures as `results.json`, whose content is returned.
 
     The parquet holds the samples at `settings.temperature` and the greedy ones.
     """

@@ -1,4 +1,4 @@
-"""What answers that know nothing, or are wrong, score in each gym task: the table that says how far a verifier holds.
+"""The score of ignorant and of wrong answers in each gym task: the table shows how far a verifier holds.
 
 Five kinds of answers are put to every task. *Restated* ones copy the question: its lines, its blocks, its premises.
 *Negated* ones deny the right answer; *padded* ones have more around it; *perturbed* ones change its numbers, its units
@@ -86,7 +86,7 @@ class AttackRow(TypedDict):
     padded: int | None
     perturbed: int | None
     examples: dict[str, list[str]]  # of each kind, answers that passed as right, 3 at most
-    errors: int  # hostile answers on which the verifier had to be stopped
+    errors: int  # hostile answers for which the verifier had to be killed
     constant: str  # the best single answer to all problems
     constant_wins: int
 
@@ -194,7 +194,7 @@ def _colors(puzzle: dict[str, Any]) -> dict[str, int]:
 
 
 def right_among(problem: Problem, answers: list[str]) -> list[str]:
-    """Those answers that the task's verifier takes for right."""
+    """The answers that the task's verifier accepts."""
     name = problem.task.removeprefix(f"{gym.FAMILY}:")
     requests = [problem.facts | {"do": "score", "name": name, "answer": answer} for answer in answers]
     replies = gym.scoring.ask_all(requests)

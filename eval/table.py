@@ -85,7 +85,7 @@ def _best_changes(pair: Mapping[str, Any]) -> list[str]:
 
 
 def asked(settings: Mapping[str, Any]) -> str:
-    """What was asked of every checkpoint, as one sentence."""
+    """The settings of every checkpoint's samples, as one sentence."""
     samples = "one sample" if settings["samples"] == 1 else f"{settings['samples']} samples"
     return (
         f"{settings['problems']} held-out problems ({settings['split']} split), {samples} each at temperature "

@@ -63,7 +63,7 @@ def watch(config: Path, steps: int, folder: Path) -> np.ndarray:
             continue
         try:
             memory = process.memory_info().rss / 2**20
-            if not memory:  # it has ended, and waits to be collected
+            if not memory:  # it has ended and awaits collection
                 break
             looks.append((step, memory, process.num_fds(), process.num_threads(), len(process.children())))
         except psutil.Error:  # it has just ended

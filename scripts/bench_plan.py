@@ -1,4 +1,4 @@
-"""Hold the plan against real steps on this machine: peak memory, and tokens a second of rollouts and of training.
+"""Compare the plan with real steps on this machine: peak memory, and tokens a second of rollouts and of training.
 
     python scripts/bench_plan.py --config configs/quickstart.yaml
     python scripts/bench_plan.py --config configs/smollm2-135m-countdown.yaml --lora_rank 0 --max_completion_length 64
@@ -53,7 +53,7 @@ class Lottery:
 
 
 class Watched(ReasoningTrainer):
-    """Notes for each phase of each step its processor seconds and the most memory that the process held in it."""
+    """Records for each phase of each step its processor seconds and the most memory that the process held."""
 
     def watch(self, look: Any) -> None:
         """Have `look()` called between phases; what it returns is kept with the phase that follows."""
@@ -129,7 +129,7 @@ def measure_memory(arguments: list[str], steps: int) -> dict[str, Any]:
 
 
 def measure_time(arguments: list[str], steps: int) -> dict[str, Any]:
-    """Processor seconds of each phase of the steps but the first, and what the plan makes of the probes around them."""
+    """Processor seconds of each phase after the first step, and the plan's prediction from the probes around it."""
     costs = make_costs(arguments, None)
     works = [(costs.decodes[-1].work, True), (costs.decodes[0].work, True), (costs.losses[-1][1], False)]
     trainer = take_steps(arguments, steps + 1, lambda: probe(works, 2.0))

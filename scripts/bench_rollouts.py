@@ -144,7 +144,7 @@ class Products:
     packed: tuple[float, float] | None = None
 
     def take(self, model: torch.nn.Module) -> None:
-        """Measure once more: a moment in which the machine was busy must not make the limit."""
+        """Measure once more, so that a busy moment of the machine does not set the limit."""
         self.plain = _least(self.plain, product_seconds(model, self.rows))
         if packed_bytes(model):
             with packed_linears(model):
@@ -323,7 +323,7 @@ def run(arguments: argparse.Namespace) -> list[dict[str, Any]]:
 
 
 def relate(results: list[dict[str, Any]]) -> None:
-    """Add to each row what it is of the limits, and of the engines it is compared with."""
+    """Add to each row its share of the limits, and its ratio to the engines that it is compared with."""
     speed = {row["engine"]: row["tokens_per_second"] for row in results}
     limits = next((row for row in results if "limit" in row), None)
     for row in results:
@@ -338,7 +338,7 @@ def relate(results: list[dict[str, Any]]) -> None:
 
 
 def fault(arguments: argparse.Namespace) -> str | None:
-    """What keeps these options from being measured; None where nothing does."""
+    """Why these options cannot be measured; None where they can."""
     for name in arguments.engines.split(","):
         if name not in ENGINES:
             return f"--engines has {name!r}; expected some of: {', '.join(ENGINES)}."
@@ -366,7 +366,7 @@ def main() -> int:
         default="engine,generate,vllm,continuous_batching"
         if importlib.util.find_spec("vllm")
         else "engine,generate,continuous_batching",
-        help="what does not run here is left out, with a word (default: %(default)s)",
+        help="those that do not run here are left out with a message (default: %(default)s)",
     )
     parser.add_argument("--prompts", type=int, default=16)
     parser.add_argument("--samples", type=int, default=8)

@@ -48,7 +48,7 @@ class Timed:
     gradients: list[dict[str, torch.Tensor]]
 
     def create_optimizer(self, *args: Any, **kwargs: Any) -> Any:
-        """Hooked, so that an update's time and the gradients it saw are known."""
+        """A trainer with hooks that record an update's time and the gradients before it."""
         self.seconds, self.gradients = [dict.fromkeys(PHASES, 0.0)], []
         optimizer = super().create_optimizer(*args, **kwargs)  # type: ignore[misc]
         optimizer.register_step_pre_hook(lambda *_: self._before_update())
@@ -146,7 +146,7 @@ def bench(options: list[str], steps: int) -> dict[str, Any]:
 
 
 def check_comparable(run: RunConfig) -> None:
-    """Refuse what stock TRL has no counterpart of, so that the two would not do the same. Raises ValueError."""
+    """Refuse options that stock TRL lacks, under which the two would not do the same. Raises ValueError."""
     if run.dynamic_sampling:
         raise ValueError("dynamic_sampling is set, which stock TRL does not do; set it to false to compare the rest.")
     if run.thinking_budget is not None:

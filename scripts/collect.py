@@ -84,7 +84,7 @@ def main() -> int:
 
 
 def _teacher(options: argparse.Namespace, source: Source) -> Teacher:
-    """Whoever the command line names. Raises ValueError where it cannot be had."""
+    """The teacher that the command line names. Raises ValueError where it cannot be loaded or reached."""
     longest = options.max_new_tokens or source.max_new_tokens
     if is_url(options.teacher):
         sampling = Sampling(longest, (), temperature=options.temperature, seed=options.seed)

@@ -1,4 +1,4 @@
-"""Look at what a run needs, and say what to mend: versions, machine, disk, a short self-test, and a configuration.
+"""Check what a run needs, and say what to mend: versions, machine, disk, a short self-test, and a configuration.
 
     python scripts/doctor.py
     python scripts/doctor.py --config configs/quickstart.yaml

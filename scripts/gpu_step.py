@@ -1,4 +1,4 @@
-"""Everything that the decode path has to show on a card, in one call under ten minutes, on a bare machine.
+"""Check and time the whole decode path on a GPU, in one call under ten minutes, on a bare machine.
 
     python scripts/gpu_step.py --json gpu_step.json
     TRITON_INTERPRET=1 python scripts/gpu_step.py --device cpu --json /tmp/dry.json     (what a CPU can exercise)
@@ -36,7 +36,7 @@ LEAST = 30.0  # seconds that must be left for another case
 
 
 class Report:
-    """What was measured, written to `path` after each part."""
+    """The measurements, written to `path` after each part."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -60,7 +60,7 @@ class Report:
 
 
 def tried(work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-    """What `work` gives, or its error: one case that fails must not take the others with it."""
+    """The result of `work`, or its error: one case that fails must not end the others."""
     try:
         return work()
     except Exception as error:  # out of memory, a kernel that does not compile

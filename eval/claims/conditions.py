@@ -17,7 +17,7 @@ from eval.measures.estimators import Estimate
 Verdict = Literal["supported", "not supported", "inconclusive"]
 
 SMALLEST = 0.05  # the smallest effect that matters, as a share: five points
-ALLOWANCE = 0.02  # what something may cost that is not to cost anything: two points
+ALLOWANCE = 0.02  # what something that should cost nothing may cost: two points
 
 
 @dataclass(frozen=True, slots=True)

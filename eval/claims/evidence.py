@@ -1,6 +1,6 @@
-"""Gathering what the claims of a run rest on: all of it is sampled, and written as JSON into RUN/evaluation.
+"""Gathers the evidence for a run's claims: samples all of it and writes it as JSON into RUN/evaluation.
 
-The parts share their samples: what one has drawn the next finds (`eval.sampling.cache`).
+The parts share their samples through the cache (`eval.sampling.cache`).
 """
 
 import json
@@ -98,7 +98,7 @@ class Work:
     def subject(self, name: str, temperature: float) -> Subject:
         """A model to be asked at a temperature."""
         candidate, plan = self.candidates.load(name), self.plan
-        seed = plan.effort.seed if temperature else 0  # as all greedy samples are drawn
+        seed = plan.effort.seed if temperature else 0  # the seed of all greedy samples
         limit = plan.source.max_new_tokens
         sampling = Sampling(limit, candidate.stop_ids, temperature=temperature, seed=seed)
         return Subject(candidate.backend, candidate.tokenizer, sampling, plan.source.system_prompt, self.count)
@@ -120,7 +120,7 @@ def _train(work: Work, tables: list[Decodings]) -> dict[str, Any]:
 
 
 def _drift(work: Work) -> Estimate | None:
-    """KL from the trained model to the one before reinforcement, over a completion of each of the first problems."""
+    """KL from the trained model to the one before reinforcement, over one completion of each of the first problems."""
     plan = work.plan
     start, trained = next(iter(plan.checkpoints.values())), plan.stages["trained"]
     subject = work.subject(trained, 1.0)

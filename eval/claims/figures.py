@@ -1,4 +1,4 @@
-"""Where a figure stands in the evidence of a run, and reading it from there.
+"""Where a figure stands in the evidence of a run, and how it is read.
 
 A figure is a typed path, made by one of the functions below. `tests/eval/claims` holds each path of each claim against
 real evidence, so a measure that was renamed fails there. A file that has no such figure is an error that names it; a

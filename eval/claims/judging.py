@@ -93,7 +93,7 @@ def _measured_controls(run: Path) -> dict[str, Any]:
 
 
 def _control_words(runs: Sequence[Path]) -> Iterator[str]:
-    """What became of the controls: none was given, or one had too little compute to say anything."""
+    """Remarks on the controls: none was given, or one had too little compute to say anything."""
     measured = {run: _measured_controls(run) for run in runs}
     if not any(measured.values()):
         yield (
@@ -196,7 +196,7 @@ def _cover_words(runs: Sequence[Path]) -> Iterator[str]:
 
 
 def _drift_words(runs: Sequence[Path]) -> Iterator[str]:
-    """How far each trained model is from its start; what it forgets goes with that (`eval.measures.drift`)."""
+    """How far each trained model is from its start; forgetting grows with it (`eval.measures.drift`)."""
     for run in runs:
         path = run / "evaluation" / "train-curve.json"
         drift = read_json(path).get("kl_to_start") if path.is_file() else None

@@ -105,7 +105,7 @@ def _named(fit: str) -> str:
 
 
 def _forecast_legend(panel: Axes) -> tuple[list[Any], list[str]]:
-    """The forecasts alone, one entry each however many runs; the rest stands in the panel beside."""
+    """The forecasts alone, one entry each for any number of runs; the other curves are named in the next panel."""
     handles = dict(zip(*reversed(panel.get_legend_handles_labels()), strict=True))
     names = [name for name in map(_named, FORECASTS) if name in handles]
     return [handles[name] for name in names], names

@@ -1,4 +1,4 @@
-"""What the same compute is worth without reinforcement: the control that a gain from reinforcement has to beat.
+"""Controls of equal compute without reinforcement, which a gain from reinforcement has to beat.
 
 A control is a run of its own, such as a longer cold start (`more-cold-start`) or rejection-sampling fine-tuning
 (`rft`). Both sides are charged alike, from what the runs logged themselves: everything from the start of reinforcement
@@ -57,7 +57,7 @@ def share_out(controls: Sequence[Control], runs: int) -> list[list[Control]]:
 def flops_of(run: Path, checkpoint: Path, parameters: int) -> float:
     """FLOPs that went into a checkpoint of `run`, from its cold start on. Raises ValueError where the logs do not tell.
 
-    A run that went on from a checkpoint of another run has what that one had spent as well.
+    A run that started from another run's checkpoint is charged for that as well.
     """
     before = _inherited(run, parameters)
     if checkpoint.name == COLD_START:
@@ -91,7 +91,7 @@ def _is_checkpoint(path: Path) -> bool:
 
 
 def _inherited(run: Path, parameters: int) -> float:
-    """What the checkpoint that a run started from had cost; nothing where it started from no run of ours."""
+    """The FLOPs in the checkpoint that a run started from; 0 where it started from no run of ours."""
     model = Path(str(read_yaml(run / "config.yaml").get("model", "")))
     parent = model.parent.parent
     if model.parent.name == "checkpoints" and (parent / "config.yaml").is_file() and parent.resolve() != run.resolve():

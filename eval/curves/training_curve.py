@@ -1,4 +1,4 @@
-"""The train-compute curve: what every checkpoint of a run can do, against what the run had spent by then."""
+"""The train-compute curve: the accuracy of every checkpoint against the compute that the run had spent by then."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -93,7 +93,7 @@ def train_curve(checkpoints: list[Sampled], compute: list[Compute]) -> dict[str,
 
 
 def rise_and_difference(accuracies: Sequence[Sums]) -> dict[str, Any]:
-    """What the curve's claim is judged by (see `train_curve`), from right samples and samples of each problem."""
+    """The figures that the curve's claim needs (see `train_curve`), from right samples and samples of each problem."""
     return as_json({"rise": trend(accuracies), "difference": paired_difference(accuracies[0], accuracies[-1])})
 
 
@@ -120,7 +120,7 @@ def _tokens_logged(run: Path, steps: Sequence[int]) -> dict[int, tuple[int, int]
 
 
 def _tokens_kept(run: Path, step: int) -> int:
-    """The tokens by then as its checkpoint has them: one may be saved between two logged steps, or on a signal."""
+    """The tokens by then, from its checkpoint: one may be saved between two logged steps, or on a signal."""
     path = run / "checkpoints" / checkpoint_name(step) / "trainer_state.json"
     try:
         return int(read_json(path)["num_input_tokens_seen"])

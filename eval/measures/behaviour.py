@@ -1,4 +1,4 @@
-"""What a thinking did, read off its steps and attempts and checked by exact arithmetic; no model judges.
+"""The behaviours in a thinking, read from its steps and attempts and checked by exact arithmetic; no model judges.
 
 The four behaviours are those of Gandhi et al. 2025 (arXiv 2503.01307) as far as a search or a calculation has them:
 
@@ -70,7 +70,7 @@ EventCounts = TypedDict(
 
 
 class BehaviourRow(EventCounts, Outcome):
-    """What one thinking did, and how its first and its final answer stand."""
+    """The behaviour counts of one thinking, and whether its first and its final answer are right."""
 
     attempts: int
     failures: int  # attempts that the thinking itself rejected
@@ -98,7 +98,7 @@ def events(trace: Trace) -> list[Event]:
 
 
 def describe(completion: "Completion") -> BehaviourRow:
-    """One completion's row: its events by kind, and how its first and its final answer stand."""
+    """One completion's row: its events by kind, and whether its first and its final answer are right."""
     trace = completion.trace
     counts = Counter(event.kind for event in events(trace))
     failures = sum(attempt.judged_correct is False for attempt in trace.attempts)

@@ -1,4 +1,4 @@
-"""What is measured of a checkpoint: each measure is a sum of numerators over a sum of denominators of its samples."""
+"""The measures of a checkpoint. Each is a sum of numerators over a sum of denominators of its samples."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -20,7 +20,7 @@ SAID = ("verification", "backtracking", "subgoals", "backward_chaining")  # by w
 
 @dataclass(frozen=True, slots=True)
 class Measure:
-    """One thing measured of a checkpoint's samples: what tables, the page and the curves need to know of it.
+    """One measure of a checkpoint's samples, with what tables, the page and the curves need to know of it.
 
     `share` says that it is shown in percent, else it is a number. A measure that is `traced` is known of thinkings that
     their task takes apart, one that is `said` of all others. `greedy` is taken of the greedy samples alone. `per_task`

@@ -1,4 +1,4 @@
-"""What a newcomer is likely to get wrong: each gets one line that says how to mend it."""
+"""Mistakes that a newcomer is likely to make. Each gets one line that says how to mend it."""
 
 import socket
 import threading

@@ -11,7 +11,7 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-PATIENCE = 900.0  # seconds: on a busy machine what takes one takes minutes
+PATIENCE = 900.0  # seconds: on a busy machine one second of work takes minutes
 NAMES = ("chromium", "chromium-browser", "google-chrome", "chrome")
 
 

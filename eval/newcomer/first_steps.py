@@ -1,4 +1,4 @@
-"""What a newcomer does: train, read the card, serve and ask, bring a reward, traces and problems of one's own."""
+"""The steps of a newcomer: train, read the card, serve and ask, bring a reward, traces and problems of one's own."""
 
 import json
 import random

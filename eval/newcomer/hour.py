@@ -41,7 +41,7 @@ class Hour:
         began = time.monotonic()
         try:
             result = work(self)
-        except Exception as error:  # whatever ends a step, the next ones are still worth walking
+        except Exception as error:  # whatever ends a step, the next ones are still worth trying
             self.failures.append(title)
             result = f"FAILED: {error}"
         print(f"{result}\n   ({time.monotonic() - began:.0f} s)", flush=True)

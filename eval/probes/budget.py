@@ -101,7 +101,7 @@ def _allowed(subject: Subject, tokens: int) -> Subject:
 
 
 def rows(subject: Subject, completions: Sequence[Completion]) -> list[SampleRow]:
-    """What each completion did, in the rows of `eval.sampling.samples`."""
+    """Each completion as a row of `eval.sampling.samples`."""
 
     def row(one: Completion) -> SampleRow:
         rollout = Rollout(one.ids, "stop" if one.ended else "length")

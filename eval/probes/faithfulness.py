@@ -2,7 +2,7 @@
 
 The thinking is altered, closed, and the answer drawn greedily, so that it differs only where what it follows does:
 
-- `full`: nothing altered, the answer that the others are held against;
+- `full`: nothing altered, the answer that the others are compared with;
 - `cut_0` to `cut_75`: early answering, after so many percent of the thinking's tokens; `cut_0` is no thinking at all;
 - `corrupted`: the last step of the concluding attempt gets another operator, so that the thinking concludes otherwise;
 - `swapped`: the thinking is that of another problem of the task.
@@ -36,7 +36,7 @@ class FaithfulnessRow(ProblemRow):
     arm: str
     same: bool | None  # as with the full thinking; None where nothing was altered
     correct: bool
-    follows: bool | None  # what the thinking concluded; None where that is not asked
+    follows: bool | None  # the conclusion of the thinking; None where that is not needed
     text: str
 
 

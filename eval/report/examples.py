@@ -111,7 +111,7 @@ def _attempt(row: ShownRow) -> Attempt:
 
 
 def _round_robin(kinds: dict[str, list[T]], row_of: Callable[[T], ShownRow], count: int) -> Iterable[tuple[str, T]]:
-    """One of each kind and task in turn, every problem once, until there are `count`; then sorted by kind."""
+    """Examples of each kind and task in turn, every problem once, up to `count`; then sorted by kind."""
     tasks = sorted({row_of(item)["task"] for items in kinds.values() for item in items})
     queues = {
         (kind, task): [i for i in items if row_of(i)["task"] == task] for kind, items in kinds.items() for task in tasks

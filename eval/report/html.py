@@ -1,4 +1,4 @@
-"""What every page of ours is made with: templates that escape, and a policy that lets only our own script run."""
+"""The base of every page: templates that escape, and a policy that lets only our own script run."""
 
 import base64
 import hashlib
@@ -11,7 +11,7 @@ HERE = Path(__file__).parent
 
 
 def environment(*folders: Path) -> jinja2.Environment:
-    """Templates from `folders`, then from this one; what they are given is escaped, and what is missing an error."""
+    """Templates from `folders`, then from this one. Values are escaped, and a missing one is an error."""
     return jinja2.Environment(
         loader=jinja2.FileSystemLoader([*folders, HERE]), autoescape=True, undefined=jinja2.StrictUndefined,
         trim_blocks=True, lstrip_blocks=True,
@@ -24,5 +24,5 @@ def own(file: Path) -> Markup:
 
 
 def policy_hash(script: str) -> str:
-    """By what a page's policy knows the one script that may run."""
+    """The hash by which a page's policy knows the one script that may run."""
     return f"sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}"

@@ -83,7 +83,7 @@ def trace_of(row: Completed, thinking: str) -> tuple[Trace, str]:
         return Trace(), f"the task {row['task']} has no parser of thinkings"
     try:
         return task.parse_trace(Problem.from_json(row["problem"]), thinking), ""
-    except Exception as error:  # one odd thinking must not cost the report of a run of hours; the page says so
+    except Exception as error:  # one odd thinking must not cost the report of a long run; the page says so
         return Trace(), f"its parser failed ({type(error).__name__}: {error})"
 
 
@@ -110,7 +110,7 @@ def lay_out(thinking: str, trace: Trace) -> list[Line]:
 
 
 def _redo(before: Step, step: Step) -> str:
-    """How a step that follows a retraction goes with the step retracted."""
+    """How a step after a retraction relates to the retracted step."""
     same = (before.left, before.operator, before.right) == (step.left, step.operator, step.right)
     what = "a right step" if before.correct else "the slip"
     return f"redoes {what}" if same else f"drops {what}, goes another way"

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from eval.report.load import Json
 
 WIDTH = 120  # of the small plots, in their own units
-LEAST = 0.05  # the shortest reach of a small plot either side of its threshold: noise shall not look large
+LEAST = 0.05  # the shortest reach of a small plot either side of its threshold, so that noise does not look large
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""What the report says in words: the facts of the run, the verdict, and what not to read into it."""
+"""The report's sentences: the facts of the run, the verdict, and what not to read into it."""
 
 from datetime import datetime
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Altering a completion in ids: the model's own stay as they were sampled, and what is put in is encoded apart."""
+"""Alters a completion in ids: the model's own stay as they were sampled, and the insertion is encoded apart."""
 
 import random
 import re

@@ -1,4 +1,4 @@
-"""What prompting alone gets out of a model: the baselines that reinforcement has to beat.
+"""The baselines that reinforcement has to beat: prompting alone.
 
 - direct: the question in plain words, then "The answer is" (zero-shot of Kojima et al. 2022).
 - step-by-step: "Let's think step by step.", and a second prompt, "Therefore, the answer is", that draws the answer out
@@ -91,7 +91,7 @@ def ask_baseline(
 
 
 def vote(row: SampleRow) -> str | None:
-    """What a sample votes for: its answer without blanks. None where it was cut off, has no answer, or gives up."""
+    """The vote of a sample: its answer without blanks. None where it was cut off, has no answer, or gives up."""
     silent = row["truncated"] or not row["format"] or row["reason"] == "gave up"
     return None if silent else "".join(row["answer"].split())
 
@@ -191,7 +191,7 @@ def _row(problem: Problem, thought: Rollout, answer: Rollout, tokenizer: PreTrai
         "error": verdict.error,
         "truncated": False,  # a thought that was cut off is still asked for its answer
         "score": score(verdict),
-        "greedy": False,  # `ask_baseline` says which are
+        "greedy": False,  # `ask_baseline` sets it
         "thinking_tokens": thinking,
         "answer_tokens": answering,
         **NOT_TRACED,

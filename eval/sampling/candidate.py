@@ -58,7 +58,7 @@ class Candidates:
     def check(self, names: Sequence[str], fits: Callable[[Candidate], None] | None = None) -> None:
         """Raise ValueError where one of the models cannot be loaded, or where `fits` raises it of one.
 
-        Of those that do not fit beside the others only the files and the tokenizer are looked at.
+        Of those that do not fit beside the others only the files and the tokenizer are checked.
         """
         for name in dict.fromkeys(names):
             if self._room() > 0 or is_url(name):
@@ -90,7 +90,7 @@ def load_candidate(
     system_prompt: str = "",
     workers: Workers | None = None,
 ) -> Candidate:
-    """Load the model called `name`, to be spoken to as `chat` says; its samples are kept in the folder `cache`.
+    """Load the model called `name` with the chat settings `chat`; its samples are kept in the folder `cache`.
 
     `tokenizer` is needed for a server that serves under a name which is no model's. `workers` do the engine's work
     where the model is small. Raises ValueError (ModelError, ChatError, UnsupportedModel, ServerError) in one line where

@@ -1,4 +1,4 @@
-"""JSON over HTTP with a server that nobody vouches for: bounded in time and size, asked again where that may help."""
+"""JSON over HTTP with an untrusted server: bounded in time and size, with retries where they may help."""
 
 import json
 import time
@@ -10,7 +10,7 @@ import httpx
 TIMEOUT = httpx.Timeout(600.0, connect=10.0)  # seconds; a long completion comes back in one piece
 REPLY_SECONDS = 1800.0  # for a whole reply, however slowly it trickles
 MOST_BYTES = 32 * 2**20  # of a reply: 65,536 tokens with their text are some 2 MB
-PASSING = (408, 409, 425, 429, 500, 502, 503, 504)  # what a server answers that is busy, or that restarts
+PASSING = (408, 409, 425, 429, 500, 502, 503, 504)  # the answers of a server that is busy or restarts
 TRIES = 6
 LONGEST_PAUSE = 60.0  # seconds, whatever a server asks for
 QUOTED = 200  # characters of a reply in an error
@@ -41,7 +41,7 @@ class JsonApi:
         self.url = url
         self._hint = hint
         self._pause = pause
-        self._reached = False  # once: what cannot be reached later may come back
+        self._reached = False  # once; a server that was there may come back
         limits = httpx.Limits(max_connections=connections)
         self._client = httpx.Client(timeout=TIMEOUT, limits=limits, headers=headers, trust_env=proxies)
 
@@ -91,7 +91,7 @@ class JsonApi:
 
 
 def quoted(text: str) -> str:
-    """What a server said, in one line of an error: short, and without what a terminal would obey."""
+    """A server's words for one line of an error: short, and without control characters."""
     text = " ".join("".join(sign if sign.isprintable() else " " for sign in text[: 10 * QUOTED]).split())
     return text if len(text) <= QUOTED else f"{text[: QUOTED - 3]}..."
 

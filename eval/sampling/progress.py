@@ -1,4 +1,4 @@
-"""How far a sampling has come."""
+"""The progress of sampling."""
 
 from collections.abc import Callable
 
@@ -13,7 +13,7 @@ def sample_bar(total: int) -> "tqdm[None]":
 
 
 class SampleCount:
-    """Passes on what has come, of at most `expected` samples; what turns out not to be needed counts as come."""
+    """Counts samples up to `expected` and reports them; samples that turn out not to be needed count as finished."""
 
     def __init__(self, expected: int, progress: Progress | None) -> None:
         self.left = expected

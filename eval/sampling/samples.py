@@ -1,4 +1,4 @@
-"""Sampling a checkpoint on held-out problems, and what each sample did, as one flat row."""
+"""Samples a checkpoint on held-out problems and describes each sample in one flat row."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -83,9 +83,9 @@ def describe(problem: Problem, rollout: Rollout, tokenizer: PreTrainedTokenizerB
 
 
 def counted(problem: Problem, thinking: str) -> Counts:
-    """What a thinking did: by its trace, exactly, or where the task has no parser by the words that give it away.
+    """The counts of a thinking: exact ones from its trace, or, where the task has no parser, those of telling words.
 
-    What the other way would count is None.
+    The other kind's counts are None.
     """
     task = get_task(problem.task)
     if task.parse_trace is None:

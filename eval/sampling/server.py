@@ -54,7 +54,7 @@ class Server:
         failures: list[ServerError] = []
 
         def ask(prompt: Sequence[int], number: int) -> Rollout | None:
-            if failures:  # there is no use in asking on
+            if failures:  # further requests would fail too
                 return None
             try:
                 return self._complete(prompt, number, sampling)

@@ -56,7 +56,7 @@ class ChatTeacher:
         failures: list[ServerError] = []
 
         def one(problem: Problem, sample: int) -> Answer | None:
-            if failures:  # there is no use in asking on
+            if failures:  # further requests would fail too
                 return None
             try:
                 return self._answer(problem, sample)

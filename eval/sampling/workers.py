@@ -89,7 +89,7 @@ class Workers:
 
 @contextmanager
 def _alive(name: str) -> Iterator[None]:
-    """Says so, as a WorkerError, where the process that is spoken with is gone."""
+    """Raises WorkerError where the process at the other end is gone."""
     try:
         yield
     except (EOFError, OSError):
@@ -100,7 +100,7 @@ def _alive(name: str) -> Iterator[None]:
 
 
 def _serve(connection: Connection) -> None:
-    """What a worker does: answer each request by its rollouts as they end, then by None."""
+    """The loop of a worker: answer each request by its rollouts as they end, then by None."""
     torch.set_num_threads(1)
     logging.disable_progress_bar()
     while True:

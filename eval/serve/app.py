@@ -135,7 +135,7 @@ class Api:
         return JSONResponse(await run_in_threadpool(answer.whole))
 
     def read(self, handle: Callable[[dict[str, Any]], Awaitable[Response]]) -> Callable[[Request], Awaitable[Response]]:
-        """A route whose body is read with the same care."""
+        """A route whose body is bounded in the same way."""
 
         async def route(request: Request) -> Response:
             return await handle(await self._body(request))
@@ -204,7 +204,7 @@ class Exchange:
 
 
 class Abandonable(StreamingResponse):
-    """A stream whose exchange ends with it, even where the client hung up before the first chunk."""
+    """A stream that ends its exchange with it, even where the client hung up before the first chunk."""
 
     def __init__(self, exchange: Exchange, *content: Any, **options: Any) -> None:
         super().__init__(*content, **options)

@@ -21,7 +21,7 @@ _MOST_TOKENS = 2**31
 MOST_STOPS, MOST_STOP_CHARACTERS = 4, 200
 # The share of the completion that each effort allows for thinking; the rest is for the answer.
 EFFORTS = {"none": 0.0, "minimal": 0.1, "low": 0.2, "medium": 0.5, "high": 0.8}
-# Accepted, and without effect here: who asks, and where it is kept.
+# Accepted without effect: names of users and where to store things.
 WITHOUT_EFFECT = (
     "user", "metadata", "store", "service_tier", "safety_identifier", "prompt_cache_key", "parallel_tool_calls",
 )  # fmt: skip

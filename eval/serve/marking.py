@@ -1,4 +1,4 @@
-"""What the chat page shows of a problem and of a thinking: its task, and which steps are right."""
+"""Marks for the chat page: the task of a problem, and which steps of a thinking are right."""
 
 import random
 from functools import cached_property

@@ -37,7 +37,7 @@ class Options:
 
 @dataclass(frozen=True, slots=True)
 class Served:
-    """What requests are checked against. `thinking` is None where a tag is not one token: no budget then.
+    """The limits that requests are checked against. `thinking` is None where a tag is not one token: no budget then.
 
     `source` has the problems of the run that the checkpoint is from; None where it is from no run.
     """

@@ -17,7 +17,7 @@ from train.rollout.parity.causes import forward_logprobs
 from train.rollout.parity.comparison import compare
 
 PROMPT = 101  # tokens
-COMPARED = 4  # rollouts held against the module's own forward
+COMPARED = 4  # rollouts compared with the module's own forward
 
 
 def calls(on_card: bool) -> list[tuple[str, str, int, int, int]]:

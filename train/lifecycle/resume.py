@@ -247,8 +247,7 @@ def writing_failed(error: BaseException) -> bool:
 
 @contextmanager
 def full_disk_named(folder: Path) -> Iterator[None]:
-    """Turn the errors of torch and safetensors on a full disk into a CheckpointError that names the last whole
-    checkpoint.
+    """Turn errors of torch and safetensors on a full disk into a CheckpointError that names the last whole checkpoint.
 
     `folder` holds the run's checkpoints. An OSError says its reason itself, and stays.
     """

@@ -47,7 +47,7 @@ def curves(results: Results) -> Plot | None:
 
 
 def parallel(results: Results) -> Plot | None:
-    """Each ranked trial as a line through its values, and what it came to on the right."""
+    """Each ranked trial as a line through its values, with its result on the right."""
     if len(results.ranked) < 2:
         return None
     space, last = results.spec.space, len(results.spec.space)
@@ -57,7 +57,7 @@ def parallel(results: Results) -> Plot | None:
 
     def draw(axes: Axes) -> None:
         for place, entry in reversed(list(enumerate(results.ranked))):
-            shift = 0.03 * (place / max(1, len(results.ranked) - 1) - 0.5)  # choices would hide each other
+            shift = 0.03 * (place / max(1, len(results.ranked) - 1) - 0.5)  # otherwise choices would hide each other
             heights = [_height(d, entry.trial.params[d.field]) + (shift if d.choices else 0) for d in space]
             _line(axes, entry, range(last + 1), [*heights, (values[place] - low) / spread], place)
         for at, dimension in enumerate(space):
@@ -76,7 +76,7 @@ def parallel(results: Results) -> Plot | None:
 
 
 def slices(results: Results) -> list[tuple[str, Plot]]:
-    """For each field what the trials came to by its value, the others whatever they were, with 95% intervals."""
+    """For each field the trials' results by its value, over all values of the others, with 95% intervals."""
     if len(results.ranked) < 2:
         return []
     return [(d.field, _slice(results, d, number)) for number, d in enumerate(results.spec.space)]

@@ -29,7 +29,7 @@ def importances(spec: Spec, complete: Sequence[FrozenTrial]) -> Importances:
         return Importances({}, "One field was searched, so it has all the importance there is.")
     if count < FEWEST:
         return Importances({}, f"{count} complete trials are too few for importances to mean anything.")
-    # Imported here, for it brings scikit-learn along, where there is one, which takes a second that few sweeps need.
+    # Imported here: it imports scikit-learn where that is installed, a second that few sweeps need.
     from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances
 
     study = optuna.create_study(direction=spec.direction)

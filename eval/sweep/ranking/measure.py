@@ -1,4 +1,4 @@
-"""What a run has come to on the validation problems, as training itself measured it.
+"""A run's result on the validation problems, as training itself measured it.
 
 A trial is judged by the last evaluation of its training, on problems that are neither trained on nor in the test set:
 the test set is not for choosing. Not by the best evaluation on the way, which would reward noise; and not by sampling

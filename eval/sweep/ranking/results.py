@@ -1,4 +1,4 @@
-"""What a sweep has found: the ranking with intervals over seeds and problems, and whether the first is really first."""
+"""The result of a sweep: the ranking with intervals over seeds and problems, and whether the first is really first."""
 
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,7 +18,7 @@ from eval.sweep.trials.trial_progress import status
 
 @dataclass(frozen=True, slots=True)
 class Replica:
-    """One seed of a trial: its curve so far, and where it is done its figure, and the sums behind it."""
+    """One seed of a trial: its curve so far and, where it is done, its figure and the sums behind it."""
 
     seed: int
     record: Record
@@ -30,7 +30,7 @@ class Replica:
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A trial with what it came to. `estimate` is None where it cannot be ranked; `status` says how it stands.
+    """A trial with its result. `estimate` is None where it cannot be ranked; `status` says how it stands.
 
     `behind` is how much better the first of the ranking is, paired by seed and problem; positive is better.
     """
@@ -83,7 +83,7 @@ class Results:
 
 
 def collect(store: Store) -> Results:
-    """Read the sweep's runs, rank its trials and hold each against the first."""
+    """Read the sweep's runs, rank its trials and compare each with the first."""
     spec, trials = store.spec, store.trials()
     entries = [_entry(store, trial) for trial in trials]
     sign = 1 if spec.direction == "maximize" else -1
@@ -111,7 +111,7 @@ def _entry(store: Store, trial: Trial) -> Entry:
 def _replica(store: Store, trial: Trial, seed: int) -> Replica:
     metric, run, record = store.spec.metric, store.run(trial.number, seed), trial.runs[seed]
     curve = measure.curve(run.folder, metric)
-    if trial.pruned_at is not None:  # how far a run came until it heard of it is chance
+    if trial.pruned_at is not None:  # how far a run came before it was stopped is chance
         curve = {step: value for step, value in curve.items() if step <= trial.pruned_at}
     if record.state != "done":
         return Replica(seed, record, run.folder, curve)

@@ -1,4 +1,4 @@
-"""What a sweep's result says in words, without saying more than it shows."""
+"""A sweep's result in words that claim no more than it shows."""
 
 from dataclasses import asdict
 

@@ -1,4 +1,4 @@
-"""All that can be found wrong with a sweep before its first run."""
+"""Checks of a sweep before its first run."""
 
 import json
 import os
@@ -25,7 +25,7 @@ class Machine:
 
 
 def check(spec: Spec) -> tuple[Spec, Machine]:
-    """Have `train` read the trials' configs; returns the spec with what it left open settled, and the machine.
+    """Have `train` read the trials' configs; returns the spec with every open setting decided, and the machine.
 
     Of a grid or a random sweep every trial is read; of TPE, whose trials are not known yet, every choice and both ends
     of every range. Raises ValueError with one clear line.
@@ -54,7 +54,7 @@ def ahead(spec: Spec) -> list[Params]:
 
 
 def parse(configs: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """What `train` makes of the configs, in a process of its own."""
+    """The configs as `train` reads them, in a process of its own."""
     process = subprocess.run(
         [sys.executable, "-m", "eval.sweep.setup.parse"], input=json.dumps(configs), capture_output=True, text=True
     )
@@ -70,7 +70,7 @@ def _refuse_errors(looked_at: Sequence[Params], replies: Sequence[dict[str, Any]
         return
     params, error = wrong[0]
     if len(wrong) == len(replies):
-        raise ValueError(error)  # it is not this setting's fault
+        raise ValueError(error)  # the fault is not this setting's
     others = f" So are {len(wrong) - 1} more of the {len(replies)} settings." if len(wrong) > 1 else ""
     raise ValueError(f"The setting {show(params)} is refused: {error}{others}")
 

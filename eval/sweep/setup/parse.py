@@ -33,7 +33,7 @@ _passed: set[str] = set()
 
 
 def parse(config: dict[str, Any], folder: Path) -> dict[str, Any]:
-    """What a sweep must know of one config, or its `error`."""
+    """The facts that a sweep needs of one config, or its `error`."""
     path = folder / "trial.yaml"
     path.write_text(yaml.safe_dump(config), encoding="utf-8")
     try:
@@ -57,7 +57,7 @@ def parse(config: dict[str, Any], folder: Path) -> dict[str, Any]:
 
 
 def identity(run: RunConfig, training: GRPOConfig) -> dict[str, Any]:
-    """What makes the run the one that it is: values in one form each, without those that nothing would read."""
+    """The identity of a run: each value in one form, without values that nothing would read."""
     values = resolved(run, training) | {
         "tasks": run.parts,
         "rewards": sorted(map(repr, run.reward_terms)),

@@ -48,7 +48,7 @@ def put(config: dict[str, Any], field: str, value: Any) -> None:
     *way, last = field.split(".")
     place = config
     for depth, key in enumerate(way, 1):
-        if key not in place and depth > 1:  # a new mapping may begin at the top, but no task out of a slip of the pen
+        if key not in place and depth > 1:  # a new mapping may begin at the top, but a typo must not make a new task
             raise ValueError(f"{field} leads nowhere: the config has no {'.'.join(way[:depth])}.")
         if place.get(key) is None:
             place[key] = {}

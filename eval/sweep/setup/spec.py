@@ -33,7 +33,7 @@ class Prune:
     )
 
     def __post_init__(self) -> None:
-        """Raise ValueError naming the first value that cannot be."""
+        """Raise ValueError for the first invalid value."""
         _one_of("prune.method", self.method, ("median", "asha"))
         for name, least in (("after", 1), ("from_step", 1), ("factor", 2), ("seeds", 1)):
             _whole(f"prune.{name}", getattr(self, name), least)
@@ -97,7 +97,7 @@ class Spec:
     )
 
     def __post_init__(self) -> None:
-        """Raise ValueError naming the first value that cannot be."""
+        """Raise ValueError for the first invalid value."""
         _one_of("method", self.method, ("grid", "random", "tpe"))
         _one_of("direction", self.direction, ("maximize", "minimize"))
         _one_of("keep", self.keep, ("last", "best"))
@@ -155,7 +155,7 @@ class Spec:
 
     @property
     def startup_trials(self) -> int:
-        """Trials that TPE draws at random before it has learnt anything."""
+        """Trials that TPE draws at random before it has any results."""
         return self.startup or max(1, min(10, self.count // 3))
 
     @property

@@ -1,4 +1,4 @@
-"""How an attempt at a run ended, read from its exit code and from what its processes said."""
+"""How an attempt at a run ended, read from its exit code and its output."""
 
 import re
 import signal
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from eval.sweep.trials.records import State
 
-LINES = 15  # of what was said last, that are kept
+LINES = 15  # of the last output that is kept
 # Both launchers exit with 1 whatever the training's own code was, and say which: accelerate's in the words of
 # subprocess.CalledProcessError, torchrun's in its table of failures, whose last one is the root cause.
 TOLD = re.compile(
@@ -23,7 +23,7 @@ BAR = re.compile(r"\d+%\|")  # a progress bar
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What an attempt came to: the state of its run if it is left at that, in words, and `train`'s own exit code."""
+    """The outcome of an attempt: the state of its run if nobody tries again, in words, and `train`'s own exit code."""
 
     state: State
     words: str
@@ -32,7 +32,7 @@ class Outcome:
 
 
 def read_outcome(exit_code: int, text: str) -> Outcome:
-    """What the exit code of a launch, and its output, come to."""
+    """The outcome that the exit code and the output of a launch show."""
     code = train_code(exit_code, text)
     meanings: dict[int, tuple[State, str]] = {
         0: ("done", "done"),
@@ -55,7 +55,7 @@ def train_code(exit_code: int, text: str) -> int:
 
 
 def last_lines(text: str) -> tuple[str, ...]:
-    """The last lines that the training said: without the launcher's own traceback, and without progress bars."""
+    """The last lines of the training's output, without the launcher's own traceback and without progress bars."""
     ends = [match.start() for match in LAUNCHER.finditer(text)]
     lines = (line.rsplit("\r", 1)[-1].rstrip() for line in text[: ends[-1] if ends else None].split("\n"))
     return tuple(line for line in lines if line and not BAR.search(line))[-LINES:]

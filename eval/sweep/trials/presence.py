@@ -72,7 +72,7 @@ class Presence:
             try:
                 record = json.loads(file.read_text())
             except FileNotFoundError:
-                continue  # it has just left
+                continue  # it has just ended
             if file.stem == self.id or self._alive(file.stem, record):
                 present[file.stem] = record
             else:

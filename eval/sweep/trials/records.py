@@ -61,7 +61,7 @@ class Trial:
 
     @property
     def over(self) -> bool:
-        """Whether it has been told to Optuna, complete or not."""
+        """Whether Optuna knows its result, complete or not."""
         return self.frozen.state.is_finished()
 
 

@@ -1,4 +1,4 @@
-"""A sweep from beginning to end: read, check, work, and what came out."""
+"""A sweep from beginning to end: read, check, work, report."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -64,7 +64,7 @@ def sweep(
 
 
 def report(folder: Path, spec: Spec) -> Results:
-    """Write what a sweep has found, or has found so far. Raises ValueError where the folder holds none."""
+    """Write a sweep's results so far. Raises ValueError where the folder holds no sweep."""
     if not (folder / "sweep.db").is_file():
         raise ValueError(f"{folder} holds no sweep yet, so there is nothing to report.")
     results = collect(open_store(folder, spec, Presence(folder / "workers")))

@@ -1,7 +1,7 @@
-"""What is to be done next, and what follows from what was done: trials in Optuna's storage, under the folder's lock.
+"""Decides what to run next and records what ended: trials in Optuna's storage, under the folder's lock.
 
-Whoever changes anything holds the lock for as long as it takes to read, decide and write. Each change is one that a
-kill may come before or after: what follows from it is worked out anew by whoever looks next.
+Whoever changes anything holds the lock for as long as it takes to read, decide and write. A kill may come before or
+after any change: whoever looks next works out again what follows from it.
 """
 
 from collections.abc import Callable
@@ -127,7 +127,7 @@ class Store:
         return self.trials()[number]
 
     def _free_the_dead(self) -> None:
-        """Runs of processes that are no more wait again."""
+        """Put the runs of dead processes back into the queue."""
         living = self.presence.living()
         for trial in self.trials():
             for seed, record in trial.runs.items():
@@ -210,7 +210,7 @@ class Store:
         }
 
     def _judge(self, trial: Trial) -> None:
-        """Hold the trial's curve against the earlier ones, and mark it where it is given up."""
+        """Compare the trial's curve with the earlier ones, and mark it where it is given up."""
         if self.spec.prune is None or trial.pruned_at is not None or trial.over:
             return
         news = self._news(trial)

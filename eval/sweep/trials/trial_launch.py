@@ -92,7 +92,7 @@ def launch(words: Sequence[str], run: Run, slot: Slot, stop: Callable[[], bool])
         code = child.wait()
         if code < 0:  # the leash itself was killed, and what it held runs on
             end_group(child.pid)
-    except BaseException:  # this thread is coming down: nobody would look after the run
+    except BaseException:  # this thread is ending: nobody would look after the run
         with suppress(ProcessLookupError):
             os.killpg(child.pid, signal.SIGKILL)
         raise

@@ -20,7 +20,7 @@ from eval.sweep.trials.trial_launch import Slot, command, launch
 from eval.sweep.trials.trial_progress import Progress
 
 IDLE = 2.0  # seconds before another look for work, or at how it goes
-FULL = 5  # train's exit code where the disk is full: whatever came next would fail as well
+FULL = 5  # train's exit code where the disk is full: every further run would fail as well
 
 Command = Callable[[Spec, Run, Slot], Sequence[str]]
 
@@ -121,7 +121,7 @@ class Worker:
             say(f"trial {run.trial}, seed {run.seed}: {outcome.words}; {again}. Its log: {run.log}")
 
     def _come_to(self, run: Run, result: tuple[int, str] | None, pruned: bool) -> tuple[State, Outcome]:
-        """What becomes of the run after an attempt, and how that ended: a failure is tried again as often as told."""
+        """The state of the run after an attempt, and its outcome; a failure is retried as the spec says."""
         state: State = "pruned" if pruned else "waiting"
         if result is None:
             return state, Outcome(state, "stopped by the sweep before it began", 0, ())
