@@ -32,6 +32,11 @@ def commands() -> list[tuple[str, str]]:
     return parts
 
 
+def bare(command: str) -> str:
+    """A command on one line, without its comment."""
+    return re.sub(r"\s+", " ", re.sub(r"(^|\s)#.*$", "", command)).strip()
+
+
 def anchors(page: Path) -> set[str]:
     headings = re.findall(r"^#+ (.+)$", page.read_text(), re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", heading.lower()).strip().replace(" ", "-") for heading in headings}
@@ -61,6 +66,17 @@ def test_every_make_target_that_a_page_names_exists() -> None:
     for page in PAGES:
         for target in re.findall(r"(?:^|`)make ([a-z-]+)", page.read_text(), re.MULTILINE):
             assert target in targets, f"{page.name} names make {target}"
+
+
+def test_every_command_says_what_runs_it_or_when_it_last_ran() -> None:
+    named = {bare(command) for _, command in commands() if not command.startswith("source ")} - {""}
+    table = (ROOT / "docs/commands.md").read_text()
+    rows = dict(re.findall(r"^\| `(.+?)` \| (.+) \|$", table, re.MULTILINE))
+    assert set(rows) == named
+    for command, ran in rows.items():
+        assert re.search(r"`tests/|`\.ci/run`|by hand \d{4}-\d\d-\d\d|never here: ", ran), command
+    for path, name in re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", table):
+        assert f"\ndef {name}(" in (ROOT / path).read_text(), f"{path} has no {name}"
 
 
 def scripts_with_options() -> dict[str, set[str]]:
