@@ -109,8 +109,14 @@ def try_building(
         trial.output_dir = folder
         try:
             trainer = build_trainer(
-                *(model, tokenizer, run, trial, None if hasattr(model, "peft_config") else adapters(run)),
-                *(Path(folder), [], training.generation_batch_size),
+                model,
+                tokenizer,
+                run,
+                trial,
+                None if hasattr(model, "peft_config") else adapters(run),
+                Path(folder),
+                callbacks=[],
+                most=training.generation_batch_size,
             )
             first_batches(trainer)
         except Exception as error:  # whatever TRL, PEFT, transformers and the optimisers raise

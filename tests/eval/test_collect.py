@@ -1,11 +1,10 @@
 """Collecting reasoning from a teacher: a stand-in for a chat server, small and local."""
 
 import json
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 import yaml
+from stub_http import Stub, serving
 
 from data.fixed_sets.reasoning_traces import TraceSettings, read_traces
 from data.mixture import draw_problems, load_mixture
@@ -17,54 +16,36 @@ from train.rollout.interface import Sampling
 SAMPLING = Sampling(64, (), temperature=0.7)
 
 
-class Chat(BaseHTTPRequestHandler):
+class Chat(Stub):
     """Calculates what it is asked; what it makes of the value is up to `say`. Fails from request number `last` on."""
 
-    protocol_version = "HTTP/1.1"
     asked: list
     last = 10**9
     code = 400
     raw: bytes | None = None  # the answer to every question, whatever it is
 
     def do_GET(self):
-        self.reply(200, {"data": [{"id": "tiny"}]})
+        self.reply({"data": [{"id": "tiny"}]})
 
     def do_POST(self):
-        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        body = self.body()
         self.asked.append(body)
         if len(self.asked) > self.last:
-            self.reply(self.code, {"error": "no more"})
+            self.reply(self.raw or {"error": "no more"}, self.code)
             return
         left, _, right = body["messages"][-1]["content"].removeprefix("compute ").partition(" * ")
-        self.reply(200, self.say(int(left) * int(right), len(self.asked)))
+        self.reply(self.raw or self.say(int(left) * int(right), len(self.asked)))
 
     def say(self, value, number):
         wrong = number % 2 == 0
         message = {"content": str(value + wrong), "reasoning_content": f"so {value}"}
         return {"choices": [{"finish_reason": "stop", "message": message}]}
 
-    def reply(self, code, content):
-        data = (self.raw if self.command == "POST" else None) or json.dumps(content).encode()
-        self.send_response(code)
-        self.send_header("Content-Length", str(len(data)))
-        self.end_headers()
-        self.wfile.write(data)
-
-    def log_message(self, *_):
-        pass
-
 
 @pytest.fixture
 def chat():
-    handler = type("Handler", (Chat,), {"asked": []})
-    running = ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    thread = threading.Thread(target=running.serve_forever, daemon=True)
-    thread.start()
-    handler.url = f"http://127.0.0.1:{running.server_port}"
-    yield handler
-    running.shutdown()
-    running.server_close()
-    thread.join()
+    with serving(Chat, asked=[]) as handler:
+        yield handler
 
 
 @pytest.fixture

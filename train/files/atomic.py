@@ -1,5 +1,6 @@
 """Writes files whole or not at all: under a temporary name in the same folder, then renamed."""
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,3 +24,12 @@ def write_text(path: Path, text: str) -> None:
     """Write a text file whole, or not at all."""
     with replacing(path) as partial:
         partial.write_text(text, encoding="utf-8")
+
+
+def flush(path: Path) -> None:
+    """Bring a file, or a folder's entries, to disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

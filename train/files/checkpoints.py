@@ -7,12 +7,12 @@ checkpoint and names those that it skipped. Other readers refuse a damaged check
 
 import hashlib
 import json
-import os
 import re
 import shutil
 from pathlib import Path
 from typing import Any
 
+from train.files.atomic import flush
 from train.files.untrusted import read_json
 
 SEAL = "complete.json"
@@ -26,13 +26,13 @@ def publish(unfinished: Path, path: Path) -> None:
     """Seal the folder `unfinished`, flush it to disk and rename it to `path`, which is replaced if it exists."""
     seal(unfinished)
     for file in _files(unfinished).values():
-        _to_disk(file)
+        flush(file)
     for file in (unfinished / SEAL, *(p for p in unfinished.rglob("*") if p.is_dir()), unfinished):
-        _to_disk(file)
+        flush(file)
     if path.exists():
         shutil.rmtree(path)
     unfinished.rename(path)
-    _to_disk(path.parent)
+    flush(path.parent)
 
 
 def seal(folder: Path) -> None:
@@ -157,12 +157,3 @@ def _state(path: Path, files: dict[str, Path]) -> tuple[Any, ...]:
 def _digest(file: Path) -> str:
     with file.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
-
-
-def _to_disk(path: Path) -> None:
-    """fsync a file or a folder."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -14,7 +14,6 @@ stored as fp32, 538 MB: bf16 has 8 significant bits and would round scale * q + 
 
 import hashlib
 import json
-import os
 import shutil
 import subprocess
 import sys
@@ -29,6 +28,7 @@ from tqdm import tqdm
 from transformers import AutoModelForCausalLM, GenerationConfig, PreTrainedTokenizerFast
 from transformers.utils.quantization_config import GgufConfig
 
+from train.files.atomic import flush
 from train.files.cache_dir import cache_dir
 
 NAME = "smollm2-135m"
@@ -151,12 +151,12 @@ def _build(target: Path) -> None:
     }
     (model / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n")
     for path in (*model.iterdir(), model):
-        _fsync(path)
+        flush(path)
     if target.exists():
         _say(f"{target} is not what its manifest says; replacing it")
         shutil.rmtree(target)
     model.rename(target)
-    _fsync(target.parent)
+    flush(target.parent)
     shutil.rmtree(build)
 
 
@@ -210,15 +210,6 @@ def _lock(path: Path) -> filelock.AcquireReturnProxy:
     except filelock.Timeout:
         _say("another process is preparing it; waiting")
         return lock.acquire()
-
-
-def _fsync(path: Path) -> None:
-    """Bring a file or a folder's entries to disk."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _say(line: str) -> None:

@@ -1,10 +1,9 @@
 """A server of completions, small and local, as vLLM's answers."""
 
 import json
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
+from stub_http import Stub, serving
 
 from eval.evaluate import Settings, evaluate
 from eval.sampling.candidate import load_candidate
@@ -16,10 +15,9 @@ from train.rollout.interface import Sampling, Thinking
 SAMPLING = Sampling(5, (2,), temperature=0.7, seed=1)
 
 
-class Completions(BaseHTTPRequestHandler):
+class Completions(Stub):
     """Answers with the token ids 5, then the length of the prompt; hangs up from request number `last` on."""
 
-    protocol_version = "HTTP/1.1"
     asked: list
     last = 10**9
     ids = True
@@ -28,7 +26,7 @@ class Completions(BaseHTTPRequestHandler):
         self.reply({"data": [{"id": "tiny", "root": "/models/tiny"}, {"id": "lora", "root": "/models/lora"}]})
 
     def do_POST(self):
-        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        body = self.body()
         self.asked.append(body)
         if len(self.asked) > self.last:
             self.close_connection = True
@@ -36,28 +34,11 @@ class Completions(BaseHTTPRequestHandler):
         choice = {"finish_reason": "stop", "text": "", "token_ids": [5, len(body["prompt"]), 2] if self.ids else None}
         self.reply({"choices": [choice]})
 
-    def reply(self, content):
-        data = json.dumps(content).encode()
-        self.send_response(200)
-        self.send_header("Content-Length", str(len(data)))
-        self.end_headers()
-        self.wfile.write(data)
-
-    def log_message(self, *_):
-        pass
-
 
 @pytest.fixture
 def server():
-    handler = type("Handler", (Completions,), {"asked": []})
-    running = ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    thread = threading.Thread(target=running.serve_forever, daemon=True)
-    thread.start()
-    handler.url = f"http://127.0.0.1:{running.server_port}"
-    yield handler
-    running.shutdown()
-    running.server_close()
-    thread.join()
+    with serving(Completions, asked=[]) as handler:
+        yield handler
 
 
 def test_token_ids_go_in_and_come_out(server):
@@ -113,44 +94,28 @@ def test_no_server_is_one_clear_line():
         Server("http://127.0.0.1:1")
 
 
-class Odd(BaseHTTPRequestHandler):
+class Odd(Stub):
     """Answers as its class says; the first `busy` completions with 503."""
 
-    protocol_version = "HTTP/1.1"
     models = json.dumps({"data": [{"id": "tiny"}]}).encode()
-    body = b""
+    content = b""
     busy = 0
     times = 0
 
     def do_GET(self):
-        self.reply(200, self.models)
+        self.reply(self.models, Retry_After="7")
 
     def do_POST(self):
         kind = type(self)
         kind.times += 1
         self.rfile.read(int(self.headers["Content-Length"]))
-        self.reply(503 if kind.times <= kind.busy else 200, self.body)
-
-    def reply(self, status, data):
-        self.send_response(status)
-        self.send_header("Content-Length", str(len(data)))
-        self.send_header("Retry-After", "7")
-        self.end_headers()
-        self.wfile.write(data)
-
-    def log_message(self, *_):
-        pass
+        self.reply(kind.content, 503 if kind.times <= kind.busy else 200, Retry_After="7")
 
 
 @pytest.fixture
 def odd():
-    handler = type("Handler", (Odd,), {})
-    running = ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    threading.Thread(target=lambda: running.serve_forever(0.01), daemon=True).start()
-    handler.url = f"http://127.0.0.1:{running.server_port}"
-    yield handler
-    running.shutdown()
-    running.server_close()
+    with serving(Odd) as handler:
+        yield handler
 
 
 def completion(**choice):
@@ -182,7 +147,7 @@ def test_a_list_of_models_that_is_none_is_one_clear_line(odd, models):
     ids=lambda body: str(body[:60]),
 )  # fmt: skip
 def test_a_completion_that_is_none_is_one_clear_line_and_nothing_is_stored(odd, body):
-    odd.body = body
+    odd.content = body
     stored = []
     with pytest.raises(ServerError) as caught:
         Server(odd.url, 120).draw([[7]], [0], SAMPLING, lambda *sample: stored.append(sample))
@@ -190,7 +155,7 @@ def test_a_completion_that_is_none_is_one_clear_line_and_nothing_is_stored(odd, 
 
 
 def test_a_server_that_is_busy_for_a_while_is_asked_again(odd):
-    odd.body, odd.busy = completion(), 3
+    odd.content, odd.busy = completion(), 3
     pauses, got = [], []
     Server(odd.url, pause=pauses.append).draw([[7]], [0], SAMPLING, lambda *sample: got.append(sample))
     assert [rollout.token_ids for _, rollout in got] == [[5, 2]]
@@ -207,7 +172,7 @@ def test_one_that_stays_busy_is_given_up(odd):
 
 def test_a_reply_without_end_is_refused(odd, monkeypatch):
     monkeypatch.setattr("eval.sampling.json_api.MOST_BYTES", 100_000)
-    odd.body = b" " * 200_000
+    odd.content = b" " * 200_000
     with pytest.raises(ServerError, match="more than 100,000 bytes"):
         Server(odd.url).draw([[7]], [0], SAMPLING, print)
 
@@ -215,6 +180,6 @@ def test_a_reply_without_end_is_refused(odd, monkeypatch):
 def test_a_reply_that_trickles_has_a_deadline(odd, monkeypatch):
     server = Server(odd.url)
     monkeypatch.setattr("eval.sampling.json_api.REPLY_SECONDS", -1.0)
-    odd.body = completion()
+    odd.content = completion()
     with pytest.raises(ServerError, match="was still answering after"):
         server.draw([[7]], [0], SAMPLING, print)
