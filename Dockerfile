@@ -1,5 +1,6 @@
 # Rethink in a container, for a CPU:
 #     docker build -t rethink .
+#     mkdir -p runs        # else Docker makes the folder, as root's, and a run cannot write to it
 #     docker run --rm -v "$PWD/runs:/rethink/runs" rethink train --config configs/quickstart.yaml
 #     docker run --rm -p 8000:8000 -v "$PWD/runs:/rethink/runs" rethink serve runs/quickstart/checkpoints/checkpoint-100 --host 0.0.0.0
 # and for NVIDIA GPUs, with the NVIDIA Container Toolkit on the host (torch brings CUDA, the image needs none):
@@ -15,6 +16,7 @@ ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1 PYTHONUNBUFFERED=1 \
     HF_HUB_DISABLE_TELEMETRY=1 HF_HOME=/rethink/runs/.huggingface RETHINK_CACHE=/rethink/runs/.cache
 
 # g++ compiles the rollout engine's kernels for the processor at hand; bubblewrap jails the programs of the code task.
+# It needs namespaces, which Docker's default profile refuses: docker run --security-opt seccomp=unconfined.
 RUN apt-get update && apt-get install -y --no-install-recommends g++ bubblewrap && rm -rf /var/lib/apt/lists/*
 
 WORKDIR /rethink
