@@ -80,7 +80,10 @@ class Answer:
 
     def _logprob(self, token: int, logprob: float) -> dict[str, Any]:
         text = self.served.tokenizer.decode([token])
-        return {"token": text, "logprob": logprob, "bytes": list(text.encode()), "top_logprobs": []}
+        whole = (
+            "\ufffd" not in text
+        )  # else it holds a part of a character, whose bytes are not those of the sign for it
+        return {"token": text, "logprob": logprob, "bytes": list(text.encode()) if whole else None, "top_logprobs": []}
 
     def usage(self) -> dict[str, Any]:
         """Tokens of the prompt, of all choices, and of their thinking; tags and stop tokens count as completion."""

@@ -4,8 +4,12 @@ from collections.abc import Sequence
 
 import torch
 from transformers import (
+    Gemma2Config,
+    Gemma2ForCausalLM,
     Gemma3ForCausalLM,
     Gemma3TextConfig,
+    GptOssConfig,
+    GptOssForCausalLM,
     LlamaConfig,
     LlamaForCausalLM,
     MistralConfig,
@@ -82,6 +86,26 @@ FUSED_FAMILIES = {
     **{name: FAMILIES[name] for name in ("llama", "qwen2", "qwen3", "gemma3", "smollm3")},
     "mistral": lambda: sharpened(MistralForCausalLM(MistralConfig(**_SIZE, sliding_window=20))),
 }
+
+
+def _gemma2() -> PreTrainedModel:
+    config = Gemma2Config(
+        **_SIZE, head_dim=16, sliding_window=24, attn_logit_softcapping=2.0, final_logit_softcapping=5.0
+    )
+    config._attn_implementation = "eager"  # its attention through sdpa leaves soft-capping out
+    return sharpened(Gemma2ForCausalLM(config))
+
+
+def _gpt_oss() -> PreTrainedModel:
+    config = GptOssConfig(**_SIZE, head_dim=16, sliding_window=24, num_local_experts=4, num_experts_per_tok=2)
+    model = sharpened(GptOssForCausalLM(config))
+    for layer in model.model.layers:
+        layer.self_attn.sinks.data.copy_(torch.linspace(-1, 2, config.num_attention_heads))
+    return model
+
+
+# Those whose scores are soft-capped or share their weight with sinks: over pages alone.
+CAPPED_FAMILIES = {"gemma2": _gemma2, "gpt_oss": _gpt_oss}
 
 
 def prompts_of(lengths: Sequence[int], seed: int = 0) -> list[list[int]]:

@@ -140,7 +140,7 @@ class Costs:
     @cached_property
     def layers(self) -> list[LayerShape]:
         """What each layer keeps of a token; on a GPU the pages hold keys in the type of the values."""
-        layers = self._traced("layers", lambda: cache_layers(self.config, self.run, bf16=self.work.bf16))
+        layers = self._traced("layers", lambda: cache_layers(self.config, self.run, bf16=self.work.bf16, gpu=self.gpu))
         return [replace(layer, key_dtype=layer.value_dtype) for layer in layers] if self.gpu else layers
 
     @property

@@ -38,11 +38,11 @@ class Forward:
     peak: int
 
 
-def cache_layers(config: PreTrainedConfig, run: RunConfig, *, bf16: bool) -> list[LayerShape]:
+def cache_layers(config: PreTrainedConfig, run: RunConfig, *, bf16: bool, gpu: bool) -> list[LayerShape]:
     """What each layer keeps for a token, asked of the model itself as the engine does."""
     model = build(config, run, TRACED_LAYERS)
     with faked(model), autocast(bf16):
-        shapes = probe(model)
+        shapes = probe(model, paged=gpu)
     depth = config.get_text_config().num_hidden_layers
     return [shapes[min(number, len(shapes) - 1)] for number in range(depth)]
 

@@ -11,6 +11,7 @@ from train.rollout import native
 from train.rollout.dense.dense_steps import DenseRun
 from train.rollout.dense.fused import FusedNorms
 from train.rollout.dense.packed import packed_bytes, packed_linears
+from train.rollout.dense.pool import LayerShape
 from train.rollout.generation import RolloutStats, Room, Run
 from train.rollout.interface import Rollout, Sampling
 from train.rollout.limits import CHUNK_TOKENS, LARGE_POOL, MAX_ROWS, MAX_ROWS_ON_CUDA, Limits
@@ -96,7 +97,7 @@ class RolloutEngine:
         self.pool_bytes = 0  # of the dense cache, and of what a step works in
         self.decoder: PagedDecoder | None = None
         self.forward: Forward | None = None  # what the decoder runs
-        self.layers = probe(model)  # again at every call: autocast around a call changes what the layers keep
+        self.layers = self._probe()  # again at every call: autocast around a call changes what the layers keep
         self.vocabulary = vocabulary_size(model)
         self.native = native_kernels and device.type == "cpu" and native.available()
         self.fused: FusedNorms | NativeLayers | None = None
@@ -155,7 +156,7 @@ class RolloutEngine:
         `on_rollout(place, rollout)` is called as soon as each rollout has ended, `on_finished(n)` after each step.
         """
         config = text_config(self.model)
-        self.layers = probe(self.model)
+        self.layers = self._probe()
         check_request(prompts, samples_per_prompt, sampling, config, self.vocabulary)
         if problems is not None and len(problems) != len(prompts):
             raise ValueError(f"{len(problems)} problem numbers were given for {len(prompts)} prompts.")
@@ -191,7 +192,7 @@ class RolloutEngine:
         tokens together, and `rows` rollouts are there at once (default: `max_rows`). The weights must stand still
         meanwhile. Raises ValueError where the key-value cache cannot hold one rollout of `longest` tokens.
         """
-        self.layers = probe(self.model)
+        self.layers = self._probe()
         count = self.limits.max_rows if rows is None else min(rows, self.limits.max_rows)
         room = Room(count, longest, count * self.limits.chunk_tokens, min(longest / 2, TYPICAL_ANSWER))
         self._choose_forward(longest)
@@ -215,6 +216,9 @@ class RolloutEngine:
                     self.pool_bytes -= packed
                     stack.enter_context(packed_linears(self.model))
             yield
+
+    def _probe(self) -> list[LayerShape]:
+        return probe(self.model, paged=self._page_tokens() is not None)
 
     def _page_tokens(self) -> int | None:
         """Tokens of a page; None where the cache is dense."""

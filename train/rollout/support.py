@@ -14,6 +14,7 @@ from train.rollout.schedule.requests import longest_sequence
 
 _PROBE_TOKENS = 3
 INSTEAD = "Use the `generate` back end."
+OVER_PAGES = ("softcap", "s_aux")  # soft-capping and sinks, which attention over pages computes and the dense path not
 
 
 class UnsupportedModel(ValueError):
@@ -39,8 +40,8 @@ def model_name(model: torch.nn.Module) -> str:
     return f"{type(base).__name__} ({text_config(model).model_type})"
 
 
-def probe(model: torch.nn.Module) -> list[LayerShape]:
-    """Run three tokens through `model` and return what each attention layer keeps.
+def probe(model: torch.nn.Module, *, paged: bool = False) -> list[LayerShape]:
+    """Run three tokens through `model` and return what each attention layer keeps, in a dense pool or in pages.
 
     Raises UnsupportedModel for an encoder-decoder, for layers that keep a recurrent state instead of keys and values,
     for attention with features that the engine does not compute, and for adapters that change the sequence.
@@ -50,7 +51,7 @@ def probe(model: torch.nn.Module) -> list[LayerShape]:
     refuse_adapters(model)
     if config.is_encoder_decoder:
         raise UnsupportedModel(f"{name} is an encoder-decoder; the rollout engine runs causal language models only.")
-    recorder = _ShapeRecorder()
+    recorder = _ShapeRecorder(paged)
     device = next(model.parameters()).device
     try:
         with engine_mode(model):
@@ -113,8 +114,9 @@ def _foreign(model: torch.nn.Module, error: Exception) -> str:
 class _ShapeRecorder:
     """Stands in for a pass: records the shapes it is called with and returns zeros."""
 
-    def __init__(self) -> None:
+    def __init__(self, paged: bool) -> None:
         self.layers: dict[int, LayerShape] = {}
+        self._paged = paged
 
     def attend(
         self,
@@ -125,10 +127,14 @@ class _ShapeRecorder:
         scaling: float,
         options: dict[str, Any],
     ) -> torch.Tensor:
-        """Record one layer; raises NotImplementedError for features that `PassAttention` lacks."""
-        for feature in ("softcap", "s_aux", "position_bias"):
-            if options.get(feature) is not None:
-                raise NotImplementedError(f"its attention uses {feature}, which the engine does not compute")
+        """Record one layer; raises NotImplementedError for features that the pass to come lacks."""
+        uses = [name for name in (*OVER_PAGES, "position_bias") if options.get(name) is not None]
+        for feature in uses:
+            if not self._paged or feature not in OVER_PAGES:
+                where = " on a CPU" if feature in OVER_PAGES else ""
+                raise NotImplementedError(f"its attention uses {feature}, which the engine does not compute{where}")
         window = options.get("sliding_window")
-        self.layers[layer] = LayerShape(key.shape[1], key.shape[3], value.shape[3], key.dtype, value.dtype, window)
+        self.layers[layer] = LayerShape(
+            key.shape[1], key.shape[3], value.shape[3], key.dtype, value.dtype, window, plain=not uses
+        )
         return query.new_zeros(1, query.shape[2], query.shape[1], value.shape[3])

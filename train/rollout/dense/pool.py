@@ -17,7 +17,10 @@ BLOCK_SIZE = 32
 
 @dataclass(frozen=True, slots=True)
 class LayerShape:
-    """What one attention layer keeps for a token, and how far back it looks (`window` tokens; None for all)."""
+    """What one attention layer keeps for a token, and how far back it looks (`window` tokens; None for all).
+
+    `plain` is whether its weights are the softmax of its scores, neither soft-capped nor shared with sinks.
+    """
 
     heads: int
     key_dim: int
@@ -25,6 +28,7 @@ class LayerShape:
     key_dtype: torch.dtype
     value_dtype: torch.dtype
     window: int | None
+    plain: bool = True
 
     @property
     def bytes_per_token(self) -> int:

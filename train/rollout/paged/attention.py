@@ -45,8 +45,13 @@ class Kernel(Protocol):
         sequences: Sequences,
         scaling: float,
         window: int | None,
+        softcap: float | None = None,
+        sinks: torch.Tensor | None = None,
     ) -> torch.Tensor:
-        """`queries` (tokens, heads, dim), `keys` and `values` (pages, page tokens, key heads, dim) -> as `queries`."""
+        """`queries` (tokens, heads, dim), `keys` and `values` (pages, page tokens, key heads, dim) -> as `queries`.
+
+        `softcap` bounds scores (Gemma 2); `sinks` (heads,) are logits that take weight and give no value (gpt-oss).
+        """
         ...
 
 
@@ -57,8 +62,11 @@ def varlen_attention(
     sequences: Sequences,
     scaling: float,
     window: int | None,
+    softcap: float | None = None,
+    sinks: torch.Tensor | None = None,
 ) -> torch.Tensor:
-    """See `Kernel`; by flash attention."""
+    """See `Kernel`; by flash attention, for layers that are plain."""
+    assert softcap is None and sinks is None
     from torch.nn.attention import current_flash_attention_impl  # not in every torch that our own kernels run on
     from torch.nn.attention.varlen import varlen_attn
 
@@ -92,18 +100,22 @@ def gathered_attention(
     sequences: Sequences,
     scaling: float,
     window: int | None,
+    softcap: float | None = None,
+    sinks: torch.Tensor | None = None,
 ) -> torch.Tensor:
     """See `Kernel`; by plain torch, in any precision and on any device, at the price of a copy of all pages read."""
     if sequences.query_lengths is None:
         newest = sequences.lengths[:, None] - 1  # (sequences, 1) positions of the queries
-        return _attend(queries.unsqueeze(1), keys, values, sequences.table, newest, scaling, window).squeeze(1)
+        return _attend(
+            queries.unsqueeze(1), keys, values, sequences.table, newest, scaling, window, softcap, sinks
+        ).squeeze(1)
     outputs = []
     starts = torch.tensor(sequences.query_lengths).cumsum(0) - torch.tensor(sequences.query_lengths)
     for number, (start, count) in enumerate(zip(starts.tolist(), sequences.query_lengths, strict=True)):
         newest = sequences.lengths[number : number + 1, None] - count + torch.arange(count, device=queries.device)
         table = sequences.table[number : number + 1]
         own = queries[start : start + count].unsqueeze(0)
-        outputs.append(_attend(own, keys, values, table, newest, scaling, window)[0])
+        outputs.append(_attend(own, keys, values, table, newest, scaling, window, softcap, sinks)[0])
     return torch.cat(outputs)
 
 
@@ -115,6 +127,8 @@ def _attend(
     at: torch.Tensor,
     scaling: float,
     window: int | None,
+    softcap: float | None,
+    sinks: torch.Tensor | None,
 ) -> torch.Tensor:
     """`queries` (sequences, count, heads, dim) at positions `at` (sequences, count) -> the same, value dim."""
     sequences, count, heads, dim = queries.shape
@@ -128,13 +142,22 @@ def _attend(
     # The query heads that share a key head become further queries of it, so that no key is copied for each of them.
     groups = heads // key_heads
     grouped = queries.view(sequences, count, key_heads, groups, dim).permute(0, 2, 3, 1, 4)
-    output = functional.scaled_dot_product_attention(
-        grouped.reshape(sequences, key_heads, groups * count, dim),
-        gathered_keys,
-        gathered_values,
-        attn_mask=visible.repeat(1, groups, 1).unsqueeze(1),
-        scale=scaling,
-    )  # (sequences, key heads, groups * count, value dim)
+    grouped = grouped.reshape(sequences, key_heads, groups * count, dim)
+    mask = visible.repeat(1, groups, 1).unsqueeze(1)  # (sequences, 1, groups * count, tokens)
+    if softcap is None and sinks is None:
+        output = functional.scaled_dot_product_attention(
+            grouped, gathered_keys, gathered_values, attn_mask=mask, scale=scaling
+        )  # (sequences, key heads, groups * count, value dim)
+    else:
+        scores = (grouped @ gathered_keys.transpose(2, 3)).float() * scaling
+        if softcap is not None:
+            scores = softcap * (scores / softcap).tanh()
+        scores = scores.masked_fill(~mask, float("-inf"))
+        if sinks is not None:
+            column = sinks.float().view(1, key_heads, groups, 1).expand(sequences, -1, -1, count)
+            scores = torch.cat([scores, column.reshape(sequences, key_heads, groups * count, 1)], -1)
+        weights = scores.softmax(-1)[..., : mask.shape[-1]]
+        output = weights.to(gathered_values.dtype) @ gathered_values
     return output.view(sequences, key_heads, groups, count, -1).permute(0, 3, 1, 2, 4).flatten(2, 3)
 
 
@@ -145,6 +168,8 @@ def triton_attention(
     sequences: Sequences,
     scaling: float,
     window: int | None,
+    softcap: float | None = None,
+    sinks: torch.Tensor | None = None,
 ) -> torch.Tensor:
     """See `Kernel`; by our own kernels, in any precision, over pages of any power of two."""
     from train.rollout.triton_kernels.decode_attention import decode_attention, split_tokens
@@ -152,10 +177,29 @@ def triton_attention(
 
     queries = queries.contiguous()
     if sequences.tiles is not None:
-        return prefill_attention(queries, keys, values, sequences.table, sequences.tiles, scaling, window=window)
+        return prefill_attention(
+            queries,
+            keys,
+            values,
+            sequences.table,
+            sequences.tiles,
+            scaling,
+            window=window,
+            softcap=softcap,
+            sinks=sinks,
+        )
     split = split_tokens(len(queries) * keys.shape[2])
     return decode_attention(
-        queries, keys, values, sequences.table, sequences.lengths, scaling, window=window, split_tokens=split
+        queries,
+        keys,
+        values,
+        sequences.table,
+        sequences.lengths,
+        scaling,
+        window=window,
+        softcap=softcap,
+        sinks=sinks,
+        split_tokens=split,
     )
 
 
@@ -177,6 +221,7 @@ def kernel_for(layer: LayerShape, page_tokens: int, device: torch.device, *, own
         return triton_attention
     runs = (
         device.type == "cuda"
+        and layer.plain
         and takes_pages()
         and torch.version.hip is None  # there `num_splits` is refused
         and torch.cuda.get_device_capability(device) >= (8, 0)
@@ -209,11 +254,13 @@ class PagedAttention:
         scaling: float,
         options: dict[str, Any],
     ) -> torch.Tensor:
-        """See `Attends`. Windows come from the pool's layers, so `options` are not needed again."""
+        """See `Attends`. Windows come from the pool's layers; of `options`, soft-capping and sinks are used."""
         check_sequence(query, key, value, len(self._slots))
         pool = self._pool
         pool.write(layer, key[0].transpose(0, 1), value[0].transpose(0, 1), self._slots)
         keys, values = pool.keys[layer], pool.values[layer]
         queries = query[0].transpose(0, 1).to(keys.dtype)  # (tokens, heads, dim)
-        output = self._kernels[layer](queries, keys, values, self._sequences, scaling, pool.layers[layer].window)
+        softcap, sinks = options.get("softcap"), options.get("s_aux")
+        window = pool.layers[layer].window
+        output = self._kernels[layer](queries, keys, values, self._sequences, scaling, window, softcap, sinks)
         return output.to(query.dtype).unsqueeze(0)

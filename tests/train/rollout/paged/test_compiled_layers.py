@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 from peft import LoraConfig, get_peft_model
-from rollout_models import FAMILIES, STOP, largest_gap, prompts_of, scratch_llama, sharpened
+from rollout_models import CAPPED_FAMILIES, FAMILIES, STOP, largest_gap, prompts_of, scratch_llama, sharpened
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 from transformers.models.llama.modeling_llama import LlamaMLP
 
@@ -46,8 +46,8 @@ OTHERS: dict[str, dict[str, Any]] = {
 
 
 def of_family(name: str) -> PreTrainedModel:
-    if name in FAMILIES:
-        return FAMILIES[name]()
+    if name in FAMILIES | CAPPED_FAMILIES:
+        return (FAMILIES | CAPPED_FAMILIES)[name]()
     return sharpened(AutoModelForCausalLM.from_config(AutoConfig.for_model(name, **SIZE | OTHERS[name])))
 
 
@@ -79,7 +79,7 @@ def engine_of(model: torch.nn.Module) -> RolloutEngine:
     return RolloutEngine(model, page_tokens=16, compile_layers=True, trial=False)
 
 
-@pytest.mark.parametrize("family", [*FAMILIES, *OTHERS])
+@pytest.mark.parametrize("family", [*FAMILIES, "gemma2", *OTHERS])
 def test_one_graph_serves_all_layers_and_batch_sizes(family: str, backend: Counted) -> None:
     model, prompts = of_family(family), prompts_of((5, 40))
     engine = engine_of(model)

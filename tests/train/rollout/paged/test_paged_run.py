@@ -3,7 +3,7 @@
 import pytest
 import torch
 from peft import LoraConfig, get_peft_model
-from rollout_models import FAMILIES, STOP, largest_gap, prompts_of, scratch_llama
+from rollout_models import CAPPED_FAMILIES, FAMILIES, STOP, largest_gap, prompts_of, scratch_llama
 from transformers import PreTrainedModel
 
 from train.rollout.backends.hf_generate import GenerateBackend
@@ -39,6 +39,15 @@ def test_sampled_rollouts_equal_the_dense_path(family: str) -> None:
     expected = RolloutEngine(model).generate(prompts, 3, SAMPLED)
     rollouts = RolloutEngine(model, page_tokens=PAGE, max_rows=9, chunk_tokens=48).generate(prompts, 3, SAMPLED)
     assert [(r.token_ids, r.finish_reason) for r in rollouts] == [(r.token_ids, r.finish_reason) for r in expected]
+    assert largest_gap(model, prompts, rollouts) < 1e-4
+
+
+@pytest.mark.parametrize("family", CAPPED_FAMILIES)
+def test_soft_capped_scores_and_sinks_are_computed_over_pages(family: str) -> None:
+    model, prompts = CAPPED_FAMILIES[family](), prompts_of((5, 33, 70))
+    engine = RolloutEngine(model, page_tokens=PAGE, max_rows=4, chunk_tokens=48)  # which has tried it out
+    assert not engine.layers[0].plain
+    rollouts = engine.generate(prompts, 2, SAMPLED)
     assert largest_gap(model, prompts, rollouts) < 1e-4
 
 

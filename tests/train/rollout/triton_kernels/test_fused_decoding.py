@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 from peft import LoraConfig, get_peft_model
-from rollout_models import FUSED_FAMILIES, STOP, largest_gap, prompts_of, scratch_llama
+from rollout_models import CAPPED_FAMILIES, FUSED_FAMILIES, STOP, largest_gap, prompts_of, scratch_llama
 from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
 from transformers.models.llama.modeling_llama import LlamaMLP
 from triton.runtime import interpreter
@@ -39,6 +39,15 @@ def test_steps_are_those_of_the_module(family: str) -> None:
     rollouts = engine.generate(PROMPTS, 2, SAMPLED)
     assert engine.forward is not None and engine.forward.name == "fused layers"
     assert tokens(rollouts) == tokens(expected)
+    assert largest_gap(model, PROMPTS, rollouts) < 1e-4
+
+
+@pytest.mark.parametrize(("family", "forward"), [("gemma2", "fused layers"), ("gpt_oss", "the module's own layers (")])
+def test_soft_capped_scores_and_sinks_are_computed(family: str, forward: str) -> None:
+    model = CAPPED_FAMILIES[family]()
+    engine = fused_engine(model, trial=False)
+    rollouts = engine.generate(PROMPTS, 2, SAMPLED)
+    assert engine.forward is not None and engine.forward.name.startswith(forward)
     assert largest_gap(model, PROMPTS, rollouts) < 1e-4
 
 

@@ -29,14 +29,29 @@ _current_pass: list[Attends] = []
 
 @torch.library.custom_op("rethink::attend", mutates_args=())
 def attend_in_pass(
-    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, layer: torch.Tensor, scaling: float
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    layer: torch.Tensor,
+    scaling: float,
+    softcap: float | None,
+    sinks: torch.Tensor | None,
 ) -> torch.Tensor:
     """Attention of the current pass; `layer` () int64 on the host is the layer's number. Shapes as in `Attends`."""
-    return _current_pass[-1].attend(int(layer), query, key, value, scaling, {}).contiguous()
+    options = {"softcap": softcap, "s_aux": sinks}
+    return _current_pass[-1].attend(int(layer), query, key, value, scaling, options).contiguous()
 
 
 @attend_in_pass.register_fake
-def _(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, layer: torch.Tensor, scaling: float) -> torch.Tensor:
+def _(
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    layer: torch.Tensor,
+    scaling: float,
+    softcap: float | None,
+    sinks: torch.Tensor | None,
+) -> torch.Tensor:
     return query.new_empty(1, query.shape[2], query.shape[1], value.shape[3])
 
 
@@ -54,7 +69,7 @@ def compiled_attention(
     if rollout_layer is None:
         raise NoPass("a layer's attention was called without its number")
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling
-    return attend_in_pass(query, key, value, rollout_layer, scale), None
+    return attend_in_pass(query, key, value, rollout_layer, scale, options.get("softcap"), options.get("s_aux")), None
 
 
 AttentionInterface.register(COMPILED_ATTENTION, compiled_attention)
