@@ -9,7 +9,7 @@ from typing import Any
 class Problem:
     """One question whose answer can be checked.
 
-    `canonical` names the content whatever its wording or order ("countdown 2 6 8 = 14"): two problems with the same
+    `canonical` names the content whatever its wording or order ("countdown 2 6 8 = 10"): two problems with the same
     canonical text are the same problem, and train, validation and test never share one. `facts` is what the task's
     verifier needs, plain JSON values only.
     """

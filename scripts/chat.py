@@ -2,7 +2,7 @@
 
     python scripts/chat.py runs/quickstart/checkpoints/checkpoint-100
     python scripts/chat.py http://localhost:8000
-    echo 'numbers 2 6 8 target 14' | python scripts/chat.py runs/quickstart/checkpoints/checkpoint-100
+    echo 'numbers 2 6 8 target 10' | python scripts/chat.py runs/quickstart/checkpoints/checkpoint-100
 
 /help lists what can be set: thinking budget, effort, temperature, seed.
 """

@@ -3,7 +3,7 @@
     python scripts/serve.py runs/quickstart/checkpoints/checkpoint-100
     python scripts/serve.py Qwen/Qwen3-0.6B --port 8001 --no-system
     curl http://localhost:8000/v1/chat/completions -H 'Content-Type: application/json' \\
-        -d '{"messages": [{"role": "user", "content": "numbers 2 6 8 target 14"}]}'
+        -d '{"messages": [{"role": "user", "content": "numbers 2 6 8 target 10"}]}'
 
 Requests join the running batch as they come. Thinking comes back as `reasoning_content` and is counted in
 `usage.completion_tokens_details.reasoning_tokens`. There is no password: whoever reaches the port can ask.

@@ -5,6 +5,8 @@ import re
 import runpy
 import shlex
 import sys
+from fractions import Fraction
+from itertools import permutations
 from pathlib import Path
 
 import pytest
@@ -15,6 +17,7 @@ PAGES = sorted(path for pattern in FOLDERS for path in ROOT.glob(pattern))
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\]\(([^)\s]+)\)")
 PATH = re.compile(r"\b((?:configs|scripts|tests|train|eval|data|docs)/[\w./-]*\w)")
+COUNTDOWN = re.compile(r"numbers ((?:\d+ )+)target (\d+)")
 PLACEHOLDERS = {"configs/X.yaml"}
 
 
@@ -59,6 +62,26 @@ def test_every_path_that_a_page_names_exists(page: Path) -> None:
     for path in PATH.findall(LINK.sub("", page.read_text())):
         stem = re.split(r"[*<{]", path)[0]
         assert path in PLACEHOLDERS or (ROOT / stem).exists(), f"{page.name} names {path}"
+
+
+def reachable(numbers: tuple[Fraction, ...]) -> set[Fraction]:
+    """What can be made of all the numbers, each used once."""
+    if len(numbers) == 1:
+        return set(numbers)
+    values: set[Fraction] = set()
+    for left, right, *rest in permutations(numbers):
+        made = [left + right, left - right, left * right] + ([left / right] if right else [])
+        values |= {value for each in made for value in reachable((each, *rest))}
+    return values
+
+
+def test_every_countdown_problem_that_is_shown_to_a_newcomer_has_an_answer() -> None:
+    files = [*PAGES, *ROOT.glob("scripts/*.py"), *ROOT.glob("eval/newcomer/*.py")]
+    shown = {problem for path in files for problem in COUNTDOWN.findall(path.read_text())}
+    assert shown
+    assert [
+        problem for problem in shown if Fraction(problem[1]) not in reachable(tuple(map(Fraction, problem[0].split())))
+    ] == []
 
 
 def test_every_make_target_that_a_page_names_exists() -> None:

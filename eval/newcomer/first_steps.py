@@ -11,7 +11,7 @@ from pathlib import Path
 from eval.newcomer.chromium import browser, chromium
 from eval.newcomer.hour import ROOT, Hour, StepFailed, environment, indented, last_lines, python
 
-PROBLEM = "numbers 2 6 8 target 14"
+PROBLEM = "numbers 2 6 8 target 10"
 HEADINGS = ("license:", "## Data", "## Results", "## Training curve", "## How it was made", "## Limits")
 REWARD = "def brevity(completion_ids, **_):\n    return [1 / (1 + len(ids)) for ids in completion_ids]\n"
 QUESTIONS = [("Ann has 3 pears and buys 4. How many has she?", "3 + 4 = 7\n#### 7"), ("What is 2 * 6?", "#### 12")]
