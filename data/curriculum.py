@@ -90,14 +90,14 @@ class Curriculum:
         here = self.kept if in_band(self.rates.seen(self.kinds[number][-1])) else self.others
         here[number] = None
 
-    def next(self, count: int, asked: Collection[int] = ()) -> list[int]:
-        """`count` problems to ask, none with a prompt of those `asked` already; fewer where there are no more.
+    def next(self, count: int, exclude: Collection[int] = ()) -> list[int]:
+        """`count` problems to ask, none with a prompt of a problem in `exclude`; fewer where there are no more.
 
         Of each task, a share of KEPT from those that are kept, a share of EXPLORED from those that are expected out of
         the band, and the rest from those that are expected in it. Where these are too few, those nearest to the band
         fill up, and where a task has no more, the other tasks do.
         """
-        prompts = {self.kinds[number][-1] for number in asked}
+        prompts = {self.kinds[number][-1] for number in exclude}
         by_task = [self._of_task(task, places, prompts) for task, places in self._places(count).items()]
         # In turn, since each process takes a stretch of them: no process should get all the long ones.
         numbers = [number for turn in zip_longest(*by_task) for number in turn if number is not None]
@@ -122,31 +122,31 @@ class Curriculum:
             return []
         kept = [number for number in self.kept if self.kinds[number][0] == task]
         others = [number for number in self.others if self.kinds[number][0] == task]
-        chosen: list[int] = []
+        result: list[int] = []
 
         def take(numbers: Iterable[int], until: int) -> None:
             for number in numbers:
-                if len(chosen) >= until:
+                if len(result) >= until:
                     return
                 if self.kinds[number][-1] not in prompts:
                     prompts.add(self.kinds[number][-1])
-                    chosen.append(number)
+                    result.append(number)
 
         self.held[task] = self.held[task] % 1 + KEPT * count
         take(kept, int(self.held[task]))
-        self.held[task] -= len(chosen)
+        self.held[task] -= len(result)
         self.owed[task] = min(self.owed[task], 1.0) + EXPLORED * count
-        before = len(chosen)
+        before = len(result)
         take(
             (number for number in others if not in_band(self.estimate(number))),
             min(count, before + int(self.owed[task])),
         )
-        self.owed[task] -= len(chosen) - before
+        self.owed[task] -= len(result) - before
         take((number for number in others if in_band(self.estimate(number))), count)
         take(kept, count)
-        if len(chosen) < count:
+        if len(result) < count:
             take(sorted(others, key=lambda number: abs(self.estimate(number) - sum(BAND) / 2)), count)
-        return chosen
+        return result
 
     def share_in_band(self) -> float:
         """The share of all problems whose estimate lies in the band."""

@@ -186,8 +186,8 @@ def evaluate_benchmark(
         temperatures=(benchmark.temperature,),
     )
     results = evaluate(list(checkpoints), source, settings, output, candidates=candidates, progress=progress)
-    known = {each: contamination(problems, configs[each]) for each in checkpoints}
-    return Result(name, benchmark, budget, results, known)
+    overlap_counts = {each: contamination(problems, configs[each]) for each in checkpoints}
+    return Result(name, benchmark, budget, results, overlap_counts)
 
 
 def room(candidates: Candidates, checkpoint: str, source: Source, problems: Sequence[Problem]) -> int:

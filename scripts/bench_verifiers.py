@@ -161,7 +161,7 @@ def main() -> int:
         if lacking := jail.fault(kind):
             print(f"code: {kind} {lacking}")
             continue
-        code._chosen = None
+        code._kind = None
         figures["code"][kind] = code_speed(kind)
         print(f"code in {kind}: {figures['code'][kind]:.1f} verdicts/s")
     if arguments.json:

@@ -64,8 +64,8 @@ def main() -> int:
                 "least 1 of each."
             )
         source = source_of([options.teacher], options.config, own_tasks=options.own_tasks)
-        drawn = draw_problems(source.parts, "train", options.problems, source.split_seed)
-        problems = list({problem.to_json(): problem for problem in drawn}.values())  # a small set gives some twice
+        pool = draw_problems(source.parts, "train", options.problems, source.split_seed)
+        problems = list({problem.to_json(): problem for problem in pool}.values())  # a small set gives some twice
         teacher = _teacher(options, source)
     except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)

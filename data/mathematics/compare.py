@@ -55,8 +55,8 @@ def readable(gold: str) -> bool:
         return all(part == "..." or readable(part) for part in parts)
     if bracketed := forms.bracketed(gold):
         return all(map(readable, bracketed[1]))
-    if named := forms.named(gold):
-        return readable(named[1])
+    if pair := forms.named(gold):
+        return readable(pair[1])
     value, _ = take_unit(gold, letters=False)
     return exact(value) is not None or in_base(value) is not None or parses(value)
 

@@ -40,7 +40,7 @@ INSTRUCTIONS = (
 MAX_TESTS = 100_000  # characters
 MAX_PROGRAM = 16_000
 
-_chosen: jail.Kind | None = None  # by this process's config, never by a problem
+_kind: jail.Kind | None = None  # by this process's config, never by a problem
 _free = threading.BoundedSemaphore(default_workers())  # trials at the same time
 
 
@@ -180,7 +180,7 @@ def tried(problem: Problem, program: str) -> trial.Outcome:
             facts["names"],
             seconds=facts["seconds"],
             memory_mib=facts["memory_mib"],
-            kind=_chosen or _choose("auto"),
+            kind=_kind or _choose("auto"),
         )
 
 
@@ -189,7 +189,7 @@ def passed_by_dummies(problems: Sequence[Problem]) -> list[str | None]:
 
     Where the sandbox does not start, nothing is tried, and a warning says so; answers will not run either.
     """
-    kind = _chosen or _choose("auto")
+    kind = _kind or _choose("auto")
     tests = [(problem.facts["tests"], problem.facts["names"]) for problem in problems]
     batches = [tests[start : start + trial.DUMMIES_AT_ONCE] for start in range(0, len(tests), trial.DUMMIES_AT_ONCE)]
     memory = max(problem.facts["memory_mib"] for problem in problems) if problems else 0
@@ -219,16 +219,16 @@ def failing(problems: Sequence[Problem], solutions: Sequence[str]) -> list[str |
 
 def _choose(choice: jail.Choice) -> jail.Kind:
     """The sandbox of this process. Raises ValueError where there is none, or another was chosen before."""
-    global _chosen
+    global _kind
     kind = jail.choose(choice)
-    if _chosen not in (None, kind):
-        raise ValueError(f"sandbox is {choice}, but other problems of code here use {_chosen}; give both the same.")
+    if _kind not in (None, kind):
+        raise ValueError(f"sandbox is {choice}, but other problems of code here use {_kind}; give both the same.")
     if kind == "none":
         say_once(
             "WARNING: sandbox is none. What the model writes runs as you, with your files and network; only its time "
             "and memory are limited."
         )
-    _chosen = kind
+    _kind = kind
     return kind
 
 

@@ -111,12 +111,12 @@ def _train(work: Work, tables: list[Decodings]) -> dict[str, Any]:
     parameters = work.candidates.load(names[-1]).parameters or 0
     ends = [names[0], names[-1]], [tables[0], tables[-1]]
     evaluate.write_results(*ends, settings, plan.run / "evaluation")
-    spent = compute_spent(plan.run, list(plan.checkpoints), parameters)
+    compute = compute_spent(plan.run, list(plan.checkpoints), parameters)
     sampled = [
         Sampled(name, evaluate.plain_rows(table, settings), table.best_rows, table.best)
         for name, table in zip(names, tables, strict=True)
     ]
-    return {"parameters": parameters} | train_curve(sampled, spent) | as_json({"kl_to_start": _drift(work)})
+    return {"parameters": parameters} | train_curve(sampled, compute) | as_json({"kl_to_start": _drift(work)})
 
 
 def _drift(work: Work) -> Estimate | None:
@@ -142,8 +142,11 @@ def _test(work: Work) -> dict[str, Any]:
     freely = {stage: _freely(work, name, few) for stage, name in plan.stages.items()}
     habit = _mean_thinking(*freely[start])
     limits = _limits(work, few, habit)
-    forced = {stage: [rows(to, keep_to(to, drawn, limit)) for limit in limits] for stage, (to, drawn) in freely.items()}
-    drawn = {stage: _several(work, name, several[stage], wide) for stage, name in plan.stages.items()}
+    forced = {
+        stage: [rows(to, keep_to(to, completions, limit)) for limit in limits]
+        for stage, (to, completions) in freely.items()
+    }
+    samples = {stage: _several(work, name, several[stage], wide) for stage, name in plan.stages.items()}
     curves = {stage: sequential(limits, table) for stage, table in forced.items()}
     equal = area_between(thinking_points(forced[start]), thinking_points(forced["trained"]))
     return {
@@ -155,10 +158,10 @@ def _test(work: Work) -> dict[str, Any]:
             stage: {"best": work.tables[name].best, "several": several[stage]} for stage, name in plan.stages.items()
         },
         "note": "" if base == "base" else "A model from scratch has no base model; the cold-started one stands for it.",
-        "parallel": {stage: parallel(table) for stage, table in drawn.items()},
-        "parallel_areas": parallel_areas(drawn[start], drawn["trained"]),
-        "cover": {stage: reliability(table) for stage, table in drawn.items()},
-        "crossover": crossover(drawn[base], drawn["trained"], base),
+        "parallel": {stage: parallel(table) for stage, table in samples.items()},
+        "parallel_areas": parallel_areas(samples[start], samples["trained"]),
+        "cover": {stage: reliability(table) for stage, table in samples.items()},
+        "crossover": crossover(samples[base], samples["trained"], base),
         "sequential": curves,
         "held": _held(freely[start], freely["trained"]),
         "equal_tokens": None if equal is None else asdict(equal),
@@ -188,9 +191,9 @@ def _held(start: tuple[Subject, list[Completion]], trained: tuple[Subject, list[
     """
     subject, completions = start
     minimum = _mean_thinking(*trained)
-    held = Budget("held to think", max(minimum, subject.sampling.max_new_tokens), HELD, minimum=minimum)
+    budget = Budget("held to think", max(minimum, subject.sampling.max_new_tokens), HELD, minimum=minimum)
     free, forced, after = (
-        correct_by_problem(rows(*each)) for each in (start, (subject, keep_to(subject, completions, held)), trained)
+        correct_by_problem(rows(*each)) for each in (start, (subject, keep_to(subject, completions, budget)), trained)
     )
     differences = {"by_thinking": paired_difference(free, forced), "beyond": paired_difference(forced, after)}
     return {"minimum": minimum, **as_json(differences)}
@@ -227,20 +230,20 @@ def _controls(work: Work) -> dict[str, Any]:
     parameters = work.candidates.load(trained).parameters or 0
     flops = flops_of(plan.run, Path(trained), parameters)
     start = flops_of(plan.run, plan.run / "checkpoints" / COLD_START, parameters)
-    measured = {}
+    results = {}
     for control in plan.controls:
-        spent = at_equal_compute(control.run, flops, parameters)
-        (table,) = work.evaluate([spent.checkpoint])
-        ratio = (spent.flops - start) / (flops - start)
+        point = at_equal_compute(control.run, flops, parameters)
+        (table,) = work.evaluate([point.checkpoint])
+        ratio = (point.flops - start) / (flops - start)
         rows, best = work.tables[trained].best_rows, accuracy(table.best_rows)
-        measured[control.name] = {
+        results[control.name] = {
             "run": str(control.run),
-            "checkpoint": spent.checkpoint,
-            "flops": spent.flops - start,
+            "checkpoint": point.checkpoint,
+            "flops": point.flops - start,
             "flops_of_reinforcement": flops - start,
             "enough": ratio >= ENOUGH,
             "best_temperature": table.best,
             "accuracy": asdict(best),
             **as_json({"difference": compare(table.best_rows, rows)["accuracy"]}),
         }
-    return measured
+    return results

@@ -81,9 +81,9 @@ def check_seeds(runs: Sequence[Path]) -> list[int]:
 
 def _controls(runs: Sequence[Path]) -> Iterator[Condition]:
     """A condition for each control of equal compute that every run was compared with, and that had the compute."""
-    measured = [_measured_controls(run) for run in runs]
-    for name in measured[0]:
-        if all(name in each and each[name]["enough"] for each in measured):
+    by_run = [_measured_controls(run) for run in runs]
+    for name in by_run[0]:
+        if all(name in each and each[name]["enough"] for each in by_run):
             yield Condition(control(name), f"trained minus {name} of equal compute, at best decoding")
 
 
@@ -94,17 +94,17 @@ def _measured_controls(run: Path) -> dict[str, Any]:
 
 def _control_words(runs: Sequence[Path]) -> Iterator[str]:
     """Remarks on the controls: none was given, or one had too little compute to say anything."""
-    measured = {run: _measured_controls(run) for run in runs}
-    if not any(measured.values()):
+    by_run = {run: _measured_controls(run) for run in runs}
+    if not any(by_run.values()):
         yield (
             "No run of equal compute without reinforcement was compared: give some, such as --against "
             "more-cold-start=RUN."
         )
-    for run, controls in measured.items():
-        for name, spent in controls.items():
-            share = spent["flops"] / spent["flops_of_reinforcement"]
-            verb = "spent" if spent["enough"] else "does not count as a control: it spent"
-            yield f"{run.name}: {name} ({spent['checkpoint']}) {verb} {100 * share:.0f}% of reinforcement's FLOPs."
+    for run, controls in by_run.items():
+        for name, figures in controls.items():
+            share = figures["flops"] / figures["flops_of_reinforcement"]
+            verb = "spent" if figures["enough"] else "does not count as a control: it spent"
+            yield f"{run.name}: {name} ({figures['checkpoint']}) {verb} {100 * share:.0f}% of reinforcement's FLOPs."
 
 
 def _claim(number: int, claim: Claim, runs: Sequence[Path], scope: str) -> dict[str, Any]:
@@ -130,8 +130,8 @@ def _claim(number: int, claim: Claim, runs: Sequence[Path], scope: str) -> dict[
 
 def _together(condition: Condition, runs: Sequence[Path]) -> dict[str, Any]:
     """The condition's figure over all runs and what it says; null where a run lacks it."""
-    known = [estimate for run in runs if (estimate := condition.figure.read(run)) is not None]
-    estimate = across_seeds(known) if len(known) == len(runs) else None
+    estimates = [estimate for run in runs if (estimate := condition.figure.read(run)) is not None]
+    estimate = across_seeds(estimates) if len(estimates) == len(runs) else None
     if estimate is not None and condition.above:  # a share; the normal interval of few seeds knows no bounds
         estimate = replace(estimate, low=max(0.0, estimate.low), high=min(1.0, estimate.high))
     return {
@@ -141,7 +141,7 @@ def _together(condition: Condition, runs: Sequence[Path]) -> dict[str, Any]:
         "allowance": condition.allowance,
         "threshold": condition.threshold,
         "estimate": None if estimate is None else asdict(estimate),
-        "seeds": [asdict(one) for one in known],
+        "seeds": [asdict(one) for one in estimates],
         "verdict": None if estimate is None else condition.judge(estimate),
     }
 
@@ -167,18 +167,18 @@ def _words(runs: Sequence[Path]) -> list[str]:
     paths = {run: run / "evaluation" / "test-curve.json" for run in runs}
     if not all(path.is_file() for path in paths.values()):
         return []
-    measured = {run: read_json(path) for run, path in paths.items()}
-    lines = [curve["note"] for curve in measured.values() if curve["note"]]
-    for stage in measured[runs[0]]["stages"]:
+    by_run = {run: read_json(path) for run, path in paths.items()}
+    lines = [curve["note"] for curve in by_run.values() if curve["note"]]
+    for stage in by_run[runs[0]]["stages"]:
         control, scaling, performance = (
-            100 * fmean(curve["sequential"][stage]["s1"][name] for curve in measured.values())
+            100 * fmean(curve["sequential"][stage]["s1"][name] for curve in by_run.values())
             for name in ("control", "scaling", "performance")
         )
         lines.append(
             f"Thinking held to budgets, {stage} model, by the measures of arXiv 2501.19393: control {control:.0f}%, "
             f"scaling {scaling:+.2f} points a token, performance {performance:.1f}%."
         )
-    return [*dict.fromkeys(lines), *(f"{run.name}: {curve['crossover']['words']}" for run, curve in measured.items())]
+    return [*dict.fromkeys(lines), *(f"{run.name}: {curve['crossover']['words']}" for run, curve in by_run.items())]
 
 
 def _cover_words(runs: Sequence[Path]) -> Iterator[str]:
@@ -228,12 +228,12 @@ def _forecast_words(runs: Sequence[Path]) -> Iterator[str]:
         path = run / "evaluation" / "train-curve.json"
         forecast = read_json(path).get("forecast") if path.is_file() else None
         if forecast:
-            missed = ", ".join(
+            misses = ", ".join(
                 f"the {name.replace('_', '-')} curve misses by {100 * curve['error']:.1f} points"
                 for name, curve in forecast["curves"].items()
             )
             yield (
-                f"{run.name}: fitted on the first {forecast['fitted_on']} checkpoints, {missed} on the rest (an "
+                f"{run.name}: fitted on the first {forecast['fitted_on']} checkpoints, {misses} on the rest (an "
                 f"interval reaches {100 * forecast['noise']:.1f} either side)."
             )
 

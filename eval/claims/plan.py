@@ -166,5 +166,5 @@ def expected(plan: Plan) -> int:
 
 
 def _expected_of_budgets(effort: Effort, problems: int) -> int:
-    held = HELD + 1
-    return problems * effort.budget_samples * (1 + held + most_draws(budgets(1, 1 << 30, habit=1)))
+    draws = HELD + 1
+    return problems * effort.budget_samples * (1 + draws + most_draws(budgets(1, 1 << 30, habit=1)))

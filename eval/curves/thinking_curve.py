@@ -161,22 +161,22 @@ def crossover(base: list[SampleRow], trained: list[SampleRow], name: str) -> dic
     ks = _ks(groups[0])
     curves = _passed(groups[0]), _passed(groups[1])
     gaps = [paired_difference(low, high) for low, high in zip(*curves, strict=True)]
-    known = [gap for gap in gaps if gap is not None]
-    leads = [k for k, gap in zip(ks, known, strict=True) if gap.high < 0]
-    last = known[-1]
+    differences = [gap for gap in gaps if gap is not None]
+    leads = [k for k, gap in zip(ks, differences, strict=True) if gap.high < 0]
+    last = differences[-1]
     sure = "" if last.low > 0 or last.high < 0 else ", which is within the noise"
     at_most = f"at k = {ks[-1]} the difference is {_points(last)}{sure}"
     if leads:
         place = ks.index(leads[0])
         how = f"leads from k = {leads[0]} on" if leads == ks[place:] else f"leads at k = {leads[0]}"
-        if any(gap.low > 0 for gap in known[:place]):
+        if any(gap.low > 0 for gap in differences[:place]):
             how = f"overtakes the trained one at k = {leads[0]}"
-        words = f"The {name} model {how} ({_points(known[place])}); {at_most}."
-    elif any(gap.low > 0 for gap in known):
+        words = f"The {name} model {how} ({_points(differences[place])}); {at_most}."
+    elif any(gap.low > 0 for gap in differences):
         words = f"The {name} model does not overtake the trained one up to k = {ks[-1]}: {at_most}."
     else:
         words = f"The {name} model and the trained one cannot be told apart up to k = {ks[-1]}: {at_most}."
-    return {"k": leads[0] if leads else None, "gaps": _listed(known), "words": words}
+    return {"k": leads[0] if leads else None, "gaps": _listed(differences), "words": words}
 
 
 def _listed(estimates: Sequence[Estimate | None]) -> list[dict[str, Any] | None]:

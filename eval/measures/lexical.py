@@ -107,8 +107,8 @@ def _shown(name: Sign) -> Formula[LexicalRow]:
     return lambda row: (row[name] > 0, 1)
 
 
-def _accuracy(name: Sign, shown: bool) -> Formula[LexicalRow]:
-    return lambda row: (row["correct"] and (row[name] > 0) == shown, (row[name] > 0) == shown)
+def _accuracy(name: Sign, present: bool) -> Formula[LexicalRow]:
+    return lambda row: (row["correct"] and (row[name] > 0) == present, (row[name] > 0) == present)
 
 
 MEASURES: Measures[LexicalRow] = {

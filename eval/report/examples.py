@@ -117,14 +117,14 @@ def _round_robin(kinds: dict[str, list[T]], row_of: Callable[[T], ShownRow], cou
         (kind, task): [i for i in items if row_of(i)["task"] == task] for kind, items in kinds.items() for task in tasks
     }
     picks: list[tuple[str, T]] = []
-    earlier: set[str] = set()
+    problems: set[str] = set()
     while any(queues.values()) and len(picks) < count:
         for (kind, _), queue in queues.items():
-            fresh = next((item for item in queue if row_of(item)["problem"] not in earlier), None)
+            fresh = next((item for item in queue if row_of(item)["problem"] not in problems), None)
             if fresh is None:
                 queue.clear()
             elif len(picks) < count:
-                earlier.add(row_of(fresh)["problem"])
+                problems.add(row_of(fresh)["problem"])
                 picks.append((kind, fresh))
     order = list(kinds)
     return sorted(picks, key=lambda pick: order.index(pick[0]))

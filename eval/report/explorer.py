@@ -102,11 +102,13 @@ def _spread(count: int, room: int) -> list[int]:
     return np.linspace(0, count - 1, max(0, min(count, room)), dtype=int).tolist()
 
 
-def _trained(run: Run, kept: set[int]) -> Iterator[tuple[str, ShownRow]]:
+def _trained(run: Run, numbers: set[int]) -> Iterator[tuple[str, ShownRow]]:
     """The kept rollouts of training and of its validation, by their place in the order of the files."""
     first = 0
     for table in training_rollouts(run):
-        places = pa.array([place for place in range(len(table)) if first + place in kept], pa.int64())  # even of none
+        places = pa.array(
+            [place for place in range(len(table)) if first + place in numbers], pa.int64()
+        )  # even of none
         for row in table.take(places).to_pylist():
             yield f"{'RL' if row['split'] == 'train' else row['split']} step {row['step']}", row
         first += len(table)

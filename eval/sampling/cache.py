@@ -49,7 +49,7 @@ class SampleCache:
         self.draw = draw
         self.folder = folder
         self.weights = weights
-        self._known: dict[str, Rollout] | None = None
+        self._records: dict[str, Rollout] | None = None
 
     def generate(
         self,
@@ -62,9 +62,9 @@ class SampleCache:
 
         Raises ValueError where a part of the folder cannot be read.
         """
-        if self._known is None:
-            self._known = self._read()
-        records, how = self._known, json.dumps(asdict(sampling), sort_keys=True)
+        if self._records is None:
+            self._records = self._read()
+        records, how = self._records, json.dumps(asdict(sampling), sort_keys=True)
         counts: dict[tuple[int, ...], int] = {}  # a prompt that stands there again goes on with new samples
         requests: list[tuple[str, Sequence[int], int]] = []
         for prompt in prompts:
@@ -76,17 +76,17 @@ class SampleCache:
             on_finished(len(requests) - len(missing))
         fresh: list[dict[str, Any]] = []
         parts: list[Path] = []
-        written = time.monotonic()
+        last_write = time.monotonic()
 
         def finished(place: int, rollout: Rollout) -> None:
-            nonlocal written
+            nonlocal last_write
             key, prompt, number = missing[place]
             records[key] = replace(rollout, logprobs=None)
             fresh.append(_row(key, prompt, number, how, rollout))
-            if time.monotonic() - written > SECONDS:
+            if time.monotonic() - last_write > SECONDS:
                 parts.append(self._write(fresh))
                 fresh.clear()
-                written = time.monotonic()
+                last_write = time.monotonic()
             if on_finished is not None:
                 on_finished(1)
 

@@ -100,10 +100,10 @@ class Server:
 
     def _served(self, models: Any) -> dict[str, str]:
         """The models in a reply, by name, and what each was loaded from. Raises ServerError."""
-        listed = models.get("data") if isinstance(models, dict) else None
-        cards = [card for card in listed if isinstance(card, dict)] if isinstance(listed, list) else []
+        entries = models.get("data") if isinstance(models, dict) else None
+        cards = [card for card in entries if isinstance(card, dict)] if isinstance(entries, list) else []
         roots = {card["id"]: card.get("root") or card["id"] for card in cards if isinstance(card.get("id"), str)}
-        if not isinstance(listed, list) or len(roots) != len(listed):
+        if not isinstance(entries, list) or len(roots) != len(entries):
             raise self._api.odd("models", models, "a list of models, each with an id")
         return {name: str(root) for name, root in roots.items()}
 

@@ -55,50 +55,50 @@ class Splitter:
         self.place: Place = "thinking" if opened else "before"
         self.stopped = False
         self._stops = stops
-        self._held = ""  # text whose meaning the next token may change
+        self._buffer = ""  # text whose meaning the next token may change
         self._answered = False
 
     def add(self, text: str, *, last: bool = False) -> Delta:
         """What `text` adds to thinking and answer; `last` also returns all text held back."""
         if self.stopped:
             return Delta()
-        self._held += text
+        self._buffer += text
         if self.place == "before":
             self._look_for_opening(last)
         thinking = self._think(last) if self.place == "thinking" else ""
         return Delta(thinking, self._answer(last) if self.place == "answer" else "")
 
     def _look_for_opening(self, last: bool) -> None:
-        start = self._held.lstrip()
+        start = self._buffer.lstrip()
         if start.startswith(OPEN):
-            self.place, self._held = "thinking", start[len(OPEN) :]
+            self.place, self._buffer = "thinking", start[len(OPEN) :]
         elif last or not OPEN.startswith(start):
             self.place = "answer"
 
     def _think(self, last: bool) -> str:
-        thinking, tag, rest = self._held.partition(CLOSE)
+        thinking, tag, rest = self._buffer.partition(CLOSE)
         if tag:
-            self.place, self._held = "answer", rest
+            self.place, self._buffer = "answer", rest
             return thinking
-        return self._give(0 if last else _overlap(self._held, [CLOSE]))
+        return self._give(0 if last else _overlap(self._buffer, [CLOSE]))
 
     def _answer(self, last: bool) -> str:
         if not self._answered:
-            self._held = self._held.lstrip()
-        places = [(at, stop) for stop in self._stops if (at := self._held.find(stop)) >= 0]
+            self._buffer = self._buffer.lstrip()
+        places = [(at, stop) for stop in self._stops if (at := self._buffer.find(stop)) >= 0]
         if places:
-            self.stopped, self._held, last = True, self._held[: min(places)[0]], True
+            self.stopped, self._buffer, last = True, self._buffer[: min(places)[0]], True
         if last:
-            self._held = self._held.rstrip()
-        sure = len(self._held) if last else len(self._held) - _overlap(self._held, self._stops)
-        sure = len(self._held[:sure].rstrip())  # blanks at the end of an answer are left out
-        answer = self._give(len(self._held) - sure)
+            self._buffer = self._buffer.rstrip()
+        sure = len(self._buffer) if last else len(self._buffer) - _overlap(self._buffer, self._stops)
+        sure = len(self._buffer[:sure].rstrip())  # blanks at the end of an answer are left out
+        answer = self._give(len(self._buffer) - sure)
         self._answered |= bool(answer)
         return answer
 
     def _give(self, keep: int) -> str:
-        cut = len(self._held) - keep
-        text, self._held = self._held[:cut], self._held[cut:]
+        cut = len(self._buffer) - keep
+        text, self._buffer = self._buffer[:cut], self._buffer[cut:]
         return text
 
 

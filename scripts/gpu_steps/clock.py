@@ -24,15 +24,15 @@ class Clock:
 
     def median_ms(self, work: Callable[[], Any], times: int) -> float:
         """The median of `times` runs of `work`, after two to warm up, in milliseconds."""
-        spent = []
+        samples = []
         for number in range(times + 2):
             self.wait()
             start = time.perf_counter()
             work()
             self.wait()
             if number > 1:
-                spent.append((time.perf_counter() - start) * 1e3)
-        return sorted(spent)[len(spent) // 2]
+                samples.append((time.perf_counter() - start) * 1e3)
+        return sorted(samples)[len(samples) // 2]
 
     def wait(self) -> None:
         """Until the device is done."""

@@ -132,17 +132,17 @@ def test_every_task_is_asked_as_often_as_its_share_of_the_problems_says():
 def test_a_task_that_has_no_more_leaves_its_places_to_the_others():
     made = Curriculum([problem("a", "one"), problem("b", "other"), problem("c", "other")])
     assert sorted(made.next(3)) == [0, 1, 2]
-    assert made.next(2, asked=[0]) == [1, 2]
+    assert made.next(2, exclude=[0]) == [1, 2]
 
 
 def test_a_step_asks_no_prompt_twice():
     made = Curriculum([problem("a"), problem("b"), problem("a"), problem("c"), problem("b")])
     assert made.next(2) == [0, 1]
-    assert made.next(5, asked=[0, 1]) == [3]
+    assert made.next(5, exclude=[0, 1]) == [3]
     assert made.next(9) == [0, 1, 3]
     made.record(0, 8, 16)
     made.record(1, 8, 16)
-    assert made.next(9) == [0, 1, 3] and made.next(9, asked=[2]) == [1, 3]
+    assert made.next(9) == [0, 1, 3] and made.next(9, exclude=[2]) == [1, 3]
 
 
 @given(

@@ -49,7 +49,7 @@ def pretrained(tmp_path_factory, byte_tokenizer):
 
 @pytest.mark.parametrize("example", ["math-local", "code-local"])
 def test_the_example_configs_train(example, pretrained, tmp_path, monkeypatch, capfd):
-    monkeypatch.setattr(code, "_chosen", None)
+    monkeypatch.setattr(code, "_kind", None)
     if example == "code-local":
         try:
             jail.choose("auto")

@@ -104,9 +104,9 @@ def _why_offline() -> str | None:
     server = wandb.setup().settings.base_url
     try:
         httpx.get(server, timeout=PATIENCE)
-        known = wandb.login(prompt=False)
+        logged_in = wandb.login(prompt=False)
     except httpx.HTTPError as error:
         return f"{server} does not answer ({type(error).__name__})"
     except wandb.Error as error:
         return f"{server} does not know the API key ({' '.join(str(error).split())})"
-    return None if known else "there is no API key (wandb login, or WANDB_API_KEY)"
+    return None if logged_in else "there is no API key (wandb login, or WANDB_API_KEY)"

@@ -35,7 +35,7 @@ class Presence:
         self.buried = threading.Event()  # the others took this process for dead, and its runs
         self._left = threading.Event()
         self._thread = threading.Thread(target=self._beat_on, daemon=True, name="sweep-presence")
-        self._heard: dict[str, tuple[int, float]] = {}  # the last beat of each, and when it was first seen
+        self._beats: dict[str, tuple[int, float]] = {}  # the last beat of each, and when it was first seen
 
     def __enter__(self) -> "Presence":
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -88,9 +88,9 @@ class Presence:
             except psutil.NoSuchProcess:
                 return False
         now = time.monotonic()
-        if self._heard.get(worker, (0, 0.0))[0] != record["beats"]:
-            self._heard[worker] = record["beats"], now
-        return now - self._heard[worker][1] < SILENCE
+        if self._beats.get(worker, (0, 0.0))[0] != record["beats"]:
+            self._beats[worker] = record["beats"], now
+        return now - self._beats[worker][1] < SILENCE
 
     def _beat_on(self) -> None:
         while not self._left.wait(PERIOD):

@@ -15,7 +15,7 @@ CASE = "import unittest\nclass Adding(unittest.TestCase):\n    def test_it(self)
 
 @pytest.fixture(autouse=True)
 def walled(monkeypatch):
-    monkeypatch.setattr(code, "_chosen", None)
+    monkeypatch.setattr(code, "_kind", None)
     try:
         return jail.choose("auto")
     except ValueError as refusal:

@@ -20,7 +20,7 @@ ROWS = [json.loads(line) for line in EXAMPLES.read_text().splitlines()]
 @pytest.fixture(autouse=True)
 def unchosen(monkeypatch):
     """No sandbox was chosen before a test, and no set read."""
-    monkeypatch.setattr(code, "_chosen", None)
+    monkeypatch.setattr(code, "_kind", None)
     monkeypatch.setattr(mixture, "_READ", {})
 
 

@@ -82,11 +82,11 @@ class Pieces:
             self.steering.forced(row),
         )
 
-    def _write(self, row: int, drawn: int, logprob: float) -> int:
+    def _write(self, row: int, token: int, logprob: float) -> int:
         """Let the steering decide on one drawn token; returns the token that stands there now."""
         place = np.array([row])
-        written = self.steering.steer(place, np.array([drawn]))
-        if written[0] != drawn:
+        written = self.steering.steer(place, np.array([token]))
+        if written[0] != token:
             logprob = np.nan  # it was not drawn, so its probability is unknown
         self.rows.append(place, written, np.array([logprob]))
         return int(written[0])
