@@ -70,7 +70,7 @@ def check_seeds(runs: Sequence[Path]) -> list[int]:
         for key in sorted(first.keys() | config.keys() - set(OWN)):
             if config.get(key) != first.get(key):
                 raise ValueError(
-                    f"{runs[0]} and {run} are no seeds of one run: {key} is {first.get(key)!r} and "
+                    f"{runs[0]} and {run} are not seeds of one run: {key} is {first.get(key)!r} and "
                     f"{config.get(key)!r}; judge them one by one."
                 )
     seeds = [int(config.get("seed", 0)) for config in configs]

@@ -29,8 +29,8 @@ def check_run(run: RunConfig) -> None:
         raise ValueError("--resume and --overwrite exclude each other; give one.")
     if run.thinking_budget is not None and run.backend != "engine":
         raise ValueError(
-            f"thinking_budget is {run.thinking_budget}, but backend is {run.backend}, which cannot hold thinking to "
-            "one; use backend: engine."
+            f"thinking_budget is {run.thinking_budget}, but backend is {run.backend}, which cannot enforce one; use "
+            "backend: engine."
         )
     for field, value in (("cache_gib", run.cache_gib), ("max_rows", run.max_rows)):
         if value is not None and run.backend == "generate":
@@ -192,8 +192,8 @@ def check_options(run: RunConfig, training: "GRPOConfig") -> None:
         )
     if training.fp16 and run.model_dtype == "bfloat16" and not run.lora_rank:
         raise ValueError(
-            "fp16 is set, but model_dtype is bfloat16, whose gradients the scaling of the loss does not take; use "
-            "model_dtype: float32."
+            "fp16 is set, but model_dtype is bfloat16, and fp16's loss scaling does not work on bfloat16 gradients; "
+            "use model_dtype: float32."
         )
     if training.sync_ref_model and (training.beta == 0 or run.lora_rank):
         why = "beta is 0, so there is no reference model" if training.beta == 0 else "LoRA has no reference of its own"

@@ -69,7 +69,7 @@ def check_launch(launch: Launch) -> None:
     """
     if launch.kind == "FSDP1":
         raise ValueError(
-            "The launcher says fsdp_version 1, which transformers gives up; set fsdp_version: 2, as "
+            "The launcher says fsdp_version 1, which transformers is about to drop; set fsdp_version: 2, as "
             "configs/accelerate/fsdp2.yaml does."
         )
     if launch.kind not in KINDS:
@@ -101,8 +101,8 @@ def _check_deepspeed(launch: Launch) -> None:
         )
     if launch.on_cpu or not launch.gpus:
         raise ValueError(
-            f"The launcher says {launch.kind}, and DeepSpeed trains on GPUs, of which there are none or "
-            "ACCELERATE_USE_CPU is set; on CPUs use configs/accelerate/ddp.yaml or fsdp2.yaml."
+            f"The launcher says {launch.kind}, but DeepSpeed needs a GPU, and there is none or ACCELERATE_USE_CPU is "
+            "set; on CPUs use configs/accelerate/ddp.yaml or fsdp2.yaml."
         )
 
 
@@ -121,8 +121,8 @@ class Conflict:
 
 CONFLICTS = (
     Conflict(
-        "The configuration says fsdp or deepspeed, which is the launcher's to say before the processes start; leave it "
-        "out, and accelerate launch --config_file configs/accelerate/fsdp2.yaml (or zero2, zero3).",
+        "The configuration sets fsdp or deepspeed, which only the launcher can set, before the processes start; leave "
+        "it out, and accelerate launch --config_file configs/accelerate/fsdp2.yaml (or zero2, zero3).",
         when=lambda _, training, __: bool(training.fsdp or training.deepspeed),
     ),
     Conflict(
@@ -136,8 +136,8 @@ CONFLICTS = (
         when=lambda _, training, launch: 0 < launch.gpus < launch.local_processes and not _on_cpu(training, launch),
     ),
     Conflict(
-        "One process was launched where there are several GPUs, and would split each batch over them in a way that "
-        "rollouts do not survive; launch one process for each (configs/accelerate/ddp.yaml), or show it one with "
+        "One process was launched where there are several GPUs, and would split each batch over them, which breaks "
+        "rollouts; launch one process for each (configs/accelerate/ddp.yaml), or show it one with "
         "configs/accelerate/one-gpu.yaml.",
         kinds=("one process",),
         when=lambda _, training, __: training.n_gpu > 1,
@@ -154,14 +154,14 @@ CONFLICTS = (
         when=lambda _, training, __: training.use_cpu,
     ),
     Conflict(
-        "sync_ref_model copies the weights into the reference model, which it cannot where both are sharded; leave it "
-        "out, or leave the weights whole (configs/accelerate/ddp.yaml or zero2.yaml).",
+        "sync_ref_model copies the weights into the reference model, which does not work where both are sharded; "
+        "leave it out, or leave the weights whole (configs/accelerate/ddp.yaml or zero2.yaml).",
         kinds=SHARDED,
         when=lambda _, training, __: training.sync_ref_model,
     ),
     Conflict(
-        "cast_lm_head_to_fp32 changes the model's own forward, which the copy that is sampled from under FSDP2 lacks; "
-        "leave it out, or leave the weights whole (configs/accelerate/ddp.yaml).",
+        "cast_lm_head_to_fp32 changes the model's own forward, but under FSDP2 rollouts come from a copy without that "
+        "change; leave it out, or leave the weights whole (configs/accelerate/ddp.yaml).",
         kinds=("FSDP2",),
         samplers=("engine", "generate"),
         when=lambda _, training, __: training.cast_lm_head_to_fp32,

@@ -23,8 +23,8 @@ def check_time(tokenizer: PreTrainedTokenizerBase) -> None:
         return
     if reason := _fault(template, tokenizer.bos_token or "", tokenizer.eos_token or ""):
         raise ValueError(
-            f"the chat template does not render a short conversation: it {reason}, as one does whose loops stand in "
-            "one another; take another with chat_template."
+            f"the chat template does not render a short conversation: it {reason}, as nested loops can make it; take "
+            "another with chat_template."
         )
 
 

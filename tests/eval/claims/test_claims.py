@@ -225,7 +225,7 @@ def test_a_detectors_counts_have_an_interval(tmp_path):
 
 def test_runs_that_are_no_seeds_of_one_are_refused(tmp_path):
     first = write_run(tmp_path / "a", 0)
-    with pytest.raises(ValueError, match=r"no seeds of one run: tasks is .*countdown.* and .*arithmetic"):
+    with pytest.raises(ValueError, match=r"not seeds of one run: tasks is .*countdown.* and .*arithmetic"):
         judge_claims([first, write_run(tmp_path / "b", 1, tasks={"arithmetic": {}})])
     with pytest.raises(ValueError, match="a seed that is given twice"):
         judge_claims([first, write_run(tmp_path / "c", 0)])

@@ -135,7 +135,7 @@ def test_a_launch_that_cannot_be_is_refused_with_its_mend(launch, message, monke
 def test_deepspeed_without_gpus_is_refused(without, monkeypatch):
     monkeypatch.setattr(launch_module, "find_spec", lambda _: object())
     check_launch(replace(GPUS, kind="ZeRO-3"))
-    with pytest.raises(ValueError, match=r"DeepSpeed trains on GPUs.*ddp.yaml or fsdp2.yaml"):
+    with pytest.raises(ValueError, match=r"DeepSpeed needs a GPU.*ddp.yaml or fsdp2.yaml"):
         check_launch(replace(GPUS, kind="ZeRO-3", **without))
 
 

@@ -40,7 +40,7 @@ def test_rewards_are_a_list_or_a_mapping_and_correct_comes_first(rewards, terms)
         (3, "expected a list"),
         (["corect"], "'corect'"),
         (["a.py:"], "'a.py:'"),
-        ({"correct": 0}, "nothing has a weight"),
+        ({"correct": 0}, "every weight is 0"),
         ({"correct": float("nan")}, "nan"),
         ({"correct": True}, "True"),
         ({"format": -1}, "-1"),
