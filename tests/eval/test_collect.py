@@ -124,6 +124,25 @@ def test_a_teacher_that_comes_back_goes_on_and_one_that_was_never_there_is_refus
     assert pauses == [1.0] and "\n" not in str(refused.value)
 
 
+def test_a_teacher_too_slow_for_the_deadline_is_one_clear_error_and_what_came_before_is_kept(
+    chat, problems, tmp_path, monkeypatch
+):
+    answer = chat.say
+
+    def slow_from_the_third_on(self, value, number):
+        if number == 3:
+            monkeypatch.setattr("eval.sampling.json_api.REPLY_SECONDS", -1.0)
+        return answer(self, value, number)
+
+    chat.say = slow_from_the_third_on
+    with pytest.raises(ServerError, match="was still answering after") as caught:
+        collect(teacher(chat), problems, 2, tmp_path / "t.jsonl")
+    assert "\n" not in str(caught.value) and len(chat.asked) == 3
+    monkeypatch.setattr("eval.sampling.json_api.REPLY_SECONDS", 60.0)
+    chat.say = answer
+    assert collect(teacher(chat), problems, 2, tmp_path / "t.jsonl").asked == 6 and len(chat.asked) == 3 + 4
+
+
 def test_a_line_without_an_end_in_a_file_that_is_not_ours_is_kept(chat, problems, tmp_path):
     other = {"prompt": "2 + 2?", "completion": "<think>four</think>4"}
     (tmp_path / "t.jsonl").write_text(json.dumps(other))
