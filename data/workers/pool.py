@@ -24,6 +24,8 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any
 
+from data.workers.worker import MARK
+
 START_SECONDS = 120.0  # for a worker's imports, on a busy machine or a slow disk
 MAX_REPLY_BYTES = 2**20
 CHUNK = 2**16
@@ -129,6 +131,7 @@ class _Place:
         self.target, self.memory_mib = pool.target, pool.memory_mib
         self.seconds, self.wall_seconds = pool.seconds, pool.wall_seconds
         self.worker: int | None = None  # its process id, once it is ready
+        self.asked = 0  # requests so far; the last one's number stands before it, and in its reply
         self.buffer = bytearray()
         self.skipping = False  # until the end of a line whose beginning was dropped
         self.keeper = subprocess.Popen(
@@ -156,8 +159,9 @@ class _Place:
             if reply is None or "failed" in reply:
                 raise RuntimeError(f"no worker could be started for {self.target}: {(reply or {}).get('failed')}")
             self.worker = reply.get("worker")  # skipping the rest of the one before
+        self.asked += 1
         try:
-            reply = self._exchange(line, self.wall_seconds)
+            reply = self._exchange(b"\n%b%d %b" % (MARK, self.asked, line), self.wall_seconds)
         except ValueError as endless:
             self._kill()
             return Reply(error=str(endless))
@@ -219,7 +223,11 @@ class _Place:
         return message
 
     def _message(self) -> dict[str, Any] | None:
-        """The next whole message in the buffer. Other lines are the remains of killed workers."""
+        """The next whole message in the buffer that is not the reply to an earlier request.
+
+        A request whose worker died before it read it is read by the next worker, and answered too late. Lines that are
+        no message are the remains of killed workers.
+        """
         while (end := self.buffer.find(b"\n")) >= 0:
             line = bytes(self.buffer[:end])
             del self.buffer[: end + 1]
@@ -230,7 +238,7 @@ class _Place:
                 message = json.loads(line)
             except (ValueError, RecursionError):
                 continue
-            if isinstance(message, dict):
+            if isinstance(message, dict) and message.get("to", self.asked) == self.asked:
                 return message
         return None
 

@@ -1,8 +1,9 @@
 """The inside of one place in a pool: a keeper that imports the function once, and its worker, which calls it.
 
 `data.workers.pool` starts it as `python -m data.workers.worker MODULE:FUNCTION MEMORY_MIB SECONDS PARENT`. The keeper
-forks a worker. It reads requests and writes replies, each one line of JSON, until it ends or the pool kills it. The
-keeper reports that and forks the next worker, whose imports are already done. So a killed worker costs milliseconds.
+forks a worker. It reads requests and writes replies, each one line of JSON with the request's number, until it ends or
+the pool kills it. The keeper reports that and forks the next worker, whose imports are already done. So a killed worker
+costs milliseconds.
 """
 
 import ctypes
@@ -17,6 +18,7 @@ from typing import Any
 
 PR_SET_PDEATHSIG = 1  # prctl(2)
 CHUNK = 2**16
+MARK = b"\x02"  # begins a request; no JSON holds it, so what is left of a request cannot pass for one
 CLOSED = 3  # exit code of a worker whose pool closed the pipe
 
 
@@ -51,10 +53,13 @@ def serve(function: Callable[[Any], Any], channel: Any, memory: int, seconds: fl
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
     for line in os.fdopen(0, "rb"):
+        if not line.startswith(MARK):  # an empty line, or the rest of a request that a killed worker had half read
+            continue
         signal.setitimer(signal.ITIMER_PROF, seconds)  # counts processor time; nobody handles its signal, which kills
-        reply = answer(function, line)
+        number, _, request = line.removeprefix(MARK).partition(b" ")
+        reply = answer(function, request)
         signal.setitimer(signal.ITIMER_PROF, 0)
-        reply["last"] = memory_held() > memory / 2
+        reply |= {"to": int(number), "last": memory_held() > memory / 2}
         write(channel, reply)
         if reply["last"]:
             os._exit(0)
@@ -110,7 +115,7 @@ def describe(error: Exception) -> str:
 
 
 def write(channel: Any, reply: dict[str, Any], *, on_a_line_of_its_own: bool = False) -> None:
-    """Send one line; with `fresh`, first end the half line of a killed worker."""
+    """Send one line; `on_a_line_of_its_own` first ends the half line of a killed worker."""
     channel.write(b"\n" * on_a_line_of_its_own + json.dumps(reply).encode() + b"\n")
     channel.flush()
 

@@ -7,7 +7,7 @@ import threading
 from pathlib import Path
 
 import pytest
-from patience import until
+from patience import PATIENCE, until
 
 from data.workers.pool import Reply, WorkerPool
 
@@ -82,6 +82,48 @@ def test_a_failure_is_told_and_its_worker_answers_the_next_request(request_, err
     for number in range(2):
         assert pool.ask(request_).error.startswith(error)
         assert pool.ask(echo(number)) == Reply(number)
+    pool.close()
+
+
+def test_floods_between_requests_of_many_threads_leave_nothing_behind():
+    pool = WorkerPool(TARGET, seconds=20, wall_seconds=PATIENCE, workers=5)
+    trouble = [
+        {"do": "flood", "mib": 2, "piece": "x"},
+        {"do": "flood", "mib": 1, "piece": '{"worker": 1, "to": 2, "value": 3}\n'},
+        {"do": "half", "then": "abort"},
+        {"do": "abort"},
+        {"do": "fail"},
+    ]
+    wrong = []
+
+    def ask(thread):
+        for round_ in range(4):
+            values = [f"{thread} {round_} {place}" * (1 + 5_000 * (place % 2)) for place in range(6)]
+            requests = [each for value in values for each in (trouble[(thread + round_) % len(trouble)], echo(value))]
+            replies = pool.ask_all(requests)
+            wrong.extend(reply for reply in replies[::2] if reply.error is None)
+            wrong.extend(pair for pair in zip(values, replies[1::2], strict=True) if pair[1] != Reply(pair[0]))
+
+    threads = [threading.Thread(target=ask, args=[number], daemon=True) for number in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    pool.close()
+    assert not wrong
+
+
+@pytest.mark.parametrize("size", [1, 300_000], ids=["short", "longer than a pipe"])
+def test_a_worker_that_dies_between_requests_costs_one_of_them_and_shifts_no_other(size):
+    pool = WorkerPool(TARGET, seconds=20, wall_seconds=PATIENCE, workers=1)
+    for number in range(3):
+        pid = pool.ask({"do": "pid"}).value
+        keeper = int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+        os.kill(pid, signal.SIGKILL)
+        children = Path(f"/proc/{keeper}/task/{keeper}/children")
+        until(lambda pid=pid, children=children: children.read_text().split() not in ([], [str(pid)]))
+        assert pool.ask(echo(f"lost {number}" * size)).error == "the worker ended (signal 9)"
+        assert pool.ask_all([echo(n) for n in range(5)]) == [Reply(n) for n in range(5)]
     pool.close()
 
 
