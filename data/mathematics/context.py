@@ -45,6 +45,7 @@ OBJECTION = re.compile(
 NUMBER = re.compile(r"\d+(?:\.\d+)?")
 BOUND = re.compile(
     r"(?:\b(?:at\s+(?:least|most)|(?:more|less|fewer|greater|larger|smaller|higher|lower)\s+than|up\s+to|between"
+    r"|about|around|roughly|nearly|almost|close\s+to"
     r"|(?<!game\s)(?<!left\s)(?<!carried\s)over|under"
     r"|exceed(?:s|ing)?)|(?<=\S)\s*(?<![=-])[<>≤≥≠]|\\(?:leq?|geq?|lt|gt|neq?|leqslant|geqslant)(?![a-zA-Z]))"
     r"[\s$*]*$",
@@ -78,6 +79,16 @@ OPERATOR_BEFORE = re.compile(
     r"|[/^+]\s*|(?<=[\w)}])_\s*|[\d)\]]\s*[*-]\s*|(?<![\w\s*-])-\s?|^-|\d[.,]?|(?<![a-zA-Z\\])[a-zA-Z])$"
 )
 OPERATOR_IN_FORMULA = re.compile(r"(?:[-+*/^_\d)|]|(?<![a-zA-Z\\])[a-zA-Z])\s*$")
+BESIDE_FORMULA, BEHIND_FORMULA = (
+    re.compile(r"(?:\d|(?<![\s\w*-])-|^-|[/^+])\$\$?\s?$"),
+    re.compile(r"\s?\$\$?\s?[/^+*-]\s?\d"),
+)
+# Between a calculation and its result: `2x = 10 \Rightarrow \boxed{5}`.
+RELATION = re.compile(
+    r"\\(?:approx(?:eq)?|simeq|cong|equiv|doteq|triangleq|coloneqq|colon|in|to|mapsto|longmapsto|leadsto|therefore"
+    r"|implies|iff|(?:[lL]ong)?(?:[rR]ight|[lL]eft|[lL]eftright)arrow|rightsquigarrow)\s*$"
+)
+IN_TEXT = re.compile(r"\\(?:text(?:bf|it|rm|sf)?|mathrm|mbox|hbox)\s*\{([^{}]*)\}")
 HOLDER = re.compile(r"(\\[a-zA-Z]+|[\^_])\s*(?:\[[^\[\]]*\])?\s*(?:\{[^{}]*\}\s*)?\{\s*$")
 HARMLESS = re.compile(r"\\(?:text|math|display|underline|color|begin|bm|boldsymbol|[lL]arge|huge|mbox|hbox|f?boxe?d?)")
 OPERATOR_BEHIND = re.compile(
@@ -93,8 +104,8 @@ SHORT = {"cm", "mm", "km", "kg", "mg", "ml", "mL", "ft", "lb", "lbs", "hr", "mi"
 
 def is_taken_back(text: str, start: int, end: int) -> bool:
     """Whether the text around the box denies that its content is the answer."""
-    line = text[max(0, start - REACH) : start].rpartition("\n")[2]
-    return bool(NEGATED.search(re.sub(r"\\\(|\\\[", "", line)) or TAKEN_BACK.match(_line_behind(text, end)))
+    line = _line_before(text, start)
+    return bool(NEGATED.search(line) or TAKEN_BACK.match(_line_behind(text, end)))
 
 
 def is_reconsidered(rest: str, answer: str = "") -> bool:
@@ -111,8 +122,11 @@ def is_reconsidered(rest: str, answer: str = "") -> bool:
 
 
 def is_bound(before: str) -> bool:
-    """Whether the text before an answer makes it a bound, which is no answer: at least 5, `x > 5`."""
-    return bool(BOUND.search(TAG.sub("", before)))
+    """Whether the text before an answer makes it a bound or a guess, which is no answer: at least 5, about 5, `x > 5`.
+
+    A rounded value is one: approximately 5.
+    """
+    return bool(BOUND.search(TAG.sub("", IN_TEXT.sub(r"\1", before))))
 
 
 def is_hedged(text: str, end: int) -> bool:
@@ -122,15 +136,17 @@ def is_hedged(text: str, end: int) -> bool:
 
 def is_part(text: str, start: int, end: int) -> bool:
     """Whether the box is one term, factor or argument of a larger formula."""
-    line = text[max(0, start - REACH) : start].rpartition("\n")[2]
+    line = _line_before(text, start)
     rest = _line_behind(text, end)
     if holder := HOLDER.search(line):
         return not HARMLESS.match(holder[1])
     if COUNTED_BEFORE.search(line) or COUNTED_BEHIND.match(rest) or _is_bracketed(line, rest):
         return True
     line = re.sub(r"(?:\s|\\[,;:! ]|\\q?quad)+$", lambda match: " " if match[0] else "", line)
+    if BESIDE_FORMULA.search(line) or BEHIND_FORMULA.match(rest):
+        return True
     if _in_formula(text, start):
-        before = re.sub(r"\\text\s*\{[^{}]*\}\s*$|\\[a-zA-Z]+\s*$", _operators_only, line)
+        before = "" if RELATION.search(line) else re.sub(r"\\[a-zA-Z]+\s*$", _operators_only, line)
         if OPERATOR_IN_FORMULA.search(before) or OPERATOR_BEFORE.search(before):
             return True
         return bool(OPERATOR_BEHIND.match(rest) or rest.startswith("!"))
@@ -168,7 +184,7 @@ def _is_telling(word: str) -> bool:
 
 
 def _operators_only(match: re.Match[str]) -> str:
-    """The text before a box without words and arrows; operators stay."""
+    """A command before a box if it is an operator, else nothing."""
     return match[0] if OPERATOR_BEFORE.search(match[0]) else ""
 
 
@@ -178,6 +194,11 @@ def _in_formula(text: str, place: int) -> bool:
     dollars = len(re.findall(r"(?<!\\)\$\$?", before)) % 2 == 1
     opening = max(before.rfind(r"\("), before.rfind(r"\["))
     return dollars or opening > max(before.rfind(r"\)"), before.rfind(r"\]"))
+
+
+def _line_before(text: str, start: int) -> str:
+    """The line up to `start`, with the words of `\\text{...}` as words."""
+    return IN_TEXT.sub(r"\1", text[max(0, start - REACH) : start].rpartition("\n")[2])
 
 
 def _line_behind(text: str, end: int) -> str:

@@ -49,6 +49,7 @@ PLACEHOLDER = re.compile(
     r"|(?:\\text(?:bf|it|rm)?\s*\{)?\s*(?:(?:the|your|my|final|numerical|exact)\s+)*(?:answer|result|solution)s?(?:\s+here)?\s*\}?",
     re.IGNORECASE,
 )
+INLINE, DISPLAYED = re.compile(r"(?<!\\)\\[()]"), re.compile(r"(?<!\\)\\[\[\]]")
 MARKER = re.compile(r"####\s*(.*)")
 STATED = re.compile(
     r"(?:^|\n)A:\s+|"
@@ -116,6 +117,7 @@ def gold_answer(text: str) -> str | None:
 
 def _boxed(text: str) -> str | None:
     """The content of the last box, or of the last adjacent ones; empty where no box holds a final answer."""
+    text = INLINE.sub("$", DISPLAYED.sub("$$", text))  # what stands around a box is told from one kind of sign
     every = _boxes(text)
     if not every:
         return None
