@@ -27,6 +27,8 @@ from train.distributed.zero import unpartitioned
 from train.lifecycle.trackers import check_trackers
 from train.model.chat_checks import check_chat
 from train.model.context import check_context
+from train.model.dropout import refuse_dropout
+from train.model.positions import count_from_mask, refuse_shifted
 from train.model.prompts import messages, thinking_within
 from train.model.start import start_model
 from train.rewards.functions import check_own_rewards
@@ -69,6 +71,10 @@ def check_training(run: RunConfig, training: GRPOConfig) -> tuple[PreTrainedMode
     if training.gradient_checkpointing and not model.supports_gradient_checkpointing:
         raise ValueError(f"gradient_checkpointing is set, which {type(model).__name__} does not do; leave it out.")
     check_support(model, run.backend)
+    if run.backend == "engine":
+        refuse_dropout(model, training.disable_dropout)
+    count_from_mask(model)
+    refuse_shifted(model)
     if run.backend == "engine" and (training.use_cpu or not torch.cuda.is_available()):
         check_memory(model, prompt, run, training)
     return model, tokenizer

@@ -26,6 +26,8 @@ from train.loss.microbatch import sort_rows, trim_padding
 from train.loss.packed import PackedModel, check_packing
 from train.loss.packed_attention import packed_attention_in
 from train.loss.rollout_correction import correct_rollouts, effective_sample_size, share_of_sample
+from train.model.dropout import disable_dropout
+from train.model.positions import count_from_mask
 from train.rollout.interface import Thinking
 from train.rollout_trainer import RolloutTrainer
 
@@ -63,6 +65,11 @@ class ReasoningTrainer(ResumableTrainer, RolloutTrainer):
         own = {"thinking": thinking, "rollout_correction": rollout_correction}
         check_rollouts(self.args, backend, {"cache_gib": cache_gib, "max_rows": max_rows, **own})
         keep_adapters_precise(self.model)
+        if self.args.disable_dropout:
+            disable_dropout(self.model)
+        for each in (self.model, self.ref_model):
+            if each is not None:
+                count_from_mask(each)
         self.set_up_rollouts(backend, cache_gib, max_rows, thinking, deterministic=deterministic_rollouts)
         self.packed_loss = packed_loss
         if packed_loss:

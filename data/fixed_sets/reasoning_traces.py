@@ -81,7 +81,7 @@ def read_traces(settings: TraceSettings) -> Iterator[ReasoningTrace | NoTrace]:
     for row in stream_rows(settings.source, COLUMNS, subset=settings.subset, split=settings.split):
         if row.fault is None and not any(set(shape) <= row.values.keys() for shape in SHAPES):
             raise ValueError(
-                f"{row.where} has the columns {', '.join(row.values) or 'none'} of those that are read; expected "
+                f"{row.where} holds no trace: of the columns of one it has {', '.join(row.values) or 'none'}; expected "
                 f"{'; or '.join(' and '.join(shape) for shape in SHAPES)}."
             )
         try:

@@ -78,6 +78,11 @@ class GoOn(TrainerCallback):
     def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         """Counters have just been set to zero."""
         self.trainer.go_on()
+        if state.global_step >= state.max_steps and state.is_world_process_zero:
+            say(
+                f"The run has done {state.global_step} of {state.max_steps} steps: nothing is left to train. Raise "
+                "max_steps, or num_train_epochs, to go on."
+            )
 
     def on_epoch_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         """accelerate's own search for the sampler does not see through every wrapper."""

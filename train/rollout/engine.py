@@ -8,6 +8,7 @@ from dataclasses import replace
 import torch
 
 from train.rollout import native
+from train.rollout.backends.hf_generate import GenerateBackend
 from train.rollout.dense.dense_steps import DenseRun
 from train.rollout.dense.fused import FusedNorms
 from train.rollout.dense.packed import packed_bytes, packed_linears
@@ -24,6 +25,7 @@ from train.rollout.paged.forwards import Forward
 from train.rollout.paged.paged_steps import PagedRun
 from train.rollout.paged.pool import FLASH_PAGE_TOKENS, PAGE_TOKENS
 from train.rollout.parity.trial import PROMPT_TOKENS, TRIAL_CHUNK_TOKENS, try_out
+from train.rollout.sampler import NonFiniteLogits
 from train.rollout.schedule.lengths import LengthMemory
 from train.rollout.schedule.requests import Request, check_request, vocabulary_size
 from train.rollout.session import Session
@@ -129,8 +131,9 @@ class RolloutEngine:
         except torch.OutOfMemoryError:
             raise
         except Exception as error:  # whatever comes of code that expects another attention function
+            instead = "" if isinstance(error.__cause__, NonFiniteLogits) else f" {INSTEAD}"
             raise UnsupportedModel(
-                f"The rollout engine cannot run {model_name(self.model)}: {str(error).rstrip('.')}. {INSTEAD}"
+                f"The rollout engine cannot run {model_name(self.model)}: {str(error).rstrip('.')}.{instead}"
             ) from error
         finally:
             small.release()
@@ -280,12 +283,26 @@ def check_support(model: torch.nn.Module, backend: str = "engine") -> None:
 
     For `engine` a short trial decides, whose result must be that of a plain forward: about a hundred tokens. Call it
     with the model where it will run, in training and in evaluation alike. `vllm` is given merged weights, so adapters
-    that cannot be merged are refused; `generate` runs whatever transformers runs.
+    that cannot be merged are refused; `generate` samples whatever transformers samples, so it is asked for two tokens.
     """
     if backend == "engine":
         RolloutEngine(model)
     elif backend == "vllm":
         refuse_adapters(model)
+    else:
+        _try_generate(model)
+
+
+def _try_generate(model: torch.nn.Module) -> None:
+    try:
+        GenerateBackend(model, pad_token_id=0).generate([[0], [0, 0]], 1, Sampling(2, ()))
+    except torch.OutOfMemoryError:
+        raise
+    except Exception as error:  # whatever a model raises that does not fit its own configuration
+        reason = " ".join(str(error).split())
+        raise UnsupportedModel(
+            f"transformers' own `generate` cannot sample {model_name(model)}: {reason} ({type(error).__name__})."
+        ) from error
 
 
 def check_deterministic(model: torch.nn.Module) -> None:

@@ -74,8 +74,8 @@ def probe(model: torch.nn.Module, *, paged: bool = False) -> list[LayerShape]:
     if missing:
         raise UnsupportedModel(
             f"{name}: {len(missing)} of {layers} layers (the first is layer {missing[0]}) have no attention that "
-            "transformers' AttentionInterface reaches; linear attention and state-space layers keep a state that the "
-            f"key-value pool cannot hold. {INSTEAD}"
+            "transformers' AttentionInterface reaches: they attend in code of their own, or keep a state (linear "
+            f"attention, state-space layers) that the key-value pool cannot hold. {INSTEAD}"
         )
     return [seen_layers[layer] for layer in range(layers)]
 

@@ -174,6 +174,20 @@ def test_a_run_does_not_go_on_under_other_settings(tmp_path, capfd, option, mess
     assert yaml.safe_load((tmp_path / "run" / "config.yaml").read_text())["max_steps"] == 2
 
 
+@pytest.mark.parametrize("asked", [["--max_steps", "1"], ["--max_steps", "-1", "--num_train_epochs", "0.25"]])
+def test_a_run_that_has_done_all_that_is_asked_for_says_so(tmp_path, capfd, asked):
+    config = write_config(tmp_path, max_steps=2, save_steps=1, cold_start_steps=0, eval_strategy="no")
+    assert launch(config, "--name", "run") == 0
+    weights = (tmp_path / "run" / "checkpoints" / "checkpoint-2" / "model.safetensors").read_bytes()
+    capfd.readouterr()
+    assert launch(config, "--name", "run", "--resume", *asked) == 0
+    said = [line for line in capfd.readouterr().err.splitlines() if "nothing is left to train" in line]
+    assert said == [
+        "The run has done 2 of 1 steps: nothing is left to train. Raise max_steps, or num_train_epochs, to go on."
+    ]
+    assert (tmp_path / "run" / "checkpoints" / "checkpoint-2" / "model.safetensors").read_bytes() == weights
+
+
 def test_a_damaged_checkpoint_is_passed_over_and_kept_aside(tmp_path, capfd):
     config = write_config(tmp_path, max_steps=4, save_steps=2, cold_start_steps=0, eval_strategy="no")
     assert launch(config, "--name", "broken") == launch(config, "--name", "whole") == 0

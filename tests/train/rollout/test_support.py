@@ -165,7 +165,7 @@ def test_a_layer_that_attends_with_other_tokens_than_the_pass_has_is_stopped(len
 def test_weights_that_are_not_finite_are_refused() -> None:
     model = scratch_llama()
     model.model.layers[0].mlp.up_proj.weight.data[0, 0] = torch.nan
-    with pytest.raises(UnsupportedModel, match="not finite"):
+    with pytest.raises(UnsupportedModel, match=r"not finite.*load an earlier checkpoint.$"):
         check_support(model)
 
 
@@ -194,3 +194,11 @@ def test_the_longest_sequence_ends_where_rotary_embeddings_would_change(
     assert context_length(model) == longest
     with pytest.raises(ValueError, match=f"more than the model's context of {longest}"):
         RolloutEngine(model).generate([[5] * 100], 1, Sampling(longest - 99, ()))
+
+
+def test_a_model_whose_own_forward_fails_is_refused_before_generate_samples_it() -> None:
+    model = scratch_llama()
+    check_support(model, "generate")
+    model.model.layers[0].mlp.up_proj = torch.nn.Linear(7, 7)
+    with pytest.raises(UnsupportedModel, match=r"`generate` cannot sample LlamaForCausalLM \(llama\): .*RuntimeError"):
+        check_support(model, "generate")
