@@ -3,6 +3,7 @@
 import errno
 import fcntl
 import os
+import time
 from pathlib import Path
 
 import filelock
@@ -16,15 +17,19 @@ def is_held(folder: Path) -> bool:
     Several readers may look at once. The look fails at once where a run holds the folder, and `lock` waits for it, so
     that no run is refused because someone watches.
     """
+    return _is_locked(_lock_file(folder)) or _is_locked(folder)
+
+
+def _is_locked(path: Path) -> bool:
     try:
-        file = os.open(_lock_file(folder), os.O_RDONLY)
+        file = os.open(path, os.O_RDONLY)
     except OSError:  # no run has ever held it, or we may not look
         return False
     try:
         fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except OSError as error:
         # ENOSYS: a disk without locks, where the lock is that the file exists
-        return error.errno in (errno.EAGAIN, errno.EACCES, errno.ENOSYS)
+        return error.errno in (errno.EAGAIN, errno.EACCES) or (error.errno == errno.ENOSYS and path.is_file())
     finally:
         os.close(file)
     return False
@@ -36,20 +41,77 @@ def refuse_held(folder: Path) -> None:
         raise _going_on(folder)
 
 
-def lock(folder: Path) -> filelock.BaseFileLock:
+class RunLock:
+    """Holds a run's folder until the context ends: by its name, and the folder itself once `hold` is called.
+
+    The name is there before the folder. The folder itself is one under every name, such as another mount's.
+    """
+
+    def __init__(self, name: filelock.BaseFileLock) -> None:
+        self._name = name
+        self._folder: int | None = None
+
+    def __enter__(self) -> "RunLock":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.release()
+
+    def hold(self, folder: Path) -> None:
+        """Hold the folder itself, in place of one held before. Raises ValueError where another process does."""
+        self._let_go()
+        try:
+            file = os.open(folder, os.O_RDONLY)
+        except OSError:  # there is none yet
+            return
+        end = time.monotonic() + LOOK
+        while True:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError as error:
+                if error.errno not in (errno.EAGAIN, errno.EACCES):  # a disk that locks no folders: the name must do
+                    os.close(file)
+                    return
+                if time.monotonic() > end:
+                    os.close(file)
+                    raise _going_on(folder) from None
+                time.sleep(0.01)
+            else:
+                self._folder = file
+                return
+
+    def release(self) -> None:
+        """Let others have the folder."""
+        self._let_go()
+        self._name.release()
+
+    def _let_go(self) -> None:
+        if self._folder is not None:
+            fcntl.flock(self._folder, fcntl.LOCK_UN)  # a forked process may have the file open still
+            os.close(self._folder)
+            self._folder = None
+
+
+def lock(folder: Path) -> RunLock:
     """Hold a run's folder for this process: two runs that write to one folder would spoil it. Raises ValueError.
 
-    Links are followed, so that a folder under two names has one lock.
+    Links are followed, so that a folder under two names has one lock. A folder that is made later is to be held then.
     """
-    file_lock = filelock.FileLock(_lock_file(folder))
+    name = filelock.FileLock(_lock_file(folder))
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        file_lock.acquire(timeout=LOOK, poll_interval=0.01)
+        name.acquire(timeout=LOOK, poll_interval=0.01)
     except filelock.Timeout:
         raise _going_on(folder) from None
     except OSError as error:
         raise ValueError(f"The run folder {folder} cannot be written: {error.strerror}.") from None
-    return file_lock
+    held = RunLock(name)
+    try:
+        held.hold(folder)
+    except ValueError:
+        held.release()
+        raise
+    return held
 
 
 def _going_on(folder: Path) -> ValueError:

@@ -1,6 +1,8 @@
 """One lock a folder, under whatever name it is reached."""
 
+import errno
 import fcntl
+import os
 import threading
 
 import pytest
@@ -25,6 +27,42 @@ def test_a_folder_under_two_names_has_one_lock(tmp_path, linked):
 def test_a_folder_that_is_yet_to_be_made_is_locked_by_its_name(tmp_path):
     with lock(tmp_path / "runs" / "new"), pytest.raises(ValueError, match="going on in another process"):
         lock(tmp_path / "runs" / "new")
+
+
+def test_a_folder_that_is_reached_another_way_has_one_lock(tmp_path):
+    folder, elsewhere = tmp_path / "runs" / "a", tmp_path / "mount"
+    folder.mkdir(parents=True)
+    elsewhere.mkdir()
+    with lock(folder):
+        folder.rename(elsewhere / "b")  # the same folder under a name that has another lock, as another mount gives it
+        assert is_held(elsewhere / "b")
+        with pytest.raises(ValueError, match="going on in another process"):
+            lock(elsewhere / "b")
+    assert not is_held(elsewhere / "b")
+    lock(elsewhere / "b").release()
+
+
+def test_a_folder_that_is_made_later_is_held_then(tmp_path):
+    with lock(tmp_path / "a") as held:
+        (tmp_path / "a").mkdir()
+        held.hold(tmp_path / "a")
+        (tmp_path / "a").rename(tmp_path / "b")
+        assert is_held(tmp_path / "b")
+
+
+def test_a_disk_that_locks_no_folders_still_has_the_lock_by_name(tmp_path, monkeypatch):
+    flock = fcntl.flock
+
+    def flock_files_alone(file, operation):
+        if os.path.isdir(f"/proc/self/fd/{file if isinstance(file, int) else file.fileno()}"):
+            raise OSError(errno.EBADF, "as NFS has it")
+        flock(file, operation)
+
+    (tmp_path / "a").mkdir()
+    monkeypatch.setattr(fcntl, "flock", flock_files_alone)
+    with lock(tmp_path / "a"):
+        assert is_held(tmp_path / "a")
+    assert not is_held(tmp_path / "a")
 
 
 def test_a_look_says_who_holds_a_folder_and_leaves_nothing_behind(tmp_path):
