@@ -46,6 +46,7 @@ def watch(run: Path, host: str, port: int) -> None:
     import uvicorn  # an extra
 
     from eval.report.watch import Follower, make_watch_app
+    from eval.serve.patient_http import PatientHTTP
 
     with listen(host, port) as door:
         os.nice(10)  # the run comes first
@@ -54,7 +55,7 @@ def watch(run: Path, host: str, port: int) -> None:
         thread.start()
         print(f"Watching {run} at {url(door)}/", flush=True)
         app = make_watch_app(follower, own_names(host))
-        config = uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=1)
+        config = uvicorn.Config(app, http=PatientHTTP, log_level="warning", timeout_graceful_shutdown=1)
         try:
             uvicorn.Server(config).run(sockets=[door])
         finally:

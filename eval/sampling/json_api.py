@@ -1,8 +1,10 @@
 """JSON over HTTP with an untrusted server: bounded in time and size, with retries where they may help."""
 
 import json
+import threading
 import time
 from collections.abc import Callable, Mapping
+from concurrent.futures import Future
 from typing import Any
 
 import httpx
@@ -62,6 +64,22 @@ class JsonApi:
         )
 
     def _call_once(self, method: str, path: str, body: dict[str, Any] | None) -> Any:
+        """One answer within REPLY_SECONDS. httpx bounds each read, and headers that trickle are many reads."""
+        answer: Future[Any] = Future()
+
+        def wait() -> None:
+            try:
+                answer.set_result(self._exchange(method, path, body))
+            except BaseException as error:
+                answer.set_exception(error)
+
+        threading.Thread(target=wait, daemon=True, name="json api").start()
+        try:
+            return answer.result(REPLY_SECONDS)
+        except TimeoutError:
+            raise _late(f"{self.url}/{path}") from None
+
+    def _exchange(self, method: str, path: str, body: dict[str, Any] | None) -> Any:
         place = f"{self.url}/{path}"
         try:
             with self._client.stream(method, place, json=body) as response:
@@ -105,8 +123,12 @@ def _content(place: str, response: httpx.Response) -> bytes:
         if len(content) > MOST_BYTES:
             raise ServerError(f"{place} answered more than {MOST_BYTES:,} bytes, which no completion takes.")
         if time.monotonic() > deadline:
-            raise ServerError(f"{place} was still answering after {REPLY_SECONDS:g} seconds.")
+            raise _late(place)
     return bytes(content)
+
+
+def _late(place: str) -> ServerError:
+    return ServerError(f"{place} was still answering after {REPLY_SECONDS:g} seconds.")
 
 
 class _Passing(Exception):

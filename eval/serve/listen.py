@@ -46,10 +46,11 @@ def _run(served: Served, batcher: Batcher, door: socket.socket) -> None:
     import uvicorn  # an extra: the rest of this file says so where it is missing
 
     from eval.serve.app import make_app
+    from eval.serve.patient_http import PatientHTTP
 
     print(f"Serving {served.name} at {url(door)}/v1; chat at {url(door)}/", flush=True)
     config = uvicorn.Config(
-        make_app(served, batcher), log_level="warning", timeout_keep_alive=30, h11_max_incomplete_event_size=65536,
-        timeout_graceful_shutdown=5,
+        make_app(served, batcher), http=PatientHTTP, log_level="warning", timeout_keep_alive=30,
+        h11_max_incomplete_event_size=65536, timeout_graceful_shutdown=5,
     )  # fmt: skip
     uvicorn.Server(config).run(sockets=[door])

@@ -13,6 +13,7 @@ from patience import PATIENCE
 from eval.serve.app import make_app
 from eval.serve.batcher import Batcher
 from eval.serve.listen import listen
+from eval.serve.patient_http import PatientHTTP
 from eval.serve.served import Options, Served, load_served
 from train.model.scratch import build_model, build_tokenizer
 from train.rollout.engine import RolloutEngine
@@ -56,7 +57,7 @@ def serving(served: Served, batcher, *, body_seconds: float = PATIENCE) -> Itera
     """Uvicorn in a thread, over any batcher."""
     door = listen("127.0.0.1", 0)
     app = make_app(served, batcher, body_seconds=body_seconds)
-    server = uvicorn.Server(uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=1))
+    server = uvicorn.Server(uvicorn.Config(app, http=PatientHTTP, log_level="warning", timeout_graceful_shutdown=1))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [door]}, daemon=True)
     thread.start()
     url = f"http://127.0.0.1:{door.getsockname()[1]}"

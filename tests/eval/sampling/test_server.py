@@ -183,3 +183,19 @@ def test_a_reply_that_trickles_has_a_deadline(odd, monkeypatch):
     odd.content = completion()
     with pytest.raises(ServerError, match="was still answering after"):
         server.draw([[7]], [0], SAMPLING, print)
+
+
+def test_headers_that_trickle_have_a_deadline(odd, monkeypatch):
+    server = Server(odd.url)
+    ended = threading.Event()
+
+    def trickle(handler, status, data):
+        handler.wfile.write(b"HTTP/1.1 200 OK\r\nX-Slow: ")
+        while not ended.wait(0.05):
+            handler.wfile.write(b"x")
+
+    monkeypatch.setattr(odd, "reply", trickle)
+    monkeypatch.setattr("eval.sampling.json_api.REPLY_SECONDS", 0.5)
+    with pytest.raises(ServerError, match=r"completions was still answering after 0.5 seconds"):
+        server.draw([[7]], [0], SAMPLING, print)
+    ended.set()

@@ -175,6 +175,30 @@ def _left(server) -> int:
     return left
 
 
+@pytest.mark.parametrize(
+    "beginning",
+    ["", "GET /health HTTP/1.1\r\nX-Slow: ", "POST /no HTTP/1.1\r\nHost: x\r\nContent-Length: 9999\r\n\r\n"],
+    ids=["nothing", "headers", "the body of a request that is answered"],
+)
+def test_a_connection_that_sends_a_byte_at_a_time_is_closed(impatient, monkeypatch, beginning):
+    monkeypatch.setattr("eval.serve.patient_http.HEADER_SECONDS", 0.5)
+    host, port = impatient.url.removeprefix("http://").split(":")
+    pause = threading.Event()
+    with socket.create_connection((host, int(port)), timeout=0.05) as slow, pytest.raises(ConnectionError):
+        slow.sendall(beginning.encode())
+        while True:
+            slow.sendall(b"x" if beginning else b"")
+            try:
+                if not slow.recv(4096):
+                    raise ConnectionResetError
+            except TimeoutError:
+                pause.wait(0.01)
+    body = {"messages": ASKED, "max_tokens": 1}
+    with httpx.Client(timeout=PATIENCE, trust_env=False) as client:  # the others go on, on one connection
+        assert [client.get(f"{impatient.url}/health").status_code for _ in range(3)] == [200] * 3
+        assert client.post(f"{impatient.url}/v1/chat/completions", json=body).status_code == 200
+
+
 def test_a_body_without_end_and_one_that_never_comes_are_refused(impatient):
     host, port = impatient.url.removeprefix("http://").split(":")
     head = f"POST /v1/chat/completions HTTP/1.1\r\nHost: {host}\r\nContent-Type: application/json\r\n"
