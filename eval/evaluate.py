@@ -130,10 +130,12 @@ def evaluate(
     candidates.check(checkpoints, fits)  # whatever is missing shows before the first minute
     if baseline:
         check_baseline(baseline, candidates.load(checkpoints[0]), source)
-    try:
-        output.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ValueError(f"The folder for results, {output}, cannot be made: {error.strerror}.") from None
+    for folder, what in ((cache, "samples"), (output, "results")):
+        try:
+            if folder is not None:
+                folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise ValueError(f"The folder for {what}, {folder}, cannot be made: {error.strerror}.") from None
     tables = [
         sample(candidates.load(checkpoint), problems, source, settings, None if number else baseline, progress)
         for number, checkpoint in enumerate(checkpoints)

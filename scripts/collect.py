@@ -85,14 +85,15 @@ def main() -> int:
 
 def _teacher(options: argparse.Namespace, source: Source) -> Teacher:
     """The teacher that the command line names. Raises ValueError where it cannot be loaded or reached."""
-    longest = options.max_new_tokens or source.max_new_tokens
+    longest = source.max_new_tokens if options.max_new_tokens is None else options.max_new_tokens
     if is_url(options.teacher):
         sampling = Sampling(longest, (), temperature=options.temperature, seed=options.seed)
         system = "task" if options.system is None else options.system
         return ChatTeacher(options.teacher, sampling, system, model=options.teacher_model, requests=options.requests)
-    candidate = load_candidate(options.teacher, options.output.with_name("cache"), chat=source.chat)
-    sampling = Sampling(longest, candidate.stop_ids, temperature=options.temperature, seed=options.seed)
     system = source.system_prompt if options.system is None else options.system
+    cache = options.output.with_name("cache")
+    candidate = load_candidate(options.teacher, cache, chat=source.chat, system_prompt=system)
+    sampling = Sampling(longest, candidate.stop_ids, temperature=options.temperature, seed=options.seed)
     return CheckpointTeacher(candidate, sampling, system)
 
 

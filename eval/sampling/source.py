@@ -13,7 +13,7 @@ from data.tasks.own import is_own
 from train.config.run_config import RunConfig
 from train.config.trl_options import trl_options
 from train.config.values import options_of, read_value
-from train.files.checkpoints import COLD_START, finished, last_finished, step_of
+from train.files.checkpoints import COLD_START, fault, finished, last_finished, numbered, step_of
 from train.files.untrusted import read_yaml
 from train.lifecycle.published import FOLDER as PUBLISHED
 from train.model.chat import TOKENIZERS_OWN, Chat, read_template
@@ -122,6 +122,9 @@ def checkpoints_of(run: Path, *, start: bool = False) -> list[str]:
     """
     config = run / "config.yaml"
     last = last_finished(run / "checkpoints")
+    unfinished = sorted(numbered(run / "checkpoints"), key=step_of)
+    if config.is_file() and last is None and unfinished:
+        raise ValueError(f"{run} has no whole checkpoint: {unfinished[-1]}: {fault(unfinished[-1])}.")
     if not config.is_file() or last is None:
         raise ValueError(
             f"{run} is not a run folder with a checkpoint; expected config.yaml and checkpoints/checkpoint-N."

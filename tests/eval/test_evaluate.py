@@ -207,6 +207,21 @@ def test_a_run_is_compared_from_its_cold_start_to_its_last_checkpoint(tmp_path):
     assert config_of(tmp_path / "other") is None
 
 
+def test_a_run_whose_checkpoints_were_all_cut_off_says_so(tmp_path):
+    write_config(tmp_path)
+    (tmp_path / "checkpoints" / "checkpoint-5").mkdir(parents=True)
+    with pytest.raises(ValueError, match=r"no whole checkpoint: .*checkpoint-5: it has no complete.json"):
+        checkpoints_of(tmp_path)
+
+
+def test_a_cache_that_cannot_be_made_is_named_before_the_results_folder_is(tmp_path, checkpoint):
+    (tmp_path / "file").touch()
+    few = Settings(2, 1, 1.0, 8)
+    with pytest.raises(ValueError, match=r"The folder for samples, .*file, cannot be made: File exists"):
+        evaluate([str(checkpoint)], read_source(write_config(tmp_path)), few, tmp_path / "out", cache=tmp_path / "file")
+    assert not (tmp_path / "out").exists()
+
+
 def test_what_is_no_run_or_no_config_is_named(tmp_path):
     with pytest.raises(ValueError, match="not a run folder"):
         checkpoints_of(tmp_path)

@@ -61,3 +61,9 @@ def test_a_process_that_dies_loses_nothing_that_had_come(tmp_path, checkpoint):
         SampleCache(draw_and_kill, tmp_path / "kept", "w").generate([[9, 12]], 4_000, SAMPLING)
     assert 0 < len(came) < 4_000
     assert pq.read_table(tmp_path / "kept").num_rows == len(came)
+
+
+@pytest.mark.parametrize("count", [0, -3])
+def test_fewer_than_one_process_are_refused(count):
+    with pytest.raises(ValueError, match=f"processes is {count}; expected a whole number, 1 or more"):
+        Workers(count)
