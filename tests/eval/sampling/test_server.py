@@ -1,6 +1,7 @@
 """A server of completions, small and local, as vLLM's answers."""
 
 import json
+import threading
 
 import pytest
 from stub_http import Stub, serving
@@ -189,7 +190,7 @@ def test_headers_that_trickle_have_a_deadline(odd, monkeypatch):
     server = Server(odd.url)
     ended = threading.Event()
 
-    def trickle(handler, status, data):
+    def trickle(handler, content, code=200, **headers):
         handler.wfile.write(b"HTTP/1.1 200 OK\r\nX-Slow: ")
         while not ended.wait(0.05):
             handler.wfile.write(b"x")
