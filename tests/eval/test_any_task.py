@@ -119,7 +119,7 @@ def test_a_thinking_without_a_parser_is_shown_unmarked():
     reading = read(row)
     assert [piece.text for line in reading.lines for piece in line.pieces] == ["Wait."]
     assert reading.unmarked == f"the task {PRIMES} has no parser of thinkings" and right_attempt(row) is None
-    assert [kind for kind, belongs in SINGLE.items() if belongs(row)] == ["Right"]
+    assert [kind for kind, belongs in SINGLE.items() if belongs(row["correct"], right_attempt(row))] == ["Right"]
 
 
 def test_behaviour_is_told_by_words_where_there_is_no_parser():
