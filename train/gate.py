@@ -70,12 +70,12 @@ def check_training(run: RunConfig, training: GRPOConfig) -> tuple[PreTrainedMode
         check_choice(run, training)
     if training.gradient_checkpointing and not model.supports_gradient_checkpointing:
         raise ValueError(f"gradient_checkpointing is set, which {type(model).__name__} does not do; leave it out.")
-    check_support(model, run.backend)
+    check_support(model, run.backend, moves_to_gpu=uses_gpu(training))
     if run.backend == "engine":
         refuse_dropout(model, training.disable_dropout)
     count_from_mask(model)
     refuse_shifted(model)
-    if run.backend == "engine" and (training.use_cpu or not torch.cuda.is_available()):
+    if run.backend == "engine" and not uses_gpu(training):
         check_memory(model, prompt, run, training)
     return model, tokenizer
 
@@ -111,17 +111,22 @@ def check_reward_weights(run: RunConfig, training: GRPOConfig) -> None:
         raise ValueError(f"reward_weights is {weights}, by which nothing right is rewarded; expected a weight above 0.")
 
 
+def uses_gpu(training: GRPOConfig) -> bool:
+    """Whether the run computes on a CUDA GPU of this machine."""
+    return torch.cuda.is_available() and not training.use_cpu
+
+
 def check_packages(training: GRPOConfig) -> None:
     """Refuse options whose package is missing, or that need another device. Raises ValueError."""
     if training.use_liger_kernel and find_spec("liger_kernel") is None:
         raise ValueError("use_liger_kernel is set, but it is not installed: pip install liger-kernel, or leave it out.")
-    if training.fp16 and (training.use_cpu or not torch.cuda.is_available()):
+    if training.fp16 and not uses_gpu(training):
         raise ValueError("fp16 is set, which needs a CUDA GPU, and there is none here, or use_cpu is set.")
 
 
 def check_device(run: RunConfig, training: GRPOConfig) -> None:
     """Refuse what needs a GPU where there is none. Raises ValueError."""
-    if run.deterministic_rollouts and (training.use_cpu or not torch.cuda.is_available()):
+    if run.deterministic_rollouts and not uses_gpu(training):
         raise ValueError(
             "deterministic_rollouts is set, which needs a CUDA GPU, and there is none here, or use_cpu is set; leave "
             "it out: on a CPU rollouts depend on their batch in the last bits alone."

@@ -278,15 +278,17 @@ class RolloutEngine:
         self.drop_pool()
 
 
-def check_support(model: torch.nn.Module, backend: str = "engine") -> None:
+def check_support(model: torch.nn.Module, backend: str = "engine", *, moves_to_gpu: bool = False) -> None:
     """Raise UnsupportedModel, a ValueError of one clear line, where `backend` would not sample `model` right.
 
     For `engine` a short trial decides, whose result must be that of a plain forward: about a hundred tokens. Call it
-    with the model where it will run, in training and in evaluation alike. `vllm` is given merged weights, so adapters
-    that cannot be merged are refused; `generate` samples whatever transformers samples, so it is asked for two tokens.
+    with the model where it will run; where training moves it to a GPU later, `moves_to_gpu` has the trial keep its
+    cache in pages, as it will there. `vllm` is given merged weights, so adapters that cannot be merged are refused;
+    `generate` samples whatever transformers samples, so it is asked for two tokens.
     """
     if backend == "engine":
-        RolloutEngine(model)
+        moves = moves_to_gpu and next(model.parameters()).device.type == "cpu"  # quantised weights are there already
+        RolloutEngine(model, page_tokens=PAGE_TOKENS if moves else None)
     elif backend == "vllm":
         refuse_adapters(model)
     else:

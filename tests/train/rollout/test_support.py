@@ -13,7 +13,7 @@ from peft import (
     PromptTuningConfig,
     get_peft_model,
 )
-from rollout_models import FAMILIES, largest_gap, prompts_of, scratch_llama, sharpened
+from rollout_models import CAPPED_FAMILIES, FAMILIES, largest_gap, prompts_of, scratch_llama, sharpened
 from transformers import (
     AutoModelForCausalLM,
     BioGptConfig,
@@ -93,6 +93,13 @@ LEARNT_POSITIONS: dict[str, Callable[[], PreTrainedConfig]] = {
 def test_a_model_that_would_be_sampled_wrong_is_refused_by_name_with_the_gap(family: str) -> None:
     with pytest.raises(UnsupportedModel, match=rf"\({family}.*differ from its own plain forward by [\d.]+ "):
         check_support(model_of(WRONG[family]()))
+
+
+@pytest.mark.parametrize("family", CAPPED_FAMILIES)
+def test_soft_capping_and_sinks_are_supported_where_the_model_will_run_on_a_gpu(family: str) -> None:
+    with pytest.raises(UnsupportedModel, match="does not compute on a CPU"):
+        check_support(CAPPED_FAMILIES[family]())
+    check_support(CAPPED_FAMILIES[family](), moves_to_gpu=True)
 
 
 def test_an_untrained_model_is_judged_by_how_far_its_logits_spread() -> None:
