@@ -87,6 +87,8 @@ def load_model(
         raise ModelError(
             f"{name}: {len(missing)} weights of the model are not in its files, the first is {missing[0]}."
         )
+    if getattr(model.config, "attn_logit_softcapping", None) and model.config._attn_implementation == "sdpa":
+        model.set_attn_implementation("eager")  # torch's attention would silently leave out Gemma 2's soft-capping
     return model
 
 

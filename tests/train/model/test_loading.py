@@ -9,6 +9,7 @@ import pytest
 import torch
 from huggingface_hub import HfApi
 from peft import LoraConfig, PeftModel, get_peft_model
+from rollout_models import CAPPED_FAMILIES
 from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
@@ -75,6 +76,13 @@ def test_a_local_checkpoint_loads_in_the_asked_dtype_and_evaluation_mode(checkpo
     assert load_model(str(checkpoint), dtype=torch.bfloat16).dtype == torch.bfloat16
     stored = load_file(checkpoint / "model.safetensors")
     assert torch.equal(model.model.embed_tokens.weight, stored["model.embed_tokens.weight"])
+
+
+def test_soft_capping_is_computed_by_a_model_that_is_loaded(tmp_path):
+    model, ids = CAPPED_FAMILIES["gemma2"](), torch.arange(3, 20).unsqueeze(0)
+    model.save_pretrained(tmp_path)
+    with torch.no_grad():
+        assert torch.allclose(load_model(str(tmp_path))(input_ids=ids).logits, model(input_ids=ids).logits, atol=1e-5)
 
 
 def test_a_local_tokenizer_loads(checkpoint):
