@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 
 MAX_DIGITS = 18
-MAX_STEPS = 5_000  # characters of a thinking that are read; one without end is cut there
+MAX_STEPS = 5_000  # read of one thinking; the rest of one without end is ignored
 STEP = re.compile(
     rf"((?:(?<!\S)-)?(?<!\d)\d{{1,{MAX_DIGITS}}}) ?([-+*/]) ?(\d{{1,{MAX_DIGITS}}}) ?= ?(-?\d{{1,{MAX_DIGITS}}})(?!\d)",
     re.ASCII,

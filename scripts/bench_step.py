@@ -48,7 +48,7 @@ class Timed:
     gradients: list[dict[str, torch.Tensor]]
 
     def create_optimizer(self, *args: Any, **kwargs: Any) -> Any:
-        """A trainer with hooks that record an update's time and the gradients before it."""
+        """The optimizer, with hooks that record an update's time and the gradients before it."""
         self.seconds, self.gradients = [dict.fromkeys(PHASES, 0.0)], []
         optimizer = super().create_optimizer(*args, **kwargs)  # type: ignore[misc]
         optimizer.register_step_pre_hook(lambda *_: self._before_update())

@@ -212,8 +212,8 @@ def demonstration_dataset(
 ) -> Dataset:
     """`count` demonstrations as token ids: the prompt as RL will ask it, the completion, and the end token.
 
-    The prompt is no target, and of the words of doubt only the first is: what follows a further one is to be learnt,
-    for a thinking that is carried on from outside, but not to doubt again and again.
+    The prompt is no target. Of a demonstration's words of doubt only the first is one: the model learns what follows a
+    further doubt, which budget forcing may append, but not to doubt again and again by itself.
     """
     opened = opens_thinking(tokenizer)
     doubts = token_ids(tokenizer, run, "doubts")

@@ -31,7 +31,7 @@ FRESH = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff", "Refe
 class Follower:
     """Keeps a run's page current. `words` says how the run stands, `failure` why there is no page.
 
-    Costs are processor time, as the run's neighbour should count them: on a busy machine the clock says more.
+    Costs are processor time. On a busy machine the clock would count the waiting too.
     """
 
     run: Path
@@ -39,7 +39,7 @@ class Follower:
     failure: str = ""
     whole: bool = False  # the page of a run that has ended was made, with all that it holds
     cost: float = 0.0  # seconds that the last page took
-    made: float = -1e9  # when it was begun, by the monotonic clock
+    made: float = -1e9  # when it was last begun, by the monotonic clock
 
     @property
     def page(self) -> Path:

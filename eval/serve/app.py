@@ -204,7 +204,7 @@ class Exchange:
 
 
 class Abandonable(StreamingResponse):
-    """A stream that ends its exchange with it, even where the client hung up before the first chunk."""
+    """A stream that closes its exchange when it ends, even where the client hung up before the first chunk."""
 
     def __init__(self, exchange: Exchange, *content: Any, **options: Any) -> None:
         super().__init__(*content, **options)

@@ -10,7 +10,7 @@ TINY = {"tasks": {"countdown": {}}, "max_steps": 4, "validation_problems": 8, "u
 
 @pytest.fixture
 def sweep(script, monkeypatch, tmp_path):
-    """The script, which has its configs read in this process; tests/eval/sweep/test_check.py has it as it is."""
+    """The script with its configs read in this process; tests/eval/sweep/setup/test_check.py has the other one."""
 
     def parse(configs):
         return {"gpus": 0, "parsed": [reader.parse(config, tmp_path) for config in configs]}

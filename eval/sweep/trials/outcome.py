@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from eval.sweep.trials.records import State
 
-LINES = 15  # of the last output that is kept
+LINES = 15  # of output that are kept, the last ones
 # Both launchers exit with 1 whatever the training's own code was, and say which: accelerate's in the words of
 # subprocess.CalledProcessError, torchrun's in its table of failures, whose last one is the root cause.
 TOLD = re.compile(
