@@ -84,8 +84,8 @@ def _by_grams(trained: Sequence[Problem], held_out: Sequence[Problem], procedura
             hashes = hashes * MULTIPLIER + tokens[starts + place] + np.uint64(1)
     of = owner[starts]  # (grams,) the problem of each
     kinds, kind = np.unique(hashes, return_inverse=True)  # different n-grams; which of them each is
-    pairs = np.unique(np.stack([kind, of]), axis=1)[0]
-    content = np.bincount(pairs, minlength=len(kinds)) < COMMON  # (kinds,)
+    once = np.unique(np.stack([kind, of]), axis=1)[0]  # the kinds of each problem, each once
+    content = np.bincount(once, minlength=len(kinds)) < COMMON  # (kinds,)
     in_training = of < len(trained)
     first, last = np.full(len(kinds), len(tasks)), np.full(len(kinds), -1)  # training tasks that have it
     np.minimum.at(first, kind[in_training], task[of[in_training]])

@@ -72,9 +72,7 @@ class Curriculum:
         self.kept: dict[int, None] = {}
         self.others = dict.fromkeys(range(len(problems)))
         self.shares = {task: n / len(problems) for task, n in Counter(task for task, _, _ in self.kinds).items()}
-        self.due = dict.fromkeys(
-            self.shares, 0.0
-        )  # places that each task is still due; below 0, places that it got early
+        self.due = dict.fromkeys(self.shares, 0.0)  # places that each task has still to get; below 0, had early
         self.held = dict.fromkeys(self.shares, 0.0)  # places that are due to what is kept; fractions are carried over
         self.owed = dict.fromkeys(self.shares, 0.0)  # explorations that are due, a fraction of one included
 

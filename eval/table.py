@@ -168,8 +168,8 @@ def _value(measure: str, value: float) -> str:
 def _signed(measure: str, value: float) -> str:
     number = value * 100 if SAMPLE_MEASURES[measure].share else value
     # A bound just off zero keeps a second digit, so that what is clear of zero does not seem to touch it.
-    digits_text = next((text for digits in (1, 2) if float(text := f"{number:+.{digits}f}")), "0.0")
-    return digits_text.replace("-", "−")
+    signed = next((text for digits in (1, 2) if float(text := f"{number:+.{digits}f}")), "0.0")
+    return signed.replace("-", "−")
 
 
 def _sections(rows: Sequence[Mapping[str, Any]]) -> list[tuple[str, list[Mapping[str, Any]]]]:

@@ -37,24 +37,24 @@ def main() -> int:
     command = ["uv", "pip", "compile", "pyproject.toml", "--constraints", "constraints.txt", "--universal"]
     options = ["--python-version", "3.11", "--generate-hashes", "--no-header", "--no-annotate", "--quiet"]
     try:
-        lines = subprocess.run([*command, *options], cwd=ROOT, stdout=subprocess.PIPE, text=True, check=True).stdout
+        output = subprocess.run([*command, *options], cwd=ROOT, stdout=subprocess.PIPE, text=True, check=True).stdout
     except FileNotFoundError:
         print("error: uv is not installed; run `pip install uv`.", file=sys.stderr)
         return 2
     except subprocess.CalledProcessError as error:  # uv has said why
         return error.returncode
-    packages = re.split(r"\n(?=\S)", lines.strip())
+    packages = re.split(r"\n(?=\S)", output.strip())
     if not any(package.startswith(f"torch=={TORCH} ") for package in packages):
         print(f"error: torch is no longer {TORCH}; put its builds for a CPU into scripts/lock.py.", file=sys.stderr)
         return 2
     hashes = [f"--hash=sha256:{digest}" for digest in TORCH_FOR_A_CPU.values()]
-    for name, extras in (
+    for name, entries in (
         ("requirements-cpu.txt", [" \\\n    ".join([f"torch=={TORCH}+cpu ; sys_platform == 'linux'", *hashes])]),
         ("requirements.txt", [package for package in packages if not CUDA.match(package)]),
         ("requirements-cuda.txt", [package for package in packages if CUDA.match(package)]),
     ):
-        (ROOT / name).write_text(HEADER.format(name=name) + "\n".join(extras) + "\n")
-        print(f"{name}: {len(extras)} packages")
+        (ROOT / name).write_text(HEADER.format(name=name) + "\n".join(entries) + "\n")
+        print(f"{name}: {len(entries)} packages")
     return 0
 
 

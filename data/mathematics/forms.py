@@ -102,10 +102,10 @@ def union(text: str) -> list[str]:
 
 def named(text: str) -> tuple[str, str] | None:
     """The name and the value of `x = 5`, of `x = 2 + 3 = 5`, and of `x \\in [0, 1]`."""
-    both_sides = sides(text)
-    if len(both_sides) < 2 or not both_sides[-1] or not NAME.fullmatch(plain(both_sides[0])):
+    parts = sides(text)
+    if len(parts) < 2 or not parts[-1] or not NAME.fullmatch(plain(parts[0])):
         return None
-    return re.sub(r"\s", "", both_sides[0]), both_sides[-1]
+    return re.sub(r"\s", "", parts[0]), parts[-1]
 
 
 def sides(text: str) -> list[str]:
@@ -123,10 +123,10 @@ def not_rounded(text: str) -> str:
 
 def calculation(text: str) -> tuple[list[str], str] | None:
     """The sides and the result of a calculation: `3 + 4` and `7` of `3 + 4 = 7` and of `x = 3 + 4 = 7`."""
-    both_sides = sides(text)
-    if len(both_sides) > 1 and NAME.fullmatch(plain(both_sides[0])) and both_sides[0] not in ("e", "i"):
-        both_sides = both_sides[1:]
-    *working, result = both_sides
+    parts = sides(text)
+    if len(parts) > 1 and NAME.fullmatch(plain(parts[0])) and parts[0] not in ("e", "i"):
+        parts = parts[1:]
+    *working, result = parts
     if not working or not result or not all(COUNTED.fullmatch(side) or _is_constant(side) for side in working):
         return None
     return working, result

@@ -100,11 +100,11 @@ def draw(name: str, settings: str, seed: int) -> dict[str, Any]:
     return {"question": item["question"], "canonical": canonical(name, item), "entry": entry}
 
 
-def canonical(name: str, entry: dict[str, Any]) -> str:
+def canonical(name: str, item: dict[str, Any]) -> str:
     """The content of the question, whatever its wording."""
     if name not in gym.CONTENT:
-        return f"{gym.FAMILY}:{name} {' '.join(entry['question'].split())}"
-    values = {key: entry["metadata"][key] for key in gym.CONTENT[name]}
+        return f"{gym.FAMILY}:{name} {' '.join(item['question'].split())}"
+    values = {key: item["metadata"][key] for key in gym.CONTENT[name]}
     return f"{gym.FAMILY}:{name} " + json.dumps(
         {key: sorted(value) if key in gym.UNORDERED else value for key, value in values.items()}
     )

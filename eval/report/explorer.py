@@ -106,9 +106,8 @@ def _trained(run: Run, numbers: set[int]) -> Iterator[tuple[str, ShownRow]]:
     """The kept rollouts of training and of its validation, by their place in the order of the files."""
     first = 0
     for table in training_rollouts(run):
-        places = pa.array(
-            [place for place in range(len(table)) if first + place in numbers], pa.int64()
-        )  # even of none
+        own = [place for place in range(len(table)) if first + place in numbers]
+        places = pa.array(own, pa.int64())  # typed, for none as well
         for row in table.take(places).to_pylist():
             yield f"{'RL' if row['split'] == 'train' else row['split']} step {row['step']}", row
         first += len(table)

@@ -40,16 +40,16 @@ def write_report(run: Path, output: Path | None = None, seeds: Sequence[Path] = 
     path = output or run / "report.html"
     if path.suffix != ".html":  # the folder beside the page takes its name without the ending
         raise ValueError(f"The report cannot be written to {path}: expected a name that ends in .html.")
-    results = load_run(run)
+    content = load_run(run)
     claims = judge_claims([run, *seeds])
-    scaling, curves, panels = scaling_curves([run, *seeds]), _curves(results), _panels(results)
-    page = render_page(results, claims, scaling, curves, panels, pack(results))
+    scaling, curves, panels = scaling_curves([run, *seeds]), _curves(content), _panels(content)
+    page = render_page(content, claims, scaling, curves, panels, pack(content))
     beside = path.with_suffix("")
     try:
         write_text(path, page)
         beside.mkdir(exist_ok=True)
         (beside / "claims.json").write_text(json.dumps(claims, indent=2) + "\n", encoding="utf-8")
-        decodings = _temperature(results)
+        decodings = _temperature(content)
         for plot in [*scaling.values(), *(plot for _, plot in curves + panels), *([decodings] if decodings else [])]:
             plot.save(beside)
     except OSError as error:
@@ -63,9 +63,9 @@ def write_live_report(run: Path) -> Path:
     Takes some 3 seconds of one core, and reads of the training rollouts' texts only the first and the last.
     Raises ValueError as `write_report` does.
     """
-    results = load_run(run)
-    newest = pack_newest(results, NEWEST)
-    page = render_page(results, judge_claims([run]), scaling_curves([run]), _curves(results), _panels(results), newest)
+    content = load_run(run)
+    newest = pack_newest(content, NEWEST)
+    page = render_page(content, judge_claims([run]), scaling_curves([run]), _curves(content), _panels(content), newest)
     try:
         write_text(run / "report.html", page)
     except OSError as error:

@@ -98,28 +98,28 @@ def load_candidate(
     """
     if is_url(name):
         server = Server(name)
-        server_tokenizer = load_tokenizer(tokenizer or server.root, chat)
-        server.vocabulary = len(server_tokenizer)
-        ends = (server_tokenizer.eos_token_id,)
-        check_template(server_tokenizer, ends, system=bool(system_prompt))
-        return Candidate(name, server_tokenizer, ends, SampleCache(server.draw, cache, server.fingerprint))
-    server_tokenizer = load_tokenizer(tokenizer or name, chat)
+        model_tokenizer = load_tokenizer(tokenizer or server.root, chat)
+        server.vocabulary = len(model_tokenizer)
+        ends = (model_tokenizer.eos_token_id,)
+        check_template(model_tokenizer, ends, system=bool(system_prompt))
+        return Candidate(name, model_tokenizer, ends, SampleCache(server.draw, cache, server.fingerprint))
+    model_tokenizer = load_tokenizer(tokenizer or name, chat)
     model = load_model(name)
-    check_chat(model, server_tokenizer, system=bool(system_prompt))
+    check_chat(model, model_tokenizer, system=bool(system_prompt))
     if backend == "vllm":
         check_support(model, backend)
         draw = _vllm(name, model)
     else:
         model = model.to("cuda" if torch.cuda.is_available() else "cpu")
         check_support(model, backend)  # where it will run
-        draw = _engine(model) if backend == "engine" else _generate(model, server_tokenizer.pad_token_id)
+        draw = _engine(model) if backend == "engine" else _generate(model, model_tokenizer.pad_token_id)
         if workers and workers.count > 1 and backend == "engine" and model.num_parameters() <= SMALL:
             draw = _spread(draw, partial(workers.draw, name))
     samples = SampleCache(draw, cache, fingerprint(model))
     return Candidate(
         name,
-        server_tokenizer,
-        stop_ids(model, server_tokenizer),
+        model_tokenizer,
+        stop_ids(model, model_tokenizer),
         samples,
         model.num_parameters(),
         context_length(model),

@@ -48,11 +48,11 @@ COLUMNS = pa.schema(
 def sample_checkpoint(name: str, subject: Subject, problems: list[Problem], samples: int) -> list[SampleRow]:
     """Sample each problem `samples` times as `subject` says and once greedily; one row (`COLUMNS`) a completion."""
     greedy = Sampling(subject.sampling.max_new_tokens, subject.sampling.stop_ids, temperature=0.0)
-    sample = sample_rows(name, subject, problems, samples)
+    at_temperature = sample_rows(name, subject, problems, samples)
     best = sample_rows(name, replace(subject, sampling=greedy), problems, 1)
     rows: list[SampleRow] = []
     for number in range(len(problems)):
-        rows += [*sample[number * samples : (number + 1) * samples], {**best[number], "sample": samples}]
+        rows += [*at_temperature[number * samples : (number + 1) * samples], {**best[number], "sample": samples}]
     return rows
 
 

@@ -80,9 +80,7 @@ class Answer:
 
     def _logprob(self, token: int, logprob: float) -> dict[str, Any]:
         text = self.served.tokenizer.decode([token])
-        whole = (
-            "\ufffd" not in text
-        )  # else it holds a part of a character, whose bytes are not those of the sign for it
+        whole = "\ufffd" not in text  # otherwise it is a part of a character, whose bytes are not the sign's
         return {"token": text, "logprob": logprob, "bytes": list(text.encode()) if whole else None, "top_logprobs": []}
 
     def usage(self) -> dict[str, Any]:

@@ -57,8 +57,8 @@ def lost_steps(metrics: Path, history: Iterable[dict[str, object]]) -> list[int]
 def lost_cold_start_steps(metrics: Path, steps: int) -> list[int]:
     """The steps of a cold start of so many `steps` that `metrics` has no line of."""
     in_file = {row["step"] for row in read_metrics(metrics) if row["phase"] == "cold-start"}
-    in_history = {*range(LOGGING_STEPS, steps + 1, LOGGING_STEPS), *([steps] if steps else [])}
-    return sorted(in_history - in_file)
+    expected = {*range(LOGGING_STEPS, steps + 1, LOGGING_STEPS), *([steps] if steps else [])}
+    return sorted(expected - in_file)
 
 
 def lost_rollouts(folder: Path, steps: Iterable[int], processes: int) -> list[int]:

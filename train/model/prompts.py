@@ -57,9 +57,9 @@ def completion_text(tokenizer: PreTrainedTokenizerBase, ids: Sequence[int]) -> s
 
 def hidden_ids(tokenizer: PreTrainedTokenizerBase) -> set[int]:
     """The special tokens, which are no text of a completion; the thinking tags are, in every tokenizer."""
-    extras = tokenizer.added_tokens_decoder
-    special = {number for number, token in extras.items() if token.special} | set(tokenizer.all_special_ids)
-    return special - {number for number, token in extras.items() if token.content in (OPEN, CLOSE)}
+    added_tokens = tokenizer.added_tokens_decoder
+    special = {number for number, token in added_tokens.items() if token.special} | set(tokenizer.all_special_ids)
+    return special - {number for number, token in added_tokens.items() if token.content in (OPEN, CLOSE)}
 
 
 def _without_special(tokenizer: PreTrainedTokenizerBase, ids: Sequence[int]) -> list[int]:
