@@ -1,5 +1,6 @@
 """What a newcomer does in the first hour, done by a script from a fresh clone: each step with its command and result.
 
+    make setup-dev && source .venv/bin/activate
     python scripts/newcomers_hour.py                                  # the quickstart, then all that follows it
     python scripts/newcomers_hour.py --trained runs/quickstart        # all that follows a run that is there
     python scripts/newcomers_hour.py --config configs/ci.yaml --steps 3 --cold-start-steps 20   # a few minutes
@@ -12,10 +13,13 @@ to give. All files go to --folder. Exit code 1 where a step failed.
 import argparse
 import sys
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 
 from eval.newcomer import bad_inputs, first_steps
 from eval.newcomer.hour import ROOT, Hour
+
+NEEDS = ("openai", "starlette", "uvicorn")  # said before the first run, which takes minutes
 
 STEPS: dict[str, Callable[[Hour], str]] = {
     "Train the first model": first_steps.train_first,
@@ -47,6 +51,11 @@ def main() -> int:
     options = parser.parse_args()
     if options.trained and not (options.trained / "config.yaml").is_file():
         print(f"error: {options.trained} is not a run folder: it has no config.yaml; give runs/NAME.", file=sys.stderr)
+        return 2
+    if missing := [name for name in NEEDS if find_spec(name) is None]:
+        print(
+            f"error: {', '.join(missing)} not installed, which a later step needs; run: make setup-dev", file=sys.stderr
+        )
         return 2
     folder = options.folder.resolve()
     folder.mkdir(parents=True, exist_ok=True)
