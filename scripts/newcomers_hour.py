@@ -19,7 +19,7 @@ from pathlib import Path
 from eval.newcomer import bad_inputs, first_steps
 from eval.newcomer.hour import ROOT, Hour
 
-NEEDS = ("openai", "starlette", "uvicorn")  # said before the first run, which takes minutes
+NEEDS = ("math_verify", "openai", "starlette", "uvicorn")  # said before the first run, which takes minutes
 
 STEPS: dict[str, Callable[[Hour], str]] = {
     "Train the first model": first_steps.train_first,
