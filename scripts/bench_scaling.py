@@ -29,8 +29,9 @@ import matplotlib
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import torch
-from bench_rollouts import limit_tokens_per_second, load_model, random_prompts
 
+from eval.speed.matrix_products import limit_tokens_per_second
+from eval.speed.model_and_prompts import load_model, random_prompts
 from train.rollout.backends.hf_generate import GenerateBackend
 from train.rollout.dense.packed import packed_linears
 from train.rollout.engine import RolloutEngine

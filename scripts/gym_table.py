@@ -23,8 +23,9 @@ from tqdm import tqdm
 from transformers.utils import logging
 
 from data.tasks import gym
-from eval import gym_attacks, gym_blind
-from eval.gym_table import Settings, measure_tasks, render
+from eval.gym import attacks, blind
+from eval.gym.attack_page import section, section_of, with_section
+from eval.gym.table import Settings, measure_tasks, render
 from train.model.chat_checks import check_chat
 from train.model.loading import load_model, load_tokenizer
 from train.model.prompts import stop_ids
@@ -70,10 +71,10 @@ def main() -> int:
         for name in names:
             gym.task(name)
         if arguments.attack:
-            attacks = gym_attacks.Settings(seed=arguments.seed)
-            attack_rows = gym_attacks.attack_tasks(names, attacks, path, lambda name: print(name, file=sys.stderr))
-            note = gym_blind.note(gym_blind.blind_walks(arguments.seed)) if gym_blind.TASK in names else ""
-            write(arguments.output, gym_attacks.with_section(page, gym_attacks.section(attack_rows, attacks, note)))
+            attack = attacks.Settings(seed=arguments.seed)
+            attack_rows = attacks.attack_tasks(names, attack, path, lambda name: print(name, file=sys.stderr))
+            note = blind.note(blind.blind_walks(arguments.seed)) if blind.TASK in names else ""
+            write(arguments.output, with_section(page, section(attack_rows, attack, note)))
             return 0
         tokenizer = load_tokenizer(arguments.model)
         model = load_model(arguments.model).to("cuda" if torch.cuda.is_available() else "cpu")
@@ -87,7 +88,7 @@ def main() -> int:
             ends = stop_ids(model, tokenizer)
             rows = measure_tasks(names, RolloutEngine(model), tokenizer, ends, settings, path, show)
         table = render(rows, arguments.model, settings, shlex.join(["python", "scripts/gym_table.py", *sys.argv[1:]]))
-        write(arguments.output, gym_attacks.with_section(table, gym_attacks.section_of(page)))
+        write(arguments.output, with_section(table, section_of(page)))
     except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

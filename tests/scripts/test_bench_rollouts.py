@@ -10,6 +10,8 @@ sys.path.append(str(Path(__file__).resolve().parents[2] / "scripts"))
 
 import bench_rollouts
 
+from eval.speed import matrix_products
+
 
 def test_rows_are_related_to_both_limits_and_to_the_engines_beside_them() -> None:
     ours = {"engine": "engine", "tokens_per_second": 60.0, "limit": 100.0, "packed_limit": 120.0}
@@ -42,9 +44,9 @@ def test_a_share_by_processor_time_does_not_change_with_other_work_on_the_machin
 
 def test_the_best_of_all_measurements_of_the_products_is_the_limit(monkeypatch: pytest.MonkeyPatch) -> None:
     measured = iter([(2.0, 3.0), (1.0, 4.0), (5.0, 2.0)])
-    monkeypatch.setattr(bench_rollouts, "product_seconds", lambda model, rows: next(measured))
-    monkeypatch.setattr(bench_rollouts, "packed_bytes", lambda model: 0)
-    products = bench_rollouts.Products(rows=10)
+    monkeypatch.setattr(matrix_products, "product_seconds", lambda model, rows: next(measured))
+    monkeypatch.setattr(matrix_products, "packed_bytes", lambda model: 0)
+    products = matrix_products.Products(rows=10)
     for _ in range(3):
         products.take(torch.nn.Identity())
     assert products.limits() == {"limit": 10.0, "packed_limit": None, "processor_limit": 5.0}
@@ -73,5 +75,5 @@ def test_what_cannot_be_measured_is_one_line(script, words, message) -> None:
 def test_the_limit_is_that_of_every_linear_layer(monkeypatch: pytest.MonkeyPatch) -> None:
     model = torch.nn.Sequential(torch.nn.Linear(8, 16), torch.nn.Linear(16, 8))
     ticks = iter(range(100))  # each look at the clock is a second later
-    monkeypatch.setattr(bench_rollouts.time, "perf_counter", lambda: next(ticks))
-    assert bench_rollouts.limit_tokens_per_second(model, 5) == 5.0
+    monkeypatch.setattr(matrix_products.time, "perf_counter", lambda: next(ticks))
+    assert matrix_products.limit_tokens_per_second(model, 5) == 5.0

@@ -7,8 +7,8 @@ from scripted import Scripted, chat_tokenizer
 
 from data.problem import Problem
 from data.tasks import gym
-from eval import gym_table
-from eval.gym_table import Settings, answers, easiest_problems, measure_tasks, render
+from eval.gym import table
+from eval.gym.table import Settings, answers, easiest_problems, measure_tasks, render
 from train.rollout.interface import Rollout
 
 pytest.importorskip("reasoning_gym")
@@ -94,4 +94,4 @@ def test_the_page_has_a_line_for_each_task_with_its_interval_and_the_command():
 
 def test_settings_out_of_range_are_named():
     with pytest.raises(ValueError, match="samples is 1; expected at least 2"):
-        gym_table.Settings(samples=1)
+        table.Settings(samples=1)

@@ -147,7 +147,7 @@ def _head(model: str, settings: Settings, command: str, tasks: list[Row]) -> Ite
     yield (
         f"Made by `{command}`; not edited by hand. {len(tasks)} tasks were sampled: {settings.problems} problems each, "
         f"{settings.samples} samples of each at temperature 1, {tokens:,.0f} tokens in all. The model is asked for the "
-        "answer alone (`eval/gym_table.py` says how), at the first level of the task's own curriculum, or at its "
+        "answer alone (`eval/gym/table.py` says how), at the first level of the task's own curriculum, or at its "
         "defaults where these give shorter problems.\n"
     )
     yield (

@@ -5,18 +5,10 @@ import json
 import pytest
 
 from data.tasks import gym
-from eval import gym_blind
-from eval.gym_attacks import (
-    HEADING,
-    KINDS,
-    Settings,
-    attack_tasks,
-    negated,
-    perturbed,
-    section,
-    section_of,
-    with_section,
-)
+from eval.gym import blind
+from eval.gym.attack_page import HEADING, section, section_of, with_section
+from eval.gym.attacks import Settings, attack_tasks
+from eval.gym.wrong_answers import KINDS, negated, perturbed
 
 pytest.importorskip("reasoning_gym")
 FEW = Settings(problems=4)
@@ -50,9 +42,9 @@ def test_the_section_takes_the_place_of_the_one_before_and_leaves_the_rest():
 
 
 def test_random_moves_solve_puzzles_by_the_scorer_of_reasoning_gym_and_none_by_ours(monkeypatch):
-    monkeypatch.setattr(gym_blind, "LENGTHS", (4, 200))
-    monkeypatch.setattr(gym_blind, "puzzles", lambda level, seed: [{"answer": "R", "metadata": {"gamestr": LEVEL}}] * 2)
-    short, long = gym_blind.blind_walks(0)
+    monkeypatch.setattr(blind, "LENGTHS", (4, 200))
+    monkeypatch.setattr(blind, "puzzles", lambda level, seed: [{"answer": "R", "metadata": {"gamestr": LEVEL}}] * 2)
+    short, long = blind.blind_walks(0)
     assert (short.puzzles, short.ours_best, long.ours_best) == (2, 2, 0)
     assert long.theirs_best == 2 and long.theirs_mean > short.theirs_mean
-    assert "200 letters: 1.6 and 2 by its scorer, 0 by ours" in gym_blind.note([short, long])
+    assert "200 letters: 1.6 and 2 by its scorer, 0 by ours" in blind.note([short, long])

@@ -1,0 +1,1 @@
+"""What models and wrong answers score in the tasks of reasoning-gym."""
