@@ -22,9 +22,9 @@ def main() -> int:
     except ValueError as error:
         return refused(error)
     # torch, transformers and trl take ten seconds to import, which a refusal above need not wait for.
-    from train.config.parse import print_help
-
     if values is None:
+        from train.config.help import print_help
+
         print_help()
         return 0
     from train.command import run_command

@@ -146,7 +146,7 @@ def token_ids(
     tokenizer: PreTrainedTokenizerBase, run: RunConfig, attribute: Literal["judgements", "doubts"]
 ) -> set[int]:
     """Ids of the tasks' words of a kind, with and without the space before them, where they are single tokens."""
-    words = [word for part in run.demonstrated for word in getattr(get_task(part.task), attribute)]
+    words = [word for part in run.demonstration_parts for word in getattr(get_task(part.task), attribute)]
     encoded = [tokenizer.encode(space + word, add_special_tokens=False) for word in words for space in ("", " ")]
     return {ids[0] for ids in encoded if len(ids) == 1}
 
@@ -172,14 +172,14 @@ def training_set(
     stages = []
     if easy:
         first = demonstration_dataset(
-            tokenizer, run, run.demonstrated_with(run.cold_start_easy), easy * batch, seed + 2
+            tokenizer, run, run.demonstration_parts_with(run.cold_start_easy), easy * batch, seed + 2
         )
         stages.append(_by_length(first, batch, generator))
     stages.append(_by_length(skills, batch, generator))
     # The habits are not grouped by length: each batch is averaged over its tokens, and a batch of nothing but short
     # demonstrations would teach haste several times as fast as the long ones teach patience.
     if habits:
-        parts = run.demonstrated_with(run.cold_start_habits)
+        parts = run.demonstration_parts_with(run.cold_start_habits)
         stages.append(demonstration_dataset(tokenizer, run, parts, habits * batch, seed + 1))
     return concatenate_datasets(stages)
 
@@ -198,12 +198,12 @@ def skill_dataset(
     """
     settings = run.trace_settings
     if settings is None:
-        return demonstration_dataset(tokenizer, run, run.demonstrated, count, seed)
+        return demonstration_dataset(tokenizer, run, run.demonstration_parts, count, seed)
     share = max(1, round(settings.share * count))
     traces = Dataset.from_list(trace_examples(tokenizer, run, *limits, share))
     parts = [traces.select([place % len(traces) for place in range(share)])]
     if share < count:
-        parts.append(demonstration_dataset(tokenizer, run, run.demonstrated, count - share, seed))
+        parts.append(demonstration_dataset(tokenizer, run, run.demonstration_parts, count - share, seed))
     return concatenate_datasets(parts).shuffle(seed=seed)
 
 

@@ -12,7 +12,7 @@ def test_the_end_of_a_demonstration_is_learnt_even_where_its_token_also_pads(tin
     tokenizer.pad_token = tokenizer.eos_token
     run, _ = parse_config(["--name", "x", "--tasks", '{"countdown": {}}'])
     arguments = SFTConfig(str(tmp_path), per_device_train_batch_size=8, use_cpu=True, bf16=False, report_to="none")
-    rows = demonstration_dataset(tokenizer, run, run.demonstrated, 8, 0)
+    rows = demonstration_dataset(tokenizer, run, run.demonstration_parts, 8, 0)
     trainer = SFTTrainer(tiny_model, arguments, train_dataset=rows, processing_class=tokenizer)
     batch = next(iter(trainer.get_train_dataloader()))
     assert (batch["input_ids"] == tokenizer.eos_token_id).sum() > 8  # some of them pad
@@ -25,7 +25,7 @@ def test_a_demonstration_teaches_what_follows_a_further_doubt_but_not_to_doubt_a
     tokenizer = build_tokenizer()
     tasks = '{"arithmetic": {"recheck": 1}, "countdown": {"recheck": 1}}'
     run, _ = parse_config(["--name", "x", "--tasks", tasks])
-    rows = demonstration_dataset(tokenizer, run, run.demonstrated, 40, 0)
+    rows = demonstration_dataset(tokenizer, run, run.demonstration_parts, 40, 0)
     (wait,) = tokenizer.encode(" wait", add_special_tokens=False)
     doubts = [
         [target for token, target in zip(row["input_ids"], row["completion_mask"], strict=True) if token == wait]
@@ -88,7 +88,7 @@ def test_muon_orthogonalises_the_updates_of_the_cold_start(tiny_model, tmp_path)
         muon=True,
         model=tiny_model,
         args=SFTConfig(str(tmp_path), max_steps=1, use_cpu=True, bf16=False, report_to="none", learning_rate=1e-2),
-        train_dataset=demonstration_dataset(tokenizer, run, run.demonstrated, 8, 0),
+        train_dataset=demonstration_dataset(tokenizer, run, run.demonstration_parts, 8, 0),
         processing_class=tokenizer,
     )
     weight = tiny_model.model.layers[0].mlp.up_proj.weight

@@ -137,7 +137,7 @@ def check_tasks(run: RunConfig) -> None:
     imitates = run.cold_start_steps and (
         traces is None or traces.share < 1 or run.cold_start_easy_steps + run.cold_start_habit_steps
     )
-    for part in run.demonstrated:
+    for part in run.demonstration_parts:
         if imitates and get_task(part.task).demonstrate is None:
             raise ValueError(
                 f"cold_start_steps is {run.cold_start_steps}, but the task {part.task} has no demonstrations to "
@@ -145,7 +145,7 @@ def check_tasks(run: RunConfig) -> None:
                 "give traces in cold_start_data."
             )
     check_stages(run)
-    for task in [get_task(part.task) for part in (*run.parts, *run.demonstrated)]:
+    for task in [get_task(part.task) for part in (*run.parts, *run.demonstration_parts)]:
         if run.model == "scratch" and not task.words:
             raise ValueError(
                 f"model is scratch, but the task {task.name} names no WORDS, and a model from nothing reads no others. "
@@ -155,7 +155,7 @@ def check_tasks(run: RunConfig) -> None:
 
 def check_stages(run: RunConfig) -> None:
     """Refuse first and last demonstrations of a cold start that could not be taught. Raises ValueError."""
-    tasks = [part.task for part in run.demonstrated]
+    tasks = [part.task for part in run.demonstration_parts]
     stages = (
         ("cold_start_easy", "cold_start_easy_steps", "{countdown: {guided: 0.6}}"),
         ("cold_start_habits", "cold_start_habit_steps", "{arithmetic: {hasty: 0.8}}"),
@@ -173,7 +173,7 @@ def check_stages(run: RunConfig) -> None:
                     f"{', '.join(tasks)}."
                 )
         if changes:
-            run.demonstrated_with(changes)  # refuses unknown settings and values out of range
+            run.demonstration_parts_with(changes)  # refuses unknown settings and values out of range
     stage_steps = run.cold_start_easy_steps + run.cold_start_habit_steps
     if stage_steps and stage_steps >= run.cold_start_steps:
         raise ValueError(

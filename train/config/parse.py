@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 import yaml
-from trl import GRPOConfig, TrlParser
+from trl import GRPOConfig
 
 from train.config.arguments import Values, read_values
 from train.config.checks import check_groups, check_options
@@ -110,11 +110,6 @@ def _culprit(values: dict[str, Any], reason: str) -> str:
             continue
         return f"{name} is {value!r}, which TRL does not take: {reason.rstrip('.')}."
     return f"An option of TRL has a value that it does not take: {reason.rstrip('.')}."
-
-
-def print_help() -> None:
-    """Print every option, ours and TRL's, with its help."""
-    TrlParser([RunConfig, GRPOConfig], prog="accelerate launch -m train", allow_abbrev=False).print_help()
 
 
 def resolved(run: RunConfig, training: GRPOConfig) -> dict[str, Any]:

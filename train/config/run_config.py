@@ -15,7 +15,7 @@ from data.paths import user_path
 from data.settings import read_settings
 from data.tasks import get_task
 from train.config.reward_terms import Term, read_terms
-from train.config.values import Range, checked_values
+from train.config.values import Range, checked_values, setting
 from train.model.chat import Chat, read_template
 
 if TYPE_CHECKING:
@@ -35,285 +35,189 @@ class RunConfig:
     Each value is checked by itself; `train.config.checks` then looks at them together.
     """
 
-    name: str = field(default="", metadata={"help": "Name of the run; its folder is RUNS_DIR/NAME."})
-    runs_dir: str = field(default="runs", metadata={"help": "Folder that holds the run folders."})
-    resume: bool = field(default=False, metadata={"help": "Go on with the run of this name from its last checkpoint."})
-    overwrite: bool = field(default=False, metadata={"help": "Delete the run of this name, if any, and start anew."})
+    name: str = setting("", "Name of the run; its folder is RUNS_DIR/NAME.")
+    runs_dir: str = setting("runs", "Folder that holds the run folders.")
+    resume: bool = setting(False, "Continue the run of this name from its last checkpoint.")
+    overwrite: bool = setting(False, "Delete the run of this name, if there is one, and start anew.")
 
-    model: str = field(
-        default="scratch",
-        metadata={"help": "`scratch`, `smollm2-135m` (a real model, no hub needed), a hub id, or a local path."},
+    model: str = setting(
+        "scratch", "`scratch`, `smollm2-135m` (a real model, no hub needed), a hub id, or a local path."
     )
-    model_dtype: str = field(
-        default="float32",
-        metadata={"choices": ("float32", "bfloat16"), "help": "Weights are loaded as float32 or bfloat16."},
+    model_dtype: str = setting("float32", "Weights are loaded as float32 or bfloat16.", choices=("float32", "bfloat16"))
+    scratch: dict | str | None = setting(
+        None, "Architecture and sizes of a scratch model, as a mapping (JSON on the command line)."
     )
-    scratch: dict | str | None = field(
-        default=None,
-        metadata={"help": "Architecture and sizes of a scratch model, as a mapping (JSON on the command line)."},
-    )
-    lora_rank: int = field(
-        default=0,
-        metadata={"range": WHOLE, "help": "Rank of LoRA adapters on every linear layer; 0 trains all weights."},
-    )
-    lora_alpha: int = field(
-        default=32, metadata={"range": COUNT, "help": "LoRA scaling numerator: updates count alpha / rank."}
-    )
-    load_in_4bit: bool = field(
-        default=False,
-        metadata={"help": "QLoRA: weights in 4 bits (bitsandbytes, CUDA) under LoRA; needs model_dtype bfloat16."},
+    lora_rank: int = setting(0, "Rank of LoRA adapters on every linear layer; 0 trains all weights.", range=WHOLE)
+    lora_alpha: int = setting(32, "LoRA scaling numerator: updates count alpha / rank.", range=COUNT)
+    load_in_4bit: bool = setting(
+        False, "QLoRA: weights in 4 bits (bitsandbytes, CUDA) under LoRA; needs model_dtype bfloat16."
     )
 
-    tasks: dict | str | None = field(
-        default=None,
-        metadata={"help": "Mapping of task to its settings and `weight` (JSON on the command line)."},
+    tasks: dict | str | None = setting(None, "Mapping of task to its settings and `weight` (JSON on the command line).")
+    split_seed: int = setting(
+        0,
+        "Decides which problems are train, validation and test.",
+        range=Range(least=-(2**63), most=2**63, words="of at most 64 bits"),
     )
-    split_seed: int = field(
-        default=0,
-        metadata={
-            "range": Range(least=-(2**63), most=2**63, words="of at most 64 bits"),
-            "help": "Decides which problems are train, validation and test.",
-        },
+    train_problems: int = setting(
+        8_000, "Problems drawn for RL; they are repeated once used up.", range=Range(least=1, most=PROBLEMS)
     )
-    train_problems: int = field(
-        default=8_000,
-        metadata={
-            "range": Range(least=1, most=PROBLEMS),
-            "help": "Problems drawn for RL; passed over again when used up.",
-        },
+    validation_problems: int = setting(
+        64, "Held-out problems for the curve during training.", range=Range(least=0, most=PROBLEMS)
     )
-    validation_problems: int = field(
-        default=64,
-        metadata={"range": Range(least=0, most=PROBLEMS), "help": "Held-out problems for the curve during training."},
+    contamination: str = setting(
+        "report",
+        "Look for held-out problems that overlap with training problems (data/contamination.py): `report` says how "
+        "many there are, `refuse` stops before training, `off` does not look.",
+        choices=("report", "refuse", "off"),
     )
-    contamination: str = field(
-        default="report",
-        metadata={
-            "choices": ("report", "refuse", "off"),
-            "help": "Held-out problems that overlap with training ones (data/contamination.py): `report` says how "
-            "many, `refuse` stops before any work, `off` does not look.",
-        },
+    system_prompt: str = setting("", "System message before each problem; `task` takes the task's own instructions.")
+    chat_template: str = setting(
+        "",
+        "plain, plain-think, chatml, chatml-think, or the path of a Jinja file; by default the tokenizer's "
+        "own, which base models often lack. The -think ones open the thinking in the prompt.",
     )
-    system_prompt: str = field(
-        default="", metadata={"help": "System message before each problem; `task` takes the task's own instructions."}
+    eos_token: str = setting("", "Token that ends a turn, where the tokenizer's end-of-sequence token does not.")
+
+    method: str = setting(
+        "grpo",
+        "`grpo` reinforces: right answers up, wrong ones down. `rft` imitates the right ones alone "
+        "(rejection-sampling fine-tuning, expert iteration).",
+        choices=METHODS,
     )
-    chat_template: str = field(
-        default="",
-        metadata={
-            "help": "plain, plain-think, chatml, chatml-think, or the path of a Jinja file; by default the tokenizer's "
-            "own, which base models often lack. The -think ones open the thinking in the prompt."
-        },
+    rewards: dict | list | str | None = setting(
+        None,
+        "List of rewards, or mapping of reward to weight: `correct` (default), `score`, `format`, "
+        "`overlong`, or your own function, my/module.py:name. See train/config/reward_terms.py.",
     )
-    eos_token: str = field(
-        default="", metadata={"help": "Token that ends a turn, where the tokenizer's end-of-sequence token does not."}
+    cold_start_steps: int = setting(
+        0, "Steps of supervised training on demonstrations before RL; 0 goes straight to RL.", range=WHOLE
+    )
+    cold_start_tasks: dict | str | None = setting(
+        None, "Mapping as in `tasks`: the tasks that the cold start imitates, where `tasks` have no demonstrations."
+    )
+    cold_start_data: dict | str | None = setting(
+        None,
+        "Reasoning traces that the cold start imitates: a JSONL or parquet file, a hub id, or a mapping of "
+        "source, subset, split, share (the rest are demonstrations), max_tokens and unverified. See "
+        "data/fixed_sets/reasoning_traces.py.",
+    )
+    cold_start_easy_steps: int = setting(
+        0,
+        "Number of steps at the start of the cold start that use the settings in cold_start_easy.",
+        range=WHOLE,
+    )
+    cold_start_easy: dict | str | None = setting(
+        None,
+        "Mapping of task to settings of the first demonstrations, such as {countdown: {guided: 0.6, orderly: 0}}: "
+        "short searches, half of which succeed, teach what success looks like.",
+    )
+    cold_start_habit_steps: int = setting(
+        0,
+        "Number of steps at the end of the cold start that use the settings in cold_start_habits.",
+        range=WHOLE,
+    )
+    cold_start_habits: dict | str | None = setting(
+        None,
+        "Mapping of task to settings of the last demonstrations, such as {arithmetic: {hasty: 0.8}}: the model learns "
+        "skills first and habits last, as instruction tuning teaches them.",
+    )
+    cold_start_batch_size: int = setting(16, "Demonstrations in one cold-start step, per process.", range=COUNT)
+    cold_start_learning_rate: float = setting(2e-3, "Peak of the cold start's cosine schedule.", range=POSITIVE)
+    cold_start_optim: str = setting(
+        "adamw",
+        "Optimizer of the cold start. `muon` takes a quarter fewer steps on a small model that starts from random "
+        "weights; it was not tried on pretrained ones.",
+        choices=("adamw", "muon"),
+    )
+    cold_start_judgement_weight: float = setting(
+        3.0, "Weight of the tokens that judge a step, such as yes and no, in the cold start's loss.", range=POSITIVE
     )
 
-    method: str = field(
-        default="grpo",
-        metadata={
-            "choices": METHODS,
-            "help": "`grpo` reinforces: right answers up, wrong ones down. `rft` imitates the right ones alone "
-            "(rejection-sampling fine-tuning, expert iteration).",
-        },
+    backend: str = setting(
+        "engine",
+        "What samples the rollouts: `engine`, ours; `vllm`, through TRL and its vllm_* options (CUDA); or "
+        "`generate`, transformers' own (slow; the oracle).",
+        choices=BACKENDS,
     )
-    rewards: dict | list | str | None = field(
-        default=None,
-        metadata={
-            "help": "List of rewards, or mapping of reward to weight: `correct` (default), `score`, `format`, "
-            "`overlong`, or a function of yours, my/module.py:name. See train/config/reward_terms.py."
-        },
+    cache_gib: float | None = setting(
+        None,
+        "Limit of the engine's memory in GiB, most of which is its cache; by default half of what is free.",
+        range=POSITIVE,
     )
-    cold_start_steps: int = field(
-        default=0,
-        metadata={
-            "range": WHOLE,
-            "help": "Steps of supervised training on demonstrations before RL; 0 goes straight to RL.",
-        },
+    max_rows: int | None = setting(
+        None,
+        "Most rollouts that the engine runs at once; by default 256, and 1,024 on CUDA, as memory allows.",
+        range=COUNT,
     )
-    cold_start_tasks: dict | str | None = field(
-        default=None,
-        metadata={
-            "help": "Mapping as in `tasks`: what the cold start imitates where those have no demonstrations themselves."
-        },
+    rollout_correction: str = setting(
+        "none",
+        "Weight each token's loss by its probability in training divided by that in sampling, which differ in half "
+        "precision: `tis` caps the weights at vllm_importance_sampling_clip_max, `mis` sets those outside "
+        "vllm_importance_sampling_clip_min and _max to 0. Costs one more forward per generation.",
+        choices=CORRECTIONS,
     )
-    cold_start_data: dict | str | None = field(
-        default=None,
-        metadata={
-            "help": "Reasoning traces that the cold start imitates: a JSONL or parquet file, a hub id, or a mapping of "
-            "source, subset, split, share (the rest are demonstrations), max_tokens and unverified. See "
-            "data/fixed_sets/reasoning_traces.py."
-        },
+    deterministic_rollouts: bool = setting(
+        False,
+        "The same seed on the same GPU gives the same rollouts bit for bit, whatever shares their batch. "
+        "Needs the fused layers (train/rollout/README.md); slower.",
     )
-    cold_start_easy_steps: int = field(
-        default=0,
-        metadata={
-            "range": WHOLE,
-            "help": "The first of the cold start's steps, whose demonstrations take the settings in cold_start_easy.",
-        },
+    packed_loss: bool = setting(
+        False,
+        "Compute the loss over rows laid end to end instead of padded ones, and over a group's prompt once. The "
+        "gradients are the same; a model on which a trial finds them different is refused.",
     )
-    cold_start_easy: dict | str | None = field(
-        default=None,
-        metadata={
-            "help": "Mapping of task to settings that the first demonstrations take instead, such as {countdown: "
-            "{guided: 0.6, orderly: 0}}: short searches, half of which succeed, teach what success looks like."
-        },
+    plan_checkpointing: bool = setting(
+        False,
+        "On a GPU, turn gradient_checkpointing off if a step fits without it by the plan (scripts/plan.py), and on "
+        "if it does not. On a CPU gradient_checkpointing is left as it is.",
     )
-    cold_start_habit_steps: int = field(
-        default=0,
-        metadata={
-            "range": WHOLE,
-            "help": "The last of the cold start's steps, whose demonstrations take the settings in cold_start_habits.",
-        },
-    )
-    cold_start_habits: dict | str | None = field(
-        default=None,
-        metadata={
-            "help": "Mapping of task to settings that the last demonstrations take instead, such as {arithmetic: "
-            "{hasty: 0.8}}: skills are learnt first, habits last, as by instruction tuning."
-        },
-    )
-    cold_start_batch_size: int = field(
-        default=16, metadata={"range": COUNT, "help": "Demonstrations in one cold-start step, per process."}
-    )
-    cold_start_learning_rate: float = field(
-        default=2e-3, metadata={"range": POSITIVE, "help": "Peak of the cold start's cosine schedule."}
-    )
-    cold_start_optim: str = field(
-        default="adamw",
-        metadata={
-            "choices": ("adamw", "muon"),
-            "help": "Optimizer of the cold start. `muon` takes a quarter fewer steps where a small model begins at "
-            "random weights; it was not tried on pretrained ones.",
-        },
-    )
-    cold_start_judgement_weight: float = field(
-        default=3.0,
-        metadata={
-            "range": POSITIVE,
-            "help": "How much more the cold start's loss counts the tokens that judge, such as yes and no.",
-        },
-    )
-
-    backend: str = field(
-        default="engine",
-        metadata={
-            "choices": BACKENDS,
-            "help": "What samples the rollouts: `engine`, ours; `vllm`, through TRL and its vllm_* options (CUDA); or "
-            "`generate`, transformers' own (slow; the oracle).",
-        },
-    )
-    cache_gib: float | None = field(
-        default=None,
-        metadata={
-            "range": POSITIVE,
-            "help": "Limit of the engine's memory in GiB, above all its cache; half of what is free by default.",
-        },
-    )
-    max_rows: int | None = field(
-        default=None,
-        metadata={
-            "range": COUNT,
-            "help": "Most rollouts that the engine runs at once; by default 256, and 1,024 on CUDA, as memory allows.",
-        },
-    )
-    rollout_correction: str = field(
-        default="none",
-        metadata={
-            "choices": CORRECTIONS,
-            "help": "Weight each token's loss by its probability in the loss over that in the sampler, where these "
-            "differ (half precision): `tis` cuts weights off at vllm_importance_sampling_clip_max, `mis` sets those "
-            "outside of vllm_importance_sampling_clip_min and _max to 0. One more forward a generation.",
-        },
-    )
-    deterministic_rollouts: bool = field(
-        default=False,
-        metadata={
-            "help": "The same seed on the same GPU gives the same rollouts bit for bit, whatever shares their batch. "
-            "Needs the fused layers (train/rollout/README.md); slower."
-        },
-    )
-    packed_loss: bool = field(
-        default=False,
-        metadata={
-            "help": "Compute the loss over rows side by side instead of padded ones, and a prompt once for its rows: "
-            "the same gradients. Refused where a trial of the model differs."
-        },
-    )
-    plan_checkpointing: bool = field(
-        default=False,
-        metadata={
-            "help": "On a GPU, leave gradient_checkpointing out where the plan (scripts/plan.py) finds room for a step "
-            "without it, and set it where it finds none. On a CPU gradient_checkpointing stands as it is."
-        },
-    )
-    thinking_budget: int | None = field(
-        default=None,
-        metadata={
-            "range": COUNT,
-            "help": "Most thinking tokens of a rollout, in training and validation: at that many the engine writes "
-            "`</think>` itself, and the loss leaves that token out. None by default.",
-        },
+    thinking_budget: int | None = setting(
+        None,
+        "Most thinking tokens of a rollout, in training and validation. The engine then writes `</think>` itself, and "
+        "the loss leaves that token out. No limit by default.",
+        range=COUNT,
     )
     save_at: list[int] = field(
         default_factory=list,
         metadata={
             "range": COUNT,
-            "help": "Steps at which a checkpoint is written besides every save_steps; keep_last never deletes these. A "
-            "curve over log compute wants them a constant factor apart, such as [4, 8, 16, 32].",
+            "help": "Steps at which a checkpoint is written besides every save_steps; keep_last never deletes these. "
+            "For a curve over log compute, set them a constant factor apart, such as [4, 8, 16, 32].",
         },
     )
-    keep_last: int = field(
-        default=0,
-        metadata={
-            "range": WHOLE,
-            "help": "Keep this many of the newest checkpoints, and delete older ones; 0 keeps all.",
-        },
+    keep_last: int = setting(
+        0, "Keep this many of the newest checkpoints, and delete older ones; 0 keeps all.", range=WHOLE
     )
-    keep_best: int = field(
-        default=0,
-        metadata={
-            "range": WHOLE,
-            "help": "With keep_last: keep this many more, those of the best validation accuracy at their step.",
-        },
+    keep_best: int = setting(
+        0, "With keep_last: also keep this many checkpoints, those with the best validation accuracy.", range=WHOLE
     )
-    dynamic_sampling: bool = field(
-        default=False,
-        metadata={
-            "help": "Ask first what the model solves sometimes, and within the step replace groups whose samples all "
-            "got the same reward."
-        },
+    dynamic_sampling: bool = setting(
+        False,
+        "Prefer problems that the model solves only sometimes, and replace groups whose samples all got the same "
+        "reward within the step.",
     )
-    screening_samples: int = field(
-        default=0,
-        metadata={
-            "range": Range(
-                least=2, most=1_000_000, also=(0,), words="0 (whole groups) or at least the 2 that can differ"
-            ),
-            "help": "With dynamic_sampling: draw this many samples of a group first, the rest only if those differ; "
-            "0 draws whole groups. Saves tokens where few groups are useful, and takes more calls of the back end.",
-        },
+    screening_samples: int = setting(
+        0,
+        "With dynamic_sampling: draw this many samples of a group first, and the rest only if their rewards differ; 0 "
+        "draws whole groups. Saves tokens where few groups are useful, and takes more calls of the back end.",
+        range=Range(least=2, most=1_000_000, also=(0,), words="0 (whole groups) or at least the 2 that can differ"),
     )
-    oversample: float = field(
-        default=2.0,
-        metadata={
-            "range": Range(least=1, most=1_000, words="1 (replace nothing) to 1,000, such as 2"),
-            "help": "With dynamic_sampling: a step samples at most this many times the rollouts that it trains on; 1 "
-            "replaces nothing.",
-        },
+    oversample: float = setting(
+        2.0,
+        "With dynamic_sampling: a step samples at most this many times the rollouts that it trains on; 1 "
+        "replaces nothing.",
+        range=Range(least=1, most=1_000, words="1 (replace nothing) to 1,000, such as 2"),
     )
-    guard_fraction: float = field(
-        default=0.5,
-        metadata={
-            "range": Range(least=0, below=1, words="0 (off) to below 1"),
-            "help": "Stop when the mean reward of 8 steps falls below this share of its best; 0 never stops.",
-        },
+    guard_fraction: float = setting(
+        0.5,
+        "Stop when the mean reward of 8 steps falls below this share of its best; 0 never stops.",
+        range=Range(least=0, below=1, words="0 (off) to below 1"),
     )
-    nonfinite_limit: int = field(
-        default=3,
-        metadata={
-            "range": COUNT,
-            "help": "Stop when the loss or gradient is not finite in this many steps in a row; each is skipped.",
-        },
+    nonfinite_limit: int = setting(
+        3,
+        "Stop after this many steps in a row whose loss or gradient is not finite; each of them is skipped.",
+        range=COUNT,
     )
 
     def __post_init__(self) -> None:
@@ -351,11 +255,11 @@ class RunConfig:
         return load_mixture(self.tasks)  # type: ignore[arg-type]
 
     @property
-    def demonstrated(self) -> list[Part]:
+    def demonstration_parts(self) -> list[Part]:
         """The mixture of tasks that the cold start imitates."""
         return load_mixture(self.cold_start_tasks) if self.cold_start_tasks else self.parts  # type: ignore[arg-type]
 
-    def demonstrated_with(self, changes: Any) -> list[Part]:
+    def demonstration_parts_with(self, changes: Any) -> list[Part]:
         """The mixture that the cold start imitates, with other settings for some tasks.
 
         `changes` is `cold_start_easy` or `cold_start_habits`: a mapping of task to settings.
@@ -365,8 +269,8 @@ class RunConfig:
 
     @property
     def words(self) -> list[str]:
-        """The words of the run's tasks, from which a scratch model's tokenizer is built."""
-        return [word for part in (*self.parts, *self.demonstrated) for word in get_task(part.task).words]
+        """The words of the run's tasks, which a scratch model's tokenizer is built from."""
+        return [word for part in (*self.parts, *self.demonstration_parts) for word in get_task(part.task).words]
 
     @property
     def folder(self) -> Path:
@@ -375,7 +279,7 @@ class RunConfig:
 
     @property
     def chat(self) -> Chat:
-        """How the model is spoken to."""
+        """The chat template and the token that ends a turn."""
         return Chat(self.chat_template, self.eos_token)
 
     @property

@@ -8,7 +8,7 @@ import json
 import math
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 TRUE, FALSE = ("true", "yes", "t", "y", "1", "on"), ("false", "no", "f", "n", "0", "off")  # as argparse options take
@@ -91,6 +91,12 @@ class Option:
         return ValueError(f"{self.name} is {text}; expected {self.expected}{quotes}{bound}.")
 
 
+def setting(default: Any, help: str, *, range: Range | None = None, choices: tuple[str, ...] = ()) -> Any:
+    """A dataclass field with its default, its help, and the values that it takes."""
+    metadata = {"help": help, "range": range, "choices": choices}
+    return field(default=default, metadata={name: value for name, value in metadata.items() if value})
+
+
 def option(name: str, annotation: str, metadata: Mapping[str, Any], choices: tuple[str, ...] = ()) -> Option:
     """The option that a dataclass declares as `name: annotation`; `range` and `choices` are in the metadata."""
     annotation = re.sub(r"\btuple\[(\w+), \.\.\.\]", r"list[\1]", annotation)
@@ -118,11 +124,11 @@ def option(name: str, annotation: str, metadata: Mapping[str, Any], choices: tup
 def options_of(kind: type) -> dict[str, Option]:
     """The options that a dataclass of ours declares, by name."""
     options = {}
-    for field in fields(kind):
-        annotation = field.type.__name__ if isinstance(field.type, type) else str(field.type)
-        if "[" in str(field.type):
-            annotation = str(field.type)
-        options[field.name] = option(field.name, annotation, field.metadata)
+    for member in fields(kind):
+        annotation = member.type.__name__ if isinstance(member.type, type) else str(member.type)
+        if "[" in str(member.type):
+            annotation = str(member.type)
+        options[member.name] = option(member.name, annotation, member.metadata)
     return options
 
 

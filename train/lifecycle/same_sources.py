@@ -29,7 +29,7 @@ def source_digests(run: RunConfig, model: PreTrainedModel, tokenizer: PreTrained
         digests[f"model {run.model}"] = _of_weights(model)
         digests[f"tokenizer of {run.model}"] = _of_tokenizer(tokenizer)
     rewards = {term.source.rpartition(":")[0] for term in run.reward_terms if term.is_own}
-    tasks = {part.task for part in (*run.parts, *run.demonstrated) if is_own(part.task)}
+    tasks = {part.task for part in (*run.parts, *run.demonstration_parts) if is_own(part.task)}
     for kind, modules in (("reward module", rewards), ("task module", tasks)):
         digests |= {f"{kind} {name}": _digest([_module_file(name).read_bytes()]) for name in sorted(modules)}
     if run.trace_settings and fault(run.folder / "checkpoints" / COLD_START):  # once it is done, nothing reads them

@@ -61,7 +61,7 @@ def identity(run: RunConfig, training: GRPOConfig) -> dict[str, Any]:
     values = resolved(run, training) | {
         "tasks": run.parts,
         "rewards": sorted(map(repr, run.reward_terms)),
-        "cold_start_tasks": run.demonstrated,
+        "cold_start_tasks": run.demonstration_parts,
         "cold_start_data": run.trace_settings,
         "scratch": check_scratch(run.scratch) if run.model == "scratch" else None,  # type: ignore[arg-type]
     }
