@@ -1,8 +1,8 @@
-"""Watch a run from outside: memory, file handles, threads and child processes over its steps, with a plot.
+"""Watch a run's memory, file handles, threads and child processes from outside, and plot them over its steps.
 
     python scripts/bench_memory.py --config configs/ci.yaml --steps 500 --output build/memory.png
 
-A leak shows as a slope: it is fitted over the second half of the reinforcement, in MiB for 100 steps.
+A leak shows as a slope. The slope is fitted over the second half of the RL steps, in MiB per 100 steps.
 """
 
 import argparse
@@ -28,9 +28,11 @@ NAMES = ("memory (MiB)", "file handles", "threads", "child processes")
 def main() -> int:
     """Run the command line; returns the exit code."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--config", type=Path, default=Path("configs/ci.yaml"), help="(default: %(default)s)")
-    parser.add_argument("--steps", type=int, default=500, help="steps of reinforcement (default: %(default)s)")
-    parser.add_argument("--output", type=Path, default=Path("build/memory.png"), help="(default: %(default)s)")
+    parser.add_argument(
+        "--config", type=Path, default=Path("configs/ci.yaml"), help="the run to watch (default: %(default)s)"
+    )
+    parser.add_argument("--steps", type=int, default=500, help="RL steps (default: %(default)s)")
+    parser.add_argument("--output", type=Path, default=Path("build/memory.png"), help="the plot (default: %(default)s)")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         looks = watch(arguments.config, arguments.steps, Path(folder))

@@ -3,10 +3,10 @@
     python scripts/bench_plan.py --config configs/quickstart.yaml
     python scripts/bench_plan.py --config configs/smollm2-135m-countdown.yaml --lora_rank 0 --max_completion_length 64
 
-Every option of the training config can be given. Two processes of their own each take real steps, with rewards drawn
-by lot so that every rollout is trained on: one for the memory, one for the time, in which the machine is probed before
-and after each phase. Processor time is measured and put beside what the plan makes of those probes and of the lengths
-that were sampled, so another program on the machine disturbs both sides alike. Everything runs on one thread.
+Takes every option of the training config. Two processes run real steps, with random rewards so that every rollout is
+trained on: one measures memory, the other time. The second also times the machine itself before and after each phase.
+Its processor time is compared with what the plan makes of those times and of the sampled lengths, so other programs on
+the machine disturb both sides alike. Everything runs on one thread.
 """
 
 import argparse
@@ -211,9 +211,9 @@ def main() -> int:
         epilog="Every other option is the training config's: --model, --lora_rank, ...",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--config", required=True, help="the training config to take steps of")
+    parser.add_argument("--config", required=True, help="the training config whose steps are measured")
     parser.add_argument("--steps", type=int, default=3, help="steps to measure (default: %(default)s)")
-    parser.add_argument("--json", type=Path, help="also write the figures here")
+    parser.add_argument("--json", type=Path, help="also write the figures to this file")
     parser.add_argument("--measure", choices=("memory", "time"), help=argparse.SUPPRESS)
     own, options = parser.parse_known_args()
     arguments = ["--config", own.config, *options]

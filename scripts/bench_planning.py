@@ -1,10 +1,10 @@
-"""How long the host plans a step, beside whatever the device does: nothing of a model runs here.
+"""How long the scheduler takes to plan a step: the forward is replaced, so no model runs.
 
     python scripts/bench_planning.py --rows 1024 --new_tokens 512
 
-Prints one JSON line: milliseconds a step, of `PagedRun.step`, at a full batch and over the whole call. The forward is
-replaced by one that hands out the same token again and again, so what is left is the scheduler, the block tables and
-the taking in of tokens.
+Prints one JSON line with the milliseconds of a `PagedRun.step`, at a full batch and over the whole call. The stand-in
+for the forward always returns the same token, so the time is that of the scheduler, the block tables and the handling
+of sampled tokens.
 """
 
 import argparse

@@ -1,19 +1,22 @@
-"""Rollout speed of every engine at hand, side by side, against the machine's matrix-product limit.
+"""Compare the speed of every rollout engine on this machine with each other and with the matrix-product limit.
 
     python scripts/bench_rollouts.py --model scratch --prompts 32 --samples 8 --max-new-tokens 256 --typical 128
     python scripts/bench_rollouts.py --model smollm2-135m --json bench.json
 
-Every engine draws completions of the same prompts at temperature 1 over the whole vocabulary. A model with a chat
-template is asked Countdown problems and ends its completions itself, which gives the natural spread of lengths;
-`--random-prompts` asks tokens at random, which it answers at length. A model with random weights is told how many of
-its tokens are stop tokens (`--typical`). The limit is the time of the model's matrix products alone, at the engine's
-mean running batch, as torch multiplies by the module's weights; the packed limit is that of weights laid out once for a
-call, as the engine does on a CPU (`train/rollout/dense/packed.py`). Both are taken again after every engine, and the
-best counts; on a CPU the share of the limit is given by processor time too, which other work on the machine does not
-change, and where there was such work, it is said. transformers' continuous batching comes last, as it changes the
-model. vLLM, where it is installed, runs in processes of its own, which end before the next engine starts: compiled,
-warmed up, with as many threads, given the same prompts and stop tokens. Its peak memory is the sum over its processes;
-every other row's is that of this process so far, or on a GPU that of the device.
+Every engine completes the same prompts at temperature 1 over the whole vocabulary. A model with a chat template gets
+Countdown problems and ends its completions itself, so lengths spread naturally; with `--random-prompts` it gets random
+tokens, which it answers at length. For a model with random weights, `--typical` sets the mean length by the number of
+stop tokens.
+
+The limit is the time of the model's matrix products alone, at the engine's mean batch. The packed limit uses weights
+that are laid out once per call, as the engine does on a CPU (`train/rollout/dense/packed.py`). Both are measured again
+after every engine, and the best counts. On a CPU the share of the limit is also given by processor time, which other
+work on the machine does not change; a message says where there was such work.
+
+transformers' continuous batching runs last, because it changes the model. vLLM, if it is installed, runs in processes
+of its own that end before the next engine starts: compiled, warmed up, with the same threads, prompts and stop tokens.
+Its peak memory is the sum over its processes. That of every other engine is the peak of this process so far, or of the
+device on a GPU.
 """
 
 import argparse
@@ -186,21 +189,32 @@ def main() -> int:
         default="engine,generate,vllm,continuous_batching"
         if importlib.util.find_spec("vllm")
         else "engine,generate,continuous_batching",
-        help="those that do not run here are left out with a message (default: %(default)s)",
+        help="comma-separated; an engine that does not run here is skipped with a message (default: %(default)s)",
     )
-    parser.add_argument("--prompts", type=int, default=16)
-    parser.add_argument("--samples", type=int, default=8)
-    parser.add_argument("--random-prompts", action="store_true", help="ask random tokens, whatever the model")
-    parser.add_argument("--shortest", type=int, default=40, help="tokens of the shortest random prompt")
-    parser.add_argument("--longest", type=int, default=120, help="tokens of the longest random prompt")
-    parser.add_argument("--max-new-tokens", type=int, default=512)
-    parser.add_argument("--typical", type=int, default=0, help="random models: the mean length to aim at")
-    parser.add_argument("--max-rows", type=int, default=256)
-    parser.add_argument("--cache-gib", type=float, default=None)
-    parser.add_argument("--device", default="cpu", help='such as "cuda"')
-    parser.add_argument("--dtype", choices=("float32", "bfloat16", "float16"), default="float32")
-    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
-    parser.add_argument("--json", type=Path, help="also write the rows here")
+    parser.add_argument("--prompts", type=int, default=16, help="number of prompts (default: %(default)s)")
+    parser.add_argument("--samples", type=int, default=8, help="completions of each (default: %(default)s)")
+    parser.add_argument("--random-prompts", action="store_true", help="use random tokens as prompts for every model")
+    parser.add_argument(
+        "--shortest", type=int, default=40, help="tokens of the shortest random prompt (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--longest", type=int, default=120, help="tokens of the longest random prompt (default: %(default)s)"
+    )
+    parser.add_argument("--max-new-tokens", type=int, default=512, help="longest completion (default: %(default)s)")
+    parser.add_argument("--typical", type=int, default=0, help="mean length to aim at with random weights")
+    parser.add_argument("--max-rows", type=int, default=256, help="rollouts at once (default: %(default)s)")
+    parser.add_argument("--cache-gib", type=float, help="limit of the engine's memory (default: half of what is free)")
+    parser.add_argument("--device", default="cpu", help="such as cuda (default: %(default)s)")
+    parser.add_argument(
+        "--dtype",
+        choices=("float32", "bfloat16", "float16"),
+        default="float32",
+        help="of the weights (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--threads", type=int, default=torch.get_num_threads(), help="of the processor (default: %(default)s)"
+    )
+    parser.add_argument("--json", type=Path, help="also write the rows to this file")
     arguments = parser.parse_args()
     if wrong := fault(arguments):
         print(f"error: {wrong}", file=sys.stderr)

@@ -1,15 +1,15 @@
-"""How the cost of a token grows: against the context it stands in, and against the rows that run beside it.
+"""Measure how the cost of a token grows with its context, and with the number of rows that run beside it.
 
     python scripts/bench_scaling.py --plot scaling.png
     python scripts/bench_scaling.py --model ~/.cache/rethink/smollm2-135m --contexts 128,512,2048 --rows 1,8,64
 
-The time of a decode step is the difference of two calls that differ in their number of new tokens alone, so prefill
-and start-up cancel. Against context, each of 16 rows has a prompt of its own; against rows, prompts are shared by
-groups of 16, as in RL. `generate` is measured beside the engine, and so are the model's matrix products alone, with
-weights packed as the engine packs them.
+A decode step is timed as the difference of two calls that differ only in their number of new tokens, so prefill and
+start-up cancel. For the context, each of 16 rows has its own prompt; for the rows, groups of 16 share a prompt, as in
+RL. The engine is compared with `generate` and with the model's matrix products alone, whose weights are packed as the
+engine packs them.
 
-`--prefill` times prefill instead, to the first token: of a group of 16 against one sample, and of 8 problems behind one
-system prompt of 1,000 tokens against the same many tokens that are not shared. Small enough for a minute on a CPU:
+`--prefill` times the prefill instead, to the first token: a group of 16 against one sample, and 8 problems behind one
+system prompt of 1,000 tokens against as many tokens that are not shared. This takes a minute on a CPU:
 
     python scripts/bench_scaling.py --prefill --model ~/.cache/rethink/smollm2-135m
 """
@@ -165,11 +165,13 @@ def main() -> int:
     parser.add_argument("--contexts", type=numbers, default=[128, 256, 512, 1024, 2048, 4096])
     parser.add_argument("--rows", type=numbers, default=[1, 2, 4, 8, 16, 32, 64, 128, 256, 512])
     parser.add_argument("--steps", type=int, default=32, help="decode steps to time (default: %(default)s)")
-    parser.add_argument("--repeats", type=int, default=3, help="the best of so many counts (default: %(default)s)")
+    parser.add_argument(
+        "--repeats", type=int, default=3, help="measurements, of which the best counts (default: %(default)s)"
+    )
     parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="(default: %(default)s)")
-    parser.add_argument("--prefill", action="store_true", help="time what sharing a prompt saves, and nothing else")
-    parser.add_argument("--plot", type=Path, help="draw both axes into this file (.png or .svg)")
-    parser.add_argument("--json", type=Path, help="also write the rows here")
+    parser.add_argument("--prefill", action="store_true", help="measure only what sharing a prompt saves")
+    parser.add_argument("--plot", type=Path, help="draw both curves into this file (.png or .svg)")
+    parser.add_argument("--json", type=Path, help="also write the rows to this file")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     results = measure_prefill(arguments) if arguments.prefill else measure(arguments)

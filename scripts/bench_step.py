@@ -1,12 +1,12 @@
-"""One whole RL step - rollouts, rewards, loss, update - against TRL's stock GRPOTrainer, in one run on one machine.
+"""Compare one whole RL step - rollouts, rewards, loss, update - with a step of TRL's stock GRPOTrainer.
 
     python scripts/bench_step.py --config configs/quickstart.yaml --model runs/quickstart/checkpoints/cold-start
     python scripts/bench_step.py --config configs/smollm2-135m-countdown.yaml --steps 1 --json step.json
 
-Both trainers start from the same weights and see the same problems in the same order; every option of the training
-config is taken and can be given here. Stock TRL samples by its own `generate`, which is timed, and is then handed our
-rollouts, so that both losses see the same tokens and their gradients can be held against each other. The learning
-rate is 0: every step starts from the same weights. The first step warms up and is not counted.
+Takes every option of the training config. Both trainers start from the same weights and see the same problems in the
+same order. Stock TRL samples with its own `generate`, which is timed; it then gets our rollouts, so that both losses
+see the same tokens and their gradients can be compared. The learning rate is 0, so every step starts from the same
+weights. The first step is a warm-up and does not count.
 """
 
 import argparse
@@ -204,10 +204,12 @@ def main() -> int:
         epilog="Every other option is the training config's: --model, --per_device_train_batch_size, ...",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--config", required=True, help="the training config to take a step of")
-    parser.add_argument("--steps", type=int, default=3, help="steps to measure each way (default: %(default)s)")
+    parser.add_argument("--config", required=True, help="the training config whose step is measured")
+    parser.add_argument(
+        "--steps", type=int, default=3, help="steps to measure with each trainer (default: %(default)s)"
+    )
     parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="(default: %(default)s)")
-    parser.add_argument("--json", type=Path, help="also write the figures here")
+    parser.add_argument("--json", type=Path, help="also write the figures to this file")
     own, options = parser.parse_known_args()
     torch.set_num_threads(own.threads)
     try:

@@ -1,12 +1,12 @@
-"""How right, how fast and how safe the verifiers of mathematics and of code are, on this machine.
+"""Measure how accurate, how fast and how safe the verifiers of mathematics and of code are on this machine.
 
     python scripts/bench_verifiers.py
     python scripts/bench_verifiers.py --pairs my_pairs.jsonl --json verifiers.json
 
-Rates are counted on pairs labelled by hand, each a line `{"kind": ..., "gold": ..., "answer": ..., "equal": true}`:
-false negatives of the equal ones, false positives of the others, for our verifier, for math-verify by itself (the
-answer put in a box where it has none), and for plain string match, of the whole text and of the final answer found in
-it. Speeds are verdicts a second, workers started.
+Accuracy is counted on pairs labelled by hand, one a line: `{"kind": ..., "gold": ..., "answer": ..., "equal": true}`.
+False negatives are counted among equal pairs and false positives among the others, for our verifier, for math-verify
+alone (with the answer in a box if it has none), and for string comparison of the whole text and of the final answer in
+it. Speed is in verdicts a second, without the start of the workers.
 """
 
 import argparse
@@ -123,9 +123,11 @@ def code_speed(kind: jail.Kind) -> float:
 def main() -> int:
     """Measure and print; exit code 1 where a promise is broken."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--pairs", type=Path, nargs="+", default=PAIRS, help="Pairs labelled by hand (JSONL).")
-    parser.add_argument("--workers", type=int, default=2, help="Workers that judge mathematics.")
-    parser.add_argument("--json", type=Path, help="Where to write the figures.")
+    parser.add_argument("--pairs", type=Path, nargs="+", default=PAIRS, help="JSONL files of pairs labelled by hand")
+    parser.add_argument(
+        "--workers", type=int, default=2, help="processes that judge mathematics (default: %(default)s)"
+    )
+    parser.add_argument("--json", type=Path, help="also write the figures to this file")
     arguments = parser.parse_args()
     pairs = [json.loads(line) for path in arguments.pairs for line in path.read_text().splitlines()]
     math.POOL.workers = arguments.workers

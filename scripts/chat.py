@@ -1,10 +1,10 @@
-"""Chat in the terminal with a checkpoint, or with a server: the thinking shown as it comes, the answer marked.
+"""Chat in the terminal with a checkpoint or a server: the thinking appears as it is written, then the answer.
 
     python scripts/chat.py runs/quickstart/checkpoints/checkpoint-100
     python scripts/chat.py http://localhost:8000
     echo 'numbers 2 6 8 target 10' | python scripts/chat.py runs/quickstart/checkpoints/checkpoint-100
 
-/help lists what can be set: thinking budget, effort, temperature, seed.
+In the chat, /help lists the settings: thinking budget, effort, temperature, seed.
 """
 
 import argparse
@@ -34,9 +34,11 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("model", help="a checkpoint's folder, a hub id, smollm2-135m, or a server's URL")
     parser.add_argument(
-        "--config", type=user_path, help="the run's config (default: that of the run the checkpoint is in)"
+        "--config", type=user_path, help="training config (default: that of the run that the checkpoint belongs to)"
     )
-    parser.add_argument("--max-context", type=int, help="tokens of prompt and completion (default: the model's)")
+    parser.add_argument(
+        "--max-context", type=int, help="most tokens of prompt and completion (default: the model's limit)"
+    )
     parser.add_argument("--show-thinking", action=argparse.BooleanOptionalAction, default=True)
     add_own_tasks(parser)
     arguments = parser.parse_args()

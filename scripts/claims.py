@@ -1,12 +1,11 @@
-"""Judge the seven claims on a run, or on several seeds of one: sample all that they rest on, draw it, write the report.
+"""Judge the seven claims on one run or on several seeds of it: sample what they need, draw curves, write the report.
 
     python scripts/claims.py --run runs/quickstart
     python scripts/claims.py --run runs/seed0 --run runs/seed1 --run runs/seed2
     python scripts/claims.py --run runs/quickstart --against more-cold-start=runs/longer --against rft=runs/rft
 
-Does for each run what scripts/evaluate.py and scripts/probe.py do, and both scaling curves, on the same held-out
-problems. Samples are kept in RUN/evaluation/cache as they come: run the same command again to go on where it was cut
-off.
+For each run this does the work of scripts/evaluate.py and scripts/probe.py, and measures both scaling curves on the
+same held-out problems. Samples are kept in RUN/evaluation/cache: if the command is cut off, run it again to continue.
 """
 
 import argparse
@@ -38,10 +37,10 @@ def parse() -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
-        "--run", type=user_path, action="append", required=True, help="a run folder; repeat for other seeds"
+        "--run", type=user_path, action="append", required=True, help="a run folder; repeat the option for other seeds"
     )
-    parser.add_argument("--output", type=user_path, help="folder for claims.json and plots (default: RUN/evaluation, "
-                        "or claims beside the first of several runs)")  # fmt: skip
+    parser.add_argument("--output", type=user_path, help="folder for claims.json and plots (default: RUN/evaluation; "
+                        "for several runs a folder claims beside the first)")  # fmt: skip
     add_processes(parser, default_count())
     parser.add_argument(
         "--against",
@@ -49,8 +48,8 @@ def parse() -> argparse.Namespace:
         action="append",
         default=[],
         metavar="NAME=RUN",
-        help="a run of equal compute without reinforcement, such as more-cold-start=runs/longer; repeat for others, "
-        "and for several runs give each NAME once a run, in the same order",
+        help="a run with as much compute but without RL, such as more-cold-start=runs/longer; repeat for others; with "
+        "several runs, give each NAME once per run, in the same order",
     )
     for field in fields(Effort):
         several: dict[str, Any] = {"nargs": "+", "type": float} if field.name == "temperatures" else {"type": int}

@@ -1,11 +1,12 @@
-"""Ask a teacher for reasoning, keep what is verified, and write it as `cold_start_data` takes it.
+"""Ask a teacher for reasoning, keep the traces that verify, and write them for `cold_start_data`.
 
     python scripts/collect.py --teacher http://localhost:8000 --config configs/recipes/qwen3-0.6b-math.yaml
     python scripts/collect.py --teacher runs/a/checkpoints/checkpoint-200 --samples 8 --output traces.jsonl
 
-A teacher is the URL of a server that speaks OpenAI's chat (its key in OPENAI_API_KEY, where it needs one), or a
-checkpoint. Only training problems are asked. Run the same command again to go on where it was cut off.
-Exit codes: 0 done, 2 refused, 5 the teacher failed on the way; what had come is kept.
+The teacher is a checkpoint, or the URL of a server with OpenAI's chat API (its key in OPENAI_API_KEY if it needs one).
+Only training problems are asked. If the command is cut off, run it again to continue.
+
+Exit codes: 0 done, 2 refused, 5 the teacher failed on the way; the traces so far are kept.
 """
 
 import argparse
@@ -38,16 +39,19 @@ def parse() -> argparse.Namespace:
     parser.add_argument(
         "--config", type=user_path, help="whose training problems (default: those of the checkpoint's run)"
     )
-    parser.add_argument("--problems", type=int, default=1_000, help="problems asked (default: %(default)s)")
-    parser.add_argument("--samples", type=int, default=4, help="answers to each (default: %(default)s)")
-    parser.add_argument("--temperature", type=float, default=1.0, help="(default: %(default)s)")
+    parser.add_argument("--problems", type=int, default=1_000, help="training problems to ask (default: %(default)s)")
+    parser.add_argument("--samples", type=int, default=4, help="answers to each problem (default: %(default)s)")
+    parser.add_argument("--temperature", type=float, default=1.0, help="of the sampling (default: %(default)s)")
     parser.add_argument("--max-new-tokens", type=int, help="longest completion (default: the config's)")
     parser.add_argument("--seed", type=int, default=0, help="of the sampling (default: %(default)s)")
-    parser.add_argument("--requests", type=int, default=16, help="asked of a server at once (default: %(default)s)")
+    parser.add_argument("--requests", type=int, default=16, help="requests to a server at once (default: %(default)s)")
     parser.add_argument(
-        "--system", help="system prompt; `task` is the task's own (default: task for a server, else the config's)"
+        "--system",
+        help="system prompt; `task` is the task's own (default: task for a server, the config's for a checkpoint)",
     )
-    parser.add_argument("--output", type=user_path, default=Path("traces.jsonl"), help="(default: %(default)s)")
+    parser.add_argument(
+        "--output", type=user_path, default=Path("traces.jsonl"), help="file of the traces (default: %(default)s)"
+    )
     add_own_tasks(parser)
     return parser.parse_args()
 

@@ -1,9 +1,9 @@
-"""Check what a run needs, and say what to mend: versions, machine, disk, a short self-test, and a configuration.
+"""Check what a run needs and say how to fix what is missing: versions, machine, disk, a self-test, a configuration.
 
     python scripts/doctor.py
     python scripts/doctor.py --config configs/quickstart.yaml
 
-Exit code 0 where all is well, 1 where something is to be mended.
+Exit code 0 if all is well, 1 if something needs fixing.
 """
 
 import argparse
@@ -33,9 +33,7 @@ except (ImportError, OSError, RuntimeError, SyntaxError) as error:  # no environ
 def main() -> int:
     """Run the command line; returns the exit code."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument(
-        "--config", type=user_path, help="a configuration whose model and sizes are to be looked at as well"
-    )
+    parser.add_argument("--config", type=user_path, help="a configuration whose model and sizes are checked too")
     parser.add_argument(
         "--runs_dir", type=user_path, default=Path("runs"), help="folder of the runs (default: %(default)s)"
     )

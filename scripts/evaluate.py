@@ -8,12 +8,13 @@
     python scripts/evaluate.py --run runs/quickstart --temperatures 0 0.5 1
     python scripts/evaluate.py --checkpoint Qwen/Qwen3-0.6B --benchmark gsm8k,math500,aime24
 
-Every checkpoint answers the same problems; each later one is compared with the first, paired by problem. The headline
-compares each at its best decoding, which is chosen on validation problems: a difference at one temperature may be
-nothing but a temperature. All other measures are taken at --temperature. Writes results.json and the samples as
-parquet. With --benchmark the problems, samples, temperature and budget are the benchmark's; a Markdown table is printed
-and written to benchmarks.md. Samples are kept as they come: run the same command again to go on where an evaluation was
-cut off.
+Every checkpoint answers the same problems, and each later one is compared with the first, paired by problem. The
+headline compares each at its best decoding, chosen on validation problems, because a difference at one temperature may
+come from the temperature alone. All other measures are taken at --temperature.
+
+Writes results.json and the samples as parquet. With --benchmark, the problems, samples, temperature and budget are the
+benchmark's, and a Markdown table is printed and written to benchmarks.md. Samples are kept as they come: if an
+evaluation is cut off, run the same command again to continue.
 """
 
 import argparse
@@ -43,17 +44,19 @@ def parse() -> argparse.Namespace:
     default = Settings()
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add_models(parser, "path, hub id, smollm2-135m, or URL of a vLLM server")
-    parser.add_argument("--problems", type=int, help=f"held-out problems, at most (default: {default.problems})")
-    parser.add_argument("--samples", type=int, help=f"samples of each (default: {default.samples})")
-    parser.add_argument("--temperature", type=float, help=f"of all measures (default: {default.temperature:g})")
+    parser.add_argument("--problems", type=int, help=f"most held-out problems (default: {default.problems})")
+    parser.add_argument("--samples", type=int, help=f"samples of each problem (default: {default.samples})")
+    parser.add_argument(
+        "--temperature", type=float, help=f"of all measures but the headline (default: {default.temperature:g})"
+    )
     parser.add_argument(
         "--temperatures",
         type=float,
         nargs="+",
         default=default.temperatures,
         metavar="T",
-        help="grid from which each model's best decoding is chosen, 0 is greedy; a single one leaves no choice and is "
-        f"taken as it is (default: {' '.join(f'{t:g}' for t in default.temperatures)})",
+        help="temperatures from which each model's best decoding is chosen, 0 is greedy; if there is only one, it is "
+        f"used as it is (default: {' '.join(f'{t:g}' for t in default.temperatures)})",
     )
     parser.add_argument(
         "--validation-problems",
@@ -65,29 +68,33 @@ def parse() -> argparse.Namespace:
         "--validation-samples",
         type=int,
         default=default.validation_samples,
-        help="samples of each at each temperature (default: %(default)s)",
+        help="samples of each validation problem at each temperature (default: %(default)s)",
     )
     add_sampling(parser, default.seed)
     parser.add_argument(
         "--backend",
         choices=["engine", "generate", "vllm"],
         default="engine",
-        help="what samples (default: %(default)s)",
+        help="the back end that samples (default: %(default)s)",
     )
     parser.add_argument(
         "--baseline",
         choices=BASELINES,
         help="ask the first checkpoint by prompting alone; with --run that is the model which the run started from",
     )
-    parser.add_argument("--tokenizer", help="path or hub id, where a server's model name is neither")
+    parser.add_argument("--tokenizer", help="path or hub id, if a server's model name is neither")
     add_processes(parser, default_count())
-    parser.add_argument("--benchmark", metavar="NAME[,NAME]", help=f"ask these instead: {', '.join(names())}")
+    parser.add_argument(
+        "--benchmark",
+        metavar="NAME[,NAME]",
+        help=f"evaluate on these instead of the run's problems: {', '.join(names())}",
+    )
     parser.add_argument(
         "--benchmark-file",
         action="append",
         default=[],
         metavar="NAME=FILE",
-        help="a local .jsonl or .parquet file with the columns of a benchmark, in place of the hub; repeat",
+        help="a local .jsonl or .parquet file with a benchmark's columns, used instead of the hub; repeat for others",
     )
     add_folders(parser)
     add_own_tasks(parser)

@@ -3,8 +3,8 @@
     python scripts/export_harness.py --run runs/quickstart
     python scripts/export_harness.py --config configs/smollm2-135m-countdown.yaml --problems 200
 
-Prints the command that runs it (the harness: pip install -e '.[harness]'). Its greedy accuracy is that of
-scripts/evaluate.py, sample by sample.
+Prints the command that runs it (install the harness with: pip install -e '.[harness]'). The harness's greedy accuracy
+equals that of scripts/evaluate.py, sample by sample.
 """
 
 import argparse
@@ -25,10 +25,10 @@ def main() -> int:
     """Run the command line; returns the exit code."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     whose = parser.add_mutually_exclusive_group(required=True)
-    whose.add_argument("--run", type=user_path, help="a run folder, whose problems to export")
-    whose.add_argument("--config", type=user_path, help="any training config, whose problems to export")
+    whose.add_argument("--run", type=user_path, help="the run folder whose problems are exported")
+    whose.add_argument("--config", type=user_path, help="the training config whose problems are exported")
     default = Settings().problems
-    parser.add_argument("--problems", type=int, default=default, help="at most (default: %(default)s)")
+    parser.add_argument("--problems", type=int, default=default, help="most problems (default: %(default)s)")
     parser.add_argument("--split", choices=["test", "validation"], default="test", help="(default: %(default)s)")
     parser.add_argument("--output", type=user_path, help="folder (default: RUN/harness, or ./harness)")
     add_own_tasks(parser)

@@ -3,8 +3,8 @@
     python scripts/gpu_check.py
     python scripts/gpu_check.py --model ~/.cache/rethink/smollm2-135m --prompts 64 --samples 16 --max-rows 1024
 
-Runs `tests/gpu`, then `scripts/bench_rollouts.py` on the GPU, in float32 and in bfloat16; further options go to the
-latter. The exit code is 0 if every test passed and every benchmark ran, 1 if not, and 2 where there is no CUDA device.
+Runs `tests/gpu`, then `scripts/bench_rollouts.py` on the GPU in float32 and in bfloat16; other options are passed on to
+the benchmark. Exit code 0 if every test passed and every benchmark ran, 1 if not, 2 if there is no CUDA device.
 """
 
 import argparse
@@ -66,7 +66,7 @@ def main() -> int:
     """Run both, print the table; the exit code."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default="scratch", help='"scratch" or a folder with a transformers model')
-    parser.add_argument("--typical", type=int, default=128, help="random models: the mean length to aim at")
+    parser.add_argument("--typical", type=int, default=128, help="mean length to aim at with random weights")
     arguments, further = parser.parse_known_args()
     if not torch.cuda.is_available():
         print("gpu-check: no CUDA device on this machine; nothing was tested or timed.")

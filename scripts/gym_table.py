@@ -1,12 +1,12 @@
-"""Measure which of reasoning-gym's tasks a model can start on, or how far their verifiers hold, and write the table.
+"""Measure which of reasoning-gym's tasks a model can start on, or how well their verifiers hold, and write the table.
 
     python scripts/gym_table.py --model smollm2-135m --output data/tasks/GYM.md
     python scripts/gym_table.py --model Qwen/Qwen3-0.6B --tasks leg_counting chain_sum
     python scripts/gym_table.py --attack --output data/tasks/GYM.md
 
-The last asks no model: it puts answers to each task that are wrong, or know nothing. Each table is a section of the
-file, and leaves the other as it is. Each task is kept as it is done, in KEPT: run the same command again to go on where
-it was cut off.
+The last command asks no model: it gives each task's verifier answers that are wrong or that ignore the question. Each
+table is a section of the file, and the other section stays as it is. Results are kept task by task in --kept: if the
+command is cut off, run it again to continue.
 """
 
 import argparse
@@ -35,12 +35,16 @@ from train.rollout.engine import RolloutEngine
 def parse() -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", default="smollm2-135m", help="hub id, local path or smollm2-135m (the default)")
-    parser.add_argument("--tasks", nargs="+", metavar="NAME", help="names without gym: (default: all)")
-    parser.add_argument("--attack", action="store_true", help="ask each task with answers that know nothing")
-    parser.add_argument("--output", type=Path, help="file for the table (default: it is printed)")
     parser.add_argument(
-        "--kept", type=Path, help="file of the rows (default: runs/gym-table/MODEL.jsonl, or attack.jsonl)"
+        "--model", default="smollm2-135m", help="hub id, local path or smollm2-135m (default: %(default)s)"
+    )
+    parser.add_argument("--tasks", nargs="+", metavar="NAME", help="names, without the prefix gym: (default: all)")
+    parser.add_argument(
+        "--attack", action="store_true", help="test the verifiers with wrong answers instead of a model"
+    )
+    parser.add_argument("--output", type=Path, help="file for the table (default: print it)")
+    parser.add_argument(
+        "--kept", type=Path, help="file of the results so far (default: runs/gym-table/MODEL.jsonl, or attack.jsonl)"
     )
     for field in fields(Settings):
         parser.add_argument(

@@ -1,12 +1,12 @@
-"""Write what `make setup` installs, to the last file: every package of the default install with its version and hashes.
+"""Write the lock files that `make setup` installs from: every package of the default install, with version and hashes.
 
     pip install uv
     python scripts/lock.py
 
-Versions are those of constraints.txt; run this after a change there or in pyproject.toml's dependencies. The lists hold
-for Linux, macOS and Windows and for every Python from 3.11 on. `requirements-cpu.txt` is torch for Linux without CUDA,
-which PyPI does not have; where pip finds it elsewhere, it goes first. `requirements-cuda.txt` is what PyPI's build of
-torch for Linux needs beside `requirements.txt`.
+The versions come from constraints.txt; run this after a change there or in the dependencies of pyproject.toml. The
+lists hold for Linux, macOS and Windows and for every Python from 3.11 on. `requirements-cpu.txt` is torch for Linux
+without CUDA, which PyPI does not have; it is installed first if pip finds it on another index. `requirements-cuda.txt`
+is what PyPI's build of torch for Linux needs besides `requirements.txt`.
 """
 
 import re

@@ -1,13 +1,13 @@
-"""What a newcomer does in the first hour, done by a script from a fresh clone: each step with its command and result.
+"""Do what a newcomer does in the first hour, from a fresh clone: each step with its command and result.
 
     make setup-dev && source .venv/bin/activate
-    python scripts/newcomers_hour.py                                  # the quickstart, then all that follows it
-    python scripts/newcomers_hour.py --trained runs/quickstart        # all that follows a run that is there
+    python scripts/newcomers_hour.py                                  # train the quickstart, then every later step
+    python scripts/newcomers_hour.py --trained runs/quickstart        # start from a finished run
     python scripts/newcomers_hour.py --config configs/ci.yaml --steps 3 --cold-start-steps 20   # a few minutes
 
-Trains, publishes, serves, asks by the openai client and in the browser (a screenshot), trains with a reward and with
-reasoning traces of one's own, evaluates on a file shaped like GSM8K, and then gives every bad input that one is likely
-to give. All files go to --folder. Exit code 1 where a step failed.
+Trains, publishes and serves a model; asks it through the openai client and in the browser (with a screenshot); trains
+with a reward and with reasoning traces of the newcomer's own; evaluates on a file shaped like GSM8K; and then makes
+every likely mistake. All files go to --folder. Exit code 1 if a step failed.
 """
 
 import argparse
@@ -40,13 +40,20 @@ STEPS: dict[str, Callable[[Hour], str]] = {
 def main() -> int:
     """Run the command line; returns the exit code."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--folder", type=Path, default=Path("build/newcomer"), help="for all files (%(default)s)")
-    parser.add_argument("--config", type=Path, default=ROOT / "configs" / "quickstart.yaml", help="of the first run")
-    parser.add_argument("--trained", type=Path, metavar="RUN", help="take a copy of this run in place of the first")
-    parser.add_argument("--steps", type=int, help="steps of reinforcement (default: the config's)")
-    parser.add_argument("--cold-start-steps", type=int, help="steps of the cold start (default: the config's)")
     parser.add_argument(
-        "--only", type=int, nargs="+", metavar="N", help="these steps alone, from 1; the first run stays"
+        "--folder", type=Path, default=Path("build/newcomer"), help="for all files (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--config",
+        type=Path,
+        default=ROOT / "configs" / "quickstart.yaml",
+        help="config of the first run (default: the quickstart's)",
+    )
+    parser.add_argument("--trained", type=Path, metavar="RUN", help="copy this run instead of training the first")
+    parser.add_argument("--steps", type=int, help="RL steps (default: the config's)")
+    parser.add_argument("--cold-start-steps", type=int, help="cold-start steps (default: the config's)")
+    parser.add_argument(
+        "--only", type=int, nargs="+", metavar="N", help="do only these steps, counted from 1, and keep the first run"
     )
     options = parser.parse_args()
     if options.trained and not (options.trained / "config.yaml").is_file():

@@ -1,14 +1,14 @@
-"""Will a run fit, with what batch, how fast and how long? Worked out from its config and its model's, without weights.
+"""Predict whether a run will fit, with what batch, how fast it is and how long it takes, without loading any weights.
 
     python scripts/plan.py configs/quickstart.yaml
     python scripts/plan.py configs/recipes/qwen2.5-0.5b-math.yaml --gpu H100
     python scripts/plan.py configs/recipes/qwen2.5-1.5b-math.yaml --gpu 24GB --gpus 8 --mean_tokens 400 --lora_rank 16
 
-Every option of the training config can be given. Bytes, products and accesses are counted by running the model's code
-on tensors without numbers; how fast a GPU does them comes from its data sheet, and this machine's CPU is measured for
-a few seconds. `--gpus` processes each do what the config says; the last table shares the same step out over more.
+Takes every option of the training config. Bytes, products and memory accesses are counted by running the model's code
+on tensors without data. A GPU's speed comes from its data sheet; this machine's CPU is measured for a few seconds. Each
+of the `--gpus` processes does what the config says; the last table divides the same step among more of them.
 
-Exit codes: 0 it fits, 1 it does not as it is, 2 refused.
+Exit codes: 0 it fits, 1 it does not fit as it is, 2 refused.
 """
 
 import argparse
@@ -35,11 +35,11 @@ def main() -> int:
     )
     parser.add_argument("config", type=user_path, help="a training config")
     parser.add_argument(
-        "--gpu", default="cpu", help=f"cpu (the default: this machine's), {', '.join(GPUS)}, or {', '.join(BY_SIZE)}"
+        "--gpu", default="cpu", help=f"cpu (this machine's, the default), {', '.join(GPUS)}, or {', '.join(BY_SIZE)}"
     )
-    parser.add_argument("--gpus", type=int, default=1, help="processes, each with a GPU (default: %(default)s)")
-    parser.add_argument("--mean_tokens", type=float, help="mean of completions (default: half of what is allowed)")
-    parser.add_argument("--prompt_tokens", type=int, help="mean of prompts (default: that of the problems)")
+    parser.add_argument("--gpus", type=int, default=1, help="processes, each with its own GPU (default: %(default)s)")
+    parser.add_argument("--mean_tokens", type=float, help="mean length of completions (default: half of the longest)")
+    parser.add_argument("--prompt_tokens", type=int, help="mean length of prompts (default: that of the problems)")
     arguments, options = parser.parse_known_args()
     try:
         text, fits = make_plan(

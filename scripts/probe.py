@@ -1,12 +1,12 @@
-"""Probe what a checkpoint's thinking is worth: behaviours, self-correction, error injection, faithfulness, a monitor.
+"""Probe the thinking of checkpoints: behaviours, self-correction, error injection, faithfulness, and a monitor.
 
     python scripts/probe.py --run runs/quickstart
     python scripts/probe.py --checkpoint runs/a/checkpoints/cold-start --checkpoint runs/a/checkpoints/checkpoint-50
     python scripts/probe.py --checkpoint smollm2-135m --config configs/smollm2-135m-countdown.yaml
 
-Every checkpoint answers the same held-out problems; each later one is compared with the first, paired by problem.
-Writes probes.json, and beside it what the figures were made of. Samples are kept as they come: run the same command
-again to go on where it was cut off.
+Every checkpoint answers the same held-out problems, and each later one is compared with the first, paired by problem.
+Writes probes.json and the rows behind its figures. Samples are kept as they come: if the command is cut off, run it
+again to continue.
 """
 
 import argparse
@@ -31,10 +31,14 @@ def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add_models(parser, "path, hub id or smollm2-135m")
     parser.add_argument(
-        "--problems", type=int, default=default.problems, help="held-out problems, at most (default: %(default)s)"
+        "--problems", type=int, default=default.problems, help="most held-out problems (default: %(default)s)"
     )
-    parser.add_argument("--samples", type=int, default=default.samples, help="samples of each (default: %(default)s)")
-    parser.add_argument("--temperature", type=float, default=default.temperature, help="(default: %(default)s)")
+    parser.add_argument(
+        "--samples", type=int, default=default.samples, help="samples of each problem (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--temperature", type=float, default=default.temperature, help="of the sampling (default: %(default)s)"
+    )
     add_sampling(parser, default.seed)
     add_folders(parser)
     add_processes(parser, default_count())

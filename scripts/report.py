@@ -1,13 +1,13 @@
-"""Write a run's report: one self-contained page, with seven claims judged, curves, and every rollout to read.
+"""Write a run's report: one self-contained page with the seven claims, the curves, and every rollout to read.
 
     python scripts/report.py runs/quickstart
     python scripts/report.py runs/quickstart --output report.html
     python scripts/report.py runs/seed0 runs/seed1 runs/seed2
     python scripts/report.py runs/quickstart --live         # while it trains; scripts/watch.py shows it
 
-Of several runs, other seeds of one, the page is the first's; the claims and scaling curves are those of all together.
-Works without an evaluation too; with one (scripts/evaluate.py --run RUN) it compares before and after, and with
-scripts/claims.py and scripts/probe.py the claims have evidence. Plots go beside the page as PNG and SVG.
+With several seeds of one run, the page is the first seed's, and the claims and scaling curves are those of all seeds
+together. The report needs no evaluation. After scripts/evaluate.py --run RUN it compares the model before and after,
+and after scripts/claims.py and scripts/probe.py it has evidence for the claims. Plots go beside it as PNG and SVG.
 """
 
 import argparse
@@ -25,11 +25,13 @@ def main() -> int:
     """Run the command line; returns the exit code."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
-        "run", type=user_path, nargs="+", help="a run folder, such as runs/quickstart; then its other seeds"
+        "run", type=user_path, nargs="+", help="a run folder, such as runs/quickstart, then those of its other seeds"
     )
     parser.add_argument("--output", type=user_path, help="the page (default: RUN/report.html)")
     parser.add_argument(
-        "--live", action="store_true", help="what is cheap of the page, and the newest rollouts, at the lowest priority"
+        "--live",
+        action="store_true",
+        help="only the cheap parts of the page and the newest rollouts, at the lowest process priority",
     )
     add_own_tasks(parser)
     arguments = parser.parse_args()

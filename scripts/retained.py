@@ -1,10 +1,11 @@
-"""What did reinforcement cost elsewhere? The start and the trained model on tasks that the run did not train.
+"""Measure what RL cost elsewhere: compare the start with the trained model on tasks that the run did not train.
 
     python scripts/retained.py runs/smollm2
     python scripts/retained.py runs/smollm2 --tasks '{"gym:chain_sum": {}, "gym:spell_backward": {"weight": 2}}'
 
-By default families of reasoning-gym that the run did not train on; for a model from scratch, which knows no others,
-other settings of its own tasks. Writes RUN/evaluation/retained; the report and scripts/claims.py say what came of it.
+By default the tasks are families of reasoning-gym that the run did not train on; for a model from scratch, which knows
+no others, they are other settings of its own tasks. Writes RUN/evaluation/retained, which the report and
+scripts/claims.py read.
 """
 
 import argparse
@@ -47,12 +48,19 @@ def main() -> int:
     logging.disable_progress_bar()
     default = Settings(problems=200, samples=2, validation_problems=100)
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("run", type=user_path, help="a run folder with a checkpoint before and after reinforcement")
+    parser.add_argument("run", type=user_path, help="a run folder with a checkpoint before and after RL")
     parser.add_argument("--tasks", type=tasks_of, metavar="JSON", help="mapping of tasks to settings, as in a config")
     parser.add_argument("--problems", type=int, default=default.problems, help="(default: %(default)s)")
-    parser.add_argument("--samples", type=int, default=default.samples, help="of each (default: %(default)s)")
     parser.add_argument(
-        "--temperatures", type=float, nargs="+", default=default.temperatures, metavar="T", help="grid to choose from"
+        "--samples", type=int, default=default.samples, help="samples of each problem (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--temperatures",
+        type=float,
+        nargs="+",
+        default=default.temperatures,
+        metavar="T",
+        help="temperatures from which the best decoding is chosen",
     )
     parser.add_argument("--validation-problems", type=int, default=default.validation_problems)
     add_processes(parser, default_count())

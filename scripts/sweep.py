@@ -1,17 +1,17 @@
-"""Try many settings of a run, each with several seeds, and say which is best and how sure that is.
+"""Try many settings of a run, each with several seeds, and report which is best and how certain that is.
 
     python scripts/sweep.py configs/sweeps/quickstart-grid.yaml
     python scripts/sweep.py configs/sweeps/quickstart-grid.yaml --dry-run
     python scripts/sweep.py configs/sweeps/quickstart-tpe.yaml --workers 2
-    python scripts/sweep.py runs/sweeps/quickstart-tpe          # go on, or join in from another machine
-    python scripts/sweep.py runs/sweeps/quickstart-tpe --report # the page as it stands, beside the work
+    python scripts/sweep.py runs/sweeps/quickstart-tpe          # continue, or join from another machine
+    python scripts/sweep.py runs/sweeps/quickstart-tpe --report # only write the page, while others work
 
-Each trial is a setting; its seeds are replicas, over which the ranking's intervals run. Trials are judged by their last
-evaluation on the validation problems. The same command goes on with a sweep that was cut off, and joins one that is
-going on; runs that were killed go on from their last checkpoint. It ends in report.html, results.json and best.yaml in
+Each trial is one setting, and its seeds are replicas from which the ranking's intervals come. Trials are ranked by
+their last evaluation on the validation problems. The same command continues a sweep that was cut off, or joins one that
+is running; killed runs continue from their last checkpoint. The results are report.html, results.json and best.yaml in
 the sweep's folder.
 
-Exit codes: 0 done, 1 no trial could be ranked (or others took this process for dead), 2 refused before any work,
+Exit codes: 0 done, 1 no trial could be ranked (or others took this process for dead), 2 refused at the start,
 4 stopped by a signal, 5 a run could not be saved.
 
 Fields of a sweep's YAML file:
@@ -42,12 +42,12 @@ def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=(__doc__ or "") + "\n".join(lines), formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("sweep", type=user_path, help="a sweep's YAML file, or the folder of a sweep to go on with")
+    parser.add_argument("sweep", type=user_path, help="a sweep's YAML file, or the folder of a sweep to continue")
     parser.add_argument("--folder", type=user_path, help="the sweep's folder (default: runs/sweeps/NAME)")
     parser.add_argument("--workers", type=int, help="runs at once on this machine (default: the file's)")
-    parser.add_argument("--dry-run", action="store_true", help="check it and print the trials; do nothing")
-    parser.add_argument("--report", action="store_true", help="write the page as the sweep stands; do nothing else")
-    parser.add_argument("--retry-failed", action="store_true", help="take up again the trials that failed")
+    parser.add_argument("--dry-run", action="store_true", help="check the file and print the trials, and stop")
+    parser.add_argument("--report", action="store_true", help="write the page of the sweep so far, and stop")
+    parser.add_argument("--retry-failed", action="store_true", help="run failed trials again")
     return parser.parse_args()
 
 

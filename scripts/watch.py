@@ -1,9 +1,9 @@
-"""Watch a run in the browser while it trains: its report, current to the last evaluation, which reloads by itself.
+"""Watch a run in the browser while it trains: its report, which reloads by itself after every evaluation.
 
     python scripts/watch.py runs/quickstart
     python scripts/watch.py runs/quickstart --port 8001
 
-The newest rollouts are on the page, with every step marked. Ends with Ctrl-C, as the run does not.
+The page shows the newest rollouts with every step marked. Ctrl-C ends the watching, not the run.
 """
 
 import argparse
@@ -23,7 +23,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run", type=user_path, help="a run folder, such as runs/quickstart")
     parser.add_argument("--host", default="127.0.0.1", help="address to listen at (default: %(default)s)")
-    parser.add_argument("--port", type=int, default=8800, help="0 takes a free one (default: %(default)s)")
+    parser.add_argument("--port", type=int, default=8800, help="0 picks a free port (default: %(default)s)")
     add_own_tasks(parser)
     options = parser.parse_args()
     try:

@@ -1,9 +1,8 @@
 """Plans what a run's claims will sample: the options, and every check before the first sample."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Any
 
 from data.problem import Problem
 from eval import evaluate
@@ -14,7 +13,7 @@ from eval.probes.budget import budgets, most_draws
 from eval.sampling.baselines import reads_words
 from eval.sampling.decodings import TEMPERATURES
 from eval.sampling.source import Source, all_checkpoints, read_source, stages_of
-from train.config.values import checked_values
+from train.config.values import checked_values, setting
 from train.model.loading import load_tokenizer
 
 HELD = 4  # times that the start's thinking is carried past its end to make it last as long as the trained model's
@@ -22,27 +21,25 @@ DRIFT = 100  # problems over which the distance to the start is measured
 BASELINE = "step-by-step"  # what the last claim compares with
 
 
-def _option(default: Any, says: str) -> Any:
-    return field(default=default, metadata={"help": says})
-
-
 @dataclass(frozen=True, slots=True)
 class Effort:
     """How much is sampled: the options of scripts/claims.py, each with its help."""
 
-    problems: int = _option(400, "held-out problems that every checkpoint answers")
-    samples: int = _option(4, "samples of each; one more is greedy")
-    between_samples: int = _option(2, "samples of each, validation included, for checkpoints between first and last")
-    temperatures: tuple[float, ...] = _option(TEMPERATURES, "grid from which each model's best decoding is chosen")
-    validation_problems: int = _option(200, "other held-out problems, on which the best decoding is chosen")
-    validation_samples: int = _option(4, "samples of each at each temperature")
-    budget_problems: int = _option(200, "of these, how many are asked at each thinking budget")
-    budget_samples: int = _option(2, "samples of each of them at each budget")
-    parallel_problems: int = _option(100, "of these, how many are asked for pass@k and maj@k")
-    parallel_samples: int = _option(32, "samples of each of them: the largest k")
-    probe_problems: int = _option(200, "problems on which the first, middle and last checkpoint are probed")
-    probe_samples: int = _option(2, "samples of each of them")
-    seed: int = _option(0, "of the sampling")
+    problems: int = setting(400, "held-out problems that every checkpoint answers")
+    samples: int = setting(4, "samples of each problem, besides a greedy one")
+    between_samples: int = setting(2, "samples of each problem for the checkpoints between the first and the last")
+    temperatures: tuple[float, ...] = setting(
+        TEMPERATURES, "temperatures from which each model's best decoding is chosen"
+    )
+    validation_problems: int = setting(200, "other held-out problems, on which the best decoding is chosen")
+    validation_samples: int = setting(4, "samples of each validation problem at each temperature")
+    budget_problems: int = setting(200, "how many of the problems are asked at each thinking budget")
+    budget_samples: int = setting(2, "samples of each of them at each budget")
+    parallel_problems: int = setting(100, "how many of the problems are asked for pass@k and maj@k")
+    parallel_samples: int = setting(32, "samples of each of them, which is the largest k")
+    probe_problems: int = setting(200, "problems on which the first, middle and last checkpoints are probed")
+    probe_samples: int = setting(2, "samples of each problem in the probes")
+    seed: int = setting(0, "seed of the sampling")
 
     def __post_init__(self) -> None:
         """Raise ValueError naming the first number that is too small."""

@@ -9,6 +9,7 @@ import yaml
 from eval.sweep.setup.setting import check_fields
 from eval.sweep.setup.space import MOST, Dimension, read_space, size
 from train.config.checks import check_name
+from train.config.values import setting
 
 # Measured on the validation problems at the last step: the test set is not for choosing. A task may stand behind `/`.
 METRICS = ("accuracy", "format", "truncated", "thinking_tokens")
@@ -19,18 +20,15 @@ TRIALS = 20  # of a random or TPE sweep that does not say
 
 @dataclass(frozen=True, slots=True)
 class Prune:
-    """When a trial is given up: by the validation curve of its first seeds, against the trials before it."""
+    """When a trial is stopped early: its first seeds' validation curve is compared with the trials before it."""
 
-    method: str = field(
-        default="median",
-        metadata={"help": "`median`: worse than the median trial at that step; `asha`: successive halving."},
+    method: str = setting(
+        "median", "`median` stops a trial below the median at its step; `asha` is successive halving."
     )
-    after: int = field(default=4, metadata={"help": "Trials that must be over before one is given up."})
-    from_step: int = field(default=1, metadata={"help": "First RL step at which a trial may be given up."})
-    factor: int = field(default=3, metadata={"help": "asha: one in so many goes on at each rung."})
-    seeds: int = field(
-        default=1, metadata={"help": "Seeds whose mean curve decides; the others run only if the trial stays."}
-    )
+    after: int = setting(4, "Trials that must have ended before one may be stopped.")
+    from_step: int = setting(1, "First RL step at which a trial may be stopped.")
+    factor: int = setting(3, "asha: one in this many trials continues at each rung.")
+    seeds: int = setting(1, "Seeds whose mean curve decides; the other seeds run only if the trial is not stopped.")
 
     def __post_init__(self) -> None:
         """Raise ValueError for the first invalid value."""
@@ -43,57 +41,44 @@ class Prune:
 class Spec:
     """A sweep."""
 
-    name: str = field(metadata={"help": "Name of the sweep; the file's by default. Its folder is runs/sweeps/NAME."})
+    name: str = field(
+        metadata={"help": "Name of the sweep; by default that of the file. Its folder is runs/sweeps/NAME."}
+    )
     config: str = field(metadata={"help": "Path of the training config that every trial starts from."})
     search: dict[str, Any] = field(
-        metadata={"help": "Field to choices [1, 2] or to a range {low, high, log, step, points}; a dot leads inside."}
+        metadata={
+            "help": "Mapping of field to choices [1, 2] or range {low, high, log, step, points}; a dot leads inside."
+        }
     )
     set: dict[str, Any] = field(
-        default_factory=dict, metadata={"help": "Fields that every trial has, over the config's; a dot leads inside."}
+        default_factory=dict,
+        metadata={"help": "Fields of every trial, which override the config's; a dot names a nested field."},
     )
-    method: Literal["grid", "random", "tpe"] = field(
-        default="grid", metadata={"help": "`grid`, `random`, or `tpe`: Optuna's, which learns from earlier trials."}
+    method: Literal["grid", "random", "tpe"] = setting(
+        "grid", "`grid`, `random`, or `tpe` (Optuna's, which learns from earlier trials)."
     )
-    trials: int | None = field(
-        default=None, metadata={"help": f"Settings to try; {TRIALS} by default, and of a grid always all."}
+    trials: int | None = setting(None, f"Settings to try; {TRIALS} by default; a grid always tries all.")
+    seeds: tuple[int, ...] = setting((0, 1, 2), "Seeds of each trial: a list, or their number; 3 by default.")
+    metric: str = setting(
+        "accuracy", f"What trials are ranked by: {', '.join(METRICS)}; or one task's, such as accuracy/countdown."
     )
-    seeds: tuple[int, ...] = field(
-        default=(0, 1, 2), metadata={"help": "Seeds of each trial, a list or how many; 3 by default."}
+    direction: Literal["maximize", "minimize"] = setting("maximize", "maximize or minimize.")
+    prune: Prune | None = setting(None, "Stop bad trials early: {method, after, from_step, factor, seeds}.")
+    startup: int | None = setting(None, "tpe: random trials at the start; 10, or a third of all if that is fewer.")
+    workers: int | None = setting(None, "Runs at once on a machine; by default one, or as many as its GPUs allow.")
+    at_once: int | None = setting(
+        None, "tpe, prune: trial n knows the results up to trial n - at_once; by default the number of workers."
     )
-    metric: str = field(
-        default="accuracy",
-        metadata={"help": f"What decides: {', '.join(METRICS)}; or one task's, as accuracy/countdown."},
+    gpus: int | None = setting(None, "GPUs of each run; by default 1, or 0 if the machine has none or use_cpu is set.")
+    threads: int | None = setting(None, "CPU threads of each process; by default its share of the cores.")
+    launch: tuple[str, ...] = setting((), "More arguments for `accelerate launch`, a list.")
+    retries: int = setting(1, "How often a crashed run is tried again, from its last checkpoint.")
+    keep: Literal["last", "best"] = setting(
+        "last", "Checkpoints to keep: the last of every run, or only those of the best trial's runs."
     )
-    direction: Literal["maximize", "minimize"] = field(default="maximize", metadata={"help": "maximize or minimize."})
-    prune: Prune | None = field(
-        default=None, metadata={"help": "Give trials up early: {method, after, from_step, factor, seeds}."}
-    )
-    startup: int | None = field(
-        default=None, metadata={"help": "tpe: trials drawn at random first; 10, or a third of all if that is fewer."}
-    )
-    workers: int | None = field(
-        default=None, metadata={"help": "Runs at once on a machine; by default one, or as many as its GPUs allow."}
-    )
-    at_once: int | None = field(
-        default=None,
-        metadata={"help": "tpe, prune: trial n knows of those up to n - at_once; as many as workers by default."},
-    )
-    gpus: int | None = field(
-        default=None, metadata={"help": "GPUs of each run; by default 1, or 0 where there are none or use_cpu is set."}
-    )
-    threads: int | None = field(
-        default=None, metadata={"help": "CPU threads of each process; by default its share of the cores."}
-    )
-    launch: tuple[str, ...] = field(default=(), metadata={"help": "More arguments for `accelerate launch`, a list."})
-    retries: int = field(
-        default=1, metadata={"help": "How often a run that crashed is tried again, from its last checkpoint."}
-    )
-    keep: Literal["last", "best"] = field(
-        default="last", metadata={"help": "Checkpoints kept: the last of every run, or of the best trial's runs alone."}
-    )
-    seed: int = field(default=0, metadata={"help": "Decides which settings random and tpe draw."})
+    seed: int = setting(0, "Seed of the settings that random and tpe draw.")
     base: dict[str, Any] = field(
-        default_factory=dict, metadata={"help": "The content of `config`, which the sweep's folder keeps."}
+        default_factory=dict, metadata={"help": "The content of `config`, kept in the sweep's folder."}
     )
 
     def __post_init__(self) -> None:

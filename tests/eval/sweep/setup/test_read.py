@@ -52,7 +52,7 @@ def test_the_spec_that_a_folder_keeps_is_the_same(tmp_path):
     ("values", "message"),
     [
         ({"learning_rate": 1}, "has an unknown field learning_rate; expected some of: name, config, search"),
-        ({"search": None}, "has no search: Field to choices"),
+        ({"search": None}, "has no search: Mapping of field to choices"),
         ({"method": "bayes"}, "method is 'bayes'; expected one of: grid, random, tpe"),
         ({"direction": "up"}, "direction is 'up'; expected one of: maximize, minimize"),
         ({"metric": "reward"}, "metric is 'reward'; expected one of accuracy, format"),
