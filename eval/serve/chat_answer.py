@@ -1,7 +1,8 @@
 """The answer to a chat request in the form of OpenAI's API: whole, or in chunks as the tokens are drawn.
 
-`reasoning_content` stands beside `content`, as DeepSeek and vLLM have it, and thinking tokens are counted apart in
-`usage.completion_tokens_details.reasoning_tokens`, as o1 has it.
+The thinking stands beside `content` under both of its names: `reasoning_content`, as DeepSeek has it, and `reasoning`,
+as newer versions of vLLM do. Thinking tokens are counted apart, as o1 has it, in
+`usage.completion_tokens_details.reasoning_tokens`.
 """
 
 import json
@@ -103,7 +104,7 @@ class Answer:
                 {
                     "index": choice.index,
                     "message": {"role": "assistant", "content": choice.answer, "refusal": None}
-                    | ({"reasoning_content": choice.thinking} if self.request.show_thinking else {}),
+                    | (thought(choice.thinking) if self.request.show_thinking else {}),
                     "logprobs": self._shown(choice.logprobs) if self.request.logprobs else None,
                     "finish_reason": choice.finish_reason,
                 }
@@ -123,10 +124,10 @@ class Answer:
             return
         choice, delta, logprobs = self.take(progress)
         entries = self._shown(logprobs) if self.request.logprobs and any(logprobs.values()) else None
-        texts = {"reasoning_content": delta.thinking if self.request.show_thinking else "", "content": delta.answer}
-        for name, text in texts.items():
-            if text or (entries and name == "content"):
-                yield self._chunk(choice.index, {name: text}, logprobs=entries if name == "content" else None)
+        if delta.thinking and self.request.show_thinking:
+            yield self._chunk(choice.index, thought(delta.thinking))
+        if delta.answer or entries:
+            yield self._chunk(choice.index, {"content": delta.answer}, logprobs=entries)
         if choice.finish_reason:
             yield self._chunk(choice.index, {}, finish_reason=choice.finish_reason)
 
@@ -148,6 +149,11 @@ class Answer:
 
     def _envelope(self, kind: str) -> dict[str, Any]:
         return {"id": self.id, "object": kind, "created": self.created, "model": self.served.name}
+
+
+def thought(text: str) -> dict[str, str]:
+    """The fields of a message or a delta that hold its thinking, the same under both names."""
+    return {"reasoning_content": text, "reasoning": text}
 
 
 def event(content: dict[str, Any]) -> bytes:

@@ -66,6 +66,7 @@ def test_thinking_and_answer_come_apart_and_are_counted_apart(reciter):
         assert choice.message.reasoning_content == " try 2 + 6 = 8 , 8 + 6 = 14 vs 14 yes"
         assert choice.finish_reason == "stop"
         assert "".join(token.token for token in choice.logprobs.content).strip() == "( 2 + 6 ) + 6"
+        assert choice.message.reasoning == choice.message.reasoning_content
         thought = choice.logprobs.model_dump()["reasoning_content"]
         assert "".join(token["token"] for token in thought) == choice.message.reasoning_content
         assert {token["logprob"] for token in thought} == {-0.5}
@@ -80,6 +81,7 @@ def test_a_stream_says_what_the_whole_says(reciter):
     deltas = [chunk.choices[0].delta for chunk in chunks if chunk.choices]
     assert deltas[0].role == "assistant"
     thoughts = [delta.model_dump().get("reasoning_content") or "" for delta in deltas]
+    assert thoughts == [delta.model_dump().get("reasoning") or "" for delta in deltas]
     assert "".join(thoughts) == whole.reasoning_content and sum(map(bool, thoughts)) > 5
     assert "".join(delta.content or "" for delta in deltas) == whole.content
     assert [chunk.choices[0].finish_reason for chunk in chunks if chunk.choices][-1] == "stop"
@@ -96,7 +98,7 @@ def test_a_stop_string_ends_the_answer_not_the_thinking(reciter):
 
 def test_thinking_is_hidden_where_it_is_asked_for_so_and_counted_all_the_same(reciter):
     answer = ask(reciter, extra_body={"include_reasoning": False})
-    assert "reasoning_content" not in answer.choices[0].message.model_dump()
+    assert not {"reasoning_content", "reasoning"} & answer.choices[0].message.model_dump().keys()
     assert answer.usage.completion_tokens_details.reasoning_tokens == 15
 
 
