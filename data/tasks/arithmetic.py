@@ -1,17 +1,17 @@
 """Arithmetic that takes several steps: long multiplication, and chains of mixed operations.
 
 A thinking text breaks it down: `for 47 + 15 : 47 + 10 = 57 vs 57 yes 57 + 5 = 62 vs 62 yes`. A long multiplication goes
-digit by digit with its carries: `for 36 * 4 : 6 * 4 = 24 vs 24 yes 3 * 4 = 12 vs 12 yes 12 + 2 = 14 ... so 144`. A
-hasty one states the value at once: `so 62`. After each step the value is calculated a second time, `vs 57`: `yes` where
-both agree, `no` where they differ, and then the step is redone. A slip that is not corrected costs the answer. `wait`
-redoes the last step, or the columns that it ends, or restarts the whole.
+digit by digit with its carries, and states the digits that are settled: `for 36 * 4 : 6 * 4 = 24 vs 24 yes so 4 3 * 4 =
+12 vs 12 yes 12 + 2 = 14 vs 14 yes so 144`. A hasty one states the value at once: `so 62`. After each step the value is
+calculated a second time, `vs 57`: `yes` where both agree, `no` where they differ, and then the step is redone. A slip
+that is not corrected costs the answer. `wait` redoes the last step, or the columns that it ends, or restarts the whole.
 """
 
 import random
 import re
 from bisect import bisect_left
 from collections import deque
-from collections.abc import Callable, Container, Iterator
+from collections.abc import Callable, Container
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice, pairwise
@@ -29,7 +29,7 @@ DOUBTS = ("wait",)  # the words that carry a thinking on past its end
 QUESTION = "Compute the value."
 INSTRUCTIONS = (
     f"{QUESTION} Think between <think> and </think> in small steps; check each by working it out again, redo it "
-    "where the two differ, then write the number alone. Example: <think> for 36 * 4 : 6 * 4 = 24 vs 24 yes "
+    "where the two differ, then write the number alone. Example: <think> for 36 * 4 : 6 * 4 = 24 vs 24 yes so 4 "
     "3 * 4 = 13 vs 12 no 3 * 4 = 12 vs 12 yes 12 + 2 = 14 vs 14 yes so 144</think> 144"
 )
 
@@ -344,7 +344,7 @@ class _Scribe:
 
     def multiply_by_digit(self, left: int, digit: int) -> int:
         self.words.append(f"for {left} * {digit} :")
-        value = self.columns(self.step(int(of_left), "*", digit) for of_left in reversed(str(left)))
+        value = self.columns([(int(of_left), "*", digit) for of_left in reversed(str(left))])
         self.part = partial(self.multiply_by_digit, left, digit)
         return value
 
@@ -352,17 +352,17 @@ class _Scribe:
         self.words.append(f"for {left} + {right} :")
         width = max(len(str(left)), len(str(right)))
         pairs = zip(reversed(str(left).zfill(width)), reversed(str(right).zfill(width)), strict=True)
-        value = self.columns(self.step(int(upper), "+", int(lower)) for upper, lower in pairs)
+        value = self.columns([(int(upper), "+", int(lower)) for upper, lower in pairs])
         self.part = partial(self.add_columns, left, right)
         return value
 
-    def columns(self, results: Iterator[int]) -> int:
-        """Add the carry into each column's result, read the digits off, and write `so` the whole."""
-        digits, carry = [], 0
-        for result in results:
+    def columns(self, calculations: list[tuple[int, str, int]]) -> int:
+        """Add the carry into each column's result; after each column `so` states the digits that are settled."""
+        settled, carry = "", 0
+        for column, calculation in enumerate(calculations, 1):
+            result = self.step(*calculation)
             total = self.step(result, "+", carry) if carry else result
-            digits.append(total % 10)
             carry = total // 10
-        value = int(f"{carry}{''.join(map(str, reversed(digits)))}")
-        self.words.append(f"so {value}")
-        return value
+            settled = f"{total if column == len(calculations) else total % 10}{settled}"
+            self.words.append(f"so {settled}")
+        return int(settled)

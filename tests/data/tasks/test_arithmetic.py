@@ -41,6 +41,17 @@ def test_a_slip_that_is_not_repaired_costs_the_answer(seed):
         assert trace.slips == 0
 
 
+def test_each_column_states_the_digits_that_are_settled():
+    problem = Problem(
+        "arithmetic", "compute 308 * 7", "arithmetic 7 308 = 2156", {"expression": "308 * 7", "target": 2156}
+    )
+    settings = Settings(slip=0.0, false_alarm=0.0)
+    assert arithmetic.demonstrate(problem, random.Random(0), settings) == (
+        "<think> for 308 * 7 : 8 * 7 = 56 vs 56 yes so 6 0 * 7 = 0 vs 0 yes 0 + 5 = 5 vs 5 yes so 56 "
+        "3 * 7 = 21 vs 21 yes so 2156</think> 2156"
+    )
+
+
 def test_an_unrepaired_slip_in_the_middle_of_a_multiplication_is_always_wrong():
     wrong = "<think> for 36 * 4 : 6 * 4 = 24 vs 24 yes 3 * 4 = 13 vs 13 yes 13 + 2 = 15 vs 15 yes so 154</think> 154"
     assert not judge(PROBLEM, wrong)[1].correct
