@@ -1,10 +1,11 @@
 """Arithmetic that takes several steps: long multiplication, and chains of mixed operations.
 
 A thinking text breaks it down: `for 47 + 15 : 47 + 10 = 57 vs 57 yes 57 + 5 = 62 vs 62 yes`. A long multiplication goes
-digit by digit with its carries, and states the digits that are settled: `for 36 * 4 : 6 * 4 = 24 vs 24 yes so 4 3 * 4 =
-12 vs 12 yes 12 + 2 = 14 vs 14 yes so 144`. A hasty one states the value at once: `so 62`. After each step the value is
-calculated a second time, `vs 57`: `yes` where both agree, `no` where they differ, and then the step is redone. A slip
-that is not corrected costs the answer. `wait` redoes the last step, or the columns that it ends, or restarts the whole.
+digit by digit with its carries, and may state the digits that are settled: `for 36 * 4 : 6 * 4 = 24 vs 24 yes so 4
+3 * 4 = 12 vs 12 yes 12 + 2 = 14 vs 14 yes so 144`. A hasty one states the value at once: `so 62`. After each step the
+value is calculated a second time, `vs 57`: `yes` where both agree, `no` where they differ, and then the step is redone.
+A slip that is not corrected costs the answer. `wait` redoes the last step, or the columns that it ends, or restarts the
+whole.
 """
 
 import random
@@ -36,7 +37,7 @@ INSTRUCTIONS = (
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """Difficulty of the problems, and the habits of the demonstrated calculation (each a probability)."""
+    """Difficulty of the problems, and the habits of the demonstrated calculation (each a probability but `settled`)."""
 
     products: float = 0.5  # share of long multiplications; the rest are mixed chains
     digits: int = 3  # of the first factor, at most
@@ -47,6 +48,7 @@ class Settings:
     notice: float = 0.6  # the check of a slip recalculates the value; else it repeats the slip
     false_alarm: float = 0.01  # the check of a right step slips
     hasty: float = 0.0  # the calculation is skipped, and its value stated at once
+    settled: bool = False  # each column ends with the digits that are settled, `so 4`
     recheck: float = 0.0  # `wait`, then the last step or columns are recalculated, or the whole of a hasty one
 
     def __post_init__(self) -> None:
@@ -357,12 +359,15 @@ class _Scribe:
         return value
 
     def columns(self, calculations: list[tuple[int, str, int]]) -> int:
-        """Add the carry into each column's result; after each column `so` states the digits that are settled."""
-        settled, carry = "", 0
+        """Add the carry into each column's result, and write `so` the whole; with `settled`, `so` after each column."""
+        digits, carry = "", 0
         for column, calculation in enumerate(calculations, 1):
             result = self.step(*calculation)
             total = self.step(result, "+", carry) if carry else result
+            digits = f"{total % 10}{digits}"
             carry = total // 10
-            settled = f"{total if column == len(calculations) else total % 10}{settled}"
-            self.words.append(f"so {settled}")
-        return int(settled)
+            if self.settings.settled and column < len(calculations):
+                self.words.append(f"so {digits}")
+        value = int(f"{carry}{digits}")
+        self.words.append(f"so {value}")
+        return value

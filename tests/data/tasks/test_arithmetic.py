@@ -41,11 +41,11 @@ def test_a_slip_that_is_not_repaired_costs_the_answer(seed):
         assert trace.slips == 0
 
 
-def test_each_column_states_the_digits_that_are_settled():
+def test_each_column_may_state_the_digits_that_are_settled():
     problem = Problem(
         "arithmetic", "compute 308 * 7", "arithmetic 7 308 = 2156", {"expression": "308 * 7", "target": 2156}
     )
-    settings = Settings(slip=0.0, false_alarm=0.0)
+    settings = Settings(slip=0.0, false_alarm=0.0, settled=True)
     assert arithmetic.demonstrate(problem, random.Random(0), settings) == (
         "<think> for 308 * 7 : 8 * 7 = 56 vs 56 yes so 6 0 * 7 = 0 vs 0 yes 0 + 5 = 5 vs 5 yes so 56 "
         "3 * 7 = 21 vs 21 yes so 2156</think> 2156"
