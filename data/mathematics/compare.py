@@ -27,7 +27,7 @@ from data.mathematics.notation import plain, tidy
 from data.mathematics.numbers.plain import exact, in_base
 from data.mathematics.points import paired
 from data.mathematics.symbolic import parses, same_formula, same_inequality
-from data.mathematics.units.quantities import same_formula_of_value, same_quantity
+from data.mathematics.units.quantities import amount, quantity_sum, same_formula_of_value, same_quantity
 from data.mathematics.units.units import take_unit
 
 MAX_PARTS = 30
@@ -37,7 +37,8 @@ CHOICES = re.compile(r"\(?\b[A-Z]\)")
 
 def same(gold: str, answer: str) -> bool:
     """Whether two answers, as written, mean the same. May take for ever: call it in a worker."""
-    return _same(tidy(gold), forms.not_rounded(tidy(answer)))
+    gold, answer = forms.conjoined(tidy(gold)), forms.conjoined(forms.not_rounded(tidy(answer)))
+    return _same(gold, forms.with_constant(gold, answer))
 
 
 def readable(gold: str) -> bool:
@@ -81,6 +82,15 @@ def _as_numbers(gold: str, answer: str) -> bool | None:
 def _as_times(gold: str, answer: str) -> bool | None:
     times = [plain(text) for text in (gold, answer)]
     return same_time(*times) if all(map(CLOCK.fullmatch, times)) else None
+
+
+def _as_sums(gold: str, answer: str) -> bool | None:
+    """Quantities of two units, such as 2 hours 30 minutes, which are 150 minutes and 2.5 hours."""
+    sums = [quantity_sum(text) for text in (gold, answer)]
+    if not any(sums):
+        return None
+    amounts = [total or amount(text) for total, text in zip(sums, (gold, answer), strict=True)]
+    return amounts[0] == amounts[1] if all(amounts) else None
 
 
 def _as_words(gold: str, answer: str) -> bool | None:
@@ -169,6 +179,8 @@ def _as_statement(gold: str, answer: str) -> bool | None:
     gold_named, answer_named = forms.named(gold), forms.named(answer)
     if gold_named and answer_named and gold_named[0] == answer_named[0]:
         return _same(gold_named[1], answer_named[1])
+    if gold_named and answer_named and any(name.startswith(r"\frac") for name, _ in (gold_named, answer_named)):
+        return False  # dx/dy is not dy/dx, whatever they equal
     equations = [len(forms.sides(text)) > 1 for text in (gold, answer)]
     if all(equations):
         return same_formula_of_value(gold, answer)
@@ -226,9 +238,12 @@ def _as_brackets(gold: str, answer: str) -> bool | None:
 
 
 def _as_matrix(gold: str, answer: str) -> bool | None:
+    """Matrices; a point is a column or a row."""
     rows, others = forms.matrix(gold), forms.matrix(answer)
     if rows is None and others is None:
         return None
+    rows = rows or forms.vector(gold, others or [])
+    others = others or forms.vector(answer, rows or [])
     if rows is None or others is None or [len(row) for row in rows] != [len(row) for row in others]:
         return False
     return all(_same(a, b) for row, other in zip(rows, others, strict=True) for a, b in zip(row, other, strict=True))
@@ -255,6 +270,6 @@ def _same_condition(gold: str, answer: str) -> bool:
 
 
 FORMS = (
-    _as_numbers, _as_times, _as_words, _as_digits, _as_ratio, _as_pieces, _as_point, _as_parts, _as_statement,
+    _as_numbers, _as_sums, _as_times, _as_words, _as_digits, _as_ratio, _as_pieces, _as_point, _as_parts, _as_statement,
     _as_brackets, _as_matrix,
 )  # fmt: skip

@@ -15,6 +15,8 @@ MATRIX = re.compile(
 NAME = re.compile(
     r"(?:m?\s*\\angle\s*)?(?:[a-zA-Z]|[A-Z]{2,3}|\\overline\{[A-Z]+\}|\\[a-zA-Z]+)(?:_\{?\w+\}?|')*"  # x_1, AB
     r"(?:\s*\([a-zA-Z](?:\s*,\s*[a-zA-Z])*\))?"  # f(x)
+    r"|\\(?:vec|hat|bar)\s*\{\s*[a-zA-Z]+\s*\}|\\frac\s*\{\s*d\s*[a-zA-Z]?\s*\}\s*\{\s*d\s*[a-zA-Z]\s*\}"
+    r"|[a-zA-Z]\s*\^\s*\{\s*-1\s*\}\s*\([a-zA-Z]\)"  # f^{-1}(x)
     r"|\(\s*(?:[a-zA-Z]|\\[a-zA-Z]+)(?:\s*,\s*(?:[a-zA-Z]|\\[a-zA-Z]+))*\s*\)"  # (x, y)
     r"|[a-zA-Z]{4,}(?: [a-zA-Z]+)*"  # Total, Area of the square
 )
@@ -26,6 +28,11 @@ COUNTED = re.compile(
     r"\\(?:sum|prod)(?![a-zA-Z])(?:[\w\s+\-*/^_(){}=]|\\(?:frac|cdot|times)(?![a-zA-Z]))*"
     r"|\\int\s*_\s*(?:\{-?\d{1,3}\}|\d)\s*\^\s*(?:\{-?\d{1,3}\}|\d)(?:[\da-z\s+\-()]|\^\s*(?:\{\d\}|\d)|\\cdot(?![a-z]))*"
 )
+AND = re.compile(
+    r"\s*(?:,\s*)?(?:\\text\s*\{\s*and\s*\}|(?<![a-zA-Z\\])and(?![a-zA-Z])|\\(?:land|wedge)(?![a-zA-Z]))\s*"
+)
+CONSTANT = re.compile(r"\+\s*([CcKk]|C_\{?\d\}?)$")  # of integration
+INTEGRAL = re.compile(r"(?:\\[a-zA-Z]+|[etuxy]|[^a-zA-Z])*")  # what stands before it
 COMMON_WORDS = {"yes", "no", "true", "false", "odd", "even", "none", "all"}
 
 
@@ -52,7 +59,7 @@ def letters(text: str) -> str:
 
 def ratio(text: str) -> list[Fraction] | None:
     """The terms of 2:3, none of them 0; those of a fraction are its two halves."""
-    terms = [exact(term) for term in split(re.sub(r"(?<=\d) to (?=\d)", ":", text), ":")]
+    terms = [exact(term) for term in split(re.sub(r"(?<=\d) to (?=\d)", ":", plain(text)), ":")]
     if len(terms) == 1 and terms[0]:
         terms = [Fraction(terms[0].numerator), Fraction(terms[0].denominator)]
     nonzero = [term for term in terms if term]
@@ -136,6 +143,28 @@ def _is_constant(side: str) -> bool:
     return re.search("[a-zA-Z]", re.sub(r"\\text\{[^{}]*\}|\\[a-zA-Z]+", "", side)) is None
 
 
+def conjoined(text: str) -> str:
+    """One chain for two bounds of the same name: `-3 < x < 2` for `x > -3 and x < 2`. Other text stays as it is."""
+    sides = AND.split(text)
+    links = [chain(side) for side in sides]
+    if len(sides) != 2 or not all(link is not None and len(link) == 1 for link in links):
+        return text
+    for (least, over, name), (other, under, most) in ((a[0], b[0]) for a, b in (links, links[::-1]) if a and b):
+        if name == other and NAME.fullmatch(name):
+            return f"{least} {'<' if over else chr(92) + 'le'} {name} {'<' if under else chr(92) + 'le'} {most}"
+    return text
+
+
+def with_constant(gold: str, answer: str) -> str:
+    """The answer with the gold answer's constant of integration: `x^2 + C` for `x^2 + K`."""
+    here, there = CONSTANT.search(gold), CONSTANT.search(answer)
+    if not here or not there or here[1] == there[1] or "C" not in here[1] + there[1]:
+        return answer
+    if not all(INTEGRAL.fullmatch(text[: match.start()]) for text, match in ((gold, here), (answer, there))):
+        return answer
+    return answer[: there.start(1)] + here[1]
+
+
 def ascending(text: str) -> str:
     """A chain of inequalities from small to large: `1 < x < 5` for `5 > x > 1`. Other text stays as it is."""
     links = chain(text)
@@ -159,7 +188,7 @@ def chain(text: str) -> list[tuple[str, bool, str]] | None:
 
 def bracketed(text: str) -> tuple[str, list[str]] | None:
     """The brackets and the two or more parts of a tuple or an interval."""
-    text = text.replace(r"\langle", "(").replace(r"\rangle", ")").strip()
+    text = text.strip()
     if text[:1] not in ("(", "[") or closer(text, 0) != len(text) - 1:
         return None
     parts = split(text[1:-1], ",;")
@@ -173,6 +202,16 @@ def matrix(text: str) -> list[list[str]] | None:
         return None
     rows = [row.strip() for row in re.split(r"\\\\(?:\[[^\]]*\])?", match[2])]
     return [[cell.strip() for cell in row.split("&")] for row in rows if row]
+
+
+def vector(text: str, like: list[list[str]]) -> list[list[str]] | None:
+    """The rows of a point `(1, 2)` written as the column or the row that `like` is; None for another form."""
+    form = bracketed(text)
+    if form is None or form[0] != "()":
+        return None
+    if all(len(row) == 1 for row in like):
+        return [[part] for part in form[1]]
+    return [form[1]] if len(like) == 1 else None
 
 
 def joined(text: str) -> str:

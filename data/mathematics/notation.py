@@ -61,6 +61,12 @@ REWRITTEN: list[tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]]] = 
     (re.compile(r"\\neq(?![a-zA-Z])|!="), r"\\ne "),
     (re.compile(r"\\(?:varnothing|O)(?![a-zA-Z])|\\\{\s*\\\}"), r"\\emptyset "),
     (re.compile(r"\\(?:R|[rR]eals)(?![a-zA-Z])"), r"\\mathbb{R}"),
+    (re.compile(r"^\\mathbb\{R\}\s*(?:\^\s*\{?\s*\+\s*\}?|_\s*\{?\s*(?:\+|>\s*0)\s*\}?)$"), r"(0, \\infty)"),
+    (re.compile(r"^\\mathbb\{R\}\s*(?:\^\s*\{?\s*-\s*\}?|_\s*\{?\s*(?:-|<\s*0)\s*\}?)$"), r"(-\\infty, 0)"),
+    (re.compile(r"^\\mp(?![a-zA-Z])(?!.*\\pm)"), r"\\pm"),
+    (re.compile(r"\\langle(?![a-zA-Z])\s*"), "("),
+    (re.compile(r"\s*\\rangle(?![a-zA-Z])"), ")"),
+    (re.compile(r"\\text\s*\{\s*([€£₹¥])\s*\}"), r"\1"),
     (re.compile(r"\\lbrace(?![a-zA-Z])"), r"\\{"),
     (re.compile(r"\\rbrace(?![a-zA-Z])"), r"\\}"),
     (re.compile(r"\\(?:dots|cdots|ldots)(?![a-zA-Z])"), "..."),
@@ -74,6 +80,8 @@ REWRITTEN: list[tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]]] = 
     (re.compile(r"(?<![\\a-zA-Z])sqrt(?![a-zA-Z])"), r"\\sqrt"),
     (re.compile(r"(?<![\\a-zA-Z])pi(?![a-zA-Z])"), r"\\pi "),
     (re.compile(r"(?<![\\a-zA-Z])(sin|cos|tan|sec|csc|cot|log|ln|exp)(?![a-zA-Z])"), r"\\\1"),
+    (re.compile(r"\\text\s*\{\s*((?:(?:negative|minus)\s+)?infinity)\s*\}", re.IGNORECASE), r"\1"),
+    (re.compile(r"(?<![\\a-zA-Z])(?:negative|minus)\s+infinity(?![a-zA-Z])", re.IGNORECASE), r"-\\infty "),
     (re.compile(r"(?<![\\a-zA-Z])(?:infinity|inf|oo)(?![a-zA-Z])", re.IGNORECASE), r"\\infty "),
     (re.compile(r"\+\s*\\infty"), r"\\infty"),
     (re.compile(r"\^\s*-\s*(\w+)"), r"^{-\1}"),
@@ -83,6 +91,8 @@ REWRITTEN: list[tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]]] = 
     (re.compile(r"^\\\{\s*[a-z](?:\s*\\in\s*\\mathbb\{R\})?\s*(?:\\mid|\||:)\s*(.*)\\\}$"), r"\1"),  # {x | x > 1}
 ]
 WHOLE_WORDS = {"all real numbers": r"\mathbb{R}", "all reals": r"\mathbb{R}", "empty set": r"\emptyset"}
+WHOLE_WORDS |= {"no solution": r"\emptyset", "no solutions": r"\emptyset"}
+WHOLE_WORDS |= {"dne": r"\text{does not exist}"}
 WHOLE_WORDS |= {"noon": "12:00 p.m.", "12 noon": "12:00 p.m.", "midnight": "12:00 a.m.", "12 midnight": "12:00 a.m."}
 DOLLARED = re.compile(r"(?<![\w\\$])\$(?=[^\s$])([^$]*?)(?<=[^\s$\\])\$(?![\w$])")
 MARKDOWN = re.compile(r"^[*_`#\s]+|[*_`\s]+$")

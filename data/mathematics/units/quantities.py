@@ -1,9 +1,13 @@
 """Compares values with their units: the last step, after all other forms."""
 
+import re
+from fractions import Fraction
+
 from data.mathematics.bounds import affordable
+from data.mathematics.notation import plain
 from data.mathematics.numbers.plain import exact
 from data.mathematics.symbolic import same_formula
-from data.mathematics.units.unit_table import UNITS
+from data.mathematics.units.unit_table import UNITS, Dimensions, lookup
 from data.mathematics.units.units import take_unit
 from data.mathematics.value import is_value
 
@@ -11,6 +15,27 @@ ANGLE, RADIAN, SHARE, STERLING = (UNITS[name][0] for name in ("degree", "radian"
 POUND = UNITS["pound"]  # of mass, and names of £
 DOLLAR = UNITS["dollar"][0]  # of which country, the problem says
 OF_COUNTRIES = {UNITS[name][0] for name in ("USD", "AUD", "CAD", "HKD", "NZD", "SGD")}
+
+ADDEND = r"(\d+(?:\.\d+)?)\s*([a-zA-Z]+)\.?"
+SUM = re.compile(rf"{ADDEND}(?:(?:,\s*|\s+)(?:and\s+)?|(?=\d)){ADDEND}")
+
+
+def quantity_sum(text: str) -> tuple[Fraction, Dimensions] | None:
+    """The worth and dimension of `2 hours 30 minutes` or `5 ft 3 in`; None where the second part is not the smaller."""
+    match = SUM.fullmatch(plain(text))
+    units = [lookup(name) for name in (match[2], match[4])] if match else []
+    if not match or not units[0] or not units[1] or units[0][0] != units[1][0]:
+        return None
+    (kind, large), (_, small) = units[0], units[1]
+    rest = Fraction(match[3]) * small
+    return (Fraction(match[1]) * large + rest, kind) if rest < large else None
+
+
+def amount(text: str) -> tuple[Fraction, Dimensions] | None:
+    """The worth and dimension of a plain number with a known unit."""
+    value, unit = take_unit(text)
+    number = exact(value)
+    return (number * unit.worth, unit.kind) if number is not None and unit and unit.kind else None
 
 
 def same_quantity(gold: str, answer: str) -> bool:

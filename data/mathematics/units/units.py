@@ -31,7 +31,8 @@ FILLERS = {
 # Text behind a value: words in \\text{...}, or plain ones after a space or a digit, and signs between them.
 TRAILING = re.compile(
     r"(?:\s+|(?=\\text)|(?<=\d)(?=[a-zA-Z]{2}))"
-    r"((?:\\text\s*\{[^{}]*\}|(?<![a-zA-Z\\_^{])[a-zA-Z]+\.?|\^\s*\{?-?[1-4]\}?|(?<=[}\d])\s*\\cdot\s*(?=\\text)|[\s/-])+)$"
+    r"((?:\\text\s*\{(?:[^{}]|\^\s*\{-?[1-4]\})*\}"
+    r"|(?<![a-zA-Z\\_^{])[a-zA-Z]+\.?|\^\s*\{?-?[1-4]\}?|(?<=[}\d])\s*\\cdot\s*(?=\\text)|[\s/-])+)$"
 )
 DEGREES = re.compile(r"\s*\^\\circ\s*(?:\\text\s*\{\s*)?(C|F|K|Celsius|Fahrenheit)\s*\}?$")
 COUNTED = re.compile(rf"\s*(?:(?:{'|'.join(MULTIPLES)})s?(?![a-zA-Z])\s*)+")
@@ -96,7 +97,7 @@ def _take_words(text: str, letters: bool) -> tuple[str, Unit | None]:
     value = text[: match.start()].strip() if match else ""
     if not match or not value or value[-1] in r"+-*/^_\=<>" or value.endswith(r"\cdot") or TELLING.search(match[1]):
         return text, None
-    unit = _unit(re.sub(r"\\text\s*\{([^{}]*)\}", r" \1 ", match[1]).strip())
+    unit = _unit(re.sub(r"\\text\s*\{((?:[^{}]|\{-?[1-4]\})*)\}", r" \1 ", match[1]).strip())
     if "\\text" not in match[1]:
         words = re.findall("[a-zA-Z]+", match[1])
         if WRAPPED_ALONE.intersection(words):
