@@ -14,7 +14,12 @@ from data.task import Split
 from data.terminal import say_once
 
 MAX_PROMPT = 20_000  # characters
-MISSING = {"nan", "NaN", "NAN", "None", "null", "NULL", "<NA>", "NaT", "#N/A", "N/A", "n/a", "NA", "inf", "-inf"}
+MISSING = {"None", "null", "Null", "NULL", "<NA>", "NaT", "N/A", "n/a", "NA"}
+# What programs write for a number that is none, and spreadsheets for an error; "infinity" alone is a word for one.
+NO_NUMBER = re.compile(
+    r"[+-]?(?:nan|NaN|NAN|inf|Inf|INF|Infinity)|[+-]infinity|-?1\.#(?:QNAN|SNAN|IND|INF)"
+    r"|#(?:N/A|DIV/0!|VALUE!|REF!|NAME\?|NUM!|NULL!)"
+)
 SURROGATE = re.compile("[\ud800-\udfff]")
 
 
@@ -190,12 +195,12 @@ def texts_of(values: Mapping[str, Any], column: str, longest: int) -> list[str]:
 
 def stands_for_nothing(text: str) -> bool:
     """Whether programs write this text for a missing value."""
-    return text.strip() in MISSING
+    return text.strip() in MISSING or NO_NUMBER.fullmatch(text.strip()) is not None
 
 
 def _text(value: Any, what: str, longest: int, *, strip: bool) -> str:
     if isinstance(value, int | float | Decimal) and not isinstance(value, bool):
-        if not math.isfinite(value):
+        if not isinstance(value, int) and not math.isfinite(value):  # a whole number may be beyond every float
             raise Fault(f"{what} is {value}; expected a text, or a number that is finite.")
         value = str(value)
     if not isinstance(value, str) or not value.strip():

@@ -93,11 +93,16 @@ def _columns_of(path: Path, columns: Collection[str]) -> list[str]:
     try:
         there = pq.read_schema(path).names
     except (OSError, pa.ArrowException) as error:
-        raise ValueError(f"{path} cannot be read as parquet: {error}.") from None
+        raise ValueError(f"{path} cannot be read as parquet: {_one_line(error)}.") from None
     present = [column for column in columns if column in there]
     if not present:
         raise ValueError(f"{path} has none of the columns {', '.join(columns)}; it has: {', '.join(there) or 'none'}.")
     return present
+
+
+def _one_line(error: Exception) -> str:
+    """The words of an error without line breaks and the full stop at their end."""
+    return " ".join(str(error).split()).rstrip(". ")
 
 
 def _is_local(source: str) -> bool:
@@ -112,7 +117,7 @@ def _local(path: Path) -> dict[str, Any]:
         files = {file.stem: file for file in sorted(path.iterdir()) if file.suffix in SUFFIXES}
         if files:
             return files
-    kind = "is neither a folder with" if path.exists() else "does not exist; expected"
+    kind = "is not" if path.exists() else "does not exist; expected"
     raise ValueError(f"The source {path} {kind} a .jsonl or .parquet file, or a folder of them (train.jsonl, ...).")
 
 
@@ -252,7 +257,10 @@ def _check_size(path: Path, size: int) -> None:
 def _of_parquet(path: Path, where: str, columns: Collection[str]) -> Iterator[Row]:
     try:
         with pq.ParquetFile(path) as file:
-            _check_columns(where, columns, file.schema_arrow.names)
+            names = file.schema_arrow.names
+            _check_columns(where, columns, names)
+            if twice := next((column for column in columns if names.count(column) > 1), None):
+                raise ValueError(f"{path} has two columns {twice!r}; either might be meant, so rename one.")
             size, rows = 0, 0
             for batch in file.iter_batches(batch_size=100, columns=list(columns)):
                 size += batch.nbytes
@@ -260,7 +268,7 @@ def _of_parquet(path: Path, where: str, columns: Collection[str]) -> Iterator[Ro
                 yield from _of_batch(batch, where, rows + 1)
                 rows += len(batch)
     except (OSError, pa.ArrowException) as error:
-        raise ValueError(f"{path} cannot be read as parquet: {error}.") from None
+        raise ValueError(f"{path} cannot be read as parquet: {_one_line(error)}.") from None
 
 
 def _of_batch(batch: Any, where: str, first: int) -> list[Row]:

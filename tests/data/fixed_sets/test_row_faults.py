@@ -29,6 +29,15 @@ BROKEN_LINES = {
     ),
     "the text None": ('{"question": "q", "answer": " None "}', "its answer is 'None', which stands for"),
     "the text <NA>": ('{"question": "q", "answer": "<NA>"}', "its answer is '<NA>', which stands for"),
+    "a number of JavaScript": (
+        '{"question": "q", "answer": "-Infinity"}',
+        "its answer is '-Infinity', which stands for",
+    ),
+    "a number of Python": ('{"question": "q", "answer": "+inf"}', r"its answer is '\+inf', which stands for"),
+    "an error of a spreadsheet": (
+        '{"question": "q", "answer": "#DIV/0!"}',
+        "its answer is '#DIV/0!', which stands for",
+    ),
     "n/a": ('{"question": "q", "answer": "N/A"}', "its answer is 'N/A', which stands for"),
     "NaN behind a mark": (
         '{"question": "q", "answer": "None.\\n#### NaN"}',
@@ -122,6 +131,32 @@ def test_a_number_keeps_the_digits_that_a_float_has_not(tmp_path):
     path.write_bytes(b"\xef\xbb\xbf" + "\n".join(rows).encode())
     problems = math.problems(Settings(source=str(path)))["train"]
     assert [problem.facts["answer"] for problem in problems] == [*numbers.values()]
+
+
+def test_a_whole_number_beyond_every_float_is_an_answer(tmp_path):
+    path = tmp_path / "set.jsonl"
+    path.write_text(f'{{"question": "What is it?", "answer": {10**400}}}')
+    assert math.problems(Settings(source=str(path)))["train"][0].facts["answer"] == str(10**400)
+
+
+def test_a_column_that_is_there_twice_is_refused(tmp_path):
+    path = tmp_path / "set.parquet"
+    columns = [pa.array(["q"]), pa.array(["1"]), pa.array(["2"])]
+    pq.write_table(pa.table(columns, names=["question", "answer", "answer"]), path)
+    with pytest.raises(ValueError, match=r"set\.parquet has two columns 'answer'; either might be meant"):
+        load_mixture({"math": {"source": str(path)}})
+
+
+def test_a_damaged_parquet_file_is_refused_in_one_line(tmp_path):
+    path = tmp_path / "set.parquet"
+    pq.write_table(pa.table({"question": ["q"], "answer": ["1"]}), path)
+    content = bytearray(path.read_bytes())
+    for place in range(4, len(content), 7):
+        path.write_bytes(content[:place] + bytes([content[place] ^ 0xFF]) + content[place + 1 :])
+        try:
+            load_mixture({"math": {"source": str(path)}})
+        except ValueError as error:
+            assert "\n" not in str(error)
 
 
 TWO_AND_A_HALF = decimal.Decimal("2.5")
