@@ -11,7 +11,7 @@ from tqdm import tqdm
 
 from data.problem import Problem, Verdict
 from data.response import Response, parse_response
-from data.settings import read_settings
+from data.settings import number_of, read_settings
 from data.splits import SHARES, problems_of, split_of
 from data.task import Split, Task
 from data.tasks import get_task, load_task, own
@@ -59,7 +59,7 @@ def load_mixture(spec: Mapping[str, Mapping[str, Any] | None]) -> list[Part]:
         if not isinstance(values, Mapping | None):
             raise ValueError(f"tasks.{name} is {values!r}; expected a mapping of its settings, such as {{weight: 1}}.")
         settings = dict(values or {})
-        weight = settings.pop("weight", 1.0)
+        weight = number_of(settings.pop("weight", 1.0))
         if isinstance(weight, bool) or not isinstance(weight, int | float) or not 0 < weight <= HEAVIEST:
             raise ValueError(f"tasks.{name}.weight is {weight!r}; expected a positive number, at most {HEAVIEST:,}.")
         parts.append(Part(name, float(weight), read_settings(f"tasks.{name}", task.settings, settings)))

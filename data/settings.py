@@ -1,5 +1,6 @@
 """Reads a config's settings into a task's dataclass; an error names each unknown key or unfitting value."""
 
+import re
 from collections.abc import Collection, Mapping
 from dataclasses import MISSING, fields, is_dataclass
 from datetime import date, time
@@ -17,11 +18,19 @@ WORDS = {
     time: "a time such as '23:59'",
 }
 
+EXPONENT = re.compile(r"[-+]?(?:\d+\.?\d*|\.\d+)[eE][-+]?\d+")
+
+
+def number_of(value: Any) -> Any:
+    """The number in text such as `1e-4`, which YAML reads as text; any other value as it is."""
+    return float(value) if isinstance(value, str) and EXPONENT.fullmatch(value) else value
+
 
 def read_settings(where: str, kind: type, values: Mapping[str, Any]) -> Any:
     """The dataclass `kind` with these values. Raises ValueError naming `where.key` and what was expected."""
     hints = get_type_hints(kind)
     by_name = {field.name: field for field in fields(kind)}
+    values = {key: _with_numbers(value, hints.get(key, Any)) for key, value in values.items()}
     for key, value in values.items():
         if key not in by_name:
             raise ValueError(f"Unknown setting {where}.{key}; expected one of: {', '.join(['weight', *by_name])}.")
@@ -85,6 +94,16 @@ def described(hint: Any) -> str:
     if _is_row(kind, inner):
         return f"a list of {len(inner)}: {', '.join(map(described, inner))}"
     return "a list" + (f", each {described(inner[0])}" if inner else "")
+
+
+def _with_numbers(value: Any, hint: Any) -> Any:
+    """A value with the numbers that it holds as text, where its type wants a number and takes no text."""
+    inner = get_args(hint)
+    if hint is float or (get_origin(hint) in (Union, UnionType) and float in inner and str not in inner):
+        return number_of(value)
+    if isinstance(value, list) and inner and not _is_row(get_origin(hint), inner):
+        return [_with_numbers(item, inner[0]) for item in value]
+    return value
 
 
 def _is_iso(text: str, kind: type[date] | type[time]) -> bool:

@@ -114,3 +114,10 @@ def test_problems_survive_json():
     problem = draw_problems(load_mixture(BOTH), "test", 1, 0)[0]
     assert Problem.from_json(problem.to_json()) == problem
     assert mixture.SHARES["train"] + mixture.SHARES["validation"] + mixture.SHARES["test"] == pytest.approx(1)
+
+
+def test_a_number_that_yaml_reads_as_text_is_a_number():
+    (part,) = load_mixture({"arithmetic": {"slip": "1e-2", "weight": "2e0"}})
+    assert (part.settings.slip, part.weight) == (0.01, 2.0)
+    with pytest.raises(ValueError, match=r"tasks\.arithmetic\.digits is '2e0'; expected a whole number"):
+        load_mixture({"arithmetic": {"digits": "2e0"}})

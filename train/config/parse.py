@@ -42,7 +42,7 @@ RL_DEFAULTS: dict[str, Any] = {
     "gradient_checkpointing": False,  # a second forward that small models do not need
 }
 # Follow from other options, so a saved configuration leaves them out.
-DERIVED = ("output_dir", "use_vllm", "generation_batch_size", "steps_per_generation")
+DERIVED = ("output_dir", "use_vllm", "generation_batch_size")
 
 
 def parse_config(arguments: Sequence[str] | None = None) -> tuple[RunConfig, GRPOConfig]:
@@ -120,6 +120,8 @@ def resolved(run: RunConfig, training: GRPOConfig) -> dict[str, Any]:
         is_trl = key in GRPOConfig.__dataclass_fields__ and key not in DERIVED
         if is_trl and (key in RL_DEFAULTS or key == "use_cpu" or value != default.get(key)):
             values[key] = value
+    if training.steps_per_generation == training.gradient_accumulation_steps:
+        values.pop("steps_per_generation", None)  # its default
     return values
 
 

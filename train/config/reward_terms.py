@@ -14,6 +14,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from data.settings import number_of
+
 BUILT_IN = ("correct", "score", "format", "overlong")
 RESERVED = {"weight", "buffer"}
 
@@ -75,7 +77,7 @@ def _term(source: str, value: Any) -> Term:
     settings = value if isinstance(value, Mapping) else {"weight": value}
     if unknown := settings.keys() - (RESERVED if source == "overlong" else {"weight"}):
         raise ValueError(f"rewards.{source} has the setting {sorted(unknown)[0]!r}; expected a weight.")
-    weight, buffer = settings.get("weight", 1.0), settings.get("buffer")
+    weight, buffer = number_of(settings.get("weight", 1.0)), settings.get("buffer")
     if isinstance(weight, bool) or not isinstance(weight, int | float) or not 0 <= weight < math.inf:
         raise ValueError(f"rewards.{source} has the weight {weight!r}; expected a number of 0 or more.")
     if buffer is not None and (isinstance(buffer, bool) or not isinstance(buffer, int) or buffer < 1):

@@ -41,7 +41,7 @@ def parse(config: dict[str, Any], folder: Path) -> dict[str, Any]:
         problems = draw_problems(run.parts, "validation", run.validation_problems, run.split_seed)
         pass_gate(run, training)
     except ValueError as error:
-        return {"error": " ".join(str(error).split())}
+        return {"error": " ".join(str(error).replace(f"{path}: ", "").split())}
     contents = "\n".join(sorted(problem.canonical for problem in problems))
     return {
         "error": "",
@@ -63,6 +63,11 @@ def identity(run: RunConfig, training: GRPOConfig) -> dict[str, Any]:
         "rewards": sorted(map(repr, run.reward_terms)),
         "cold_start_tasks": run.demonstration_parts,
         "cold_start_data": run.trace_settings,
+        "save_at": sorted(set(run.save_at)),
+        "min_p": training.min_p or 0,
+        "epsilon_high": training.epsilon if training.epsilon_high is None else training.epsilon_high,
+        "lr_scheduler_kwargs": training.lr_scheduler_kwargs or None,
+        "reward_weights": training.reward_weights or [1],
         "scratch": check_scratch(run.scratch) if run.model == "scratch" else None,  # type: ignore[arg-type]
     }
     idle = [
@@ -70,7 +75,16 @@ def identity(run: RunConfig, training: GRPOConfig) -> dict[str, Any]:
         *(("screening_samples", "oversample") if not run.dynamic_sampling else ()),
         *((name for name in values if name.startswith("cold_start_")) if not run.cold_start_steps else ()),
     ]
-    return {name: value for name, value in values.items() if name not in idle}
+    return {name: _one_form(value) for name, value in values.items() if name not in idle}
+
+
+def _one_form(value: Any) -> Any:
+    """A value with whole numbers as such: 1.0 is 1."""
+    if isinstance(value, dict):
+        return {name: _one_form(each) for name, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_one_form(each) for each in value]
+    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def pass_gate(run: RunConfig, training: GRPOConfig) -> None:

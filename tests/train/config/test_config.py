@@ -138,3 +138,13 @@ def test_the_saved_config_gives_the_same_run_again(tmp_path, path):
     assert again_run == run
     ours, theirs = again.to_dict(), training.to_dict()
     assert {key: value for key, value in ours.items() if value != theirs[key]} == {}
+
+
+def test_the_saved_config_keeps_how_many_steps_a_generation_serves(tmp_path):
+    batch = ["--num_generations", "2", "--per_device_train_batch_size", "2", "--use_cpu", "true"]
+    run, training = parse_config(
+        ["--name", "x", "--tasks", '{"arithmetic": {}}', *batch, "--steps_per_generation", "4"]
+    )
+    save_config(run, training, tmp_path / "saved.yaml")
+    _, again = parse_config(["--config", str(tmp_path / "saved.yaml")])
+    assert again.steps_per_generation == 4

@@ -155,3 +155,25 @@ def test_ways_to_write_one_run_are_one_run(one, other):
     assert json.dumps(runs[0], sort_keys=True, default=str) == json.dumps(runs[1], sort_keys=True, default=str)
     different = identity(*parse_config([*common, "--learning_rate", "0.5"]))
     assert json.dumps(runs[0], sort_keys=True, default=str) != json.dumps(different, sort_keys=True, default=str)
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        ("temperature: 1", "temperature: 1.0e0", True),
+        ("temperature: 1", "temperature: 0.9", False),
+        ("min_p: null", "min_p: 0", True),
+        ("epsilon_high: null", "epsilon_high: 0.2", True),
+        ("save_at: [1, 2]", "save_at: [2, 1, 1]", True),
+        ("steps_per_generation: 2", "steps_per_generation: 4", False),
+        ("steps_per_generation: 1", "steps_per_generation: null", True),
+    ],
+)
+def test_a_run_has_one_identity_however_its_settings_are_written(tmp_path, one, other, same):
+    identities = []
+    for line in (one, other):
+        path = tmp_path / "config.yaml"
+        batch = "num_generations: 2\nper_device_train_batch_size: 2\nuse_cpu: true\n"
+        path.write_text(f"name: x\ntasks: {{arithmetic: {{}}}}\n{batch}{line}\n")
+        identities.append(json.dumps(identity(*parse_config(["--config", str(path)])), sort_keys=True, default=str))
+    assert (identities[0] == identities[1]) == same
