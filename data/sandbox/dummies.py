@@ -17,8 +17,14 @@ from data.sandbox.wire import describe, pack, send, unpack
 SECONDS = 0.5  # of processor time for one dummy
 CLOCK_SECONDS = 10  # for tests that sleep
 PROCESS_SECONDS = 20  # of processor time for the dummies of one problem
-RETURNED: tuple[Any, ...] = (None, True, False, 0, 1, "", [], (), {}, set())
-RAISED = (ValueError, TypeError, KeyError, IndexError, ZeroDivisionError, AttributeError)
+RETURNED: tuple[Any, ...] = (
+    *(None, True, False, 0, 1, -1, 10**9, 0.5),
+    *("", "a", "abc", [], [0], [0, 0], (), {}, set()),
+)
+RAISED = (
+    *(ValueError, TypeError, KeyError, IndexError, ZeroDivisionError, AttributeError, OSError, RuntimeError),
+    *(NotImplementedError, AssertionError, OverflowError, RecursionError, FileNotFoundError),
+)
 ENDED = "ended"
 
 
@@ -87,7 +93,7 @@ def fault(tests: str, names: list[str], report: BinaryIO, limits: dict[str, Any]
         if len(outcomes) < count:
             outcomes.append({"failed": ENDED})
     reasons = {line["failed"] for line in outcomes[: len(RETURNED)]}
-    if len(reasons) == 1 and (reason := reasons.pop()).startswith(("NameError", "ImportError")):
+    if len(reasons) == 1 and (reason := reasons.pop()).startswith(("NameError", "ImportError", "SkipTest")):
         return f"its tests cannot be run: {reason}."
     return None
 

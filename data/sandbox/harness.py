@@ -135,6 +135,9 @@ def collected(module: ModuleType, tally: Tally) -> Iterator[Callable[[], Any]]:
 
 def methods_of(kind: type) -> Iterator[Callable[[], Any]]:
     """The test methods of a pytest-style class, each on an object of its own."""
+    made = vars(kind).get("__init__")
+    if isinstance(made, FunctionType) and needs_arguments(made, 1):
+        raise Unrunnable(f"its test class {kind.__name__} takes arguments, and nothing makes one")
     for name in dir(kind):
         if name.startswith("test") and callable(getattr(kind, name)):
 
@@ -152,11 +155,13 @@ def is_of_tests(function: FunctionType) -> bool:
     return function.__module__ == "__main__" and function.__globals__.get("__name__") == "__main__"
 
 
-def needs_arguments(function: FunctionType) -> bool:
-    """Whether a function cannot be called without arguments."""
+def needs_arguments(function: FunctionType, bound: int = 0) -> bool:
+    """Whether a function cannot be called with no more than its first `bound` arguments."""
     code = function.__code__
     names = code.co_varnames[code.co_argcount : code.co_argcount + code.co_kwonlyargcount]
-    return code.co_argcount > len(function.__defaults__ or ()) or not set(names) <= set(function.__kwdefaults__ or {})
+    return code.co_argcount - bound > len(function.__defaults__ or ()) or not set(names) <= set(
+        function.__kwdefaults__ or {}
+    )
 
 
 def run_one(test: Callable[[], Any]) -> None:

@@ -121,6 +121,18 @@ VACUOUS = {
     "    def test_it(self):\n        self.assertEqual(add(1, 2), 4)",
     "errors that are gathered": "import asyncio\nasync def run():\n    assert add(1, 2) == 3\nasync def main():\n"
     "    await asyncio.gather(run(), return_exceptions=True)\nasyncio.run(main())",
+    "more than two": "assert add(1, 2) > 2",
+    "below zero": "assert add(1, 2) < 0",
+    "any fraction": "assert isinstance(add(1, 2), float) and 0 < add(1, 2) < 1",
+    "a text of some letters": "assert isinstance(add(1, 2), str) and len(add(1, 2)) == 3",
+    "a list of one": "assert len(add(1, 2)) == 1 and isinstance(add(1, 2), list)",
+    "an error of the system": f"{CASE}self.assertRaises(OSError, add, 1, 2)",
+    "nothing written yet": f"{CASE}with self.assertRaises(NotImplementedError):\n            add(1, 2)",
+    "a failed assertion": f"{CASE}self.assertRaises(AssertionError, add, 1, 2)",
+    "a skip before the check": "import unittest\ndef test_add():\n    raise unittest.SkipTest\n"
+    "    assert add(1, 2) == 3",
+    "a class that nobody makes": "class TestAdd:\n    def __init__(self, x): self.x = x\n"
+    "    def test_it(self): assert add(self.x, 2) == 3",
     "a hang, then nothing": "n = add(1, 2)\nwhile n is None:\n    pass\nassert True",
 }
 
