@@ -1,15 +1,19 @@
 """Decode steps: replays against eager steps, and the medians of steps by model, rows, context, weights and path."""
 
 from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
+import numpy as np
 import torch
 
 from gpu_steps.clock import Clock
 from gpu_steps.models import MODELS, WEIGHTS, precision
 from train.rollout.engine import RolloutEngine
 from train.rollout.interface import Sampling
-from train.rollout.paged.decoder import PagedDecoder
+from train.rollout.module_state import engine_mode
+from train.rollout.paged.decoder import Capacity, PagedDecoder
+from train.rollout.schedule.rows import RowArrays
 
 GRID = [(rows, 512) for rows in (256, 1024, 64, 16, 1)] + [(rows, 4096) for rows in (256, 64, 16, 1, 1024)]
 TIMED = 22  # decode steps of a measurement, two of them to warm up
@@ -74,19 +78,15 @@ def step(
     model: torch.nn.Module, clock: Clock, rows: int, context: int, weights: str, path: str, bandwidth: float
 ) -> dict[str, Any]:
     """The median of a decode step of `rows` rows that read `context` tokens each."""
-    prompts = [[3, *[5 + place % 50 for place in range(context - 17)]]]
     if clock.on_card:
         torch.cuda.reset_peak_memory_stats()
     with precision(weights, clock.device):
         engine = engine_of(model, rows, path, chunk_tokens=4096)
-        engine.generate(prompts, rows, Sampling(16, ()))  # takes the graph of this batch size
-        decoder = engine.decoder
-        assert decoder is not None and engine.forward is not None
-        decoder.state.ended[:rows] = False
-        decoder.state.cached[:rows] = context - 1 - TIMED  # what runs below must stay within the rows' pages
-        decoder.state.limit.fill_(1 << 30)
-        sampling = Sampling(16, ())
-        with torch.no_grad():
+        sampling = Sampling(2, ())
+        engine.generate([[3, *[5 + place % 50 for place in range(context - 3)]]], 1, sampling)  # chooses the forward
+        assert engine.forward is not None
+        with engine_mode(model), norms_of(engine):
+            decoder = decoder_of(engine, rows, context)
             ms = clock.median_ms(lambda: decoder.decode(sampling), TIMED - 2 if clock.on_card else 1)
             decoder.state.cached[:rows] = context - 1 - TIMED
             launches = launches_of(decoder, sampling) if clock.on_card else None
@@ -108,6 +108,39 @@ def step(
         }
     engine.release()
     return result
+
+
+def norms_of(engine: RolloutEngine) -> AbstractContextManager[Any]:
+    """What the engine puts in the place of the module's norms in a call, where the module itself runs."""
+    assert engine.forward is not None
+    return nullcontext() if engine.fused is None or engine.forward.as_is else engine.fused.applied()
+
+
+def decoder_of(engine: RolloutEngine, rows: int, context: int) -> PagedDecoder:
+    """A decoder in the place of the engine's, whose rows each have `context` tokens in pages of their own.
+
+    Rows of one prompt would read its pages from the chip's cache, and a step would look faster than its bytes allow.
+    The pages lie in no order, as they do after some rollouts have come and gone.
+    """
+    assert engine.decoder is not None and engine.forward is not None
+    device, page_tokens = engine.decoder.device, engine.decoder.pool.page_tokens
+    engine.drop_pool()  # before the new one takes its memory
+    pages = -(-context // page_tokens)
+    capacity = Capacity(rows * pages + 1, pages, rows, rows)
+    graphs = engine.limits.cuda_graphs
+    decoder = engine.decoder = PagedDecoder(
+        engine.forward, engine.layers, capacity, capacity.pages, page_tokens, device, cuda_graphs=graphs
+    )
+    decoder.graphs.validate(engine.forward)
+    for pool in (*decoder.pool.keys, *decoder.pool.values):
+        pool.normal_()
+    arrays, numbers = RowArrays(rows, 1, pages), np.arange(rows)
+    arrays.table[:] = 1 + np.random.default_rng(0).permutation(rows * pages).reshape(rows, pages)
+    arrays.block_count[:] = pages
+    cached = np.full(rows, context - 1 - TIMED)  # what is timed must stay within the rows' pages
+    decoder.state.start(cached, numbers, 1 << 30, np.zeros(rows, bool))
+    decoder.fill(numbers, arrays)
+    return decoder
 
 
 def launches_of(decoder: PagedDecoder, sampling: Sampling) -> int:

@@ -9,9 +9,12 @@ import torch
 sys.path.append(str(Path(__file__).resolve().parents[2] / "scripts"))
 
 import gpu_step
-from gpu_steps.models import MODELS, WEIGHTS
-from gpu_steps.steps import PATHS, cases
+from gpu_steps.models import MODELS, WEIGHTS, build
+from gpu_steps.steps import PATHS, TIMED, cases, decoder_of, engine_of, norms_of
 from gpu_steps.table import call_table, step_table
+
+from train.rollout.interface import Sampling
+from train.rollout.module_state import engine_mode
 
 STEP = {
     "model": "smollm2-135m", "rows": 256, "context": 512, "weights": "bf16", "path": "fused", "forward": "fused layers",
@@ -63,6 +66,24 @@ def test_a_line_says_what_a_call_took_and_vllm_beside_it() -> None:
         "tiny 4 8 bf16 vLLM 4.00 8",
         "tiny vLLM not installed",
     ]
+
+
+def test_the_rows_of_a_timed_step_share_no_page_and_stay_within_their_own() -> None:
+    model = build("tiny", "float32", torch.device("cpu"))
+    engine = engine_of(model, 4, "as it was")
+    sampling = Sampling(2, ())
+    engine.generate([[3, *range(5, 62)]], 1, sampling)
+    with engine_mode(model), norms_of(engine):
+        decoder = decoder_of(engine, 4, 60)
+        table = decoder._batch.table[:4].flatten().tolist()
+        assert len(set(table)) == 4 * 4 and 0 not in table
+        before = decoder.pool.keys[0].clone()
+        decoder.decode(sampling)
+    changed = (decoder.pool.keys[0] != before).flatten(2).any(-1).nonzero().tolist()
+    assert sorted(page for page, _ in changed) == sorted(decoder._batch.table[:4, (60 - 1 - TIMED) // 16].tolist())
+    assert decoder.state.cached[:4].tolist() == [60 - TIMED] * 4
+    assert decoder.state.drawn[:4].tolist() == [1] * 4
+    engine.release()
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
