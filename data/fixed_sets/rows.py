@@ -131,7 +131,7 @@ def _of_hub(source: str, subset: str | None, **how: Any) -> dict[str, Any]:
     try:
         return dict(datasets.load_dataset(source, subset, **how))
     except Exception as error:
-        first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        first = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
         which = f"{source}, {subset}," if subset else source
         raise NotAtHand(
             f"The data set {which} cannot be loaded: {first}. Expected a .jsonl or .parquet file, a folder of them, or "
