@@ -19,6 +19,7 @@ from eval.evaluate import Settings
 from eval.harness import export
 from eval.options import add_own_tasks
 from eval.sampling.source import checkpoints_of, read_source
+from train.files.checkpoints import refusal
 
 
 def main() -> int:
@@ -37,6 +38,8 @@ def main() -> int:
     output = arguments.output or (arguments.run / "harness" if arguments.run else Path("harness"))
     try:
         model = checkpoints_of(arguments.run)[-1] if arguments.run else "MODEL"
+        if arguments.run and (why := refusal(Path(model))):  # the harness itself looks at no seal
+            raise ValueError(why)
         name = (arguments.run.resolve().name if arguments.run else config.stem).replace("-", "_")
         source = read_source(config, own_tasks=arguments.own_tasks)
         group, *tasks = export(source, name, arguments.problems, output, arguments.split)

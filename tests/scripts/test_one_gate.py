@@ -4,6 +4,8 @@ import pytest
 import yaml
 from peft import PromptTuningConfig, get_peft_model
 
+from train.files.checkpoints import seal
+
 NO_SYSTEM = "{% if messages[0]['role'] == 'system' %}{{ raise_exception('System role not supported') }}{% endif %}"
 SCRIPTS = {
     "evaluate": ["--checkpoint", "MODEL", "--config", "CONFIG", "--problems", "2", "--output", "OUT"],
@@ -48,3 +50,22 @@ def test_every_script_refuses_what_training_refuses(
     assert FAULTS[fault] in done.stderr
     assert done.stderr.startswith("error: ") and done.stderr.count("\n") == 1
     assert not out.exists()
+
+
+def test_what_another_program_is_to_read_must_be_whole(tmp_path, script):
+    """The harness looks at no seal."""
+    run = tmp_path / "run"
+    for name in ("cold-start", "checkpoint-1"):
+        (run / "checkpoints" / name).mkdir(parents=True)
+        (run / "checkpoints" / name / "model.safetensors").write_bytes(b"weights")
+        seal(run / "checkpoints" / name)
+    (run / "config.yaml").write_text(
+        yaml.safe_dump(
+            {"name": "run", "model": "scratch", "tasks": {"arithmetic": {}}, "cold_start_steps": 1, "use_cpu": True}
+        )
+    )
+    (run / "checkpoints" / "checkpoint-1" / "model.safetensors").write_bytes(b"weighty")
+    done = script("export_harness", "--run", run, "--problems", "2")
+    assert done.returncode == 2 and done.stderr.count("\n") == 1
+    assert "checkpoint-1 is not a whole checkpoint: model.safetensors is damaged" in done.stderr
+    assert not (run / "harness").exists()
