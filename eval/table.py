@@ -24,7 +24,8 @@ def render(results: Mapping[str, Any]) -> str:
     """The content of `results.json` as a table to read at 100 columns: every checkpoint, every task, every pair."""
     names = short_names([row["checkpoint"] for row in results["checkpoints"]])
     settings = results["settings"]
-    lines = [*wrap(f"{asked(settings)} {chosen(settings)} Intervals are 95%, from resampling whole problems.", WIDTH)]
+    intervals = "Intervals are 95%, from resampling whole problems."
+    lines = [*wrap(f"{sampling_sentence(settings)} {decoding_sentence(settings)} {intervals}", WIDTH)]
     for first in range(0, len(names), COLUMNS_A_BLOCK):
         block = results["checkpoints"][first : first + COLUMNS_A_BLOCK]
         header = "".join(
@@ -53,7 +54,7 @@ def decoding(temperature: float) -> str:
     return f"temperature {temperature:g}" if temperature else "greedy"
 
 
-def chosen(settings: Mapping[str, Any]) -> str:
+def decoding_sentence(settings: Mapping[str, Any]) -> str:
     """How each checkpoint's best decoding was chosen, as one sentence."""
     if len(settings["temperatures"]) == 1:
         return f"Every checkpoint is decoded at one setting, {decoding(settings['temperatures'][0])}."
@@ -84,7 +85,7 @@ def _best_changes(pair: Mapping[str, Any]) -> list[str]:
     return lines
 
 
-def asked(settings: Mapping[str, Any]) -> str:
+def sampling_sentence(settings: Mapping[str, Any]) -> str:
     """The settings of every checkpoint's samples, as one sentence."""
     samples = "one sample" if settings["samples"] == 1 else f"{settings['samples']} samples"
     return (
@@ -113,12 +114,12 @@ def label(measure: str) -> str:
 
 def show(measure: str, figure: Figure) -> str:
     """A figure: `31.2%`, `48.3`, or a dash where there is none."""
-    return _value(measure, figure["value"]) if known(figure) else "–"
+    return _value(measure, figure["value"]) if has_figure(figure) else "–"
 
 
 def show_interval(measure: str, figure: Figure) -> str:
     """Its interval: `[28.1, 34.5]`, in the figure's own unit; empty where there is none."""
-    if not known(figure):
+    if not has_figure(figure):
         return ""
     scale = 100 if SAMPLE_MEASURES[measure].share else 1
     return f"[{figure['low'] * scale:.1f}, {figure['high'] * scale:.1f}]"
@@ -126,7 +127,7 @@ def show_interval(measure: str, figure: Figure) -> str:
 
 def show_change(measure: str, figure: Figure) -> str:
     """A difference with its sign: `+20.8 points`, or `+3.1` of what is no share."""
-    if not known(figure):
+    if not has_figure(figure):
         return "–"
     return (
         f"{_signed(measure, figure['value'])} points"
@@ -137,26 +138,26 @@ def show_change(measure: str, figure: Figure) -> str:
 
 def show_change_interval(measure: str, figure: Figure) -> str:
     """Its interval: `+18.1 to +23.6`; empty where there is none."""
-    if not known(figure):
+    if not has_figure(figure):
         return ""
     return f"{_signed(measure, figure['low'])} to {_signed(measure, figure['high'])}"
 
 
 def clear(figure: Figure) -> bool:
     """Whether the interval of a difference leaves zero out."""
-    return known(figure) and (figure["low"] > 0 or figure["high"] < 0)
+    return has_figure(figure) and (figure["low"] > 0 or figure["high"] < 0)
 
 
-def given(measures: Iterable[str], columns: Sequence[Mapping[str, Figure]]) -> list[str]:
+def measures_present(measures: Iterable[str], columns: Sequence[Mapping[str, Figure]]) -> list[str]:
     """The measures that the columns can have: a thinking is either taken apart, or known by its words."""
     left_out: set[str] = set()
     for always_there, group in (("attempts", TRACED), ("says_verification", SAID)):
-        if not any(known(column.get(always_there)) for column in columns):
+        if not any(has_figure(column.get(always_there)) for column in columns):
             left_out.update(group)
     return [measure for measure in measures if measure not in left_out]
 
 
-def known(figure: Figure) -> TypeGuard[Mapping[str, Any]]:
+def has_figure(figure: Figure) -> TypeGuard[Mapping[str, Any]]:
     """Whether there is a figure: a rate of nothing, or an interval that no resample could give, is none."""
     return figure is not None and all(math.isfinite(figure[key]) for key in ("value", "low", "high"))
 
@@ -184,7 +185,7 @@ def _sections(rows: Sequence[Mapping[str, Any]]) -> list[tuple[str, list[Mapping
 def _rows(columns: Sequence[Mapping[str, Figure]], measures: Iterable[str]) -> list[str]:
     return [
         _row(label(measure), measure, [column.get(measure) for column in columns])
-        for measure in given(measures, columns)
+        for measure in measures_present(measures, columns)
     ]
 
 
@@ -194,12 +195,12 @@ def _row(title: str, measure: str, figures: Sequence[Figure]) -> str:
 
 
 def _changes(column: Mapping[str, Figure], measures: Iterable[str]) -> list[str]:
-    return [_change(label(measure), measure, column.get(measure)) for measure in given(measures, [column])]
+    return [_change(label(measure), measure, column.get(measure)) for measure in measures_present(measures, [column])]
 
 
 def _change(title: str, measure: str, figure: Figure) -> str:
     line = f"  {title:<{LABEL_WIDTH - 2}}{show_change(measure, figure):>13}"
-    if known(figure):
+    if has_figure(figure):
         line += f"  [{show_change_interval(measure, figure)}]".ljust(26) + noise_word(figure)
     return line
 

@@ -74,8 +74,8 @@ def guarded(what: str, check: Callable[[], Finding]) -> Finding:
 
 def python() -> Finding:
     """The interpreter."""
-    installed = ".".join(map(str, sys.version_info[:3]))
-    return Finding("python", installed, "" if sys.version_info >= (3, 11) else "install Python 3.11 or newer")
+    version_here = ".".join(map(str, sys.version_info[:3]))
+    return Finding("python", version_here, "" if sys.version_info >= (3, 11) else "install Python 3.11 or newer")
 
 
 def packages() -> Iterator[Finding]:
@@ -89,12 +89,14 @@ def packages() -> Iterator[Finding]:
         if requirement.marker is not None and not requirement.marker.evaluate({"extra": ""}):
             continue
         try:
-            installed = version(requirement.name)
+            version_here = version(requirement.name)
         except PackageNotFoundError:
             yield Finding(requirement.name, "missing", "run `make setup`")
             continue
-        fits = requirement.specifier.contains(installed, prereleases=True)
-        yield Finding(requirement.name, installed, "" if fits else f"needs {requirement.specifier}: run `make setup`")
+        fits = requirement.specifier.contains(version_here, prereleases=True)
+        yield Finding(
+            requirement.name, version_here, "" if fits else f"needs {requirement.specifier}: run `make setup`"
+        )
 
 
 def memory() -> Finding:
@@ -119,12 +121,12 @@ def device() -> Finding:
 
 def kernels() -> Finding:
     """Whether the rollout engine's kernels for a CPU are there."""
-    with warnings.catch_warnings(record=True) as caught:
+    with warnings.catch_warnings(record=True) as messages:
         warnings.simplefilter("always")
         available = native.available()
     if available or os.environ.get("RETHINK_NATIVE") == "0":
         return Finding("kernels", "compiled for this processor" if available else "left out, as RETHINK_NATIVE=0 says")
-    state = " ".join(str(caught[0].message).split()) if caught else "not for this system"
+    state = " ".join(str(messages[0].message).split()) if messages else "not for this system"
     return Finding("kernels", state, "install a C++ compiler, such as g++; without, rollouts take about twice as long")
 
 

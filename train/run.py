@@ -77,10 +77,10 @@ def prepare(run: RunConfig, training: GRPOConfig) -> Iterator[None]:
     try_building(run, training, model, tokenizer)
     contamination = check_contamination(run, training.seed) if not run.resume else None
     del model
-    with lock(run.folder) as held:
+    with lock(run.folder) as run_lock:
         refuse_existing(run)  # as it is now: the checks took a while
         make_folder(run, training, contamination, {PROBLEMS: problems, SOURCES: sources})
-        held.hold(run.folder)
+        run_lock.hold(run.folder)
         try:
             yield
         finally:

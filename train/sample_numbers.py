@@ -20,13 +20,13 @@ class SampleNumbers:
     """
 
     def __init__(self) -> None:
-        self._given: Counter[int] = Counter()  # by prompt, on all processes
+        self._counts: Counter[int] = Counter()  # by prompt, on all processes
 
     def take(self, prompts: Sequence[Sequence[int]]) -> list[int]:
         """A number for each row, given its prompt. All processes must call this together."""
         keys = [problem_key(prompt) for prompt in prompts]
         counts: list[Counter[int]] = gather_object([Counter(keys)])  # by rank
-        next_numbers = Counter(self._given)
+        next_numbers = Counter(self._counts)
         for earlier in counts[: PartialState().process_index]:
             next_numbers.update(earlier)
         numbers = []
@@ -34,5 +34,5 @@ class SampleNumbers:
             numbers.append(next_numbers[key])
             next_numbers[key] += 1
         for count in counts:
-            self._given.update(count)
+            self._counts.update(count)
         return numbers

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from textwrap import wrap
 from typing import Any
 
-from eval.table import WIDTH, Figure, known, short_names
+from eval.table import WIDTH, Figure, has_figure, short_names
 
 Shown = dict[str, tuple[str, bool]]  # measures worth a line, each with its words and whether it is a share
 
@@ -177,7 +177,7 @@ def sections(
                 _change(changes["measures"].get(measure), share),
             ]
             for measure, (words, share) in shown.items()
-            if any(known(column["measures"].get(measure)) for column in each)
+            if any(has_figure(column["measures"].get(measure)) for column in each)
         ]
         if rows:
             yield heading, rows
@@ -196,7 +196,7 @@ def _blocks(columns: Sequence[Mapping[str, Any]], change: Mapping[str, Any] | No
 
 
 def _cell(figure: Figure, share: bool) -> str:
-    if not known(figure):
+    if not has_figure(figure):
         return "     –"
     scale = 100 if share else 1
     value = f"{figure['value'] * scale:.1f}{'%' * share}"
@@ -204,7 +204,7 @@ def _cell(figure: Figure, share: bool) -> str:
 
 
 def _change(figure: Figure, share: bool) -> str:
-    if not known(figure):
+    if not has_figure(figure):
         return ""
     scale = 100 if share else 1
     value, low, high = (f"{figure[key] * scale:+.1f}".replace("-", "−") for key in ("value", "low", "high"))

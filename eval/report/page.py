@@ -96,8 +96,8 @@ def render_page(
         remarks=remarks(run, len(claims["seeds"])),
         results=run.results,
         names=table.short_names([row["checkpoint"] for row in run.results["checkpoints"]]) if run.results else [],
-        asked=table.asked(run.results["settings"]) if run.results else "",
-        chosen_on=table.chosen(run.results["settings"]) if run.results else "",
+        asked=table.sampling_sentence(run.results["settings"]) if run.results else "",
+        chosen_on=table.decoding_sentence(run.results["settings"]) if run.results else "",
         at=table.at(run.results["settings"]) if run.results else "",
         sections=sections(run.results) if run.results else [],
         headlines=headlines(run.results) if run.results and run.results["pairs"] else [],
@@ -155,7 +155,7 @@ def headlines(results: Json) -> list[tuple[str, str, Json | None, Json | None, J
     for name in HEADLINES:
         for title, rows, pairs in tasks if name in BY_TASK and tasks else [whole]:
             before, after, change = rows[0], rows[-1], pairs[-1]
-            if table.given([name], [before, after, change]):
+            if table.measures_present([name], [before, after, change]):
                 task = title if tasks and name in BY_TASK else ""
                 lines.append((name, task, before.get(name), after.get(name), change.get(name)))
     return lines

@@ -90,8 +90,8 @@ def remarks(run: Run, runs: int) -> list[str]:
         )
     if run.results and run.rl:
         name = Path(run.results["checkpoints"][-1]["checkpoint"]).name
-        evaluated = step_in(name)
-        if evaluated is not None and evaluated < run.rl[-1]["step"]:
+        evaluated_step = step_in(name)
+        if evaluated_step is not None and evaluated_step < run.rl[-1]["step"]:
             lines.append(f"The evaluation is of {name}; training has reached step {run.rl[-1]['step']} since.")
     return lines
 

@@ -43,7 +43,7 @@ class JsonApi:
         self.url = url
         self._hint = hint
         self._pause = pause
-        self._reached = False  # once; a server that was there may come back
+        self._has_answered = False  # once; a server that was there may come back
         limits = httpx.Limits(max_connections=connections)
         self._client = httpx.Client(timeout=TIMEOUT, limits=limits, headers=headers, trust_env=proxies)
 
@@ -86,10 +86,10 @@ class JsonApi:
                 content = _content(place, response)
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             lasting = isinstance(error, httpx.InvalidURL | httpx.UnsupportedProtocol | httpx.ConnectError)
-            if lasting and not self._reached:
+            if lasting and not self._has_answered:
                 raise ServerError(f"{self._no_answer(place, error)}{self._hint}") from None
             raise _Passing(self._no_answer(place, error)) from None
-        self._reached = True
+        self._has_answered = True
         if response.status_code != 200:
             refusal = f"{place} answered {response.status_code}: {quoted(content[:2000].decode(errors='replace'))}."
             if response.status_code not in PASSING:

@@ -41,11 +41,11 @@ def read_values(arguments: Sequence[str]) -> Values:
     path = values.pop("config", None)
     if path is not None:
         values = read_config(user_path(path), options) | values
-    checked = {name: read_value(options[name], value) for name, value in values.items()}
-    refuse_idle({name: value for name, value in checked.items() if name not in ours})
-    run = RunConfig(**{name: value for name, value in checked.items() if name in ours})
+    by_name = {name: read_value(options[name], value) for name, value in values.items()}
+    refuse_idle({name: value for name, value in by_name.items() if name not in ours})
+    run = RunConfig(**{name: value for name, value in by_name.items() if name in ours})
     check_run(run)
-    return Values(run, {name: value for name, value in checked.items() if name not in ours})
+    return Values(run, {name: value for name, value in by_name.items() if name not in ours})
 
 
 def split(arguments: Sequence[str], options: Mapping[str, Option]) -> dict[str, Any]:

@@ -54,8 +54,8 @@ class RankWatch:
 
     def explain(self, error: RuntimeError) -> None:
         """Called with an error of a collective: gives the watch the time to find who died; it then ends the process."""
-        broken = isinstance(error, torch.distributed.DistError) or "gloo" in str(error)
-        if broken and self.processes > 1:
+        lost_rank = isinstance(error, torch.distributed.DistError) or "gloo" in str(error)
+        if lost_rank and self.processes > 1:
             signal.signal(signal.SIGTERM, signal.SIG_IGN)  # the launcher ends the others before they can report
             self._thread.join(SILENCE + 2 * PERIOD)
 

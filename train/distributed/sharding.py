@@ -30,8 +30,8 @@ def sharding_on_any_device() -> Iterator[None]:
     accelerate would leave weights on CPUs whole without a word, though gloo does all that `fully_shard` asks for; and
     with bf16 it would add up the gradients of many micro-batches in bfloat16.
     """
-    requested = os.environ.get("ACCELERATE_USE_FSDP", "false").lower() == "true"
-    if requested and PartialState().distributed_type is DistributedType.MULTI_CPU:
+    wants_fsdp = os.environ.get("ACCELERATE_USE_FSDP", "false").lower() == "true"
+    if wants_fsdp and PartialState().distributed_type is DistributedType.MULTI_CPU:
         PartialState._shared_state["distributed_type"] = DistributedType.MULTI_GPU  # which becomes FSDP
     yield
     plugin = getattr(AcceleratorState(), "fsdp_plugin", None)

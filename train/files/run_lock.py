@@ -105,13 +105,13 @@ def lock(folder: Path) -> RunLock:
         raise _going_on(folder) from None
     except OSError as error:
         raise ValueError(f"The run folder {folder} cannot be written: {error.strerror}.") from None
-    held = RunLock(name)
+    run_lock = RunLock(name)
     try:
-        held.hold(folder)
+        run_lock.hold(folder)
     except ValueError:
-        held.release()
+        run_lock.release()
         raise
-    return held
+    return run_lock
 
 
 def _going_on(folder: Path) -> ValueError:

@@ -51,13 +51,13 @@ def diagnose(folder: Path) -> list[str]:
     Raises ValueError where the folder's files cannot be read.
     """
     config = read_yaml(folder / "config.yaml")
-    logged = [row for row in read_metrics(folder / "metrics.jsonl") if row["phase"] == "rl"]
-    rows = [row for row in logged if _values([row], "reward")]
+    rl_rows = [row for row in read_metrics(folder / "metrics.jsonl") if row["phase"] == "rl"]
+    rows = [row for row in rl_rows if _values([row], "reward")]
     if not rows or not isinstance(config, dict):
         return []
     span = min(WINDOW, max(1, len(rows) // 2))
     ends = Ends(config, rows[:span], rows[-span:], rows)
-    course, says = _course(ends, [row for row in logged if _values([row], "eval_accuracy")])
+    course, says = _course(ends, [row for row in rl_rows if _values([row], "eval_accuracy")])
     lines = [line for cause in CAUSES for line in cause(ends, course)]
     if course == "flat" and not lines:
         lines = [_unexplained(ends)]

@@ -26,7 +26,7 @@ class Guard:
     meaning: str
     first: list[float] = field(default_factory=list)
     last: deque[float] = field(default_factory=lambda: deque(maxlen=WINDOW))
-    told: bool = False
+    has_warned: bool = False
 
     def take(self, logs: dict[str, Any]) -> bool:
         """Take note of a logged step; returns whether the guard trips."""
@@ -84,7 +84,7 @@ class ReportingGuards(TrainerCallback):
         """Look back over what a resumed run has logged, and has said."""
         for logs in state.log_history:
             for guard in self.guards:
-                guard.told |= guard.take(logs)
+                guard.has_warned |= guard.take(logs)
 
     def on_log(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, logs: dict[str, Any], **_: Any
@@ -94,6 +94,6 @@ class ReportingGuards(TrainerCallback):
             if not guard.take(logs):
                 continue
             logs[f"guard/{guard.name}"] = 1.0
-            if state.is_world_process_zero and not guard.told:
+            if state.is_world_process_zero and not guard.has_warned:
                 tqdm.write(f"warning: step {state.global_step}: {guard.meaning}.", file=sys.stderr)
-            guard.told = True
+            guard.has_warned = True

@@ -59,20 +59,20 @@ def publishable(run: Path, licence: str = "") -> Path:
     """
     evaluation = _evaluation(run)
     checkpoint = choose(run, evaluation)
-    unfinished, model = run / f".{FOLDER}", run / FOLDER
-    shutil.rmtree(unfinished, ignore_errors=True)
-    unfinished.mkdir()
+    draft, model = run / f".{FOLDER}", run / FOLDER
+    shutil.rmtree(draft, ignore_errors=True)
+    draft.mkdir()
     for file in checkpoint.iterdir():
         if file.name in PUBLIC:
-            shutil.copyfile(file, unfinished / file.name)  # not linked: the best decoding is written into one
+            shutil.copyfile(file, draft / file.name)  # not linked: the best decoding is written into one
         elif file.name.endswith(WEIGHTS):
-            _link(file, unfinished / file.name)
+            _link(file, draft / file.name)
     best = _row(evaluation, step_of(checkpoint))
     if best is not None:
-        _set_decoding(unfinished / "generation_config.json", best["best_temperature"])
-    write_text(unfinished / CARD, card(run, checkpoint, evaluation, licence, _why(run, checkpoint)))
+        _set_decoding(draft / "generation_config.json", best["best_temperature"])
+    write_text(draft / CARD, card(run, checkpoint, evaluation, licence, _why(run, checkpoint)))
     shutil.rmtree(model, ignore_errors=True)
-    unfinished.rename(model)
+    draft.rename(model)
     return model
 
 

@@ -243,9 +243,9 @@ def _on_hub(name: str, revision: str | None) -> str:
     except HFValidationError:
         raise ModelError(f"no such model: the path {name!r} does not exist, and no hub id looks like it.") from None
     except (httpx.HTTPError, OSError) as error:
-        cached = try_to_load_from_cache(name, "config.json", revision=revision)
-        if isinstance(cached, str):
-            return str(Path(cached).parent)
+        config_path = try_to_load_from_cache(name, "config.json", revision=revision)
+        if isinstance(config_path, str):
+            return str(Path(config_path).parent)
         raise ModelError(
             f"no such model: {name!r} is not a folder here, and the model hub did not give it ({_reason(error)}). "
             f"Check the spelling and the network."

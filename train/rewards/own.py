@@ -78,15 +78,15 @@ def refuse_evaluation(module: ModuleType, source: str) -> None:
     """Raise ValueError where a reward's module imports from `eval`: a model trained on its monitor learns to hide."""
     if module.__file__ is None or not module.__file__.endswith(".py"):
         return
-    imported: list[str] = []
+    module_names: list[str] = []
     for node in ast.walk(ast.parse(Path(module.__file__).read_bytes())):
         if isinstance(node, ast.Import):
-            imported += [alias.name for alias in node.names]
+            module_names += [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom) and node.level == 0:
-            imported.append(node.module or "")
+            module_names.append(node.module or "")
         elif isinstance(node, ast.Call) and "import" in ast.unparse(node.func):
-            imported += [str(word.value) for word in node.args if isinstance(word, ast.Constant)]
-    if wrong := next((name for name in imported if f"{name}.".startswith("eval.")), None):
+            module_names += [str(word.value) for word in node.args if isinstance(word, ast.Constant)]
+    if wrong := next((name for name in module_names if f"{name}.".startswith("eval.")), None):
         raise ValueError(
             f"The reward {source} imports {wrong}; the evaluation's measures and its monitor are never rewards, for a "
             "model that is trained on them learns to hide from them. Leave that import out."

@@ -21,8 +21,8 @@ class Progress:
     def __init__(self, store: Store) -> None:
         self.store = store
         trials = store.trials()
-        self._told = {trial.number for trial in trials if trial.over}
-        self._shown: tuple[float, str] | None = None
+        self._reported_trials = {trial.number for trial in trials if trial.over}
+        self._last_line: tuple[float, str] | None = None
         total = store.spec.count * len(store.spec.seeds)
         self._bar = tqdm(total=total, initial=self._runs(trials), desc=store.spec.name, unit="run", dynamic_ncols=True)
 
@@ -30,12 +30,12 @@ class Progress:
         """Look at how the sweep stands, and show it."""
         trials = self.store.trials()
         for trial in trials:
-            if trial.over and trial.number not in self._told:
-                self._told.add(trial.number)
+            if trial.over and trial.number not in self._reported_trials:
+                self._reported_trials.add(trial.number)
                 say(f"trial {trial.number}: {came_to(self.store, trial)} ({show(trial.params)})")
         now = self._runs(trials), self._standing(trials)
-        if now != self._shown or sys.stderr.isatty():  # a log need not hold the same line every other second
-            self._bar.n, self._shown = now[0], now
+        if now != self._last_line or sys.stderr.isatty():  # a log need not hold the same line every other second
+            self._bar.n, self._last_line = now[0], now
             self._bar.set_postfix_str(now[1])
 
     def close(self) -> None:
