@@ -30,7 +30,7 @@ DOUBTS = ("wait",)  # the words that carry a thinking on past its end
 QUESTION = "Compute the value."
 INSTRUCTIONS = (
     f"{QUESTION} Think between <think> and </think> in small steps; check each by working it out again, redo it "
-    "where the two differ, then write the number alone. Example: <think> for 36 * 4 : 6 * 4 = 24 vs 24 yes so 4 "
+    "where the two differ, then write the number alone. Example: <think> for 36 * 4 : 6 * 4 = 24 vs 24 yes "
     "3 * 4 = 13 vs 12 no 3 * 4 = 12 vs 12 yes 12 + 2 = 14 vs 14 yes so 144</think> 144"
 )
 
