@@ -21,6 +21,7 @@ from eval.sampling.candidate import Candidates
 from eval.sampling.progress import Progress, sample_bar
 from eval.sampling.source import Source, config_of, held_out, read_source, source_of
 from eval.sampling.workers import Workers
+from train.files.recorded_config import read_run_config
 from train.files.untrusted import read_yaml
 from train.model.chat import TOKENIZERS_OWN, Chat
 from train.model.prompts import messages, prompt_ids
@@ -212,7 +213,7 @@ def contamination(problems: Sequence[Problem], config: Path | None) -> int | str
     """
     if config is None:
         return None
-    values = read_yaml(config)
+    values = read_run_config(config)
     try:
         run = read_source(config, own_tasks=False)
         count, order = int(values.get("train_problems", TRAIN_PROBLEMS)), int(values.get("seed", SEED))

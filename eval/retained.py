@@ -13,7 +13,7 @@ from typing import Any
 from data.mixture import load_mixture
 from eval.claims.judging import RETAINED
 from eval.sampling.source import Source, read_source
-from train.files.untrusted import read_yaml
+from train.files.recorded_config import read_run_config
 
 Tasks = Mapping[str, Mapping[str, Any] | None]
 
@@ -52,7 +52,7 @@ def other_source(run: Path, tasks: Tasks | None = None, *, own_tasks: bool = Fal
 
     `own_tasks` lets the run's config name modules to be run.
     """
-    config = read_yaml(run / "config.yaml")
+    config = read_run_config(run / "config.yaml")
     source = read_source(run / "config.yaml", own_tasks=own_tasks)
     return replace(source, parts=load_mixture(tasks or other_tasks(config)))
 

@@ -31,7 +31,8 @@ from typing import Any
 from eval.claims.conditions import CLAIMS, Claim, Condition, Verdict
 from eval.claims.figures import control
 from eval.measures.seeds import across_seeds
-from train.files.untrusted import read_json, read_yaml
+from train.files.recorded_config import read_run_config
+from train.files.untrusted import read_json
 
 SEEDS = 3  # runs of other seeds before a claim is about more than these runs
 OWN = ("name", "seed", "runs_dir")  # what seeds of one run may differ in
@@ -157,7 +158,7 @@ def _why(claim: Claim, condition: Condition, run: Path) -> str:
 
 def _config(run: Path) -> dict[str, Any]:
     try:
-        return dict(read_yaml(run / "config.yaml"))
+        return dict(read_run_config(run / "config.yaml"))
     except (TypeError, ValueError) as error:
         raise ValueError(f"{run} is not a run folder: its config.yaml cannot be read ({error}).") from None
 

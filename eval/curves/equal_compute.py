@@ -12,7 +12,8 @@ from pathlib import Path
 
 from eval.curves.training_curve import compute_spent
 from train.files.checkpoints import COLD_START, fault, step_in, step_of
-from train.files.untrusted import read_metrics, read_yaml
+from train.files.recorded_config import read_run_config
+from train.files.untrusted import read_metrics
 
 ENOUGH = 0.9  # of the run's compute: a control that had less says nothing
 
@@ -92,7 +93,7 @@ def _is_checkpoint(path: Path) -> bool:
 
 def _inherited(run: Path, parameters: int) -> float:
     """The FLOPs in the checkpoint that a run started from; 0 where it started from no run of ours."""
-    model = Path(str(read_yaml(run / "config.yaml").get("model", "")))
+    model = Path(str(read_run_config(run / "config.yaml").get("model", "")))
     parent = model.parent.parent
     if model.parent.name == "checkpoints" and (parent / "config.yaml").is_file() and parent.resolve() != run.resolve():
         return flops_of(parent, model, parameters)

@@ -9,7 +9,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from train.files import untrusted
-from train.files.untrusted import read_metrics, read_parquet, read_yaml
+from train.files.recorded_config import read_run_config
+from train.files.untrusted import read_metrics, read_parquet
 
 Json = dict[str, Any]  # an object of `results.json`, `claims.json`, `config.yaml` or a line of `metrics.jsonl`
 
@@ -85,7 +86,7 @@ def load_run(folder: Path) -> Run:
             f"{folder} is not a run folder: it has no config.yaml. Give a folder that `train` made, such as runs/NAME."
         )
     config_text = _text(folder / "config.yaml")
-    config = read_yaml(folder / "config.yaml")
+    config = read_run_config(folder / "config.yaml")
     if not isinstance(config, dict) or not isinstance(config.get("tasks"), dict) or not config["tasks"]:
         raise ValueError(f"{folder / 'config.yaml'} names no tasks; expected the configuration that `train` wrote.")
     environment = folder / "environment.json"

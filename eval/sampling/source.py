@@ -14,7 +14,7 @@ from train.config.run_config import RunConfig
 from train.config.trl_options import trl_options
 from train.config.values import options_of, read_value
 from train.files.checkpoints import COLD_START, fault, finished, last_finished, numbered, step_of
-from train.files.untrusted import read_yaml
+from train.files.recorded_config import read_run_config
 from train.lifecycle.published import FOLDER as PUBLISHED
 from train.model.chat import TOKENIZERS_OWN, Chat, read_template
 
@@ -37,7 +37,7 @@ def read_source(path: Path, *, own_tasks: bool = False) -> Source:
 
     `own_tasks` lets it name modules to be run. Raises ValueError.
     """
-    config = read_yaml(path)
+    config = read_run_config(path)
     if not isinstance(config, dict) or "tasks" not in config:
         raise ValueError(f"The config {path} has no `tasks`; give one that `train` takes.")
     if not own_tasks:
@@ -77,7 +77,7 @@ def _refuse_code(path: Path, tasks: Any) -> None:
 
 def load_own_tasks(path: Path) -> None:
     """Import the task modules that a config names, so that rows of their problems can be read. Raises ValueError."""
-    config = read_yaml(path)
+    config = read_run_config(path)
     tasks = config.get("tasks") if isinstance(config, dict) else None
     for name in tasks if isinstance(tasks, Mapping) else ():
         load_task(str(name))
@@ -130,7 +130,7 @@ def checkpoints_of(run: Path, *, start: bool = False) -> list[str]:
             f"{run} is not a run folder with a checkpoint; expected config.yaml and checkpoints/checkpoint-N."
         )
     cold = run / "checkpoints" / COLD_START
-    values = read_yaml(config)
+    values = read_run_config(config)
     model = values.get("model") if isinstance(values, dict) else None
     if not isinstance(model, str):
         raise ValueError(f"{config} names no model; expected the configuration that `train` wrote.")

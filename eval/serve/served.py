@@ -9,7 +9,7 @@ from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerB
 from data.paths import user_path
 from data.tasks import get_task
 from eval.sampling.source import Source, config_of, read_source
-from train.files.untrusted import read_yaml
+from train.files.recorded_config import read_run_config
 from train.lifecycle.published import FOLDER as PUBLISHED
 from train.model.chat import TOKENIZERS_OWN
 from train.model.chat_checks import ChatError, check_chat
@@ -86,7 +86,7 @@ def load_served(checkpoint: str, options: Options) -> tuple[PreTrainedModel, Ser
         system_prompt=system_prompt,
         show_thinking=options.show_thinking,
         source=source,
-        remembers=config is None or read_yaml(config).get("model") != "scratch",
+        remembers=config is None or read_run_config(config).get("model") != "scratch",
     )
 
 

@@ -16,7 +16,7 @@ from train.config.idle_options import refuse_idle
 from train.config.run_config import RunConfig
 from train.config.trl_options import trl_options
 from train.config.values import Option, options_of, read_value
-from train.files.untrusted import read_yaml
+from train.files.recorded_config import read_run_config
 
 HELP = ("-h", "--help")
 
@@ -83,7 +83,7 @@ def read_config(path: Path, options: Mapping[str, Option]) -> dict[str, Any]:
     """The content of a config file. Raises ValueError."""
     if not path.exists():
         raise ValueError(f"Config file {path} does not exist; --config takes the path of a YAML file.")
-    content = read_yaml(path)
+    content = read_run_config(path)
     if not isinstance(content, dict):
         raise ValueError(f"{path} holds {str(content)[:100]!r}; expected a mapping of options, such as `name: my-run`.")
     if "env" in content:

@@ -11,7 +11,8 @@ from pathlib import Path
 from statistics import fmean, variance
 from typing import Any
 
-from train.files.untrusted import read_metrics, read_yaml
+from train.files.recorded_config import read_run_config
+from train.files.untrusted import read_metrics
 
 WINDOW = 8  # steps at either end that are compared
 FEWEST = 6  # steps of which something can be said
@@ -50,7 +51,7 @@ def diagnose(folder: Path) -> list[str]:
 
     Raises ValueError where the folder's files cannot be read.
     """
-    config = read_yaml(folder / "config.yaml")
+    config = read_run_config(folder / "config.yaml")
     rl_rows = [row for row in read_metrics(folder / "metrics.jsonl") if row["phase"] == "rl"]
     rows = [row for row in rl_rows if _values([row], "reward")]
     if not rows or not isinstance(config, dict):

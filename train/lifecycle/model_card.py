@@ -9,7 +9,8 @@ import yaml
 
 from data.paths import user_path
 from train.files.checkpoints import step_of
-from train.files.untrusted import read_json, read_metrics, read_yaml
+from train.files.recorded_config import read_run_config
+from train.files.untrusted import read_json, read_metrics
 
 LICENCES = {"scratch": "apache-2.0", "smollm2-135m": "apache-2.0"}  # of models that we know; a run's own says others'
 SMOLLM2 = "HuggingFaceTB/SmolLM2-135M-Instruct"
@@ -25,7 +26,7 @@ CURVE = {  # its columns: of a logged step's values, what they are called and ho
 
 def card(run: Path, checkpoint: Path, evaluation: dict[str, Any] | None, licence: str = "", why: str = "") -> str:
     """The model card, in Markdown with the YAML header that hubs read; `why` stands behind the checkpoint's step."""
-    config, machine = read_yaml(run / "config.yaml"), read_json(run / "environment.json")
+    config, machine = read_run_config(run / "config.yaml"), read_json(run / "environment.json")
     assert isinstance(config, dict)
     base = SMOLLM2 if config["model"] == "smollm2-135m" else config["model"]
     header: dict[str, Any] = {

@@ -1,7 +1,7 @@
 """The run folder: what it holds, when it may be written, and what it records of the machine.
 
 runs/NAME/config.yaml        the resolved configuration; `--config` reads it back
-runs/NAME/environment.json   versions, git commit, hardware, seed
+runs/NAME/environment.json   versions, git commit, hardware, seed, the SHA-256 of config.yaml
 runs/NAME/contamination.json how far held-out problems overlap with training ones
 runs/NAME/metrics.jsonl      one line a logged step; metrics-000.jsonl, ... hold older ones of a very long run
 runs/NAME/rollouts.parquet/  one part a step and process; read the folder as one table
@@ -32,7 +32,8 @@ from train.config.launch import find_launch
 from train.config.parse import resolved, save_config
 from train.config.run_config import RunConfig, world_size
 from train.files.atomic import write_text
-from train.files.untrusted import metrics_parts, read_json, read_metrics, read_metrics_part, read_yaml
+from train.files.recorded_config import add_digest, read_run_config
+from train.files.untrusted import metrics_parts, read_json, read_metrics, read_metrics_part
 from train.lifecycle.overwriting import set_aside
 
 PACKAGES = ("rethink", "torch", "transformers", "trl", "accelerate", "peft", "datasets", "numpy")
@@ -66,7 +67,7 @@ def refuse_existing(run: RunConfig) -> None:
 
 def refuse_changes(run: RunConfig, training: GRPOConfig) -> None:
     """Raise ValueError, naming the options, where the run would go on under other settings than it began with."""
-    environment, began = read_json(run.folder / "environment.json"), read_yaml(run.folder / "config.yaml")
+    environment, began = read_json(run.folder / "environment.json"), read_run_config(run.folder / "config.yaml")
     read_metrics(run.folder / "metrics.jsonl")
     if not isinstance(began, dict) or not isinstance(environment, dict) or "processes" not in environment:
         raise ValueError(f"{run.folder} is not as `train` left it: config.yaml or environment.json is another.")
@@ -118,11 +119,13 @@ def make_folder(
                     with tempfile.TemporaryFile(dir=folder):
                         pass
             save_config(run, training, fresh)
+            add_digest(run.folder / "environment.json", fresh)  # before it is in place: a kill between harms nothing
             fresh.replace(run.folder / "config.yaml")
             return
         (fresh / "checkpoints").mkdir(parents=True)
         save_config(run, training, fresh / "config.yaml")
         write_environment(fresh / "environment.json", training.seed, digests)
+        add_digest(fresh / "environment.json", fresh / "config.yaml")
         if contamination is not None:
             (fresh / "contamination.json").write_text(json.dumps(contamination, indent=2, ensure_ascii=False) + "\n")
         if run.overwrite and run.folder.exists():
