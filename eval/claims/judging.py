@@ -160,7 +160,7 @@ def _config(run: Path) -> dict[str, Any]:
     try:
         return dict(read_run_config(run / "config.yaml"))
     except (TypeError, ValueError) as error:
-        raise ValueError(f"{run} is not a run folder: its config.yaml cannot be read ({error}).") from None
+        raise ValueError(f"{run}: its config.yaml cannot be read: {str(error).rstrip('.')}.") from None
 
 
 def _words(runs: Sequence[Path]) -> list[str]:

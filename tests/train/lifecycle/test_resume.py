@@ -276,6 +276,10 @@ def test_a_run_that_is_older_than_an_option_began_with_its_default(tmp_path):
     lines = kept.read_text().splitlines(keepends=True)
     kept.write_text("".join(line for line in lines if not line.startswith("packed_loss:")))
     assert kept.read_text() != "".join(lines)
+    environment = tmp_path / "run" / "environment.json"
+    record = json.loads(environment.read_text())
+    del record["config_sha256"]
+    environment.write_text(json.dumps(record))
     assert launch(config, "--name", "run", "--resume", "--max_steps", "2", "--packed_loss", "true") == 2
     assert launch(config, "--name", "run", "--resume", "--max_steps", "2") == 0
 
