@@ -157,10 +157,12 @@ def _why(claim: Claim, condition: Condition, run: Path) -> str:
 
 
 def _config(run: Path) -> dict[str, Any]:
-    try:
-        return dict(read_run_config(run / "config.yaml"))
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"{run}: its config.yaml cannot be read: {str(error).rstrip('.')}.") from None
+    if not (run / "config.yaml").is_file():
+        raise ValueError(f"{run} is not a run folder: its config.yaml cannot be read.")
+    config = read_run_config(run / "config.yaml")
+    if not isinstance(config, dict):
+        raise ValueError(f"{run / 'config.yaml'} holds no options; expected the configuration that `train` wrote.")
+    return config
 
 
 def _words(runs: Sequence[Path]) -> list[str]:
