@@ -30,7 +30,7 @@ def headline(claims: Mapping[str, Any]) -> str:
         return "What reinforcement changed was not measured yet."
     return (
         f"Each model at its best decoding, reinforcement changed accuracy by {_points(best)} points. At temperature 1 "
-        f"it changed by {_points(plain)}; what that is more, or less, is a temperature."
+        f"it changed by {_points(plain)}; the difference between the two is an effect of temperature."
     )
 
 

@@ -112,9 +112,9 @@ def _forecast_legend(panel: Axes) -> tuple[list[Any], list[str]]:
 
 
 def _train(panel: Axes, curves: list[Json], axis: str) -> None:
-    """Accuracy at the best decoding against what was spent; what was there before has spent nothing and is a level.
+    """Accuracy at the best decoding against the compute of training; the model before RL is a level line.
 
-    Beside it, faint, that at temperature 1: what lies between the two is a temperature.
+    The faint curve beside it is accuracy at temperature 1: the gap between the two is an effect of temperature.
     """
     start, *later = (list(points) for points in zip(*(curve["points"] for curve in curves), strict=True))
     before = _together(start, "best_accuracy")

@@ -17,9 +17,9 @@ Json = dict[str, Any]  # an object of `results.json`, `claims.json`, `config.yam
 CURVE_COLUMNS = ("step", "split", "task", "correct", "truncated", "thinking_tokens")
 EXAMPLE_COLUMNS = (*CURVE_COLUMNS, "problem", "prompt", "completion", "reason")
 SAMPLE_COLUMNS = (
-    *("problem", "task", "prompt", "sample", "greedy", "completion", "correct", "reason", "truncated"),
-    *("thinking_tokens", "answer_tokens"),
-)
+    "problem", "task", "prompt", "sample", "greedy", "completion", "correct", "reason", "truncated",
+    "thinking_tokens", "answer_tokens",
+)  # fmt: skip
 
 
 KINDS: dict[str, Callable[[pa.DataType], bool]] = {

@@ -122,7 +122,7 @@ def accuracy(run: Run, against: str) -> Plot | None:
 
 
 def temperatures(results: Json, names: Sequence[str]) -> Plot:
-    """Accuracy against temperature, of the first checkpoint and the last: how much of a gain is a temperature."""
+    """Accuracy against temperature, of the first and the last checkpoint: what temperature alone gives."""
     ends = {names[0]: results["checkpoints"][0], names[-1]: results["checkpoints"][-1]}
     grid = sorted({each["temperature"] for row in ends.values() for each in row["decodings"] if each["accuracy"]})
 

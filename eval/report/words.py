@@ -35,7 +35,7 @@ def verdict(run: Run) -> str:
         f"{table.show_change('accuracy', change)}, 95% interval {table.show_change_interval('accuracy', change)}, "
         + ("clear of zero. " if table.clear(change) else "within noise: no change is shown. ")
         + f"{table.at(run.results['settings']).capitalize()} the change is {table.show_change('accuracy', plain)}; "
-        "what that is more, or less, is a temperature."
+        "the difference between the two is an effect of temperature."
     )
 
 
