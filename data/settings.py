@@ -98,11 +98,18 @@ def described(hint: Any) -> str:
 
 def _with_numbers(value: Any, hint: Any) -> Any:
     """A value with the numbers that it holds as text, where its type wants a number and takes no text."""
-    inner = get_args(hint)
-    if hint is float or (get_origin(hint) in (Union, UnionType) and float in inner and str not in inner):
+    origin, inner = get_origin(hint), get_args(hint)
+    if origin in (Union, UnionType) and str not in inner:
+        for choice in inner:
+            value = _with_numbers(value, choice)
+        return value
+    if hint is float:
         return number_of(value)
-    if isinstance(value, list) and inner and not _is_row(get_origin(hint), inner):
-        return [_with_numbers(item, inner[0]) for item in value]
+    if isinstance(value, list) and inner:
+        hints = inner if _is_row(origin, inner) else inner[:1] * len(value)
+        return [_with_numbers(*pair) for pair in zip(value, hints, strict=True)] if len(hints) == len(value) else value
+    if isinstance(value, Mapping) and len(inner) == 2:
+        return {key: _with_numbers(item, inner[1]) for key, item in value.items()}
     return value
 
 
