@@ -135,8 +135,8 @@ def collected(module: ModuleType, tally: Tally) -> Iterator[Callable[[], Any]]:
 
 def methods_of(kind: type) -> Iterator[Callable[[], Any]]:
     """The test methods of a pytest-style class, each on an object of its own."""
-    made = vars(kind).get("__init__")
-    if isinstance(made, FunctionType) and needs_arguments(made, 1):
+    constructor = next(vars(base)["__init__"] for base in kind.__mro__ if "__init__" in vars(base))
+    if isinstance(constructor, FunctionType) and needs_arguments(constructor, 1):
         raise Unrunnable(f"its test class {kind.__name__} takes arguments, and nothing makes one")
     for name in dir(kind):
         if name.startswith("test") and callable(getattr(kind, name)):

@@ -133,6 +133,8 @@ VACUOUS = {
     "    assert add(1, 2) == 3",
     "a class that nobody makes": "class TestAdd:\n    def __init__(self, x): self.x = x\n"
     "    def test_it(self): assert add(self.x, 2) == 3",
+    "a class whose parent nobody makes": "class Adding:\n    def __init__(self, x): self.x = x\n"
+    "class TestAdd(Adding):\n    def test_it(self): assert add(self.x, 2) == 3",
     "a hang, then nothing": "n = add(1, 2)\nwhile n is None:\n    pass\nassert True",
 }
 
