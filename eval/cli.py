@@ -12,9 +12,9 @@ SHARED = Path(__file__).with_name("options.py")
 SCRIPTS = Path(__file__).resolve().parents[1] / "scripts"
 # In the order in which one would use them; those whose script is not there are left out.
 NAMES = (
-    *("train", "evaluate", "claims", "report", "retained", "serve", "chat", "sweep", "plan", "collect", "watch"),
-    *("publish", "doctor"),
-)
+    "train", "evaluate", "claims", "report", "retained", "serve", "chat", "sweep", "plan", "collect", "watch",
+    "publish", "doctor",
+)  # fmt: skip
 SHELLS = {
     "bash": """_rethink() {
     local words

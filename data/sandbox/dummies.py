@@ -18,13 +18,13 @@ SECONDS = 0.5  # of processor time for one dummy
 CLOCK_SECONDS = 10  # for tests that sleep
 PROCESS_SECONDS = 20  # of processor time for the dummies of one problem
 RETURNED: tuple[Any, ...] = (
-    *(None, True, False, 0, 1, -1, 10**9, 0.5),
-    *("", "a", "abc", [], [0], [0, 0], (), {}, set()),
-)
+    None, True, False, 0, 1, -1, 10**9, 0.5,
+    "", "a", "abc", [], [0], [0, 0], (), {}, set(),
+)  # fmt: skip
 RAISED = (
-    *(ValueError, TypeError, KeyError, IndexError, ZeroDivisionError, AttributeError, OSError, RuntimeError),
-    *(NotImplementedError, AssertionError, OverflowError, RecursionError, FileNotFoundError),
-)
+    ValueError, TypeError, KeyError, IndexError, ZeroDivisionError, AttributeError, OSError, RuntimeError,
+    NotImplementedError, AssertionError, OverflowError, RecursionError, FileNotFoundError,
+)  # fmt: skip
 ENDED = "ended"
 
 

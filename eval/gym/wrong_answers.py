@@ -13,38 +13,16 @@ KINDS: tuple[Kind, ...] = get_args(Kind)
 MOST_PIECES = 12  # of a question, said again
 UNITS = {"days": "weeks", "°": " rad", "angel": "devil", "knight": "knave", "Yes": "No", "True": "False", "up": "down"}
 CONSTANTS = (
-    *("0", "1", "-1", "2", "Yes", "No", "True", "False", "infeasible", "[]", "{}", "A", "P", "(P ∨ Q)", "(P ∧ Q)"),
-    *("A → B → C", "A → A → A", "1.0, -1.0", "R R R R", "R U R' U' " * 6, "A+1 A+2 A+3 A+4", "A+1 B+1 C-1 D-1 A+4"),
-)
+    "0", "1", "-1", "2", "Yes", "No", "True", "False", "infeasible", "[]", "{}", "A", "P", "(P ∨ Q)", "(P ∧ Q)",
+    "A → B → C", "A → A → A", "1.0, -1.0", "R R R R", "R U R' U' " * 6, "A+1 A+2 A+3 A+4", "A+1 B+1 C-1 D-1 A+4",
+)  # fmt: skip
 HOSTILE = (
-    *(
-        "9" * 4000,
-        "9**9**9**9",
-        "1e999999999",
-        "-1e-99999999",
-        "nan",
-        "(" * 5000,
-        "[" * 5000,
-        '{"a":' * 3000,
-        "1," * 8000,
-    ),
-    *("R99 " * 4000, "LRUD" * 4000, "A+1 " * 4000, "¬" * 5000 + "P", "(P ∧ " * 99 + "P" + ")" * 99, "x" * 16000),
-    *(
-        "((9**99)**99)**99",
-        "sin(" * 60 + "x" + ")" * 60,
-        "exp(exp(exp(9**99)))",
-        "x**x**x**x**x**x",
-        "(x+1)**99*(x+2)**99",
-    ),
-    *(
-        "1/3 + " * 500 + "1",
-        "2 × " * 3000 + "2",
-        "fill A, " * 1500,
-        "\n" * 9000 + "1",
-        "7 " * 7000,
-        "a" * 8000 + "," + "b" * 7000,
-    ),
-)
+    "9" * 4000, "9**9**9**9", "1e999999999", "-1e-99999999", "nan", "(" * 5000, "[" * 5000, '{"a":' * 3000, "1," * 8000,
+    "R99 " * 4000, "LRUD" * 4000, "A+1 " * 4000, "¬" * 5000 + "P", "(P ∧ " * 99 + "P" + ")" * 99, "x" * 16000,
+    "((9**99)**99)**99", "sin(" * 60 + "x" + ")" * 60, "exp(exp(exp(9**99)))", "x**x**x**x**x**x",
+    "(x+1)**99*(x+2)**99", "1/3 + " * 500 + "1", "2 × " * 3000 + "2", "fill A, " * 1500, "\n" * 9000 + "1", "7 " * 7000,
+    "a" * 8000 + "," + "b" * 7000,
+)  # fmt: skip
 
 
 def of_kind(kind: str, problem: Problem, gold: str | None) -> Iterator[str]:
@@ -79,22 +57,12 @@ def negated(gold: str) -> Iterator[str]:
 
 def padded(gold: str) -> Iterator[str]:
     """The right answer, with more before or behind it."""
-    yield from (f"{gold} {gold}", f"{gold}\n{gold}", f"{gold} or 0", f"{gold}, 0", f"x {gold}", f"{gold} x", f"{gold}7")
     yield from (
-        f"7{gold}",
-        f"[{gold}]",
-        f"{gold}\n0 0 0",
-        f"I guess {gold}?",
-        f"{gold} percent",
-        f"{gold[:-1]}, 0{gold[-1]}",
-    )
-    yield from (
-        f"{gold} and 0",
-        f"any of 0, 1, {gold}",
-        f"{gold[:-1]},[0]{gold[-1]}",
-        "LR" + gold,
+        f"{gold} {gold}", f"{gold}\n{gold}", f"{gold} or 0", f"{gold}, 0", f"x {gold}", f"{gold} x", f"{gold}7",
+        f"7{gold}", f"[{gold}]", f"{gold}\n0 0 0", f"I guess {gold}?", f"{gold} percent", f"{gold[:-1]}, 0{gold[-1]}",
+        f"{gold} and 0", f"any of 0, 1, {gold}", f"{gold[:-1]},[0]{gold[-1]}", "LR" + gold,
         gold.replace("\n", "\nabc "),
-    )
+    )  # fmt: skip
 
 
 def perturbed(gold: str) -> Iterator[str]:

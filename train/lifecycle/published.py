@@ -21,10 +21,10 @@ FOLDER = "model"
 CARD = "README.md"
 # Of a checkpoint: what describes a model. Optimiser, schedule, random states, progress and arguments stay behind.
 PUBLIC = (
-    *("config.json", "generation_config.json", "adapter_config.json", "chat_template.jinja"),
-    *("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "vocab.json"),
-    *("merges.txt", "tokenizer.model"),
-)
+    "config.json", "generation_config.json", "adapter_config.json", "chat_template.jinja", "tokenizer.json",
+    "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "vocab.json", "merges.txt",
+    "tokenizer.model",
+)  # fmt: skip
 WEIGHTS = (".safetensors", ".safetensors.index.json")
 UNPUBLISHABLE = (OSError, ValueError, KeyError, TypeError)  # a file of the run may lack what the card says
 
