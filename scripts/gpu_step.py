@@ -4,11 +4,12 @@
     TRITON_INTERPRET=1 python scripts/gpu_step.py --device cpu --json /tmp/dry.json     (what a CPU can exercise)
 
 It needs torch 2.11 or newer, triton and transformers, and this repository; weights are random, from configurations.
-LoRA is timed where peft is installed, and vLLM beside our calls where that is. After each part the file is written
-anew, so a call that is cut off has shown what it had. Parts, most telling first: `card` (copy bandwidth, product rate),
-`kernels` (each against float64, outputs poisoned), `graphs` (replays equal eager steps, token by token), `steps`
-(medians by model, rows, context, weights and path) between which `calls` come (whole calls). The exit code is 0 if
-every kernel and graph was right, 1 if one was not, 2 without a device.
+LoRA alone needs peft beside: `pip install --no-deps --target carried peft accelerate psutil`, then PYTHONPATH=carried:.
+Without peft, only its cells are left out, and the table says so. vLLM is timed beside our calls where it is installed.
+After each part the file is written anew, so a call that is cut off has shown what it had. Parts, most telling first:
+`card` (copy bandwidth, product rate), `kernels` (each against float64, outputs poisoned), `graphs` (replays equal eager
+steps, token by token), `steps` (medians by model, rows, context, weights and path) between which `calls` come (whole
+calls). The exit code is 0 if every kernel and graph was right, 1 if one was not, 2 without a device.
 """
 
 import argparse
@@ -25,7 +26,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from gpu_steps.calls import call, calls, vllm_beside
 from gpu_steps.clock import BYTES_PER_SECOND, Clock, card
-from gpu_steps.models import build, precision
+from gpu_steps.models import LastModel, build, left_out, precision
 from gpu_steps.steps import cases, graph, step
 from gpu_steps.table import call_table, step_table
 
@@ -87,20 +88,19 @@ def check(report: Report, clock: Clock) -> None:
 def measure(report: Report, clock: Clock) -> None:
     """Steps, and whole calls after the first of them, as long as there is time."""
     bandwidth = report.parts["card"][BYTES_PER_SECOND]
-    held: tuple[str, str] | None = None
-    model: torch.nn.Module | None = None
+    model_of = LastModel(clock.device)
+    missing = left_out()
+    report.save("left_out", missing)
     for number, (name, rows, context, weights, path) in enumerate(cases(clock.on_card)):
         if number == BEFORE_CALLS:
-            model = held = None
+            model_of.drop()
             measure_calls(report, clock)
         if clock.left < LEAST:
             return
-        if held != (name, weights):
-            model = None  # before the next one takes its memory
-            model, held = build(name, weights, clock.device), (name, weights)
-        assert model is not None
+        if weights in missing:
+            continue
         facts = {"model": name, "rows": rows, "context": context, "weights": weights, "path": path}
-        times = tried(partial(step, model, clock, rows, context, weights, path, bandwidth))
+        times = tried(partial(step, model_of, name, clock, rows, context, weights, path, bandwidth))
         report.save("steps", facts | times)
     if not report.parts["calls"]:
         measure_calls(report, clock)
@@ -142,7 +142,7 @@ def main() -> int:
     report.save("card", card(clock))
     check(report, clock)
     measure(report, clock)
-    print(step_table(report.parts["steps"]))
+    print(step_table(report.parts["steps"], report.parts["left_out"]))
     print(call_table(report.parts["calls"]))
     return 0 if report.right else 1
 

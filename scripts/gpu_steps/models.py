@@ -48,7 +48,7 @@ MODELS: dict[str, Callable[[], PreTrainedModel]] = {
     "qwen2.5-0.5b": lambda: qwen(896, 4864, 24, 14),
 }
 # How weights are kept: in bf16; in float32 under bf16 autocast, as is trained; and so with LoRA on every linear layer.
-WEIGHTS = ("bf16", "autocast", "LoRA") if find_spec("peft") else ("bf16", "autocast")
+WEIGHTS = ("bf16", "autocast", "LoRA")
 
 
 def build(name: str, weights: str, device: torch.device) -> torch.nn.Module:
@@ -66,6 +66,33 @@ def build(name: str, weights: str, device: torch.device) -> torch.nn.Module:
         if "lora_B" in parameter_name:
             torch.nn.init.normal_(parameter, std=0.01)
     return adapted.eval()
+
+
+class LastModel:
+    """Builds models, and keeps the last one only: two together may not fit on the card."""
+
+    def __init__(self, device: torch.device) -> None:
+        self.device = device
+        self._key: tuple[str, str] | None = None
+        self._model: torch.nn.Module | None = None
+
+    def __call__(self, name: str, weights: str) -> torch.nn.Module:
+        """The model `name` with `weights`."""
+        if self._model is None or self._key != (name, weights):
+            self.drop()  # before the next one takes its memory
+            self._model, self._key = build(name, weights, self.device), (name, weights)
+        return self._model
+
+    def drop(self) -> None:
+        """Give its memory back."""
+        self._model = None
+
+
+def left_out() -> dict[str, str]:
+    """The weights that cannot be timed here, and why."""
+    if find_spec("peft") is None:
+        return {"LoRA": "peft is not installed"}
+    return {}
 
 
 def precision(weights: str, device: torch.device) -> AbstractContextManager[Any]:

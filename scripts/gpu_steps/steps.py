@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from gpu_steps.clock import Clock
-from gpu_steps.models import MODELS, WEIGHTS, precision
+from gpu_steps.models import MODELS, WEIGHTS, LastModel, precision
 from train.rollout.engine import RolloutEngine
 from train.rollout.interface import Sampling
 from train.rollout.module_state import engine_mode
@@ -75,9 +75,17 @@ def floor_ms(model: torch.nn.Module, engine: RolloutEngine, rows: int, context: 
 
 
 def step(
-    model: torch.nn.Module, clock: Clock, rows: int, context: int, weights: str, path: str, bandwidth: float
+    model_of: LastModel,
+    name: str,
+    clock: Clock,
+    rows: int,
+    context: int,
+    weights: str,
+    path: str,
+    bandwidth: float,
 ) -> dict[str, Any]:
     """The median of a decode step of `rows` rows that read `context` tokens each."""
+    model = model_of(name, weights)
     if clock.on_card:
         torch.cuda.reset_peak_memory_stats()
     with precision(weights, clock.device):

@@ -5,8 +5,11 @@ from typing import Any
 GIB = 2**30
 
 
-def step_table(steps: list[dict[str, Any]]) -> str:
-    """A line a step; `share` is of the floor, which is the time that the bytes of a step take at the copy bandwidth."""
+def step_table(steps: list[dict[str, Any]], left_out: dict[str, str]) -> str:
+    """A line a step, and one for weights that were left out, with the reason.
+
+    `share` is of the floor, which is the time that the bytes of a step take at the copy bandwidth.
+    """
     lines = [
         f"{'model':14} {'rows':>5} {'context':>7}  {'weights':8}  {'path':13} {'ms':>8} {'floor':>8} {'share':>6} "
         f"{'launches':>8} {'tokens/s':>9} {'GiB':>6}  forward"
@@ -21,6 +24,7 @@ def step_table(steps: list[dict[str, Any]]) -> str:
             f"{head} {s['ms']:8.2f} {s['floor_ms']:8.2f} {s['share_of_floor']:6.0%} {launches:>8} "
             f"{s['tokens_per_second']:9.0f} {s['peak_bytes'] / GIB:6.1f}  {s['forward']}"
         )
+    lines += [f"weights {weights} left out: {reason}" for weights, reason in left_out.items()]
     return "\n".join(lines)
 
 

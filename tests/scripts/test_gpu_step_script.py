@@ -2,6 +2,7 @@
 
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -9,7 +10,8 @@ import torch
 sys.path.append(str(Path(__file__).resolve().parents[2] / "scripts"))
 
 import gpu_step
-from gpu_steps.models import MODELS, WEIGHTS, build
+from gpu_steps.clock import BYTES_PER_SECOND, Clock
+from gpu_steps.models import MODELS, WEIGHTS, LastModel, build, tiny
 from gpu_steps.steps import PATHS, TIMED, cases, decoder_of, engine_of, norms_of
 from gpu_steps.table import call_table, step_table
 
@@ -35,7 +37,7 @@ def test_the_most_telling_cases_come_first_and_none_is_left_out() -> None:
 
 
 def test_a_line_says_what_a_step_took_and_what_failed() -> None:
-    head, line, failed = step_table([STEP, STEP | {"error": "out of memory"}]).splitlines()
+    head, line, failed = step_table([STEP, STEP | {"error": "out of memory"}], {}).splitlines()
     assert head.split() == [
         "model",
         "rows",
@@ -52,6 +54,60 @@ def test_a_line_says_what_a_step_took_and_what_failed() -> None:
     ]
     assert " ".join(line.split()) == "smollm2-135m 256 512 bf16 fused 1.50 0.75 50% 276 170667 3.0 fused layers"
     assert failed.endswith("fused         out of memory")
+
+
+class Parts:
+    """A report that keeps what it is given."""
+
+    def __init__(self) -> None:
+        self.parts: dict[str, Any] = {"steps": [], "calls": [{}], "card": {BYTES_PER_SECOND: 1e9}}
+
+    def save(self, part: str, value: Any) -> None:
+        """As the real one, without a file."""
+        if part == "steps":
+            self.parts[part].append(value)
+        else:
+            self.parts[part] = value
+
+
+@pytest.fixture
+def stand_in_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The cases of one batch on a card, on small models, without the time that a step takes."""
+
+    def model_alone(model_of: LastModel, name: str, clock: Clock, *cell: Any) -> dict[str, float]:
+        model_of(name, cell[2])
+        return {"ms": 1.0}
+
+    monkeypatch.setattr(gpu_step, "BEFORE_CALLS", -1)
+    monkeypatch.setattr(gpu_step, "step", model_alone)
+    monkeypatch.setattr("gpu_steps.steps.GRID", [(256, 512)])
+    monkeypatch.setattr("gpu_steps.models.MODELS", dict.fromkeys(MODELS, tiny))
+
+
+@pytest.mark.usefixtures("stand_in_steps")
+def test_without_peft_the_cells_of_lora_alone_are_left_out_and_the_table_says_so(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("gpu_steps.models.find_spec", lambda name: None)
+    report, clock = Parts(), Clock(torch.device("cpu"), 1e9)
+    clock.on_card = True
+    gpu_step.measure(report, clock)
+    columns = ("model", "rows", "context", "weights", "path")
+    timed = {tuple(each[column] for column in columns) for each in report.parts["steps"]}
+    assert timed == {case for case in cases(True) if case[3] != "LoRA"}
+    assert step_table([], report.parts["left_out"]).splitlines()[-1] == "weights LoRA left out: peft is not installed"
+
+
+@pytest.mark.usefixtures("stand_in_steps")
+def test_a_model_that_cannot_be_built_ends_its_own_cells_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "peft", None)  # importing it fails, as where a part of it is missing
+    monkeypatch.setattr("gpu_steps.models.find_spec", lambda name: True)
+    report, clock = Parts(), Clock(torch.device("cpu"), 1e9)
+    clock.on_card = True
+    gpu_step.measure(report, clock)
+    assert {each["weights"] for each in report.parts["steps"] if "error" in each} == {"LoRA"}
+    assert {each["weights"] for each in report.parts["steps"] if "ms" in each} == {"bf16", "autocast"}
+    assert report.parts["left_out"] == {}
 
 
 def test_a_line_says_what_a_call_took_and_vllm_beside_it() -> None:
