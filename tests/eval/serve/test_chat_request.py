@@ -132,3 +132,8 @@ def test_tags_of_several_tokens_take_no_budget(served):
     with pytest.raises(RequestError, match="writes the thinking tags as several tokens"):
         read(plain, thinking_budget=5)
     assert read(plain).sampling.thinking is None
+
+
+def test_a_server_that_hides_the_thinking_hides_it_unless_a_request_wants_it(tmp_path):
+    _, served = load_served(save_tiny(tmp_path), Options(show_thinking=False))
+    assert not read(served).show_thinking and read(served, include_reasoning=True).show_thinking
