@@ -70,6 +70,8 @@ def main() -> int:
     try:
         checkpoint, options, listening = parse()
         serve(checkpoint, options, listening)
+    except KeyboardInterrupt:  # Ctrl-C is how it ends
+        return 0
     except (ValueError, OSError, ImportError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

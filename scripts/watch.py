@@ -35,6 +35,8 @@ def main() -> int:
         if options.own_tasks:
             load_own_tasks(options.run / "config.yaml")  # so that their parsers mark the thinkings
         watch(options.run, options.host, options.port)
+    except KeyboardInterrupt:  # Ctrl-C is how it ends
+        return 0
     except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
