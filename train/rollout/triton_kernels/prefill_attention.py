@@ -133,9 +133,14 @@ def prefill_attention(
         PAGE=page_tokens,
         WINDOW=window or 0,
         QUERIES=TILE,
-        BLOCK=key_tokens(max(key_dim, value_dim), queries.dtype),
+        BLOCK=block_tokens(max(key_dim, value_dim), queries.dtype),
         SOFTCAP=softcap is not None,
         SINKS=sinks is not None,
         num_warps=warps(queries.dtype),
     )
     return output
+
+
+def block_tokens(dim: int, dtype: torch.dtype) -> int:
+    """Tokens of a tile of keys. In float32 more than 16 spill up to 32 bytes, as Triton 3.6 compiles for sm_90."""
+    return 16 if dtype == torch.float32 else key_tokens(dim, dtype)
