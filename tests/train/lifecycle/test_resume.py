@@ -260,7 +260,9 @@ def test_a_full_disk_stops_the_run_with_the_last_checkpoint_whole(tmp_path, capf
     save = Trainer._save_optimizer_and_scheduler
     with monkeypatch.context() as patched:
         patched.setattr(
-            Trainer, "_save_optimizer_and_scheduler", lambda self, to: (save if "-3" in to else full)(self, to)
+            Trainer,
+            "_save_optimizer_and_scheduler",
+            lambda self, to: (save if "checkpoint-3" in to else full)(self, to),
         )
         assert launch(config, "--name", "run") == 5
     said = capfd.readouterr().err
