@@ -1,6 +1,7 @@
 """Command-line options that several scripts share. `rethink completion` reads them here too."""
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 
 from data.paths import user_path
@@ -26,6 +27,25 @@ def add_sampling(parser: argparse.ArgumentParser, seed: int) -> None:
     parser.add_argument("--seed", type=int, default=seed, help="of the sampling (default: %(default)s)")
     parser.add_argument(
         "--split", choices=["test", "validation"], default="test", help="of the problems (default: %(default)s)"
+    )
+
+
+def add_best_decoding(parser: argparse.ArgumentParser, temperatures: Sequence[float], problems: int) -> None:
+    """The temperatures from which each model's best decoding is chosen, and the problems on which it is."""
+    parser.add_argument(
+        "--temperatures",
+        type=float,
+        nargs="+",
+        default=temperatures,
+        metavar="T",
+        help="temperatures from which each model's best decoding is chosen, 0 is greedy; if there is only one, it is "
+        f"used as it is (default: {' '.join(f'{t:g}' for t in temperatures)})",
+    )
+    parser.add_argument(
+        "--validation-problems",
+        type=int,
+        default=problems,
+        help="other held-out problems, on which the best decoding is chosen (default: %(default)s)",
     )
 
 

@@ -30,7 +30,15 @@ from transformers.utils import logging
 from eval.benchmark_table import as_markdown
 from eval.benchmarks import as_json, evaluate_benchmarks, names, read_benchmarks
 from eval.evaluate import Settings, evaluate, expected
-from eval.options import add_folders, add_models, add_own_tasks, add_processes, add_sampling, results_folder
+from eval.options import (
+    add_best_decoding,
+    add_folders,
+    add_models,
+    add_own_tasks,
+    add_processes,
+    add_sampling,
+    results_folder,
+)
 from eval.sampling.baselines import BASELINES
 from eval.sampling.progress import sample_bar
 from eval.sampling.source import checkpoints_of, source_of
@@ -49,21 +57,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument(
         "--temperature", type=float, help=f"of all measures but the headline (default: {default.temperature:g})"
     )
-    parser.add_argument(
-        "--temperatures",
-        type=float,
-        nargs="+",
-        default=default.temperatures,
-        metavar="T",
-        help="temperatures from which each model's best decoding is chosen, 0 is greedy; if there is only one, it is "
-        f"used as it is (default: {' '.join(f'{t:g}' for t in default.temperatures)})",
-    )
-    parser.add_argument(
-        "--validation-problems",
-        type=int,
-        default=default.validation_problems,
-        help="other held-out problems, on which the best decoding is chosen (default: %(default)s)",
-    )
+    add_best_decoding(parser, default.temperatures, default.validation_problems)
     parser.add_argument(
         "--validation-samples",
         type=int,

@@ -21,7 +21,7 @@ from transformers.utils import logging
 
 from data.paths import user_path
 from eval.evaluate import Settings, evaluate, expected
-from eval.options import add_own_tasks, add_processes
+from eval.options import add_best_decoding, add_own_tasks, add_processes
 from eval.retained import folder_of, other_source
 from eval.sampling.progress import sample_bar
 from eval.sampling.source import checkpoints_of
@@ -54,15 +54,7 @@ def main() -> int:
     parser.add_argument(
         "--samples", type=int, default=default.samples, help="samples of each problem (default: %(default)s)"
     )
-    parser.add_argument(
-        "--temperatures",
-        type=float,
-        nargs="+",
-        default=default.temperatures,
-        metavar="T",
-        help="temperatures from which the best decoding is chosen",
-    )
-    parser.add_argument("--validation-problems", type=int, default=default.validation_problems)
+    add_best_decoding(parser, default.temperatures, default.validation_problems)
     add_processes(parser, default_count())
     add_own_tasks(parser)
     arguments = parser.parse_args()

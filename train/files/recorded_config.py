@@ -42,6 +42,6 @@ def read_run_config(path: Path) -> Any:
     if digests and config_digest(path) not in digests:
         raise ValueError(
             f"{path} is not as training wrote it: environment.json records another SHA-256. Restore the file, or "
-            "evaluate the run's checkpoints by another with --config FILE."
+            "give an edited copy, which lies elsewhere, with --config FILE."
         )
     return content

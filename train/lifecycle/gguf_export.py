@@ -26,6 +26,8 @@ def write_gguf(model: Path, file: Path, kind: str) -> Path:
         raise ValueError(
             f"{file} was not made: there is no `{CONVERTER}` on PATH; get it by `pipx install {CONVERTER}`."
         )
+    if file.is_dir() or not file.parent.is_dir():
+        raise ValueError(f"{file} was not made: expected a file in a folder that exists, such as {file.stem}.gguf.")
     unfinished = file.with_name(f".{file.name}.unfinished")
     try:
         with merged_checkpoint(str(model), load_model(str(model))) as folder:

@@ -78,7 +78,7 @@ def test_a_converter_that_refuses_is_one_line_and_leaves_the_old_file(checkpoint
 def test_a_file_that_cannot_be_written_is_one_line(checkpoint, tmp_path, converter, place):
     converter(COPIES)
     (tmp_path / "taken").mkdir()
-    with pytest.raises(ValueError, match="was not made"):
+    with pytest.raises(ValueError, match="was not made: expected a file in a folder that exists"):
         write_gguf(checkpoint, tmp_path / place, "f16")
 
 
