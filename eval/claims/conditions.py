@@ -148,7 +148,7 @@ CLAIMS = (
             Condition(against_baseline("accuracy", best=False), "at temperature 1, trained minus the base so prompted"),
         ),
         from_scratch="a model from scratch reads no plain words. Train from a pre-trained one, such as with "
-        "configs/smollm2-135m-countdown.yaml.",
+        "configs/smollm2-135m-cpu.yaml.",
     ),
 )
 
