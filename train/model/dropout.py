@@ -5,6 +5,8 @@ import torch
 from train.rollout.support import model_name
 
 PROBE_TOKENS = 8
+# A model that drops whole layers at random (layerdrop) can drop the same ones twice; eight times it does not.
+PROBE_FORWARDS = 8
 
 
 def disable_dropout(model: torch.nn.Module) -> None:
@@ -18,7 +20,7 @@ def disable_dropout(model: torch.nn.Module) -> None:
 
 
 def refuse_dropout(model: torch.nn.Module, disabled: bool) -> None:
-    """Raise ValueError where two forwards of `model` in train mode differ; `disabled` says that dropout is to be off.
+    """Raise ValueError where forwards of `model` in train mode differ; `disabled` says that dropout is to be off.
 
     Leaves modes and random states as they were.
     """
@@ -31,11 +33,11 @@ def refuse_dropout(model: torch.nn.Module, disabled: bool) -> None:
         model.train()
         devices = [weight.device] if weight.device.type == "cuda" else []
         with torch.no_grad(), torch.random.fork_rng(devices=devices):
-            one, other = (model(input_ids=ids, use_cache=False).logits for _ in range(2))
+            first, *others = (model(input_ids=ids, use_cache=False).logits for _ in range(PROBE_FORWARDS))
     finally:
         for module, training in modes:
             module.training = training
-    if one.equal(other):
+    if all(first.equal(other) for other in others):
         return
     if disabled:
         raise ValueError(

@@ -26,6 +26,15 @@ def test_a_model_with_dropout_is_refused_with_the_mend_and_the_mend_mends_it(con
     assert torch.get_rng_state().equal(random)
 
 
+def test_layers_dropped_whole_are_seen_at_every_seed() -> None:
+    config = OPTConfig(vocab_size=120, **SIZE, ffn_dim=96, word_embed_proj_dim=64, layerdrop=0.3, dropout=0.0)
+    model = AutoModelForCausalLM.from_config(config)
+    for seed in range(50):
+        torch.manual_seed(seed)
+        with pytest.raises(ValueError, match="has dropout"):
+            refuse_dropout(model, disabled=False)
+
+
 def test_a_model_without_dropout_passes() -> None:
     refuse_dropout(scratch_llama(), disabled=False)
 
