@@ -2,6 +2,7 @@
 
     python scripts/claims.py --run runs/quickstart
     python scripts/claims.py --run runs/seed0 --run runs/seed1 --run runs/seed2
+    python scripts/claims.py --run runs/smollm2-135m-cpu --claims 1 7
     python scripts/claims.py --run runs/quickstart --against more-cold-start=runs/longer --against rft=runs/rft
 
 For each run this does the work of scripts/evaluate.py and scripts/probe.py, and measures both scaling curves on the
@@ -23,7 +24,7 @@ from data.paths import user_path
 from eval.claims.claims_table import markdown, render
 from eval.claims.evidence import gather
 from eval.claims.judging import check_seeds, judge_claims
-from eval.claims.plan import Effort, expected, make_plan
+from eval.claims.plan import ALL_CLAIMS, Effort, expected, make_plan
 from eval.curves.curve_plots import write_plots
 from eval.curves.equal_compute import read_control, share_out
 from eval.options import add_own_tasks, add_processes
@@ -51,6 +52,15 @@ def parse() -> argparse.Namespace:
         help="a run with as much compute but without RL, such as more-cold-start=runs/longer; repeat for others; with "
         "several runs, give each NAME once per run, in the same order",
     )
+    parser.add_argument(
+        "--claims",
+        type=int,
+        nargs="+",
+        choices=ALL_CLAIMS,
+        default=ALL_CLAIMS,
+        metavar="N",
+        help="sample only what these claims are judged by (default: all seven); evidence that is there already counts",
+    )
     for field in fields(Effort):
         several: dict[str, Any] = {"nargs": "+", "type": float} if field.name == "temperatures" else {"type": int}
         says = f"{field.metadata['help']} (default: %(default)s)"
@@ -73,7 +83,7 @@ def main() -> int:
         effort = Effort(**values | {"temperatures": tuple(arguments.temperatures)})
         controls = share_out(arguments.against, len(runs))
         plans = [
-            make_plan(run, effort, own_tasks=arguments.own_tasks, controls=against)
+            make_plan(run, effort, own_tasks=arguments.own_tasks, controls=against, claims=arguments.claims)
             for run, against in zip(runs, controls, strict=True)
         ]
         with (

@@ -45,24 +45,26 @@ from train.rollout.interface import Sampling
 def gather(plan: Plan, workers: Workers | None = None, progress: Progress | None = None) -> None:
     """Sample everything and write it: results.json, train-curve.json, test-curve.json, probes.json, and the baseline's.
 
-    controls.json where there are any. Raises ValueError for what cannot be read or sampled; what was sampled by then
-    is kept.
+    The last three as far as the claims in question need them; controls.json where there are any. Raises ValueError for
+    what cannot be read or sampled; what was sampled by then is kept.
     """
     folder = plan.run / "evaluation"
     folder.mkdir(exist_ok=True)
     candidates = Candidates(plan.cache, chat=plan.source.chat, system_prompt=plan.source.system_prompt, workers=workers)
     work = Work(plan, candidates, SampleCount(expected(plan), progress))
     tables = work.evaluate(plan.checkpoints.values())
-    if "base" in plan.stages:
+    if plan.samples_base:
         work.evaluate([plan.stages["base"]])
     _write(folder / "train-curve.json", _train(work, tables))
-    _write(folder / "test-curve.json", _test(work))
+    if "test-curve" in plan.files:
+        _write(folder / "test-curve.json", _test(work))
     if plan.controls:
         _write(folder / "controls.json", _controls(work))
     shared: dict[str, Any] = {"candidates": candidates, "progress": work.count}
-    base = plan.stages.get("base")
-    best = {name: table.best for name, table in work.tables.items()}
-    probe.probe(plan.probed, plan.source, plan.probe_settings, folder, base=base, temperatures=best, **shared)
+    if "probes" in plan.files:
+        base = plan.stages.get("base")
+        best = {name: table.best for name, table in work.tables.items()}
+        probe.probe(plan.probed, plan.source, plan.probe_settings, folder, base=base, temperatures=best, **shared)
     if plan.prompted:
         pair = [plan.prompted, plan.stages["trained"]]
         evaluate.evaluate(pair, plan.source, plan.settings, folder / BASELINE, baseline=BASELINE, **shared)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from data.problem import Problem
 from eval import evaluate
+from eval.claims.conditions import CLAIMS
 from eval.curves.equal_compute import Control, at_equal_compute, flops_of
 from eval.curves.training_curve import compute_spent
 from eval.probes import probing as probe
@@ -19,6 +20,7 @@ from train.model.loading import load_tokenizer
 HELD = 4  # times that the start's thinking is carried past its end to make it last as long as the trained model's
 DRIFT = 100  # problems over which the distance to the start is measured
 BASELINE = "step-by-step"  # what the last claim compares with
+ALL_CLAIMS = tuple(range(1, len(CLAIMS) + 1))
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +55,11 @@ class Effort:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What one run's claims will sample, checked. `prompted` is the model that it started from, if that reads words."""
+    """What one run's claims will sample, checked.
+
+    `prompted` is the model that it started from, if that reads words. `files` are those of RUN/evaluation that the
+    claims in question are judged by.
+    """
 
     run: Path
     source: Source
@@ -62,6 +68,7 @@ class Plan:
     stages: dict[str, str]
     prompted: str | None
     effort: Effort
+    files: frozenset[str]
     controls: tuple[Control, ...] = ()
 
     @property
@@ -118,13 +125,28 @@ class Plan:
         return list(dict.fromkeys([before, self.stages.get("base", before), middle, after[-1]]))
 
     @property
+    def samples_base(self) -> bool:
+        """Whether the base model itself is evaluated: for the thinking curves and the probes."""
+        return "base" in self.stages and bool(self.files & {"test-curve", "probes"})
+
+    @property
     def cache(self) -> Path:
         """Where the samples are kept."""
         return self.run / "evaluation" / "cache"
 
 
-def make_plan(run: Path, effort: Effort, *, own_tasks: bool = False, controls: Sequence[Control] = ()) -> Plan:
-    """Check a run and what it is compared with. Raises ValueError before anything is sampled."""
+def make_plan(
+    run: Path,
+    effort: Effort,
+    *,
+    own_tasks: bool = False,
+    controls: Sequence[Control] = (),
+    claims: Sequence[int] = ALL_CLAIMS,
+) -> Plan:
+    """Check a run and what it is compared with. Raises ValueError before anything is sampled.
+
+    Only what `claims`, by their numbers, are judged by will be sampled; the checkpoints are evaluated for any of them.
+    """
     checkpoints, stages = all_checkpoints(run), stages_of(run)
     source = read_source(run / "config.yaml", own_tasks=own_tasks)
     tokenizers = {name: load_tokenizer(name, source.chat) for name in [*checkpoints.values(), *stages.values()]}
@@ -133,7 +155,9 @@ def make_plan(run: Path, effort: Effort, *, own_tasks: bool = False, controls: S
         flops_of(run, Path(stages["trained"]), 1)
     for control in controls:
         at_equal_compute(control.run, 0.0, 1)
-    prompted = stages["base"] if "base" in stages and reads_words(tokenizers[stages["base"]]) else None
+    files = frozenset(condition.figure.file for claim in claims for condition in CLAIMS[claim - 1].conditions)
+    base = stages.get("base") if f"{BASELINE}/results" in files else None
+    prompted = base if base is not None and reads_words(tokenizers[base]) else None
     settings = evaluate.Settings(
         effort.problems,
         temperatures=effort.temperatures,
@@ -141,7 +165,7 @@ def make_plan(run: Path, effort: Effort, *, own_tasks: bool = False, controls: S
         max_new_tokens=source.max_new_tokens,
     )
     problems = evaluate.draw(source, settings)
-    plan = Plan(run, source, problems, checkpoints, stages, prompted, effort, tuple(controls))
+    plan = Plan(run, source, problems, checkpoints, stages, prompted, effort, files, tuple(controls))
     plan.check()
     return plan
 
@@ -151,13 +175,15 @@ def expected(plan: Plan) -> int:
     effort = plan.effort
     few, wide = (min(limit, len(plan.asked)) for limit in (effort.budget_problems, effort.parallel_problems))
     between = len(plan.between)
-    whole = len(plan.checkpoints) - between + len(plan.controls) + ("base" in plan.stages)
+    whole = len(plan.checkpoints) - between + len(plan.controls) + plan.samples_base
     return (
         evaluate.expected(plan.source, plan.settings, whole)
         + evaluate.expected(plan.source, plan.between_settings, between)
         + len(plan.asked[:DRIFT])
-        + len(plan.stages) * (_expected_of_budgets(effort, few) + wide * effort.parallel_samples)
-        + probe.expected(plan.source, plan.probe_settings, len(plan.probed))
+        + ("test-curve" in plan.files)
+        * len(plan.stages)
+        * (_expected_of_budgets(effort, few) + wide * effort.parallel_samples)
+        + ("probes" in plan.files) * probe.expected(plan.source, plan.probe_settings, len(plan.probed))
         + (evaluate.expected(plan.source, plan.settings, 2, BASELINE) if plan.prompted else 0)
     )
 

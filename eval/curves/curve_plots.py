@@ -33,22 +33,29 @@ Json = dict[str, Any]
 def write_plots(runs: Sequence[Path], output: Path) -> None:
     """Draw the curves in the runs' evaluation folders into `output`.
 
-    Each of CURVES becomes NAME.png and NAME.svg; `scaling.png` is the gist of both, small enough for a README.
+    Each of CURVES that all runs have becomes NAME.png and NAME.svg; `scaling.png` is the gist of them, small enough for
+    a README.
     """
-    curves = {}
+    curves = read_curves(runs)
     with rc_context(STYLE):
-        for name in CURVES:
-            curves[name] = [read_json(run / "evaluation" / f"{name}.json") for run in runs]
+        for name in curves:
             figure = draw_curve(name, curves[name])
             figure.savefig(output / f"{name}.png", dpi=150)
             figure.savefig(output / f"{name}.svg", metadata={"Date": None})
-        gist = Figure(figsize=(11.4, 3.2), layout="constrained")
-        first, *others = gist.subplots(1, 3, sharey=True)
-        _train_tokens(first, curves["train-curve"])
-        for panel, draw in zip(others, CURVES["test-curve"], strict=True):
-            draw(panel, curves["test-curve"])
-        _finish([first, *others])
-        gist.savefig(output / "scaling.png", dpi=110)
+        gist = {"train-curve": (_train_tokens,), "test-curve": CURVES["test-curve"]}
+        drawings = [(draw, curves[name]) for name in curves for draw in gist[name]]
+        figure = Figure(figsize=(3.8 * len(drawings), 3.2), layout="constrained")
+        panels = list(figure.subplots(1, len(drawings), sharey=True, squeeze=False)[0])
+        for panel, (draw, curve) in zip(panels, drawings, strict=True):
+            draw(panel, curve)
+        _finish(panels)
+        figure.savefig(output / "scaling.png", dpi=110)
+
+
+def read_curves(runs: Sequence[Path]) -> dict[str, list[Json]]:
+    """The curves that all runs have, by name: the content of each run's file."""
+    paths = {name: [run / "evaluation" / f"{name}.json" for run in runs] for name in CURVES}
+    return {name: [read_json(path) for path in each] for name, each in paths.items() if all(map(Path.is_file, each))}
 
 
 def draw_curve(name: str, curves: list[Json]) -> Figure:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import matplotlib
 
-from eval.curves.curve_plots import CURVES, draw_curve
+from eval.curves.curve_plots import draw_curve, read_curves
 from eval.probes.probe_table import SECTIONS, sections
 from eval.report.load import Json, read_json
 from eval.report.plots import STYLE, Plot
@@ -47,15 +47,13 @@ class Probes:
 def scaling_curves(runs: Sequence[Path]) -> dict[str, Plot]:
     """The curves that all runs have, by name. Raises ValueError for a file that holds no such curve."""
     plots = {}
-    for name in CURVES:
-        paths = [run / "evaluation" / f"{name}.json" for run in runs]
-        if not all(path.is_file() for path in paths):
-            continue
+    for name, curves in read_curves(runs).items():
         try:
             with matplotlib.rc_context(STYLE):
-                figure = draw_curve(name, [read_json(path, dict) for path in paths])
+                figure = draw_curve(name, curves)
         except (KeyError, IndexError, TypeError) as error:
-            raise ValueError(f"{paths[0]} is not what scripts/claims.py writes ({error!r}); run it anew.") from None
+            path = runs[0] / "evaluation" / f"{name}.json"
+            raise ValueError(f"{path} is not what scripts/claims.py writes ({error!r}); run it anew.") from None
         figure.patch.set_alpha(0)
         for axes in figure.axes:
             axes.patch.set_alpha(0)

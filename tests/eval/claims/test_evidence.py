@@ -148,3 +148,27 @@ def test_every_claim_on_a_model_that_reads_words_has_its_evidence(spoken_run):
     assert [row["checkpoint"] for row in probes["checkpoints"]] == planned.probed
     assert probes["base"] == planned.probed[1] == planned.prompted  # beside the start of reinforcement, the control
     assert len(probes["pairs"]) == 2 and probes["pairs"][-1]["after"] == planned.stages["trained"]
+
+
+@pytest.mark.parametrize(
+    ("claims", "files"),
+    [
+        ([7], {"results", "train-curve", "step-by-step/results"}),
+        ([1, 2], {"results", "train-curve", "test-curve"}),
+        ([4], {"results", "train-curve", "probes"}),
+    ],
+)
+def test_only_what_the_claims_in_question_are_judged_by_is_sampled(spoken_run, claims, files):
+    planned = make_plan(spoken_run, EFFORT, claims=claims)
+    counted = []
+    gather(planned, progress=counted.append)
+    assert sum(counted) == expected(planned) < expected(make_plan(spoken_run, EFFORT))
+    folder = spoken_run / "evaluation"
+    written = {str(path.relative_to(folder).with_suffix("")) for path in folder.rglob("*.json")}
+    assert {name for name in written if not name.startswith("cache")} == files
+    judged = judge_claims([spoken_run])["claims"]
+    unsampled = {claim["number"] for claim in judged if any("claims.py --run" in why for why in claim["missing"])}
+    assert not unsampled & {1, *claims} and unsampled
+    write_plots([spoken_run], spoken_run)
+    assert (spoken_run / "scaling.png").is_file()
+    assert (spoken_run / "test-curve.png").is_file() == ("test-curve" in files)
