@@ -125,18 +125,18 @@ class RolloutTrainer(GRPOTrainer):
             self._draws += 1
             backend = GenerateBackend(model, self.processing_class.pad_token_id)
             return backend.generate(prompts, samples, replace(sampling, seed=seed))
-        if self.engine is None or self.engine.model is not model:
-            self.engine = RolloutEngine(
-                model,
-                cache_gib=self.cache_gib,
-                max_rows=self.max_rows,
-                deterministic=self.deterministic_rollouts,
-                lengths=self.lengths,
-            )
-        before = self.engine.forward
         numbers = self._numbers.take(prompt_ids)
         # A sharded module computes in the type of its copy's weights, without autocast.
         with self.accelerator.autocast() if self.whole_copy is None else nullcontext():
+            if self.engine is None or self.engine.model is not model:  # tried in the type that it will sample in
+                self.engine = RolloutEngine(
+                    model,
+                    cache_gib=self.cache_gib,
+                    max_rows=self.max_rows,
+                    deterministic=self.deterministic_rollouts,
+                    lengths=self.lengths,
+                )
+            before = self.engine.forward
             rollouts = self.engine.generate(
                 prompts, samples, sampling, step=self.state.global_step, sample_numbers=numbers
             )

@@ -71,6 +71,18 @@ def test_steps_are_taken_under_a_scale_that_fits_and_the_gap_is_small(trainer) -
     assert trainer.state.log_history[0]["sampling/effective_sample_size"] > 0.99
 
 
+def test_the_engine_is_tried_in_the_type_that_it_samples_in(trainer, monkeypatch) -> None:
+    types = []
+
+    def watch(*_) -> None:
+        types.append(torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else torch.float32)
+
+    monkeypatch.setattr("train.rollout.engine.try_out", watch)
+    trainer.accelerator.scaler = torch.amp.GradScaler("cpu", init_scale=2.0**10)
+    trainer.train()
+    assert types == [torch.float16]
+
+
 def test_gradients_that_are_not_finite_at_any_scale_stop_the_run(trainer) -> None:
     trainer.accelerator.scaler = torch.amp.GradScaler("cpu", init_scale=1.0)
     for parameter in trainer.model.parameters():
