@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 from data import mixture
 from data.mixture import apportion, demonstrations, draw_problems, judge, load_mixture, split_of
 from data.problem import Problem
-from data.tasks import TASKS, arithmetic
+from data.tasks import TASKS
+from data.tasks.arithmetic.problem import problem_of
 
 BOTH = {"countdown": {}, "arithmetic": {"weight": 3}}
 
@@ -69,7 +70,7 @@ def test_the_same_seeds_draw_the_same_problems_and_another_order_others():
 
 
 def test_wording_and_order_do_not_make_another_problem():
-    assert arithmetic._problem("7 * 8 + 3", 59).canonical == arithmetic._problem("3 + 8 * 7", 59).canonical
+    assert problem_of("7 * 8 + 3", 59).canonical == problem_of("3 + 8 * 7", 59).canonical
 
 
 def test_too_few_test_problems_are_an_error_that_says_how_many_there_are():

@@ -12,7 +12,7 @@ from data.problem import Problem
 from data.response import parse_response
 from data.tasks import countdown
 from data.tasks.countdown import Settings
-from data.trace import calculate
+from data.trace import STEP, calculate
 
 PROBLEM = Problem("countdown", "numbers 2 6 6 target 14", "countdown 2 6 6 = 14", {"numbers": [2, 6, 6], "target": 14})
 FOURS = Problem("countdown", "numbers 2 4 5 target 10", "countdown 2 4 5 = 10", {"numbers": [2, 4, 5], "target": 10})
@@ -255,7 +255,7 @@ def test_a_recheck_of_a_search_that_goes_on_from_a_slip_works_out_the_last_step_
         thinking = parse_response(countdown.demonstrate(problem, rng, settings)).thinking
         for again in re.findall(r"yes wait (\d[^a-z]*) vs", thinking):
             last += 1
-            (step,) = countdown.STEP.finditer(again)
+            (step,) = STEP.finditer(again)
             assert calculate(int(step[1]), step[2], int(step[3])) == int(step[4])
     assert last > 10
 
