@@ -2,9 +2,9 @@
 
     python scripts/bench_planning.py --rows 1024 --new_tokens 512
 
-Prints one JSON line with the milliseconds of a `PagedRun.step`, at a full batch and over the whole call. The stand-in
-for the forward always returns the same token, so the time is that of the scheduler, the block tables and the handling
-of sampled tokens.
+Prints one JSON line with the milliseconds of a `PagedRun.step`, at a full batch and over the whole call: processor time
+of one thread, which other work on the machine hardly changes. The stand-in for the forward always returns the same
+token, so the time is that of the scheduler, the block tables and the handling of sampled tokens.
 """
 
 import argparse
@@ -75,9 +75,9 @@ def measure(rows: int, samples: int, prompt: int, new_tokens: int, page_tokens: 
     run = PagedRun(engine, Request(prompts, samples, Sampling(new_tokens, ()), None, None, 0), page_tokens)
     times, batches = [], []
     while run.scheduler.has_work:
-        start = time.perf_counter()
+        start = time.process_time()
         run.step()
-        times.append((time.perf_counter() - start) * 1e3)
+        times.append((time.process_time() - start) * 1e3)
         batches.append(len(run.scheduler.live))
     full = sorted(seconds for seconds, batch in zip(times, batches, strict=True) if batch == rows)
     return {

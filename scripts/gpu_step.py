@@ -123,8 +123,8 @@ def measure_calls(report: Report, clock: Clock) -> None:
 def main() -> int:
     """Run the command line; the exit code."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--device", default="cuda")
-    parser.add_argument("--json", type=Path, default=Path("gpu_step.json"))
+    parser.add_argument("--device", default="cuda", choices=("cuda", "cpu"), help="cpu is a dry run (default: cuda)")
+    parser.add_argument("--json", type=Path, default=Path("gpu_step.json"), help="every figure (default: %(default)s)")
     parser.add_argument("--minutes", type=float, default=9.3, help="no case is started after these (default: 9.3)")
     arguments = parser.parse_args()
     device = torch.device(arguments.device)
@@ -133,6 +133,9 @@ def main() -> int:
         return 2
     if not runnable(device):
         print("gpu-step: the Triton kernels do not run here; install triton, or set TRITON_INTERPRET=1 on a CPU.")
+        return 2
+    if not arguments.json.parent.is_dir():
+        print(f"gpu-step: --json is {arguments.json}, but there is no folder {arguments.json.parent}; make it first.")
         return 2
     clock, report = Clock(device, 60 * arguments.minutes), Report(arguments.json)
     if not clock.on_card:

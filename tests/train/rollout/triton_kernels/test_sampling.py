@@ -1,13 +1,17 @@
 """Tokens equal to sampler.py's, and the end of a step equal to paged/step.py's, row by row."""
 
+from typing import Any
+
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from train.rollout.counter import uniforms
 from train.rollout.interface import Sampling, Thinking
 from train.rollout.paged.state import RolloutState, make_rules
 from train.rollout.paged.step import FINITE, RUNNING, draw
 from train.rollout.sampler import draw_tokens, workspace
+from train.rollout.triton_kernels import sampling
 from train.rollout.triton_kernels.advance import advance
 from train.rollout.triton_kernels.sampling import draw_on_device
 
@@ -38,6 +42,28 @@ def test_tokens_are_the_samplers(vocab: int, spread: float, temperature: float, 
     assert tokens.tolist() == own.tokens.tolist()
     torch.testing.assert_close(log_totals, own.log_total, rtol=1e-6, atol=1e-6)
     assert finite.all()
+
+
+def test_at_1024_rows_of_152k_tokens_no_copy_of_the_logits_is_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    class NoKernel:
+        def __getitem__(self, grid: Any) -> Any:
+            return lambda *args, **options: None
+
+    class Made(TorchDispatchMode):
+        bytes = 0
+
+        def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            output = func(*args, **(kwargs or {}))
+            self.bytes += output.nbytes
+            return output
+
+    monkeypatch.setattr(sampling, "block_sums_kernel", NoKernel())
+    monkeypatch.setattr(sampling, "pick_kernel", NoKernel())
+    logits = torch.empty(1024, 151_936, dtype=torch.bfloat16, device="meta")
+    numbers = torch.empty(1024, dtype=torch.int64, device="meta")
+    with Made() as made:
+        draw_on_device(logits, numbers, numbers, numbers, temperature=0.7)
+    assert 4 << 20 < made.bytes < 5 << 20  # of 297 MiB of logits; in float32 they would be 594
 
 
 def test_capped_logits_are_drawn_from_as_capped() -> None:

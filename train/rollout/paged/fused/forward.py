@@ -1,4 +1,4 @@
-"""A decode step in ten launches a layer and seven beside: fused layers over shadow weights, and sampling in kernels."""
+"""A decode step in 9 or 10 launches a layer and 6 beside: fused layers over shadow weights, sampling in kernels."""
 
 from typing import Any
 
