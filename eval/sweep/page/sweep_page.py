@@ -90,8 +90,8 @@ def _facts(results: Results) -> list[tuple[str, str]]:
 def _judged(results: Results) -> str:
     better = "more" if results.spec.direction == "maximize" else "less"
     return (
-        f"By {results.spec.metric}, {better} is better, at each run's last evaluation on {results.problems} validation "
-        "problems, which are neither trained on nor in the test set."
+        f"By {results.spec.measured}, {better} is better, of each run's last checkpoint on {results.problems} "
+        "validation problems, which are neither trained on nor in the test set."
     )
 
 

@@ -1,20 +1,23 @@
-"""A run's result on the validation problems, as training itself measured it.
+"""A run's result on the validation problems, which are neither trained on nor in the test set.
 
-A trial is judged by the last evaluation of its training, on problems that are neither trained on nor in the test set:
-the test set is not for choosing. Not by the best evaluation on the way, which would reward noise; and not by sampling
-anew, which would cost time and show nothing that the curve, by which trials are pruned, does not.
+The test set is not for choosing. A trial is judged by its last evaluation, not by the best one on the way, which would
+reward noise. That evaluation is training's own, at training's temperature. It rewards what only sharpens a model, so a
+sweep with `temperatures` samples the last checkpoint at each of them and judges the trial at its best decoding.
 """
 
 from functools import lru_cache
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import numpy as np
 
 from eval.measures.estimators import Estimate, Sums, ratio
+from eval.sweep.setup.spec import Spec
 from train.files.untrusted import read_metrics, read_parquet
 
 COLUMNS = {"accuracy": "correct", "format": "format", "truncated": "truncated", "thinking_tokens": "thinking_tokens"}
+DECODINGS = "evaluation/decodings.parquet"  # in a run: its validation samples at each of the sweep's temperatures
 ByProblem = dict[str, tuple[float, float]]  # numerator and denominator of each validation problem
 
 
@@ -42,6 +45,41 @@ def by_problem(run: Path, metric: str, at: int) -> ByProblem:
     return dict(sorted(sums.items()))
 
 
+def judged(run: Path, spec: Spec) -> ByProblem:
+    """The sums within each problem that a finished trial is judged by. Raises ValueError where the run holds none."""
+    if spec.temperatures:
+        return at_best_decoding(run, spec.metric)
+    return by_problem(run, spec.metric, last(run, spec.metric))
+
+
+def at_best_decoding(run: Path, metric: str) -> ByProblem:
+    """The metric's sums within each problem at the temperature of the highest accuracy.
+
+    For each half of the problems that temperature is chosen on the other half, so that the choice flatters nobody.
+    Raises ValueError where the run was not sampled so.
+    """
+    name, _, task = metric.partition("/")
+    rows = read_parquet(run / DECODINGS, ("problem", "task", "temperature", "correct", COLUMNS[name])).to_pylist()
+    problems = sorted({row["problem"] for row in rows})
+    halves = [set(problems[::2]), set(problems[1::2])]
+    sums: dict[str, tuple[float, float]] = {}
+    for half, other in (halves, halves[::-1]):
+        best = _best_temperature([row for row in rows if row["problem"] in other])
+        for row in rows:
+            if row["problem"] in half and row["temperature"] == best and (not task or row["task"] == task):
+                above, below = sums.get(row["problem"], (0.0, 0.0))
+                sums[row["problem"]] = above + row[COLUMNS[name]], below + 1
+    return dict(sorted(sums.items()))
+
+
+def _best_temperature(rows: list[dict[str, Any]]) -> float:
+    """The temperature of the highest accuracy; of equals the lowest."""
+    right: dict[float, list[bool]] = {}
+    for row in rows:
+        right.setdefault(row["temperature"], []).append(row["correct"])
+    return max(sorted(right), key=lambda temperature: fmean(right[temperature]))
+
+
 def sums(by_problem: ByProblem) -> Sums:
     """As the estimators take them, problems in sorted order."""
     above, below = np.array([by_problem[problem] for problem in sorted(by_problem)]).T
@@ -55,9 +93,9 @@ def estimate(by_problem: ByProblem) -> Estimate:
     return figure
 
 
-def value(run: Path, metric: str) -> float:
-    """The metric at the run's last evaluation. Raises ValueError where there is none."""
-    above, below = sums(by_problem(run, metric, last(run, metric)))
+def value(run: Path, spec: Spec) -> float:
+    """The metric of a finished run. Raises ValueError where there is none."""
+    above, below = sums(judged(run, spec))
     return float(above.sum() / below.sum())
 
 

@@ -115,7 +115,7 @@ def _replica(store: Store, trial: Trial, seed: int) -> Replica:
         curve = {step: value for step, value in curve.items() if step <= trial.pruned_at}
     if record.state != "done":
         return Replica(seed, record, run.folder, curve)
-    problems = measure.by_problem(run.folder, metric, max(curve))
+    problems = measure.judged(run.folder, store.spec)
     return Replica(seed, record, run.folder, curve, measure.estimate(problems), problems)
 
 

@@ -29,7 +29,7 @@ def verdict(results: Results) -> str:
         return "No trial is complete, so there is nothing to rank."
     spec, (first, *rest) = results.spec, results.ranked
     text = (
-        f"Trial {first.number} is first: {spec.metric} {figure(spec.metric, first.estimate)} over {seeds(spec)} and "
+        f"Trial {first.number} is first: {spec.measured} {figure(spec.metric, first.estimate)} over {seeds(spec)} and "
         f"{results.problems} validation problems."
     )
     if not rest:
@@ -69,7 +69,8 @@ def cautions(results: Results) -> list[str]:
             f"The best of {len(results.ranked)} is partly the luckiest: expect less of it on new seeds and problems. "
             "The test set has not been touched; evaluate the best on it, once, before saying how good it is."
         )
-    if decoded := [field for field in spec.search if field in DECODING]:
+    chosen = ("temperature",) if spec.temperatures else ()
+    if decoded := [field for field in spec.search if field in DECODING and field not in chosen]:
         sentences.append(
             f"{' and '.join(decoded)} was searched, and is how the validation problems are answered as well: part of a "
             "difference may be the decoding and not what was learnt."

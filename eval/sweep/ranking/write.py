@@ -20,6 +20,7 @@ def write_results(results: Results) -> None:
     content = {
         "sweep": spec.name,
         "metric": spec.metric,
+        "temperatures": list(spec.temperatures),
         "direction": spec.direction,
         "method": spec.method,
         "seeds": list(spec.seeds),
@@ -40,11 +41,12 @@ def write_best(results: Results) -> None:
     if not results.ranked:
         return
     best, spec = results.ranked[0], results.spec
+    level = figure(spec.metric, best.estimate)
     config = setting(spec.base, spec.set, spec.space, best.trial.params)
     path = results.folder / "best.yaml"
     head = [
         f"Trial {best.number} of the sweep {spec.name}: {show(best.trial.params)}.",
-        f"{spec.metric} {figure(spec.metric, best.estimate)} on {results.problems} validation problems, {seeds(spec)}.",
+        f"{spec.measured} {level} on {results.problems} validation problems, {seeds(spec)}.",
         *([] if results.over else ["The sweep is not over yet."]),
         *(
             [f"Within noise of it: {', '.join(f'trial {entry.number}' for entry in results.ties)}."]

@@ -59,6 +59,10 @@ def _converted(name: str, value: Any) -> Any:
         if not isinstance(value, list):
             raise ValueError(f"seeds is {value!r}; expected how many, or a list such as [0, 1, 2].")
         return tuple(value)
+    if name == "temperatures":
+        if not isinstance(value, list) or any(type(each) not in (int, float) for each in value):
+            raise ValueError(f"temperatures is {value!r}; expected a list of numbers, such as [0, 0.3, 0.6, 1].")
+        return tuple(map(float, value))
     if name == "launch":
         if not isinstance(value, list):
             raise ValueError(f"launch is {value!r}; expected a list of arguments, such as [--config_file, FILE].")

@@ -10,6 +10,7 @@ from eval.sweep.setup.setting import check_fields
 from eval.sweep.setup.space import MOST, Dimension, read_space, size
 from train.config.checks import check_name
 from train.config.values import setting
+from train.rollout.interface import TEMPERATURES, is_temperature
 
 # Measured on the validation problems at the last step: the test set is not for choosing. A task may stand behind `/`.
 METRICS = ("accuracy", "format", "truncated", "thinking_tokens")
@@ -62,6 +63,11 @@ class Spec:
     metric: str = setting(
         "accuracy", f"What trials are ranked by: {', '.join(METRICS)}; or one task's, such as accuracy/countdown."
     )
+    temperatures: tuple[float, ...] = setting(
+        (),
+        "Judge each run at the best of these temperatures (0 is greedy), which it is sampled at when it is done; by "
+        "default at training's own, at which a run that only sharpens the model may win.",
+    )
     direction: Literal["maximize", "minimize"] = setting("maximize", "maximize or minimize.")
     prune: Prune | None = setting(None, "Stop bad trials early: {method, after, from_step, factor, seeds}.")
     startup: int | None = setting(None, "tpe: random trials at the start; 10, or a third of all if that is fewer.")
@@ -104,6 +110,8 @@ class Spec:
                 f"metric is {self.metric!r}; expected one of {', '.join(METRICS)}, or one task's, as accuracy/TASK: "
                 "trials are judged on the validation problems."
             )
+        if wrong := [t for t in self.temperatures if not is_temperature(t) or self.temperatures.count(t) > 1]:
+            raise ValueError(f"temperatures has {wrong[0]!r}; expected different ones, each {TEMPERATURES}.")
         if self.prune and self.prune.seeds > len(self.seeds):
             raise ValueError(f"prune.seeds is {self.prune.seeds}, but there are only {len(self.seeds)} seeds.")
         check_fields(self.set, self.space)
@@ -144,6 +152,11 @@ class Spec:
         return self.startup or max(1, min(10, self.count // 3))
 
     @property
+    def measured(self) -> str:
+        """The metric as a table names it."""
+        return f"{self.metric} at best decoding" if self.temperatures else self.metric
+
+    @property
     def ordered(self) -> bool:
         """Whether a trial depends on the results of earlier ones, and so begins only when those are over."""
         return self.method == "tpe" or self.prune is not None
@@ -151,7 +164,7 @@ class Spec:
     def to_yaml(self) -> str:
         """The spec as a sweep's folder keeps it."""
         values = {f.name: getattr(self, f.name) for f in fields(self)}
-        values |= {"seeds": list(self.seeds), "launch": list(self.launch)}
+        values |= {name: list(getattr(self, name)) for name in ("seeds", "temperatures", "launch")}
         if self.prune:
             values["prune"] = {f.name: getattr(self.prune, f.name) for f in fields(Prune)}
         return yaml.safe_dump(values, sort_keys=False, allow_unicode=True)

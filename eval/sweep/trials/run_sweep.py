@@ -33,7 +33,7 @@ def show_plan(folder: Path, spec: Spec) -> str:
     share = f"{spec.gpus} GPU each" if spec.gpus else f"{spec.threads} CPU threads each"
     lines = [
         f"{spec.count} trials x {len(spec.seeds)} seeds = {spec.count * len(spec.seeds)} runs in {folder}, "
-        f"{spec.workers} at once with {share}; judged by {spec.metric} on the validation problems.",
+        f"{spec.workers} at once with {share}; judged by {spec.measured} on the validation problems.",
         *(f"{number:>5}  {show(params)}" for number, params in enumerate(points)),
     ]
     if spec.method == "tpe":

@@ -51,6 +51,11 @@ def command(spec: Spec, run: Run, slot: Slot) -> list[str]:
     ]
 
 
+def decoding_command(spec: Spec, run: Run) -> list[str]:
+    """The command that samples a finished run at each of the spec's temperatures."""
+    return [sys.executable, "-m", "eval.sweep.trials.decodings", str(run.folder), *map(str, spec.temperatures)]
+
+
 def show_command(spec: Spec, run: Run, slot: Slot) -> str:
     """The command as a person would type it."""
     words = command(spec, run, slot)[3:]

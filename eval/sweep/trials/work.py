@@ -16,7 +16,7 @@ from eval.sweep.trials.presence import Presence
 from eval.sweep.trials.records import Attempt, Run, State, now
 from eval.sweep.trials.store import Store
 from eval.sweep.trials.tidy import keep_best
-from eval.sweep.trials.trial_launch import Slot, command, launch
+from eval.sweep.trials.trial_launch import Slot, command, decoding_command, launch
 from eval.sweep.trials.trial_progress import Progress
 
 IDLE = 2.0  # seconds before another look for work, or at how it goes
@@ -65,7 +65,7 @@ def open_store(folder: Path, spec: Spec, presence: Presence) -> Store:
         folder,
         spec,
         presence,
-        value=lambda run: measure.value(run, spec.metric),
+        value=lambda run: measure.value(run, spec),
         curve=lambda run: measure.curve(run, spec.metric),
     )
 
@@ -112,6 +112,8 @@ class Worker:
 
         began = now()
         result = launch(self.words(self.store.spec, run, slot), run, slot, stop)
+        if self.store.spec.temperatures and result is not None and result[0] == 0:
+            result = launch(decoding_command(self.store.spec, run), run, slot, stop)
         state, outcome = self._come_to(run, result, pruned)
         attempt = Attempt(self.store.presence.id, began, now(), outcome.words, outcome.code, outcome.said)
         mine = self.store.finish(run, attempt, state)

@@ -96,7 +96,7 @@ def test_one_tasks_problems_alone_and_another_metric(tmp_path):
 
 def test_a_run_that_was_not_evaluated_has_no_value(tmp_path):
     with pytest.raises(ValueError, match="was never evaluated"):
-        measure.value(tmp_path, "accuracy")
+        measure.value(tmp_path, spec())
     leave(tmp_path / "run", 30)
     with pytest.raises(ValueError, match="no validation rollouts of step 4"):
         measure.by_problem(tmp_path / "run", "accuracy", 4)

@@ -41,7 +41,14 @@ def test_what_is_not_said_has_a_default(tmp_path):
 
 
 def test_the_spec_that_a_folder_keeps_is_the_same(tmp_path):
-    values = {"method": "tpe", "trials": 2, "prune": {"after": 2}, "seeds": [3, 1], "launch": ["--debug"]}
+    values = {
+        "temperatures": [0, 0.6],
+        "method": "tpe",
+        "trials": 2,
+        "prune": {"after": 2},
+        "seeds": [3, 1],
+        "launch": ["--debug"],
+    }
     found = read_spec(write(tmp_path, **values))
     (tmp_path / "sweep.yaml").write_text(found.to_yaml())
     (tmp_path / "base.yaml").unlink()  # its content is kept
@@ -56,6 +63,10 @@ def test_the_spec_that_a_folder_keeps_is_the_same(tmp_path):
         ({"method": "bayes"}, "method is 'bayes'; expected one of: grid, random, tpe"),
         ({"direction": "up"}, "direction is 'up'; expected one of: maximize, minimize"),
         ({"metric": "reward"}, "metric is 'reward'; expected one of accuracy, format"),
+        ({"temperatures": 0.6}, "temperatures is 0.6; expected a list of numbers"),
+        ({"temperatures": ["low"]}, "temperatures is ['low']; expected a list of numbers"),
+        ({"temperatures": [0, -0.5]}, "temperatures has -0.5; expected different ones, each 0 for greedy"),
+        ({"temperatures": [0.3, 0.3]}, "temperatures has 0.3; expected different ones"),
         ({"seeds": 0}, "seeds is 0; expected how many, or a list"),
         ({"seeds": [1, 1]}, "seeds is [1, 1]; expected different whole numbers"),
         ({"trials": 3}, "trials is 3, but the grid has 2 settings; leave trials out"),
