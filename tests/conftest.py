@@ -38,6 +38,13 @@ TINY = {
 }
 
 
+@pytest.fixture(autouse=True)
+def _seeded() -> None:
+    """Random weights are the same in every run of a test, whatever ran before it in its process."""
+    if torch := sys.modules.get("torch"):
+        torch.manual_seed(0)
+
+
 @pytest.fixture(scope="session")
 def tokenizer() -> PreTrainedTokenizerFast:
     from train.model.scratch import build_tokenizer
