@@ -48,7 +48,7 @@ def facts(run: Run) -> list[tuple[str, str]]:
     pairs = [
         ("model", str(run.config.get("model", "unknown"))),
         ("tasks", ", ".join(run.tasks)),
-        ("cold-start steps", f"{run.config.get('cold_start_steps') or 0:,}"),
+        ("cold-start steps", _cold_start(run)),
         ("RL steps", f"{steps[-1] if steps else 0:,}{of}"),
         ("seed", str(run.environment.get("seed", "unknown"))),
         ("started", _date(start) if start else "unknown"),
@@ -57,6 +57,16 @@ def facts(run: Run) -> list[tuple[str, str]]:
     if commit:
         pairs.append(("commit", f"{commit[:9]}{', with changes' if run.environment.get('git_changes') else ''}"))
     return pairs
+
+
+def _cold_start(run: Run) -> str:
+    """How far the cold start has come, and its loss in the first and the last batch that was logged."""
+    planned = run.config.get("cold_start_steps") or 0
+    rows = [row for row in run.metrics if row["phase"] == "cold-start" and isinstance(row.get("loss"), int | float)]
+    if not rows:
+        return f"{planned:,}"
+    done = f"{rows[-1]['step']:,} of " if rows[-1]["step"] < planned else ""
+    return f"{done}{planned:,}, loss {rows[0]['loss']:.2f} → {rows[-1]['loss']:.2f}"
 
 
 def remarks(run: Run, runs: int) -> list[str]:

@@ -22,7 +22,7 @@ from eval.probes.probing import STAGES
 from eval.report import explorer
 from eval.report.load import load_run
 from eval.report.marks import read
-from eval.report.page import write_report
+from eval.report.page import write_live_report, write_report
 from eval.report.verdicts import intervals
 from eval.sampling.decodings import Decodings
 from eval.sampling.samples import COLUMNS as SAMPLE_COLUMNS
@@ -169,6 +169,13 @@ class Outline(HTMLParser):
 
     def handle_data(self, data):
         self.text += data
+
+
+def test_before_the_first_rl_step_the_page_says_how_far_the_cold_start_is(tmp_path):
+    run = make_run(tmp_path / "run")
+    rows = [{"phase": "cold-start", "step": step, "loss": 5 / step} for step in (1, 4)]
+    (run / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in rows))
+    assert "<dd>4 of 5, loss 5.00 → 1.25</dd>" in write_live_report(run).read_text()
 
 
 def test_the_page_says_what_changed_with_its_interval(tmp_path):
