@@ -1,6 +1,7 @@
 """Benchmarks by name, tested on small local files with the columns of the real ones."""
 
 import json
+import re
 
 import pytest
 import yaml
@@ -76,7 +77,8 @@ def test_every_benchmark_that_is_promised_has_a_file():
     assert set(names()) == set(ALL.split(","))
     for name, benchmark in read_benchmarks(ALL).items():
         assert benchmark.samples == (32 if name in ("aime24", "aime25", "amc23") else benchmark.samples)
-        assert len(benchmark.revision) == 40 or name in ("minerva", "gpqa")
+        assert re.fullmatch("[0-9a-f]{40}", benchmark.revision), f"{name} is not pinned to a commit"
+    assert set(RIGHT) == set(ROWS) == set(names())
 
 
 @pytest.mark.parametrize("name", RIGHT)
