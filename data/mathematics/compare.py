@@ -21,12 +21,12 @@ import re
 from data.mathematics import forms
 from data.mathematics.bounds import affordable
 from data.mathematics.brackets import split
-from data.mathematics.clock import CLOCK, same_time
+from data.mathematics.clock import date, is_time, same_time
 from data.mathematics.environments import pieces
 from data.mathematics.notation import plain, tidy
 from data.mathematics.numbers.plain import exact, in_base
 from data.mathematics.points import paired
-from data.mathematics.symbolic import parses, same_formula, same_inequality
+from data.mathematics.symbolic import parses, same_formula, same_inequality, same_progression
 from data.mathematics.units.quantities import amount, quantity_sum, same_formula_of_value, same_quantity
 from data.mathematics.units.units import take_unit
 
@@ -38,15 +38,22 @@ CHOICES = re.compile(r"\(?\b[A-Z]\)")
 def same(gold: str, answer: str) -> bool:
     """Whether two answers, as written, mean the same. May take for ever: call it in a worker."""
     gold, answer = forms.conjoined(tidy(gold)), forms.conjoined(forms.not_rounded(tidy(answer)))
-    return _same(gold, forms.with_constant(gold, answer))
+    (gold, free), (answer, also_free) = forms.free_integer(gold), forms.free_integer(answer)
+    return _same(gold, forms.with_constant(gold, answer)) or (free and also_free and _same_progression(gold, answer))
+
+
+def _same_progression(gold: str, answer: str) -> bool:
+    """Whether `a + kb` runs through the same numbers, for every whole k."""
+    (_, gold), (_, answer) = (forms.named(text) or ("", text) for text in (gold, answer))
+    return affordable(answer, gold) and same_progression(gold, answer)
 
 
 def readable(gold: str) -> bool:
     """Whether a gold answer can be compared at all: it is words, or formulas that parse."""
-    gold = tidy(gold)
+    gold, _ = forms.free_integer(tidy(gold))
     if not gold:
         return False
-    if forms.words(gold) or forms.ratio(gold) or CLOCK.fullmatch(gold):
+    if forms.words(gold) or forms.ratio(gold) or is_time(gold):
         return True
     if rows := forms.matrix(gold):
         return all(readable(cell) for row in rows for cell in row)
@@ -80,8 +87,12 @@ def _as_numbers(gold: str, answer: str) -> bool | None:
 
 
 def _as_times(gold: str, answer: str) -> bool | None:
+    """Times of day, and dates."""
     times = [plain(text) for text in (gold, answer)]
-    return same_time(*times) if all(map(CLOCK.fullmatch, times)) else None
+    dates = [date(text) for text in times]
+    if all(dates):
+        return dates[0] == dates[1]
+    return same_time(*times) if all(map(is_time, times)) else None
 
 
 def _as_sums(gold: str, answer: str) -> bool | None:
@@ -97,7 +108,12 @@ def _as_words(gold: str, answer: str) -> bool | None:
     gold_words, words = forms.words(gold), forms.words(answer)
     choices = [_choice(text) for text in (gold, answer)]
     if all(choices):
-        return choices[0] == choices[1]
+        values = [_behind_letter(text) for text in (gold, answer)]
+        return choices[0] == choices[1] and (not all(values) or _same(*values))
+    if (value := _behind_letter(gold)) and not choices[1]:
+        return _same(value, answer)
+    if (value := _behind_letter(answer)) and not choices[0]:
+        return _same(gold, value)
     lists = [split(plain(text), ",") for text in (gold, answer)]
     if (gold_words or words) and min(map(len, lists)) > 1:
         return _same_parts(lists[0], lists[1], as_sets=False)
@@ -111,6 +127,12 @@ def _choice(text: str) -> str | None:
     text = plain(text)
     match = re.fullmatch(r"(?:[Oo]ption |[Cc]hoice )?\(?([A-Z])\)?[.)]?", text) or LETTERED.match(text)
     return match[1] if match and len(CHOICES.findall(text)) <= 1 else None
+
+
+def _behind_letter(text: str) -> str:
+    """The value of `(B) 12`; empty where there is none."""
+    match = LETTERED.match(plain(text))
+    return plain(text)[match.end() :].strip() if match and _choice(text) else ""
 
 
 def _as_digits(gold: str, answer: str) -> bool | None:
@@ -139,6 +161,9 @@ def _as_point(gold: str, answer: str) -> bool | None:
 
 def _as_parts(gold: str, answer: str) -> bool | None:
     """Lists and sets. Braces drop repeats, on both sides."""
+    gold, answer = (
+        name[1] if (name := forms.named(text)) and forms.braced(name[1]) else text for text in (gold, answer)
+    )
     gold_parts, answer_parts = forms.parts(gold), forms.parts(answer)
     if gold_parts is None and answer_parts is None:
         return None
@@ -179,8 +204,12 @@ def _as_statement(gold: str, answer: str) -> bool | None:
     gold_named, answer_named = forms.named(gold), forms.named(answer)
     if gold_named and answer_named and gold_named[0] == answer_named[0]:
         return _same(gold_named[1], answer_named[1])
-    if gold_named and answer_named and any(name.startswith(r"\frac") for name, _ in (gold_named, answer_named)):
-        return False  # dx/dy is not dy/dx, whatever they equal
+    if gold_named and answer_named:
+        names = gold_named[0], answer_named[0]
+        if any(name.startswith(r"\frac") for name in names) or names[0].count("'") != names[1].count("'"):
+            return False  # dx/dy is not dy/dx, whatever they equal
+        if "y" in names and any(re.fullmatch(r"[a-zA-Z]\([a-z]\)", name) for name in names):
+            return _same(gold_named[1], answer_named[1])  # the graph of f(x)
     equations = [len(forms.sides(text)) > 1 for text in (gold, answer)]
     if all(equations):
         return same_formula_of_value(gold, answer)
@@ -242,6 +271,8 @@ def _as_matrix(gold: str, answer: str) -> bool | None:
     rows, others = forms.matrix(gold), forms.matrix(answer)
     if rows is None and others is None:
         return None
+    if any(side is None and "matrix}" in text for side, text in ((rows, gold), (others, answer))):
+        return same_formula_of_value(gold, answer)  # a multiple of one
     rows = rows or forms.vector(gold, others or [])
     others = others or forms.vector(answer, rows or [])
     if rows is None or others is None or [len(row) for row in rows] != [len(row) for row in others]:

@@ -20,7 +20,8 @@ WRONG = r"\b(?:wrong|incorrect|false|impossible|mistaken|untrue|doubt|doubtful)\
 NEGATED = re.compile(
     NEGATION + r"[\s$*:]*(?:(?:be|is|equal|to|the|answer|a|an|simply|just)[\s$*:]+){0,3}$"
     rf"|{NOT_OF}{WRONG}[\s$*:]+(?:(?:that|it|is|to|say|the|answer|result|solution|value|final|would|be|x|=)[\s$*:]+)+$"
-    rf"|{WRONG}\s*:[\s$*]*$",
+    rf"|{WRONG}\s*:[\s$*]*$"
+    r"|\b(?:if|unless)\s+(?:(?:the|our|my)\s+)?(?:answer|result|it|\$?[a-zA-Z])\s*(?:is|was|were|=|equals)[\s$*]*$",
     re.IGNORECASE,
 )
 TAKEN_BACK = re.compile(
@@ -28,7 +29,8 @@ TAKEN_BACK = re.compile(
     rf"(?:not\b|n['’]t|(?:an?\s+|the\s+)?{WRONG})"
     r"|[\s$*).,;!?]*(?:but\s+)?(?:that|this|it)(?:\s+(?:is|was)|['’]s)\s+"
     rf"(?:an?\s+|the\s+)?(?:{WRONG}|not\s+(?:right|correct|true|the\b))"
-    r"|[\s$*)]*(?:isn['’]t|wasn['’]t|cannot|can['’]t)\b",
+    r"|[\s$*)]*(?:isn['’]t|wasn['’]t|cannot|can['’]t|fails|failed|(?:does|did|do)(?:n['’]t|\s+not)\s+(?:work|satisfy|fit|hold))\b"
+    r"|[\s$*)]*(?:is|was|seems|looks)\s+(?:too\s+\w+|(?:only|just|merely)\s+an?\s+(?:guess|estimate|bound))\b",
     re.IGNORECASE,
 )
 SECOND_THOUGHT = re.compile(
@@ -44,7 +46,7 @@ OBJECTION = re.compile(
 )
 NUMBER = re.compile(r"\d+(?:\.\d+)?")
 BOUND = re.compile(
-    r"(?:\b(?:at\s+(?:least|most)|(?:more|less|fewer|greater|larger|smaller|higher|lower)\s+than|up\s+to|between"
+    r"(?:\b(?:at\s+(?:least|most)|(?:more|less|fewer|greater|larger|smaller|higher|lower)\s+than|up\s+to|between(?:\s+[^\s,;]+\s+and)?"
     r"|about|around|roughly|nearly|almost|close\s+to"
     r"|(?<!game\s)(?<!left\s)(?<!carried\s)over|under"
     r"|exceed(?:s|ing)?)|(?<=\S)\s*(?<![=-])[<>≤≥≠]|\\(?:leq?|geq?|lt|gt|neq?|leqslant|geqslant)(?![a-zA-Z]))"
@@ -65,7 +67,7 @@ SPANS = (  # over which something is counted: `\boxed{20}` over 3 hours is no qu
 COUNTED_BEHIND = re.compile(
     r"[\s$*]*(?:\\\))?\s*(?:squared|cubed|factorial|doubled|tripled|halved|inverted|repeating|recurring"
     r"|divided\s+by|multiplied\s+by|to\s+the\s+power|mod(?:ulo)?\s*\d|(?:times|plus|minus|less|point)\s+\$?(?:[\d\\]|[a-z](?![a-z]))"
-    rf"|over\s+(?!\d+(?:\.\d+)?\s+{SPANS}\b)\$?(?:[\d\\]|[a-z](?![a-z]))"
+    rf"|\\?%\s+of\s+\$?\d|over\s+(?!\d+(?:\.\d+)?\s+{SPANS}\b)\$?(?:[\d\\]|[a-z](?![a-z]))"
     r"|and\s+(?:a\s+half|an?\s+\w+th\b|\d+/\d|\w+\s+\w+ths\b)|or\s+(?:more|less|fewer|so|greater)\b)",
     re.IGNORECASE,
 )
@@ -76,7 +78,8 @@ TAG = re.compile(r"</?[a-zA-Z][^<>]*>\s*$")
 HEDGE = re.compile(r"[\s$*)]*,?\s*or\s+(?:maybe\s+|perhaps\s+)?\$?\\?[-(]?[\d\\](?!boxed|fbox)")
 OPERATOR_BEFORE = re.compile(
     r"(?:\\(?:cdot|times|div|pm|mp|neg|lnot|neq?|sqrt|sin|cos|tan|cot|sec|csc|log|ln|exp|bmod|mod|circ)\s*"
-    r"|[/^+]\s*|(?<=[\w)}])_\s*|[\d)\]]\s*[*-]\s*|(?<![\w\s*-])-\s?|^-|\d[.,]?|(?<![a-zA-Z\\])[a-zA-Z])$"
+    r"|[/^+]\s*|(?<=[\w)}])_\s*|[\d)\]]\s*[*-]\s*|(?<![\w\s*-])-\s?|^-|\d[.,]?|(?<![a-zA-Z\\])[a-zA-Z]"
+    r"|\||\\left\s*\|\s*|\\l?vert\s*|(?<![\w)}$*\]])\.)$"
 )
 OPERATOR_IN_FORMULA = re.compile(r"(?:[-+*/^_\d)|]|(?<![a-zA-Z\\])[a-zA-Z])\s*$")
 BESIDE_FORMULA, BEHIND_FORMULA = (
@@ -89,15 +92,16 @@ RELATION = re.compile(
     r"|implies|iff|(?:[lL]ong)?(?:[rR]ight|[lL]eft|[lL]eftright)arrow|rightsquigarrow)\s*$"
 )
 IN_TEXT = re.compile(r"\\(?:text(?:bf|it|rm|sf)?|mathrm|mbox|hbox)\s*\{([^{}]*)\}")
-HOLDER = re.compile(r"(\\[a-zA-Z]+|[\^_])\s*(?:\[[^\[\]]*\])?\s*(?:\{[^{}]*\}\s*)?\{\s*$")
+HOLDER = re.compile(r"(\\sqrt)\s*\[\s*$|(\\[a-zA-Z]+|[\^_])\s*(?:\[[^\[\]]*\])?\s*(?:\{[^{}]*\}\s*)?\{\s*$")
 HARMLESS = re.compile(r"\\(?:text|math|display|underline|color|begin|bm|boldsymbol|[lL]arge|huge|mbox|hbox|f?boxe?d?)")
 OPERATOR_BEHIND = re.compile(
-    r"\s*(?:\\(?:cdot|times|div|pm|mp|bmod|pmod|mod|choose)(?![a-zA-Z])|[/^+]|_\{?\d|\*\s*\d|[a-zA-Z\d](?![a-zA-Z])|-\s?[\d\\])"
+    r"\s*(?:\\(?:cdot|times|div|pm|mp|bmod|pmod|mod|choose|pi|sqrt|[dts]?frac)(?![a-zA-Z])|[/^+]|_\{?(?:\d|\\text)|\*\s*\d|[a-zA-Z\d](?![a-zA-Z])|-\s?[\d\\])"
     r"|[.,:]\d"
 )
 BEHIND = re.compile(
     r"((?:\s*(?:\\text|\\mathrm|\\mbox)\s*\{[^{}]*\}|\s*\\?%|\s*\^\s*\{?\s*(?:\\circ|2|3)\s*\}?|\s*°)+)"
 )
+BASE = re.compile(r"[\s$*]*\(?\s*(?:in\s+)?base[\s-]*(\w+)\)?")
 WORD = re.compile(r"[\s$*~]*(?:\\\))?[\s-]*([a-zA-Z]+)")
 SHORT = {"cm", "mm", "km", "kg", "mg", "ml", "mL", "ft", "lb", "lbs", "hr", "mi"}  # not `in`, which is a word as well
 
@@ -139,7 +143,7 @@ def is_part(text: str, start: int, end: int) -> bool:
     line = _line_before(text, start)
     rest = _line_behind(text, end)
     if holder := HOLDER.search(line):
-        return not HARMLESS.match(holder[1])
+        return not HARMLESS.match(holder[1] or holder[2])
     if COUNTED_BEFORE.search(line) or COUNTED_BEHIND.match(rest) or _is_bracketed(line, rest):
         return True
     line = re.sub(r"(?:\s|\\[,;:! ]|\\q?quad)+$", lambda match: " " if match[0] else "", line)
@@ -154,7 +158,10 @@ def is_part(text: str, start: int, end: int) -> bool:
     if re.fullmatch(r"(?:[-*+>]|\d+[.)])\s+(?:\*\*)?", before):  # an item of a list
         return False
     return bool(OPERATOR_BEFORE.search(before) or (rest[:1] not in ("", " ") and OPERATOR_BEHIND.match(rest))) or bool(
-        re.match(r"\s*(?:\\(?:cdot|times|div|pmod|bmod|mod)(?![a-zA-Z])|[/^*+]\s*[\d\\]|-\s*\d)", rest)
+        re.match(
+            r"\s*(?:\\(?:cdot|times|div|pmod|bmod|mod|pi|sqrt|[dts]?frac)(?![a-zA-Z])|[/^*+]\s*[\d\\]|-\s*\d|\d+/\d|!\s*=)",
+            rest,
+        )
     )
 
 
@@ -167,6 +174,8 @@ def _is_bracketed(line: str, rest: str) -> bool:
 def unit_behind(text: str, end: int) -> str:
     """The unit, multiple or denominator behind a box, as it would read inside; empty where there is none."""
     rest = _line_behind(text, end)
+    if match := BASE.match(rest):
+        return f" base {match[1]}"
     if match := BEHIND.match(rest):
         word = re.search(r"[a-zA-Z]+", re.sub(r"\\[a-zA-Z]+", "", match[1]))
         return match[1] if word is None or "%" in match[1] or _is_telling(word[0]) else ""

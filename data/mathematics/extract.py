@@ -40,7 +40,8 @@ class Box(NamedTuple):
     end: int
 
 
-BOX = re.compile(r"\\(?:boxed|fbox)\s*")
+BOX = re.compile(r"\\(?:boxed|fbox|framebox)\s*")
+ASIDE = re.compile(r"~~[^~\n]+~~|</?(?:final_?)?answer>", re.IGNORECASE)  # struck out, or a tag
 BARE = re.compile(r"[-+]?[\d.,]*\d|[a-zA-Z](?![a-zA-Z])|\\[a-zA-Z]+(?:\{[^{}]*\})*")
 BETWEEN = re.compile(r"\\[()\[\]]|[$.,;&\s]|\b(?:and|or)\b|[a-zA-Z](?:_\{?\d+\}?)?\s*=|\\text\{\s*(?:and|or)\s*\}")
 PLACEHOLDER = re.compile(
@@ -52,10 +53,13 @@ PLACEHOLDER = re.compile(
 INLINE, DISPLAYED = re.compile(r"(?<!\\)\\[()]"), re.compile(r"(?<!\\)\\[\[\]]")
 MARKER = re.compile(r"####\s*(.*)")
 STATED = re.compile(
-    r"(?:^|\n)A:\s+|"
+    r"(?:^|\n)(?:A:|Ans[.:])\s+|"
     r"(?:\b(?:final|correct|right|our|my|the|an)\s+){0,3}\b(?:answer|result|solution)s?\b"
     r"(?:\s+(?:to|of|for)\s[^.\n:]{0,80}?)?[\s*_]*(?::|\b(?:is|are|would be|becomes)\b|=)[\s*_:]*",
     re.IGNORECASE,
+)
+STATED_INSIDE = re.compile(
+    r"^(?:\\text(?:bf)?\s*\{\s*)?(?:the\s+)?(?:final\s+)?answer\s*(?:is|:|=)\s*:?\s*\}?\s*(?=\S)", re.IGNORECASE
 )
 SENTENCE = re.compile(r"(?<=[^\W\d][.!?])\s+(?=[A-Z])|(?<=[\d)}$\]*][.!?])\s+")
 FORMULA = re.compile(
@@ -67,6 +71,9 @@ COUNT = re.compile(rf"[A-Z]\w*(?:\s+[a-z]\w*){{1,3}}\s+[*$]*{NUMBER.pattern}[*.]
 VERB = re.compile(r"\b(?:is|are|was|were|equals|be|has|have|makes|get|gives|need)\b")
 STATEMENT = re.compile(r"=|≈|\\approx|\b(?:is|are|was|were|equals|be)\b")
 CONTRAST = re.compile(r",\s*(?:and\s+|but\s+)?(?:not|rather than|instead of)\s+\S+?[.!]?$", re.IGNORECASE)
+REASON = re.compile(
+    r",?\s+(?:because|since)\s.*$|\s*\((?:see|since|because|from)\b[^()]*\)(?=[.!]?$)|(?<=\w)\*\*(?=\s+\w)"
+)
 NEGATED = re.compile(NEGATION, re.IGNORECASE)
 NOUN = r"(?:answer|result|solution|value)(?!s)"
 DENIAL = re.compile(
@@ -81,7 +88,7 @@ DENYING_LABEL = re.compile(
 DENIED_BEFORE = re.compile(rf"(?:{NOT_OF}{WRONG}|\b(?:not|never|no))(?:\s+(?:the|an?|my|our))?\s*$", re.IGNORECASE)
 LEAD = re.compile(
     r"^(?:(?:(?:so|thus|hence|therefore|then|finally|and|in total|we get|this gives)[,:]?\s+"
-    r"|=>|⇒|→|∴|\\(?:Rightarrow|implies|therefore|to)(?![a-zA-Z])|>)\s*)+",
+    r"|=>|⇒|→|∴|\\(?:Rightarrow|implies|therefore|to)(?![a-zA-Z])|>(?=\s))\s*)+",
     re.IGNORECASE,
 )
 BOLD = re.compile(r"(?<![\w*)])\*\*([^*\n]+?)\*\*(?![\w*(])")
@@ -93,6 +100,7 @@ MOST_WORDS = 8  # of a gold answer in words
 
 def final_answer(text: str) -> str | None:
     """The final answer as written, at most `MAX_FINAL` characters; None where there is none, or more than one."""
+    text = ASIDE.sub(" ", text)
     answer = _boxed(text)
     if answer is None and (matches := MARKER.findall(text)):
         answer = matches[-1]
@@ -127,7 +135,7 @@ def _boxed(text: str) -> str | None:
         return ""
     if any(is_part(text, box.start, box.end) for box in parts) or is_bound(_line_before(text, parts[0].start)):
         return ""
-    answer = _contents(parts)
+    answer = STATED_INSIDE.sub("", _contents(parts))
     behind = unit_behind(text, parts[-1].end)
     return answer + behind if behind and exact(tidy(answer)) is not None else answer
 
@@ -189,7 +197,7 @@ def _stated(text: str) -> str | None:
         first, *rest = SENTENCE.split(line, maxsplit=1)
         if rest and is_reconsidered(rest[0], first):
             return None
-        sentence = CONTRAST.sub("", BOLD.sub(r"\1", first))
+        sentence = CONTRAST.sub("", REASON.sub("", BOLD.sub(r"\1", first)))
         return _joined_formulas(sentence) or sentence
     lines = [line.strip() for line in text.strip().splitlines() if line.strip("-*_# \t")]
     if not lines:
@@ -228,6 +236,8 @@ def _of_prose(line: str) -> str | None:
     denies an answer, or gives only a bound.
     """
     sentence = CONTRAST.sub("", SENTENCE.split(line)[-1])
+    if re.match(r"no, (?:it|they|he|she|this|that|there|we)\b", sentence, re.IGNORECASE):
+        return "no"
     if NEGATED.search(sentence) or (DENIAL.search(sentence) and re.search(r"\d|\$|\\", sentence)):
         return None
     if formulas := _joined_formulas(sentence):

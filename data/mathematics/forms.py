@@ -4,7 +4,7 @@ import re
 from fractions import Fraction
 
 from data.mathematics.brackets import closer, outside, split
-from data.mathematics.clock import CLOCK
+from data.mathematics.clock import is_time
 from data.mathematics.notation import plain
 from data.mathematics.numbers.plain import exact
 from data.mathematics.units.units import take_unit
@@ -12,6 +12,10 @@ from data.mathematics.units.units import take_unit
 MATRIX = re.compile(
     r"[(\[]?\s*\\begin\{([pbB]?matrix|smallmatrix|array)\}(?:\{[lcr|]*\})?(.*)\\end\{\1\}\s*[)\]]?", re.DOTALL
 )
+LABELLED = re.compile(r"^[ABD-Z]\s*(?=\()")  # P(2, 3); C(5, 2) counts
+TERM = r"(?:[^ijk+\-()=,\\]|\\[a-zA-Z]+(?![a-zA-Z])|\([^()ijk]*\))*(?<![a-zA-Z\\])[ijk]"  # of a sum of unit vectors
+VECTOR = re.compile(rf"-?{TERM}(?:\s*[+-]{TERM}){{1,2}}")
+TRANSPOSED = re.compile(r"(?<=[)\]}])\s*\^\s*\{?\s*(?:T|\\top|\\intercal|\\text\{T\}|\\mathsf\{T\})\s*\}?$")
 NAME = re.compile(
     r"(?:m?\s*\\angle\s*)?(?:[a-zA-Z]|[A-Z]{2,3}|\\overline\{[A-Z]+\}|\\[a-zA-Z]+)(?:_\{?\w+\}?|')*"  # x_1, AB
     r"(?:\s*\([a-zA-Z](?:\s*,\s*[a-zA-Z])*\))?"  # f(x)
@@ -22,6 +26,7 @@ NAME = re.compile(
 )
 RELATION = re.compile(r"\\(?:le|ge|ne)(?![a-zA-Z])|[<>]")
 JOINT = re.compile(r"\s*(?:,\s*)?(?<![a-zA-Z\\])(?:\\text\s*\{\s*(?:and|or)\s*\}|and|or)(?![a-zA-Z])\s*|\s*;\s*")
+BOTH = re.compile(r"^(?:\\text\s*\{\s*)?(?:both|either)\b\s*\}?\s*(?=.*\b(?:and|or)\b)")
 GROUPED = re.compile(r"(?<![\d,])\d{1,3}(?:,\d{3})+(?![\d,])")
 # Sums, products, and integrals of polynomials that are quick to evaluate.
 COUNTED = re.compile(
@@ -30,6 +35,12 @@ COUNTED = re.compile(
 )
 AND = re.compile(
     r"\s*(?:,\s*)?(?:\\text\s*\{\s*and\s*\}|(?<![a-zA-Z\\])and(?![a-zA-Z])|\\(?:land|wedge)(?![a-zA-Z]))\s*"
+)
+CONSTANTS = re.compile(r"\\text\{[^{}]*\}|\\[a-zA-Z]+|(?<![a-zA-Z])C(?=\(\d)|(?<=\d)C(?=\d)")
+INTEGERS = re.compile(
+    r"(?:,|\s|\\text\s*\{|\(|\b(?:for|where|with|any|all|every|some|integers?)\b|\})+[k-n]\s*"
+    r"(?:\\in\s*(?:\\mathbb\s*\{Z\}|Z)|\\text\{\s*(?:is )?(?:an? )?integer\s*\}|(?:is )?(?:an? )?integer"
+    r"|\)?$(?<=integer [k-n]))\)?$"
 )
 CONSTANT = re.compile(r"\+\s*([CcKk]|C_\{?\d\}?)$")  # of integration
 INTEGRAL = re.compile(r"(?:\\[a-zA-Z]+|[etuxy]|[^a-zA-Z])*")  # what stands before it
@@ -47,12 +58,12 @@ def words(text: str) -> str | None:
         return None
     is_text = text.startswith("\\text") and closer(text, text.index("{")) == len(text) - 1
     long = any(len(word) > 3 or word in COMMON_WORDS for word in re.findall(r"[^\W\d_]+", inner.lower()))
-    return letters(inner) if is_text or (long and JOINT.search(inner) is None) or CLOCK.fullmatch(inner) else None
+    return letters(inner) if is_text or (long and JOINT.search(inner) is None) or is_time(inner) else None
 
 
 def letters(text: str) -> str:
     """The letters and digits of a text, in lower case, without an article or `option` in front."""
-    text = re.sub(r"^(?:an?|the)\s+(?=\S{2})", "", plain(text).casefold())
+    text = re.sub(r"^(?:on\s+(?=\w+day))?(?:(?:an?|the)\s+(?=\S{2}))?", "", plain(text).casefold())
     characters = "".join(re.findall(r"[^\W_]|:|[-.](?=\d)|(?<=^[a-z])'+$", text))
     return re.sub(r"^(?:option|choice|answer)(?=.$)", "", characters)
 
@@ -110,6 +121,8 @@ def union(text: str) -> list[str]:
 def named(text: str) -> tuple[str, str] | None:
     """The name and the value of `x = 5`, of `x = 2 + 3 = 5`, and of `x \\in [0, 1]`."""
     parts = sides(text)
+    if len(parts) == 2 and re.fullmatch("[a-df-hj-zA-Z]", parts[1]) and not NAME.fullmatch(plain(parts[0])):
+        parts.reverse()  # 3 = x
     if len(parts) < 2 or not parts[-1] or not NAME.fullmatch(plain(parts[0])):
         return None
     return re.sub(r"\s", "", parts[0]), parts[-1]
@@ -133,6 +146,8 @@ def calculation(text: str) -> tuple[list[str], str] | None:
     parts = sides(text)
     if len(parts) > 1 and NAME.fullmatch(plain(parts[0])) and parts[0] not in ("e", "i"):
         parts = parts[1:]
+    if len(parts) == 2 and exact(parts[0]) is not None and exact(parts[1]) is None:
+        parts.reverse()  # 7 = 3 + 4
     *working, result = parts
     if not working or not result or not all(COUNTED.fullmatch(side) or _is_constant(side) for side in working):
         return None
@@ -140,7 +155,7 @@ def calculation(text: str) -> tuple[list[str], str] | None:
 
 
 def _is_constant(side: str) -> bool:
-    return re.search("[a-zA-Z]", re.sub(r"\\text\{[^{}]*\}|\\[a-zA-Z]+", "", side)) is None
+    return re.search("[a-zA-Z]", CONSTANTS.sub("", side)) is None
 
 
 def conjoined(text: str) -> str:
@@ -153,6 +168,12 @@ def conjoined(text: str) -> str:
         if name == other and NAME.fullmatch(name):
             return f"{least} {'<' if over else chr(92) + 'le'} {name} {'<' if under else chr(92) + 'le'} {most}"
     return text
+
+
+def free_integer(text: str) -> tuple[str, bool]:
+    """The text without `, k \\in \\mathbb{Z}` behind it, and whether it had that."""
+    match = INTEGERS.search(text)
+    return (text[: match.start()].strip(" ,"), True) if match else (text, False)
 
 
 def with_constant(gold: str, answer: str) -> str:
@@ -188,20 +209,40 @@ def chain(text: str) -> list[tuple[str, bool, str]] | None:
 
 def bracketed(text: str) -> tuple[str, list[str]] | None:
     """The brackets and the two or more parts of a tuple or an interval."""
-    text = text.strip()
+    text = LABELLED.sub("", text.strip())
+    if components := _components(text):
+        return "()", components
     if text[:1] not in ("(", "[") or closer(text, 0) != len(text) - 1:
         return None
     parts = split(text[1:-1], ",;")
     return (text[0] + text[-1], parts) if len(parts) > 1 else None
 
 
-def matrix(text: str) -> list[list[str]] | None:
-    """The rows of a matrix."""
-    match = MATRIX.fullmatch(text)
-    if not match:
+def _components(text: str) -> list[str] | None:
+    """The components of a sum of unit vectors: `2` and `-3` of `2i - 3j`."""
+    if not VECTOR.fullmatch(text):
         return None
-    rows = [row.strip() for row in re.split(r"\\\\(?:\[[^\]]*\])?", match[2])]
-    return [[cell.strip() for cell in row.split("&")] for row in rows if row]
+    terms = re.split(r"(?<=[ijk])(?=[\s+-])", text.replace(" ", ""))
+    parts = {term[-1]: term[:-1].removesuffix(r"\cdot").removeprefix("+") for term in terms}
+    if len(parts) < len(terms) or not {"i", "j"} <= parts.keys():
+        return None
+    return [{"": "1", "-": "-1"}.get(part, part) for part in (parts[name] for name in "ijk" if name in parts)]
+
+
+def matrix(text: str) -> list[list[str]] | None:
+    """The rows of a matrix, also of `[[1, 2], [3, 4]]`; transposed where it says so."""
+    head = TRANSPOSED.sub("", text)
+    match, form = MATRIX.fullmatch(head), bracketed(head)
+    if match:
+        lines = [row.strip() for row in re.split(r"\\\\(?:\[[^\]]*\])?|\\cr(?![a-z])", match[2])]
+        rows = [[cell.strip() for cell in row.split("&")] for row in lines if row]
+    elif form and form[0] == "[]" and all(row.startswith("[") and row.endswith("]") for row in form[1]):
+        rows = [split(row[1:-1], ",") for row in form[1]]
+    elif form and head != text:
+        rows = [form[1]]
+    else:
+        return None
+    return rows if head == text else [list(column) for column in zip(*rows, strict=False)]
 
 
 def vector(text: str, like: list[list[str]]) -> list[list[str]] | None:
@@ -218,7 +259,7 @@ def joined(text: str) -> str:
     """The text with commas for `and`, `or` and semicolons, and without commas that group digits outside brackets."""
     depths = [depth for _, depth in outside(text)]
     text = GROUPED.sub(lambda match: match[0] if depths[match.start()] else match[0].replace(",", ""), text)
-    return JOINT.sub(", ", text)
+    return JOINT.sub(", ", BOTH.sub("", text))
 
 
 def _both_signs(text: str) -> list[str]:

@@ -4,6 +4,7 @@ Nothing here changes a value. Marks without meaning (sizes, spacing, dollar sign
 """
 
 import re
+import unicodedata
 from collections.abc import Callable
 
 from data.mathematics.brackets import closer
@@ -17,11 +18,14 @@ UNICODE = {
     "⩽": r"\le ", "≥": r"\ge ", "⩾": r"\ge ", "≠": r"\ne ", "≈": r"\approx ", "°": r"^\circ ", "∪": r"\cup ",
     "∩": r"\cap ", "∈": r"\in ", "ℝ": r"\mathbb{R}", "∅": r"\emptyset ", "±": r"\pm ", "∓": r"\mp ",
     "…": "...", "％": "%",
-    "½": r"\frac{1}{2}", "⅓": r"\frac{1}{3}", "⅔": r"\frac{2}{3}", "¼": r"\frac{1}{4}", "¾": r"\frac{3}{4}",
-    "⅕": r"\frac{1}{5}", "⅛": r"\frac{1}{8}", "⟨": r"\langle ", "⟩": r"\rangle ", "’": "'", "\u00a0": " ",
+    "⟨": r"\langle ", "⟩": r"\rangle ", "’": "'", "\u00a0": " ", "º": r"^\circ ", "˚": r"^\circ ", "℃": r"^\circ C",
+    "℉": r"^\circ F", "′": "'", "″": "''", "⌊": r"\lfloor ", "⌋": r"\rfloor ", "⌈": r"\lceil ", "⌉": r"\rceil ",
     "\u2009": " ", "\u202f": " ", "，": ",", "\u2126": r"\Omega ", "\u03a9": r"\Omega ", "\u00b5": r"\mu ",
     "\u03bc": r"\mu ",
 }  # fmt: skip
+for sign in map(chr, (0xBC, 0xBD, 0xBE, *range(0x2150, 0x215F))):  # ½
+    above, below = unicodedata.normalize("NFKC", sign).split("⁄")
+    UNICODE[sign] = rf"\frac{{{above}}}{{{below}}}"
 RAISED, LOWERED = "⁰¹²³⁴⁵⁶⁷⁸⁹⁻ⁿ", "₀₁₂₃₄₅₆₇₈₉"
 LEVEL = str.maketrans(RAISED + LOWERED, "0123456789-n0123456789")
 SIMPLE = str.maketrans(UNICODE)
@@ -31,11 +35,16 @@ FONTS = (
     r"|boldsymbol)"
 )
 MEANINGLESS = re.compile(
-    r"(?<!\\)\\(?:(?:left|right|displaystyle|textstyle|limits|quad|qquad|[bB]igg?[lrm]?)(?![a-zA-Z])|[,;:]|(?=\s|$))|~"
+    r"(?<!\\)\\(?:(?:left|right|displaystyle|textstyle|limits|quad|qquad|[bB]igg?[lrm]?|normalsize|[lL]arge|LARGE"
+    r"|[hH]uge|small|bf|rm|it|checkmark|underline(?=\s*\{))(?![a-zA-Z])|(?:text)?color\s*\{[^{}]*\}|[,;:]|(?=\s|$))|[~✓✔✅∎]"
 )
+COUNT = re.compile(r"\\text\{\s*(-?\d+(?:[.,/]\d+)*)(\s+[a-zA-Z][^{}]*)\}")  # \\text{7 apples}
 WORDLESS = re.compile(r"\\text\{\s*([a-zA-Z]|(?:[-\d.,/%:;()!\s]|\band\b|\bor\b)+)\s*\}")
 BASE = rf"(?:\\text\s*\{{\s*)?\(?\s*(\d{{1,2}}|{'|'.join(ONES[2:17])})\s*\)?\s*\}}?"
 INTERVAL = r"\s*([^\[\]()]*,[^\[\]()]*?)\s*"  # the ends of one, without brackets in them
+FUNCTIONS = r"(?:arc(?:sin|cos|tan|sec|csc|cot)|(?:sin|cos|tan|sec|csc|cot)h?|log|ln|exp)"
+RADIX = {"binary": 2, "octal": 8, "decimal": 10, "hex": 16, "hexadecimal": 16, "b": 2, "o": 8, "x": 16}
+CHOSEN = {"over": "frac", "choose": "binom"}
 OHMS = {"": "ohm", "k": "kiloohm", "M": "megaohm"}
 MICRO = {"m": "micrometer", "s": "microsecond", "g": "microgram", "L": "microliter", "A": "microampere"}
 REWRITTEN: list[tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]]] = [
@@ -43,15 +52,59 @@ REWRITTEN: list[tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]]] = 
     (re.compile(r"\\(?:num|qty|SI)\s*\{([^{}]*)\}\s*\{([^{}]*)\}"), lambda m: f"{m[1]}\\text{{{_spelled_unit(m[2])}}}"),
     (re.compile(r"\\num\s*\{([^{}]*)\}"), r"\1"),
     (re.compile(r"\\lg(?![a-zA-Z])"), r"\\log_{10}"),
+    (re.compile(rf"\\text\s*\{{\s*(a?{FUNCTIONS})\s*\}}"), r"\\\1 "),
+    (re.compile(rf"(?<![\\a-zA-Z])({FUNCTIONS})(?![a-zA-Z])"), r"\\\1"),
+    (re.compile(r"\\?(?<![a-zA-Z])a(sin|cos|tan)(?![a-zA-Z])"), r"\\arc\1"),
+    (re.compile(r"\\exp\s*(\{[^{}]*\}|\w|\\[a-zA-Z]+)"), lambda match: f"e^{{{match[1].strip('{}')}}}"),
+    (re.compile(r"(?:\\text\s*\{\s*cis\s*\}|\\?(?<![a-zA-Z])cis(?![a-zA-Z]))\s*(.+)$"), r"e^{i(\1)}"),
+    (
+        re.compile(r"\{([^{}]*)\\(over|choose)(?![a-zA-Z])([^{}]*)\}"),
+        lambda m: rf"\{CHOSEN[m[2]]}{{{m[1].strip()}}}{{{m[3].strip()}}}",
+    ),
+    (re.compile(r"\\[dt]?binom\s*(?=[\w{])"), r"\\binom"),
+    (re.compile(r"\\binom(\w)\s*(\w)"), r"\\binom{\1}{\2}"),
+    (re.compile(r"\\(?:hat|vec)\s*\{?\s*(?:\\text\s*\{\s*)?\\?([ijk])(?:math)?(?![a-zA-Z])\s*\}{0,2}"), r"\1"),
+    (re.compile(r"\\imath(?![a-zA-Z])"), "i"),
+    (re.compile(r"per cent\b"), "percent"),
+    (
+        re.compile(r"^0([box])(?=[\da-f]+$)(\w+)$", re.IGNORECASE),
+        lambda match: f"{match[2]}_{{{RADIX[match[1].lower()]}}}",
+    ),
+    (
+        re.compile(r"(?<=\w)\s*(?:\\text\s*\{)?[,\s]*\(?(?:in )?(binary|octal|decimal|hex|hexadecimal)\)?\}?$"),
+        lambda match: f"_{{{RADIX[match[1]]}}}",
+    ),
+    (re.compile(r"^(binary|octal|hex|hexadecimal)\s+(\w+)$"), lambda match: f"{match[2]}_{{{RADIX[match[1]]}}}"),
+    (re.compile(r"(?<=\d)\s*\^\s*\{?\s*(?:\\text\s*\{)?\s*o\s*\}{0,2}(?![a-zA-Z])"), r"^\\circ "),
+    (re.compile(r"^([+-]?\d+\.\d*)\((\d+)\)$"), r"\1\\overline{\2}"),  # 0.1(6)
+    (re.compile(r"(?:\d[\u0304\u0305\u0307])+"), lambda match: rf"\overline{{{re.sub('[^0-9]', '', match[0])}}}"),
+    (re.compile(r"(?<![\w.)}^/])(\d+)/(\d+)(?=[a-zA-Z](?![a-zA-Z])|\\pi|\\sqrt|\()"), r"\\frac{\1}{\2}"),  # 1/2x
+    (re.compile(r"\^\s*\{?\s*\\prime\s*\}?"), "'"),
+    (re.compile(r"\\(?:lor|vee)(?![a-zA-Z])"), " or "),
+    (re.compile(r"\\backslash(?![a-zA-Z])|(?<=\\mathbb\{R\})\s*[-/]\s*(?=\\\{)"), r" \\setminus "),
+    (
+        re.compile(
+            r"^(?:\\text\s*\{\s*)?all reals?(?: numbers)?(?: x)? (?:except|but|other than)(?: for)?\s*\}?\s*(.+)$"
+        ),
+        r"\\mathbb{R} \\setminus \\{\1\\}",
+    ),
+    (re.compile(r"\+\s*/\s*-"), r"\\pm "),
+    (re.compile(r":="), "="),
+    (re.compile(r"^(?:\\text\s*\{\s*)?the point\s*\}?\s*(?=[A-Z]?\s*\()"), ""),
     (re.compile(r"^the\s+(?=\d+(?:st|nd|rd|th)\b)"), ""),
     (re.compile(r"^(?:\\text\s*\{\s*exactly\s*\}|exactly\b)\s*(?=\S)"), ""),
-    (re.compile(r"(?<=\d)\s*\^?\s*\{?\s*(?:\\text\s*\{)?\s*(?:st|nd|rd|th)(?![a-zA-Z])(?:\s*\}){0,2}"), ""),  # 15th
+    (
+        re.compile(
+            r"(?<=\d)\s*\^?\s*\{?\s*(?:\\text\s*\{)?\s*(?:st|nd|rd|th)(?![a-zA-Z])(?!\s*(?:root|power))(?:\s*\}){0,2}"
+        ),
+        "",
+    ),  # 15th
     (re.compile(r"\\log\s*_\s*(?:e(?![a-zA-Z])|\{\s*e\s*\})"), r"\\ln "),
     (re.compile(r"(?<=\d)\s*(?:\\text\s*\{\s*)?([kM]?)\s*\\Omega\s*\}?$"), lambda m: f"\\text{{ {OHMS[m[1]]}}}"),
     (re.compile(r"(?<=\d)\s*\\mu\s*(?:\\text\s*\{\s*)?([msgLA])\s*\}?$"), lambda m: f"\\text{{ {MICRO[m[1]]}}}"),
     (re.compile(r"^\(([0-9A-Za-z]+)\)(?=_)"), r"\1"),  # (1011)_2
     (re.compile(rf"_\s*\{{\s*{BASE}\s*\}}"), lambda match: f"_{{{_digits(match[1])}}}"),
-    (re.compile(rf"(?<=\w)\s*(?:\\text\s*\{{)?\s*\(?(?:in )?base[\s}}-]*{BASE}$"), lambda m: f"_{{{_digits(m[1])}}}"),
+    (re.compile(rf"(?<=\w),?\s*(?:\\text\s*\{{)?\s*\(?(?:in )?base[\s}}-]*{BASE}$"), lambda m: f"_{{{_digits(m[1])}}}"),
     (re.compile(rf"(?:(?<=^)|(?<=[=\s]))\]{INTERVAL}(?=[\[\]])"), r"(\1"),  # ]2, 3[
     (re.compile(rf"([(\[]){INTERVAL}\[(?=$|[\s,.])"), r"\1\2)"),
     (re.compile(r"\\(?:leqslant|leqq|leq)(?![a-zA-Z])|<=|=<"), r"\\le "),
@@ -63,7 +116,7 @@ REWRITTEN: list[tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]]] = 
     (re.compile(r"\\(?:R|[rR]eals)(?![a-zA-Z])"), r"\\mathbb{R}"),
     (re.compile(r"^\\mathbb\{R\}\s*(?:\^\s*\{?\s*\+\s*\}?|_\s*\{?\s*(?:\+|>\s*0)\s*\}?)$"), r"(0, \\infty)"),
     (re.compile(r"^\\mathbb\{R\}\s*(?:\^\s*\{?\s*-\s*\}?|_\s*\{?\s*(?:-|<\s*0)\s*\}?)$"), r"(-\\infty, 0)"),
-    (re.compile(r"^\\mp(?![a-zA-Z])(?!.*\\pm)"), r"\\pm"),
+    (re.compile(r"^((?:(?!\\pm).)*)\\mp(?![a-zA-Z])(?!.*\\pm)"), r"\1\\pm"),
     (re.compile(r"\\langle(?![a-zA-Z])\s*"), "("),
     (re.compile(r"\s*\\rangle(?![a-zA-Z])"), ")"),
     (re.compile(r"\\text\s*\{\s*([€£₹¥])\s*\}"), r"\1"),
@@ -71,7 +124,8 @@ REWRITTEN: list[tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]]] = 
     (re.compile(r"\\rbrace(?![a-zA-Z])"), r"\\}"),
     (re.compile(r"\\(?:dots|cdots|ldots)(?![a-zA-Z])"), "..."),
     (re.compile(r"\\colon(?![a-zA-Z])"), ":"),
-    (re.compile(r"\\([%$€£&#])"), r"\1"),
+    (re.compile(r"\s*\\&\s*"), " and "),
+    (re.compile(r"\\([%$€£#])"), r"\1"),
     (re.compile(r"(?<=\d)\\_(?=\d{3})"), "_"),  # 1\_000\_000
     (re.compile(r"\^\s*\{?\s*\\(?:circ|degree)\s*\}?|\\degree(?![a-zA-Z])"), r"^\\circ "),
     (re.compile(r"\\div(?![a-zA-Z])"), "/"),
@@ -79,7 +133,6 @@ REWRITTEN: list[tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]]] = 
     (re.compile(r"\*"), r"\\cdot "),
     (re.compile(r"(?<![\\a-zA-Z])sqrt(?![a-zA-Z])"), r"\\sqrt"),
     (re.compile(r"(?<![\\a-zA-Z])pi(?![a-zA-Z])"), r"\\pi "),
-    (re.compile(r"(?<![\\a-zA-Z])(sin|cos|tan|sec|csc|cot|log|ln|exp)(?![a-zA-Z])"), r"\\\1"),
     (re.compile(r"\\text\s*\{\s*((?:(?:negative|minus)\s+)?infinity)\s*\}", re.IGNORECASE), r"\1"),
     (re.compile(r"(?<![\\a-zA-Z])(?:negative|minus)\s+infinity(?![a-zA-Z])", re.IGNORECASE), r"-\\infty "),
     (re.compile(r"(?<![\\a-zA-Z])(?:infinity|inf|oo)(?![a-zA-Z])", re.IGNORECASE), r"\\infty "),
@@ -91,16 +144,32 @@ REWRITTEN: list[tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]]] = 
     (re.compile(r"^\\\{\s*[a-z](?:\s*\\in\s*\\mathbb\{R\})?\s*(?:\\mid|\||:)\s*(.*)\\\}$"), r"\1"),  # {x | x > 1}
 ]
 WHOLE_WORDS = {"all real numbers": r"\mathbb{R}", "all reals": r"\mathbb{R}", "empty set": r"\emptyset"}
-WHOLE_WORDS |= {"no solution": r"\emptyset", "no solutions": r"\emptyset"}
+WHOLE_WORDS |= dict.fromkeys(("no solution", "no solutions", "no solutions exist", "null set", "empty"), r"\emptyset")
+WHOLE_WORDS |= {"not defined": r"\text{undefined}", "undef": r"\text{undefined}"}
+WHOLE_WORDS |= dict.fromkeys(("infinitely many solutions", "infinite", "infinite solutions"), r"\text{infinitely many}")
 WHOLE_WORDS |= {"dne": r"\text{does not exist}"}
-WHOLE_WORDS |= {"noon": "12:00 p.m.", "12 noon": "12:00 p.m.", "midnight": "12:00 a.m.", "12 midnight": "12:00 a.m."}
+WHOLE_WORDS |= dict.fromkeys(("noon", "12 noon", "12:00 noon", "midday"), "12:00 p.m.")
+WHOLE_WORDS |= dict.fromkeys(("midnight", "12 midnight", "12:00 midnight"), "12:00 a.m.")
+# LaTeX would end a root or a power in parentheses after one character.
+CALLS = (
+    *(
+        (r"\sqrt", r"\sqrt{", "}"),
+        ("^", "^{", "}"),
+        (r"\exp", "e^{", "}"),
+        (r"\text{abs}", "|", "|"),
+        ("abs", "|", "|"),
+    ),
+    *((call, rf"\l{name} ", rf"\r{name} ") for name in ("floor", "ceil") for call in (rf"\text{{{name}}}", name)),
+)
 DOLLARED = re.compile(r"(?<![\w\\$])\$(?=[^\s$])([^$]*?)(?<=[^\s$\\])\$(?![\w$])")
+QUOTED = re.compile(r"""^(["'“])([^"'“”]+)["'”][.,]?$""")
 MARKDOWN = re.compile(r"^[*_`#\s]+|[*_`\s]+$")
 
 
 def tidy(text: str) -> str:
     """The formula in tidy LaTeX. Tidying twice changes nothing more."""
-    text = flattened(MARKDOWN.sub("", _punctuation(MARKDOWN.sub("", text))))
+    text = QUOTED.sub(r"\2", MARKDOWN.sub("", text))
+    text = flattened(MARKDOWN.sub("", _punctuation(text)))
     text = re.sub(r"√\s*(\d+|[a-z])", r"\\sqrt{\1}", text)
     text = re.sub(f"[{RAISED}]+", lambda match: f"^{{{match[0].translate(LEVEL)}}}", text)
     text = re.sub(f"[{LOWERED}]+", lambda match: f"_{{{match[0].translate(LEVEL)}}}", text)
@@ -108,12 +177,13 @@ def tidy(text: str) -> str:
     text = _unwrapped(_inner_formulas(text.translate(SIMPLE).strip()))
     text = MEANINGLESS.sub(" ", re.sub(r"\\!\s*", "", text).replace("{,}", ","))
     text = re.sub(FONTS + r"\s*\{", r"\\text{", re.sub(r"\\mathbf\{R\}|\\mathbb\s*R", r"\\mathbb{R}", text))
-    text = WORDLESS.sub(_wordless, text)
+    text = WORDLESS.sub(_wordless, COUNT.sub(r"\1\\text{\2}", text))
     for pattern, replacement in REWRITTEN:
         text = pattern.sub(replacement, text)
-    text = _braced(_braced(text, r"\sqrt"), "^")
+    for call, opening, closing in CALLS:
+        text = _braced(text, call, opening, closing)
     text = _punctuation(_unwrapped(text.strip()))
-    return WHOLE_WORDS.get(plain(text).lower(), text)
+    return WHOLE_WORDS.get(re.sub("^(?:an?|the) ", "", plain(text).lower()), text)
 
 
 def plain(text: str) -> str:
@@ -149,21 +219,21 @@ def _unwrapped(text: str) -> str:
     return text
 
 
-def _braced(text: str, command: str) -> str:
-    """`\\sqrt(x)` and `^(x)` as they are meant; LaTeX would end them after one character."""
-    place = text.find(command + "(")
-    while place >= 0:
-        start = place + len(command)
-        end = closer(text, start)
+def _braced(text: str, call: str, opening: str, closing: str) -> str:
+    """`\\sqrt(x)`, `x^(2)` and `abs(x)` as they are meant, with `opening` and `closing` around what is in brackets."""
+    called = re.compile(("(?<![a-zA-Z\\\\])" if call.isalpha() else "") + re.escape(call) + r"\s*\(")
+    place = 0
+    while match := called.search(text, place):
+        end = closer(text, match.end() - 1)
         if end < 0:
             return text
-        text = f"{text[:start]}{{{text[start + 1 : end]}}}{text[end + 1 :]}"
-        place = text.find(command + "(", start)
+        text = f"{text[: match.start()]}{opening}{text[match.end() : end]}{closing}{text[end + 1 :]}"
+        place = match.start() + len(opening)
     return text
 
 
 def _punctuation(text: str) -> str:
     """The text without the end of a sentence, unless that belongs to the number or word: `0.333...`, `p.m.`."""
-    while text and text[-1] in ".,;:!?" and not text.endswith("...") and not re.search(r"\.\w\.$|\d!$|\)!$|\w!$", text):
+    while text and text[-1] in ".,;:!?" and not text.endswith("...") and not re.search(r"\.\w\.$|[\w)!]!$", text):
         text = text[:-1].rstrip()
     return text

@@ -26,6 +26,12 @@ ENOUGH = 3  # where both sides have a value nothing is settled
 NORMAL = NormalizationConfig(basic_latex=True, units=False, malformed_operators=True, nits=False, boxed="none")
 CONVERSION = ConversionConfig(lowercase_symbols=False)  # else R^2 - r^2 is nothing
 
+DECIMAL = re.compile(r"(?<![\d.])(\d+)\.(\d+)(?![\d.\\])")  # e^{2.0} would be rounded
+CHOSEN = re.compile(  # C(n, 2), _nC_2, ^nC_2, nC2
+    r"(?<![a-zA-Z\\])C\s*\(\s*(\w+)\s*,\s*(\w+)\s*\)|(?:\{\s*\})?\s*[_^]\s*\{?\s*(\w+)\s*\}?\s*C\s*_\s*\{?\s*(\w+)\s*\}?"
+    r"|(?<![\w\\])([a-z]|\d+)C_?\{?([a-z]|\d+)\}?(?!\w)"
+)
+
 logging.getLogger("math_verify").setLevel(logging.ERROR)
 
 
@@ -56,8 +62,32 @@ def same_inequality(gold: tuple[str, str], answer: tuple[str, str]) -> bool:
     return ratio is not None and bool(ratio > 0)
 
 
+def same_progression(gold: str, answer: str) -> bool:
+    """Whether `a + kb` and `c + nd` are the same numbers, where k and n are any whole numbers."""
+    line, other = _line(_read(gold)), _line(_read(answer))
+    if line is None or other is None:
+        return False
+    whole, ratio = sympy.simplify((line[0] - other[0]) / line[1]), sympy.simplify(other[1] / line[1])
+    return bool(whole.is_integer and ratio in (1, -1))
+
+
+def _line(formula: Any) -> tuple[Any, Any] | None:
+    """Value at 0, and step, of a formula with pi that is linear in its only variable, `k`, `l`, `m` or `n`."""
+    if (
+        not _is_scalar(formula)
+        or not formula.has(sympy.pi)
+        or [str(s) in "klmn" for s in formula.free_symbols] != [True]
+    ):
+        return None
+    (symbol,) = formula.free_symbols
+    step = sympy.expand(formula).diff(symbol)
+    return None if step.free_symbols or step == 0 else (formula.subs(symbol, 0), step)
+
+
 def _same(gold: Any, answer: Any) -> bool:
     settled = None
+    if gold != answer and _line(gold) and _line(answer):  # of any whole number, whatever it is called
+        answer = answer.subs({symbol: other for symbol in answer.free_symbols for other in gold.free_symbols})
     if isinstance(gold, sympy.Eq) and isinstance(answer, sympy.Eq):
         if all(_is_scalar(side) for side in (*gold.args, *answer.args)):
             ratio = _ratio(gold.lhs - gold.rhs, answer.lhs - answer.rhs)
@@ -76,9 +106,12 @@ def _is_scalar(side: Any) -> bool:
 @lru_cache(1_000)
 def _read(latex: str) -> Any:
     """The formula in sympy, decimals as fractions, i as the imaginary unit; None where it does not parse."""
-    if not is_sound(latex):
+    if not is_sound(latex) or re.search(r"[^a-zA-Z']'", latex):
         return None
     latex = re.sub(r"(\d+(?:\.\d+)?)\s*\^\\circ", r"(\\frac{\\pi}{180} \\cdot \1)", latex)
+    latex = DECIMAL.sub(lambda match: rf"(\frac{{{match[1]}{match[2]}}}{{1{'0' * len(match[2])}}})", latex)
+    latex = CHOSEN.sub(lambda match: "\\binom" + "".join(f"{{{group}}}" for group in match.groups() if group), latex)
+    latex = re.sub(r"(?<=[a-zA-Z])('+)", lambda match: f"_{{{'9' * len(match[1])}}}", latex)  # f' is not f
     try:
         formula = latex2sympy(
             normalize_latex(latex, NORMAL), is_real=True, conversion_config=CONVERSION, normalization_config=None

@@ -18,7 +18,7 @@ DECIMAL = re.compile(
     r"(?:\\(?:overline|bar|dot)\s*(?:\{(?P<period>\d+)\}|(?P<digit>\d))|(?P<dots>\.\.\.))?"
 )
 FRACTION = re.compile(r"\\frac\s*(?:\{\s*([+-]?[\d.,]+)\s*\}|(\d))\s*(?:\{\s*([+-]?[\d.,]+)\s*\}|(\d))")
-SLASHED = re.compile(r"[{(]?\s*([\d.,]+)\s*[})]?\s*/\s*[{(]?\s*([+-]?[\d.,]+)\s*[})]?")
+SLASHED = re.compile(r"[{(]?\s*([\d.,]+)\s*[})]?\s*(?:/|\bout of\b)\s*[{(]?\s*([+-]?[\d.,]+)\s*[})]?")
 POWER = re.compile(
     r"(?:(?P<factor>.*\S)\s*(?:\\times|\\cdot|x)\s*)?10\s*\^\s*(?:\{\s*(?P<braced>[+-]?\d+)\s*\}|(?P<bare>\d+))"
 )
@@ -37,8 +37,8 @@ def exact(text: str) -> Fraction | None:
     if text[0] in "+-":
         value = exact(text[1:]) if text[1:].lstrip()[:1] not in ("", "+", "-") else None
         return -value if value is not None and text[0] == "-" else value
-    if text[0] in "({" and "," not in text and closer(text, 0) == len(text) - 1:
-        return exact(text[1:-1])
+    if text[0] in "({[" and "," not in text and closer(text, 0) == len(text) - 1:
+        return exact(text[1:-1]) if text[0] != "[" or text[1:-1].strip().isdigit() else None  # [2.5] may be a floor
     first, _, last = text.rpartition(" ")
     if multiple := MULTIPLES.get(last) or MULTIPLES.get(last.removesuffix("s")):
         value = exact(first)

@@ -16,19 +16,36 @@ POUND = UNITS["pound"]  # of mass, and names of £
 DOLLAR = UNITS["dollar"][0]  # of which country, the problem says
 OF_COUNTRIES = {UNITS[name][0] for name in ("USD", "AUD", "CAD", "HKD", "NZD", "SGD")}
 
-ADDEND = r"(\d+(?:\.\d+)?)\s*([a-zA-Z]+)\.?"
-SUM = re.compile(rf"{ADDEND}(?:(?:,\s*|\s+)(?:and\s+)?|(?=\d)){ADDEND}")
+ADDEND = r"\d+(?:\.\d+)?\s*[a-zA-Z]+\.?"
+SUM = re.compile(rf"{ADDEND}(?:(?:(?:,\s*|\s+)(?:and\s+)?|(?=\d)){ADDEND})+")
+# Signs for units, where they have such a meaning beside each other: 5'10", 30^\circ 15', $1 and 50 cents.
+SIGNS = (
+    (re.compile(r"^\$(\d+(?:\.\d+)?)(?=\s)"), r"\1 dollars"),
+    (re.compile(r"^(\d+)\s*(?:\^\\circ|degrees?)\s*(\d+(?:\.\d+)?)\s*(?:'|minutes?)"), r"\1 degrees \2 arcminutes "),
+    (re.compile(r"(?<=arcminutes )\s*(?:and\s+)?(\d+(?:\.\d+)?)\s*(?:''|\"|seconds?)$"), r"\1 arcseconds"),
+    (re.compile(r"^(\d+)\s*'\s*(\d+(?:\.\d+)?)\s*(?:''|\")$"), r"\1 feet \2 inches"),
+)
 
 
 def quantity_sum(text: str) -> tuple[Fraction, Dimensions] | None:
-    """The worth and dimension of `2 hours 30 minutes` or `5 ft 3 in`; None where the second part is not the smaller."""
-    match = SUM.fullmatch(plain(text))
-    units = [lookup(name) for name in (match[2], match[4])] if match else []
-    if not match or not units[0] or not units[1] or units[0][0] != units[1][0]:
+    """The worth and dimension of `2 hours 30 minutes`, `5 ft 3 in` or `30^\\circ 15'`; None where a part is not smaller
+    than one of the unit before it.
+    """
+    text = plain(text)
+    for sign, words in SIGNS:
+        text = sign.sub(words, text).strip()
+    if not SUM.fullmatch(text):
         return None
-    (kind, large), (_, small) = units[0], units[1]
-    rest = Fraction(match[3]) * small
-    return (Fraction(match[1]) * large + rest, kind) if rest < large else None
+    total, kind, before = Fraction(0), None, None
+    for number, name in re.findall(r"(\d+(?:\.\d+)?)\s*([a-zA-Z]+)", text):
+        unit = lookup(name)
+        if unit is None or (kind is not None and unit[0] != kind):
+            return None
+        part = Fraction(number) * unit[1]
+        if before is not None and part >= before:
+            return None
+        total, kind, before = total + part, unit[0], unit[1]
+    return (total, kind) if kind else None
 
 
 def amount(text: str) -> tuple[Fraction, Dimensions] | None:
@@ -46,6 +63,8 @@ def same_quantity(gold: str, answer: str) -> bool:
     if unit or exact(value) is not None:
         other_value, other_unit = take_unit(answer)
     kinds = [each and each.kind for each in (unit, other_unit)]
+    if (unit is None or other_unit is None) and any(re.search(r"\dK$|\d K$", text) for text in (gold, answer)):
+        return False  # kelvins, or thousands
     if ANGLE in kinds and (RADIAN in kinds or (None in kinds and r"\pi" in gold + answer)):
         degrees, other = (value, other_value) if kinds[0] == ANGLE else (other_value, value)
         return same_formula(rf"\frac{{\pi}}{{180}} \cdot {degrees}", other) if affordable(answer, gold) else False

@@ -39,8 +39,8 @@ TABLE: dict[Dimensions, dict[str, int | Fraction]] = {
         "week wk": 604_800, "fortnight": 2 * 604_800,
     },
     (("month", 1),): {"month mo": 1, "year yr": 12, "decade": 120, "century centuries": 1200, "quarteryear": 3},
-    (("length", 1), ("time", -1)): {"mph": 63_360 * INCH / 3600, "kmh kph kmph": Fraction(1000, 3600)},
-    (("angle", 1),): {"degree deg": 1},
+    (("length", 1), ("time", -1)): {"mph": 63_360 * INCH / 3600, "mps": 1, "kmh kph kmph": Fraction(1000, 3600)},
+    (("angle", 1),): {"degree deg": 1, "arcminute": Fraction(1, 60), "arcsecond": Fraction(1, 3600)},
     (("radian", 1),): {"radian rad": 1},
     (("Celsius", 1),): {"Celsius celsius": 1},
     (("Fahrenheit", 1),): {"Fahrenheit fahrenheit": 1},
@@ -60,7 +60,9 @@ TABLE: dict[Dimensions, dict[str, int | Fraction]] = {
     (("pence", 1),): {"pence": 1},
     (("share", 1),): {"percent pct percentage": 1},
     (("length", 1), ("mass", 1), ("time", -2)): {"N newton": 1000, "kN kilonewton": 10**6},
-    (("length", 2), ("mass", 1), ("time", -2)): {"J joule": 1000, "kJ kilojoule": 10**6},
+    (("length", 2), ("mass", 1), ("time", -2)): {
+        "J joule": 1000, "kJ kilojoule": 10**6, "MJ megajoule": 10**9, "Wh": 3_600_000, "kWh": 3_600_000_000,
+    },
     (("heat", 1),): {"calorie cal": 1, "kcal kilocalorie": 1000},
     (("length", 2), ("mass", 1), ("time", -3)): {"W watt": 1000, "kW kilowatt": 10**6, "MW megawatt": 10**9},
     (("length", -1), ("mass", 1), ("time", -2)): {"Pa pascal": 1000, "kPa kilopascal": 10**6},
@@ -90,7 +92,7 @@ CODES |= {"INR": "INR", "Rs": "INR", "JPY": "yen"}
 COUNTRIES = {
     "A": "AUD", "AU": "AUD", "C": "CAD", "CA": "CAD", "HK": "HKD", "NZ": "NZD", "S": "SGD", "SG": "SGD", "R": "BRL",
 }  # fmt: skip
-SUFFIXES = PREFIXES | {"%": "percent", r"^\circ": "degree", '"': "inch", "''": "inch"}
+SUFFIXES = PREFIXES | {"%": "percent", r"^\circ": "degree", '"': "inch", "''": "inch", "¢": "cent"}
 
 
 WRAPPED_ALONE = {"t", "T", "H", "F"}  # units only in \\text{...}; outside of it they are variables

@@ -32,7 +32,11 @@ FILLERS = {
 TRAILING = re.compile(
     r"(?:\s+|(?=\\text)|(?<=\d)(?=[a-zA-Z]{2}))"
     r"((?:\\text\s*\{(?:[^{}]|\^\s*\{-?[1-4]\})*\}"
-    r"|(?<![a-zA-Z\\_^{])[a-zA-Z]+\.?|\^\s*\{?-?[1-4]\}?|(?<=[}\d])\s*\\cdot\s*(?=\\text)|[\s/-])+)$"
+    r"|(?<![a-zA-Z\\_^{])[a-zA-Z]+\.?|\^\s*\{?-?[1-4]\}?|(?<=[}\da-zA-Z])\s*\\cdot\s*(?=\\text|[a-zA-Z])|[\s/-])+)$"
+)
+NAMED = r"\s*(?:\\text\s*\{{\s*)?(?P<{}>[a-zA-Z]+)\s*\}}?\s*"
+OVER = re.compile(  # \frac{\text{m}}{\text{s}}
+    rf"(?<=[\d}}\s])\s*\\frac\s*\{{{NAMED.format('above')}\}}\s*\{{{NAMED.format('below')}(?P<power>\^\s*\{{?[23]\}}?)?\s*\}}$"
 )
 DEGREES = re.compile(r"\s*\^\\circ\s*(?:\\text\s*\{\s*)?(C|F|K|Celsius|Fahrenheit)\s*\}?$")
 COUNTED = re.compile(rf"\s*(?:(?:{'|'.join(MULTIPLES)})s?(?![a-zA-Z])\s*)+")
@@ -45,7 +49,10 @@ TELLING = re.compile(
     r"|negative|positive|times|over|divided|mod|modulo|base|remainder|or|and|not|to|than|more|less|fewer|least|most"
     r"|factorial|point|between|except|if|when|about|approximately|around|roughly|nearly|almost|wrong|incorrect|false|no"
     r"|isn|never|twice|thrice|doubled?|tripled?|quadrupled?|halved|tenfold|inverse|inverted|reciprocal|opposite|conjugate"
-    r"|repeating|recurring|onwards?|upwards?|downwards?|exclusive|maybe|perhaps|possibly|probably)\b",
+    r"|repeating|recurring|onwards?|upwards?|downwards?|backwards?|exclusive|maybe|perhaps|ish|approx|nope"
+    r"|\w*illions?|\w*(?:illionth|ieth|teenth)s?|nths?|zillions?|grand|braces?|doubles|complement|debt|upside down"
+    r"|invalid|impossible|per mille|nano|micro|milli|centi|deci|mega|giga|tera)\b"
+    r"|^\W*(?:\\text\s*\{\s*)?(?!family|butterfly|assembly|monopoly|supply)\w{4,}(?:ed|ly)\W*$",  # rejected, unlikely
     re.IGNORECASE,
 )
 
@@ -91,6 +98,8 @@ def as_share(text: str) -> str | None:
 
 
 def _take_words(text: str, letters: bool) -> tuple[str, Unit | None]:
+    if (match := OVER.search(text)) and all(lookup(name) for name in match.group("above", "below")):
+        text = f"{text[: match.start()]} \\text{{{match['above']}/{match['below']}{match['power'] or ''}}}"
     match = TRAILING.search(text)
     if match and (number := COUNTED.match(match[0])) and match.start() + number.end() < len(text):
         match = TRAILING.match(text, match.start() + number.end() - 1)  # 3 million dollars
@@ -111,7 +120,7 @@ def _take_words(text: str, letters: bool) -> tuple[str, Unit | None]:
 
 def _unit(words: str) -> Unit:
     """The unit that the words name: `cm`, `square inches`, `in^{3}`, `m/s^2`, `miles per hour`."""
-    words = re.sub(r"\bper\b", "/", words.replace(r"\cdot", " ").replace(".", " "))
+    words = re.sub(r"\bper\b|(?<=\S)\s+an?\s+(?=\S)", "/", words.replace(r"\cdot", " ").replace(".", " "))
     above, *below = re.sub(r"\s*\^\s*\{?\s*(-?)\s*([1-4])\s*\}?", r"^\1\2", words).split("/")
     unit = _product(above)
     for part in below:

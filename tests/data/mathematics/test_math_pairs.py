@@ -1,5 +1,5 @@
 """Pairs labelled by hand: `math_pairs.jsonl`, and `math_pairs_strict.jsonl`, whose wrong answers are near ones: another
-unit, the problem itself in the box, a box taken back.
+unit, the problem itself in the box, a box taken back; and `math_pairs_other.jsonl`, of rarer notations.
 
 `one_way` marks the pairs that differ when gold and answer change places, as `data.mathematics.value` and `compare` say:
 an answer must be a value where the gold is one, its calculations must be true, and it may leave out a base.
@@ -17,14 +17,13 @@ from data.problem import Problem
 from data.tasks import math
 from data.workers.pool import WorkerPool
 
-FILES = ("math_pairs.jsonl", "math_pairs_strict.jsonl")
+FILES = ("math_pairs.jsonl", "math_pairs_strict.jsonl", "math_pairs_other.jsonl")
 PAIRS = [json.loads(line) for name in FILES for line in (Path(__file__).parent / name).read_text().splitlines()]
-# Labelled by mathematics, and still judged wrong: without its problem, 0.25 does not say that it is money; the others
-# are ways of saying it in words that are not read.
+# Labelled by mathematics, and still judged wrong: without its problem, 0.25 does not say that it is money; the other
+# is a way of saying it in words that is not read.
 MISSED = {
     ("0.25", "25 cents"),
     (r"\frac{9}{19}", r"9 \text{ over } 19"),
-    (r"\text{Tuesday}", "On Tuesday"),
 }
 
 
