@@ -78,7 +78,7 @@ def test_every_benchmark_that_is_promised_has_a_file():
     for name, benchmark in read_benchmarks(ALL).items():
         assert benchmark.samples == (32 if name in ("aime24", "aime25", "amc23") else benchmark.samples)
         assert re.fullmatch("[0-9a-f]{40}", benchmark.revision), f"{name} is not pinned to a commit"
-    assert set(RIGHT) == set(ROWS) == set(names())
+    assert set(ROWS) == set(names())
 
 
 @pytest.mark.parametrize("name", RIGHT)
