@@ -114,7 +114,8 @@ def _options(path: Path) -> list[str]:
     shared = {node.name: node for node in ast.parse(SHARED.read_text(encoding="utf-8")).body if hasattr(node, "name")}
     names = [call.func.id for call in calls if isinstance(call.func, ast.Name)]
     calls += [call for name in names if name in shared for call in _calls(shared[name])]
-    additions = [call for call in calls if isinstance(call.func, ast.Attribute) and call.func.attr == "add_argument"]
+    adders = ("add_argument", "add_settings")
+    additions = [call for call in calls if ast.unparse(call.func).rpartition(".")[2] in adders]
     constants = [argument.value for call in additions for argument in call.args if isinstance(argument, ast.Constant)]
     return [value for value in constants if isinstance(value, str) and value.startswith("--")] + ["--help"]
 

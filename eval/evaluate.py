@@ -1,7 +1,7 @@
 """Evaluate checkpoints on the same held-out problems, each at its best decoding, and compare them pair by pair."""
 
 import json
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,54 +12,20 @@ import pyarrow.parquet as pq
 from data.mixture import Split
 from data.problem import Problem
 from eval.measures.rows import SampleRow
-from eval.measures.sample_measures import as_json, compare, measure
+from eval.measures.sample_measures import as_json, by_task, compare, measure
 from eval.sampling.baselines import ask_baseline, check_baseline
 from eval.sampling.candidate import Candidate, Candidates, check_lengths
-from eval.sampling.decodings import TEMPERATURES, Decodings, accuracy, best_temperature, check_temperatures, unmarked
+from eval.sampling.decodings import Decodings, accuracy, best_temperature, unmarked
 from eval.sampling.progress import Progress
 from eval.sampling.samples import COLUMNS, sample_rows
-from eval.sampling.source import MAX_NEW_TOKENS, Source, held_out
+from eval.sampling.source import Source, held_out
 from eval.sampling.subject import Subject
 from eval.sampling.workers import Workers
-from train.config.run_config import BACKENDS, PROBLEMS
-from train.config.values import Range, checked_values
+from eval.settings import Settings
 from train.files.atomic import write_text
-from train.rollout.interface import LEAST_TEMPERATURE, Sampling
-from train.rollout.interface import TEMPERATURES as TEMPERATURE_WORDS
+from train.rollout.interface import Sampling
 
-SAMPLES = 100_000  # of a problem
 CHOSEN_ON: dict[Split, Split] = {"test": "validation", "validation": "train"}  # where the best decoding is chosen
-
-
-@dataclass(frozen=True, slots=True)
-class Settings:
-    """How every checkpoint is sampled.
-
-    All measures are taken at `temperature`; accuracy also at the best of `temperatures`, chosen for each checkpoint on
-    `validation_problems` problems with `validation_samples` samples of each.
-    """
-
-    problems: int = field(default=400, metadata={"range": Range(least=2, most=PROBLEMS)})
-    samples: int = field(default=4, metadata={"range": Range(least=1, most=SAMPLES)})
-    temperature: float = field(
-        default=1.0, metadata={"range": Range(least=LEAST_TEMPERATURE, also=(0.0,), words=TEMPERATURE_WORDS)}
-    )
-    max_new_tokens: int = field(default=MAX_NEW_TOKENS, metadata={"range": Range(least=1)})
-    seed: int = field(default=0, metadata={"range": Range(least=0, below=2**63, words="0 or more, of 63 bits")})
-    split: Split = "test"
-    backend: str = field(default="engine", metadata={"choices": BACKENDS})
-    temperatures: tuple[float, ...] = TEMPERATURES
-    validation_problems: int = field(default=200, metadata={"range": Range(least=2, most=PROBLEMS)})
-    validation_samples: int = field(default=4, metadata={"range": Range(least=1, most=SAMPLES)})
-
-    def __post_init__(self) -> None:
-        """Raise ValueError naming the first value out of its range."""
-        checked_values(self)
-        check_temperatures(self.temperatures)
-
-    def samples_at(self, temperature: float) -> int:
-        """Samples of a problem; greedy ones are all alike."""
-        return self.samples if temperature else 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +76,7 @@ def evaluate(
     """Sample every checkpoint, measure each, compare each with the first; writes parquet and `results.json`.
 
     A task that has fewer held-out problems than its share of `settings.problems` gives all it has. The first checkpoint
-    is asked as `baseline` says (one of `eval.sampling.baselines.BASELINES`), where one is given; the others never are.
+    is asked as `baseline` says (one of `eval.settings.BASELINES`), where one is given; the others never are.
 
     Samples are kept in the folder `cache` (default: `output`/cache) as they come: an evaluation that was cut off, or
     asks for some of the same again, draws only the rest. `candidates` are models that are loaded already; they bring
@@ -232,10 +198,10 @@ def _checkpoint(name: str, table: Decodings, settings: Settings) -> dict[str, An
         "best_accuracy": best.value,
         "best_interval": [best.low, best.high],
         "measures": as_json(estimates),
-        "tasks": {task: as_json(measure(_of(rows, task))) for task in _tasks(rows)},
+        "tasks": {task: as_json(measure(each)) for task, each in by_task(rows).items()},
         "best": {
             "measures": as_json(measure(best_rows)),
-            "tasks": {task: as_json(measure(_of(best_rows, task))) for task in _tasks(best_rows)},
+            "tasks": {task: as_json(measure(each)) for task, each in by_task(best_rows).items()},
         },
         "decodings": [_decoding(table, temperature) for temperature in sorted({*table.rows, *table.choices})],
     }
@@ -247,7 +213,7 @@ def _decoding(table: Decodings, temperature: float) -> dict[str, Any]:
     return {
         "temperature": temperature,
         "accuracy": asdict(accuracy(rows)) if rows else None,
-        "tasks": {task: asdict(accuracy(_of(rows, task))) for task in _tasks(rows)} if rows else {},
+        "tasks": {task: asdict(accuracy(each)) for task, each in by_task(rows or []).items()},
         "validation": asdict(accuracy(choice)) if choice else None,
     }
 
@@ -278,12 +244,5 @@ def _pair(before: str, table_before: Decodings, after: str, table: Decodings, se
 
 
 def _changes_by_task(before: list[SampleRow], after: list[SampleRow]) -> dict[str, Any]:
-    return {task: as_json(compare(_of(before, task), _of(after, task))) for task in _tasks(after)}
-
-
-def _tasks(rows: list[SampleRow]) -> list[str]:
-    return sorted({row["task"] for row in rows})
-
-
-def _of(rows: list[SampleRow], task: str) -> list[SampleRow]:
-    return [row for row in rows if row["task"] == task]
+    start = by_task(before)
+    return {task: as_json(compare(start.get(task, []), rows)) for task, rows in by_task(after).items()}

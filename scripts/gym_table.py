@@ -10,19 +10,16 @@ command is cut off, run it again to continue.
 """
 
 import argparse
-import os
 import shlex
 import sys
 from dataclasses import fields
 from pathlib import Path
 
-os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
-
 import torch
 from tqdm import tqdm
-from transformers.utils import logging
 
 from data.tasks import gym
+from data.terminal import command, quiet_libraries
 from eval.gym import attacks, blind
 from eval.gym.attack_page import section, section_of, with_section
 from eval.gym.table import Settings, measure_tasks, render
@@ -61,41 +58,37 @@ def write(output: Path | None, page: str) -> None:
         print(page)
 
 
+@command
 def main() -> int:
     """Run the command line; returns the exit code."""
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
     arguments = parse()
+    quiet_libraries()
     source = "attack" if arguments.attack else arguments.model.replace("/", "-")
     path = arguments.kept or Path("runs/gym-table") / f"{source}.jsonl"
     page = arguments.output.read_text() if arguments.output and arguments.output.is_file() else ""
-    try:
-        settings = Settings(**{field.name: getattr(arguments, field.name) for field in fields(Settings)})
-        names = arguments.tasks or gym.names()
-        for name in names:
-            gym.task(name)
-        if arguments.attack:
-            attack = attacks.Settings(seed=arguments.seed)
-            attack_rows = attacks.attack_tasks(names, attack, path, lambda name: print(name, file=sys.stderr))
-            note = blind.note(blind.blind_walks(arguments.seed)) if blind.TASK in names else ""
-            write(arguments.output, with_section(page, section(attack_rows, attack, note)))
-            return 0
-        tokenizer = load_tokenizer(arguments.model)
-        model = load_model(arguments.model).to("cuda" if torch.cuda.is_available() else "cpu")
-        with tqdm(total=len(names), unit="task", dynamic_ncols=True) as bar:
+    settings = Settings(**{field.name: getattr(arguments, field.name) for field in fields(Settings)})
+    names = arguments.tasks or gym.names()
+    for name in names:
+        gym.task(name)
+    if arguments.attack:
+        attack = attacks.Settings(seed=arguments.seed)
+        attack_rows = attacks.attack_tasks(names, attack, path, lambda name: print(name, file=sys.stderr))
+        note = blind.note(blind.blind_walks(arguments.seed)) if blind.TASK in names else ""
+        write(arguments.output, with_section(page, section(attack_rows, attack, note)))
+        return 0
+    tokenizer = load_tokenizer(arguments.model)
+    model = load_model(arguments.model).to("cuda" if torch.cuda.is_available() else "cpu")
+    with tqdm(total=len(names), unit="task", dynamic_ncols=True) as bar:
 
-            def show(name: str) -> None:
-                bar.set_description(name)
-                bar.update()
+        def show(name: str) -> None:
+            bar.set_description(name)
+            bar.update()
 
-            check_chat(model, tokenizer, system=False)
-            ends = stop_ids(model, tokenizer)
-            rows = measure_tasks(names, RolloutEngine(model), tokenizer, ends, settings, path, show)
-        table = render(rows, arguments.model, settings, shlex.join(["python", "scripts/gym_table.py", *sys.argv[1:]]))
-        write(arguments.output, with_section(table, section_of(page)))
-    except (ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+        check_chat(model, tokenizer, system=False)
+        ends = stop_ids(model, tokenizer)
+        rows = measure_tasks(names, RolloutEngine(model), tokenizer, ends, settings, path, show)
+    table = render(rows, arguments.model, settings, shlex.join(["python", "scripts/gym_table.py", *sys.argv[1:]]))
+    write(arguments.output, with_section(table, section_of(page)))
     return 0
 
 

@@ -12,21 +12,16 @@ Exit codes: 0 it fits, 1 it does not fit as it is, 2 refused.
 """
 
 import argparse
-import os
 import sys
 
-os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
-
-from transformers.utils import logging
-
 from data.paths import user_path
+from data.terminal import command, quiet_libraries
 from train.plan.devices import BY_SIZE, GPUS
-from train.plan.make_plan import make_plan
 
 
+@command
 def main() -> int:
     """Run the command line; returns the exit code."""
-    logging.set_verbosity_error()
     parser = argparse.ArgumentParser(
         description=__doc__,
         epilog="Every other option is the training config's: --lora_rank, --max_completion_length, ...",
@@ -41,18 +36,17 @@ def main() -> int:
     parser.add_argument("--mean_tokens", type=float, help="mean length of completions (default: half of the longest)")
     parser.add_argument("--prompt_tokens", type=int, help="mean length of prompts (default: that of the problems)")
     arguments, options = parser.parse_known_args()
-    try:
-        text, fits = make_plan(
-            arguments.config,
-            options,
-            gpu=arguments.gpu,
-            gpus=arguments.gpus,
-            mean=arguments.mean_tokens,
-            prompt=arguments.prompt_tokens,
-        )
-    except ValueError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    quiet_libraries()
+    from train.plan.make_plan import make_plan
+
+    text, fits = make_plan(
+        arguments.config,
+        options,
+        gpu=arguments.gpu,
+        gpus=arguments.gpus,
+        mean=arguments.mean_tokens,
+        prompt=arguments.prompt_tokens,
+    )
     print(text)
     return 0 if fits else 1
 

@@ -12,10 +12,11 @@ import sys
 from pathlib import Path
 
 from data.paths import user_path
-from train.lifecycle.gguf_export import TYPES, write_gguf
-from train.lifecycle.published import UNPUBLISHABLE, not_made, publishable
+from data.terminal import command
+from train.lifecycle.published import GGUF_TYPES, UNPUBLISHABLE, not_made, publishable
 
 
+@command
 def main() -> int:
     """Run the command line; returns the exit code."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -24,23 +25,21 @@ def main() -> int:
     parser.add_argument("--push", metavar="REPO", help="upload to this repository of the hub")
     parser.add_argument("--private", action="store_true", help="with --push: make the repository private")
     parser.add_argument("--gguf", type=user_path, metavar="FILE", help="write the model for llama.cpp, adapters merged")
-    parser.add_argument("--gguf-type", choices=TYPES, default="auto", help="its weights (default: auto, 16 bits)")
+    parser.add_argument("--gguf-type", choices=GGUF_TYPES, default="auto", help="its weights (default: auto, 16 bits)")
     options = parser.parse_args()
+    if not (options.run / "config.yaml").is_file():
+        raise ValueError(f"{options.run} is not a run folder: it has no config.yaml; give runs/NAME.")
     try:
-        if not (options.run / "config.yaml").is_file():
-            raise ValueError(f"{options.run} is not a run folder: it has no config.yaml; give runs/NAME.")
-        try:
-            model = publishable(options.run, options.license)
-        except UNPUBLISHABLE as error:
-            raise ValueError(not_made(options.run, error)) from error
-        print(model)
-        if options.gguf:
-            print(write_gguf(model, options.gguf, options.gguf_type))
-        if options.push:
-            print(push(model, options.push, private=options.private))
-    except ValueError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+        model = publishable(options.run, options.license)
+    except UNPUBLISHABLE as error:
+        raise ValueError(not_made(options.run, error)) from error
+    print(model)
+    if options.gguf:
+        from train.lifecycle.gguf_export import write_gguf
+
+        print(write_gguf(model, options.gguf, options.gguf_type))
+    if options.push:
+        print(push(model, options.push, private=options.private))
     return 0
 
 

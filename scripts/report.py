@@ -16,11 +16,13 @@ import sys
 from pathlib import Path
 
 from data.paths import user_path
+from data.terminal import command
 from eval.options import add_own_tasks
 from eval.report.page import write_live_report, write_report
 from eval.sampling.source import load_own_tasks
 
 
+@command
 def main() -> int:
     """Run the command line; returns the exit code."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -35,19 +37,15 @@ def main() -> int:
     )
     add_own_tasks(parser)
     arguments = parser.parse_args()
-    try:
-        if arguments.own_tasks:
-            load_own_tasks(arguments.run[0] / "config.yaml")  # so that their parsers mark the thinkings
-        if arguments.live and (arguments.output or arguments.run[1:]):
-            raise ValueError("--live writes RUN/report.html of one run; leave out --output and other runs.")
-        path = (
-            live(arguments.run[0])
-            if arguments.live
-            else write_report(arguments.run[0], arguments.output, arguments.run[1:])
-        )
-    except ValueError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    if arguments.own_tasks:
+        load_own_tasks(arguments.run[0] / "config.yaml")  # so that their parsers mark the thinkings
+    if arguments.live and (arguments.output or arguments.run[1:]):
+        raise ValueError("--live writes RUN/report.html of one run; leave out --output and other runs.")
+    path = (
+        live(arguments.run[0])
+        if arguments.live
+        else write_report(arguments.run[0], arguments.output, arguments.run[1:])
+    )
     print(f"Report written to {path}")
     return 0
 

@@ -10,23 +10,17 @@ scripts/claims.py read.
 
 import argparse
 import json
-import os
 import sys
-from dataclasses import replace
 from typing import Any
 
-os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
-
-from transformers.utils import logging
-
 from data.paths import user_path
-from eval.evaluate import Settings, evaluate, expected
-from eval.options import add_best_decoding, add_own_tasks, add_processes
-from eval.retained import folder_of, other_source
+from data.terminal import command, quiet_libraries
+from eval.options import add_own_tasks, add_processes, add_settings, read_settings
 from eval.sampling.progress import sample_bar
 from eval.sampling.source import checkpoints_of
-from eval.sampling.workers import Workers, default_count
-from eval.table import render
+from eval.settings import Settings
+
+DEFAULT = Settings(problems=200, samples=2, validation_problems=100)
 
 
 def tasks_of(text: str) -> dict[str, Any]:
@@ -42,41 +36,30 @@ def tasks_of(text: str) -> dict[str, Any]:
     return tasks
 
 
+@command
 def main() -> int:
     """Run the command line; returns the exit code."""
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
-    default = Settings(problems=200, samples=2, validation_problems=100)
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run", type=user_path, help="a run folder with a checkpoint before and after RL")
     parser.add_argument("--tasks", type=tasks_of, metavar="JSON", help="mapping of tasks to settings, as in a config")
-    parser.add_argument("--problems", type=int, default=default.problems, help="(default: %(default)s)")
-    parser.add_argument(
-        "--samples", type=int, default=default.samples, help="samples of each problem (default: %(default)s)"
-    )
-    add_best_decoding(parser, default.temperatures, default.validation_problems)
-    add_processes(parser, default_count())
+    add_settings(parser, DEFAULT, "--problems", "--samples", "--temperatures", "--validation-problems")
+    add_processes(parser)
     add_own_tasks(parser)
     arguments = parser.parse_args()
-    try:
-        checkpoints = checkpoints_of(arguments.run)
-        if len(checkpoints) < 2:
-            raise ValueError(f"{arguments.run} has no checkpoint of before reinforcement to compare with.")
-        source = other_source(arguments.run, arguments.tasks, own_tasks=arguments.own_tasks)
-        settings = replace(
-            default,
-            problems=arguments.problems,
-            samples=arguments.samples,
-            temperatures=tuple(arguments.temperatures),
-            validation_problems=arguments.validation_problems,
-            max_new_tokens=source.max_new_tokens,
-        )
-        output = folder_of(arguments.run)
-        with sample_bar(expected(source, settings, 2)) as bar, Workers(arguments.processes) as workers:
-            results = evaluate(checkpoints, source, settings, output, workers=workers, progress=bar.update)
-    except (ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    quiet_libraries()
+    from eval.evaluate import evaluate, expected
+    from eval.retained import folder_of, other_source
+    from eval.sampling.workers import Workers
+    from eval.table import render
+
+    checkpoints = checkpoints_of(arguments.run)
+    if len(checkpoints) < 2:
+        raise ValueError(f"{arguments.run} has no checkpoint of before reinforcement to compare with.")
+    source = other_source(arguments.run, arguments.tasks, own_tasks=arguments.own_tasks)
+    settings = read_settings(DEFAULT, arguments, max_new_tokens=source.max_new_tokens)
+    output = folder_of(arguments.run)
+    with sample_bar(expected(source, settings, 2)) as bar, Workers(arguments.processes) as workers:
+        results = evaluate(checkpoints, source, settings, output, workers=workers, progress=bar.update)
     print(render(results))
     print(f"\nWritten to {output}/results.json; the report shows it below the verdicts.")
     return 0

@@ -10,14 +10,10 @@ Requests join the running batch as they come. Thinking comes back as `reasoning_
 """
 
 import argparse
-import os
 import sys
 
-os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
-
-from transformers.utils import logging
-
 from data.paths import user_path
+from data.terminal import command, quiet_libraries
 from eval.options import add_own_tasks
 from eval.serve.listen import Listening, serve
 from eval.serve.served import DTYPES, Options
@@ -63,18 +59,17 @@ def parse() -> tuple[str, Options, Listening]:
     )
 
 
+@command
 def main() -> int:
     """Run the command line; returns the exit code."""
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
+    quiet_libraries()
     try:
         checkpoint, options, listening = parse()
         serve(checkpoint, options, listening)
     except KeyboardInterrupt:  # Ctrl-C is how it ends
         return 0
-    except (ValueError, OSError, ImportError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    except ImportError as error:  # an extra is not installed
+        raise ValueError(str(error)) from None
     return 0
 
 

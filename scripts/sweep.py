@@ -28,6 +28,7 @@ except ModuleNotFoundError as error:
         raise
     sys.exit("error: a sweep needs optuna; install it with: pip install -e '.[sweep]'")
 from data.paths import user_path
+from data.terminal import command
 from eval.sweep.ranking.words import verdict
 from eval.sweep.setup.check import check
 from eval.sweep.setup.spec import Prune, Spec
@@ -51,6 +52,7 @@ def parse() -> argparse.Namespace:
     return parser.parse_args()
 
 
+@command
 def main() -> int:
     """Run the command line; returns the exit code."""
     arguments = parse()
@@ -67,9 +69,6 @@ def main() -> int:
                 results = sweep(
                     folder, spec, machine, lambda: signals.first is not None, retry_failed=arguments.retry_failed
                 )
-    except ValueError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
     except SweepStopped as stopped:
         print(stopped, file=sys.stderr)
         return stopped.code

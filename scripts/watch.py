@@ -13,11 +13,13 @@ import threading
 from pathlib import Path
 
 from data.paths import user_path
+from data.terminal import command
 from eval.options import add_own_tasks
 from eval.sampling.source import load_own_tasks
 from eval.serve.door import listen, own_names, refuse_missing, url
 
 
+@command
 def main() -> int:
     """Run the command line; returns the exit code."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -37,9 +39,6 @@ def main() -> int:
         watch(options.run, options.host, options.port)
     except KeyboardInterrupt:  # Ctrl-C is how it ends
         return 0
-    except (ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
     return 0
 
 

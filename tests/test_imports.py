@@ -81,3 +81,27 @@ def test_imports_have_no_circle_and_run_one_way():
 def test_the_search_sees_circles_and_imports_of_later_layers(sources, has_circle, is_upward):
     graph = graph_of({name: ast.parse(text) for name, text in sources.items()})
     assert (bool(circle_of(graph)), bool(upward(graph))) == (has_circle, is_upward)
+
+
+HEAVY = {"transformers", "trl", "peft", "datasets"}
+SLOW_HELP = {f"scripts.{name}" for name in ("bench_planning", "gpu_step", "gym_table", "serve")}
+
+
+def at_start(tree: ast.Module) -> set[str]:
+    """The dotted names that a module imports as it is loaded, with the packages on the way to them."""
+    within = [node for node in tree.body if not isinstance(node, ast.FunctionDef | ast.ClassDef)]
+    names = set(imports_of(ast.Module(within, [])))
+    return {name.rsplit(".", count)[0] for name in names for count in range(name.count(".") + 1)}
+
+
+def test_a_script_prints_its_help_without_the_heavy_imports():
+    trees = modules()
+    slow = set()
+    for script in (name for name in trees if name.startswith("scripts.") and name.count(".") == 1):
+        reached, ahead = set(), {script}
+        while ahead:
+            reached |= ahead
+            names = {name for module in ahead if module in trees for name in at_start(trees[module])}
+            ahead = (names | {f"scripts.{name}" for name in names}) - reached
+        slow |= {script} if HEAVY & reached else set()
+    assert slow == SLOW_HELP

@@ -151,6 +151,7 @@ CLAIMS = (
         "configs/smollm2-135m-cpu.yaml.",
     ),
 )
+ALL_CLAIMS = tuple(range(1, len(CLAIMS) + 1))
 
 
 def judge(figure: Estimate, above: float = 0.0) -> Verdict:

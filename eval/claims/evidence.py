@@ -27,14 +27,14 @@ from eval.curves.training_curve import Sampled, compute_spent, train_curve
 from eval.measures.drift import kl_divergence
 from eval.measures.estimators import Estimate, paired_difference
 from eval.measures.rows import SampleRow
-from eval.measures.sample_measures import as_json, compare
+from eval.measures.sample_measures import as_json, compare, correct_by_problem
 from eval.probes import probing as probe
 from eval.probes.budget import ROOM, Budget, budgets, keep_to, rows
 from eval.sampling.candidate import Candidates
 from eval.sampling.decodings import Decodings, accuracy, best_temperature
 from eval.sampling.logprobs import completion_logprobs
 from eval.sampling.progress import Progress, SampleCount
-from eval.sampling.samples import correct_by_problem, sample_rows
+from eval.sampling.samples import sample_rows
 from eval.sampling.subject import Completion, Subject, ask
 from eval.sampling.workers import Workers
 from train.files.checkpoints import COLD_START

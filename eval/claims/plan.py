@@ -1,56 +1,24 @@
 """Plans what a run's claims will sample: the options, and every check before the first sample."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from data.problem import Problem
 from eval import evaluate
-from eval.claims.conditions import CLAIMS
+from eval.claims.conditions import ALL_CLAIMS, CLAIMS
 from eval.curves.equal_compute import Control, at_equal_compute, flops_of
 from eval.curves.training_curve import compute_spent
-from eval.probes import probing as probe
+from eval.probes import probing
 from eval.probes.budget import budgets, most_draws
 from eval.sampling.baselines import reads_words
-from eval.sampling.decodings import TEMPERATURES
 from eval.sampling.source import Source, all_checkpoints, read_source, stages_of
-from train.config.values import checked_values, setting
+from eval.settings import Effort, ProbeSettings, Settings
 from train.model.loading import load_tokenizer
 
 HELD = 4  # times that the start's thinking is carried past its end to make it last as long as the trained model's
 DRIFT = 100  # problems over which the distance to the start is measured
 BASELINE = "step-by-step"  # what the last claim compares with
-ALL_CLAIMS = tuple(range(1, len(CLAIMS) + 1))
-
-
-@dataclass(frozen=True, slots=True)
-class Effort:
-    """How much is sampled: the options of scripts/claims.py, each with its help."""
-
-    problems: int = setting(400, "held-out problems that every checkpoint answers")
-    samples: int = setting(4, "samples of each problem, besides a greedy one")
-    between_samples: int = setting(2, "samples of each problem for the checkpoints between the first and the last")
-    temperatures: tuple[float, ...] = setting(
-        TEMPERATURES, "temperatures from which each model's best decoding is chosen"
-    )
-    validation_problems: int = setting(200, "other held-out problems, on which the best decoding is chosen")
-    validation_samples: int = setting(4, "samples of each validation problem at each temperature")
-    budget_problems: int = setting(200, "how many of the problems are asked at each thinking budget")
-    budget_samples: int = setting(2, "samples of each of them at each budget")
-    parallel_problems: int = setting(100, "how many of the problems are asked for pass@k and maj@k")
-    parallel_samples: int = setting(32, "samples of each of them, which is the largest k")
-    probe_problems: int = setting(200, "problems on which the first, middle and last checkpoints are probed")
-    probe_samples: int = setting(2, "samples of each problem in the probes")
-    seed: int = setting(0, "seed of the sampling")
-
-    def __post_init__(self) -> None:
-        """Raise ValueError naming the first number that is too small."""
-        for name in ("problems", "validation_problems", "budget_problems", "parallel_problems", "probe_problems"):
-            if getattr(self, name) < 2:
-                raise ValueError(f"{name} is {getattr(self, name)}; expected at least 2, to have an interval.")
-        for name in (option.name for option in fields(self) if option.name.endswith("samples")):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} is {getattr(self, name)}; expected at least 1.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,10 +45,10 @@ class Plan:
         return self.problems.asked
 
     @property
-    def settings(self) -> evaluate.Settings:
+    def settings(self) -> Settings:
         """How each checkpoint is evaluated."""
         effort = self.effort
-        return evaluate.Settings(
+        return Settings(
             len(self.asked),
             effort.samples,
             max_new_tokens=self.source.max_new_tokens,
@@ -90,13 +58,8 @@ class Plan:
             validation_samples=effort.validation_samples,
         )
 
-    def check(self) -> None:
-        """Raise ValueError if the effort is outside the range that evaluation or the probes allow."""
-        checked_values(self.settings)
-        checked_values(self.probe_settings)
-
     @property
-    def between_settings(self) -> evaluate.Settings:
+    def between_settings(self) -> Settings:
         """How a checkpoint between the first and the last is evaluated: a point of a curve needs less than an end."""
         effort = self.effort
         few = min(effort.validation_samples, effort.between_samples)
@@ -108,9 +71,9 @@ class Plan:
         return list(self.checkpoints.values())[1:-1]
 
     @property
-    def probe_settings(self) -> probe.Settings:
+    def probe_settings(self) -> ProbeSettings:
         """How each checkpoint is probed."""
-        return probe.Settings(
+        return ProbeSettings(
             self.effort.probe_problems,
             self.effort.probe_samples,
             max_new_tokens=self.source.max_new_tokens,
@@ -158,16 +121,14 @@ def make_plan(
     files = frozenset(condition.figure.file for claim in claims for condition in CLAIMS[claim - 1].conditions)
     base = stages.get("base") if f"{BASELINE}/results" in files else None
     prompted = base if base is not None and reads_words(tokenizers[base]) else None
-    settings = evaluate.Settings(
+    settings = Settings(
         effort.problems,
         temperatures=effort.temperatures,
         validation_problems=effort.validation_problems,
         max_new_tokens=source.max_new_tokens,
     )
     problems = evaluate.draw(source, settings)
-    plan = Plan(run, source, problems, checkpoints, stages, prompted, effort, files, tuple(controls))
-    plan.check()
-    return plan
+    return Plan(run, source, problems, checkpoints, stages, prompted, effort, files, tuple(controls))
 
 
 def expected(plan: Plan) -> int:
@@ -183,7 +144,7 @@ def expected(plan: Plan) -> int:
         + ("test-curve" in plan.files)
         * len(plan.stages)
         * (_expected_of_budgets(effort, few) + wide * effort.parallel_samples)
-        + ("probes" in plan.files) * probe.expected(plan.source, plan.probe_settings, len(plan.probed))
+        + ("probes" in plan.files) * probing.expected(plan.source, plan.probe_settings, len(plan.probed))
         + (evaluate.expected(plan.source, plan.settings, 2, BASELINE) if plan.prompted else 0)
     )
 

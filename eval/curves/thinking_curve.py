@@ -15,10 +15,9 @@ import numpy as np
 from eval.measures.at_k import maj_at_k, pass_at_k
 from eval.measures.estimators import Estimate, Sums, paired_difference, ratio, trend
 from eval.measures.rows import SampleRow
-from eval.measures.sample_measures import as_json, measure
+from eval.measures.sample_measures import as_json, correct_by_problem, measure
 from eval.probes.budget import HABIT, Budget
 from eval.sampling.baselines import vote
-from eval.sampling.samples import correct_by_problem
 
 TAUS = (0.25, 0.5, 0.75, 0.9, 1.0)
 

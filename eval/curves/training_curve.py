@@ -11,8 +11,7 @@ import pyarrow.compute as pc
 from eval.curves.forecast import forecast
 from eval.measures.estimators import Sums, paired_difference, trend
 from eval.measures.rows import SampleRow
-from eval.measures.sample_measures import SAMPLE_MEASURES, as_json, compare, measure
-from eval.sampling.samples import correct_by_problem
+from eval.measures.sample_measures import SAMPLE_MEASURES, as_json, compare, correct_by_problem, measure
 from train.files.checkpoints import checkpoint_name
 from train.files.untrusted import read_json, read_metrics, read_parquet
 

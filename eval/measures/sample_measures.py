@@ -6,7 +6,7 @@ from typing import Any, Literal, TypeVar, get_args
 
 import numpy as np
 
-from eval.measures.estimators import Estimate, paired_difference, ratio
+from eval.measures.estimators import Estimate, Sums, paired_difference, ratio
 from eval.measures.rows import Outcome, ProblemRow, SampleRow
 
 R = TypeVar("R", bound=ProblemRow)
@@ -150,6 +150,16 @@ def changes(before: Sequence[R], after: Sequence[R], measures: Measures[R]) -> d
     return {name: paired_difference(_sums(before, of, order), _sums(after, of, order)) for name, of in measures.items()}
 
 
+def correct_by_problem(rows: Sequence[SampleRow]) -> Sums:
+    """Right samples and samples of each problem, problems in sorted order; greedy ones are left out."""
+    return _sums(_split(rows)[0], OUTCOMES["accuracy"], _order(rows))
+
+
+def by_task(rows: Sequence[R]) -> dict[str, list[R]]:
+    """The rows of each task, tasks in sorted order."""
+    return {task: [row for row in rows if row["task"] == task] for task in sorted({row["task"] for row in rows})}
+
+
 def _split(rows: Sequence[SampleRow]) -> tuple[list[SampleRow], list[SampleRow]]:
     return [row for row in rows if not row["greedy"]], [row for row in rows if row["greedy"]]
 
@@ -158,7 +168,7 @@ def _order(rows: Sequence[ProblemRow]) -> dict[str, int]:
     return {problem: i for i, problem in enumerate(sorted({row["problem"] for row in rows}))}
 
 
-def _sums(rows: Sequence[R], of: Formula[R], order: dict[str, int]) -> tuple[np.ndarray, np.ndarray]:
+def _sums(rows: Sequence[R], of: Formula[R], order: dict[str, int]) -> Sums:
     """Numerators and denominators summed within each problem, (problems,), in the given order."""
     sums = np.zeros((2, len(order)))
     for row in rows:

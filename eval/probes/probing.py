@@ -7,7 +7,7 @@ in `probes/N-STAGE.parquet`, to be read. Samples are kept as they come (`eval.sa
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,12 +15,10 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from data.mixture import Split
 from data.problem import Problem
-from eval.evaluate import SAMPLES
 from eval.measures import behaviour, lexical
 from eval.measures.rows import ProblemRow
-from eval.measures.sample_measures import Measures, as_json, changes, rates
+from eval.measures.sample_measures import Measures, as_json, by_task, changes, rates
 from eval.probes import decomposition, faithfulness, injection, monitor, second_turn
 from eval.probes.labelled import score_behaviour, score_lexical, score_monitor
 from eval.sampling.candidate import Candidate, Candidates, check_lengths
@@ -28,8 +26,7 @@ from eval.sampling.progress import Progress, SampleCount
 from eval.sampling.source import Source, held_out
 from eval.sampling.subject import Completion, Subject, ask
 from eval.sampling.workers import Workers
-from train.config.run_config import PROBLEMS
-from train.config.values import Range, checked_values
+from eval.settings import ProbeSettings
 from train.rollout.interface import Sampling
 
 Stage = Callable[[Subject, list[Completion], int], Sequence[ProblemRow]]
@@ -65,23 +62,7 @@ STAGES: dict[str, tuple[Stage, Measures[Any], int]] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Settings:
-    """What is asked of every checkpoint alike."""
-
-    problems: int = field(default=200, metadata={"range": Range(least=2, most=PROBLEMS)})
-    samples: int = field(default=2, metadata={"range": Range(least=1, most=SAMPLES)})
-    temperature: float = field(default=1.0, metadata={"range": Range(least=0, words="0 (greedy) or more")})
-    max_new_tokens: int = field(default=512, metadata={"range": Range(least=4)})
-    seed: int = field(default=0, metadata={"range": Range(least=0, below=2**63, words="0 or more, of 63 bits")})
-    split: Split = "test"
-
-    def __post_init__(self) -> None:
-        """Raise ValueError naming the first value out of its range."""
-        checked_values(self)
-
-
-def expected(source: Source, settings: Settings, checkpoints: int) -> int:
+def expected(source: Source, settings: ProbeSettings, checkpoints: int) -> int:
     """How many samples `probe` counts as finished, for a progress bar."""
     completions = len(held_out(source, settings.problems, settings.split)) * settings.samples
     return checkpoints * completions * (1 + sum(most for _, _, most in STAGES.values()))
@@ -90,7 +71,7 @@ def expected(source: Source, settings: Settings, checkpoints: int) -> int:
 def probe(
     checkpoints: list[str],
     source: Source,
-    settings: Settings,
+    settings: ProbeSettings,
     output: Path,
     *,
     base: str | None = None,
@@ -166,7 +147,7 @@ def detectors() -> dict[str, Any]:
 
 
 def _run(
-    candidate: Candidate, problems: list[Problem], source: Source, settings: Settings, progress: Progress | None
+    candidate: Candidate, problems: list[Problem], source: Source, settings: ProbeSettings, progress: Progress | None
 ) -> dict[str, Sequence[ProblemRow]]:
     """Every stage's rows of one checkpoint."""
     count = SampleCount(expected(source, settings, 1), progress)
@@ -183,21 +164,13 @@ def _figures(rows: Sequence[ProblemRow], stage: str) -> dict[str, Any]:
     measures = STAGES[stage][1]
     return {
         "measures": as_json(rates(rows, measures)),
-        "tasks": {task: as_json(rates(_of(rows, task), measures)) for task in _tasks(rows)},
+        "tasks": {task: as_json(rates(each, measures)) for task, each in by_task(rows).items()},
     }
 
 
 def _changes(before: Sequence[ProblemRow], after: Sequence[ProblemRow], stage: str) -> dict[str, Any]:
-    measures = STAGES[stage][1]
+    measures, start = STAGES[stage][1], by_task(before)
     return {
         "measures": as_json(changes(before, after, measures)),
-        "tasks": {task: as_json(changes(_of(before, task), _of(after, task), measures)) for task in _tasks(after)},
+        "tasks": {task: as_json(changes(start.get(task, []), rows, measures)) for task, rows in by_task(after).items()},
     }
-
-
-def _tasks(rows: Sequence[ProblemRow]) -> list[str]:
-    return sorted({row["task"] for row in rows})
-
-
-def _of(rows: Sequence[ProblemRow], task: str) -> Sequence[ProblemRow]:
-    return [row for row in rows if row["task"] == task]

@@ -31,7 +31,6 @@ from train.model.judged import score
 from train.model.prompts import completion_text, messages, prompt_ids
 from train.rollout.interface import Rollout, Sampling
 
-BASELINES = ("direct", "step-by-step", "few-shot", "majority")
 DIRECT, STEPS, EXTRACT = "The answer is", "Let's think step by step.", "\nTherefore, the answer is"
 ANSWER_TOKENS = 48
 SHOTS = 4

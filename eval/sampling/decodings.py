@@ -5,15 +5,12 @@ two models are compared each at its own best: what is then left of a difference 
 reporting on different problems keeps the choice from flattering anyone.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from eval.measures.estimators import Estimate, ratio
 from eval.measures.rows import SampleRow
-from eval.sampling.samples import correct_by_problem
-from train.rollout import interface
-
-TEMPERATURES = (0.0, 0.3, 0.6, 0.8, 1.0)  # 0 is greedy decoding
+from eval.measures.sample_measures import correct_by_problem
 
 Rows = list[SampleRow]
 
@@ -33,17 +30,6 @@ class Decodings:
     def best_rows(self) -> Rows:
         """The samples at the best temperature; greedy ones are no longer marked as such, since they stand alone."""
         return unmarked(self.rows[self.best])
-
-
-def check_temperatures(temperatures: Sequence[float]) -> None:
-    """Raise ValueError naming the first temperature that is none, or that is repeated."""
-    if not temperatures:
-        raise ValueError("there is no temperature to sample at; give at least one, such as --temperatures 0 1.")
-    for temperature in temperatures:
-        if not interface.is_temperature(temperature):
-            raise ValueError(f"a temperature is {temperature}; expected {interface.TEMPERATURES}.")
-        if temperatures.count(temperature) > 1:
-            raise ValueError(f"the temperature {temperature:g} is given twice; give each once.")
 
 
 def best_temperature(choices: Mapping[float, Rows]) -> float:

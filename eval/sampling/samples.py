@@ -1,17 +1,14 @@
 """Samples a checkpoint on held-out problems and describes each sample in one flat row."""
 
-from collections.abc import Sequence
 from dataclasses import replace
 from typing import cast
 
-import numpy as np
 import pyarrow as pa
 from transformers import PreTrainedTokenizerBase
 
 from data.mixture import side_by_side
 from data.problem import Problem
 from data.tasks import get_task
-from eval.measures.estimators import Sums
 from eval.measures.lexical import PHRASES, signs
 from eval.measures.rows import Counts, SampleRow, TracedCounts, WordedCounts
 from eval.sampling.subject import Subject
@@ -103,13 +100,3 @@ def counted(problem: Problem, thinking: str) -> Counts:
         "repairs": trace.repairs,
         "subgoals": trace.subgoals,
     }
-
-
-def correct_by_problem(rows: Sequence[SampleRow]) -> Sums:
-    """Right samples and samples of each problem, problems in sorted order; greedy ones are left out."""
-    order = {problem: i for i, problem in enumerate(sorted({row["problem"] for row in rows}))}
-    sums = np.zeros((2, len(order)))
-    for row in rows:
-        if not row["greedy"]:
-            sums[:, order[row["problem"]]] += (row["correct"], 1)
-    return sums[0], sums[1]

@@ -35,16 +35,16 @@ def default_count() -> int:
 
 
 class Workers:
-    """`count` processes that sample whichever model is asked for.
+    """`count` processes (default: `default_count`) that sample whichever model is asked for.
 
     They start when they are first needed, and end with the context, or when this process is gone. Raises ValueError
     for a count below 1.
     """
 
-    def __init__(self, count: int) -> None:
-        if count < 1:
+    def __init__(self, count: int | None = None) -> None:
+        self.count = default_count() if count is None else count
+        if self.count < 1:
             raise ValueError(f"processes is {count}; expected a whole number, 1 or more.")
-        self.count = count
         self.started: list[tuple[BaseProcess, Connection]] = []
 
     def __enter__(self) -> "Workers":

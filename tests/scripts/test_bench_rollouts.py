@@ -10,13 +10,13 @@ sys.path.append(str(Path(__file__).resolve().parents[2] / "scripts"))
 
 import bench_rollouts
 
-from eval.speed import matrix_products
+from eval.speed import engines, matrix_products
 
 
 def test_rows_are_related_to_both_limits_and_to_the_engines_beside_them() -> None:
     ours = {"engine": "engine", "tokens_per_second": 60.0, "limit": 100.0, "packed_limit": 120.0}
     rows = [ours, {"engine": "vllm", "tokens_per_second": 30.0}, {"engine": "generate", "tokens_per_second": 10.0}]
-    bench_rollouts.relate(rows)
+    engines.relate(rows)
     names = ("share_of_limit", "share_of_packed", "ratio_to_vllm", "ratio_to_generate")
     assert [[row[name] for name in names] for row in rows] == [
         [0.6, 0.5, 2.0, 6.0],
@@ -27,10 +27,10 @@ def test_rows_are_related_to_both_limits_and_to_the_engines_beside_them() -> Non
 
 def test_what_was_not_measured_is_left_open() -> None:
     unpacked = {"engine": "engine", "tokens_per_second": 60.0, "limit": 100.0, "packed_limit": None}
-    bench_rollouts.relate([unpacked])
+    engines.relate([unpacked])
     assert unpacked["share_of_limit"] == 0.6 and unpacked["share_of_packed"] is None
     alone = {"engine": "vllm", "tokens_per_second": 30.0}
-    bench_rollouts.relate([alone])
+    engines.relate([alone])
     assert alone["share_of_limit"] is None and alone["ratio_to_generate"] is None
 
 
@@ -38,7 +38,7 @@ def test_a_share_by_processor_time_does_not_change_with_other_work_on_the_machin
     ours = {"engine": "engine", "tokens": 600, "limit": 100.0, "packed_limit": None, "processor_limit": 50.0}
     for seconds in (10.0, 40.0):  # the second time a quarter of the machine was left
         row = ours | {"tokens_per_second": 600 / seconds, "processor_seconds": 20.0}
-        bench_rollouts.relate([row])
+        engines.relate([row])
         assert row["share_by_processor"] == 0.6
 
 

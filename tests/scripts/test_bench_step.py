@@ -6,6 +6,7 @@ import pytest
 import yaml
 from resuming import reward_anything, write_config
 
+from eval.speed import steps_beside_trl
 from train.rewards.correctness import CorrectnessReward
 
 
@@ -41,12 +42,10 @@ def test_a_step_of_stock_trl_and_of_ours_are_put_side_by_side(checkpoint, tmp_pa
 
 def bench(monkeypatch, checkpoint, tmp_path, **values):
     """What the script finds in this process, where any odd completion is rewarded."""
-    from scripts import bench_step
-
     monkeypatch.setattr(CorrectnessReward, "judge", CorrectnessReward.judge)  # to be put back
     reward_anything()
     given = {"model": str(checkpoint), "scratch": None, "max_completion_length": 12, "name": "x"} | values
-    return bench_step.bench(["--config", str(write_config(tmp_path, **given))], 1)
+    return steps_beside_trl.bench(["--config", str(write_config(tmp_path, **given))], 1)
 
 
 @pytest.mark.parametrize("values", [{}, {"lora_rank": 2, "lora_alpha": 8}], ids=["all weights", "adapters"])

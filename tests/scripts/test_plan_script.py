@@ -26,7 +26,7 @@ def test_the_exit_code_says_whether_it_fits(monkeypatch, capsys, arguments, code
 
 
 def test_a_plan_that_does_not_fit_is_printed_and_exits_with_1(monkeypatch, capsys):
-    monkeypatch.setattr(plan, "make_plan", lambda *_, **__: ("It does not fit: 30 of 22 GiB.", False))
+    monkeypatch.setattr("train.plan.make_plan.make_plan", lambda *_, **__: ("It does not fit: 30 of 22 GiB.", False))
     monkeypatch.setattr(sys, "argv", ["plan.py", "configs/ci.yaml", "--gpu", "24GB"])
     assert plan.main() == 1
     assert "It does not fit" in capsys.readouterr().out

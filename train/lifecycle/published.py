@@ -26,6 +26,7 @@ PUBLIC = (
     "tokenizer.model",
 )  # fmt: skip
 WEIGHTS = (".safetensors", ".safetensors.index.json")
+GGUF_TYPES = ("auto", "f32", "f16", "bf16", "q8_0")  # weights of a GGUF file
 UNPUBLISHABLE = (OSError, ValueError, KeyError, TypeError)  # a file of the run may lack what the card says
 
 

@@ -7,10 +7,10 @@ import yaml
 from eval.claims.conditions import CLAIMS, judge, judge_loss, loses_nothing
 from eval.claims.figures import thinking_curve
 from eval.claims.judging import judge_claims
-from eval.claims.plan import Effort
 from eval.curves.training_curve import rise_and_difference
 from eval.measures.estimators import Estimate
 from eval.probes.probing import STAGES
+from eval.settings import Effort
 
 PROBLEMS, SAMPLES = Effort().problems, Effort().samples  # as many as `make quickstart` takes
 # Right samples of 32, of 100 held-out problems: the cold-started model of a quickstart run. So problems really differ.

@@ -10,8 +10,9 @@ from scripted import chat_tokenizer
 from eval.claims.conditions import CLAIMS
 from eval.claims.evidence import gather
 from eval.claims.judging import judge_claims
-from eval.claims.plan import Effort, expected, make_plan
+from eval.claims.plan import expected, make_plan
 from eval.curves.curve_plots import write_plots
+from eval.settings import Effort
 from tests.conftest import TINY
 from train.files.checkpoints import seal
 from train.model.loading import ModelError

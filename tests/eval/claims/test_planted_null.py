@@ -17,7 +17,7 @@ import yaml
 from eval.claims.judging import judge_claims
 from eval.curves.training_curve import rise_and_difference
 from eval.measures import estimators
-from eval.sampling.decodings import TEMPERATURES
+from eval.settings import TEMPERATURES
 
 TRIALS, ENOUGH = 100, 95
 PROBLEMS, CHOICE, SAMPLES = 400, 200, 4  # as many as scripts/claims.py takes

@@ -5,8 +5,9 @@ import yaml
 
 from eval.probes import probing as probes
 from eval.probes.probe_table import SECTIONS, render
-from eval.probes.probing import STAGES, Settings, expected, probe
+from eval.probes.probing import STAGES, expected, probe
 from eval.sampling.source import read_source
+from eval.settings import ProbeSettings as Settings
 from train.rollout.engine import RolloutEngine
 
 SETTINGS = Settings(problems=4, samples=2, max_new_tokens=12)
