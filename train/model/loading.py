@@ -241,7 +241,13 @@ def _on_hub(name: str, revision: str | None) -> str:
     try:
         HfApi().model_info(name, revision=revision, timeout=10)
     except HFValidationError:
-        raise ModelError(f"no such model: the path {name!r} does not exist, and no hub id looks like it.") from None
+        folder = Path(name).parent
+        is_there = len(folder.parts) > 1 and folder.is_dir()
+        raise ModelError(
+            f"no such model: the path {name!r} does not exist, and no hub id looks like it. Give a checkpoint's "
+            "folder, or a hub id such as ORG/NAME."
+            + (f" The folder {folder} is there: {_contents(folder)}." if is_there else "")
+        ) from None
     except (httpx.HTTPError, OSError) as error:
         config_path = try_to_load_from_cache(name, "config.json", revision=revision)
         if isinstance(config_path, str):

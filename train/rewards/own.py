@@ -4,6 +4,7 @@ import ast
 import asyncio
 import inspect
 import math
+import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import ModuleType
@@ -33,9 +34,16 @@ class OwnReward:
             if inspect.isawaitable(values):
                 values = asyncio.run(_result(values))
         except FAILURES as error:  # whatever the user's function does wrong, the line says which, and what
-            hint = "; end its arguments with **_" if "unexpected keyword argument" in str(error) else ""
+            hint = "; end its arguments with **_" if "unexpected keyword argument" in str(error) else self._place(error)
             raise RewardError(f"The reward {self.source} failed: {in_words(error)}{hint}") from error
         return checked(self.source, values, len(completion_ids))
+
+    def _place(self, error: BaseException) -> str:
+        """The line of the function's file that raised `error`, or the last one on the way there."""
+        code = getattr(inspect.unwrap(self.function), "__code__", None)
+        file = code.co_filename if code else None
+        lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == file]
+        return f", in line {lines[-1]}" if lines else ""
 
 
 async def _result(values: Any) -> Any:

@@ -147,6 +147,13 @@ def test_a_path_that_does_not_exist_is_refused(load, name, tmp_path, monkeypatch
     assert f"the path {name!r} does not exist" in error_of(load, name)
 
 
+def test_of_a_checkpoint_that_is_not_there_the_others_beside_it_are_named(tmp_path):
+    (tmp_path / "checkpoint-20").mkdir()
+    message = error_of(load_model, str(tmp_path / "checkpoint-30"))
+    assert "Give a checkpoint's folder, or a hub id such as ORG/NAME." in message
+    assert message.endswith(f"The folder {tmp_path} is there: it holds checkpoint-20/.")
+
+
 @pytest.mark.parametrize("load", [load_model, load_tokenizer])
 @pytest.mark.parametrize("name", ["someone/no-such-model", "no-such-model"])
 def test_a_hub_id_that_the_hub_does_not_give_is_refused(load, name, hub_cache):

@@ -104,12 +104,17 @@ def test_a_module_without_the_function_or_with_the_evaluation_in_it_is_refused(t
     ("source", "words"),
     [
         ("def f(completions): ...", "unexpected keyword argument 'completion_ids'; end its arguments with **_"),
-        ("def f(**_):\n    raise RuntimeError('sizes\\n  differ')", "failed: RuntimeError: sizes differ"),
+        ("def f(**_):\n    raise RuntimeError('sizes\\n  differ')", "failed: RuntimeError: sizes differ, in line 2"),
         ("def f(**_):\n    raise SystemExit(0)", "failed: SystemExit: 0"),
         ("def f(**_):\n    raise ValueError('x' * 5000)", "..."),
         ("class f:\n    def __init__(self, **_): ...", "expected a list of 1 numbers"),
         ("def f(**_):\n    yield 1.0", "expected a list of 1 numbers"),
-        ("async def f(**_):\n    raise KeyError('a')", "failed: KeyError: 'a'"),
+        ("async def f(**_):\n    raise KeyError('a')", "failed: KeyError: 'a', in line 2"),
+        (
+            "def f(**_):\n    return int(\n        'x')",
+            "failed: ValueError: invalid literal for int() with base 10: 'x', in line 2",
+        ),
+        ("import math\n\ndef g():\n    math.sqrt(-1)\n\ndef f(**_):\n    g()", ", in line 4"),
     ],
 )
 def test_whatever_a_function_does_wrong_is_one_line(tmp_path, source, words):
