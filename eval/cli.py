@@ -48,7 +48,8 @@ def main() -> int:
     if name not in commands():
         print(f"error: rethink has no command {name!r}; expected one of: {', '.join(commands())}.", file=sys.stderr)
         return 2
-    os.execv(sys.executable, [sys.executable, *command(name), *rest])
+    asks_help = not {"-h", "--help"}.isdisjoint(rest)
+    os.execv(sys.executable, [sys.executable, *command(name, launched=not asks_help), *rest])
 
 
 def commands() -> dict[str, Path]:
@@ -57,10 +58,10 @@ def commands() -> dict[str, Path]:
     return {name: paths[name] for name in NAMES if paths[name].is_file()}
 
 
-def command(name: str) -> list[str]:
+def command(name: str, *, launched: bool = True) -> list[str]:
     """Python's arguments for a sub-command. Training is launched as `accelerate launch -m train` would launch it."""
     if name == "train":
-        return ["-m", "accelerate.commands.launch", "-m", "train"]
+        return [*(["-m", "accelerate.commands.launch"] if launched else []), "-m", "train"]
     return [str(commands()[name])]
 
 

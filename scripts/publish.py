@@ -55,9 +55,12 @@ def push(model: Path, repository: str, *, private: bool) -> str:
         return str(api.upload_folder(folder_path=model, repo_id=repository, commit_message="Model and card"))
     except (HFValidationError, HfHubHTTPError, httpx.HTTPError, OSError) as error:
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
+        unreachable = isinstance(error, httpx.TransportError)
+        advice = (
+            "Check the network" if unreachable else "Log in with `hf auth login` or set HF_TOKEN, and check the name"
+        )
         raise ValueError(
-            f"{repository} could not be uploaded: {reason}. Log in with `hf auth login` or set HF_TOKEN, and check the "
-            f"name; {model} is complete either way."
+            f"{repository} could not be uploaded: {reason}. {advice}; {model} is complete either way."
         ) from error
 
 

@@ -100,7 +100,8 @@ class JsonApi:
             return json.loads(content)
         except (ValueError, RecursionError) as error:
             raise ServerError(
-                f"{place} did not answer with JSON ({type(error).__name__}: {quoted(str(error))})."
+                f"{place} did not answer with JSON ({type(error).__name__}: {quoted(str(error))}); give the address of "
+                "a server of OpenAI's API."
             ) from None
 
     @staticmethod

@@ -30,6 +30,14 @@ def test_help_needs_no_imports_and_a_wrong_name_is_one_line():
     assert wrong.returncode == 2 and wrong.stderr.count("\n") == 1 and "expected one of: train" in wrong.stderr
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("name", cli.commands())
+def test_every_command_prints_the_help_of_its_script(name):
+    done = run(name, "--help")
+    usage = "accelerate launch -m train" if name == "train" else f"{name}.py"
+    assert done.returncode == 0 and done.stdout.startswith(f"usage: {usage} ") and done.stderr == ""
+
+
 def test_arguments_go_to_the_script(tmp_path):
     refused = run("report", str(tmp_path / "no-run"))
     assert refused.returncode == 2 and "no-run" in refused.stderr

@@ -161,7 +161,7 @@ def test_a_teacher_that_answers_rubbish_is_one_clear_error(chat, problems, tmp_p
 @pytest.mark.parametrize(
     ("raw", "message"),
     [
-        (b"[" * 100_000, "did not answer with JSON"),
+        (b"[" * 100_000, "give the address of a server of OpenAI's API."),
         (b"\xff", "did not answer with JSON"),
         (b" " * 200_000, "more than 100,000 bytes"),
     ],
