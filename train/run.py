@@ -39,8 +39,7 @@ from train.lifecycle.run_folder import (
     refuse_existing,
     truncate_metrics,
 )
-from train.lifecycle.same_problems import PROBLEMS, problem_digests, refuse_other_problems
-from train.lifecycle.same_sources import SOURCES, refuse_other_sources, source_digests
+from train.lifecycle.same_start import PROBLEMS, SOURCES, problem_digests, refuse_others, source_digests
 from train.lifecycle.signals import Interrupted, StopSignals
 from train.lifecycle.trackers import TENSORBOARD, log_last, trackers
 from train.model.prompts import messages, stop_ids, thinking_within
@@ -67,11 +66,11 @@ def prepare(run: RunConfig, training: GRPOConfig) -> Iterator[None]:
         refuse_changes(run, training)
     problems = problem_digests(run, training.seed)
     if run.resume:
-        refuse_other_problems(run.folder, problems)
+        refuse_others(run.folder, PROBLEMS, problems)
     model, tokenizer = check_training(run, training)
     sources = source_digests(run, model, tokenizer)
     if run.resume:
-        refuse_other_sources(run.folder, sources)
+        refuse_others(run.folder, SOURCES, sources)
     lora_share = 0.1 if run.lora_rank else 1.0  # adapters are a small part of the weights; this is on the safe side
     check_disk(Path(run.runs_dir), int(checkpoint_bytes(model, find_launch().kind) * lora_share))
     try_building(run, training, model, tokenizer)

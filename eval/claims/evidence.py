@@ -26,7 +26,6 @@ from eval.curves.thinking_curve import (
 from eval.curves.training_curve import Sampled, compute_spent, train_curve
 from eval.measures.drift import kl_divergence
 from eval.measures.estimators import Estimate, paired_difference
-from eval.measures.rows import SampleRow
 from eval.measures.sample_measures import as_json, compare, correct_by_problem
 from eval.probes import probing as probe
 from eval.probes.budget import ROOM, Budget, budgets, keep_to, rows
@@ -148,7 +147,10 @@ def _test(work: Work) -> dict[str, Any]:
         stage: [rows(to, keep_to(to, completions, limit)) for limit in limits]
         for stage, (to, completions) in freely.items()
     }
-    samples = {stage: _several(work, name, several[stage], wide) for stage, name in plan.stages.items()}
+    samples = {
+        stage: sample_rows(name, work.subject(name, several[stage]), wide, effort.parallel_samples)
+        for stage, name in plan.stages.items()
+    }
     curves = {stage: sequential(limits, table) for stage, table in forced.items()}
     equal = area_between(thinking_points(forced[start]), thinking_points(forced["trained"]))
     return {
@@ -215,11 +217,6 @@ def _limits(work: Work, problems: list[Problem], habit: int) -> list[Budget]:
         longest = max(len(subject.prompt(problem)) for problem in problems)
         room = min(room, (work.candidates.load(name).context or 1 << 30) - longest - ROOM)
     return budgets(work.plan.source.max_new_tokens, room, habit)
-
-
-def _several(work: Work, name: str, temperature: float, problems: list[Problem]) -> list[SampleRow]:
-    """The samples behind pass@k and maj@k."""
-    return sample_rows(name, work.subject(name, temperature), problems, work.plan.effort.parallel_samples)
 
 
 def _controls(work: Work) -> dict[str, Any]:

@@ -43,7 +43,8 @@ COMMAND = "python scripts/claims.py --run {run}"
 def judge_claims(runs: Sequence[Path]) -> dict[str, Any]:
     """The content of `claims.json`. Raises ValueError for runs that are no seeds of one, and unreadable evidence."""
     seeds = check_seeds(runs)
-    scope = f"across {len(seeds)} seeds" if len(seeds) >= SEEDS else _in_runs(len(runs))
+    few = "in this run" if len(runs) == 1 else f"in these {len(runs)} runs"
+    scope = f"across {len(seeds)} seeds" if len(seeds) >= SEEDS else few
     first, *others = CLAIMS
     first = replace(first, conditions=(*first.conditions, *_controls(runs)))
     claims = [_claim(number, claim, runs, scope) for number, claim in enumerate((first, *others), 1)]
@@ -82,20 +83,21 @@ def check_seeds(runs: Sequence[Path]) -> list[int]:
 
 def _controls(runs: Sequence[Path]) -> Iterator[Condition]:
     """A condition for each control of equal compute that every run was compared with, and that had the compute."""
-    by_run = [_measured_controls(run) for run in runs]
+    by_run = [_evidence(run, "controls") for run in runs]
     for name in by_run[0]:
         if all(name in each and each[name]["enough"] for each in by_run):
             yield Condition(control(name), f"trained minus {name} of equal compute, at best decoding")
 
 
-def _measured_controls(run: Path) -> dict[str, Any]:
-    path = run / "evaluation" / "controls.json"
+def _evidence(run: Path, name: str) -> dict[str, Any]:
+    """The content of RUN/evaluation/`name`.json; empty where the file is not there."""
+    path = run / "evaluation" / f"{name}.json"
     return dict(read_json(path)) if path.is_file() else {}
 
 
 def _control_words(runs: Sequence[Path]) -> Iterator[str]:
     """Remarks on the controls: none was given, or one had too little compute to say anything."""
-    by_run = {run: _measured_controls(run) for run in runs}
+    by_run = {run: _evidence(run, "controls") for run in runs}
     if not any(by_run.values()):
         yield (
             "No run of equal compute without reinforcement was compared: give some, such as --against "
@@ -167,10 +169,9 @@ def _config(run: Path) -> dict[str, Any]:
 
 def _words(runs: Sequence[Path]) -> list[str]:
     """What the test-compute curves say in words: the base model, measures of budget forcing, crossovers."""
-    paths = {run: run / "evaluation" / "test-curve.json" for run in runs}
-    if not all(path.is_file() for path in paths.values()):
+    by_run = {run: _evidence(run, "test-curve") for run in runs}
+    if not all(by_run.values()):
         return []
-    by_run = {run: read_json(path) for run, path in paths.items()}
     lines = [curve["note"] for curve in by_run.values() if curve["note"]]
     for stage in by_run[runs[0]]["stages"]:
         control, scaling, performance = (
@@ -187,9 +188,7 @@ def _words(runs: Sequence[Path]) -> list[str]:
 def _cover_words(runs: Sequence[Path]) -> Iterator[str]:
     """How reliably each stage solves problems, which pass@k hides: Cover@tau (arXiv 2510.08325)."""
     for run in runs:
-        path = run / "evaluation" / "test-curve.json"
-        cover = read_json(path).get("cover") if path.is_file() else None
-        if cover:
+        if cover := _evidence(run, "test-curve").get("cover"):
             taus = "/".join(f"{100 * point['tau']:.0f}" for point in next(iter(cover.values())))
             shares = ", ".join(
                 stage + " " + "/".join(f"{100 * point['cover']['value']:.0f}" for point in points) + "%"
@@ -201,9 +200,7 @@ def _cover_words(runs: Sequence[Path]) -> Iterator[str]:
 def _drift_words(runs: Sequence[Path]) -> Iterator[str]:
     """How far each trained model is from its start; forgetting grows with it (`eval.measures.drift`)."""
     for run in runs:
-        path = run / "evaluation" / "train-curve.json"
-        drift = read_json(path).get("kl_to_start") if path.is_file() else None
-        if drift:
+        if drift := _evidence(run, "train-curve").get("kl_to_start"):
             yield (
                 f"{run.name}: KL divergence from the trained model to the start {drift['value']:.3f} nats a token "
                 f"[{drift['low']:.3f}, {drift['high']:.3f}], on its own samples."
@@ -213,9 +210,7 @@ def _drift_words(runs: Sequence[Path]) -> Iterator[str]:
 def _retained_words(runs: Sequence[Path]) -> Iterator[str]:
     """What each trained model kept of other tasks than its own (`eval.retained`)."""
     for run in runs:
-        path = run / "evaluation" / RETAINED / "results.json"
-        if path.is_file():
-            results = read_json(path)
+        if results := _evidence(run, f"{RETAINED}/results"):
             before, after = (row["best"]["measures"]["accuracy"]["value"] for row in results["checkpoints"])
             change = results["pairs"][-1]["best"]["measures"]["accuracy"]
             yield (
@@ -228,9 +223,7 @@ def _retained_words(runs: Sequence[Path]) -> Iterator[str]:
 def _forecast_words(runs: Sequence[Path]) -> Iterator[str]:
     """How far each fit on the first half of a run's checkpoints misses the second half."""
     for run in runs:
-        path = run / "evaluation" / "train-curve.json"
-        forecast = read_json(path).get("forecast") if path.is_file() else None
-        if forecast:
+        if forecast := _evidence(run, "train-curve").get("forecast"):
             misses = ", ".join(
                 f"the {name.replace('_', '-')} curve misses by {100 * curve['error']:.1f} points"
                 for name, curve in forecast["curves"].items()
@@ -249,7 +242,3 @@ WORDS: tuple[Callable[[Sequence[Path]], Iterable[str]], ...] = (
     _forecast_words,
     _control_words,
 )  # the remarks below the verdicts, in this order
-
-
-def _in_runs(count: int) -> str:
-    return "in this run" if count == 1 else f"in these {count} runs"

@@ -38,10 +38,13 @@ def card(run: Path, checkpoint: Path, evaluation: dict[str, Any] | None, licence
     if base != "scratch" and not user_path(base).exists():
         header["base_model"] = base
     versions = ", ".join(f"{name} {version}" for name, version in machine["packages"].items() if version)
+    origin = "A model from scratch," if base == "scratch" else f"[{base}](https://huggingface.co/{base}),"
+    longest = config.get("max_completion_length")
+    lengths = f"Its completions were at most {longest} tokens long in training. " if longest else ""
     lines = [
         f"---\n{yaml.safe_dump(header, sort_keys=False)}---",
         f"# {config['name']}",
-        f"{_origin(base)} trained with Rethink to think between `<think>` and `</think>` before it answers, by "
+        f"{origin} trained with Rethink to think between `<think>` and `</think>` before it answers, by "
         f"{'reinforcement' if config.get('method', 'grpo') == 'grpo' else 'rejection-sampling fine-tuning'} on "
         "problems whose answers are checked exactly.",
         "## Data",
@@ -51,21 +54,16 @@ def card(run: Path, checkpoint: Path, evaluation: dict[str, Any] | None, licence
         "## Training curve",
         _curve(run, step_of(checkpoint)),
         "## How it was made",
-        f"Step {step_of(checkpoint)}{why} of `{_command(machine['command'])}`, seed "
-        f"{machine['seed']}, on "
+        f"Step {step_of(checkpoint)}{why} of `{_command(machine['command'])}`, seed {machine['seed']}, on "
         f"{', '.join([machine['processor'], str(machine['cores']) + ' cores', *machine['gpus']])}"
         f". {versions}; Rethink at commit {machine['git_commit'] or 'unknown'}.",
         f"```yaml\n{yaml.safe_dump(config, sort_keys=False, allow_unicode=True)}```",
         "## Limits",
-        f"{_cut_off(config)}It was trained and measured on the tasks above alone. Its thinking shows how it came to an "
+        f"{lengths}It was trained and measured on the tasks above alone. Its thinking shows how it came to an "
         "answer; that does not prove the answer right. On other problems, and in languages other than its "
         "training's, nothing is known of it.",
     ]
     return "\n\n".join(lines) + "\n"
-
-
-def _origin(base: str) -> str:
-    return "A model from scratch," if base == "scratch" else f"[{base}](https://huggingface.co/{base}),"
 
 
 def _results(evaluation: dict[str, Any] | None) -> str:
@@ -102,8 +100,3 @@ def _curve(run: Path, last: int) -> str:
 def _command(words: list[str]) -> str:
     """What was typed, after the launcher; the file that Python ran stands for the module `train`."""
     return shlex.join(["accelerate", "launch", "-m", "train", *words[1:]])
-
-
-def _cut_off(config: dict[str, Any]) -> str:
-    longest = config.get("max_completion_length")
-    return f"Its completions were at most {longest} tokens long in training. " if longest else ""

@@ -3,7 +3,7 @@ import json
 import pytest
 
 from train.config.run_config import RunConfig
-from train.lifecycle.same_problems import problem_digests, refuse_other_problems
+from train.lifecycle.same_start import PROBLEMS, problem_digests, refuse_others
 
 
 @pytest.fixture
@@ -25,18 +25,18 @@ def digests(tmp_path, monkeypatch):
 
 def test_an_edited_data_file_is_refused_on_resume(tmp_path, digests):
     (tmp_path / "environment.json").write_text(json.dumps({"problems": digests(0)}))
-    refuse_other_problems(tmp_path, digests(0))
+    refuse_others(tmp_path, PROBLEMS, digests(0))
     with pytest.raises(ValueError, match="The train problems are not those that the run began with"):
-        refuse_other_problems(tmp_path, digests(1))
+        refuse_others(tmp_path, PROBLEMS, digests(1))
 
 
 def test_a_run_from_before_digests_were_kept_can_be_resumed(tmp_path):
     (tmp_path / "environment.json").write_text("{}")
-    refuse_other_problems(tmp_path, {"train": "x"})
+    refuse_others(tmp_path, PROBLEMS, {"train": "x"})
 
 
 @pytest.mark.parametrize("kept", ["x", [1], 3])
 def test_digests_that_are_none_are_one_line(tmp_path, kept):
     (tmp_path / "environment.json").write_text(json.dumps({"problems": kept}))
     with pytest.raises(ValueError, match="not as `train` left it: problems is"):
-        refuse_other_problems(tmp_path, {"train": "x"})
+        refuse_others(tmp_path, PROBLEMS, {"train": "x"})

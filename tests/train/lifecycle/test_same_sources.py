@@ -5,7 +5,7 @@ import json
 import pytest
 
 from train.config.run_config import RunConfig
-from train.lifecycle.same_sources import refuse_other_sources, source_digests
+from train.lifecycle.same_start import SOURCES, refuse_others, source_digests
 
 REWARD = "def brevity(completion_ids, **_):\n    return [0.0 for _ in completion_ids]\n"
 
@@ -20,7 +20,7 @@ def refuse(tmp_path, checkpoint, tiny_model, tokenizer):
         rewards={"correct": 1, f"{tmp_path}/rewards.py:brevity": 0.1}, cold_start_data=str(tmp_path / "traces.jsonl"),
     )  # fmt: skip
     (tmp_path / "environment.json").write_text(json.dumps({"sources": source_digests(run, tiny_model, tokenizer)}))
-    return lambda: refuse_other_sources(tmp_path, source_digests(run, tiny_model, tokenizer))
+    return lambda: refuse_others(tmp_path, SOURCES, source_digests(run, tiny_model, tokenizer))
 
 
 def test_sources_as_they_were_are_no_reason_to_refuse(refuse):
@@ -55,4 +55,4 @@ def test_another_chat_template_is_refused(refuse, tokenizer, monkeypatch):
 def test_digests_that_are_none_are_one_line(tmp_path, kept):
     (tmp_path / "environment.json").write_text(json.dumps({"sources": kept}))
     with pytest.raises(ValueError, match="not as `train` left it: sources is"):
-        refuse_other_sources(tmp_path, {"model": "x"})
+        refuse_others(tmp_path, SOURCES, {"model": "x"})

@@ -1,7 +1,7 @@
-"""A run that is resumed goes on with the model, the tokenizer and the user's own code that it began with.
+"""A run that is resumed goes on with the problems, the model, the tokenizer and the user's own code that it began with.
 
-A digest of each stands in environment.json. For weights a few numbers of each tensor are enough, since training changes
-all of them.
+A digest of each is in environment.json. For weights a few numbers of each tensor are enough, since training changes all
+of them.
 """
 
 import hashlib
@@ -12,14 +12,29 @@ from pathlib import Path
 
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from data.mixture import draw_problems
 from data.paths import user_path
+from data.problem import Problem
 from data.tasks.own import is_own
 from train.config.run_config import RunConfig
 from train.files.checkpoints import COLD_START, fault
 from train.files.untrusted import read_json
 
-SOURCES = "sources"  # the key in environment.json
+PROBLEMS, SOURCES = "problems", "sources"  # the keys in environment.json
+REFUSALS = {
+    PROBLEMS: "The {} problems are not those that the run began with: a data file was edited, or this version draws "
+    "others. Put the file back, or start another run with --name.",
+    SOURCES: "The {} is not what it was when the run began. Put it back, or start another run with --name.",
+}
 SAMPLED = 64  # numbers of a tensor
+
+
+def problem_digests(run: RunConfig, seed: int) -> dict[str, str]:
+    """A digest of each set of problems that the run draws, in the order in which it draws them."""
+    return {
+        "train": _of_problems(draw_problems(run.parts, "train", run.train_problems, run.split_seed, order=seed)),
+        "validation": _of_problems(draw_problems(run.parts, "validation", run.validation_problems, run.split_seed)),
+    }
 
 
 def source_digests(run: RunConfig, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> dict[str, str]:
@@ -40,17 +55,23 @@ def source_digests(run: RunConfig, model: PreTrainedModel, tokenizer: PreTrained
     return digests
 
 
-def refuse_other_sources(folder: Path, digests: dict[str, str]) -> None:
-    """Raise ValueError where the run in `folder` began with other sources; an older run has kept no digests."""
+def refuse_others(folder: Path, key: str, digests: dict[str, str]) -> None:
+    """Raise ValueError where the run in `folder` began with other PROBLEMS or SOURCES, whichever `key` is.
+
+    An older run has kept no digests.
+    """
     path = folder / "environment.json"
-    began = read_json(path).get(SOURCES) or {}
+    began = read_json(path).get(key) or {}
     if not isinstance(began, dict):
-        raise ValueError(f"{path} is not as `train` left it: {SOURCES} is {began!r}.")
+        raise ValueError(f"{path} is not as `train` left it: {key} is {began!r}.")
     for name, digest in digests.items():
         if began.get(name, digest) != digest:
-            raise ValueError(
-                f"The {name} is not what it was when the run began. Put it back, or start another run with --name."
-            )
+            raise ValueError(REFUSALS[key].format(name))
+
+
+def _of_problems(problems: list[Problem]) -> str:
+    content = b"".join(problem.to_json().encode(errors="surrogatepass") + b"\n" for problem in problems)
+    return hashlib.blake2b(content, digest_size=16).hexdigest()
 
 
 def _of_weights(model: PreTrainedModel) -> str:
