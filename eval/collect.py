@@ -35,14 +35,15 @@ class Teacher(Protocol):
 class Collection:
     """The outcome: how many answers were kept, of how many, and what was wrong with the rest."""
 
-    kept: int = 0
-    asked: int = 0
-    refused: Counter[str] = field(default_factory=Counter)
+    traces: int = 0
+    answers: int = 0
+    refusals: Counter[str] = field(default_factory=Counter)
 
     def as_text(self) -> str:
         """One line for the person at the terminal."""
-        why = ", ".join(f"{count:,} {reason}" for reason, count in self.refused.most_common(5))
-        return f"{self.kept:,} of {self.asked:,} answers are verified and kept{f'; the rest: {why}' if why else ''}."
+        why = ", ".join(f"{count:,} {reason}" for reason, count in self.refusals.most_common(5))
+        rest = f"; the rest: {why}" if why else ""
+        return f"{self.traces:,} of {self.answers:,} answers are verified and kept{rest}."
 
 
 def collect(
@@ -78,10 +79,10 @@ def _collect(
     with paths[0].open("a", encoding="utf-8") as traces, paths[1].open("a", encoding="utf-8") as ledger:
 
         def count(correct: bool, reason: str) -> None:
-            collection.asked += 1
-            collection.kept += correct
+            collection.answers += 1
+            collection.traces += correct
             if not correct:
-                collection.refused[reason] += 1
+                collection.refusals[reason] += 1
             if progress:
                 progress(1)
 

@@ -32,7 +32,7 @@ CHOSEN_ON: dict[Split, Split] = {"test": "validation", "validation": "train"}  #
 class Problems:
     """The problems that are reported on, and those on which the best decoding is chosen (none where there is one)."""
 
-    asked: list[Problem]
+    report: list[Problem]
     choice: list[Problem]
 
 
@@ -55,7 +55,7 @@ def expected(source: Source, settings: Settings, checkpoints: int, baseline: str
     """How many samples `evaluate` draws or finds, for a progress bar."""
     problems = draw(source, settings)
     grid = {settings.temperature, 0.0, *settings.temperatures}
-    report_count = sum(map(settings.samples_at, grid)) * len(problems.asked)
+    report_count = sum(map(settings.samples_at, grid)) * len(problems.report)
     choice_count = sum(settings.validation_samples if t else 1 for t in settings.temperatures) * len(problems.choice)
     return (checkpoints + (baseline == "step-by-step")) * (report_count + choice_count)
 
@@ -83,7 +83,7 @@ def evaluate(
     their own cache, back end and workers.
     """
     problems = draw(source, settings)
-    settings = replace(settings, problems=len(problems.asked))
+    settings = replace(settings, problems=len(problems.report))
     candidates = candidates or Candidates(
         cache or output / "cache",
         backend=settings.backend,
@@ -92,7 +92,7 @@ def evaluate(
         system_prompt=source.system_prompt,
         workers=workers,
     )
-    fits = partial(check_lengths, problems=problems.asked, source=source, new_tokens=settings.max_new_tokens)
+    fits = partial(check_lengths, problems=problems.report, source=source, new_tokens=settings.max_new_tokens)
     candidates.check(checkpoints, fits)  # whatever is missing shows before the first minute
     if baseline:
         check_baseline(baseline, candidates.load(checkpoints[0]), source)
@@ -145,7 +145,7 @@ def sample(
     choices = {t: rows_at(t, problems.choice, settings.validation_samples) for t in grid}
     best = best_temperature(choices) if choices else settings.temperatures[0]
     temperatures = {settings.temperature, 0.0, best} | (set(settings.temperatures) if everywhere else set())
-    return Decodings({t: rows_at(t, problems.asked, settings.samples) for t in sorted(temperatures)}, choices, best)
+    return Decodings({t: rows_at(t, problems.report, settings.samples) for t in sorted(temperatures)}, choices, best)
 
 
 def write_results(

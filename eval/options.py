@@ -56,8 +56,8 @@ def add_sampling(parser: argparse.ArgumentParser) -> None:
 def read_settings(default: T, arguments: argparse.Namespace, **changes: Any) -> T:
     """The settings that the options say; `changes` stand in for options left out. Raises ValueError."""
     values = {field.name: getattr(arguments, field.name, None) for field in fields(default)}
-    chosen = {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
-    return replace(default, **changes | {name: value for name, value in chosen.items() if value is not None})
+    values = {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
+    return replace(default, **changes | {name: value for name, value in values.items() if value is not None})
 
 
 def add_folders(parser: argparse.ArgumentParser) -> None:

@@ -54,7 +54,8 @@ class RolloutTrainer(GRPOTrainer):
             with self.accelerator.autocast():
                 check_deterministic(self.model)
         self.lengths = LengthMemory()
-        self._drawn: tuple[list[list[int]], list[list[float]] | None] | None = None  # completions that TRL will ask for
+        # Completions that TRL will ask for, and their log-probabilities.
+        self._next_completions: tuple[list[list[int]], list[list[float]] | None] | None = None
         self._forced: list[list[bool] | None] = []  # of these completions, or of those drawn last: see `Rollout`
         self.begin_batch()
 
@@ -68,8 +69,8 @@ class RolloutTrainer(GRPOTrainer):
     ) -> tuple[list[list[int]], list[list[float]] | None]:
         if any(images is not None for images in (*args[:1], kwargs.get("images"))):
             raise ValueError("a prompt holds images, but rollouts see text alone; leave them out.")
-        if self._drawn is not None:
-            completions, self._drawn = self._drawn, None
+        if self._next_completions is not None:
+            completions, self._next_completions = self._next_completions, None
             return completions
         if self.args.use_vllm:
             reshard(self.model_wrapped)  # where it is sharded, TRL asks every weight for its shards

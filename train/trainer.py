@@ -134,7 +134,7 @@ class ReasoningTrainer(ResumableTrainer, RolloutTrainer):
         for name, value in metrics.items():
             self._metrics["train"][name].append(value)
         logprobs = [row for group in groups for row in group.logprobs or []]
-        self._drawn = [ids for group in groups for ids in group.completions], logprobs or None
+        self._next_completions = [ids for group in groups for ids in group.completions], logprobs or None
         self._forced = [row for group in groups for row in group.forced]
         examples = [self.train_dataset[group.problem] for group in groups]
         return [

@@ -57,7 +57,7 @@ def read_set(
     Raises ValueError for the first faulty row, unless the settings say to drop those.
     """
     needs = [*columns, *(settings.only or {})]
-    read = read_rows(
+    tables = read_rows(
         settings.source,
         dict.fromkeys(needs),
         subset=settings.subset,
@@ -66,7 +66,7 @@ def read_set(
     )
     by_split: dict[Split, list[Problem]] = {}
     summaries = []
-    for split, rows in read.items():
+    for split, rows in tables.items():
         selection = [row for row in rows if _is_wanted(row, settings.only)]
         if not selection:
             raise ValueError(f"{settings.source} has no row in its {split} split with {settings.only}.")

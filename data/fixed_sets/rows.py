@@ -51,18 +51,18 @@ def read_rows(
     single split is `train`. Raises ValueError naming what is missing, and what there is.
     """
     tables = _local(user_path(source)) if _is_local(source) else _of_hub(source, subset, revision=revision)
-    read: dict[Split, list[Row]] = {}
+    by_split: dict[Split, list[Row]] = {}
     for ours, theirs in _choose(source, splits, tables).items():
         where = f"{source}, split {theirs}" if len(tables) > 1 or not _is_local(source) else source
-        read[ours] = list(islice(_rows(tables[theirs], where, columns), MAX_ROWS + 1))
-        if len(read[ours]) > MAX_ROWS:
+        by_split[ours] = list(islice(_rows(tables[theirs], where, columns), MAX_ROWS + 1))
+        if len(by_split[ours]) > MAX_ROWS:
             raise ValueError(f"{where} has more than {MAX_ROWS} rows; take a part of it.")
-        if not read[ours]:
+        if not by_split[ours]:
             raise ValueError(f"{where} is empty; expected one row a problem.")
-        sound = [row.values for row in read[ours] if row.fault is None]
+        sound = [row.values for row in by_split[ours] if row.fault is None]
         if sound:  # a row may lack a column, but not all of them
             _check_columns(where, columns, dict.fromkeys(key for values in sound for key in values))
-    return read
+    return by_split
 
 
 def stream_rows(source: str, columns: Collection[str], *, subset: str | None = None, split: str) -> Iterator[Row]:

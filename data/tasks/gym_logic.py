@@ -119,47 +119,47 @@ def formula(text: str) -> Formula:
     tokens = re.findall(r"\S", text)
     if not tokens or len(tokens) > 3 * MAX_SYMBOLS or re.search(r"[^\sA-Z()¬∧∨→↔]", text):
         raise ValueError("no formula")
-    read, rest = _level(tokens, 0)
-    if rest or read.symbols > MAX_SYMBOLS:
+    formula, rest = _level(tokens, 0)
+    if rest or formula.symbols > MAX_SYMBOLS:
         raise ValueError("no formula, or too long")
-    return read
+    return formula
 
 
 def _level(tokens: list[str], level: int) -> tuple[Formula, list[str]]:
     """Parse operators of this level or tighter; they associate to the left."""
     if level == len(LEVELS):
         return _single(tokens)
-    read, rest = _level(tokens, level + 1)
+    formula, rest = _level(tokens, level + 1)
     while rest and rest[0] == LEVELS[level]:
         right, rest = _level(rest[1:], level + 1)
-        read = Formula(LEVELS[level], (read, right))
-    return read, rest
+        formula = Formula(LEVELS[level], (formula, right))
+    return formula, rest
 
 
 def _single(tokens: list[str]) -> tuple[Formula, list[str]]:
     match tokens:
         case ["¬", *rest]:
-            read, rest = _single(rest)
-            return Formula("¬", (read,)), rest
+            formula, rest = _single(rest)
+            return Formula("¬", (formula,)), rest
         case ["(", *rest]:
-            read, rest = _level(rest, 0)
+            formula, rest = _level(rest, 0)
             if not rest or rest[0] != ")":
                 raise ValueError("a parenthesis is not closed")
-            return read, rest[1:]
+            return formula, rest[1:]
         case [name, *rest] if name.isalpha():
             return Formula("", name=name), rest
     raise ValueError("no formula")
 
 
-def table(read: Formula, names: list[str]) -> int:
+def table(formula: Formula, names: list[str]) -> int:
     """The truth table of a formula. Raises ValueError for a variable that is not among `names`."""
     everything = (1 << 2 ** len(names)) - 1
-    parts = [table(part, names) for part in read.parts]
-    match read.sign:
+    parts = [table(part, names) for part in formula.parts]
+    match formula.sign:
         case "":
-            if read.name not in names:
-                raise ValueError(f"{read.name} is not a variable of the problem")
-            return _column(names.index(read.name), len(names))
+            if formula.name not in names:
+                raise ValueError(f"{formula.name} is not a variable of the problem")
+            return _column(names.index(formula.name), len(names))
         case "¬":
             return everything & ~parts[0]
         case "∧":
@@ -187,14 +187,14 @@ def table_of_clause(clause: Clause, names: list[str]) -> int:
     return union
 
 
-def clauses(read: Formula, true: bool = True) -> set[Clause]:
+def clauses(formula: Formula, true: bool = True) -> set[Clause]:
     """The formula, or its negation, as a conjunction of clauses. Raises ValueError where these are too many."""
-    if read.sign == "":
-        return {frozenset([(read.name, true)])}
-    if read.sign == "¬":
-        return clauses(read.parts[0], not true)
-    left, right = read.parts
-    match read.sign, true:
+    if formula.sign == "":
+        return {frozenset([(formula.name, true)])}
+    if formula.sign == "¬":
+        return clauses(formula.parts[0], not true)
+    left, right = formula.parts
+    match formula.sign, true:
         case ("∧", True) | ("∨", False):
             return clauses(left, true) | clauses(right, true)
         case ("∨", True) | ("∧", False):

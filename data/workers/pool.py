@@ -131,7 +131,7 @@ class _Place:
         self.target, self.memory_mib = pool.target, pool.memory_mib
         self.seconds, self.wall_seconds = pool.seconds, pool.wall_seconds
         self.worker: int | None = None  # its process id, once it is ready
-        self.asked = 0  # requests so far; the last one's number stands before it, and in its reply
+        self.requests = 0  # requests so far; the last one's number stands before it, and in its reply
         self.buffer = bytearray()
         self.skipping = False  # until the end of a line whose beginning was dropped
         self.keeper = subprocess.Popen(
@@ -159,9 +159,9 @@ class _Place:
             if reply is None or "failed" in reply:
                 raise RuntimeError(f"no worker could be started for {self.target}: {(reply or {}).get('failed')}")
             self.worker = reply.get("worker")  # skipping the rest of the one before
-        self.asked += 1
+        self.requests += 1
         try:
-            reply = self._exchange(b"\n%b%d %b" % (MARK, self.asked, line), self.wall_seconds)
+            reply = self._exchange(b"\n%b%d %b" % (MARK, self.requests, line), self.wall_seconds)
         except ValueError as endless:
             self._kill()
             return Reply(error=str(endless))
@@ -238,7 +238,7 @@ class _Place:
                 message = json.loads(line)
             except (ValueError, RecursionError):
                 continue
-            if isinstance(message, dict) and message.get("to", self.asked) == self.asked:
+            if isinstance(message, dict) and message.get("to", self.requests) == self.requests:
                 return message
         return None
 

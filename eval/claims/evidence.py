@@ -125,7 +125,7 @@ def _drift(work: Work) -> Estimate | None:
     plan = work.plan
     start, trained = next(iter(plan.checkpoints.values())), plan.stages["trained"]
     subject = work.subject(trained, 1.0)
-    completions = ask(subject, plan.asked[:DRIFT], 1)
+    completions = ask(subject, plan.problems.report[:DRIFT], 1)
     pairs = [(subject.prompt(one.problem), one.ids) for one in completions]
     return kl_divergence(completion_logprobs(trained, pairs), completion_logprobs(start, pairs))
 
@@ -136,7 +136,7 @@ def _test(work: Work) -> dict[str, Any]:
     Several samples that are all greedy would be one, so those are drawn at the best temperature above 0.
     """
     plan, effort = work.plan, work.plan.effort
-    few, wide = plan.asked[: effort.budget_problems], plan.asked[: effort.parallel_problems]
+    few, wide = plan.problems.report[: effort.budget_problems], plan.problems.report[: effort.parallel_problems]
     base = next(iter(plan.stages))
     start = "cold-started" if "cold-started" in plan.stages else base
     several = {stage: _best_above_zero(work.tables[name]) for stage, name in plan.stages.items()}

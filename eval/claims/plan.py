@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from data.problem import Problem
 from eval import evaluate
 from eval.claims.conditions import ALL_CLAIMS, CLAIMS
 from eval.curves.equal_compute import Control, at_equal_compute, flops_of
@@ -40,16 +39,11 @@ class Plan:
     controls: tuple[Control, ...] = ()
 
     @property
-    def asked(self) -> list[Problem]:
-        """The problems that are reported on."""
-        return self.problems.asked
-
-    @property
     def settings(self) -> Settings:
         """How each checkpoint is evaluated."""
         effort = self.effort
         return Settings(
-            len(self.asked),
+            len(self.problems.report),
             effort.samples,
             max_new_tokens=self.source.max_new_tokens,
             seed=effort.seed,
@@ -134,13 +128,13 @@ def make_plan(
 def expected(plan: Plan) -> int:
     """How many samples `gather` draws or finds at the most, for a progress bar."""
     effort = plan.effort
-    few, wide = (min(limit, len(plan.asked)) for limit in (effort.budget_problems, effort.parallel_problems))
+    few, wide = (min(limit, len(plan.problems.report)) for limit in (effort.budget_problems, effort.parallel_problems))
     between = len(plan.between)
     whole = len(plan.checkpoints) - between + len(plan.controls) + plan.samples_base
     return (
         evaluate.expected(plan.source, plan.settings, whole)
         + evaluate.expected(plan.source, plan.between_settings, between)
-        + len(plan.asked[:DRIFT])
+        + len(plan.problems.report[:DRIFT])
         + ("test-curve" in plan.files)
         * len(plan.stages)
         * (_expected_of_budgets(effort, few) + wide * effort.parallel_samples)

@@ -16,8 +16,8 @@ SHOWING = {
     "repetition": "a repeat",
 }
 CONDITIONAL: Shown = {
-    f"{before}{name}{behind}": (words.format(shown), True)
-    for name, shown in SHOWING.items()
+    f"{before}{name}{behind}": (words.format(behaviour), True)
+    for name, behaviour in SHOWING.items()
     for before, behind, words in (
         ("", "_shown_when_right", "{}, where right"),
         ("", "_shown_when_wrong", "{}, where wrong"),
@@ -155,7 +155,7 @@ def render(results: Mapping[str, Any]) -> str:
 
 
 def sections(
-    stage: str, title: str, shown: Shown, columns: Sequence[Mapping[str, Any]], change: Mapping[str, Any] | None
+    stage: str, title: str, measures: Shown, columns: Sequence[Mapping[str, Any]], change: Mapping[str, Any] | None
 ) -> Iterator[tuple[str, list[list[str]]]]:
     """One of SECTIONS, for all tasks or for each: a heading, and rows of words, a cell for each column, and the change.
 
@@ -176,7 +176,7 @@ def sections(
                 *(_cell(column["measures"].get(measure), share) for column in each),
                 _change(changes["measures"].get(measure), share),
             ]
-            for measure, (words, share) in shown.items()
+            for measure, (words, share) in measures.items()
             if any(has_figure(column["measures"].get(measure)) for column in each)
         ]
         if rows:

@@ -49,9 +49,9 @@ class Packed:
     """The rollouts of a page: `data` for the browser, and how many of how many they are, chosen in which way."""
 
     data: str
-    shown: int
+    count: int
     total: int
-    chosen: str = "evenly spaced"
+    choice: str = "evenly spaced"
 
 
 def pack(run: Run, most: int = MOST) -> Packed:
@@ -82,11 +82,11 @@ def pack_newest(run: Run, most: int) -> Packed:
     return _packed(((f"RL step {row['step']}", row) for row in rows), len(run.curves), "the newest")
 
 
-def _packed(rollouts: Iterable[tuple[str, ShownRow]], total: int, chosen: str = "evenly spaced") -> Packed:
+def _packed(rollouts: Iterable[tuple[str, ShownRow]], total: int, choice: str = "evenly spaced") -> Packed:
     columns = _columns(rollouts)
     text = json.dumps(columns, ensure_ascii=False, separators=(",", ":"))
     data = base64.b64encode(zlib.compress(text.encode(), 9)).decode()
-    return Packed(data, len(columns["flags"]), total, chosen)
+    return Packed(data, len(columns["flags"]), total, choice)
 
 
 def _affordable(run: Run, samples: list[tuple[str, ShownRow]]) -> int:

@@ -74,10 +74,10 @@ def probes(run: Path) -> Probes | None:
         base = [place for place in after if checkpoints[place]["checkpoint"] == results.get("base")]
         after = [place for place in after if place not in base]
         tables = []
-        for stage, title, shown in SECTIONS:
+        for stage, title, measures in SECTIONS:
             places = [*base, before, *(after if stage in EVERY else after[-1:])]
             labels = [f"{names[place]} (base)" if place in base else names[place] for place in places]
-            parts = sections(stage, title, shown, [checkpoints[place] for place in places], pair)
+            parts = sections(stage, title, measures, [checkpoints[place] for place in places], pair)
             tables += [Section(heading, labels, rows) for heading, rows in parts]
         scores = [
             (f"{detector}, {label}", score["precision"], score["recall"], score["right"] + score["missed"])

@@ -39,7 +39,7 @@ class Follower:
     failure: str = ""
     whole: bool = False  # the page of a run that has ended was made, with all that it holds
     cost: float = 0.0  # seconds that the last page took
-    made: float = -1e9  # when it was last begun, by the monotonic clock
+    start: float = -1e9  # when it was last begun, by the monotonic clock
 
     @property
     def page(self) -> Path:
@@ -53,7 +53,7 @@ class Follower:
             self.words = _words(self.run, going)
             if going:
                 self.whole = False
-                if self._current() or now - self.made < self.cost / SHARE:
+                if self._current() or now - self.start < self.cost / SHARE:
                     return False
             elif self.whole and self._current():
                 return False
@@ -69,8 +69,8 @@ class Follower:
         pause = EVERY
         while not end.wait(pause):
             before = time.process_time()
-            made = self.look(time.monotonic())
-            pause = EVERY if made else max(EVERY, (time.process_time() - before) / SHARE)
+            is_new = self.look(time.monotonic())
+            pause = EVERY if is_new else max(EVERY, (time.process_time() - before) / SHARE)
 
     def _make(self, going: bool, now: float) -> None:
         """Write the page, and note what it cost, even where it fails."""
@@ -82,7 +82,7 @@ class Follower:
                 write_report(self.run)
                 self.whole = True
         finally:
-            self.cost, self.made = time.process_time() - before, now
+            self.cost, self.start = time.process_time() - before, now
 
     def _current(self) -> bool:
         """Whether the page is younger than the last evaluation, or, where there is none, than the last step."""

@@ -16,15 +16,15 @@ class SampleCount:
     """Counts samples up to `expected` and reports them; samples that turn out not to be needed count as finished."""
 
     def __init__(self, expected: int, progress: Progress | None) -> None:
-        self.left = expected
+        self.remaining = expected
         self.progress = progress
 
     def __call__(self, finished: int) -> None:
         """Count some samples."""
-        self.left -= finished
+        self.remaining -= finished
         if self.progress is not None:
             self.progress(finished)
 
     def fill_up(self) -> None:
         """Count the samples that were not needed."""
-        self(self.left)
+        self(self.remaining)

@@ -50,7 +50,7 @@ class Watched(ReasoningTrainer):
         self._begin()
 
     def _begin(self) -> None:
-        self._seen = self.look()
+        self._first_look = self.look()
         if self.accelerator.device.type == "cuda":
             torch.cuda.reset_peak_memory_stats()
         else:
@@ -64,7 +64,7 @@ class Watched(ReasoningTrainer):
             peak = torch.cuda.max_memory_reserved()
         else:
             peak = next(int(row.split()[1]) for row in STATUS.read_text().splitlines() if row.startswith("VmHWM")) << 10
-        self.phases.append({"phase": name, "seconds": seconds, "peak": peak, "seen": (self._seen, self.look())})
+        self.phases.append({"phase": name, "seconds": seconds, "peak": peak, "looks": (self._first_look, self.look())})
         self._begin()
 
     def create_optimizer(self, *args: Any, **kwargs: Any) -> Any:
@@ -124,7 +124,7 @@ def measure_time(arguments: list[str], steps: int) -> dict[str, Any]:
         costs = make_costs(arguments, (prompt, lengths))
         phases = {each["phase"]: each for each in trainer.phases[step * len(PHASES) :][: len(PHASES)]}
         predictions = {
-            name: geometric_mean(max(1e-9, getattr(planned_times(costs, seen), name)) for seen in phases[name]["seen"])
+            name: geometric_mean(max(1e-9, getattr(planned_times(costs, look), name)) for look in phases[name]["looks"])
             for name in PHASES
         }
         seconds = {name: phases[name]["seconds"] for name in PHASES}

@@ -59,7 +59,7 @@ def teacher(chat):
 
 def test_verified_answers_are_kept_as_traces_that_can_be_checked_again(chat, problems, tmp_path):
     done = collect(teacher(chat), problems, 2, tmp_path / "t.jsonl")
-    assert (done.kept, done.asked, dict(done.refused)) == (3, 6, {"wrong": 3})
+    assert (done.traces, done.answers, dict(done.refusals)) == (3, 6, {"wrong": 3})
     traces = list(read_traces(TraceSettings(source=str(tmp_path / "t.jsonl"))))
     assert sorted(trace.problem.canonical for trace in traces) == sorted(problem.canonical for problem in problems)
     assert traces[0].completion == f"<think>\nso {traces[0].problem.facts['target']}\n</think>\n\n" + str(
@@ -81,11 +81,11 @@ def test_what_was_asked_is_not_asked_again_and_a_line_cut_off_is(chat, problems,
     (tmp_path / "t.jsonl").write_text(kept + '{"messages": [')
     chat.last, before = 10**9, len(chat.asked)
     done = collect(teacher(chat), problems, 2, tmp_path / "t.jsonl")
-    assert done.asked == 6 and len(chat.asked) - before == 3
-    assert len([json.loads(line) for line in (tmp_path / "t.jsonl").read_text().splitlines()]) == done.kept
+    assert done.answers == 6 and len(chat.asked) - before == 3
+    assert len([json.loads(line) for line in (tmp_path / "t.jsonl").read_text().splitlines()]) == done.traces
     before = len(chat.asked)
     again = collect(teacher(chat), problems, 2, tmp_path / "t.jsonl")
-    assert len(chat.asked) == before and again.kept == done.kept
+    assert len(chat.asked) == before and again.traces == done.traces
 
 
 @pytest.mark.parametrize(
@@ -103,7 +103,7 @@ def test_what_was_asked_is_not_asked_again_and_a_line_cut_off_is(chat, problems,
 def test_answers_that_are_no_traces_are_counted_by_why(chat, problems, tmp_path, reply, why):
     chat.say = lambda *_: reply
     done = collect(teacher(chat), problems, 1, tmp_path / "t.jsonl")
-    assert done.kept == 0 and dict(done.refused) == {why: 3}
+    assert done.traces == 0 and dict(done.refusals) == {why: 3}
     assert why in done.as_text()
 
 
@@ -118,7 +118,7 @@ def test_a_teacher_that_comes_back_goes_on_and_one_that_was_never_there_is_refus
         away._api.url = address
 
     away._api._pause = wait
-    assert collect(away, problems[:1], 1, tmp_path / "t.jsonl").asked == 1 and pauses == [1.0]
+    assert collect(away, problems[:1], 1, tmp_path / "t.jsonl").answers == 1 and pauses == [1.0]
     with pytest.raises(ServerError, match=r"did not answer.*--teacher takes") as refused:
         ChatTeacher("http://127.0.0.1:9", SAMPLING, pause=pauses.append)
     assert pauses == [1.0] and "\n" not in str(refused.value)
@@ -140,7 +140,7 @@ def test_a_teacher_too_slow_for_the_deadline_is_one_clear_error_and_what_came_be
     assert "\n" not in str(caught.value) and len(chat.asked) == 3
     monkeypatch.setattr("eval.sampling.json_api.REPLY_SECONDS", 60.0)
     chat.say = answer
-    assert collect(teacher(chat), problems, 2, tmp_path / "t.jsonl").asked == 6 and len(chat.asked) == 3 + 4
+    assert collect(teacher(chat), problems, 2, tmp_path / "t.jsonl").answers == 6 and len(chat.asked) == 3 + 4
 
 
 def test_a_line_without_an_end_in_a_file_that_is_not_ours_is_kept(chat, problems, tmp_path):
@@ -148,7 +148,7 @@ def test_a_line_without_an_end_in_a_file_that_is_not_ours_is_kept(chat, problems
     (tmp_path / "t.jsonl").write_text(json.dumps(other))
     done = collect(teacher(chat), problems, 1, tmp_path / "t.jsonl")
     rows = [json.loads(line) for line in (tmp_path / "t.jsonl").read_text().splitlines()]
-    assert rows[0] == other and len(rows) == 1 + done.kept
+    assert rows[0] == other and len(rows) == 1 + done.traces
 
 
 @pytest.mark.parametrize("reply", [{"oops": 1}, [], {"choices": []}, {"choices": [{"message": {"content": [1]}}]}])

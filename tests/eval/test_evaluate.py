@@ -121,10 +121,10 @@ def arithmetic(tmp_path):
 def test_each_checkpoint_is_reported_at_its_own_best_decoding(tmp_path, tokenizer, arithmetic):
     settings = Settings(problems=6, samples=2, validation_problems=4, validation_samples=1)
     problems = draw(arithmetic, settings)
-    assert len(problems.choice) == 4 and not set(map(repr, problems.choice)) & set(map(repr, problems.asked))
+    assert len(problems.choice) == 4 and not set(map(repr, problems.choice)) & set(map(repr, problems.report))
     tables = []
     for best in (0.3, 0.0):
-        backend = Tempered(tokenizer, problems.asked + problems.choice, best)
+        backend = Tempered(tokenizer, problems.report + problems.choice, best)
         tables.append(sample(Candidate("it", tokenizer, (2,), backend), problems, arithmetic, settings))
     assert [table.best for table in tables] == [0.3, 0.0]
     results = summarise(["before", "after"], tables, settings)
@@ -141,7 +141,7 @@ def test_each_checkpoint_is_reported_at_its_own_best_decoding(tmp_path, tokenize
 def test_the_decoding_is_chosen_on_other_problems_than_those_reported(tmp_path, tokenizer, arithmetic):
     settings = Settings(problems=6, samples=2, validation_problems=4, validation_samples=1)
     problems = draw(arithmetic, settings)
-    flattering = Tempered(tokenizer, problems.asked + problems.choice, 0.6)
+    flattering = Tempered(tokenizer, problems.report + problems.choice, 0.6)
     on_validation = Tempered(tokenizer, problems.choice, 0.8)
 
     def generate(prompts, samples_per_prompt, sampling, on_finished=None):

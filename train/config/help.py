@@ -36,9 +36,9 @@ def print_help() -> None:
 
 def _lines(field: Field, option: Option, width: int) -> Iterator[str]:
     default = RL_DEFAULTS.get(field.name, field.default if field.default is not MISSING else None)
-    shown = "" if default in (None, "") else f" (default: {getattr(default, 'value', default)})"
+    note = "" if default in (None, "") else f" (default: {getattr(default, 'value', default)})"
     yield textwrap.fill(
-        f"--{field.name}: {option.expected}{shown}", width, initial_indent="  ", subsequent_indent="      "
+        f"--{field.name}: {option.expected}{note}", width, initial_indent="  ", subsequent_indent="      "
     )
     for paragraph in field.metadata.get("help", "").splitlines():
         yield textwrap.fill(paragraph.strip(), width, initial_indent="      ", subsequent_indent="      ")

@@ -33,7 +33,7 @@ class RankWatch:
     def __init__(self) -> None:
         state = PartialState()
         self.rank, self.processes = state.process_index, state.num_processes
-        self._left = threading.Event()
+        self._over = threading.Event()
         self._thread = threading.Thread(target=self._watch, daemon=True, name="rank-watch")
         if self.processes > 1:
             launchers: Any = _get_default_store()
@@ -45,7 +45,7 @@ class RankWatch:
     def leave(self) -> None:
         """This process ends in good order: the others need not follow it."""
         if self.processes > 1:
-            self._left.set()
+            self._over.set()
             self._thread.join()
             self.store.set(f"left/{self.rank}", "")
             # Gloo's threads must end before the interpreter does: one that still wanted it would abort the process.
@@ -63,14 +63,14 @@ class RankWatch:
         peers = [rank for rank in range(self.processes) if rank != self.rank]
         last_beats: dict[int, tuple[bytes, float]] = {}  # the last beat of each, and when it was first seen
         beats = count(1)
-        while not self._left.wait(PERIOD):
+        while not self._over.wait(PERIOD):
             try:
                 self._beat(next(beats))
                 for rank in peers:
                     if self.store.check([f"beat/{rank}"]) and not self.store.check([f"left/{rank}"]):
                         self._judge(rank, self.store.get(f"beat/{rank}"), last_beats)
             except RuntimeError:  # torch's own class for a lost connection is one
-                if not self._left.is_set():
+                if not self._over.is_set():
                     _end("The launcher, or the process that kept its store, has died")
 
     def _beat(self, number: int) -> None:

@@ -199,10 +199,10 @@ class Costs:
         traced = [value(work) for _, work in self.losses]
         return float(np.interp(self.work.widths, [width for width, _ in self.losses], traced).sum())
 
-    def _forward(self, tokens: int, drawn: int) -> Forward:
+    def _forward(self, tokens: int, draws: int) -> Forward:
         return self._traced(
-            ("forward", tokens, drawn),
-            lambda: trace_forward(self.config, self.run, tokens, drawn, bf16=self.work.bf16, gpu=self.gpu),
+            ("forward", tokens, draws),
+            lambda: trace_forward(self.config, self.run, tokens, draws, bf16=self.work.bf16, gpu=self.gpu),
         )
 
 

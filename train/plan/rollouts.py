@@ -48,9 +48,9 @@ def cache_layers(config: PreTrainedConfig, run: RunConfig, *, bf16: bool, gpu: b
 
 
 def trace_forward(
-    config: PreTrainedConfig, run: RunConfig, tokens: int, drawn: int, *, bf16: bool, gpu: bool
+    config: PreTrainedConfig, run: RunConfig, tokens: int, draws: int, *, bf16: bool, gpu: bool
 ) -> Forward:
-    """Trace a forward of the engine over `tokens` tokens, and the draw of `drawn` next ones; the cache is not in it."""
+    """Trace a forward of the engine over `tokens` tokens, and the draw of `draws` next ones; the cache is not in it."""
     model = build(config, run, TRACED_LAYERS)
     natively = not gpu and not bf16 and run.dtype == torch.float32 and native.available()
     files = rotary_files(model) if natively else []
@@ -65,7 +65,7 @@ def trace_forward(
         handles.append(layers_of(model)[-1].register_forward_hook(lambda *_: trace.begin("head")))
         calls = PAGED_CALLS if gpu else NATIVE_CALLS if natively else DENSE_CALLS
         with engine_mode(model), as_kernels(model, files) if natively else nullcontext(), trace, autocast(bf16):
-            _forward(model, tokens, drawn, calls)
+            _forward(model, tokens, draws, calls)
     return deepened(trace, config, tokens, memory)
 
 
@@ -106,18 +106,18 @@ def deepened(trace: Trace, config: PreTrainedConfig, tokens: int, memory: int) -
     return Forward(tokens, work, max(first, last + later) - memory)
 
 
-def _forward(model: Any, tokens: int, drawn: int, calls: int) -> None:
+def _forward(model: Any, tokens: int, draws: int, calls: int) -> None:
     output = model(
         input_ids=torch.zeros(1, tokens, dtype=torch.int64),
         position_ids=torch.zeros(1, tokens, dtype=torch.int64),
         use_cache=False,
-        logits_to_keep=torch.zeros(drawn, dtype=torch.int64),
+        logits_to_keep=torch.zeros(draws, dtype=torch.int64),
         rollout_pass=_NoCache(calls),
     )
-    if drawn:
+    if draws:
         logits = output.logits[0]
         sampling = Sampling(max_new_tokens=1, stop_ids=(0,))
-        draw_tokens(logits, sampling, torch.zeros(drawn, dtype=torch.float64), workspace(logits))
+        draw_tokens(logits, sampling, torch.zeros(draws, dtype=torch.float64), workspace(logits))
 
 
 class _NoCache:

@@ -83,20 +83,20 @@ def _worked_out(stated: str) -> tuple[str, int]:
 def _wander(start: Sequence[Term], target: int, rng: random.Random, settings: Settings) -> Iterator[_Try]:
     """Attempts in random order, none twice; each starts afresh or keeps the steps before the last one."""
     tried: set[str] = set()
-    kept: Sequence[Term] | None = None  # the terms before the last move of the last attempt
+    stem: Sequence[Term] | None = None  # the terms before the last move of the last attempt
     before: list[str] = []  # the steps that led to them
     for _ in range(settings.attempts):
         terms, steps = start, list[str]()
         lead = "try"
-        if kept is not None and rng.random() < settings.keep and _untried(kept, tried, settings.largest_target):
-            lead, terms, steps = "or", kept, before[:]
+        if stem is not None and rng.random() < settings.keep and _untried(stem, tried, settings.largest_target):
+            lead, terms, steps = "or", stem, before[:]
         guided = lead == "try" and rng.random() < settings.guided
         while len(terms) > 1:
             move = _choose(terms, target, tried, rng, settings, guided)
             if move is None:
                 break
             if len(terms) == 2:
-                kept, before = terms, steps[:]
+                stem, before = terms, steps[:]
             value, stated = _state(move, rng, settings)
             steps.append(stated)
             terms = terms_after(terms, move, value)

@@ -87,9 +87,9 @@ def _at_hand(chain: Sequence[tuple[Step, Counter[int]]], numbers: Sequence[int])
 
 def _expression(chain: Sequence[Step]) -> str | None:
     """The expression of the last step, written as an answer; None for no step."""
-    made: dict[int, str] = {}
+    expressions: dict[int, str] = {}
     text = None
     for step in chain:
-        text = f"{made.pop(step.left, step.left)} {step.operator} {made.pop(step.right, step.right)}"
-        made[step.value] = f"( {text} )"
+        text = f"{expressions.pop(step.left, step.left)} {step.operator} {expressions.pop(step.right, step.right)}"
+        expressions[step.value] = f"( {text} )"
     return text

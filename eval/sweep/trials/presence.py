@@ -33,7 +33,7 @@ class Presence:
         self.gpus: tuple[str, ...] = ()
         self.beats = 0
         self.buried = threading.Event()  # the others took this process for dead, and its runs
-        self._left = threading.Event()
+        self._over = threading.Event()
         self._thread = threading.Thread(target=self._beat_on, daemon=True, name="sweep-presence")
         self._beats: dict[str, tuple[int, float]] = {}  # the last beat of each, and when it was first seen
 
@@ -44,7 +44,7 @@ class Presence:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._left.set()
+        self._over.set()
         self._thread.join()
         self._file(self.id).unlink(missing_ok=True)
 
@@ -93,7 +93,7 @@ class Presence:
         return now - self._beats[worker][1] < SILENCE
 
     def _beat_on(self) -> None:
-        while not self._left.wait(PERIOD):
+        while not self._over.wait(PERIOD):
             if not self._file(self.id).exists():
                 self.buried.set()
                 return

@@ -82,9 +82,9 @@ def test_too_many_rollouts_are_an_even_sample_and_the_page_says_so(tmp_path, mon
     assert len(data["flags"]) == 5 and len(set(data["origin"])) > 2
     monkeypatch.setattr(explorer, "MOST_CHARACTERS", 500)
     packed = explorer.pack(load_run(run))
-    assert packed.shown < packed.total == 12
+    assert packed.count < packed.total == 12
     page = write_report(run).read_text()
-    assert f"{packed.shown} of this run's 12 rollouts, evenly spaced; the rest are in {run}/rollouts.parquet" in page
+    assert f"{packed.count} of this run's 12 rollouts, evenly spaced; the rest are in {run}/rollouts.parquet" in page
 
 
 def test_marks_in_a_models_own_text_mark_nothing(tmp_path):

@@ -57,7 +57,7 @@ def test_the_newest_rollouts_are_the_ones_on_a_live_page(tmp_path):
     packed = pack_newest(load_run(make_run(tmp_path / "run")), 4)
     columns = json.loads(zlib.decompress(base64.b64decode(packed.data)))
     assert [columns["origins"][number] for number in columns["origin"]] == ["RL step 2"] + ["RL step 3"] * 3
-    assert packed.shown == 4 and packed.total == 12 and packed.chosen == "the newest"
+    assert packed.count == 4 and packed.total == 12 and packed.choice == "the newest"
 
 
 def test_the_page_is_made_anew_at_an_evaluation_and_only_as_often_as_one_percent_allows(tmp_path):
