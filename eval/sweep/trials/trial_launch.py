@@ -22,10 +22,11 @@ POLL = 1.0  # seconds between two looks at a run
 
 @dataclass(frozen=True, slots=True)
 class Slot:
-    """A share of a machine that one run has at a time."""
+    """A share of a machine that one run has at a time: its GPUs, and the CPU threads of each process."""
 
     number: int
     gpus: tuple[str, ...] = ()
+    threads: int = 1
 
 
 def command(spec: Spec, run: Run, slot: Slot) -> list[str]:
@@ -65,7 +66,8 @@ def show_command(spec: Spec, run: Run, slot: Slot) -> str:
 
 def environment(slot: Slot) -> dict[str, str]:
     """The environment of a run on its share of the machine."""
-    return os.environ | {"CUDA_VISIBLE_DEVICES": ",".join(slot.gpus), "PYTHONUNBUFFERED": "1"}
+    share = {"CUDA_VISIBLE_DEVICES": ",".join(slot.gpus), "OMP_NUM_THREADS": str(slot.threads)}
+    return os.environ | share | {"PYTHONUNBUFFERED": "1"}
 
 
 def launch(words: Sequence[str], run: Run, slot: Slot, stop: Callable[[], bool]) -> tuple[int, str] | None:

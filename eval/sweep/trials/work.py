@@ -152,9 +152,10 @@ class Worker:
 def _slots(store: Store, machine: Machine) -> list[Slot]:
     """The shares of this machine: GPUs that no other process of the sweep holds here. Raises ValueError."""
     spec, presence = store.spec, store.presence
-    assert spec.workers is not None and spec.gpus is not None  # settled before the sweep began
+    # Settled before the sweep began.
+    assert spec.workers is not None and spec.gpus is not None and spec.threads is not None
     if not spec.gpus:
-        return [Slot(number) for number in range(spec.workers)]
+        return [Slot(number, threads=spec.threads) for number in range(spec.workers)]
     with locked(store.folder):
         living = presence.living().values()
         busy = {gpu for record in living if record["machine"] == presence.machine for gpu in record["gpus"]}
@@ -162,6 +163,7 @@ def _slots(store: Store, machine: Machine) -> list[Slot]:
         count = min(spec.workers, len(free) // spec.gpus)
         if not count:
             raise ValueError(f"All GPUs of this machine ({', '.join(machine.gpus)}) are held by this sweep already.")
-        slots = [Slot(i, tuple(free[i * spec.gpus : (i + 1) * spec.gpus])) for i in range(count)]
+        shares = [tuple(free[i * spec.gpus : (i + 1) * spec.gpus]) for i in range(count)]
+        slots = [Slot(number, gpus, spec.threads) for number, gpus in enumerate(shares)]
         presence.hold([gpu for slot in slots for gpu in slot.gpus])
     return slots

@@ -36,6 +36,7 @@ def test_a_run_on_a_cpu_has_its_threads_and_sees_no_gpu(run):
         *("-m", "train", "--config", f"{place}/trial.yaml", "--runs_dir", str(place), "--name", "seed-1", "--seed", "1")
     ]
     assert environment(Slot(0))["CUDA_VISIBLE_DEVICES"] == ""
+    assert environment(Slot(0, threads=3))["OMP_NUM_THREADS"] == "3"
 
 
 def test_a_run_that_was_begun_is_resumed(run):
