@@ -17,6 +17,8 @@ ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1 PYTHONUNBUFFERED=1 \
 
 # g++ compiles the rollout engine's kernels for the processor at hand; bubblewrap jails the programs of the code task.
 # It needs namespaces, which Docker's default profile refuses: docker run --security-opt seccomp=unconfined.
+# Debian's index keeps one version of a package, so none is pinned.
+# hadolint ignore=DL3008
 RUN apt-get update && apt-get install -y --no-install-recommends g++ bubblewrap && rm -rf /var/lib/apt/lists/*
 
 WORKDIR /rethink
@@ -33,8 +35,8 @@ RUN case "$DEVICE" in \
 
 COPY . .
 RUN pip install 'setuptools>=77' && pip install --no-build-isolation -e '.[gym,math,sweep,serve]' -c constraints.txt \
-    && useradd --create-home rethink && mkdir -p runs && chown rethink runs
-USER rethink
+    && useradd --create-home --uid 1000 rethink && mkdir -p runs && chown rethink runs
+USER 1000
 EXPOSE 8000
 ENTRYPOINT ["rethink"]
 CMD ["help"]
