@@ -68,7 +68,7 @@ def test_the_page_is_made_anew_at_an_evaluation_and_only_as_often_as_one_percent
         assert not (run / "report").exists()  # plots as files are for the end
         assert not follower.look(1e9)  # the page is current
         evaluated(run, 4)
-        follower.cost, follower.made = 2.0, 1000.0
+        follower.cost, follower.start = 2.0, 1000.0
         assert not follower.look(1199.0)
         assert follower.look(1201.0)
     assert follower.look(1202.0) and (run / "report").is_dir()  # ended: the whole page, at once
