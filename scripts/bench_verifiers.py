@@ -24,7 +24,7 @@ from data.sandbox import jail
 from data.tasks import code, math
 
 ROOT = Path(__file__).resolve().parents[1]
-PAIRS = [ROOT / "tests" / "data" / name for name in ("math_pairs.jsonl", "math_pairs_strict.jsonl")]
+PAIRS = [ROOT / "tests" / "data" / "mathematics" / name for name in ("math_pairs.jsonl", "math_pairs_strict.jsonl")]
 FUNCTIONS = ROOT / "configs" / "examples" / "functions.jsonl"
 # What a model mostly answers, right and wrong: numbers in a box, in a sentence, with a unit, fractions, words, a point.
 SIMPLE = [

@@ -7,7 +7,6 @@ those of `tests/data/exploits.jsonl` and `math_pairs*.jsonl`. The last lines say
 """
 
 import argparse
-import json
 import sys
 import time
 from pathlib import Path
@@ -18,6 +17,7 @@ sys.path.insert(0, str(ROOT))  # run as a file from the root, where the packages
 import atheris  # noqa: E402
 
 with atheris.instrument_imports(include=["data", "eval"], enable_loader_override=False):
+    from seeds import seed_texts
     from targets import TARGETS
 
 SECONDS_AN_INPUT = 1  # of the processor
@@ -60,21 +60,6 @@ def main() -> None:
 
     atheris.Setup(arguments, run)
     atheris.Fuzz()
-
-
-def seed_texts() -> list[str]:
-    """Answers and completions made to fool a verifier, the very long ones cut short, and answers of mathematics."""
-    exploits, pairs = (
-        [json.loads(line) for line in (ROOT / "tests" / "data" / name).read_text().splitlines()]
-        for name in ("exploits.jsonl", "math_pairs.jsonl", "math_pairs_strict.jsonl")
-    )
-    texts = [pair["answer"] for pair in pairs]
-    for entry in exploits:
-        rest = entry.get("unit", "") * min(entry.get("times", 0), 50) + entry.get("then", "")
-        if "answer" in entry:
-            texts.append(entry["answer"] + rest)
-        texts.append(entry.get("completion", "<think> hm</think> " + entry.get("answer", "")) + rest)
-    return texts
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from seeds import seed_texts
 from targets import TARGETS
 
 PIECES = (
@@ -59,3 +60,8 @@ def processor_seconds(limit: float) -> Iterator[None]:
 def test_a_text_without_end_is_read_in_linear_time(target, unit):
     with processor_seconds(20):  # linear time is below one, quadratic time would be minutes
         target(unit * (60_000 // len(unit)))
+
+
+def test_fuzzing_begins_with_exploits_and_with_answers_of_mathematics():
+    texts = seed_texts()
+    assert len(texts) > 4_000 and any("boxed" in text for text in texts)
