@@ -25,7 +25,7 @@ from data.terminal import say
 from train.config.arguments import Values
 from train.config.launch import Launch, check_launch, find_launch, refusal
 from train.config.parse import configure
-from train.config.refused import refused
+from train.config.refused import one_line, refused
 from train.config.run_config import RunConfig
 from train.distributed.rank_watch import RankWatch
 from train.distributed.shared_folder import why_not_shared
@@ -58,7 +58,7 @@ def run_command(values: Values) -> int:
         say(checkpointing)
     try:
         with prepared(run, training, launch) as why_not:
-            code, message, alone = (2, f"error: {why_not}", False) if why_not else outcome(run, training)
+            code, message, alone = (2, f"error: {one_line(why_not)}", False) if why_not else outcome(run, training)
     except RuntimeError as error:
         watch.explain(error)
         raise

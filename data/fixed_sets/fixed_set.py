@@ -14,10 +14,11 @@ from data.task import Split
 from data.terminal import say_once
 
 MAX_PROMPT = 20_000  # characters
-MISSING = {"None", "null", "Null", "NULL", "<NA>", "NaT", "N/A", "n/a", "NA"}
+MISSING = {"None", "null", "Null", "NULL", "nil", "<NA>", "NaT", "N/A", "n/a", "NA", "{}", "&nbsp;"}
+TO_BE_WRITTEN = {"tbd", "todo", "not available", "none given", "see solution", "see above"}
 # What programs write for a number that is none, and spreadsheets for an error; "infinity" alone is a word for one.
 NO_NUMBER = re.compile(
-    r"[+-]?(?:nan|NaN|NAN|inf|Inf|INF|Infinity)|[+-]infinity|-?1\.#(?:QNAN|SNAN|IND|INF)"
+    r"[+-]?(?:nan|NaN|NAN|inf|Inf|INF|Infinity)(?:\.0)?\s*%?|[+-]infinity|-?1\.#(?:QNAN|SNAN|IND|INF)"
     r"|#(?:N/A|DIV/0!|VALUE!|REF!|NAME\?|NUM!|NULL!)"
 )
 SURROGATE = re.compile("[\ud800-\udfff]")
@@ -195,7 +196,8 @@ def texts_of(values: Mapping[str, Any], column: str, longest: int) -> list[str]:
 
 def stands_for_nothing(text: str) -> bool:
     """Whether programs write this text for a missing value."""
-    return text.strip() in MISSING or NO_NUMBER.fullmatch(text.strip()) is not None
+    text = text.strip()
+    return text in MISSING or text.rstrip(".").lower() in TO_BE_WRITTEN or NO_NUMBER.fullmatch(text) is not None
 
 
 def _text(value: Any, what: str, longest: int, *, strip: bool) -> str:

@@ -118,7 +118,7 @@ def _read(latex: str) -> Any:
         )
         if isinstance(formula, sympy.MatrixExpr):
             formula = formula.doit()
-        if not isinstance(formula, sympy.Basic | sympy.MatrixBase):
+        if not isinstance(formula, sympy.Basic | sympy.MatrixBase) or formula.has(sympy.zoo, sympy.nan):  # 1/0
             return None
         exact: dict[Any, Any] = {number: sympy.Rational(str(number)) for number in formula.atoms(sympy.Float)}
         exact |= {symbol: sympy.I for symbol in formula.free_symbols if str(symbol) == "i"}

@@ -19,7 +19,7 @@ from typing import Any
 from tqdm import tqdm
 
 from data.fixed_sets.fixed_set import Fault, SetSettings, content_of, read_set, stands_for_nothing, text_of, texts_of
-from data.mathematics.extract import MAX_FINAL, final_answer, gold_answer
+from data.mathematics.extract import MAX_FINAL, final_answer, gold_answer, is_placeholder
 from data.mathematics.notation import plain, tidy
 from data.mathematics.numbers.plain import exact
 from data.mathematics.units.units import as_share
@@ -82,7 +82,7 @@ def problems(settings: Settings) -> dict[Split, list[Problem]]:
                 f"no gold answer found in {solution[-80:]!r}; expected one of up to {MAX_FINAL} characters: alone, "
                 "behind `####`, or in \\boxed{}."
             )
-        if stands_for_nothing(plain(tidy(gold))):
+        if stands_for_nothing(plain(tidy(gold))) or is_placeholder(gold):
             raise Fault(f"its gold answer is {gold!r}, which stands for a value that is missing.")
         return Problem("math", prompt, f"math {content_of(prompt)}", {"answer": gold})
 

@@ -203,6 +203,8 @@ def check_options(run: RunConfig, training: "GRPOConfig") -> None:
             f"beta is {training.beta}, but model is scratch without a cold start, so there is no model to stay near; "
             "set cold_start_steps, or leave beta out."
         )
+    if training.liger_kernel_config and not training.use_liger_kernel:
+        raise ValueError("liger_kernel_config is set, but use_liger_kernel is not; set both, or leave both out.")
     if run.model == "scratch" and training.chat_template_kwargs:
         raise ValueError("chat_template_kwargs is set, but model is scratch, which has its own; leave it out.")
     unknown = set(training.gradient_checkpointing_kwargs or {}) - set(CHECKPOINTING)

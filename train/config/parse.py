@@ -81,8 +81,9 @@ def configure(values: Values) -> tuple[RunConfig, GRPOConfig]:
 def _training(values: dict[str, Any]) -> GRPOConfig:
     """Build TRL's configuration. Raises ValueError in one line, with our advice where TRL's would not help a user."""
     defaults = RL_DEFAULTS | {"bf16": False} if values.get("fp16") else RL_DEFAULTS  # it is one or the other
+    betas = {name: float(values[name]) for name in ("adam_beta1", "adam_beta2") if name in values}  # torch takes no 0
     try:
-        return GRPOConfig(**(defaults | values))
+        return GRPOConfig(**(defaults | values | betas))
     except ImportError as error:
         raise ValueError(f"An option asks for a package that is not installed: {_first_line(error)}") from None
     except ValueError as error:

@@ -224,7 +224,7 @@ class RunConfig:
         """Raise ValueError for the first invalid value, before any work starts."""
         for name, value in checked_values(self).items():
             setattr(self, name, value)
-        self.runs_dir = str(user_path(self.runs_dir))
+        self.runs_dir = str(user_path(self.runs_dir)) if self.runs_dir else ""  # of which Path would make `.`
         self.tasks = _mapping("tasks", self.tasks)
         self.scratch = _mapping("scratch", self.scratch)
         self.cold_start_tasks = _mapping("cold_start_tasks", self.cold_start_tasks) or None

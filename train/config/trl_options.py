@@ -88,6 +88,8 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "ddp_backend": ("nccl", "gloo", "mpi", "ccl", "hccl", "cncl", "mccl"),
     "dataloader_multiprocessing_context": ("fork", "spawn", "forkserver"),
     "include_num_input_tokens_seen": ("all", "non_padding", "no"),
+    "torch_compile_backend": ("inductor", "eager", "aot_eager", "cudagraphs", "onnxrt", "tensorrt", "tvm"),
+    "torch_compile_mode": ("default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs"),
 }
 MAPPINGS = (  # which TRL also takes as JSON text; other text would be lost
     "lr_scheduler_kwargs", "gradient_checkpointing_kwargs", "chat_template_kwargs", "model_init_kwargs",

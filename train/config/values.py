@@ -7,12 +7,15 @@ wrong value is refused at once.
 import json
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields
+from difflib import get_close_matches
 from typing import Any
 
 TRUE, FALSE = ("true", "yes", "t", "y", "1", "on"), ("false", "no", "f", "n", "0", "off")  # as argparse options take
 LARGEST = 10**12  # of any number without a bound of its own: beyond it steps, seconds and sizes overflow
+SHOWN = 10  # of many choices
+UNWRITABLE = re.compile("[\0\ud800-\udfff]")  # NUL, and halves of a character
 YAML_WORDS = {True: ("on", "yes", "true"), False: ("off", "no", "false")}  # which YAML reads as truth values
 
 
@@ -75,7 +78,8 @@ class Option:
             if kind in numbers:
                 words.append(f"{numbers[kind]}, {self.range}" if str(self.range) else numbers[kind])
             elif kind == "str" and self.choices:
-                words.append(f"one of: {', '.join(self.choices)}")
+                more = f" and {len(self.choices) - SHOWN} more" if len(self.choices) > 2 * SHOWN else ""
+                words.append(f"one of: {', '.join(self.choices[:SHOWN] if more else self.choices)}{more}")
             else:
                 words.append({"bool": "true or false", "str": "text", "mapping": "a mapping"}.get(kind, "a list"))
         return ", or ".join(words)
@@ -88,7 +92,9 @@ class Option:
         bound = f", at most {LARGEST:,}" if is_number and abs(value) > LARGEST and not self.range.is_bounded else ""
         if isinstance(value, bool) and "bool" not in self.kinds:
             text = f"{value} (YAML reads {' and '.join(YAML_WORDS[value][:2])} as {value})"
-        return ValueError(f"{self.name} is {text}; expected {self.expected}{quotes}{bound}.")
+        near = get_close_matches(value, self.choices, n=2) if isinstance(value, str) else []
+        mend = f" Did you mean {' or '.join(near)}?" if near else ""
+        return ValueError(f"{self.name} is {text}; expected {self.expected}{quotes}{bound}.{mend}")
 
 
 def setting(default: Any, help: str, *, range: Range | None = None, choices: tuple[str, ...] = ()) -> Any:
@@ -139,6 +145,8 @@ def checked_values(settings: Any) -> dict[str, Any]:
 
 def read_value(option: Option, value: Any) -> Any:
     """`value` in the option's type; text is read as the type says. Raises ValueError."""
+    if match := UNWRITABLE.search("".join(texts_of(value))):
+        raise ValueError(f"{option.name} holds the character {match[0]!r}, which no text has; leave it out.")
     if value is None:
         if option.optional:
             return None
@@ -160,6 +168,15 @@ def read_value(option: Option, value: Any) -> Any:
     if fits_mapping or (isinstance(value, bool) and "bool" in option.kinds):
         return value
     raise option.refusal(value)
+
+
+def texts_of(value: Any) -> Iterator[str]:
+    """Every text in a value, in the mappings and lists of which it may consist."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, Mapping | list | tuple):
+        for part in (*value, *value.values()) if isinstance(value, Mapping) else value:
+            yield from texts_of(part)
 
 
 def _read_truth(option: Option, value: bool) -> Any:

@@ -28,10 +28,10 @@ def read_spec(path: Path) -> Spec:
     for name, spec_field in by_name.items():
         if spec_field.default is MISSING and spec_field.default_factory is MISSING and name not in values:
             raise ValueError(f"{path} has no {name}: {spec_field.metadata['help']}")
-    if not isinstance(values["config"], str) or not isinstance(values.get("set", {}), Mapping):
-        raise ValueError(f"{path}: config must be a path, and set a mapping of fields.")
-    values.setdefault("base", None)
-    values["base"] = values["base"] or _mapping(user_path(values["config"]))
+    mappings = (values.get(name, {}) for name in ("set", "base"))
+    if not isinstance(values["config"], str) or not all(isinstance(each, Mapping) for each in mappings):
+        raise ValueError(f"{path}: config must be a path, and set and base mappings of fields.")
+    values["base"] = values.get("base") or _mapping(user_path(values["config"]))
     return Spec(**{name: _converted(name, value) for name, value in values.items()})
 
 
@@ -64,7 +64,7 @@ def _converted(name: str, value: Any) -> Any:
             raise ValueError(f"temperatures is {value!r}; expected a list of numbers, such as [0, 0.3, 0.6, 1].")
         return tuple(map(float, value))
     if name == "launch":
-        if not isinstance(value, list):
+        if not isinstance(value, list) or not all(isinstance(each, str | int | float) for each in value):
             raise ValueError(f"launch is {value!r}; expected a list of arguments, such as [--config_file, FILE].")
         return tuple(map(str, value))
     if name == "prune":

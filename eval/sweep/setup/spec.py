@@ -101,7 +101,7 @@ class Spec:
                 raise ValueError(f"{name} is {getattr(self, name):,}; expected at most {MOST:,}.")
         _whole("retries", self.retries, 0)
         _whole("seed", self.seed, 0)
-        if not self.seeds or len(set(self.seeds)) < len(self.seeds) or any(type(s) is not int for s in self.seeds):
+        if not self.seeds or any(type(s) is not int for s in self.seeds) or len(set(self.seeds)) < len(self.seeds):
             raise ValueError(f"seeds is {list(self.seeds)}; expected different whole numbers, or how many.")
         if bad := [seed for seed in self.seeds if not 0 <= seed < SEEDS]:
             raise ValueError(f"seeds has {bad[0]}; expected numbers of 0 to {SEEDS - 1:,}.")

@@ -8,6 +8,7 @@ import pytest
 import yaml
 
 from train.config.arguments import read_values
+from train.config.refused import refused
 from train.rewards.own import load_reward
 
 ROOT = Path(__file__).parents[3]
@@ -64,6 +65,9 @@ def read(tmp_path):
         ("scale_rewards", "batches", "true or false, or one of: group, batch, none"),
         ("multi_objective_aggregation", "foo", "one of: sum_then_normalize, normalize_then_sum"),
         ("lr_scheduler_type", "foo", "one of: linear, cosine"),
+        ("torch_compile_backend", "x", "one of: inductor, eager"),
+        ("torch_compile_mode", "fast", "one of: default, reduce-overhead"),
+        ("runs_dir", "", "a folder, such as runs"),
         ("tasks", [1], "a mapping"),
         ("name", "-x", "a folder name"),
         ("name", "*", "a folder name"),
@@ -125,6 +129,35 @@ def test_the_command_line_is_read_as_argparse_would(read):
     values = read("--max-steps=7", "--learning_rate", "1e-4", "--no_shuffle_dataset", "--overwrite", "--top_k", "0")
     assert values.trl == {"max_steps": 7, "learning_rate": 1e-4, "shuffle_dataset": False, "top_k": 0}
     assert values.run.overwrite
+
+
+def test_of_many_choices_some_are_shown_and_those_that_look_like_the_value(read):
+    with pytest.raises(
+        ValueError, match=r"^optim is 'adamw_tor'; .*\w and \d+ more\. Did you mean adamw_torch or"
+    ) as caught:
+        read(optim="adamw_tor")
+    assert len(str(caught.value)) < 300
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("system_prompt", "a\0b"),
+        ("chat_template", "\ud800"),
+        ("runs_dir", "\0"),
+        ("tasks", {"math": {"source": "\ud800"}}),
+        ("rewards", ["\0"]),
+    ],
+)
+def test_a_character_that_no_file_holds_is_refused_by_name(read, name, value):
+    with pytest.raises(ValueError, match=rf"^{name} holds the character '\\.*', which no text has; leave it out\.$"):
+        read(**{name: value})
+
+
+def test_a_refusal_is_one_line_of_bounded_length(capsys):
+    assert refused(ValueError("a is\nb; " + "x" * 100_000 + " at the end.")) == 2
+    line = capsys.readouterr().err
+    assert line.startswith("error: a is b; xxx") and line.endswith(" at the end.\n") and len(line) < 2_000
 
 
 def test_a_home_folder_is_the_users(read, monkeypatch):

@@ -21,6 +21,11 @@ def test_every_config_of_the_project_parses(path):
     assert training.output_dir == str(Path("runs") / path.stem / "checkpoints")
 
 
+def test_a_momentum_of_zero_is_one_that_torch_takes(tmp_path):
+    _, training = parse_config(["--config", write(tmp_path, adam_beta1=0)])
+    assert isinstance(training.adam_beta1, float)
+
+
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
 def test_no_config_repeats_a_default(path):
     given = yaml.safe_load(path.read_text())
@@ -55,6 +60,7 @@ def test_the_command_line_overrides_the_file(tmp_path):
         ({"scratch": {"hidden_size": 64.0}}, "scratch.hidden_size is 64.0; expected a whole number"),
         ({"scratch": {"num_hidden_layers": 10**6}}, "expected a whole number, 1 to 256"),
         ({"scratch": {"initializer_range": float("nan")}}, "scratch.initializer_range is nan; expected a number"),
+        ({"liger_kernel_config": {"rope": True}}, "liger_kernel_config is set, but use_liger_kernel is not; set both"),
         ({"accelerator_config": "x"}, "No such file or directory: 'x'"),
         ({"gradient_checkpointing_kwargs": {"a": 1}}, "gradient_checkpointing_kwargs has 'a'; expected some of: use_"),
         ({"backend": "generate", "cache_gib": 1.0}, "cache_gib is 1.0, but backend is generate, which would ignore it"),

@@ -87,6 +87,9 @@ def test_the_spec_that_a_folder_keeps_is_the_same(tmp_path):
         ({"set": {"a": {"b": 1}}, "search": {"a.b": [1, 2]}}, "set.a and search.a.b are the same place"),
         ({"config": "nowhere.yaml"}, "nowhere.yaml cannot be read: No such file"),
         ({"config": 5}, "config must be a path"),
+        ({"base": [1]}, "config must be a path, and set and base mappings"),
+        ({"seeds": [[1]]}, "seeds is [[1]]; expected different whole numbers"),
+        ({"launch": [None]}, "launch is [None]; expected a list of arguments"),
     ],
 )
 def test_what_cannot_be_is_refused_in_one_line(tmp_path, values, message):
