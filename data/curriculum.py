@@ -15,10 +15,10 @@ from typing import Any
 
 from data.problem import Problem
 
-BAND = (0.2, 0.8)  # success rates from which there is most to learn: the variance of a reward is p (1 - p)
+BAND = (0.2, 0.8)  # success rates that teach most: the variance of a reward is p (1 - p)
 KEPT = 0.5  # share of what is asked that was found in the band before
 EXPLORED = 0.1  # share that is expected out of it: what was hopeless, or mastered, may not be so any more
-# Of windows from 16 to 1024 and priors from 2 to 16 these foretold best how the groups of the quickstart would do.
+# The best predictors of the quickstart's groups among windows from 16 to 1024 and priors from 2 to 16.
 WINDOWS = (512, 512, 32)  # rollouts that a success rate looks back on: of a task, of problems that look alike, of one
 PRIOR = 8  # rollouts that the wider kind counts for in the estimate of the narrower
 

@@ -17,9 +17,9 @@ It may have
 - `WORDS`, its vocabulary, without which no model from scratch can be trained on it;
 - `demonstrate(problem, rng, settings) -> completion`, without which there is no cold start on it; `JUDGEMENTS`, the
   words in which a demonstrated thinking judges itself; and `DOUBTS`, the words that carry it on past its end;
-- `parse_trace(problem, thinking) -> Trace`, by which the evaluation measures the thinking exactly; thinkings of other
-  tasks are measured by their words (`eval.measures.lexical`);
-- `recognise(prompt) -> Problem | None`, by which a problem that a person types is judged in the chat.
+- `parse_trace(problem, thinking) -> Trace`: the evaluation then measures the thinking exactly; without it, by its
+  words (`eval.measures.lexical`);
+- `recognise(prompt) -> Problem | None`: the chat then judges answers to problems that a person types.
 """
 
 import random

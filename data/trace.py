@@ -36,7 +36,7 @@ class Step:
 
     @property
     def stated(self) -> tuple[int, str, int, int]:
-        """What is written, wherever it stands."""
+        """The calculation and its value as written, without its place."""
         return self.left, self.operator, self.right, self.value
 
     @property

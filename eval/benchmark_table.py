@@ -6,7 +6,7 @@ from typing import Any
 from eval.benchmarks import Result
 from eval.table import short_names
 
-PLAIN = 2  # checkpoints from which on differences are shown
+PLAIN = 2  # checkpoints; with fewer there are no differences to show
 
 
 def as_markdown(results: Sequence[Result]) -> str:

@@ -1,6 +1,6 @@
 """Benchmarks by name (`configs/benchmarks/NAME.yaml`): what they ask, how often, and within which budget.
 
-A benchmark is asked at one decoding, as papers do: it has no other problems on which a best one could be chosen.
+A benchmark is asked at one decoding, as in papers: it has no other problems to choose a best one on.
 """
 
 from collections.abc import Mapping, Sequence

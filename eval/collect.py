@@ -21,7 +21,7 @@ AT_ONCE = 256  # answers that are requested before more problems are read
 
 
 class Teacher(Protocol):
-    """Whoever is asked."""
+    """A model that answers requests: a server or a checkpoint."""
 
     name: str
     sampling: Sampling

@@ -30,7 +30,7 @@ CHOSEN_ON: dict[Split, Split] = {"test": "validation", "validation": "train"}  #
 
 @dataclass(frozen=True, slots=True)
 class Problems:
-    """The problems that are reported on, and those on which the best decoding is chosen (none where there is one)."""
+    """The problems for the report, and others for the choice of the best decoding (none where there is only one)."""
 
     report: list[Problem]
     choice: list[Problem]

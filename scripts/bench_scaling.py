@@ -41,9 +41,7 @@ def main() -> int:
     parser.add_argument("--contexts", type=numbers, default=[128, 256, 512, 1024, 2048, 4096])
     parser.add_argument("--rows", type=numbers, default=[1, 2, 4, 8, 16, 32, 64, 128, 256, 512])
     parser.add_argument("--steps", type=int, default=32, help="decode steps to time (default: %(default)s)")
-    parser.add_argument(
-        "--repeats", type=int, default=3, help="measurements, of which the best counts (default: %(default)s)"
-    )
+    parser.add_argument("--repeats", type=int, default=3, help="measurements; the best counts (default: %(default)s)")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="(default: %(default)s)")
     parser.add_argument("--prefill", action="store_true", help="measure only what sharing a prompt saves")
     parser.add_argument("--plot", type=Path, help="draw both curves into this file (.png or .svg)")

@@ -145,7 +145,7 @@ def disk(runs_dir: Path) -> Finding:
 
 
 def verifiers() -> Finding:
-    """Every task's verifier, on demonstrations, of which some are right, and on silence."""
+    """Every task's verifier: it must accept some demonstrations, and no empty answer."""
     parts = load_mixture({name: {} for name in TASKS})
     verdicts = [judge(problem, text)[1] for problem, text in demonstrations(parts, 40, 0)]
     silent = [judge(problem, "")[1] for problem, _ in demonstrations(parts, 40, 0)]

@@ -32,7 +32,7 @@ NOT_SETTINGS = ("seed", "size")  # chance comes from the run's seeds, and there 
 TRIES = 100  # draws without a usable problem, after which the settings count as impossible
 DRAWING_SECONDS, SCORING_SECONDS = 60, 5
 ENOUGH_SEEN = 32  # problems that show whether a constant answer wins
-CONSTANT_SHARE = 0.2  # of the problems, from which on that is said
+CONSTANT_SHARE = 0.2  # of the problems; a warning from here on
 WORKER = "data.tasks.gym_worker:act"
 ENVIRONMENT = {"PYTHONHASHSEED": "0", "OPENBLAS_NUM_THREADS": "1"}
 

@@ -32,7 +32,7 @@ from data.tasks.gym_numbers import number, rounds
 Entry = Mapping[str, Any]
 Judge = Callable[[str, Entry], bool]
 
-STATED_DIGITS = 10  # to which reasoning-gym rounds a probability
+STATED_DIGITS = 10  # reasoning-gym rounds a probability to so many
 LEAD = r"(?:(?:so|thus|therefore|hence),? )?(?:it|that|this|the (?:final )?(?:answer|result|total))(?: is|:| =) "
 
 

@@ -1,1 +1,1 @@
-"""Worker processes for what may hang or use too much memory: a pool, and the process behind each of its places."""
+"""Worker processes for code that may hang or use too much memory: a pool, and the program that each worker runs."""

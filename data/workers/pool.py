@@ -1,4 +1,4 @@
-"""A pool of worker processes for what may hang or eat all memory, such as symbolic mathematics.
+"""A pool of worker processes for code that may hang or eat all memory, such as symbolic mathematics.
 
 Each worker answers one request at a time. One that takes too long is killed, by the kernel or by the pool: a signal
 handler inside the process could not be relied on, for it runs neither off the main thread nor within one long operation

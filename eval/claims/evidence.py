@@ -220,7 +220,7 @@ def _limits(work: Work, problems: list[Problem], habit: int) -> list[Budget]:
 
 
 def _controls(work: Work) -> dict[str, Any]:
-    """Of each control, its checkpoint of equal compute, and the trained model against it, each at its best decoding.
+    """Each control's checkpoint of equal compute, and the trained model against it, each at its best decoding.
 
     `enough` says whether the control had that compute (ENOUGH of it, to be exact).
     """

@@ -25,7 +25,7 @@ from eval.gym.wrong_answers import CONSTANTS, HOSTILE, KINDS, blind_moves, of_ki
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """How many problems of each task are asked; of those that take long to draw, fewer."""
+    """How many problems of each task are asked; fewer where a problem takes long to draw."""
 
     problems: int = 16
     of_slow: int = 4

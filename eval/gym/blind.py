@@ -44,7 +44,7 @@ def blind_walks(seed: int) -> list[Walks]:
 
 
 def puzzles(level: dict[str, Any], seed: int) -> list[dict[str, Any]]:
-    """The puzzles of the seeds on which the generator does not hang."""
+    """The puzzles of the seeds; those that hang the generator are left out."""
     rng = random.Random(f"{seed}|{TASK}")
     request = {"do": "draw", "name": TASK, "settings": level}
     pool = WorkerPool(gym.WORKER, seconds=SECONDS, environment=gym.ENVIRONMENT)

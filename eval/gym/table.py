@@ -1,7 +1,7 @@
 """Which of reasoning-gym's tasks a model can start on: how often it is right before any training, task by task.
 
-Reinforcement learns from groups of samples of which some are right and some wrong; where a group is all wrong or all
-right there is nothing to learn. So a task is worth starting on where a good share of its groups is mixed.
+Reinforcement learns from groups of samples that are partly right and partly wrong; a group that is all wrong or all
+right teaches nothing. So a task is worth starting on where a good share of its groups is mixed.
 
 The model is asked for the answer alone: its turn is opened with "The answer is", and what follows is judged as a whole,
 by its first line, and by what stands before its first stop. That is what a model knows at once. Training asks for

@@ -25,7 +25,7 @@ CONDITIONAL: Shown = {
         ("accuracy_without_", "", "accuracy without {}"),
     )
 }
-# What is shown, in order: whose stage it is (`eval.probes.probing.STAGES`), its title, and the measures.
+# The sections in order: the stage (`eval.probes.probing.STAGES`), its title, and the measures.
 SECTIONS: tuple[tuple[str, str, Shown], ...] = (
     (
         "behaviour",

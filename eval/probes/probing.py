@@ -46,7 +46,7 @@ def _in_words(subject: Subject, completions: list[Completion], seed: int) -> Seq
     return [lexical.describe(completion) for completion in completions] if subject.can_read("Let me check.") else []
 
 
-# Of each stage: what makes its rows, what is measured of them, and how many samples a completion it draws at the most.
+# Each stage: the function that makes its rows, its measures, and the most samples that it draws for a completion.
 STAGES: dict[str, tuple[Stage, Measures[Any], int]] = {
     "behaviour": (_each_traced(behaviour.describe), behaviour.MEASURES, 0),
     "lexical": (_in_words, lexical.MEASURES, 0),

@@ -24,5 +24,5 @@ def own(file: Path) -> Markup:
 
 
 def policy_hash(script: str) -> str:
-    """The hash by which a page's policy knows the one script that may run."""
+    """The hash of the one script that a page's content policy allows."""
     return f"sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}"

@@ -18,7 +18,7 @@ ALTS = {
 }
 
 
-EVERY = ("injection",)  # stages of which every checkpoint is shown, not the ends alone
+EVERY = ("injection",)  # stages that show every checkpoint, not the ends alone
 
 
 @dataclass(frozen=True, slots=True)

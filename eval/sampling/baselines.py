@@ -96,7 +96,7 @@ def vote(row: SampleRow) -> str | None:
 
 
 def majority(rows: Sequence[SampleRow]) -> list[SampleRow]:
-    """Of each problem the first sample that gives the winning answer, and the greedy samples as they are."""
+    """The first sample of each problem that gives the winning answer, and the greedy samples as they are."""
     by_problem: dict[str, list[SampleRow]] = {}
     for row in rows:
         if not row["greedy"]:

@@ -35,7 +35,7 @@ ROWS = 256  # that `generate` decodes side by side, and so what it loses at most
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """What is needed to ask a model. `parameters` and `context` (its longest sequence) are None behind a server."""
+    """A model that is ready to be asked. `parameters` and `context` (its longest sequence) are None behind a server."""
 
     name: str
     tokenizer: PreTrainedTokenizerBase

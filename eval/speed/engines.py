@@ -19,7 +19,7 @@ from train.rollout.interface import Sampling
 from train.rollout.parity.causes import forward_logprobs
 from train.rollout.parity.comparison import compare
 
-BUSY = 0.2  # processors of other work, on average over a call, from which figures by the clock are not to be trusted
+BUSY = 0.2  # processors that other work uses on average; beyond that, do not trust figures by the clock
 
 
 def prompts_and_stops(model: Any, arguments: argparse.Namespace) -> tuple[list[list[int]], tuple[int, ...]]:

@@ -167,7 +167,7 @@ def bench(arguments: list[str], steps: int) -> dict[str, Any]:
 
 def child(what: str, arguments: list[str], steps: int) -> dict[str, Any]:
     """Run one measurement in a process of its own. Raises ValueError where it fails."""
-    # Of several threads the processor times add up, and those that wait for others spin.
+    # Processor times of several threads add up, and threads that wait for others spin.
     one_thread = os.environ | {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
     words = [sys.executable, "-m", __name__, what, str(steps), *arguments]
     process = subprocess.run(words, stdout=subprocess.PIPE, text=True, env=one_thread)

@@ -51,7 +51,7 @@ class Timed:
 
     @contextmanager
     def _phase(self, name: str, *within: str) -> Iterator[None]:
-        """Count the time inside as `name`'s, but for what the phases `within` it took."""
+        """Count the time inside as `name`'s, less that of the phases `within` it."""
         now = self.seconds[-1]
         before, started = sum(now[other] for other in within), time.perf_counter()
         yield
@@ -140,7 +140,7 @@ def check_comparable(run: RunConfig) -> None:
             "rest."
         )
     if run.backend == "vllm":
-        raise ValueError("backend is vllm, by which both would sample; use backend: engine.")
+        raise ValueError("backend is vllm, and both trainers would sample by it; use backend: engine.")
 
 
 def compare(ours: Ours, stock: Stock) -> dict[str, Any]:

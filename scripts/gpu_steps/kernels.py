@@ -96,7 +96,7 @@ def attention(query: torch.Tensor, pool: torch.Tensor, pages: torch.Tensor, leng
 
 
 def decode_gap(device: torch.device, dtype: torch.dtype, heads: int, key_heads: int, dim: int) -> float:
-    """Of one query a row."""
+    """The gap of attention with one query a row."""
     pool, table = filled_pages(device, dtype, key_heads, dim)
     queries = torch.randn(len(LENGTHS), heads, dim, device=device).to(dtype)
     sizes = torch.tensor(LENGTHS, dtype=torch.int32, device=device)
@@ -106,7 +106,7 @@ def decode_gap(device: torch.device, dtype: torch.dtype, heads: int, key_heads: 
 
 
 def prefill_gap(device: torch.device, dtype: torch.dtype, heads: int, key_heads: int, dim: int) -> float:
-    """Of the last tokens of each row, up to 40 of them."""
+    """The gap of attention over the last tokens of each row, up to 40."""
     pool, table = filled_pages(device, dtype, key_heads, dim)
     counts = np.minimum(LENGTHS, 40)
     queries = torch.randn(int(counts.sum()), heads, dim, device=device).to(dtype)
@@ -122,7 +122,7 @@ def prefill_gap(device: torch.device, dtype: torch.dtype, heads: int, key_heads:
 
 
 def rope_gap(device: torch.device, dtype: torch.dtype, heads: int, key_heads: int, dim: int) -> float:
-    """Of rotated queries, and of keys and values in their places."""
+    """The gap of rotated queries, and of keys and values in their places."""
     tokens = 5
     projected = torch.randn(tokens, (heads + 2 * key_heads) * dim, device=device).to(dtype)
     positions, slots = torch.tensor([0, 5, 11, 2, 7], device=device), torch.tensor([63, 0, 17, 18, 40], device=device)
@@ -143,7 +143,7 @@ def rope_gap(device: torch.device, dtype: torch.dtype, heads: int, key_heads: in
 
 
 def norm_gap(device: torch.device, dtype: torch.dtype) -> float:
-    """Of the norm of a sum."""
+    """The gap of the norm of a sum."""
     stream, delta = (torch.randn(3, 576, device=device).to(dtype) for _ in range(2))
     result = residual_norm(stream, delta, torch.ones(576, device=device, dtype=dtype), 1e-5, dtype)
     whole = stream.double()  # to which `delta` has been added
@@ -151,14 +151,14 @@ def norm_gap(device: torch.device, dtype: torch.dtype) -> float:
 
 
 def gated_gap(device: torch.device, dtype: torch.dtype) -> float:
-    """Of SiLU of one half times the other."""
+    """The gap of SiLU of one half times the other."""
     both = torch.randn(3, 3072, device=device).to(dtype)
     gate, up = both.double().chunk(2, 1)
     return largest(gated(both, gelu=False), torch.nn.functional.silu(gate) * up)
 
 
 def product_gap(device: torch.device, dtype: torch.dtype) -> float:
-    """Of the product that knows no batch."""
+    """The gap of the product that does not depend on the batch."""
     left, right = torch.randn(70, 96, device=device).to(dtype), torch.randn(75, 96, device=device).to(dtype)
     return largest(invariant_linear(left, right, None), left.double() @ right.double().T)
 
@@ -170,7 +170,7 @@ def alone_gap(device: torch.device, dtype: torch.dtype) -> float:
 
 
 def sampling_gap(device: torch.device, dtype: torch.dtype) -> float:
-    """Of the logarithm of the normaliser; infinite where a token is another than the sampler's."""
+    """The gap of the log-normaliser; infinite where a token differs from the sampler's."""
     rows, vocab = 8, 5001
     logits = (torch.randn(rows, vocab, device=device) * 3).to(dtype)
     keys = torch.arange(1, rows + 1, device=device) * 7919

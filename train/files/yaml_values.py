@@ -35,7 +35,7 @@ def _faults(node: yaml.Node | None) -> Iterator[str]:
 
 
 def _of_key(key: yaml.Node, names: set[str]) -> Iterator[str]:
-    """What is wrong with a key of a mapping whose earlier keys are `names`; adds it to them."""
+    """Why a key of a mapping is refused, if it is. `names` are the keys before it; adds this one."""
     if not isinstance(key, yaml.ScalarNode):
         yield f"{_line(key)}: a list or a mapping is a key; expected text"
     elif key.tag not in (TAG + "str", TAG + "merge"):

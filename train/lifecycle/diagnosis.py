@@ -15,7 +15,7 @@ from train.files.recorded_config import read_run_config
 from train.files.untrusted import read_metrics
 
 WINDOW = 8  # steps at either end that are compared
-FEWEST = 6  # steps of which something can be said
+FEWEST = 6  # steps that a diagnosis needs
 LEAST = 0.02  # a smaller change of accuracy is none
 ALL = 0.97  # of the answers right: nothing is left to learn
 NONE = 0.02  # of the answers right: nothing is there to reinforce

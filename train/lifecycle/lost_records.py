@@ -48,28 +48,28 @@ def lost_records(
 
 
 def lost_steps(metrics: Path, history: Iterable[dict[str, object]]) -> list[int]:
-    """The steps of which `metrics` has fewer lines of reinforcement than trainer_state.json's `log_history`."""
+    """The RL steps that trainer_state.json's `log_history` has more lines of than `metrics`."""
     in_file = Counter(row["step"] for row in read_metrics(metrics) if row["phase"] == "rl")
     in_history = Counter(int(str(row["step"])) for row in history if "train_runtime" not in row)
     return sorted(step for step, count in in_history.items() if in_file[step] < count)
 
 
 def lost_cold_start_steps(metrics: Path, steps: int) -> list[int]:
-    """The steps of a cold start of so many `steps` that `metrics` has no line of."""
+    """The logged steps of a cold start of `steps` steps that are missing from `metrics`."""
     in_file = {row["step"] for row in read_metrics(metrics) if row["phase"] == "cold-start"}
     expected = {*range(LOGGING_STEPS, steps + 1, LOGGING_STEPS), *([steps] if steps else [])}
     return sorted(expected - in_file)
 
 
 def lost_rollouts(folder: Path, steps: Iterable[int], processes: int) -> list[int]:
-    """The `steps` of which some process's file of the rollouts that were trained on is missing, or cut off."""
+    """The `steps` whose training rollouts are incomplete: the file of some process is missing or cut off."""
     present = {path.name for path in folder.glob("train-*.parquet") if _is_whole(path)}
     names = {step: [f"train-{step:06d}-rank{rank}-000.parquet" for rank in range(processes)] for step in steps}
     return [step for step, files in names.items() if not present.issuperset(files)]
 
 
 def lost_validations(folder: Path, history: Iterable[dict[str, object]]) -> list[int]:
-    """The steps that trainer_state.json's `log_history` has evaluated, and of which no rollouts are left."""
+    """The validations in trainer_state.json's `log_history` whose rollouts are gone."""
     present = {int(path.name.split("-")[1]) for path in folder.glob("validation-*.parquet") if _is_whole(path)}
     validations = {int(str(row["step"])) for row in history if any(name.startswith("eval_") for name in row)}
     return sorted(validations - present)

@@ -19,7 +19,7 @@ from train.lifecycle.model_card import card
 
 FOLDER = "model"
 CARD = "README.md"
-# Of a checkpoint: what describes a model. Optimiser, schedule, random states, progress and arguments stay behind.
+# The files of a checkpoint that describe a model. Optimiser, schedule, random states and progress stay behind.
 PUBLIC = (
     "config.json", "generation_config.json", "adapter_config.json", "chat_template.jinja", "tokenizer.json",
     "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "vocab.json", "merges.txt",

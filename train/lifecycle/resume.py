@@ -105,7 +105,7 @@ class ResumableTrainer(Trainer):
         self.add_callback(GoOn(self))
 
     def create_accelerator_and_postprocess(self) -> None:
-        """As transformers does it, where weights are to be sharded on CPUs too."""
+        """Create the accelerator as transformers does, with sharding allowed on CPUs too."""
         with sharding_on_any_device():
             super().create_accelerator_and_postprocess()
 

@@ -15,7 +15,7 @@ from data.response import CLOSE, OPEN
 from train.model.chat import adds_bos
 from train.model.prompts import prompt_ids, stop_ids
 
-# What is put in, and looked for in what comes out.
+# Texts that are put into a conversation and looked for in the rendered one.
 SYSTEM, QUESTION, ANSWER = "(the instructions)", "(the question)", "(the answer)"
 
 

@@ -110,7 +110,7 @@ class Costs:
         return self.config.get_text_config().num_hidden_layers
 
     def loss(self, rows: int | None = None) -> LossCost:
-        """Of a micro-batch of `rows`, the run's own by default."""
+        """The cost of a micro-batch of `rows` rows; the run's own number by default."""
         work = self.work if rows is None else self.work.with_rows(rows)
         return self._loss(Batch(work.rows, work.prompt, work.most), accumulates=work.micro_batches > 1)
 

@@ -28,7 +28,7 @@ class Outlook:
 
     @property
     def seconds(self) -> float:
-        """Of all steps."""
+        """Seconds of all steps."""
         return self.costs.work.steps * self.times.step
 
 

@@ -15,7 +15,7 @@ HELD_TO = {
 }
 
 
-# Of the table of GPUs, and how wide each is; `of it talk` is the time of a step that goes into communication.
+# The columns of the table of GPUs and their widths; `of it talk` is the time of a step spent on communication.
 COLUMNS = {
     "GPUs": 4,
     "model": 7,

@@ -93,7 +93,7 @@ def as_kernels(model: nn.Module, files: Sequence[ModuleType]) -> Iterator[None]:
 def deepened(trace: Trace, config: PreTrainedConfig, tokens: int, memory: int) -> Forward:
     """A forward with all layers of `config`, from a trace of few that began with `memory` bytes of weights.
 
-    A layer leaves nothing behind, but for what autocast has rounded, which it keeps to the end.
+    A layer frees its memory when it ends; autocast keeps its rounded copies to the end.
     """
     depth = config.get_text_config().num_hidden_layers
     more, middle = max(0, depth - TRACED_LAYERS), min(1, depth - 1)

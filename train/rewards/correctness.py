@@ -73,7 +73,7 @@ class CorrectnessReward:
         return [row["reward"] for row in rows]
 
     def judge(self, problems: Sequence[Problem], completions: Sequence[list[int]]) -> list[RolloutRow]:
-        """What is written down of completions, one of each of `problems`, verdicts included."""
+        """The logged row of each completion, one for each of `problems`, with its verdict."""
         return side_by_side(self._row, completions, problems)
 
     def _row(self, ids: list[int], problem: Problem) -> RolloutRow:

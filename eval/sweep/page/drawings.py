@@ -20,7 +20,7 @@ WIDE = (9.2, 3.4)
 
 
 def colour(place: int | None) -> str:
-    """Of a trial by its place in the ranking, from 0; None for one that is not ranked."""
+    """The colour of a trial by its place in the ranking, from 0; `place` is None for one that is not ranked."""
     return TASK_COLOURS[place] if place is not None and place < len(TASK_COLOURS) else MUTED
 
 

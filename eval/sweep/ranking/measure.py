@@ -81,7 +81,7 @@ def _best_temperature(rows: list[dict[str, Any]]) -> float:
 
 
 def sums(by_problem: ByProblem) -> Sums:
-    """As the estimators take them, problems in sorted order."""
+    """Numerators and denominators for the estimators, problems in sorted order."""
     above, below = np.array([by_problem[problem] for problem in sorted(by_problem)]).T
     return above, below
 

@@ -8,7 +8,7 @@ from eval.sweep.ranking.results import Results
 from eval.sweep.setup.spec import Spec
 
 DECODING = ("temperature", "top_p", "top_k", "min_p", "max_completion_length", "system_prompt")
-FEW = 3  # seeds from which on an interval says something of other seeds
+FEW = 3  # seeds; with fewer, an interval says nothing of other seeds
 
 
 def figure(metric: str, estimate: Estimate | None) -> str:

@@ -177,7 +177,7 @@ def _steps(low: float, high: float, step: float) -> int:
 
 
 def _number(name: str, value: Any) -> Any:
-    """A number; YAML reads `1e-4` as text, and so does nobody else."""
+    """A number; YAML reads `1e-4` as text."""
     if isinstance(value, str):
         with suppress(ValueError):
             value = float(value)

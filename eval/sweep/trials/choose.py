@@ -31,7 +31,7 @@ def propose(spec: Spec, number: int, claimed: Sequence[Params], over: Sequence[F
     seed = int.from_bytes(hashlib.blake2b(f"{spec.seed}|{number}".encode(), digest_size=4).digest())
     samplers: list[tuple[BaseSampler, int]] = [(RandomSampler(seed=seed), PATIENCE)]
     if spec.method == "tpe":
-        # Of few choices it can hold on to one that was tried: then chance decides.
+        # With few choices it may propose one that was tried again and again: then chance decides.
         samplers.insert(0, (TPESampler(seed=seed, n_startup_trials=spec.startup_trials), TPE_PATIENCE))
     for sampler, patience in samplers:
         study = _study_of(spec, sampler, claimed, over)

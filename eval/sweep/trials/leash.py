@@ -3,8 +3,8 @@
     python -m eval.sweep.trials.leash accelerate launch -m train ...
 
 The sweep holds the other end of this process's standard input and never writes to it. When that end closes, the
-training processes are sent SIGTERM, upon which they finish their step, save and end; whoever is left after GRACE is
-killed. The exit code is the command's, or 128 and the number of the signal that ended it.
+training processes are sent SIGTERM: they finish their step, save and end. Those that remain after GRACE are killed.
+The exit code is the command's, or 128 and the number of the signal that ended it.
 """
 
 import os

@@ -104,7 +104,7 @@ class Presence:
 
 
 def _machine() -> str:
-    """Whose process numbers are meant: two containers may share a name, or a kernel, and not their numbers."""
+    """A name for the space of process numbers: containers may share a host name or a kernel, but not these numbers."""
     names = [socket.gethostname()]
     with suppress(OSError):  # no Linux: the name must do
         names += [Path("/proc/sys/kernel/random/boot_id").read_text().strip(), os.readlink("/proc/self/ns/pid")]

@@ -86,9 +86,9 @@ class Worker:
         if self.stopped is None and self._should_stop():
             self.stopped = SweepStopped(f"Stopped, and the runs in hand are saved. {again}", 4)
         elif self.stopped is None and self.store.presence.buried.is_set():
-            self.stopped = SweepStopped(f"Others took this process for dead, and its runs over. {again}", 1)
+            self.stopped = SweepStopped(f"Others took this process for dead and took over its runs. {again}", 1)
         elif self.stopped is None and self._full:
-            self.stopped = SweepStopped(f"Stopped: a run could not be saved, or gone on with; mend that. {again}", 5)
+            self.stopped = SweepStopped(f"Stopped: a run could not be saved or resumed; mend that. {again}", 5)
         return self.broken or self.stopped is not None
 
     def serve(self, slot: Slot) -> None:

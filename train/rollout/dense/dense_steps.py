@@ -22,7 +22,7 @@ from train.rollout.schedule.requests import Request
 from train.rollout.schedule.rows import Row
 from train.rollout.steering import Steering
 
-# Of the engine's memory, set aside at most for logits and activations: a tight cache runs few rows, which need less.
+# The largest share of the engine's memory for logits and activations: a tight cache runs few rows, which need less.
 MOST_TO_WORK_IN = 0.25
 
 
