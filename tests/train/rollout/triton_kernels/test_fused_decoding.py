@@ -16,6 +16,7 @@ from triton.runtime.interpreter import GridExecutor
 
 from train.rollout.engine import RolloutEngine
 from train.rollout.interface import Rollout, Sampling
+from train.rollout.paged.decoder import PagedDecoder
 from train.rollout.paged.fused.forward import FusedForward
 from train.rollout.paged.fused.shadow import NotFusable
 from train.rollout.paged.pool import page_bytes
@@ -144,6 +145,21 @@ def test_a_layer_takes_nine_launches_and_a_step_six_beside_and_logits_are_writte
         engine.decoder.decode(SAMPLED)
     assert len(step.launches) == 9 * len(engine.layers) + 6, step.launches
     assert step.made.count((3, VOCAB)) == 1, step.made
+
+
+def test_a_prefill_takes_nine_launches_a_layer_and_four_beside(monkeypatch: pytest.MonkeyPatch) -> None:
+    engine, prefill = engine_of("llama"), PagedDecoder.prefill
+    chunks: list[list[str]] = []
+
+    def counted(self: PagedDecoder, *args: Any) -> torch.Tensor:
+        with Counted(monkeypatch) as chunk:
+            logits = prefill(self, *args)
+        chunks.append(list(chunk.launches))
+        return logits
+
+    monkeypatch.setattr(PagedDecoder, "prefill", counted)
+    engine.generate(prompts_of((14, 22, 40)), 1, dataclasses.replace(SAMPLED, max_new_tokens=1))
+    assert [len(chunk) for chunk in chunks] == [9 * len(engine.layers) + 4], chunks
 
 
 def test_deterministic_rollouts_are_the_same_bit_for_bit_alone_and_among_others(
