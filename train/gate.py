@@ -108,7 +108,7 @@ def check_reward_weights(run: RunConfig, training: GRPOConfig) -> None:
     if weights is not None and len(weights) != 1:
         raise ValueError(f"reward_weights is {weights}; expected 1, one for each reward function.")
     if weights is not None and weights[0] <= 0:
-        raise ValueError(f"reward_weights is {weights}, by which nothing right is rewarded; expected a weight above 0.")
+        raise ValueError(f"reward_weights is {weights}, so right answers earn nothing; expected a weight above 0.")
 
 
 def uses_gpu(training: GRPOConfig) -> bool:

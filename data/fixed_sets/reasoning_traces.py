@@ -80,10 +80,9 @@ def read_traces(settings: TraceSettings) -> Iterator[ReasoningTrace | NoTrace]:
     """
     for row in stream_rows(settings.source, COLUMNS, subset=settings.subset, split=settings.split):
         if row.fault is None and not any(set(shape) <= row.values.keys() for shape in SHAPES):
-            raise ValueError(
-                f"{row.where} holds no trace: of the columns of one it has {', '.join(row.values) or 'none'}; expected "
-                f"{'; or '.join(' and '.join(shape) for shape in SHAPES)}."
-            )
+            columns = ", ".join(row.values) or "none that a trace has"
+            shapes = "; or ".join(" and ".join(shape) for shape in SHAPES)
+            raise ValueError(f"{row.where} holds no trace: its columns are {columns}; expected {shapes}.")
         try:
             yield trace_of(row)
         except NoTrace as reason:

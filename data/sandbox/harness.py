@@ -67,7 +67,7 @@ def run(tests: str, names: Mapping[str, Any], tally: Tally) -> None:
     except ModuleNotFoundError as error:
         if error.name is None:  # the program's
             raise
-        raise Unrunnable(f"its tests need the module {error.name!r}, which the sandbox has not") from None
+        raise Unrunnable(f"its tests need the module {error.name!r}, which the sandbox does not have") from None
 
 
 class _Loader(importlib.abc.InspectLoader):

@@ -42,7 +42,7 @@ def choose(choice: Choice) -> Kind:
         if wrong is None:
             return kind
     raise ValueError(
-        "Problems of code run what a model writes, and this machine has no sandbox for it: "
+        "Code problems run what a model writes, and this machine has no sandbox for it: "
         f"{'; '.join(f'{kind} {wrong}' for kind, wrong in faults)}. Install bubblewrap 0.8 or newer (apt install "
         "bubblewrap), or set `sandbox: none` to run it all the same, with limits of time and memory alone."
     )

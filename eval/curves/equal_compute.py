@@ -51,7 +51,7 @@ def share_out(controls: Sequence[Control], runs: int) -> list[list[Control]]:
         by_name.setdefault(control.name, []).append(control)
     for name, each in by_name.items():
         if len(each) != runs:
-            raise ValueError(f"--against {name}=… stands {len(each)} times for {runs} runs; expected one for each run.")
+            raise ValueError(f"--against {name}=… is given {len(each)} times for {runs} runs; give one for each run.")
     return [[each[place] for each in by_name.values()] for place in range(runs)]
 
 

@@ -102,7 +102,7 @@ def source_of(checkpoints: Sequence[str], config: Path | None = None, *, own_tas
     """
     configs = [config] if config else [path for name in checkpoints if (path := config_of(user_path(name).absolute()))]
     if not configs:
-        raise ValueError(f"{checkpoints[0]} lies in no run folder; say whose problems to ask with --config FILE.")
+        raise ValueError(f"{checkpoints[0]} is not in a run folder; name its config with --config FILE.")
     first, *others = [(path, read_source(path, own_tasks=own_tasks)) for path in dict.fromkeys(configs)]
     for path, other in others:
         for field in fields(Source):

@@ -252,7 +252,7 @@ def test_checkpoints_of_runs_that_ask_other_problems_are_not_compared_unasked(tm
     with pytest.raises(ValueError, match=r"a and .*c ask different problems.* tasks differ.*--config"):
         source_of(checkpoints)
     assert source_of(checkpoints, tmp_path / "c" / "config.yaml").parts[0].task == "arithmetic"
-    with pytest.raises(ValueError, match="lies in no run folder"):
+    with pytest.raises(ValueError, match="is not in a run folder"):
         source_of([str(tmp_path)])
 
 

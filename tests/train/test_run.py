@@ -86,7 +86,7 @@ def test_a_faulty_config_stops_before_any_work_with_one_clear_line(launch, tmp_p
         ({"beta": 0.1, "cold_start_steps": 0}, "beta is 0.1, but model is scratch without a cold start"),
         ({"eval_on_start": True, "validation_problems": 0}, "validation_problems is 0, but"),
         ({"fp16": True}, "fp16"),
-        ({"reward_weights": [-1.0]}, "reward_weights is [-1.0], by which nothing right is rewarded"),
+        ({"reward_weights": [-1.0]}, "reward_weights is [-1.0], so right answers earn nothing"),
         ({"reward_weights": [0]}, "expected a weight above 0"),
         ({"optim": "adamw_bnb_8bit"}, "optim adamw_bnb_8bit cannot be built: You need to install `bitsandbytes`"),
         ({"optim_args": "rank"}, "optim adamw_torch_fused with optim_args 'rank' cannot be built: expected name=value"),

@@ -201,7 +201,7 @@ def _zero_stage(environment: Mapping[str, str]) -> str:
             return str(json.loads(Path(file).read_text())["zero_optimization"]["stage"])
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise ValueError(
-                f"deepspeed_config_file is {file}, in which zero_optimization.stage cannot be read ({error}); write it "
+                f"deepspeed_config_file is {file}, and its zero_optimization.stage cannot be read ({error}); write it "
                 "there, or use configs/accelerate/zero2.yaml or zero3.yaml."
             ) from None
     return environment.get("ACCELERATE_DEEPSPEED_ZERO_STAGE", "2")

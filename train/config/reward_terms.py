@@ -50,7 +50,7 @@ def read_terms(rewards: Any) -> list[Term]:
     if twice := next((name for name in names if names.count(name) > 1), None):
         raise ValueError(f"rewards has two that would be logged as {twice!r}; give one of the functions another name.")
     if not any(term.weight for term in terms):
-        raise ValueError(f"rewards is {rewards!r}, in which every weight is 0; expected at least one above 0.")
+        raise ValueError(f"rewards is {rewards!r}, and every weight is 0; expected at least one above 0.")
     correct = next((term for term in terms if term.source == "correct"), Term("correct", "correct", 0.0))
     return [correct, *(term for term in terms if term.source != "correct")]
 

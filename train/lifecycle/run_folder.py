@@ -77,8 +77,8 @@ def refuse_changes(run: RunConfig, training: GRPOConfig) -> None:
     kind = find_launch().kind
     if environment.get("launch", kind) != kind:
         raise ValueError(
-            f"The run began with {environment['launch']}, and this would go on with {kind}, whose checkpoints are "
-            "others; launch it as it was."
+            f"The run began with {environment['launch']}, and this would go on with {kind}, which writes other "
+            "checkpoints; launch it as before."
         )
     now = yaml.safe_load(yaml.safe_dump(resolved(run, training)))
     # Where an option is newer than the run, the run began with its default.

@@ -71,7 +71,7 @@ def read_template(choice: str) -> str:
         text = user_path(choice).read_text()
     except (OSError, UnicodeDecodeError) as error:
         raise ValueError(
-            f"chat_template is {choice!r}, which is none of {', '.join(BUILT_IN)} and no file that can be read "
+            f"chat_template is {choice!r}, which is neither one of {', '.join(BUILT_IN)} nor a readable file "
             f"({error}); give one of these names, or the path of a Jinja file."
         ) from None
     if "messages" not in text:

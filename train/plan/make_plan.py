@@ -38,7 +38,7 @@ def make_plan(
     """
     is_gpu = gpu.lower() != "cpu"
     if gpus < 1 or (gpus > 1 and not is_gpu):
-        raise ValueError(f"--gpus is {gpus}; expected 1 or more, and a --gpu, of which there can be several.")
+        raise ValueError(f"--gpus is {gpus}; expected 1 or more; more than one needs a --gpu.")
     gpu_device = find_gpu(gpu) if is_gpu else None
     if mean is not None and mean < 1:
         raise ValueError(f"--mean_tokens is {mean:g}; expected at least 1.")

@@ -60,9 +60,7 @@ class Dimension:
                 )
             return points
         if self.size == math.inf or self.log:
-            raise ValueError(
-                f"search.{self.field} is a range, of which a grid tries some values: give `points`, or `step`."
-            )
+            raise ValueError(f"search.{self.field} is a range, and a grid tries some values: give `points` or `step`.")
         if self.size > MOST:
             raise ValueError(
                 f"search.{self.field} has {self.size:,} values, and a grid tries {MOST:,} at most; give `points`, or a "

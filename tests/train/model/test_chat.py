@@ -218,7 +218,7 @@ def test_a_jinja_file_becomes_part_of_the_configuration(tmp_path):
     run, _ = parse_config(["--name", "x", "--model", "m", "--tasks", '{"countdown": {}}', "--chat_template", str(path)])
     assert run.chat == Chat(BUILT_IN["chatml"])
     assert read_template("plain") == "plain"
-    with pytest.raises(ValueError, match=r"none of plain, plain-think, chatml, chatml-think and no file"):
+    with pytest.raises(ValueError, match=r"one of plain, plain-think, chatml, chatml-think nor a readable file"):
         read_template(str(tmp_path / "none.jinja"))
     path.write_text("Hello")
     with pytest.raises(ValueError, match="never mentions `messages`"):

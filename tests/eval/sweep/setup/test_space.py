@@ -48,7 +48,7 @@ def test_points_that_are_equal_are_refused():
 
 
 def test_a_range_of_any_numbers_needs_points_in_a_grid():
-    with pytest.raises(ValueError, match=r"search\.x is a range, of which a grid tries some values: give `points`"):
+    with pytest.raises(ValueError, match=r"search\.x is a range, and a grid tries some values: give `points`"):
         list(grid(read_space({"x": {"low": 0.0, "high": 1.0}})))
 
 
