@@ -57,7 +57,12 @@ def expected(source: Source, settings: Settings, checkpoints: int, baseline: str
     grid = {settings.temperature, 0.0, *settings.temperatures}
     report_count = sum(map(settings.samples_at, grid)) * len(problems.report)
     choice_count = sum(settings.validation_samples if t else 1 for t in settings.temperatures) * len(problems.choice)
-    return (checkpoints + (baseline == "step-by-step")) * (report_count + choice_count)
+    count = checkpoints * (report_count + choice_count)
+    if baseline:  # the first checkpoint gives a greedy sample beside those of each temperature, and answers twice
+        asked = (settings.samples + 1) * len(grid) * len(problems.report)
+        asked += (settings.validation_samples + 1) * len(settings.temperatures) * len(problems.choice)
+        count += (2 if baseline == "step-by-step" else 1) * asked - report_count - choice_count
+    return count
 
 
 def evaluate(

@@ -1,8 +1,9 @@
 """Plans what a run's claims will sample: the options, and every check before the first sample."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from eval import evaluate
 from eval.claims.conditions import ALL_CLAIMS, CLAIMS
@@ -13,11 +14,18 @@ from eval.probes.budget import budgets, most_draws
 from eval.sampling.baselines import reads_words
 from eval.sampling.source import Source, all_checkpoints, read_source, stages_of
 from eval.settings import Effort, ProbeSettings, Settings
+from train.files.untrusted import read_json
 from train.model.loading import load_tokenizer
 
 HELD = 4  # times that the start's thinking is carried past its end to make it last as long as the trained model's
 DRIFT = 100  # problems over which the distance to the start is measured
 BASELINE = "step-by-step"  # what the last claim compares with
+# Where a file of evidence names the trained model.
+NAMED: dict[str, Callable[[Any], str]] = {
+    "test-curve": lambda content: content["stages"]["trained"],
+    "probes": lambda content: content["checkpoints"][-1]["checkpoint"],
+    f"{BASELINE}/results": lambda content: content["checkpoints"][-1]["checkpoint"],
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +130,25 @@ def make_plan(
         max_new_tokens=source.max_new_tokens,
     )
     problems = evaluate.draw(source, settings)
+    _check_kept(run, files, stages["trained"])
     return Plan(run, source, problems, checkpoints, stages, prompted, effort, files, tuple(controls))
+
+
+def _check_kept(run: Path, files: frozenset[str], trained: str) -> None:
+    """Raise ValueError where evidence that stays as it is speaks of another checkpoint than the run's last."""
+    for file, named in NAMED.items():
+        path = run / "evaluation" / f"{file}.json"
+        if file in files or not path.is_file():
+            continue
+        try:
+            name = named(read_json(path))
+        except (KeyError, IndexError, TypeError):
+            raise ValueError(f"{path} is not what scripts/claims.py writes; delete it.") from None
+        if Path(name).name != Path(trained).name:
+            raise ValueError(
+                f"{path} is of {Path(name).name}, but the run's last checkpoint is {Path(trained).name}: judge its "
+                "claims anew too (leave --claims out), or delete it."
+            )
 
 
 def expected(plan: Plan) -> int:

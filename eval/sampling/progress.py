@@ -27,4 +27,4 @@ class SampleCount:
 
     def fill_up(self) -> None:
         """Count the samples that were not needed."""
-        self(self.remaining)
+        self(max(0, self.remaining))

@@ -1,4 +1,5 @@
 import json
+import shutil
 from dataclasses import replace
 
 import pyarrow as pa
@@ -173,3 +174,16 @@ def test_only_what_the_claims_in_question_are_judged_by_is_sampled(spoken_run, c
     write_plots([spoken_run], spoken_run)
     assert (spoken_run / "scaling.png").is_file()
     assert (spoken_run / "test-curve.png").is_file() == ("test-curve" in files)
+
+
+def test_evidence_of_an_earlier_checkpoint_is_not_judged_beside_new_evidence(spoken_run):
+    gather(make_plan(spoken_run, EFFORT))
+    later = spoken_run / "checkpoints" / "checkpoint-2"
+    shutil.copytree(spoken_run / "checkpoints" / "checkpoint-1", later)
+    with (spoken_run / "metrics.jsonl").open("a") as file:
+        file.write(json.dumps({"phase": "rl", "step": 2, "num_tokens": 200.0}) + "\n")
+    with pytest.raises(
+        ValueError, match=r"test-curve.json is of checkpoint-1, but the run's last .* checkpoint-2: judge"
+    ):
+        make_plan(spoken_run, EFFORT, claims=[1])
+    make_plan(spoken_run, EFFORT)
