@@ -15,6 +15,8 @@ from eval.sweep.setup.space import Params, corners, grid, show
 from eval.sweep.setup.spec import Spec
 from eval.sweep.trials.choose import propose
 
+LEAST_TO_CHOOSE = 2  # validation problems, one for each half (eval.sweep.ranking.measure)
+
 
 @dataclass(frozen=True, slots=True)
 class Machine:
@@ -89,6 +91,11 @@ def _check_measure(spec: Spec, params: Params, reading: dict[str, Any], first: d
     if not reading["problems"]:
         raise ValueError(
             f"validation_problems is 0, and {spec.metric} is measured on them: give `set: {{validation_problems: 64}}`."
+        )
+    if spec.temperatures and reading["problems"] < LEAST_TO_CHOOSE:
+        raise ValueError(
+            f"validation_problems is {reading['problems']}, and each half of them chooses the other half's decoding: "
+            f"give at least {LEAST_TO_CHOOSE}."
         )
     steps, every = reading["max_steps"], reading["eval_steps"]
     if steps <= 0:

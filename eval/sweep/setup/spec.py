@@ -65,8 +65,8 @@ class Spec:
     )
     temperatures: tuple[float, ...] = setting(
         (),
-        "Judge each run at the best of these temperatures (0 is greedy), which it is sampled at when it is done; by "
-        "default at training's own, at which a run that only sharpens the model may win.",
+        "Sample each finished run at these temperatures (0 is greedy) and judge it at the best. Without them "
+        "training's own temperature decides, and a run may win by sharpening alone; `prune` always goes by that one.",
     )
     direction: Literal["maximize", "minimize"] = setting("maximize", "maximize or minimize.")
     prune: Prune | None = setting(None, "Stop bad trials early: {method, after, from_step, factor, seeds}.")
@@ -112,6 +112,11 @@ class Spec:
             )
         if wrong := [t for t in self.temperatures if not is_temperature(t) or self.temperatures.count(t) > 1]:
             raise ValueError(f"temperatures has {wrong[0]!r}; expected different ones, each {TEMPERATURES}.")
+        if self.prune and self.temperatures and "temperature" in self.search:
+            raise ValueError(
+                "search.temperature and prune: runs would be stopped by their accuracy at different temperatures; "
+                "leave prune out."
+            )
         if self.prune and self.prune.seeds > len(self.seeds):
             raise ValueError(f"prune.seeds is {self.prune.seeds}, but there are only {len(self.seeds)} seeds.")
         check_fields(self.set, self.space)

@@ -12,10 +12,11 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from eval.evaluate import Problems, Settings, sample
+from eval.evaluate import Problems, sample
 from eval.sampling.candidate import Candidates
 from eval.sampling.samples import COLUMNS
 from eval.sampling.source import checkpoints_of, held_out, read_source
+from eval.settings import Settings
 from eval.sweep.ranking.measure import DECODINGS
 from train.files.recorded_config import read_run_config
 

@@ -113,7 +113,7 @@ class Worker:
         began = now()
         result = launch(self.words(self.store.spec, run, slot), run, slot, stop)
         if self.store.spec.temperatures and result is not None and result[0] == 0:
-            result = launch(decoding_command(self.store.spec, run), run, slot, stop)
+            result = launch(decoding_command(self.store.spec, run), run, slot, self.stopping)
         state, outcome = self._come_to(run, result, pruned)
         attempt = Attempt(self.store.presence.id, began, now(), outcome.words, outcome.code, outcome.said)
         mine = self.store.finish(run, attempt, state)

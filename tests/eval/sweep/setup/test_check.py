@@ -63,6 +63,7 @@ def test_what_a_spec_leaves_open_is_settled_by_the_machine(parsed, monkeypatch):
 @pytest.mark.parametrize(
     ("found", "values", "message"),
     [
+        ({"problems": 1}, {"temperatures": (0.0, 1.0)}, "validation_problems is 1, and each half of them chooses"),
         ({"problems": 0}, {}, "validation_problems is 0, and accuracy is measured on them"),
         ({"max_steps": -1}, {}, "max_steps is -1; a sweep's trials need their number of steps"),
         ({"eval_steps": 3}, {}, "eval_steps 3 it is not evaluated there"),

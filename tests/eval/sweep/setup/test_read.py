@@ -74,6 +74,10 @@ def test_the_spec_that_a_folder_keeps_is_the_same(tmp_path):
         ({"retries": -1}, "retries is -1; expected a whole number, 0 or more"),
         ({"workers": 1.5}, "workers is 1.5; expected a whole number, 1 or more"),
         ({"prune": "median"}, "prune is 'median'; expected a mapping"),
+        (
+            {"prune": {}, "temperatures": [0, 1], "search": {"temperature": [0.6, 1]}},
+            "search.temperature and prune: runs",
+        ),
         ({"prune": {"method": "hyperband"}}, "prune.method is 'hyperband'; expected one of: median, asha"),
         ({"prune": {"seeds": 4}}, "prune.seeds is 4, but there are only 3 seeds"),
         ({"keep": "all"}, "keep is 'all'"),
