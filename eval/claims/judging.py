@@ -37,6 +37,7 @@ from train.files.untrusted import read_json
 SEEDS = 3  # runs of other seeds before a claim is about more than these runs
 OWN = ("name", "seed", "runs_dir")  # what seeds of one run may differ in
 RETAINED = "retained"  # folder in RUN/evaluation: other tasks than the run's own
+CONTROL = {"checkpoint", "enough", "flops", "flops_of_reinforcement"}  # what is known of a control of equal compute
 COMMAND = "python scripts/claims.py --run {run}"
 
 
@@ -83,21 +84,36 @@ def check_seeds(runs: Sequence[Path]) -> list[int]:
 
 def _controls(runs: Sequence[Path]) -> Iterator[Condition]:
     """A condition for each control of equal compute that every run was compared with, and that had the compute."""
-    by_run = [_evidence(run, "controls") for run in runs]
+    by_run = [_control_figures(run) for run in runs]
     for name in by_run[0]:
         if all(name in each and each[name]["enough"] for each in by_run):
             yield Condition(control(name), f"trained minus {name} of equal compute, at best decoding")
 
 
 def _evidence(run: Path, name: str) -> dict[str, Any]:
-    """The content of RUN/evaluation/`name`.json; empty where the file is not there."""
+    """The content of RUN/evaluation/`name`.json; empty where the file is not there. Raises ValueError."""
     path = run / "evaluation" / f"{name}.json"
-    return dict(read_json(path)) if path.is_file() else {}
+    content = read_json(path) if path.is_file() else {}
+    if not isinstance(content, dict):
+        raise ValueError(f"{path} holds no JSON object: evaluate anew.")
+    return content
+
+
+def _control_figures(run: Path) -> dict[str, Any]:
+    """What was compared with each control of a run, by its name. Raises ValueError."""
+    controls = _evidence(run, "controls")
+    for name, figures in controls.items():
+        if not isinstance(figures, dict) or not figures.keys() >= CONTROL:
+            raise ValueError(
+                f"{run / 'evaluation' / 'controls.json'} has no {', '.join(sorted(CONTROL))} of {name}; it was written "
+                "by another version: evaluate anew."
+            )
+    return controls
 
 
 def _control_words(runs: Sequence[Path]) -> Iterator[str]:
     """Remarks on the controls: none was given, or one had too little compute to say anything."""
-    by_run = {run: _evidence(run, "controls") for run in runs}
+    by_run = {run: _control_figures(run) for run in runs}
     if not any(by_run.values()):
         yield (
             "No run of equal compute without reinforcement was compared: give some, such as --against "

@@ -237,3 +237,20 @@ def test_evidence_that_cannot_be_read_is_named(tmp_path):
     run = write_run(tmp_path / "run", evidence=figures(3, 3))
     with pytest.raises(ValueError, match=r"train-curve\.json cannot be read as evidence: train-curve:best.difference"):
         judge_claims([run])
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("controls", None, "holds no JSON object"),
+        ("controls", 5, "holds no JSON object"),
+        ("controls", {"rft": None}, "has no checkpoint, enough, flops, flops_of_reinforcement of rft"),
+        ("controls", {"rft": {"enough": True}}, "has no checkpoint, enough, .* of rft; .*: evaluate anew"),
+        ("train-curve", None, "holds no JSON object"),
+    ],
+)
+def test_evidence_of_another_form_is_one_line_that_names_its_file(tmp_path, name, content, said):
+    good = estimate(0.1, 0.2)
+    run = write_run(tmp_path / "run", evidence=figures(good, good) | {name: content})
+    with pytest.raises(ValueError, match=rf"{name}\.json {said}"):
+        judge_claims([run])
