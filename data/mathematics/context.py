@@ -7,7 +7,7 @@ belongs to the answer.
 
 import re
 
-from data.mathematics.numbers.words import DENOMINATORS, MULTIPLES
+from data.mathematics.numbers.words import DENOMINATORS, MULTIPLES, ONES
 from data.mathematics.units.unit_table import lookup
 
 REACH = 80  # characters to either side that can change the meaning of a box
@@ -21,7 +21,8 @@ NEGATED = re.compile(
     NEGATION + r"[\s$*:]*(?:(?:be|is|equal|to|the|answer|a|an|simply|just)[\s$*:]+){0,3}$"
     rf"|{NOT_OF}{WRONG}[\s$*:]+(?:(?:that|it|is|to|say|the|answer|result|solution|value|final|would|be|x|=)[\s$*:]+)+$"
     rf"|{WRONG}\s*:[\s$*]*$"
-    r"|\b(?:if|unless)\s+(?:(?:the|our|my)\s+)?(?:answer|result|it|\$?[a-zA-Z])\s*(?:is|was|were|=|equals)[\s$*]*$",
+    r"|\b(?:(?:if|unless)\s+(?:(?:the|our|my)\s+)?(?:answer|result|it)|unless\s+\$?[a-zA-Z])"
+    r"\s*(?:is|was|were|=|equals)[\s$*]*$",
     re.IGNORECASE,
 )
 TAKEN_BACK = re.compile(
@@ -79,7 +80,7 @@ HEDGE = re.compile(r"[\s$*)]*,?\s*or\s+(?:maybe\s+|perhaps\s+)?\$?\\?[-(]?[\d\\]
 OPERATOR_BEFORE = re.compile(
     r"(?:\\(?:cdot|times|div|pm|mp|neg|lnot|neq?|sqrt|sin|cos|tan|cot|sec|csc|log|ln|exp|bmod|mod|circ)\s*"
     r"|[/^+]\s*|(?<=[\w)}])_\s*|[\d)\]]\s*[*-]\s*|(?<![\w\s*-])-\s?|^-|\d[.,]?|(?<![a-zA-Z\\])[a-zA-Z]"
-    r"|\||\\left\s*\|\s*|\\l?vert\s*|(?<![\w)}$*\]])\.)$"
+    r"|\||\\left\s*\|\s*|\\l?vert\s*|(?<![\w)}$*\].])\.)$"
 )
 OPERATOR_IN_FORMULA = re.compile(r"(?:[-+*/^_\d)|]|(?<![a-zA-Z\\])[a-zA-Z])\s*$")
 BESIDE_FORMULA, BEHIND_FORMULA = (
@@ -101,7 +102,7 @@ OPERATOR_BEHIND = re.compile(
 BEHIND = re.compile(
     r"((?:\s*(?:\\text|\\mathrm|\\mbox)\s*\{[^{}]*\}|\s*\\?%|\s*\^\s*\{?\s*(?:\\circ|2|3)\s*\}?|\s*°)+)"
 )
-BASE = re.compile(r"[\s$*]*\(?\s*(?:in\s+)?base[\s-]*(\w+)\)?")
+BASE = re.compile(rf"[\s$*]*\(?\s*(?:in\s+)?base[\s-]*(\d{{1,2}}|{'|'.join(ONES[2:17])})\b", re.IGNORECASE)
 WORD = re.compile(r"[\s$*~]*(?:\\\))?[\s-]*([a-zA-Z]+)")
 SHORT = {"cm", "mm", "km", "kg", "mg", "ml", "mL", "ft", "lb", "lbs", "hr", "mi"}  # not `in`, which is a word as well
 
@@ -175,7 +176,7 @@ def unit_behind(text: str, end: int) -> str:
     """The unit, multiple or denominator behind a box, as it would read inside; empty where there is none."""
     rest = _line_behind(text, end)
     if match := BASE.match(rest):
-        return f" base {match[1]}"
+        return f" base {match[1].lower()}"
     if match := BEHIND.match(rest):
         word = re.search(r"[a-zA-Z]+", re.sub(r"\\[a-zA-Z]+", "", match[1]))
         return match[1] if word is None or "%" in match[1] or _is_telling(word[0]) else ""

@@ -42,6 +42,12 @@ DEGREES = re.compile(r"\s*\^\\circ\s*(?:\\text\s*\{\s*)?(C|F|K|Celsius|Fahrenhei
 COUNTED = re.compile(rf"\s*(?:(?:{'|'.join(MULTIPLES)})s?(?![a-zA-Z])\s*)+")
 CODE = re.compile(rf"(?:\\text\s*\{{\s*)?({'|'.join(CODES)})\.?\s*(?:\$\s*\}}\s*(?=-?\d)|\}}?\s*(?:(?=\$)|(?=-?\d)))")
 DOLLARS_OF = re.compile(rf"(?:\\text\s*\{{\s*)?({'|'.join(COUNTRIES)})\s*\}}?\s*\$\s*\}}?\s*(?=-?[\d.])")
+# Words that take the number before them back, where they stand alone: 12 rejected, but 12 rejected letters.
+RETRACTING = (
+    r"(?:(?:reject|refut|discard|dismiss|eliminat|exclud|retract|estimat|guess|negat|revers|transpos|flipp|repeat"
+    r"|reciprocat|multipli|fail|ow)ed"
+    r"|(?:unlike|hypothetical|theoretical|supposed|alleged|incorrect|wrong|false|possib|probab|presumab|hard)ly)"
+)
 # Words that change the value of the number before them, and so are no unit.
 TELLING = re.compile(
     r"^\W*(?:\\text\s*\{\s*)?(?:squared|cubed|above|below|under|beyond)\b|\b(?:above|below|under)\s+zero\b"
@@ -52,7 +58,7 @@ TELLING = re.compile(
     r"|repeating|recurring|onwards?|upwards?|downwards?|backwards?|exclusive|maybe|perhaps|ish|approx|nope"
     r"|\w*illions?|\w*(?:illionth|ieth|teenth)s?|nths?|zillions?|grand|braces?|doubles|complement|debt|upside down"
     r"|invalid|impossible|per mille|nano|micro|milli|centi|deci|mega|giga|tera)\b"
-    r"|^\W*(?:\\text\s*\{\s*)?(?!family|butterfly|assembly|monopoly|supply)\w{4,}(?:ed|ly)\W*$",  # rejected, unlikely
+    rf"|^\W*(?:\\text\s*\{{\s*)?{RETRACTING}\W*$",
     re.IGNORECASE,
 )
 
