@@ -3,6 +3,7 @@
 import copy
 from collections.abc import Callable
 from contextlib import contextmanager
+from functools import partial
 
 import pytest
 import torch
@@ -11,6 +12,7 @@ from peft import LoraConfig, get_peft_model
 from transformers import PrinterCallback
 from trl import GRPOConfig, GRPOTrainer
 
+from train.rollout.engine import RolloutEngine
 from train.rollout.parity.gate import ParityError
 from train.trainer import ReasoningTrainer
 
@@ -153,3 +155,14 @@ def test_the_loss_is_given_what_its_own_forward_would_give_however_samples_are_c
         own, _, _ = compute(trainer, trainer.model, ids, mask, batch["completion_ids"].shape[1])
     present = batch["completion_mask"].bool()
     torch.testing.assert_close(batch["old_per_token_logps"][present], own[present], atol=1e-4, rtol=0)
+
+
+def test_what_decodes_the_rollouts_is_said_once_before_the_first_update(
+    tiny_model, tokenizer, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.setattr("train.rollout_trainer.RolloutEngine", partial(RolloutEngine, page_tokens=16))
+    trainer = trainer_of(tiny_model, tokenizer, tmp_path)
+    trainer.args.max_steps = 2
+    trainer.train()
+    said = "".join(capsys.readouterr())
+    assert said.count("Rollouts are decoded by the module's own layers.\n") == 1
