@@ -16,17 +16,17 @@ from data.paths import user_path
 from data.problem import Problem
 from data.settings import read_settings
 from data.tasks import get_task
-from eval.evaluate import Settings, evaluate
+from eval.evaluate import evaluate
 from eval.sampling.candidate import Candidates
 from eval.sampling.progress import Progress, sample_bar
 from eval.sampling.source import Source, config_of, held_out, read_source, source_of
 from eval.sampling.workers import Workers
+from eval.settings import BENCHMARKS, Settings, benchmark_names
 from train.files.recorded_config import read_run_config
 from train.files.untrusted import read_yaml
 from train.model.chat import TOKENIZERS_OWN, Chat
 from train.model.prompts import messages, prompt_ids
 
-FOLDER = Path(__file__).parents[1] / "configs" / "benchmarks"
 TRAIN_PROBLEMS, SEED = 8_000, 42  # of a config that names neither
 TRACES = 100_000  # of a cold start's, at most, that a benchmark is compared with
 
@@ -67,11 +67,6 @@ class Result:
     contamination: dict[str, int | str | None] = field(default_factory=dict)
 
 
-def names() -> list[str]:
-    """The benchmarks that there are."""
-    return sorted(path.stem for path in FOLDER.glob("*.yaml"))
-
-
 def read_benchmarks(choice: str, files: Sequence[str] = ()) -> dict[str, Benchmark]:
     """The benchmarks in a list such as `gsm8k,aime24`. `files` are `NAME=path.jsonl`, local files in place of the hub.
 
@@ -79,9 +74,9 @@ def read_benchmarks(choice: str, files: Sequence[str] = ()) -> dict[str, Benchma
     """
     benchmarks = {}
     for name in dict.fromkeys(name.strip() for name in choice.split(",")):
-        if name not in names():
-            raise ValueError(f"There is no benchmark {name!r}; expected some of: {', '.join(names())}.")
-        benchmarks[name] = read_settings(name, Benchmark, read_yaml(FOLDER / f"{name}.yaml"))
+        if name not in benchmark_names():
+            raise ValueError(f"There is no benchmark {name!r}; expected some of: {', '.join(benchmark_names())}.")
+        benchmarks[name] = read_settings(name, Benchmark, read_yaml(BENCHMARKS / f"{name}.yaml"))
     for pair in files:
         name, _, path = pair.partition("=")
         if name not in benchmarks or not path:

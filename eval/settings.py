@@ -5,6 +5,7 @@ Imports nothing heavy, so that scripts print their help at once.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from data.task import Split
 from eval.sampling.source import MAX_NEW_TOKENS
@@ -12,6 +13,7 @@ from train.config.run_config import BACKENDS, PROBLEMS
 from train.config.values import Range, checked_values, setting
 from train.rollout import interface
 
+BENCHMARKS = Path(__file__).parents[1] / "configs" / "benchmarks"  # a file for each
 BASELINES = ("direct", "step-by-step", "few-shot", "majority")
 TEMPERATURES = (0.0, 0.3, 0.6, 0.8, 1.0)  # 0 is greedy decoding
 SOME = Range(least=1, most=100_000)  # samples of a problem
@@ -101,6 +103,11 @@ class Effort:
         """Raise ValueError naming the first value out of its range."""
         checked_values(self)
         check_temperatures(self.temperatures)
+
+
+def benchmark_names() -> list[str]:
+    """The benchmarks that there are."""
+    return sorted(path.stem for path in BENCHMARKS.glob("*.yaml"))
 
 
 def check_temperatures(temperatures: Sequence[float]) -> None:

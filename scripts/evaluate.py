@@ -35,7 +35,7 @@ from eval.options import (
 )
 from eval.sampling.progress import sample_bar
 from eval.sampling.source import checkpoints_of, source_of
-from eval.settings import BASELINES, Settings
+from eval.settings import BASELINES, Settings, benchmark_names
 
 
 def parse() -> argparse.Namespace:
@@ -56,7 +56,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument(
         "--benchmark",
         metavar="NAME[,NAME]",
-        help="evaluate on these files of configs/benchmarks instead of the run's problems",
+        help=f"evaluate on these instead of the run's problems: {', '.join(benchmark_names())}",
     )
     parser.add_argument(
         "--benchmark-file",

@@ -8,8 +8,9 @@ import yaml
 
 from data.tasks import get_task
 from eval.benchmark_table import as_markdown
-from eval.benchmarks import Result, contamination, names, read_benchmarks, source_of_benchmark
+from eval.benchmarks import Result, contamination, read_benchmarks, source_of_benchmark
 from eval.sampling.source import held_out
+from eval.settings import benchmark_names
 
 ALL = "gsm8k,math500,aime24,aime25,amc23,minerva,olympiadbench,gpqa,humaneval,mbpp"
 ADD = "def add(a, b):\n    "
@@ -74,11 +75,11 @@ def problems(folder, name):
 
 
 def test_every_benchmark_that_is_promised_has_a_file():
-    assert set(names()) == set(ALL.split(","))
+    assert set(benchmark_names()) == set(ALL.split(","))
     for name, benchmark in read_benchmarks(ALL).items():
         assert benchmark.samples == (32 if name in ("aime24", "aime25", "amc23") else benchmark.samples)
         assert re.fullmatch("[0-9a-f]{40}", benchmark.revision), f"{name} is not pinned to a commit"
-    assert set(ROWS) == set(names())
+    assert set(ROWS) == set(benchmark_names())
 
 
 @pytest.mark.parametrize("name", RIGHT)
