@@ -53,7 +53,7 @@ def readable(gold: str) -> bool:
     gold, _ = forms.free_integer(tidy(gold))
     if not gold:
         return False
-    if forms.words(gold) or forms.ratio(gold) or is_time(gold):
+    if forms.words(gold) or forms.ratio(gold) or is_time(gold) or quantity_sum(gold):
         return True
     if rows := forms.matrix(gold):
         return all(readable(cell) for row in rows for cell in row)

@@ -22,6 +22,7 @@ NAME = re.compile(
     r"|\\(?:vec|hat|bar)\s*\{\s*[a-zA-Z]+\s*\}|\\frac\s*\{\s*d\s*[a-zA-Z]?\s*\}\s*\{\s*d\s*[a-zA-Z]\s*\}"
     r"|[a-zA-Z]\s*\^\s*\{\s*-1\s*\}\s*\([a-zA-Z]\)"  # f^{-1}(x)
     r"|\(\s*(?:[a-zA-Z]|\\[a-zA-Z]+)(?:\s*,\s*(?:[a-zA-Z]|\\[a-zA-Z]+))*\s*\)"  # (x, y)
+    r"|(?:P|\\mathbb\{P\}|\\Pr)\s*[(\[]\s*[a-zA-Z](?:\s*(?:\||\\mid|\\cap|\\cup|,)\s*[a-zA-Z])*\s*[)\]]"  # P(A|B)
     r"|[a-zA-Z]{4,}(?: [a-zA-Z]+)*"  # Total, Area of the square
 )
 RELATION = re.compile(r"\\(?:le|ge|ne)(?![a-zA-Z])|[<>]")

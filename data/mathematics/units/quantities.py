@@ -68,6 +68,8 @@ def same_quantity(gold: str, answer: str) -> bool:
     if ANGLE in kinds and (RADIAN in kinds or (None in kinds and r"\pi" in gold + answer)):
         degrees, other = (value, other_value) if kinds[0] == ANGLE else (other_value, value)
         return same_formula(rf"\frac{{\pi}}{{180}} \cdot {degrees}", other) if affordable(answer, gold) else False
+    if unit and other_unit and unit.words and other_unit.words and not unit.words & other_unit.words:
+        return False  # apples and oranges
     if unit and other_unit and (kinds[0] or kinds[1]):
         if kinds[0] != kinds[1] and not (DOLLAR in kinds and OF_COUNTRIES.intersection(kinds)):
             pounds = STERLING in kinds and POUND in ((unit.kind, unit.worth), (other_unit.kind, other_unit.worth))

@@ -2,7 +2,7 @@ r"""Units behind a number, and their worth.
 
 An answer may omit the unit that its problem asks for, or add one where the gold answer has none. Where both have one,
 they must be the same quantity: `50 mm` for `5 cm`, `72 km/h` for `20 m/s`, but neither `5 radians` for degrees nor `20
-rupees` for dollars. Unknown words (`apples`) do not differ from each other, but they differ from a known unit.
+rupees` for dollars. Unknown words (`red apples`) must share one, and differ from every known unit.
 """
 
 import re
@@ -65,10 +65,13 @@ TELLING = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class Unit:
-    """A quantity such as length over time, and the worth of one; `kind` None where it is unknown."""
+    """A quantity such as length over time, and the worth of one; `kind` None where it is unknown, and `words` the stems
+    of what was counted.
+    """
 
     kind: Dimensions | None
     worth: Fraction = Fraction(1)
+    words: frozenset[str] = frozenset()
 
 
 def take_unit(text: str, *, letters: bool = True) -> tuple[str, Unit | None]:
@@ -87,7 +90,7 @@ def take_unit(text: str, *, letters: bool = True) -> tuple[str, Unit | None]:
     if match := DOLLARS_OF.match(text):
         return take_unit(text[match.end() :])[0], _unit(COUNTRIES[match[1]])
     for sign, name in SUFFIXES.items():
-        if text.endswith(sign):
+        if text.endswith(sign) and text.count(r"^\circ") < 2:  # of a sum of angles the last sign is no unit
             return text[: -len(sign)].strip(), _unit(name)
         if sign in PREFIXES and text.startswith((sign, "-" + sign)):
             return take_unit(text.replace(sign, "", 1).strip())[0], _unit(name)
@@ -133,7 +136,16 @@ def _unit(words: str) -> Unit:
         divisor = _product(part)
         if divisor.kind is not None and unit.kind is not None:  # dollars per ticket are dollars
             unit = Unit(_combined(unit.kind, divisor.kind, -1), unit.worth / divisor.worth)
-    return unit
+    return (
+        unit
+        if unit.kind is not None
+        else Unit(None, words=frozenset(map(_stem, re.findall("[a-z]{3,}", words.lower()))))
+    )
+
+
+def _stem(noun: str) -> str:
+    """A noun in a form that its singular and its plural share."""
+    return re.sub("y$", "i", noun.removesuffix("s").removesuffix("e"))
 
 
 def _product(words: str) -> Unit:
