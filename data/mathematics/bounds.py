@@ -22,7 +22,9 @@ SLACK = 4  # times the gold answer's
 
 NUMBERS = re.compile(r"\d+")
 FACTORIALS = re.compile(r"(\d+|[a-zA-Z]|[)}\]|])\s*(!+)")
-COUNTERS = re.compile(r"\\(?:Gamma|binom|sum|prod|lim|int|choose|bmod|gcd|lcm)(?![a-zA-Z])|(?<![a-zA-Z])C\s*[(_]|(?<=\d)C(?=\d)")
+COUNTERS = re.compile(
+    r"\\(?:Gamma|binom|sum|prod|lim|int|choose|bmod|gcd|lcm)(?![a-zA-Z])|(?<![a-zA-Z])C\s*[(_]|(?<=\d)C(?=\d)"
+)
 SIGNS = re.compile(r"[-+^!]{5}|(?:\^\s*(?:\w|\{[^{}]*\})\s*){3}")  # x^x^x^x
 CALLS = re.compile(r"\\(?:a?r?c?(?:sin|cos|tan|cot|sec|csc)h?|log|ln|exp|Gamma|zeta)(?![a-zA-Z])")
 
