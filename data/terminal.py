@@ -1,9 +1,12 @@
 """Messages for the person at the terminal go to standard error, so that standard output holds results alone."""
 
+import argparse
 import os
 import sys
 from collections.abc import Callable
+from difflib import get_close_matches
 from functools import cache, wraps
+from typing import NoReturn
 
 from tqdm import tqdm
 
@@ -22,10 +25,13 @@ def say_once(line: str) -> None:
 
 
 def command(main: Callable[[], int]) -> Callable[[], int]:
-    """A script's `main`, whose ValueError or OSError is one line on standard error and exit code 2."""
+    """A script's `main`, whose ValueError or OSError is one line on standard error and exit code 2, like a slip on its
+    command line.
+    """
 
     @wraps(main)
     def refusing() -> int:
+        argparse.ArgumentParser.error = refuse_arguments  # type: ignore[assignment,method-assign]
         try:
             return main()
         except (ValueError, OSError) as error:
@@ -33,6 +39,17 @@ def command(main: Callable[[], int]) -> Callable[[], int]:
             return 2
 
     return refusing
+
+
+def refuse_arguments(parser: argparse.ArgumentParser, message: str) -> NoReturn:
+    """In place of argparse's own `error`, which prints the whole usage, and misses a typo where it lacks an option."""
+    options = list(parser._option_string_actions)
+    for word in (each.partition("=")[0] for each in sys.argv[1:] if each.startswith("--") and each != "--"):
+        if not any(option.startswith(word) for option in options):
+            near = get_close_matches(word, options, n=1, cutoff=0.75)
+            message = f"unknown option {word}" + (f"; did you mean {near[0]}?" if near else "")
+            break
+    parser.exit(2, f"error: {message.rstrip('.')}{'' if message.endswith('?') else '.'} --help lists the options.\n")
 
 
 def quiet_libraries() -> None:

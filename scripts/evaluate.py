@@ -75,7 +75,9 @@ def main() -> int:
     """Run the command line; returns the exit code."""
     arguments = parse()
     quiet_libraries()
-    print(benchmark(arguments) if arguments.benchmark else compare(arguments))
+    if arguments.benchmark_file and arguments.benchmark is None:
+        raise ValueError("--benchmark-file is given without --benchmark, which says what is asked; give both.")
+    print(compare(arguments) if arguments.benchmark is None else benchmark(arguments))
     return 0
 
 

@@ -54,6 +54,19 @@ def test_a_checkpoint_in_no_run_needs_a_config(checkpoint, evaluate):
     assert "--config" in done.stderr
 
 
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("--benchmark-file", "gsm8k=x.jsonl"), "--benchmark-file is given without --benchmark"),
+        (("--benchmark", ""), "There is no benchmark ''"),
+    ],
+)
+def test_a_benchmark_that_is_not_named_is_not_passed_over(options, said, evaluate):
+    done = evaluate("--checkpoint", "nowhere", *options)
+    assert done.returncode == 2
+    assert said in done.stderr and done.stderr.count("\n") == 1
+
+
 def test_an_evaluation_that_was_killed_goes_on_where_it_was(tmp_path, checkpoint, config, evaluate, monkeypatch):
     arguments = ("--checkpoint", checkpoint, "--config", config, "--problems", 4, "--samples", 2, "--processes", 1)
     arguments += ("--temperatures", 1, "--output", tmp_path / "o")
