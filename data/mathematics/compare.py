@@ -161,9 +161,12 @@ def _as_point(gold: str, answer: str) -> bool | None:
 
 def _as_parts(gold: str, answer: str) -> bool | None:
     """Lists and sets. Braces drop repeats, on both sides."""
-    gold, answer = (
-        name[1] if (name := forms.named(text)) and forms.braced(name[1]) else text for text in (gold, answer)
-    )
+    names = [forms.named(text) for text in (gold, answer)]
+    if not (names[0] and names[1] and names[0][0] != names[1][0]):
+        gold, answer = (
+            name[1] if name and forms.braced(name[1]) else text
+            for name, text in zip(names, (gold, answer), strict=True)
+        )
     gold_parts, answer_parts = forms.parts(gold), forms.parts(answer)
     if gold_parts is None and answer_parts is None:
         return None
@@ -260,6 +263,8 @@ def _as_brackets(gold: str, answer: str) -> bool | None:
     """Tuples and intervals, whose brackets and order matter; and unions of intervals."""
     gold_form, form = forms.bracketed(gold), forms.bracketed(answer)
     if gold_form and form:
+        if (label := forms.label(gold)) and forms.label(answer) not in ("", label):
+            return False  # N(0, 1) is not U(0, 1)
         return gold_form[0] == form[0] and len(gold_form[1]) == len(form[1]) and all(map(_same, gold_form[1], form[1]))
     if r"\cup" in gold and r"\cup" in answer:
         return _same_parts(forms.union(gold), forms.union(answer), as_sets=True) or same_formula_of_value(gold, answer)

@@ -12,7 +12,7 @@ from data.mathematics.units.units import take_unit
 MATRIX = re.compile(
     r"[(\[]?\s*\\begin\{([pbB]?matrix|smallmatrix|array)\}(?:\{[lcr|]*\})?(.*)\\end\{\1\}\s*[)\]]?", re.DOTALL
 )
-LABELLED = re.compile(r"^[ABD-Z]\s*(?=\()")  # P(2, 3); C(5, 2) counts
+LABELLED = re.compile(r"^([ABD-Z])\s*(?=\()")  # P(2, 3); C(5, 2) counts
 TERM = r"(?:[^ijk+\-()=,\\]|\\[a-zA-Z]+(?![a-zA-Z])|\([^()ijk]*\))*(?<![a-zA-Z\\])[ijk]"  # of a sum of unit vectors
 VECTOR = re.compile(rf"-?{TERM}(?:\s*[+-]{TERM}){{1,2}}")
 TRANSPOSED = re.compile(r"(?<=[)\]}])\s*\^\s*\{?\s*(?:T|\\top|\\intercal|\\text\{T\}|\\mathsf\{T\})\s*\}?$")
@@ -37,6 +37,7 @@ COUNTED = re.compile(
 AND = re.compile(
     r"\s*(?:,\s*)?(?:\\text\s*\{\s*and\s*\}|(?<![a-zA-Z\\])and(?![a-zA-Z])|\\(?:land|wedge)(?![a-zA-Z]))\s*"
 )
+VARIABLE = re.compile("[a-df-hj-zA-Z]")  # e and i are numbers
 CONSTANTS = re.compile(r"\\text\{[^{}]*\}|\\[a-zA-Z]+|(?<![a-zA-Z])C(?=\(\d)|(?<=\d)C(?=\d)")
 INTEGERS = re.compile(
     r"(?:,|\s|\\text\s*\{|\(|\b(?:for|where|with|any|all|every|some|integers?)\b|\})+[k-n]\s*"
@@ -122,8 +123,9 @@ def union(text: str) -> list[str]:
 def named(text: str) -> tuple[str, str] | None:
     """The name and the value of `x = 5`, of `x = 2 + 3 = 5`, and of `x \\in [0, 1]`."""
     parts = sides(text)
-    if len(parts) == 2 and re.fullmatch("[a-df-hj-zA-Z]", parts[1]) and not NAME.fullmatch(plain(parts[0])):
-        parts.reverse()  # 3 = x
+    in_reverse = len(parts) == 2 and VARIABLE.fullmatch(parts[1]) and not NAME.fullmatch(plain(parts[0]))
+    if in_reverse and not VARIABLE.search(CONSTANTS.sub("", parts[0])):
+        parts.reverse()  # 3 = x, but not xy = k
     if len(parts) < 2 or not parts[-1] or not NAME.fullmatch(plain(parts[0])):
         return None
     return re.sub(r"\s", "", parts[0]), parts[-1]
@@ -150,7 +152,12 @@ def calculation(text: str) -> tuple[list[str], str] | None:
     if len(parts) == 2 and exact(parts[0]) is not None and exact(parts[1]) is None:
         parts.reverse()  # 7 = 3 + 4
     *working, result = parts
-    if not working or not result or not all(COUNTED.fullmatch(side) or _is_constant(side) for side in working):
+    if (
+        not working
+        or not result
+        or VARIABLE.fullmatch(result)
+        or not all(COUNTED.fullmatch(side) or _is_constant(side) for side in working)
+    ):
         return None
     return working, result
 
@@ -208,6 +215,12 @@ def chain(text: str) -> list[tuple[str, bool, str]] | None:
     return [(left, sign in "<>", right) for left, sign, right in zip(terms, signs, terms[1:], strict=False)]
 
 
+def label(text: str) -> str:
+    """The letter before a point or the like: `P` of `P(2, 3)`; empty where there is none."""
+    match = LABELLED.match(text)
+    return match[1] if match else ""
+
+
 def bracketed(text: str) -> tuple[str, list[str]] | None:
     """The brackets and the two or more parts of a tuple or an interval."""
     text = LABELLED.sub("", text.strip())
@@ -231,7 +244,7 @@ def _components(text: str) -> list[str] | None:
 
 
 def matrix(text: str) -> list[list[str]] | None:
-    """The rows of a matrix, also of `[[1, 2], [3, 4]]`; transposed where it says so."""
+    """The rows, all of one length, of a matrix, also of `[[1, 2], [3, 4]]`; transposed where it says so."""
     head = TRANSPOSED.sub("", text)
     match, form = MATRIX.fullmatch(head), bracketed(head)
     if match:
@@ -243,7 +256,9 @@ def matrix(text: str) -> list[list[str]] | None:
         rows = [form[1]]
     else:
         return None
-    return rows if head == text else [list(column) for column in zip(*rows, strict=False)]
+    if len({len(row) for row in rows}) > 1:
+        return None
+    return rows if head == text else [list(column) for column in zip(*rows, strict=True)]
 
 
 def vector(text: str, like: list[list[str]]) -> list[list[str]] | None:

@@ -38,11 +38,16 @@ MEANINGLESS = re.compile(
     r"(?<!\\)\\(?:(?:left|right|displaystyle|textstyle|limits|quad|qquad|[bB]igg?[lrm]?|normalsize|[lL]arge|LARGE"
     r"|[hH]uge|small|bf|rm|it|checkmark|underline(?=\s*\{))(?![a-zA-Z])|(?:text)?color\s*\{[^{}]*\}|[,;:]|(?=\s|$))|[~✓✔✅∎]"
 )
-COUNT = re.compile(r"\\text\{\s*(-?\d+(?:[.,/]\d+)*)(\s+[a-zA-Z][^{}]*)\}")  # \\text{7 apples}
+COUNT = re.compile(r"\\text\{\s*(-?\d+(?:[.,/]\d+)*)(\s+[a-zA-Z](?:[^{}\d]|\^\d)*)\}")  # \\text{7 apples}
 WORDLESS = re.compile(r"\\text\{\s*([a-zA-Z]|(?:[-\d.,/%:;()!\s]|\band\b|\bor\b)+)\s*\}")
 BASE = rf"(?:\\text\s*\{{\s*)?\(?\s*(\d{{1,2}}|{'|'.join(ONES[2:17])})\s*\)?\s*\}}?"
 INTERVAL = r"\s*([^\[\]()]*,[^\[\]()]*?)\s*"  # the ends of one, without brackets in them
 FUNCTIONS = r"(?:arc(?:sin|cos|tan|sec|csc|cot)|(?:sin|cos|tan|sec|csc|cot)h?|log|ln|exp)"
+FRACTION, ROOT = r"\\frac\s*\{[^{}]*\}\s*\{[^{}]*\}", r"\\sqrt\s*\{[^{}]*\}"
+ARGUMENT = (  # of cis
+    rf"(-?\s*(?:\((?:[^()]|\([^()]*\))*\)|{FRACTION}|[\w.\\]+(?:\s*\^\s*\{{?\s*\\circ\s*\}}?|\s*/\s*\d+)?))"
+)
+RELATED = r"(?:[=<>]|\\(?:[lg]eq?|[lg]eqslant|[lg]t|neq?|in)(?![a-zA-Z]))"
 RADIX = {"binary": 2, "octal": 8, "decimal": 10, "hex": 16, "hexadecimal": 16, "b": 2, "o": 8, "x": 16}
 CHOSEN = {"over": "frac", "choose": "binom"}
 OHMS = {"": "ohm", "k": "kiloohm", "M": "megaohm"}
@@ -55,8 +60,11 @@ REWRITTEN: list[tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]]] = 
     (re.compile(rf"\\text\s*\{{\s*(a?{FUNCTIONS})\s*\}}"), r"\\\1 "),
     (re.compile(rf"(?<![\\a-zA-Z])({FUNCTIONS})(?![a-zA-Z])"), r"\\\1"),
     (re.compile(r"\\?(?<![a-zA-Z])a(sin|cos|tan)(?![a-zA-Z])"), r"\\arc\1"),
-    (re.compile(r"\\exp\s*(\{[^{}]*\}|\w|\\[a-zA-Z]+)"), lambda match: f"e^{{{match[1].strip('{}')}}}"),
-    (re.compile(r"(?:\\text\s*\{\s*cis\s*\}|\\?(?<![a-zA-Z])cis(?![a-zA-Z]))\s*(.+)$"), r"e^{i(\1)}"),
+    (
+        re.compile(rf"\\exp\s*(?:\{{([^{{}}]+)\}}|(\d+|[a-zA-Z]|{FRACTION}|{ROOT}|\\(?!frac|sqrt)[a-zA-Z]+))"),
+        lambda match: f"e^{{{match[1] or match[2]}}}",
+    ),
+    (re.compile(rf"(?:\\text\s*\{{\s*cis\s*\}}|\\?(?<![a-zA-Z])cis(?![a-zA-Z]))\s*{ARGUMENT}"), r"e^{i(\1)}"),
     (
         re.compile(r"\{([^{}]*)\\(over|choose)(?![a-zA-Z])([^{}]*)\}"),
         lambda m: rf"\{CHOSEN[m[2]]}{{{m[1].strip()}}}{{{m[3].strip()}}}",
@@ -80,7 +88,10 @@ REWRITTEN: list[tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]]] = 
     (re.compile(r"(?:\d[\u0304\u0305\u0307])+"), lambda match: rf"\overline{{{re.sub('[^0-9]', '', match[0])}}}"),
     (re.compile(r"(?<![\w.)}^/])(\d+)/(\d+)(?=[a-zA-Z](?![a-zA-Z])|\\pi|\\sqrt|\()"), r"\\frac{\1}{\2}"),  # 1/2x
     (re.compile(r"\^\s*\{?\s*\\prime\s*\}?"), "'"),
-    (re.compile(r"\\(?:lor|vee)(?![a-zA-Z])"), " or "),
+    (
+        re.compile(rf"({RELATED}.{{,80}}?)\\(?:lor|vee)(?![a-zA-Z])(?=.{{,80}}?{RELATED})"),
+        r"\1 or ",
+    ),  # x < 3 \\lor x > 5
     (re.compile(r"\\backslash(?![a-zA-Z])|(?<=\\mathbb\{R\})\s*[-/]\s*(?=\\\{)"), r" \\setminus "),
     (
         re.compile(
@@ -163,7 +174,7 @@ CALLS = (
 )
 DOLLARED = re.compile(r"(?<![\w\\$])\$(?=[^\s$])([^$]*?)(?<=[^\s$\\])\$(?![\w$])")
 QUOTED = re.compile(r"""^(["'“])([^"'“”]+)["'”][.,]?$""")
-MARKDOWN = re.compile(r"^[*_`#\s]+|[*_`\s]+$")
+MARKDOWN = re.compile(r"^(?:[*`#\s]|_(?!\w{1,4}C_))+|[*_`\s]+$")  # _nC_2 is a binomial
 
 
 def tidy(text: str) -> str:
@@ -193,7 +204,9 @@ def plain(text: str) -> str:
 
 def _wordless(match: re.Match[str]) -> str:
     """The content of `\\text{...}`; a unit of one letter stays wrapped, or it would become a variable."""
-    behind_value = re.search(r"[\d)}]\s*$|\\pi\s*$|\\circ\s*$", match.string[: match.start()])
+    behind_value = re.search(
+        r"[\d)}]\s*$|\\pi\s*$|\\circ\s*$|\\text\{[^{}]*\}\s*\\cdot\s*$", match.string[: match.start()]
+    )
     return match[0] if len(match[1]) == 1 and behind_value and lookup(match[1]) else match[1]
 
 

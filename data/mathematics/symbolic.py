@@ -27,9 +27,10 @@ NORMAL = NormalizationConfig(basic_latex=True, units=False, malformed_operators=
 CONVERSION = ConversionConfig(lowercase_symbols=False)  # else R^2 - r^2 is nothing
 
 DECIMAL = re.compile(r"(?<![\d.])(\d+)\.(\d+)(?![\d.\\])")  # e^{2.0} would be rounded
-CHOSEN = re.compile(  # C(n, 2), _nC_2, ^nC_2, nC2
-    r"(?<![a-zA-Z\\])C\s*\(\s*(\w+)\s*,\s*(\w+)\s*\)|(?:\{\s*\})?\s*[_^]\s*\{?\s*(\w+)\s*\}?\s*C\s*_\s*\{?\s*(\w+)\s*\}?"
-    r"|(?<![\w\\])([a-z]|\d+)C_?\{?([a-z]|\d+)\}?(?!\w)"
+CHOSEN = re.compile(  # C(n, 2), _nC_2, ^nC_2, nC2; that of x^2C_1 is a constant
+    r"(?<![a-zA-Z\\])C\s*\(\s*(\w+)\s*,\s*(\w+)\s*\)"
+    r"|(?:\{\s*\}|(?<![\w)}\]'!\s])|(?<=\\cdot))\s*[_^]\s*\{?\s*(\w+)\s*\}?\s*C\s*_\s*\{?\s*(\w+)\s*\}?"
+    r"|(?<![\w\\])(?:(\d+)C(\d+)|(n)C([rk]|\d+))(?!\w)"
 )
 
 logging.getLogger("math_verify").setLevel(logging.ERROR)
@@ -87,7 +88,10 @@ def _line(formula: Any) -> tuple[Any, Any] | None:
 def _same(gold: Any, answer: Any) -> bool:
     settled = None
     if gold != answer and _line(gold) and _line(answer):  # of any whole number, whatever it is called
-        answer = answer.subs({symbol: other for symbol in answer.free_symbols for other in gold.free_symbols})
+        (symbol,), (other,) = answer.free_symbols, gold.free_symbols
+        names = {str(symbol), str(other)}
+        if "k" in names or "l" not in names:  # beside m or n, l is a length
+            answer = answer.subs(symbol, other)
     if isinstance(gold, sympy.Eq) and isinstance(answer, sympy.Eq):
         if all(_is_scalar(side) for side in (*gold.args, *answer.args)):
             ratio = _ratio(gold.lhs - gold.rhs, answer.lhs - answer.rhs)
@@ -106,12 +110,12 @@ def _is_scalar(side: Any) -> bool:
 @lru_cache(1_000)
 def _read(latex: str) -> Any:
     """The formula in sympy, decimals as fractions, i as the imaginary unit; None where it does not parse."""
-    if not is_sound(latex) or re.search(r"[^a-zA-Z']'", latex):
+    if not is_sound(latex) or re.search(r"[^a-zA-Z']'|_\W*(?:text\W*)?p\s*r\s*i\s*m\s*e", latex):
         return None
     latex = re.sub(r"(\d+(?:\.\d+)?)\s*\^\\circ", r"(\\frac{\\pi}{180} \\cdot \1)", latex)
     latex = DECIMAL.sub(lambda match: rf"(\frac{{{match[1]}{match[2]}}}{{1{'0' * len(match[2])}}})", latex)
     latex = CHOSEN.sub(lambda match: "\\binom" + "".join(f"{{{group}}}" for group in match.groups() if group), latex)
-    latex = re.sub(r"(?<=[a-zA-Z])('+)", lambda match: f"_{{{'9' * len(match[1])}}}", latex)  # f' is not f
+    latex = re.sub(r"(?<=[a-zA-Z])('+)", lambda match: f"_{{{'prime' * len(match[1])}}}", latex)  # f' is not f
     try:
         formula = latex2sympy(
             normalize_latex(latex, NORMAL), is_real=True, conversion_config=CONVERSION, normalization_config=None

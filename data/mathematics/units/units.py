@@ -63,6 +63,9 @@ TELLING = re.compile(
 )
 
 
+WRAPPED = re.compile(r"\\text\s*\{((?:[^{}]|\{-?[1-4]\})*)\}")
+
+
 @dataclass(frozen=True, slots=True)
 class Unit:
     """A quantity such as length over time, and the worth of one; `kind` None where it is unknown, and `words` the stems
@@ -115,9 +118,11 @@ def _take_words(text: str, letters: bool) -> tuple[str, Unit | None]:
     value = text[: match.start()].strip() if match else ""
     if not match or not value or value[-1] in r"+-*/^_\=<>" or value.endswith(r"\cdot") or TELLING.search(match[1]):
         return text, None
-    unit = _unit(re.sub(r"\\text\s*\{((?:[^{}]|\{-?[1-4]\})*)\}", r" \1 ", match[1]).strip())
+    unit = _unit(WRAPPED.sub(r" \1 ", match[1]).strip())
+    words = re.findall("[a-zA-Z]+", WRAPPED.sub(" ", match[1]).replace(r"\cdot", " "))
+    if r"\cdot" in match[1] and words and not _is_product(unit, words, match[1]):
+        return text, None
     if "\\text" not in match[1]:
-        words = re.findall("[a-zA-Z]+", match[1])
         if WRAPPED_ALONE.intersection(words):
             return text, None
         is_unit = unit.kind is not None and (letters or any(len(word) > 1 for word in words))
@@ -125,6 +130,11 @@ def _take_words(text: str, letters: bool) -> tuple[str, Unit | None]:
         if not words or not (is_unit or long):
             return text, None
     return value, unit
+
+
+def _is_product(unit: Unit, words: list[str], written: str) -> bool:
+    """Whether bare words around `\\cdot` are units, as in `kg \\cdot m/s^2`: letters alone may be variables."""
+    return unit.kind is not None and ("^" in written or all(len(word) > 1 for word in words))
 
 
 def _unit(words: str) -> Unit:
