@@ -80,7 +80,7 @@ HEDGE = re.compile(r"[\s$*)]*,?\s*or\s+(?:maybe\s+|perhaps\s+)?\$?\\?[-(]?[\d\\]
 OPERATOR_BEFORE = re.compile(
     r"(?:\\(?:cdot|times|div|pm|mp|neg|lnot|neq?|sqrt|sin|cos|tan|cot|sec|csc|log|ln|exp|bmod|mod|circ)\s*"
     r"|[/^+]\s*|(?<=[\w)}])_\s*|[\d)\]]\s*[*-]\s*|(?<![\w\s*-])-\s?|^-|\d[.,]?|(?<![a-zA-Z\\])[a-zA-Z]"
-    r"|\||\\left\s*\|\s*|\\l?vert\s*|(?<![\w)}$*\].])\.)$"
+    r"|^[^|]*\||\\left\s*\|\s*|\\l?vert\s*|(?<![\w)}$*\].])\.)$"
 )
 OPERATOR_IN_FORMULA = re.compile(r"(?:[-+*/^_\d)|]|(?<![a-zA-Z\\])[a-zA-Z])\s*$")
 BESIDE_FORMULA, BEHIND_FORMULA = (
