@@ -41,7 +41,9 @@ class Box(NamedTuple):
 
 
 BOX = re.compile(r"\\(?:boxed|fbox|framebox)\s*")
-ASIDE = re.compile(r"~~[^~\n]+~~|</?(?:final_?)?answer>", re.IGNORECASE)  # struck out, or a tag
+ASIDE = re.compile(  # struck out, or a tag
+    r"(?<![\w,}])~~(?=\S)[^~\n]+(?<=\S)~~(?!\w)|</?(?:final_?)?answer>", re.IGNORECASE
+)
 BARE = re.compile(r"[-+]?[\d.,]*\d|[a-zA-Z](?![a-zA-Z])|\\[a-zA-Z]+(?:\{[^{}]*\})*")
 BETWEEN = re.compile(r"\\[()\[\]]|[$.,;&\s]|\b(?:and|or)\b|[a-zA-Z](?:_\{?\d+\}?)?\s*=|\\text\{\s*(?:and|or)\s*\}")
 PLACEHOLDER = re.compile(
@@ -72,7 +74,7 @@ VERB = re.compile(r"\b(?:is|are|was|were|equals|be|has|have|makes|get|gives|need
 STATEMENT = re.compile(r"=|≈|\\approx|\b(?:is|are|was|were|equals|be)\b")
 CONTRAST = re.compile(r",\s*(?:and\s+|but\s+)?(?:not|rather than|instead of)\s+\S+?[.!]?$", re.IGNORECASE)
 REASON = re.compile(
-    r",?\s+(?:because|since)\s.*$|\s*\((?:see|since|because|from)\b[^()]*\)(?=[.!]?$)|(?<=\w)\*\*(?=\s+\w)"
+    r"(?<!\s),?\s+(?:because|since)\s.*$|(?<!\s)\s*\((?:see|since|because|from)\b[^()]*\)(?=[.!]?$)|(?<=\w)\*\*(?=\s+\w)"
 )
 NEGATED = re.compile(NEGATION, re.IGNORECASE)
 NOUN = r"(?:answer|result|solution|value)(?!s)"

@@ -49,6 +49,8 @@ ARGUMENT = (  # of cis
 )
 RELATED = r"(?:[=<>]|\\(?:[lg]eq?|[lg]eqslant|[lg]t|neq?|in)(?![a-zA-Z]))"
 RADIX = {"binary": 2, "octal": 8, "decimal": 10, "hex": 16, "hexadecimal": 16, "b": 2, "o": 8, "x": 16}
+DIGITS = r"(?<![\w.])((?=[A-Fa-f]*\d|[A-F]+[^\dA-Z]*hex)[\dA-Fa-f]+(?!\w))"
+ASIDE = r"\s*(?:\\text\s*\{)?[,\s]*\(?(?:in )?"  # before the name of a base
 CHOSEN = {"over": "frac", "choose": "binom"}
 OHMS = {"": "ohm", "k": "kiloohm", "M": "megaohm"}
 MICRO = {"m": "micrometer", "s": "microsecond", "g": "microgram", "L": "microliter", "A": "microampere"}
@@ -79,9 +81,10 @@ REWRITTEN: list[tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]]] = 
         lambda match: f"{match[2]}_{{{RADIX[match[1].lower()]}}}",
     ),
     (
-        re.compile(r"(?<=\w)\s*(?:\\text\s*\{)?[,\s]*\(?(?:in )?(binary|octal|decimal|hex|hexadecimal)\)?\}?$"),
-        lambda match: f"_{{{RADIX[match[1]]}}}",
+        re.compile(rf"{DIGITS}{ASIDE}(binary|octal|decimal|hex|hexadecimal)\)?\}}?$"),
+        lambda match: f"{match[1]}_{{{RADIX[match[2]]}}}",
     ),
+    (re.compile(rf"(?<=\d)(\.\d+){ASIDE}decimal\)?\}}?$"), r"\1"),  # 0.75 in decimal
     (re.compile(r"^(binary|octal|hex|hexadecimal)\s+(\w+)$"), lambda match: f"{match[2]}_{{{RADIX[match[1]]}}}"),
     (re.compile(r"(?<=\d)\s*\^\s*\{?\s*(?:\\text\s*\{)?\s*o\s*\}{0,2}(?![a-zA-Z])"), r"^\\circ "),
     (re.compile(r"^([+-]?\d+\.\d*)\((\d+)\)$"), r"\1\\overline{\2}"),  # 0.1(6)

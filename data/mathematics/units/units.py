@@ -58,7 +58,7 @@ TELLING = re.compile(
     r"|repeating|recurring|onwards?|upwards?|downwards?|backwards?|exclusive|maybe|perhaps|ish|approx|nope"
     r"|\w*illions?|\w*(?:illionth|ieth|teenth)s?|nths?|zillions?|grand|braces?|doubles|complement|debt|upside down"
     r"|invalid|impossible|per mille|nano|micro|milli|centi|deci|mega|giga|tera)\b"
-    rf"|^\W*(?:\\text\s*\{{\s*)?{RETRACTING}\W*$",
+    rf"|^\W*(?:\\text\s*\{{\s*)?{RETRACTING}\W*$|\b(?:binary|octal|hex(?:adecimal)?)\W*$",
     re.IGNORECASE,
 )
 

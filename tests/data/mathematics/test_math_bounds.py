@@ -1,8 +1,11 @@
+import time
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from data.mathematics.bounds import affordable, size_of
+from data.mathematics.extract import final_answer
 from data.mathematics.notation import tidy
 
 HOSTILE = [
@@ -50,6 +53,13 @@ def test_what_would_cost_a_worker_is_not_worked_out(answer):
 )
 def test_what_problems_ask_for_is_worked_out(answer, gold):
     assert affordable(tidy(answer), tidy(gold))
+
+
+@pytest.mark.parametrize("before", ["The answer is 5", "The answer is 5. !", "Hm.\nIt is 5", r"\boxed{5}"])
+def test_spaces_without_end_take_no_time(before):
+    start = time.process_time()
+    final_answer(before + " " * 16_000 + ".")
+    assert time.process_time() - start < 0.3
 
 
 @given(st.text(alphabet=r"0123456789x+-^_!()[]{}|\ ", max_size=60))
