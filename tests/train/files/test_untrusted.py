@@ -70,7 +70,7 @@ BOMB = "a: &a [x, x, x, x, x, x, x, x, x]\n" + "".join(
         ("- a\n- b\n", "expected a mapping of options"),
         ("name: ../x\ntasks: {countdown: {}}\n", "expected a folder name"),
         ("name: /tmp/x\ntasks: {countdown: {}}\n", "expected a folder name"),
-        ('name: "a\\0b"\ntasks: {countdown: {}}\n', "expected a folder name"),
+        ('name: "a\\0b"\ntasks: {countdown: {}}\n', "holds the character '\\x00'"),
         ('name: "a\\nb"\ntasks: {countdown: {}}\n', "expected a folder name"),
         (f"name: {'x' * 300}\ntasks: {{countdown: {{}}}}\n", "expected a folder name"),
         ("name: x\ntasks: {countdown: {numbers: 1.0e+300}}\n", "expected a whole number"),

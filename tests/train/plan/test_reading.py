@@ -60,7 +60,7 @@ def test_problems_on_a_hub_that_cannot_be_reached_do_not_stop_a_plan(config):
         ({"tasks": {"no-such-task": {}}}, {"gpu": "H100"}, "no-such-task"),
         ({"learning_rat": 1}, {"gpu": "H100"}, "learning_rat"),
         ({}, {"gpu": "H9000"}, "--gpu is 'H9000'; expected cpu, one of"),
-        ({}, {"gpus": 8}, "--gpus is 8; expected 1 or more, and a --gpu"),
+        ({}, {"gpus": 8}, "--gpus is 8; expected 1 or more; more than one needs a --gpu"),
         ({}, {"gpu": "H100", "mean": 0}, "--mean_tokens is 0"),
         ({"model": "nobody/no-such-model"}, {"gpu": "H100", "mean": 9, "prompt": 9}, "Known without a hub: smollm2"),
         (
