@@ -80,9 +80,9 @@ def read_traces(settings: TraceSettings) -> Iterator[ReasoningTrace | NoTrace]:
     """
     for row in stream_rows(settings.source, COLUMNS, subset=settings.subset, split=settings.split):
         if row.fault is None and not any(set(shape) <= row.values.keys() for shape in SHAPES):
-            columns = ", ".join(row.values) or "none that a trace has"
+            columns = f"only {', '.join(row.values)}" if row.values else "none of its columns"
             shapes = "; or ".join(" and ".join(shape) for shape in SHAPES)
-            raise ValueError(f"{row.where} holds no trace: its columns are {columns}; expected {shapes}.")
+            raise ValueError(f"{row.where} holds no trace: it has {columns}; expected {shapes}.")
         try:
             yield trace_of(row)
         except NoTrace as reason:

@@ -77,7 +77,7 @@ def test_a_row_that_is_no_trace_says_why(tmp_path, row, why):
 def test_a_source_without_any_of_the_columns_is_refused_with_those_that_are_read(tmp_path):
     with pytest.raises(
         ValueError,
-        match=r"row 1 holds no trace: its columns are answer; expected messages; or prompt and completion",
+        match=r"row 1 holds no trace: it has only answer; expected messages; or prompt and completion",
     ):
         next(read_traces(TraceSettings(source=write(tmp_path, {"text": "x", "answer": "4"}))))
 
