@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable
 from difflib import get_close_matches
 from functools import cache, wraps
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from tqdm import tqdm
 
@@ -24,14 +24,36 @@ def say_once(line: str) -> None:
         say(line)
 
 
+class HelpFormatter(argparse.RawDescriptionHelpFormatter, argparse.ArgumentDefaultsHelpFormatter):
+    """Leaves the description as it is written, and adds to an option's help its default, if it has one to show."""
+
+    def _get_help_string(self, action: argparse.Action) -> str | None:
+        hidden = action.default is False or action.default in (None, "", [])
+        return action.help if hidden or "default: " in (action.help or "") else super()._get_help_string(action)
+
+
+class CommandLine(argparse.ArgumentParser):
+    """A script's options, with its docstring as their help. A mistake is one line, not the usage, and exit code 2."""
+
+    def __init__(self, description: str | None, **options: Any) -> None:
+        super().__init__(description=description, formatter_class=HelpFormatter, **options)
+
+    def error(self, message: str) -> NoReturn:
+        """Name the option that was meant, also where argparse complains of another that is missing."""
+        options = list(self._option_string_actions)
+        for word in (each.partition("=")[0] for each in sys.argv[1:] if each.startswith("--") and each != "--"):
+            if not any(option.startswith(word) for option in options):
+                near = get_close_matches(word, options, n=1, cutoff=0.75)
+                message = f"unknown option {word}" + (f"; did you mean {near[0]}?" if near else "")
+                break
+        self.exit(2, f"error: {message.rstrip('.')}{'' if message.endswith('?') else '.'} --help lists the options.\n")
+
+
 def command(main: Callable[[], int]) -> Callable[[], int]:
-    """A script's `main`, whose ValueError or OSError is one line on standard error and exit code 2, like a slip on its
-    command line.
-    """
+    """A script's `main`, whose ValueError or OSError is one line on standard error and exit code 2."""
 
     @wraps(main)
     def refusing() -> int:
-        argparse.ArgumentParser.error = refuse_arguments  # type: ignore[assignment,method-assign]
         try:
             return main()
         except (ValueError, OSError) as error:
@@ -39,17 +61,6 @@ def command(main: Callable[[], int]) -> Callable[[], int]:
             return 2
 
     return refusing
-
-
-def refuse_arguments(parser: argparse.ArgumentParser, message: str) -> NoReturn:
-    """In place of argparse's own `error`, which prints the whole usage, and misses a typo where it lacks an option."""
-    options = list(parser._option_string_actions)
-    for word in (each.partition("=")[0] for each in sys.argv[1:] if each.startswith("--") and each != "--"):
-        if not any(option.startswith(word) for option in options):
-            near = get_close_matches(word, options, n=1, cutoff=0.75)
-            message = f"unknown option {word}" + (f"; did you mean {near[0]}?" if near else "")
-            break
-    parser.exit(2, f"error: {message.rstrip('.')}{'' if message.endswith('?') else '.'} --help lists the options.\n")
 
 
 def quiet_libraries() -> None:

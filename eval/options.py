@@ -47,10 +47,8 @@ def add_settings(parser: argparse.ArgumentParser, default: Any, *options: str) -
 def add_sampling(parser: argparse.ArgumentParser) -> None:
     """The longest completion, the seed of the sampling, and the split of the problems."""
     parser.add_argument("--max-new-tokens", type=int, help="longest completion (default: the config's)")
-    parser.add_argument("--seed", type=int, default=0, help="of the sampling (default: %(default)s)")
-    parser.add_argument(
-        "--split", choices=["test", "validation"], default="test", help="of the problems (default: %(default)s)"
-    )
+    parser.add_argument("--seed", type=int, default=0, help="of the sampling")
+    parser.add_argument("--split", choices=["test", "validation"], default="test", help="of the problems")
 
 
 def read_settings(default: T, arguments: argparse.Namespace, **changes: Any) -> T:

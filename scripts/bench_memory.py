@@ -5,7 +5,6 @@
 A leak shows as a slope. The slope is fitted over the second half of the RL steps, in MiB per 100 steps.
 """
 
-import argparse
 import subprocess
 import sys
 import tempfile
@@ -19,6 +18,7 @@ import psutil  # type: ignore[import-untyped]
 matplotlib.use("Agg")
 from matplotlib import pyplot
 
+from data.terminal import CommandLine
 from train.files.untrusted import read_metrics
 
 PERIOD = 0.5  # seconds between looks
@@ -27,12 +27,10 @@ NAMES = ("memory (MiB)", "file handles", "threads", "child processes")
 
 def main() -> int:
     """Run the command line; returns the exit code."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument(
-        "--config", type=Path, default=Path("configs/ci.yaml"), help="the run to watch (default: %(default)s)"
-    )
-    parser.add_argument("--steps", type=int, default=500, help="RL steps (default: %(default)s)")
-    parser.add_argument("--output", type=Path, default=Path("build/memory.png"), help="the plot (default: %(default)s)")
+    parser = CommandLine(__doc__)
+    parser.add_argument("--config", type=Path, default=Path("configs/ci.yaml"), help="the run to watch")
+    parser.add_argument("--steps", type=int, default=500, help="RL steps")
+    parser.add_argument("--output", type=Path, default=Path("build/memory.png"), help="the plot")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         looks = watch(arguments.config, arguments.steps, Path(folder))

@@ -9,25 +9,20 @@ Its processor time is compared with what the plan makes of those times and of th
 the machine disturb both sides alike. Everything runs on one thread.
 """
 
-import argparse
 import json
 import sys
 from pathlib import Path
 from typing import Any
 
-from data.terminal import command, quiet_libraries
+from data.terminal import CommandLine, command, quiet_libraries
 
 
 @command
 def main() -> int:
     """Run the command line; returns the exit code."""
-    parser = argparse.ArgumentParser(
-        description=__doc__,
-        epilog="Every other option is the training config's: --model, --lora_rank, ...",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = CommandLine(__doc__, epilog="Every other option is the training config's: --model, --lora_rank, ...")
     parser.add_argument("--config", required=True, help="the training config whose steps are measured")
-    parser.add_argument("--steps", type=int, default=3, help="steps to measure (default: %(default)s)")
+    parser.add_argument("--steps", type=int, default=3, help="steps to measure")
     parser.add_argument("--json", type=Path, help="also write the figures to this file")
     own, options = parser.parse_known_args()
     quiet_libraries()

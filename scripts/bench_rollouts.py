@@ -27,7 +27,7 @@ from typing import Any
 
 import torch
 
-from data.terminal import command, quiet_libraries
+from data.terminal import CommandLine, command, quiet_libraries
 
 ENGINES = ("engine", "generate", "vllm", "continuous_batching")
 COLUMNS = (
@@ -67,38 +67,27 @@ def print_table(results: list[dict[str, Any]]) -> None:
 @command
 def main() -> int:
     """Parse, measure, print; returns the exit code."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = CommandLine(__doc__)
     parser.add_argument("--model", default="scratch", help='"scratch", smollm2-135m, a folder or a hub id')
     parser.add_argument(
         "--engines",
         default="engine,generate,vllm,continuous_batching"
         if importlib.util.find_spec("vllm")
         else "engine,generate,continuous_batching",
-        help="comma-separated; an engine that does not run here is skipped with a message (default: %(default)s)",
+        help="comma-separated; an engine that does not run here is skipped with a message",
     )
-    parser.add_argument("--prompts", type=int, default=16, help="number of prompts (default: %(default)s)")
-    parser.add_argument("--samples", type=int, default=8, help="completions of each (default: %(default)s)")
+    parser.add_argument("--prompts", type=int, default=16, help="number of prompts")
+    parser.add_argument("--samples", type=int, default=8, help="completions of each")
     parser.add_argument("--random-prompts", action="store_true", help="use random tokens as prompts for every model")
-    parser.add_argument(
-        "--shortest", type=int, default=40, help="tokens of the shortest random prompt (default: %(default)s)"
-    )
-    parser.add_argument(
-        "--longest", type=int, default=120, help="tokens of the longest random prompt (default: %(default)s)"
-    )
-    parser.add_argument("--max-new-tokens", type=int, default=512, help="longest completion (default: %(default)s)")
+    parser.add_argument("--shortest", type=int, default=40, help="tokens of the shortest random prompt")
+    parser.add_argument("--longest", type=int, default=120, help="tokens of the longest random prompt")
+    parser.add_argument("--max-new-tokens", type=int, default=512, help="longest completion")
     parser.add_argument("--typical", type=int, default=0, help="mean length to aim at with random weights")
-    parser.add_argument("--max-rows", type=int, default=256, help="rollouts at once (default: %(default)s)")
+    parser.add_argument("--max-rows", type=int, default=256, help="rollouts at once")
     parser.add_argument("--cache-gib", type=float, help="limit of the engine's memory (default: half of what is free)")
-    parser.add_argument("--device", default="cpu", help="such as cuda (default: %(default)s)")
-    parser.add_argument(
-        "--dtype",
-        choices=("float32", "bfloat16", "float16"),
-        default="float32",
-        help="of the weights (default: %(default)s)",
-    )
-    parser.add_argument(
-        "--threads", type=int, default=torch.get_num_threads(), help="of the processor (default: %(default)s)"
-    )
+    parser.add_argument("--device", default="cpu", help="such as cuda")
+    parser.add_argument("--dtype", choices=("float32", "bfloat16", "float16"), default="float32", help="of the weights")
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="of the processor")
     parser.add_argument("--json", type=Path, help="also write the rows to this file")
     arguments = parser.parse_args()
     check(arguments)

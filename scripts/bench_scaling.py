@@ -14,14 +14,13 @@ system prompt of 1,000 tokens against as many tokens that are not shared. This t
     python scripts/bench_scaling.py --prefill --model ~/.cache/rethink/smollm2-135m
 """
 
-import argparse
 import json
 import sys
 from pathlib import Path
 
 import torch
 
-from data.terminal import command, quiet_libraries
+from data.terminal import CommandLine, command, quiet_libraries
 
 
 def numbers(text: str) -> list[int]:
@@ -35,13 +34,13 @@ def numbers(text: str) -> list[int]:
 @command
 def main() -> int:
     """Parse, measure, draw."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = CommandLine(__doc__)
     parser.add_argument("--model", default="scratch", help='"scratch" or a folder with a transformers model')
     parser.add_argument("--engines", type=lambda text: text.split(","), default=["engine", "generate"])
     parser.add_argument("--contexts", type=numbers, default=[128, 256, 512, 1024, 2048, 4096])
     parser.add_argument("--rows", type=numbers, default=[1, 2, 4, 8, 16, 32, 64, 128, 256, 512])
-    parser.add_argument("--steps", type=int, default=32, help="decode steps to time (default: %(default)s)")
-    parser.add_argument("--repeats", type=int, default=3, help="measurements; the best counts (default: %(default)s)")
+    parser.add_argument("--steps", type=int, default=32, help="decode steps to time")
+    parser.add_argument("--repeats", type=int, default=3, help="measurements; the best counts")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="(default: %(default)s)")
     parser.add_argument("--prefill", action="store_true", help="measure only what sharing a prompt saves")
     parser.add_argument("--plot", type=Path, help="draw both curves into this file (.png or .svg)")

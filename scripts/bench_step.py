@@ -9,7 +9,6 @@ see the same tokens and their gradients can be compared. The learning rate is 0,
 weights. The first step is a warm-up and does not count.
 """
 
-import argparse
 import json
 import sys
 from pathlib import Path
@@ -17,21 +16,17 @@ from typing import Any
 
 import torch
 
-from data.terminal import command, quiet_libraries
+from data.terminal import CommandLine, command, quiet_libraries
 
 
 @command
 def main() -> int:
     """Run the command line; returns the exit code."""
-    parser = argparse.ArgumentParser(
-        description=__doc__,
-        epilog="Every other option is the training config's: --model, --per_device_train_batch_size, ...",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+    parser = CommandLine(
+        __doc__, epilog="Every other option is the training config's: --model, --per_device_train_batch_size, ..."
     )
     parser.add_argument("--config", required=True, help="the training config whose step is measured")
-    parser.add_argument(
-        "--steps", type=int, default=3, help="steps to measure with each trainer (default: %(default)s)"
-    )
+    parser.add_argument("--steps", type=int, default=3, help="steps to measure with each trainer")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="(default: %(default)s)")
     parser.add_argument("--json", type=Path, help="also write the figures to this file")
     own, options = parser.parse_known_args()

@@ -9,7 +9,6 @@ alone (with the answer in a box if it has none), and for string comparison of th
 it. Speed is in verdicts a second, without the start of the workers.
 """
 
-import argparse
 import json
 import sys
 import time
@@ -22,6 +21,7 @@ from data.mixture import judge, load_mixture, side_by_side
 from data.problem import Problem
 from data.sandbox import jail
 from data.tasks import code, math
+from data.terminal import CommandLine
 
 ROOT = Path(__file__).resolve().parents[1]
 PAIRS = [ROOT / "tests" / "data" / "mathematics" / name for name in ("math_pairs.jsonl", "math_pairs_strict.jsonl")]
@@ -122,11 +122,9 @@ def code_speed(kind: jail.Kind) -> float:
 
 def main() -> int:
     """Measure and print; exit code 1 where a promise is broken."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = CommandLine(__doc__)
     parser.add_argument("--pairs", type=Path, nargs="+", default=PAIRS, help="JSONL files of pairs labelled by hand")
-    parser.add_argument(
-        "--workers", type=int, default=2, help="processes that judge mathematics (default: %(default)s)"
-    )
+    parser.add_argument("--workers", type=int, default=2, help="processes that judge mathematics")
     parser.add_argument("--json", type=Path, help="also write the figures to this file")
     arguments = parser.parse_args()
     pairs = [json.loads(line) for path in arguments.pairs for line in path.read_text().splitlines()]

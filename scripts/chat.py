@@ -14,7 +14,7 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 from data.paths import user_path
-from data.terminal import command, quiet_libraries
+from data.terminal import CommandLine, command, quiet_libraries
 from eval.options import add_own_tasks
 from eval.sampling.source import read_source
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 @command
 def main() -> int:
     """Run the command line; returns the exit code."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = CommandLine(__doc__)
     parser.add_argument("model", help="a checkpoint's folder, a hub id, smollm2-135m, or a server's URL")
     parser.add_argument(
         "--config", type=user_path, help="training config (default: that of the run that the checkpoint belongs to)"

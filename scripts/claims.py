@@ -14,7 +14,7 @@ import json
 import sys
 
 from data.paths import user_path
-from data.terminal import command, quiet_libraries
+from data.terminal import CommandLine, command, quiet_libraries
 from eval.claims.conditions import ALL_CLAIMS
 from eval.curves.equal_compute import read_control, share_out
 from eval.options import add_own_tasks, add_processes, add_settings, read_settings
@@ -24,7 +24,7 @@ from eval.settings import Effort
 
 def parse() -> argparse.Namespace:
     """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = CommandLine(__doc__)
     parser.add_argument(
         "--run", type=user_path, action="append", required=True, help="a run folder; repeat the option for other seeds"
     )

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from data.mixture import draw_problems
 from data.paths import user_path
-from data.terminal import command, quiet_libraries
+from data.terminal import CommandLine, command, quiet_libraries
 from eval.options import add_own_tasks
 from eval.sampling.progress import sample_bar
 from eval.sampling.source import Source, source_of
@@ -28,25 +28,23 @@ if TYPE_CHECKING:
 
 def parse() -> argparse.Namespace:
     """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = CommandLine(__doc__)
     parser.add_argument("--teacher", required=True, help="URL of a server, path of a checkpoint, or hub id")
     parser.add_argument("--teacher-model", default="", help="which of a server's models (default: its first)")
     parser.add_argument(
         "--config", type=user_path, help="whose training problems (default: those of the checkpoint's run)"
     )
-    parser.add_argument("--problems", type=int, default=1_000, help="training problems to ask (default: %(default)s)")
-    parser.add_argument("--samples", type=int, default=4, help="answers to each problem (default: %(default)s)")
-    parser.add_argument("--temperature", type=float, default=1.0, help="of the sampling (default: %(default)s)")
+    parser.add_argument("--problems", type=int, default=1_000, help="training problems to ask")
+    parser.add_argument("--samples", type=int, default=4, help="answers to each problem")
+    parser.add_argument("--temperature", type=float, default=1.0, help="of the sampling")
     parser.add_argument("--max-new-tokens", type=int, help="longest completion (default: the config's)")
-    parser.add_argument("--seed", type=int, default=0, help="of the sampling (default: %(default)s)")
-    parser.add_argument("--requests", type=int, default=16, help="requests to a server at once (default: %(default)s)")
+    parser.add_argument("--seed", type=int, default=0, help="of the sampling")
+    parser.add_argument("--requests", type=int, default=16, help="requests to a server at once")
     parser.add_argument(
         "--system",
         help="system prompt; `task` is the task's own (default: task for a server, the config's for a checkpoint)",
     )
-    parser.add_argument(
-        "--output", type=user_path, default=Path("traces.jsonl"), help="file of the traces (default: %(default)s)"
-    )
+    parser.add_argument("--output", type=user_path, default=Path("traces.jsonl"), help="file of the traces")
     add_own_tasks(parser)
     return parser.parse_args()
 

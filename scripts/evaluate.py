@@ -22,7 +22,7 @@ import json
 import sys
 from dataclasses import replace
 
-from data.terminal import command, quiet_libraries
+from data.terminal import CommandLine, command, quiet_libraries
 from eval.options import (
     add_folders,
     add_models,
@@ -40,7 +40,7 @@ from eval.settings import BASELINES, Settings, benchmark_names
 
 def parse() -> argparse.Namespace:
     """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = CommandLine(__doc__)
     add_models(parser, "path, hub id, smollm2-135m, or URL of a vLLM server")
     add_settings(parser, Settings(), "--problems", "--samples", "--temperature", "--temperatures")
     add_settings(parser, Settings(), "--validation-problems", "--validation-samples", "--backend")

@@ -7,12 +7,11 @@ Prints the command that runs it (install the harness with: pip install -e '.[har
 equals that of scripts/evaluate.py, sample by sample.
 """
 
-import argparse
 import sys
 from pathlib import Path
 
 from data.paths import user_path
-from data.terminal import command, quiet_libraries
+from data.terminal import CommandLine, command, quiet_libraries
 from eval.options import add_own_tasks, add_settings
 from eval.sampling.source import checkpoints_of, read_source
 from eval.settings import Settings
@@ -22,7 +21,7 @@ from train.files.checkpoints import refusal
 @command
 def main() -> int:
     """Run the command line; returns the exit code."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = CommandLine(__doc__)
     whose = parser.add_mutually_exclusive_group(required=True)
     whose.add_argument("--run", type=user_path, help="the run folder whose problems are exported")
     whose.add_argument("--config", type=user_path, help="the training config whose problems are exported")

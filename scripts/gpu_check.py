@@ -7,7 +7,6 @@ Runs `tests/gpu`, then `scripts/bench_rollouts.py` on the GPU in float32 and in 
 the benchmark. Exit code 0 if every test passed and every benchmark ran, 1 if not, 2 if there is no CUDA device.
 """
 
-import argparse
 import json
 import os
 import subprocess
@@ -19,6 +18,8 @@ from typing import Any
 from xml.etree import ElementTree
 
 import torch
+
+from data.terminal import CommandLine
 
 ROOT = Path(__file__).resolve().parents[1]
 DTYPES = ("float32", "bfloat16")
@@ -64,7 +65,7 @@ def print_table(rows: list[list[str]]) -> None:
 
 def main() -> int:
     """Run both, print the table; the exit code."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = CommandLine(__doc__)
     parser.add_argument("--model", default="scratch", help='"scratch" or a folder with a transformers model')
     parser.add_argument("--typical", type=int, default=128, help="mean length to aim at with random weights")
     arguments, further = parser.parse_known_args()

@@ -19,7 +19,7 @@ import torch
 from tqdm import tqdm
 
 from data.tasks import gym
-from data.terminal import command, quiet_libraries
+from data.terminal import CommandLine, command, quiet_libraries
 from eval.gym import attacks, blind
 from eval.gym.attack_page import section, section_of, with_section
 from eval.gym.table import Settings, measure_tasks, render
@@ -31,10 +31,8 @@ from train.rollout.engine import RolloutEngine
 
 def parse() -> argparse.Namespace:
     """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument(
-        "--model", default="smollm2-135m", help="hub id, local path or smollm2-135m (default: %(default)s)"
-    )
+    parser = CommandLine(__doc__)
+    parser.add_argument("--model", default="smollm2-135m", help="hub id, local path or smollm2-135m")
     parser.add_argument("--tasks", nargs="+", metavar="NAME", help="names, without the prefix gym: (default: all)")
     parser.add_argument(
         "--attack", action="store_true", help="test the verifiers with wrong answers instead of a model"

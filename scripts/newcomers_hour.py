@@ -10,12 +10,12 @@ with a reward and with reasoning traces of the newcomer's own; evaluates on a fi
 every likely mistake. All files go to --folder. Exit code 1 if a step failed.
 """
 
-import argparse
 import sys
 from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
 
+from data.terminal import CommandLine
 from eval.newcomer import bad_inputs, first_steps
 from eval.newcomer.hour import ROOT, Hour
 
@@ -39,10 +39,8 @@ STEPS: dict[str, Callable[[Hour], str]] = {
 
 def main() -> int:
     """Run the command line; returns the exit code."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument(
-        "--folder", type=Path, default=Path("build/newcomer"), help="for all files (default: %(default)s)"
-    )
+    parser = CommandLine(__doc__)
+    parser.add_argument("--folder", type=Path, default=Path("build/newcomer"), help="for all files")
     parser.add_argument(
         "--config",
         type=Path,

@@ -11,28 +11,26 @@ of the `--gpus` processes does what the config says; the last table divides the 
 Exit codes: 0 it fits, 1 it does not fit as it is, 2 refused.
 """
 
-import argparse
 import sys
 
 from data.paths import user_path
-from data.terminal import command, quiet_libraries
+from data.terminal import CommandLine, command, quiet_libraries
 from train.plan.devices import BY_SIZE, GPUS
 
 
 @command
 def main() -> int:
     """Run the command line; returns the exit code."""
-    parser = argparse.ArgumentParser(
-        description=__doc__,
+    parser = CommandLine(
+        __doc__,
         epilog="Every other option is the training config's: --lora_rank, --max_completion_length, ...",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
     parser.add_argument("config", type=user_path, help="a training config")
     parser.add_argument(
         "--gpu", default="cpu", help=f"cpu (this machine's, the default), {', '.join(GPUS)}, or {', '.join(BY_SIZE)}"
     )
-    parser.add_argument("--gpus", type=int, default=1, help="processes, each with its own GPU (default: %(default)s)")
+    parser.add_argument("--gpus", type=int, default=1, help="processes, each with its own GPU")
     parser.add_argument("--mean_tokens", type=float, help="mean length of completions (default: half of the longest)")
     parser.add_argument("--prompt_tokens", type=int, help="mean length of prompts (default: that of the problems)")
     arguments, options = parser.parse_known_args()

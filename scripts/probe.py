@@ -12,7 +12,7 @@ again to continue.
 import argparse
 import sys
 
-from data.terminal import command, quiet_libraries
+from data.terminal import CommandLine, command, quiet_libraries
 from eval.options import (
     add_folders,
     add_models,
@@ -30,7 +30,7 @@ from eval.settings import ProbeSettings
 
 def parse() -> argparse.Namespace:
     """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = CommandLine(__doc__)
     add_models(parser, "path, hub id or smollm2-135m")
     add_settings(parser, ProbeSettings(), "--problems", "--samples", "--temperature")
     add_sampling(parser)

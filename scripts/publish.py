@@ -7,19 +7,18 @@ python scripts/publish.py RUN --gguf my-model.gguf # and write it for llama.cpp,
 Optimiser and random states stay in RUN/checkpoints.
 """
 
-import argparse
 import sys
 from pathlib import Path
 
 from data.paths import user_path
-from data.terminal import command
+from data.terminal import CommandLine, command
 from train.lifecycle.published import GGUF_TYPES, UNPUBLISHABLE, not_made, publishable
 
 
 @command
 def main() -> int:
     """Run the command line; returns the exit code."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = CommandLine(__doc__)
     parser.add_argument("run", type=user_path, help="a run folder, such as runs/quickstart")
     parser.add_argument("--license", default="", help="SPDX identifier for the card, such as apache-2.0")
     parser.add_argument("--push", metavar="REPO", help="upload to this repository of the hub")

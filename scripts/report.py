@@ -10,13 +10,12 @@ together. The report needs no evaluation. After scripts/evaluate.py --run RUN it
 and after scripts/claims.py and scripts/probe.py it has evidence for the claims. Plots go beside it as PNG and SVG.
 """
 
-import argparse
 import os
 import sys
 from pathlib import Path
 
 from data.paths import user_path
-from data.terminal import command
+from data.terminal import CommandLine, command
 from eval.options import add_own_tasks
 from eval.report.page import write_live_report, write_report
 from eval.sampling.source import load_own_tasks
@@ -25,7 +24,7 @@ from eval.sampling.source import load_own_tasks
 @command
 def main() -> int:
     """Run the command line; returns the exit code."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = CommandLine(__doc__)
     parser.add_argument(
         "run", type=user_path, nargs="+", help="a run folder, such as runs/quickstart, then those of its other seeds"
     )

@@ -14,7 +14,7 @@ import sys
 from typing import Any
 
 from data.paths import user_path
-from data.terminal import command, quiet_libraries
+from data.terminal import CommandLine, command, quiet_libraries
 from eval.options import add_own_tasks, add_processes, add_settings, read_settings
 from eval.sampling.progress import sample_bar
 from eval.sampling.source import checkpoints_of
@@ -39,7 +39,7 @@ def tasks_of(text: str) -> dict[str, Any]:
 @command
 def main() -> int:
     """Run the command line; returns the exit code."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = CommandLine(__doc__)
     parser.add_argument("run", type=user_path, help="a run folder with a checkpoint before and after RL")
     parser.add_argument("--tasks", type=tasks_of, metavar="JSON", help="mapping of tasks to settings, as in a config")
     add_settings(parser, DEFAULT, "--problems", "--samples", "--temperatures", "--validation-problems")

@@ -13,7 +13,7 @@ import argparse
 import sys
 
 from data.paths import user_path
-from data.terminal import command, quiet_libraries
+from data.terminal import CommandLine, command, quiet_libraries
 from eval.options import add_own_tasks
 from eval.serve.listen import Listening, serve
 from eval.serve.served import DTYPES, Options
@@ -22,16 +22,14 @@ from eval.serve.served import DTYPES, Options
 def parse() -> tuple[str, Options, Listening]:
     """The command line."""
     default = Listening()
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = CommandLine(__doc__)
     parser.add_argument("checkpoint", help="a checkpoint's folder, a hub id, or smollm2-135m")
-    parser.add_argument("--host", default=default.host, help="address to listen at (default: %(default)s)")
-    parser.add_argument("--port", type=int, default=default.port, help="0 takes a free one (default: %(default)s)")
+    parser.add_argument("--host", default=default.host, help="address to listen at")
+    parser.add_argument("--port", type=int, default=default.port, help="0 takes a free one")
     parser.add_argument("--name", default="", help="what requests call the model (default: from its path)")
     parser.add_argument("--max-context", type=int, help="tokens of prompt and completion (default: the model's)")
-    parser.add_argument("--max-rows", type=int, default=default.rows, help="answers written at once (%(default)s)")
-    parser.add_argument(
-        "--max-waiting", type=int, default=default.waiting, help="requests that may wait (default: %(default)s)"
-    )
+    parser.add_argument("--max-rows", type=int, default=default.rows, help="answers written at once")
+    parser.add_argument("--max-waiting", type=int, default=default.waiting, help="requests that may wait")
     parser.add_argument("--cache-gib", type=float, help="memory for keys and values (default: half of what is free)")
     parser.add_argument("--dtype", choices=list(DTYPES), default="", help="(default: float32, on a GPU bfloat16)")
     parser.add_argument("--no-system", action="store_true", help="refuse system messages, as o1 did")

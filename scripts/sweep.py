@@ -28,7 +28,7 @@ except ModuleNotFoundError as error:
         raise
     sys.exit("error: a sweep needs optuna; install it with: pip install -e '.[sweep]'")
 from data.paths import user_path
-from data.terminal import command
+from data.terminal import CommandLine, command
 from eval.sweep.ranking.words import verdict
 from eval.sweep.setup.check import check
 from eval.sweep.setup.spec import Prune, Spec
@@ -40,9 +40,7 @@ def parse() -> argparse.Namespace:
     """The command line."""
     lines = [f"  {field.name:<10} {field.metadata['help']}" for field in fields(Spec)[:-1]]
     lines += [f"  prune.{field.name:<9} {field.metadata['help']}" for field in fields(Prune)]
-    parser = argparse.ArgumentParser(
-        description=(__doc__ or "") + "\n".join(lines), formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = CommandLine((__doc__ or "") + "\n".join(lines))
     parser.add_argument("sweep", type=user_path, help="a sweep's YAML file, or the folder of a sweep to continue")
     parser.add_argument("--folder", type=user_path, help="the sweep's folder (default: runs/sweeps/NAME)")
     parser.add_argument("--workers", type=int, help="runs at once on this machine (default: the file's)")

@@ -6,14 +6,13 @@
 The page shows the newest rollouts with every step marked. Ctrl-C ends the watching, not the run.
 """
 
-import argparse
 import os
 import sys
 import threading
 from pathlib import Path
 
 from data.paths import user_path
-from data.terminal import command
+from data.terminal import CommandLine, command
 from eval.options import add_own_tasks
 from eval.sampling.source import load_own_tasks
 from eval.serve.door import listen, own_names, refuse_missing, url
@@ -22,10 +21,10 @@ from eval.serve.door import listen, own_names, refuse_missing, url
 @command
 def main() -> int:
     """Run the command line; returns the exit code."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = CommandLine(__doc__)
     parser.add_argument("run", type=user_path, help="a run folder, such as runs/quickstart")
-    parser.add_argument("--host", default="127.0.0.1", help="address to listen at (default: %(default)s)")
-    parser.add_argument("--port", type=int, default=8800, help="0 picks a free port (default: %(default)s)")
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen at")
+    parser.add_argument("--port", type=int, default=8800, help="0 picks a free port")
     add_own_tasks(parser)
     options = parser.parse_args()
     try:

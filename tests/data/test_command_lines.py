@@ -1,17 +1,15 @@
 """A slip on a script's command line is one line, with what was probably meant."""
 
-import argparse
-
 import pytest
 
-from data.terminal import command
+from data.terminal import CommandLine, command
 
 
 @command
 def main() -> int:
-    parser = argparse.ArgumentParser()
+    parser = CommandLine("What it does.")
     parser.add_argument("--checkpoint", required=True)
-    parser.add_argument("--samples", type=int)
+    parser.add_argument("--samples", type=int, default=4, help="of each problem")
     parser.add_argument("--backend", choices=("engine", "vllm"))
     parser.parse_args()
     return 0
@@ -31,7 +29,6 @@ def main() -> int:
     ],
 )
 def test_a_slip_on_the_command_line_is_one_line_with_the_mend(words, line, monkeypatch, capsys):
-    monkeypatch.setattr(argparse.ArgumentParser, "error", argparse.ArgumentParser.error)  # put back afterwards
     monkeypatch.setattr("sys.argv", ["script", *words])
     with pytest.raises(SystemExit) as ended:
         main()
@@ -39,6 +36,13 @@ def test_a_slip_on_the_command_line_is_one_line_with_the_mend(words, line, monke
 
 
 def test_an_option_may_still_be_cut_short(monkeypatch):
-    monkeypatch.setattr(argparse.ArgumentParser, "error", argparse.ArgumentParser.error)
     monkeypatch.setattr("sys.argv", ["script", "--check", "x"])
     assert main() == 0
+
+
+def test_the_help_shows_the_description_and_each_default_once(monkeypatch, capsys):
+    monkeypatch.setattr("sys.argv", ["script", "--help"])
+    with pytest.raises(SystemExit):
+        main()
+    text = capsys.readouterr().out
+    assert "What it does." in text and "of each problem (default: 4)" in text and "None" not in text
