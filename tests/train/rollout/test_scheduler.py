@@ -120,7 +120,9 @@ def test_every_rollout_ends_with_the_right_cache_and_all_blocks_come_back(
         for row in scheduler.admit():
             advance(row.index)
         copy(pool, *scheduler.take_copies())
-        scheduler.grow()
+        held = rows.block_count.copy()
+        grown = set(scheduler.grow().tolist())
+        assert {index for index in scheduler.live if rows.block_count[index] > held[index]} == grown & set(scheduler.live)
         copy(pool, *scheduler.compact())
         assert len(scheduler.live) <= max_rows
         chunks = scheduler.next_chunks()

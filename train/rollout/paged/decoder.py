@@ -105,6 +105,13 @@ class PagedDecoder:
         self._batch.table[:size, :widest].copy_(upload(table, self.device))
         self._batch.rollouts[:size].copy_(upload(self._rollouts, self.device))
 
+    def extend(self, places: np.ndarray, rows: RowArrays) -> None:
+        """Take up the newest page of the rows at `places` of the batch that was filled in last."""
+        rollouts, page_tokens = self._rollouts[places], self.pool.page_tokens
+        columns = rows.own_start[rollouts] // page_tokens + rows.block_count[rollouts] - 1
+        at = upload(np.stack([places, columns, rows.table[rollouts, columns]]), self.device)
+        self._batch.table.index_put_((at[0], at[1]), at[2].int())
+
     def decode(self, sampling: Sampling) -> tuple[torch.Tensor, bool]:
         """One step of the rows filled in last; the outputs of their bucket, and whether a graph was replayed."""
         size, rules = len(self._rollouts), self.rules_of(sampling)

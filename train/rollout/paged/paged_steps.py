@@ -60,8 +60,9 @@ class PagedRun(Run):
         allocator = BlockAllocator(self.decoder.capacity.pages)
         allocator.take_low()  # SCRATCH_PAGE
         self.schedule_with(allocator, IDLE_CHUNK_TOKENS if self.limits.own_kernels else 0)
-        self._live = np.zeros(0, np.int64)  # rollouts in the decoder's batch, as of scheduler version `_version`
-        self._version = -1
+        self._live = np.zeros(0, np.int64)  # rollouts in the decoder's batch, as of `joined` of the scheduler
+        self._joined = -1
+        self._place = np.zeros(len(self.rollouts), np.int64)  # where in the batch each of them is
         self._kinds: list[tuple[Sampling, Any]] = []
         self._in_flight: list[tuple[np.ndarray, Download]] = []
         self._forced = np.zeros(self.rows.tokens.shape, bool)
@@ -135,10 +136,10 @@ class PagedRun(Run):
             # Somebody will be preempted, unless somebody has ended: know who, and every token of the one who goes.
             results += self._take_in(arrivals + self._in_flight)
             arrivals, self._in_flight = [], []
-        scheduler.grow()
+        grown = scheduler.grow()
         chunks = scheduler.next_chunks()
         if scheduler.live:
-            self._decode()
+            self._decode(grown)
         if chunks:
             self._prefill(chunks)
         results += self._take_in(arrivals)
@@ -152,14 +153,19 @@ class PagedRun(Run):
         if forked:
             self._draw(np.array([row.index for row in forked]), first_logits([row.group for row in forked]))
 
-    def _decode(self) -> None:
+    def _decode(self, grown: np.ndarray) -> None:
         scheduler = self.scheduler
-        if self._version != scheduler.version:
-            self._version = scheduler.version
+        moved = self._joined != scheduler.joined
+        if moved:
+            self._joined = scheduler.joined
             self._live = scheduler.live_rows()
+            self._place[self._live] = np.arange(len(self._live))
             self._kinds = self.by_sampling(self._live)
-            if len(self._kinds) == 1:
+        if len(self._kinds) == 1:
+            if moved or (len(grown) and self.decoder.forward.gathers):  # which reads no wider than the rows are
                 self.decoder.fill(self._live, self.rows)
+            elif len(grown):
+                self.decoder.extend(self._place[grown], self.rows)
         for sampling, places in self._kinds:  # one forward each, since a captured step draws in one way alone
             rows = self._live[places]
             if len(self._kinds) > 1:

@@ -56,14 +56,14 @@ class Holdings:
         self.waiting = sorted(groups, key=lambda group: -(group.expected or float("inf")))
         self.preemptions = 0
         self.version = 0  # changes whenever `live` or a row's blocks do
-        self._joined = 0  # changes whenever `live` does
+        self.joined = 0  # changes whenever `live` does
         self._live_rows, self._live_version = np.zeros(0, np.int64), 0
 
     def live_rows(self) -> np.ndarray:
         """The rollout numbers that run, in the order of `live`; not to be written to."""
-        if self._live_version != self._joined:
+        if self._live_version != self.joined:
             self._live_rows = np.fromiter(self.live, np.int64, len(self.live))
-            self._live_version = self._joined
+            self._live_version = self.joined
         return self._live_rows
 
     def _join(self, row: Row, cached: int) -> None:
@@ -75,18 +75,21 @@ class Holdings:
         rows.table[index, : len(blocks)] = blocks
         self.live[index] = row
         self.version += 1
-        self._joined += 1
+        self.joined += 1
 
     def _leave(self, row: Row) -> None:
         del self.live[row.index]
         self._release(row.group, row.blocks)
         self.version += 1
-        self._joined += 1
+        self.joined += 1
 
-    def _add_block(self, row: Row, block: int) -> None:
-        self.rows.table[row.index, len(row.group.path) + len(row.blocks)] = block
-        row.blocks.append(block)
-        self.rows.block_count[row.index] = len(row.blocks)
+    def _add_blocks(self, indices: np.ndarray, blocks: list[int]) -> None:
+        """Give each of the live rows `indices` (rows,) one more block."""
+        rows = self.rows
+        rows.table[indices, rows.own_start[indices] // self.block_size + rows.block_count[indices]] = blocks
+        rows.block_count[indices] += 1
+        for index, block in zip(indices.tolist(), blocks, strict=True):
+            self.live[index].blocks.append(block)
         self.version += 1
 
     def _reclaim(self) -> None:

@@ -135,12 +135,21 @@ class Scheduler(Holdings):
 
     # ---- running
 
-    def grow(self) -> None:
-        """Give every live row room for its next token, preempting the youngest rows where blocks run out."""
+    def grow(self) -> np.ndarray:
+        """Give every live row room for its next token, preempting the youngest rows where blocks run out.
+
+        Returns the rows that got a block; some of them may have been preempted since.
+        """
+        full = self._full()
+        if len(full) <= self.allocator.free:
+            if len(full):
+                self._add_blocks(full, [self._take(high=False) for _ in range(len(full))])
+            return full
         # Oldest first, so that the youngest is the one to go short.
-        for row in sorted((self.live[index] for index in self._full().tolist()), key=lambda row: row.serial):
+        for row in sorted((self.live[index] for index in full.tolist()), key=lambda row: row.serial):
             if row.index in self.live:
                 self._grow(row)
+        return full
 
     def blocks_wanted(self) -> int:
         """How many blocks `grow` would take now."""
@@ -156,7 +165,7 @@ class Scheduler(Holdings):
             self._reclaim()
             if row.index not in self.live:
                 return  # it was the youngest itself
-        self._add_block(row, block)
+        self._add_blocks(np.array([row.index]), [block])
 
     def next_chunks(self) -> list[Chunk]:
         """The prefill chunks of this step, oldest prefill first.
