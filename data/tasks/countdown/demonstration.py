@@ -38,6 +38,11 @@ def demonstrate(problem: Problem, rng: random.Random, settings: Settings) -> str
         succeeded = (attempt.result.value == target) != (rng.random() < settings.misjudge)
         words += [attempt.lead, " , ".join(attempt.path if attempt.lead == "try" else attempt.path[-1:])]
         words.append(_verdict(succeeded, target))
+        if succeeded and attempt.lead == "or" and settings.confirm > 0 and rng.random() < settings.confirm:
+            again, value = _again(attempt.path)
+            if again.startswith("try"):
+                succeeded = value == target
+                words += [again, _verdict(succeeded, target)]
         doubted = False
         for _ in range(rechecks(settings.recheck, rng)):
             doubted = True

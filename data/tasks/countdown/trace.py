@@ -16,14 +16,12 @@ def parse_trace(problem: Problem, thinking: str) -> Trace:
     numbers, target = problem.facts["numbers"], problem.facts["target"]
     trace = Trace()
     chain: list[tuple[Step, Counter[int]]] = []  # the steps that stand, each with the numbers left after it
-    text_before = ""
     for match in re.finditer(r"\b(try|or)\b(.*?)(?=\btry\b|\bor\b|$)", thinking, re.DOTALL):
         if match[1] == "or" and chain:
             trace.backtracks.append(match.start())
         chain = chain[:-1] if match[1] == "or" else []
         start, before = match.start(2), None
-        doubts = match[1] == "try" and _succeeded(trace) and text_before.rstrip().endswith("wait")
-        text_before = match[2]
+        confirms = match[1] == "try" and _succeeded(trace)
         for judged in re.finditer(rf"vs {target} (yes|no)\b", thinking[: match.end()][start:]):
             end = match.start(2) + judged.end()
             before = _follow(thinking[start:end], start, chain, trace, numbers, before)
@@ -31,7 +29,7 @@ def parse_trace(problem: Problem, thinking: str) -> Trace:
             right = all(step.correct and step.grounded for step in steps)
             reaches = right and _at_hand(chain, numbers) == Counter([target])
             attempt = Attempt(reaches, match.start(), end, judged[1] == "yes", steps)
-            if (doubts or start > match.start(2)) and _same(trace.attempts[-1].steps, steps):
+            if (confirms or start > match.start(2)) and _same(trace.attempts[-1].steps, steps):
                 trace.attempts.pop()  # a confirming recheck is no attempt of its own; its verdict counts
             trace.attempts.append(attempt)
             trace.conclusion = _expression(steps) if judged[1] == "yes" else "none"
@@ -41,7 +39,7 @@ def parse_trace(problem: Problem, thinking: str) -> Trace:
 
 
 def _succeeded(trace: Trace) -> bool:
-    """Whether the last attempt was judged to reach the target: only then does `wait try` look at it again."""
+    """Whether the last attempt was judged to reach the target: only then does a fresh `try` confirm it."""
     return bool(trace.attempts) and trace.attempts[-1].judged_correct is True
 
 
