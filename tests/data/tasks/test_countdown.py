@@ -246,6 +246,39 @@ def test_a_recheck_repeats_its_attempt_from_the_first_step():
     assert repeats > 30
 
 
+def test_a_success_that_begins_with_or_is_confirmed_from_its_first_step_and_counts_once():
+    settings = Settings(largest=12, attempts=200, slip=0, misjudge=0, give_up=0, orderly=1, confirm=1)
+    confirmed = 0
+    for seed in range(50):
+        rng = random.Random(seed)
+        problem = countdown.generate(rng, settings)
+        response = parse_response(countdown.demonstrate(problem, rng, settings))
+        trace = countdown.parse_trace(problem, response.thinking)
+        attempts = re.split(r"(?=\b(?:try|or)\b)", response.thinking.strip())[1:]
+        if response.thinking.count(" yes") == 2:
+            confirmed += 1
+            assert attempts[-2].startswith("or ")
+            assert attempts[-1].startswith("try ")
+            assert len(trace.attempts) == len(attempts) - 1
+        else:
+            assert attempts[-1].startswith("try ")
+            assert len(trace.attempts) == len(attempts)
+        assert [attempt.correct for attempt in trace.attempts].count(True) == 1
+    assert 10 < confirmed < 50
+
+
+def test_a_confirmation_takes_a_wrong_verdict_back():
+    settings = Settings(largest=12, attempts=200, slip=0, misjudge=0.5, give_up=0, orderly=1, confirm=1)
+    taken_back = 0
+    for seed in range(50):
+        rng = random.Random(seed)
+        problem = countdown.generate(rng, settings)
+        target = problem.facts["target"]
+        thinking = parse_response(countdown.demonstrate(problem, rng, settings)).thinking
+        taken_back += len(re.findall(rf"\bor [^a-z]* vs {target} yes try [^a-z]* vs {target} no", thinking))
+    assert taken_back > 10
+
+
 def test_a_recheck_of_a_search_that_goes_on_from_a_slip_works_out_the_last_step_alone():
     settings = Settings(largest=12, attempts=200, slip=0.5, notice=0, misjudge=0.3, give_up=0, recheck=1)
     last = 0
