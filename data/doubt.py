@@ -3,7 +3,7 @@
 import random
 
 MOST = 6  # rechecks of one result: a thinking that is carried on and on must have seen several
-AGAIN = 0.7  # the probability of a further recheck; the cold start teaches what follows it, not to ask for it
+AGAIN = 0.85  # the probability of a further recheck; the cold start teaches what follows it, not to ask for it
 
 
 def rechecks(probability: float, rng: random.Random) -> int:
