@@ -3,14 +3,16 @@
 import random
 
 MOST = 6  # rechecks of one result: a thinking that is carried on and on must have seen several
-AGAIN = 0.85  # the probability of a further recheck; the cold start teaches what follows it, not to ask for it
 
 
-def rechecks(probability: float, rng: random.Random) -> int:
-    """How many times a result is rechecked: at all with `probability`. Draws nothing where that is 0."""
+def rechecks(probability: float, again: float, rng: random.Random) -> int:
+    """How many times a result is rechecked: once with `probability`, and each further time with `again`.
+
+    The cold start teaches what follows a further recheck, not to ask for it. Draws nothing where `probability` is 0.
+    """
     if probability == 0 or rng.random() >= probability:
         return 0
     count = 1
-    while count < MOST and rng.random() < AGAIN:
+    while count < MOST and rng.random() < again:
         count += 1
     return count

@@ -18,7 +18,7 @@ def demonstrate(problem: Problem, rng: random.Random, settings: Settings) -> str
         scribe.words.append(f"so {value}")
     else:
         value = scribe.evaluate(problem.facts["expression"].split())
-    for _ in range(rechecks(settings.recheck, rng)):
+    for _ in range(rechecks(settings.recheck, settings.again, rng)):
         scribe.words.append("wait")
         value = scribe.recheck() if scribe.last else scribe.evaluate(problem.facts["expression"].split())
     return f"<think> {' '.join(scribe.words)}</think> {value}"

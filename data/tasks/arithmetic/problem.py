@@ -25,13 +25,14 @@ class Settings:
     hasty: float = 0.0  # the calculation is skipped, and its value stated at once
     settled: bool = False  # each column ends with the digits that are settled, `so 4`
     recheck: float = 0.0  # `wait`, then the last step or columns are recalculated, or the whole of a hasty one
+    again: float = 0.7  # a further recheck of the same result
 
     def __post_init__(self) -> None:
         """Raise ValueError naming the first setting out of its range."""
         for name, low, high in (("digits", 2, 6), ("factor_digits", 1, 4), ("terms", 3, 8), ("largest", 20, 99)):
             if not low <= getattr(self, name) <= high:
                 raise ValueError(f"arithmetic.{name} is {getattr(self, name)}; expected {low} to {high}.")
-        for name in ("products", "slip", "notice", "false_alarm", "hasty", "recheck"):
+        for name in ("products", "slip", "notice", "false_alarm", "hasty", "recheck", "again"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"arithmetic.{name} is {getattr(self, name)}; expected a probability, 0 to 1.")
 

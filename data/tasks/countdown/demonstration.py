@@ -44,7 +44,7 @@ def demonstrate(problem: Problem, rng: random.Random, settings: Settings) -> str
                 succeeded = value == target
                 words += [again, _verdict(succeeded, target)]
         doubted = False
-        for _ in range(rechecks(settings.recheck, rng)):
+        for _ in range(rechecks(settings.recheck, settings.again, rng)):
             doubted = True
             words.append("wait")
             if not succeeded:

@@ -3,7 +3,7 @@
 import random
 import re
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 from data.expression import ExpressionError, parse_expression
 from data.problem import Problem, Verdict
@@ -31,6 +31,7 @@ class Settings:
     hasty: float = 0.0  # the whole search stops at its first failure
     orderly: float = 0.0  # the search goes through the combinations in a fixed order, without a guide
     recheck: float = 0.0  # `wait` before the search continues, or before a successful attempt is recalculated
+    again: float = 0.7  # a further recheck of the same attempt
     confirm: float = 0.0  # a success that begins with `or` is written again from its first step
 
     def __post_init__(self) -> None:
@@ -46,7 +47,7 @@ class Settings:
             raise ValueError(f"countdown.largest_target is {self.largest_target}; expected 1 to 999.")
         if self.attempts < 1:
             raise ValueError(f"countdown.attempts is {self.attempts}; expected at least 1.")
-        for name in ("guided", "keep", "slip", "notice", "misjudge", "give_up", "hasty", "orderly", "recheck", "confirm"):
+        for name in (field.name for field in fields(self) if field.type is float):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"countdown.{name} is {getattr(self, name)}; expected a probability, 0 to 1.")
 
