@@ -6,14 +6,15 @@ unit), and the parts are compared by the rules of that form:
 - a list (`1, 2`, `1 and 2`, `\pm 3`) and a set have no order, a tuple and an interval have; a list counts repeats; the
   braces of a set may be left out, but not those of a set in a set;
 - the name before a value (`x = 5`, `x \in [0, 1]`) must be the same where both have one;
-- `50\%` is 50 as well as 0.5; a unit may be omitted, but must not differ; a base may be omitted;
+- `50\%` is 50 as well as 0.5; a unit may be omitted, but must not differ; a base may be omitted, and so may a domain;
+- `1.5k` is 1500 where the gold answer is a number, for beside a formula `k` is a variable;
 - a value is exact: 0.33 is not 1/3, and 3.14 is not pi;
 - words and letters of a choice are the same whatever their case and punctuation;
 - an answer must be a value where the gold answer is one (`data.mathematics.value`), and a calculation (`3 + 4 = 7`)
   must be true.
 
-Except for the base and the last rule, swapping gold and answer does not change the verdict. The remaining formulas go
-to `data.mathematics.symbolic`, unless they are too large (`data.mathematics.bounds`).
+Except for the base, `1.5k` and the last rule, swapping gold and answer does not change the verdict. The remaining
+formulas go to `data.mathematics.symbolic`, unless they are too large (`data.mathematics.bounds`).
 """
 
 import re
@@ -22,24 +23,44 @@ from data.mathematics import forms
 from data.mathematics.bounds import affordable
 from data.mathematics.brackets import split
 from data.mathematics.clock import date, is_time, same_time
+from data.mathematics.congruences import congruence
 from data.mathematics.environments import pieces
+from data.mathematics.functions import CALL, same_arguments, without_domain
 from data.mathematics.notation import plain, tidy
 from data.mathematics.numbers.plain import exact, in_base
+from data.mathematics.numbers.roman import roman
 from data.mathematics.points import paired
+from data.mathematics.sentences import stated
 from data.mathematics.symbolic import parses, same_formula, same_inequality, same_progression
 from data.mathematics.units.quantities import amount, quantity_sum, same_formula_of_value, same_quantity
 from data.mathematics.units.units import take_unit
 
 MAX_PARTS = 30
 LETTERED = re.compile(r"\(?([A-Z])[).:]\s+(?!\(?(?:[Oo]r|[Aa]nd|[A-Z][).:])(?![a-z]))")
+SEGMENT = re.compile("[CDLM]{2}")
 CHOICES = re.compile(r"\(?\b[A-Z]\)")
+THOUSANDS, LETTERS = re.compile(r"^(-?\d[\d,]*(?:\.\d+)?)([kKM])$"), {"K": "thousand", "M": "million"}
 
 
 def same(gold: str, answer: str) -> bool:
     """Whether two answers, as written, mean the same. May take for ever: call it in a worker."""
-    gold, answer = forms.conjoined(tidy(gold)), forms.conjoined(forms.not_rounded(tidy(answer)))
+    gold, answer = (
+        forms.conjoined(forms.outside_bounds(text)) for text in (tidy(gold), forms.not_rounded(tidy(answer)))
+    )
     (gold, free), (answer, also_free) = forms.free_integer(gold), forms.free_integer(answer)
-    return _same(gold, forms.with_constant(gold, answer)) or (free and also_free and _same_progression(gold, answer))
+    if exact(gold) is not None:
+        answer = THOUSANDS.sub(lambda match: f"{match[1]} {LETTERS[match[2].upper()]}", answer)
+    return (
+        _same(gold, forms.with_constant(gold, answer))
+        or _same_on_domain(gold, answer)
+        or (free and also_free and _same_progression(gold, answer))
+    )
+
+
+def _same_on_domain(gold: str, answer: str) -> bool:
+    """Whether formulas are the same, at least one with a stated domain; the domains, where both are stated."""
+    (formula, domain), (other, also) = without_domain(gold), without_domain(answer)
+    return bool(domain or also) and _same(formula, other) and (not (domain and also) or _same(domain, also))
 
 
 def _same_progression(gold: str, answer: str) -> bool:
@@ -84,6 +105,32 @@ def _same(gold: str, answer: str) -> bool:
 def _as_numbers(gold: str, answer: str) -> bool | None:
     gold_value, value = exact(gold), exact(answer)
     return None if gold_value is None or value is None else gold_value == value
+
+
+def _as_roman(gold: str, answer: str) -> bool | None:
+    """Roman numerals, beside each other, a number, or the same letters in another order. CD is a segment as well."""
+    texts = plain(gold), plain(answer)
+    numerals = [roman(text) for text in texts]
+    if not any(numerals) or all(SEGMENT.fullmatch(text) for text in texts):
+        return None
+    if all(re.fullmatch(r"(?:[IVXLCDM ]|\\cdot)+", text) for text in texts):
+        return numerals[0] == numerals[1]
+    values = [numeral or exact(text) for numeral, text in zip(numerals, texts, strict=True)]
+    return None if None in values else values[0] == values[1]
+
+
+def _as_sentence(gold: str, answer: str) -> bool | None:
+    """A sentence beside the number that it states."""
+    numbers = [stated(text) for text in (gold, answer)]
+    if all(numbers) or not any(numbers):
+        return None
+    return _same(numbers[0] or gold, numbers[1] or answer)
+
+
+def _as_congruence(gold: str, answer: str) -> bool | None:
+    """Residue classes of a name."""
+    classes = [congruence(forms.joined(text)) for text in (gold, answer)]
+    return classes[0] == classes[1] if all(classes) else None
 
 
 def _as_times(gold: str, answer: str) -> bool | None:
@@ -213,6 +260,9 @@ def _as_statement(gold: str, answer: str) -> bool | None:
             return False  # dx/dy is not dy/dx, whatever they equal
         if "y" in names and any(re.fullmatch(r"[a-zA-Z]\([a-z]\)", name) for name in names):
             return _same(gold_named[1], answer_named[1])  # the graph of f(x)
+        if all(map(CALL.fullmatch, names)):
+            formula = same_arguments(*names, answer_named[1])
+            return formula is not None and _same(gold_named[1], formula)
     equations = [len(forms.sides(text)) > 1 for text in (gold, answer)]
     if all(equations):
         return same_formula_of_value(gold, answer)
@@ -287,7 +337,8 @@ def _as_matrix(gold: str, answer: str) -> bool | None:
 
 def _as_pieces(gold: str, answer: str) -> bool | None:
     """Functions in cases: the same formulas under the same conditions, in any order; `otherwise` may be any of them."""
-    gold_pieces, answer_pieces = (pieces((forms.named(text) or ("", text))[1]) for text in (gold, answer))
+    (name, gold), (other, answer) = (forms.named(text) or ("", text) for text in (gold, answer))
+    gold_pieces, answer_pieces = pieces(gold), pieces(same_arguments(name, other, answer) or answer)
     if gold_pieces is None and answer_pieces is None:
         return None
     if gold_pieces is None or answer_pieces is None or len(gold_pieces) != len(answer_pieces):
@@ -306,6 +357,6 @@ def _same_condition(gold: str, answer: str) -> bool:
 
 
 FORMS = (
-    _as_numbers, _as_sums, _as_times, _as_words, _as_digits, _as_ratio, _as_pieces, _as_point, _as_parts, _as_statement,
-    _as_brackets, _as_matrix,
+    _as_numbers, _as_roman, _as_sums, _as_times, _as_sentence, _as_words, _as_digits, _as_ratio, _as_pieces,
+    _as_congruence, _as_point, _as_parts, _as_statement, _as_brackets, _as_matrix,
 )  # fmt: skip

@@ -26,7 +26,7 @@ NEGATED = re.compile(
     re.IGNORECASE,
 )
 TAKEN_BACK = re.compile(
-    r"[\s$*).,]*(?:\(\s*)?(?:is|was|would be|which is|seems|looks)\s+"
+    r"[\s$]*\\(?:neq?|not)(?![a-zA-Z])|[\s$]*≠|[\s$*).,]*(?:\(\s*)?(?:is|was|would be|which is|seems|looks)\s+"
     rf"(?:not\b|n['’]t|(?:an?\s+|the\s+)?{WRONG})"
     r"|[\s$*).,;!?]*(?:but\s+)?(?:that|this|it)(?:\s+(?:is|was)|['’]s)\s+"
     rf"(?:an?\s+|the\s+)?(?:{WRONG}|not\s+(?:right|correct|true|the\b))"
@@ -55,7 +55,7 @@ BOUND = re.compile(
     re.IGNORECASE,
 )
 COUNTED_BEFORE = re.compile(
-    r"\b(?:minus|negative|plus|times|twice|thrice|double|triple|half|(?:square|cube)\s+root\s+of"
+    r"\b(?:minus|negative|plus|less|times|twice|thrice|double|triple|half|(?:square|cube)\s+root\s+of"
     r"|(?:square|cube|root|reciprocal|inverse|negative|opposite|factorial|logarithm|sine|cosine|tangent|half|third|quarter"
     r"|double|triple|percent|"
     + "|".join(DENOMINATORS)
@@ -73,12 +73,17 @@ COUNTED_BEHIND = re.compile(
     re.IGNORECASE,
 )
 FORMULAIC = r"(?:[^()\[\]{}a-zA-Z]|(?<![a-zA-Z])[a-zA-Z](?![a-zA-Z])){0,40}?"  # no words
+COMBINED = re.compile(r"\b(?:sum|product|difference|quotient|ratio|average|mean)\s+of[\s$*]*$", re.IGNORECASE)
+JOINED = re.compile(r"[\s$*]*(?:\\\))?\s*(?:and|to|with|,)\s+(?:[\d\\]|\$\s?[\w\\])")
+ENCLOSED = re.compile(r"(?:\\left\s*)?\(\s*$"), re.compile(r"\s*(?:\\right\s*)?\)")
+IN_RATIO = re.compile(r"(?:^|\$|\\\()\s*(?:\d+\s*:\s*)+$")
 OPENED = re.compile(rf"(?:(?<!\\)[(\[]|\\\{{)\s*({FORMULAIC}[,;]\s*)?$")
 CLOSED = re.compile(rf"\s*[,;]{FORMULAIC}\s*(?:\\\}}|[)\]])")
 TAG = re.compile(r"</?[a-zA-Z][^<>]*>\s*$")
 HEDGE = re.compile(r"[\s$*)]*,?\s*or\s+(?:maybe\s+|perhaps\s+)?\$?\\?[-(]?[\d\\](?!boxed|fbox)")
 OPERATOR_BEFORE = re.compile(
-    r"(?:\\(?:cdot|times|div|pm|mp|neg|lnot|neq?|sqrt|sin|cos|tan|cot|sec|csc|log|ln|exp|bmod|mod|circ)\s*"
+    r"(?:\\(?:cdot|times|div|pm|mp|neg|lnot|neq?|sqrt|(?:arc)?(?:sin|cos|tan|cot|sec|csc)h?|log|ln|lg|exp|bmod|mod|circ"
+    r"|sum|prod|int|lim|max|min|gcd|lcm|det|pi|theta|alpha|beta|gamma|lambda)\s*"
     r"|[/^+]\s*|(?<=[\w)}])_\s*|[\d)\]]\s*[*-]\s*|(?<![\w\s*-])-\s?|^-|\d[.,]?|(?<![a-zA-Z\\])[a-zA-Z]"
     r"|^[^|]*\||\\left\s*\|\s*|\\l?vert\s*|(?<![\w)}$*\].])\.)$"
 )
@@ -98,6 +103,9 @@ HARMLESS = re.compile(r"\\(?:text|math|display|underline|color|begin|bm|boldsymb
 OPERATOR_BEHIND = re.compile(
     r"\s*(?:\\(?:cdot|times|div|pm|mp|bmod|pmod|mod|choose|pi|sqrt|[dts]?frac)(?![a-zA-Z])|[/^+]|_\{?(?:\d|\\text)|\*\s*\d|[a-zA-Z\d](?![a-zA-Z])|-\s?[\d\\])"
     r"|[.,:]\d"
+)
+BOUNDED = re.compile(
+    r"!|\s*\\?%\s*\d|\s*(?:[<>≤≥]|\\(?:leq?|geq?|lt|gt|leqslant|geqslant)(?![a-zA-Z]))\s*[a-zA-Z](?![a-zA-Z])"
 )
 BEHIND = re.compile(
     r"((?:\s*(?:\\text|\\mathrm|\\mbox)\s*\{[^{}]*\}|\s*\\?%|\s*\^\s*\{?\s*(?:\\circ|2|3)\s*\}?|\s*°)+)"
@@ -147,20 +155,24 @@ def is_part(text: str, start: int, end: int) -> bool:
         return not HARMLESS.match(holder[1] or holder[2])
     if COUNTED_BEFORE.search(line) or COUNTED_BEHIND.match(rest) or _is_bracketed(line, rest):
         return True
+    if COMBINED.search(line) and JOINED.match(rest):
+        return True
+    while (opening := ENCLOSED[0].search(line)) and (closing := ENCLOSED[1].match(rest)):  # 3(\boxed{5})
+        line, rest = line[: opening.start()], rest[closing.end() :]
     line = re.sub(r"(?:\s|\\[,;:! ]|\\q?quad)+$", lambda match: " " if match[0] else "", line)
     if BESIDE_FORMULA.search(line) or BEHIND_FORMULA.match(rest):
         return True
     if _in_formula(text, start):
         before = "" if RELATION.search(line) else re.sub(r"\\[a-zA-Z]+\s*$", _operators_only, line)
-        if OPERATOR_IN_FORMULA.search(before) or OPERATOR_BEFORE.search(before):
+        if OPERATOR_IN_FORMULA.search(before) or OPERATOR_BEFORE.search(before) or IN_RATIO.search(before):
             return True
-        return bool(OPERATOR_BEHIND.match(rest) or rest.startswith("!"))
+        return bool(OPERATOR_BEHIND.match(rest) or BOUNDED.match(rest))
     before = line.lstrip(" ")
     if re.fullmatch(r"(?:[-*+>]|\d+[.)])\s+(?:\*\*)?", before):  # an item of a list
         return False
     return bool(OPERATOR_BEFORE.search(before) or (rest[:1] not in ("", " ") and OPERATOR_BEHIND.match(rest))) or bool(
         re.match(
-            r"\s*(?:\\(?:cdot|times|div|pmod|bmod|mod|pi|sqrt|[dts]?frac)(?![a-zA-Z])|[/^*+]\s*[\d\\]|-\s*\d|\d+/\d|!\s*=)",
+            r"\s*(?:\\(?:cdot|times|div|pmod|bmod|mod|pi|sqrt|[dts]?frac)(?![a-zA-Z])|[/^*+]\s*[\d\\]|-\s*\d|\d+/\d|!\s*=|\\?%\s*\d)",
             rest,
         )
     )

@@ -13,6 +13,8 @@ import re
 from typing import NamedTuple
 
 from data.mathematics.context import (
+    COUNTED_BEFORE,
+    COUNTED_BEHIND,
     NEGATION,
     NOT_OF,
     REACH,
@@ -26,6 +28,7 @@ from data.mathematics.context import (
 )
 from data.mathematics.notation import tidy
 from data.mathematics.numbers.plain import exact
+from data.mathematics.numbers.words import DENOMINATORS, MULTIPLES
 
 MAX_FINAL = 500  # characters of a final answer; no answer to a problem of this kind is longer
 
@@ -61,7 +64,7 @@ STATED = re.compile(
     re.IGNORECASE,
 )
 STATED_INSIDE = re.compile(
-    r"^(?:\\text(?:bf)?\s*\{\s*)?(?:the\s+)?(?:final\s+)?answer\s*(?:is|:|=)\s*:?\s*\}?\s*(?=\S)", re.IGNORECASE
+    r"^(\\text(?:bf)?\s*\{\s*)?(?:the\s+)?(?:final\s+)?answer\s*(?:is|:|=)\s*:?\s*\}?\s*(?=\S)", re.IGNORECASE
 )
 SENTENCE = re.compile(r"(?<=[^\W\d][.!?])\s+(?=[A-Z])|(?<=[\d)}$\]*][.!?])\s+")
 FORMULA = re.compile(
@@ -76,6 +79,8 @@ CONTRAST = re.compile(r",\s*(?:and\s+|but\s+)?(?:not|rather than|instead of)\s+\
 REASON = re.compile(
     r"(?<!\s),?\s+(?:because|since)\s.*$|(?<!\s)\s*\((?:see|since|because|from)\b[^()]*\)(?=[.!]?$)|(?<=\w)\*\*(?=\s+\w)"
 )
+TOO = re.compile(r"\s+too\s")
+MULTIPLE = re.compile(rf"\s+(?:(?:{'|'.join(MULTIPLES)})s?\b|(?:{'|'.join(DENOMINATORS)})s?(?=\s+of\b))", re.IGNORECASE)
 NEGATED = re.compile(NEGATION, re.IGNORECASE)
 NOUN = r"(?:answer|result|solution|value)(?!s)"
 DENIAL = re.compile(
@@ -137,7 +142,7 @@ def _boxed(text: str) -> str | None:
         return ""
     if any(is_part(text, box.start, box.end) for box in parts) or is_bound(_line_before(text, parts[0].start)):
         return ""
-    answer = STATED_INSIDE.sub("", _contents(parts))
+    answer = STATED_INSIDE.sub(lambda match: (match[1] or "") if "}" not in match[0] else "", _contents(parts))
     behind = unit_behind(text, parts[-1].end)
     return answer + behind if behind and exact(tidy(answer)) is not None else answer
 
@@ -248,9 +253,13 @@ def _of_prose(line: str) -> str | None:
         return word[0]
     claim = STATEMENT.split(sentence)[-1].strip(" *_.")
     for part in (claim, sentence):
-        numbers = NUMBER.findall(part)
+        numbers = list(NUMBER.finditer(part))
         if len(numbers) == 1:
-            return None if is_bound(part[: part.index(numbers[0])]) else numbers[0]
+            before, behind = part[: numbers[0].start()][-REACH:], part[numbers[0].end() :]
+            if is_bound(before) or COUNTED_BEFORE.search(before) or COUNTED_BEHIND.match(behind) or TOO.match(behind):
+                return None
+            multiple = MULTIPLE.match(behind)
+            return numbers[0][0] + (multiple[0] if multiple else "")
     if claim[:1] in tuple("([{\\") or (claim != sentence.strip(" *_.") and not _is_prose(claim)):
         return claim
     return None

@@ -39,6 +39,7 @@ AND = re.compile(
 )
 VARIABLE = re.compile("[a-df-hj-zA-Z]")  # e and i are numbers
 CONSTANTS = re.compile(r"\\text\{[^{}]*\}|\\[a-zA-Z]+|(?<![a-zA-Z])C(?=\(\d)|(?<=\d)C(?=\d)")
+OUTSIDE = re.compile(r"^\|\s*([a-zA-Z])\s*\|\s*(>|\\ge(?![a-zA-Z]))\s*(\d+(?:\.\d+)?)$")  # |x| > 2
 INTEGERS = re.compile(
     r"(?:,|\s|\\text\s*\{|\(|\b(?:for|where|with|any|all|every|some|integers?)\b|\})+[k-n]\s*"
     r"(?:\\in\s*(?:\\mathbb\s*\{Z\}|Z)|\\text\{\s*(?:is )?(?:an? )?integer\s*\}|(?:is )?(?:an? )?integer"
@@ -176,6 +177,13 @@ def conjoined(text: str) -> str:
         if name == other and NAME.fullmatch(name):
             return f"{least} {'<' if over else chr(92) + 'le'} {name} {'<' if under else chr(92) + 'le'} {most}"
     return text
+
+
+def outside_bounds(text: str) -> str:
+    """`x < -2 or x > 2` for `|x| > 2`. Other text stays as it is."""
+    return OUTSIDE.sub(
+        lambda m: f"{m[1]} {'<' if m[2] == '>' else m[2].replace('ge', 'le')} -{m[3]} or {m[1]} {m[2]} {m[3]}", text
+    )
 
 
 def free_integer(text: str) -> tuple[str, bool]:

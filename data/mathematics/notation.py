@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 from data.mathematics.brackets import closer
 from data.mathematics.environments import flattened
-from data.mathematics.numbers.words import ONES
+from data.mathematics.numbers.words import MULTIPLES, ONES
 from data.mathematics.units.unit_table import lookup
 
 UNICODE = {
@@ -17,7 +17,7 @@ UNICODE = {
     "÷": "/", "∕": "/", "⁄": "/", "π": r"\pi ", "θ": r"\theta ", "∞": r"\infty ", "√": r"\sqrt ", "≤": r"\le ",
     "⩽": r"\le ", "≥": r"\ge ", "⩾": r"\ge ", "≠": r"\ne ", "≈": r"\approx ", "°": r"^\circ ", "∪": r"\cup ",
     "∩": r"\cap ", "∈": r"\in ", "ℝ": r"\mathbb{R}", "∅": r"\emptyset ", "±": r"\pm ", "∓": r"\mp ",
-    "…": "...", "％": "%",
+    "…": "...", "％": "%", "≡": r"\equiv ",
     "⟨": r"\langle ", "⟩": r"\rangle ", "’": "'", "\u00a0": " ", "º": r"^\circ ", "˚": r"^\circ ", "℃": r"^\circ C",
     "℉": r"^\circ F", "′": "'", "″": "''", "⌊": r"\lfloor ", "⌋": r"\rfloor ", "⌈": r"\lceil ", "⌉": r"\rceil ",
     "\u2009": " ", "\u202f": " ", "，": ",", "\u2126": r"\Omega ", "\u03a9": r"\Omega ", "\u00b5": r"\mu ",
@@ -38,8 +38,10 @@ MEANINGLESS = re.compile(
     r"(?<!\\)\\(?:(?:left|right|displaystyle|textstyle|limits|quad|qquad|[bB]igg?[lrm]?|normalsize|[lL]arge|LARGE"
     r"|[hH]uge|small|bf|rm|it|checkmark|underline(?=\s*\{))(?![a-zA-Z])|(?:text)?color\s*\{[^{}]*\}|[,;:]|(?=\s|$))|[~✓✔✅∎]"
 )
+EXACTLY = r"(?:exactly|only|just|(?:an? )?total of)"
+EXACTLY_BEFORE = re.compile(rf"^(?:\\text\s*\{{\s*{EXACTLY}\s*\}}|(\\text\s*\{{\s*)?{EXACTLY}(?![a-zA-Z]))\s*(?=\S)")
 COUNT = re.compile(r"\\text\{\s*(-?\d+(?:[.,/]\d+)*)(\s+[a-zA-Z](?:[^{}\d]|\^\d)*)\}")  # \\text{7 apples}
-WORDLESS = re.compile(r"\\text\{\s*([a-zA-Z]|(?:[-\d.,/%:;()!\s]|\band\b|\bor\b)+)\s*\}")
+WORDLESS = re.compile(r"\\text\{\s*([a-zA-Z]|(?:[-+\d.,/%:;()!\s]|\band\b|\bor\b)+)\s*\}")
 BASE = rf"(?:\\text\s*\{{\s*)?\(?\s*(\d{{1,2}}|{'|'.join(ONES[2:17])})\s*\)?\s*\}}?"
 INTERVAL = r"\s*([^\[\]()]*,[^\[\]()]*?)\s*"  # the ends of one, without brackets in them
 FUNCTIONS = r"(?:arc(?:sin|cos|tan|sec|csc|cot)|(?:sin|cos|tan|sec|csc|cot)h?|log|ln|exp)"
@@ -52,6 +54,7 @@ RADIX = {"binary": 2, "octal": 8, "decimal": 10, "hex": 16, "hexadecimal": 16, "
 DIGITS = r"(?<![\w.])((?=[A-Fa-f]*\d|[A-F]+[^\dA-Z]*hex)[\dA-Fa-f]+(?!\w))"
 ASIDE = r"\s*(?:\\text\s*\{)?[,\s]*\(?(?:in )?"  # before the name of a base
 CHOSEN = {"over": "frac", "choose": "binom"}
+LARGE = {"k": "thousand", "K": "thousand", "M": "million", "B": "billion", "bn": "billion"}
 OHMS = {"": "ohm", "k": "kiloohm", "M": "megaohm"}
 MICRO = {"m": "micrometer", "s": "microsecond", "g": "microgram", "L": "microliter", "A": "microampere"}
 REWRITTEN: list[tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]]] = [
@@ -90,7 +93,17 @@ REWRITTEN: list[tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]]] = 
     (re.compile(r"^([+-]?\d+\.\d*)\((\d+)\)$"), r"\1\\overline{\2}"),  # 0.1(6)
     (re.compile(r"(?:\d[\u0304\u0305\u0307])+"), lambda match: rf"\overline{{{re.sub('[^0-9]', '', match[0])}}}"),
     (re.compile(r"(?<![\w.)}^/])(\d+)/(\d+)(?=[a-zA-Z](?![a-zA-Z])|\\pi|\\sqrt|\()"), r"\\frac{\1}{\2}"),  # 1/2x
-    (re.compile(r"\^\s*\{?\s*\\prime\s*\}?"), "'"),
+    (re.compile(r"\^\s*(?:\{\s*((?:\\prime\s*|')+)\}|(\\prime))(?![a-zA-Z])"), lambda m: _primes(m[1] or m[2])),
+    (
+        re.compile(r"(?<![a-zA-Z\\])([fgh])\s*\^\s*\{\s*\(([1-3])\)\s*\}\s*(?=\([a-z]\))"),
+        lambda m: m[1] + "'" * int(m[2]),
+    ),
+    (
+        re.compile(rf"(?<=\d)\s*\\text\s*\{{\s*((?:{'|'.join(MULTIPLES)})s?)\s+(?=[a-zA-Z])"),
+        r" \1 \\text{ ",
+    ),  # 3\text{ dozen eggs}
+    (re.compile(r"(?<=[a-zA-Z]{3})\.\s*\}$"), "}"),  # \text{Five.}
+    (re.compile(r"\\text\s*\{\s*\(([a-z]+)\)\s*\}$"), r"\\text{ \1}"),  # \text{ (degrees)}
     (
         re.compile(rf"({RELATED}.{{,80}}?)\\(?:lor|vee)(?![a-zA-Z])(?=.{{,80}}?{RELATED})"),
         r"\1 or ",
@@ -106,7 +119,6 @@ REWRITTEN: list[tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]]] = 
     (re.compile(r":="), "="),
     (re.compile(r"^(?:\\text\s*\{\s*)?the point\s*\}?\s*(?=[A-Z]?\s*\()"), ""),
     (re.compile(r"^the\s+(?=\d+(?:st|nd|rd|th)\b)"), ""),
-    (re.compile(r"^(?:\\text\s*\{\s*exactly\s*\}|exactly\b)\s*(?=\S)"), ""),
     (
         re.compile(
             r"(?<=\d)\s*\^?\s*\{?\s*(?:\\text\s*\{)?\s*(?:st|nd|rd|th)(?![a-zA-Z])(?!\s*(?:root|power))(?:\s*\}){0,2}"
@@ -140,6 +152,10 @@ REWRITTEN: list[tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]]] = 
     (re.compile(r"\\colon(?![a-zA-Z])"), ":"),
     (re.compile(r"\s*\\&\s*"), " and "),
     (re.compile(r"\\([%$€£#])"), r"\1"),
+    (
+        re.compile(r"^(-?)([$€£₹¥])\s*(\d[\d,]*(?:\.\d+)?)\s*([kKMB]|bn)$"),
+        lambda match: f"{match[1]}{match[2]}{match[3]} {LARGE[match[4]]}",
+    ),  # $1.5k
     (re.compile(r"(?<=\d)\\_(?=\d{3})"), "_"),  # 1\_000\_000
     (re.compile(r"\^\s*\{?\s*\\(?:circ|degree)\s*\}?|\\degree(?![a-zA-Z])"), r"^\\circ "),
     (re.compile(r"\\div(?![a-zA-Z])"), "/"),
@@ -191,6 +207,7 @@ def tidy(text: str) -> str:
     text = _unwrapped(_inner_formulas(text.translate(SIMPLE).strip()))
     text = MEANINGLESS.sub(" ", re.sub(r"\\!\s*", "", text).replace("{,}", ","))
     text = re.sub(FONTS + r"\s*\{", r"\\text{", re.sub(r"\\mathbf\{R\}|\\mathbb\s*R", r"\\mathbb{R}", text))
+    text = EXACTLY_BEFORE.sub(r"\1", text)
     text = WORDLESS.sub(_wordless, COUNT.sub(r"\1\\text{\2}", text))
     for pattern, replacement in REWRITTEN:
         text = pattern.sub(replacement, text)
@@ -216,6 +233,10 @@ def _wordless(match: re.Match[str]) -> str:
 def _spelled_unit(commands: str) -> str:
     r"""The unit of siunitx in words: ` meter per second` for `\meter\per\second`."""
     return " " + re.sub(r"\\|\s+", " ", commands).strip()
+
+
+def _primes(written: str) -> str:
+    return "'" * (written.count("prime") + written.count("'"))
 
 
 def _digits(base: str) -> str:

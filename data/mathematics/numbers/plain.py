@@ -23,6 +23,7 @@ POWER = re.compile(
     r"(?:(?P<factor>.*\S)\s*(?:\\times|\\cdot|x)\s*)?10\s*\^\s*(?:\{\s*(?P<braced>[+-]?\d+)\s*\}|(?P<bare>\d+))"
 )
 EXPONENT = re.compile(r"(?P<factor>[\d.,]+)[eE](?P<exponent>[+-]?\d+)")
+TWICE = re.compile(r"(?:\\text\{)?\s*([a-zA-Z][a-zA-Z-]+|[\d.,]+)\s*\(([a-zA-Z][a-zA-Z-]+|[\d.,]+)\)\s*\}?")  # five (5)
 WRAPPED = re.compile(r"\\text\{([^{}]*)\}")
 BASED = re.compile(r"(?:\\text\{\s*)?([0-9A-Za-z]+)\s*\}?_\s*(?:\{\s*(\d+)\s*\}|(\d+))")
 
@@ -39,6 +40,9 @@ def exact(text: str) -> Fraction | None:
         return -value if value is not None and text[0] == "-" else value
     if text[0] in "({[" and "," not in text and closer(text, 0) == len(text) - 1:
         return exact(text[1:-1]) if text[0] != "[" or text[1:-1].strip().isdigit() else None  # [2.5] may be a floor
+    if match := TWICE.fullmatch(text):
+        values = exact(match[1]), exact(match[2])
+        return values[0] if values[0] == values[1] and match[1].isalpha() != match[2].isalpha() else None
     first, _, last = text.rpartition(" ")
     if multiple := MULTIPLES.get(last) or MULTIPLES.get(last.removesuffix("s")):
         value = exact(first)

@@ -13,6 +13,7 @@ from data.mathematics.value import is_value
 
 ANGLE, RADIAN, SHARE, STERLING = (UNITS[name][0] for name in ("degree", "radian", "percent", "GBP"))
 POUND = UNITS["pound"]  # of mass, and names of £
+MONEY = {UNITS[name][0] for name in ("dollar", "euro", "GBP", "INR", "yen", "USD")}
 DOLLAR = UNITS["dollar"][0]  # of which country, the problem says
 OF_COUNTRIES = {UNITS[name][0] for name in ("USD", "AUD", "CAD", "HKD", "NZD", "SGD")}
 
@@ -23,6 +24,9 @@ SIGNS = (
     (re.compile(r"^\$(\d+(?:\.\d+)?)(?=\s)"), r"\1 dollars"),
     (re.compile(r"^(\d+)\s*(?:\^\\circ|degrees?)\s*(\d+(?:\.\d+)?)\s*(?:'|minutes?)"), r"\1 degrees \2 arcminutes "),
     (re.compile(r"(?<=arcminutes )\s*(?:and\s+)?(\d+(?:\.\d+)?)\s*(?:''|\"|seconds?)$"), r"\1 arcseconds"),
+    (re.compile(r"^(\d+)\s*h\s*(\d+(?:\.\d+)?)\s*m(?:ins?)?(?=\s*\d|$)"), r"\1 hours \2 minutes "),
+    (re.compile(r"(?<=minutes )\s*(\d+(?:\.\d+)?)\s*s$"), r"\1 seconds"),
+    (re.compile(r"^(\d+)\s*m\s*(\d+(?:\.\d+)?)\s*s$"), r"\1 minutes \2 seconds"),
     (re.compile(r"^(\d+)\s*'\s*(\d+(?:\.\d+)?)\s*(?:''|\")$"), r"\1 feet \2 inches"),
 )
 
@@ -62,7 +66,7 @@ def same_quantity(gold: str, answer: str) -> bool:
         value, unit = take_unit(gold)
     if unit or exact(value) is not None:
         other_value, other_unit = take_unit(answer)
-    kinds = [each and each.kind for each in (unit, other_unit)]
+    kinds = [each.kind if each else None for each in (unit, other_unit)]
     if (unit is None or other_unit is None) and any(re.search(r"\dK$|\d K$", text) for text in (gold, answer)):
         return False  # kelvins, or thousands
     if ANGLE in kinds and (RADIAN in kinds or (None in kinds and r"\pi" in gold + answer)):
@@ -71,15 +75,30 @@ def same_quantity(gold: str, answer: str) -> bool:
     if unit and other_unit and unit.words and other_unit.words and not unit.words & other_unit.words:
         return False  # apples and oranges
     if unit and other_unit and (kinds[0] or kinds[1]):
+        if kinds[0] != kinds[1] and _is_rate(*kinds):
+            return _same_value(value, other_value)  # $20 per hour is $20 where the problem says per hour
         if kinds[0] != kinds[1] and not (DOLLAR in kinds and OF_COUNTRIES.intersection(kinds)):
             pounds = STERLING in kinds and POUND in ((unit.kind, unit.worth), (other_unit.kind, other_unit.worth))
             return pounds and _same_value(value, other_value)
         if unit.worth != other_unit.worth:
-            a, b = exact(value), exact(other_value)
-            return a is not None and b is not None and a * unit.worth == b * other_unit.worth
+            a, b, ratio = exact(value), exact(other_value), unit.worth / other_unit.worth
+            if a is not None or b is not None:
+                return a is not None and b is not None and a * ratio == b
+            scaled = rf"\frac{{{ratio.numerator}}}{{{ratio.denominator}}} \cdot ({value})"
+            return same_formula_of_value(scaled, other_value)
     if (kinds[0] == SHARE) != (kinds[1] == SHARE):  # 50% is 0.5, and 50 where the problem asks for a percentage
         return _same_value(value, other_value) or _same_share(value, other_value, kinds[0] == SHARE)
     return _same_value(value, other_value)
+
+
+def _is_rate(kind: Dimensions | None, other: Dimensions | None) -> bool:
+    """Whether one kind is money, and the other that money over something."""
+    money, rate = sorted((kind or (), other or ()), key=len)
+    return (
+        money in MONEY
+        and set(money) < set(rate)
+        and all(power < 0 for name, power in rate if (name, power) not in money)
+    )
 
 
 def _same_value(gold: str, answer: str) -> bool:

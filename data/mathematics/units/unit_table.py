@@ -40,6 +40,7 @@ TABLE: dict[Dimensions, dict[str, int | Fraction]] = {
     },
     (("month", 1),): {"month mo": 1, "year yr": 12, "decade": 120, "century centuries": 1200, "quarteryear": 3},
     (("length", 1), ("time", -1)): {"mph": 63_360 * INCH / 3600, "mps": 1, "kmh kph kmph": Fraction(1000, 3600)},
+    (("length", -2),): {"mpg": 63_360 * INCH / GALLON},
     (("angle", 1),): {"degree deg": 1, "arcminute": Fraction(1, 60), "arcsecond": Fraction(1, 3600)},
     (("radian", 1),): {"radian rad": 1},
     (("Celsius", 1),): {"Celsius celsius": 1},

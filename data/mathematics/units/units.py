@@ -41,7 +41,12 @@ OVER = re.compile(  # \frac{\text{m}}{\text{s}}
 DEGREES = re.compile(r"\s*\^\\circ\s*(?:\\text\s*\{\s*)?(C|F|K|Celsius|Fahrenheit)\s*\}?$")
 COUNTED = re.compile(rf"\s*(?:(?:{'|'.join(MULTIPLES)})s?(?![a-zA-Z])\s*)+")
 CODE = re.compile(rf"(?:\\text\s*\{{\s*)?({'|'.join(CODES)})\.?\s*(?:\$\s*\}}\s*(?=-?\d)|\}}?\s*(?:(?=\$)|(?=-?\d)))")
+RATE = re.compile(  # $10 per hour, $10/\\text{hr}
+    r"^(-?)([$€£₹¥])(\d[\d,.]*)\s*(?:/\s*|(?:\\text\s*\{\s*)?(?:/|\bper\b|\ban?\b|\bevery\b))\s*"
+    r"(?:\\text\s*\{\s*)?([a-zA-Z][a-zA-Z /]*?)\s*\}{0,2}$"
+)
 DOLLARS_OF = re.compile(rf"(?:\\text\s*\{{\s*)?({'|'.join(COUNTRIES)})\s*\}}?\s*\$\s*\}}?\s*(?=-?[\d.])")
+IRREGULAR = {"people": "person", "children": "child", "men": "man", "women": "woman", "mice": "mouse"}
 # Words that take the number before them back, where they stand alone: 12 rejected, but 12 rejected letters.
 RETRACTING = (
     r"(?:(?:reject|refut|discard|dismiss|eliminat|exclud|retract|estimat|guess|negat|revers|transpos|flipp|repeat"
@@ -50,9 +55,10 @@ RETRACTING = (
 )
 # Words that change the value of the number before them, and so are no unit.
 TELLING = re.compile(
-    r"^\W*(?:\\text\s*\{\s*)?(?:squared|cubed|above|below|under|beyond)\b|\b(?:above|below|under)\s+zero\b"
+    r"^\W*(?:\\text\s*\{\s*)?(?:(?:squared|cubed)\b(?!\s+[a-z])|above\b|below\b|under\b|beyond\b)"
+    r"|\b(?:above|below|under)\s+zero\b|\btoo\s+\w+|\bpercent\s+(?:more|less|fewer|off)\b|^\s*(?:\\text\s*\{\s*)?(?:off|(?:at\s+)?(?:the\s+)?(?:maximum|minimum))\s*\}?$"
     rf"|\b(?:(?:{'|'.join([*MULTIPLES, *DENOMINATORS])})s?|halves|tens|plus|minus"
-    r"|negative|positive|times|over|divided|mod|modulo|base|remainder|or|and|not|to|than|more|less|fewer|least|most"
+    r"|negative|positive|times|(?<!left\s)over|divided|mod|modulo|base|remainder|or|and|not|to|than|least|most"
     r"|factorial|point|between|except|if|when|about|approximately|around|roughly|nearly|almost|wrong|incorrect|false|no"
     r"|isn|never|twice|thrice|doubled?|tripled?|quadrupled?|halved|tenfold|inverse|inverted|reciprocal|opposite|conjugate"
     r"|repeating|recurring|onwards?|upwards?|downwards?|backwards?|exclusive|maybe|perhaps|ish|approx|nope"
@@ -92,6 +98,8 @@ def take_unit(text: str, *, letters: bool = True) -> tuple[str, Unit | None]:
         return take_unit(text[match.end() :].lstrip("$ "))[0], _unit(CODES[match[1]])
     if match := DOLLARS_OF.match(text):
         return take_unit(text[match.end() :])[0], _unit(COUNTRIES[match[1]])
+    if match := RATE.match(text):
+        return _take_words(rf"{match[1]}{match[3]}\text{{ {PREFIXES[match[2]]} per {match[4]}}}", letters)
     for sign, name in SUFFIXES.items():
         if text.endswith(sign) and text.count(r"^\circ") < 2:  # of a sum of angles the last sign is no unit
             return text[: -len(sign)].strip(), _unit(name)
@@ -155,7 +163,7 @@ def _unit(words: str) -> Unit:
 
 def _stem(noun: str) -> str:
     """A noun in a form that its singular and its plural share."""
-    return re.sub("y$", "i", noun.removesuffix("s").removesuffix("e"))
+    return re.sub("y$", "i", IRREGULAR.get(noun, noun).removesuffix("s").removesuffix("e"))
 
 
 def _product(words: str) -> Unit:

@@ -2,7 +2,8 @@
 unit, the problem itself in the box, a box taken back; and `math_pairs_other.jsonl`, of rarer notations.
 
 `one_way` marks the pairs that differ when gold and answer change places, as `data.mathematics.value` and `compare` say:
-an answer must be a value where the gold is one, its calculations must be true, and it may leave out a base.
+an answer must be a value where the gold is one, its calculations must be true, it may leave out a base, and it may
+write 1500 as `1.5k`.
 """
 
 import json
