@@ -67,23 +67,13 @@ SAMPLE_MEASURES: dict[str, Measure] = {
     "accuracy": Measure("accuracy", OUTCOMES["accuracy"], per_task=True, on_curve=True),
     "greedy_accuracy": Measure("greedy accuracy", OUTCOMES["accuracy"], greedy=True, per_task=True, on_curve=True),
     "first_attempt_accuracy": Measure(
-        "first-attempt accuracy",
-        OUTCOMES["first_attempt_accuracy"],
-        kind="traced",
-        per_task=True,
+        "first-attempt accuracy", OUTCOMES["first_attempt_accuracy"], kind="traced", per_task=True
     ),
     "incorrect_to_correct": Measure(
-        "i→c, of wrong first attempts",
-        OUTCOMES["incorrect_to_correct"],
-        kind="traced",
-        per_task=True,
-        on_curve=True,
+        "i→c, of wrong first attempts", OUTCOMES["incorrect_to_correct"], kind="traced", per_task=True, on_curve=True
     ),
     "correct_to_incorrect": Measure(
-        "c→i, of right first attempts",
-        OUTCOMES["correct_to_incorrect"],
-        kind="traced",
-        per_task=True,
+        "c→i, of right first attempts", OUTCOMES["correct_to_incorrect"], kind="traced", per_task=True
     ),
     "right_by_luck": Measure(
         "right by luck, of right answers",

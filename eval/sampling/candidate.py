@@ -117,12 +117,7 @@ def load_candidate(
             draw = _spread(draw, partial(workers.draw, name))
     samples = SampleCache(draw, cache, fingerprint(model))
     return Candidate(
-        name,
-        model_tokenizer,
-        stop_ids(model, model_tokenizer),
-        samples,
-        model.num_parameters(),
-        context_length(model),
+        name, model_tokenizer, stop_ids(model, model_tokenizer), samples, model.num_parameters(), context_length(model)
     )
 
 

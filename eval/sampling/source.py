@@ -54,9 +54,7 @@ def read_source(path: Path, *, own_tasks: bool = False) -> Source:
             option("system_prompt", ""),
             option("max_completion_length", MAX_NEW_TOKENS),
             Chat(
-                read_template(option("chat_template", "")),
-                option("eos_token", ""),
-                option("chat_template_kwargs", {}),
+                read_template(option("chat_template", "")), option("eos_token", ""), option("chat_template_kwargs", {})
             ),
         )
     except ValueError as error:

@@ -103,9 +103,7 @@ class RunConfig:
         "data/fixed_sets/reasoning_traces.py.",
     )
     cold_start_easy_steps: int = setting(
-        0,
-        "Number of steps at the start of the cold start that use the settings in cold_start_easy.",
-        range=WHOLE,
+        0, "Number of steps at the start of the cold start that use the settings in cold_start_easy.", range=WHOLE
     )
     cold_start_easy: dict | str | None = setting(
         None,
@@ -113,9 +111,7 @@ class RunConfig:
         "short searches, half of which succeed, teach what success looks like.",
     )
     cold_start_habit_steps: int = setting(
-        0,
-        "Number of steps at the end of the cold start that use the settings in cold_start_habits.",
-        range=WHOLE,
+        0, "Number of steps at the end of the cold start that use the settings in cold_start_habits.", range=WHOLE
     )
     cold_start_habits: dict | str | None = setting(
         None,

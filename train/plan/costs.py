@@ -180,8 +180,7 @@ class Costs:
         """The loss's own forward of a few rollouts, which the engine is compared with."""
         batch = Batch(min(PARITY_ROLLOUTS, self.work.rows), self.work.prompt, self.work.most)
         return self._traced(
-            ("parity", batch),
-            lambda: parity_cost(self.config, self.run, batch, bf16=self.work.bf16, gpu=self.gpu),
+            ("parity", batch), lambda: parity_cost(self.config, self.run, batch, bf16=self.work.bf16, gpu=self.gpu)
         )
 
     @property
