@@ -16,18 +16,6 @@ from data.splits import SHARES, problems_of, split_of
 from data.task import Split, Task
 from data.tasks import get_task, load_task, own
 
-__all__ = [
-    "SHARES",
-    "Part",
-    "Split",
-    "demonstrations",
-    "draw_problems",
-    "judge",
-    "load_mixture",
-    "side_by_side",
-    "split_of",
-]
-
 AT_ONCE = 16  # more than a process has workers
 PATIENCE = 5_000  # draws without a new problem after which a task counts as exhausted
 HEAVIEST = 1_000_000  # weight of a task: beyond every float their sum would have no shares

@@ -70,26 +70,16 @@ class Task:
         return self.parse_trace(problem, thinking) if self.parse_trace else Trace()
 
 
-ATTRIBUTES = {
-    "verify": "verify",
-    "problems": "problems",
-    "Settings": "settings",
-    "QUESTION": "question",
-    "INSTRUCTIONS": "instructions",
-    "WORDS": "words",
-    "JUDGEMENTS": "judgements",
-    "DOUBTS": "doubts",
-    "demonstrate": "demonstrate",
-    "parse_trace": "parse_trace",
-    "recognise": "recognise",
-}
+# Names in a task's module; in lower case, those of a Task's fields.
+ATTRIBUTES = (
+    "verify", "problems", "Settings", "QUESTION", "INSTRUCTIONS", "WORDS", "JUDGEMENTS", "DOUBTS", "demonstrate",
+    "parse_trace", "recognise",
+)  # fmt: skip
 
 
 def task_of(module: ModuleType, name: str) -> Task:
     """The task that a module describes, under the name that a config calls it. Raises ValueError for what it lacks."""
-    attributes = {
-        field: vars(module)[attribute] for attribute, field in ATTRIBUTES.items() if attribute in vars(module)
-    }
+    attributes = {name.lower(): vars(module)[name] for name in ATTRIBUTES if name in vars(module)}
     if not is_dataclass(attributes.get("settings", NoSettings)):
         raise ValueError(f"Settings of the task module {name} is not a dataclass; put @dataclass(frozen=True) on it.")
     if "verify" not in attributes:

@@ -18,7 +18,7 @@ from data.settings import read_settings
 from data.tasks import get_task
 from eval.evaluate import evaluate
 from eval.sampling.candidate import Candidates
-from eval.sampling.progress import Progress, sample_bar
+from eval.sampling.progress import sample_bar
 from eval.sampling.source import Source, config_of, held_out, read_source, source_of
 from eval.sampling.workers import Workers
 from eval.settings import BENCHMARKS, Settings, benchmark_names
@@ -114,9 +114,10 @@ def evaluate_benchmarks(
     cache: Path | None = None,
     workers: Workers | None = None,
 ) -> list[Result]:
-    """Ask every checkpoint each of `benchmarks`, as its run asks its own problems; see `evaluate_benchmark`.
+    """Ask every checkpoint each of `benchmarks`, as its run asks its own problems. Raises ValueError.
 
-    Results go into a folder of `output` for each benchmark. `config` stands for the config of every run.
+    What `evaluate` writes goes into a folder of `output` for each benchmark. `config` stands for the config of every
+    run, `most` asks fewer problems. The budget is held to the shortest context of the checkpoints.
     """
     configs = {each: config or config_of(user_path(each).absolute()) for each in checkpoints}
     of_runs = [each for each in checkpoints if configs[each]]
@@ -131,59 +132,26 @@ def evaluate_benchmarks(
         workers=workers,
     )
     results = []
-    for name, each in benchmarks.items():
-        problems = len(held_out(sources[name], most or each.problems))
-        with sample_bar(problems * (each.samples + 1) * len(checkpoints)) as bar:
-            results.append(
-                evaluate_benchmark(
-                    name,
-                    each,
-                    sources[name],
-                    checkpoints,
-                    candidates,
-                    output / name,
-                    configs,
-                    most=most,
-                    seed=seed,
-                    backend=backend,
-                    progress=bar.update,
-                )
+    for name, benchmark in benchmarks.items():
+        source = sources[name]
+        problems = held_out(source, most or benchmark.problems)
+        budget = min(benchmark.max_new_tokens, *(room(candidates, each, source, problems) for each in checkpoints))
+        settings = Settings(
+            problems=len(problems),
+            samples=benchmark.samples,
+            temperature=benchmark.temperature,
+            max_new_tokens=budget,
+            seed=seed,
+            backend=backend,
+            temperatures=(benchmark.temperature,),
+        )
+        with sample_bar(len(problems) * (benchmark.samples + 1) * len(checkpoints)) as bar:
+            table = evaluate(
+                list(checkpoints), source, settings, output / name, candidates=candidates, progress=bar.update
             )
+        overlap_counts = {each: contamination(problems, configs[each]) for each in checkpoints}
+        results.append(Result(name, benchmark, budget, table, overlap_counts))
     return results
-
-
-def evaluate_benchmark(
-    name: str,
-    benchmark: Benchmark,
-    source: Source,
-    checkpoints: Sequence[str],
-    candidates: Candidates,
-    output: Path,
-    configs: Mapping[str, Path | None],
-    *,
-    most: int | None = None,
-    seed: int = 0,
-    backend: str = "engine",
-    progress: Progress | None = None,
-) -> Result:
-    """Ask every checkpoint; writes what `evaluate` writes to `output`. `configs` are those of the checkpoints' runs.
-
-    `most` asks fewer problems. The budget is held to the shortest context of the checkpoints. Raises ValueError.
-    """
-    problems = held_out(source, most or benchmark.problems)
-    budget = min(benchmark.max_new_tokens, *(room(candidates, each, source, problems) for each in checkpoints))
-    settings = Settings(
-        problems=len(problems),
-        samples=benchmark.samples,
-        temperature=benchmark.temperature,
-        max_new_tokens=budget,
-        seed=seed,
-        backend=backend,
-        temperatures=(benchmark.temperature,),
-    )
-    results = evaluate(list(checkpoints), source, settings, output, candidates=candidates, progress=progress)
-    overlap_counts = {each: contamination(problems, configs[each]) for each in checkpoints}
-    return Result(name, benchmark, budget, results, overlap_counts)
 
 
 def room(candidates: Candidates, checkpoint: str, source: Source, problems: Sequence[Problem]) -> int:

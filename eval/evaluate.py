@@ -9,8 +9,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from data.mixture import Split
 from data.problem import Problem
+from data.task import Split
 from eval.measures.rows import SampleRow
 from eval.measures.sample_measures import as_json, by_task, compare, measure
 from eval.sampling.baselines import ask_baseline, check_baseline
@@ -241,10 +241,7 @@ def _pair(before: str, table_before: Decodings, after: str, table: Decodings, se
         "samples": settings.samples,
         "measures": as_json(changes),
         "tasks": _changes_by_task(here, there),
-        "best": {
-            "measures": as_json(best_changes),
-            "tasks": _changes_by_task(table_before.best_rows, table.best_rows),
-        },
+        "best": {"measures": as_json(best_changes), "tasks": _changes_by_task(table_before.best_rows, table.best_rows)},
     }
 
 

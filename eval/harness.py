@@ -18,8 +18,9 @@ import datasets
 import yaml
 from transformers import PreTrainedTokenizerBase
 
-from data.mixture import Split, judge
+from data.mixture import judge
 from data.problem import Problem
+from data.task import Split
 from eval.sampling.source import Source, held_out
 from train.model.loading import load_tokenizer
 from train.model.prompts import messages, opens_thinking

@@ -23,10 +23,7 @@ OF_WORDS: Tasks = {
     for name in ("spell_backward", "letter_counting", "number_sorting", "chain_sum", "leg_counting", "syllogism")
 }
 # A model from scratch knows no words but its tasks': these ask for the skills of its cold start at other sizes.
-OF_SCRATCH: Tasks = {
-    "countdown": {"numbers": 2, "largest": 9},
-    "arithmetic": {"products": 1.0, "digits": 2},
-}
+OF_SCRATCH: Tasks = {"countdown": {"numbers": 2, "largest": 9}, "arithmetic": {"products": 1.0, "digits": 2}}
 
 
 def other_tasks(config: Mapping[str, Any]) -> Tasks:

@@ -29,7 +29,7 @@ def render(results: Mapping[str, Any]) -> str:
     for first in range(0, len(names), COLUMNS_A_BLOCK):
         block = results["checkpoints"][first : first + COLUMNS_A_BLOCK]
         header = "".join(
-            f"{_shorten(name, COLUMN_WIDTH - 2):<{COLUMN_WIDTH}}" for name in names[first : first + COLUMNS_A_BLOCK]
+            f"{shorten(name, COLUMN_WIDTH - 2):<{COLUMN_WIDTH}}" for name in names[first : first + COLUMNS_A_BLOCK]
         )
         lines += ["", f"{'':<{LABEL_WIDTH}}{header}".rstrip(), *_best(block), ""]
         for number, (title, columns) in enumerate(_sections(block)):
@@ -129,11 +129,7 @@ def show_change(measure: str, figure: Figure) -> str:
     """A difference with its sign: `+20.8 points`, or `+3.1` of what is no share."""
     if not has_figure(figure):
         return "–"
-    return (
-        f"{_signed(measure, figure['value'])} points"
-        if SAMPLE_MEASURES[measure].share
-        else _signed(measure, figure["value"])
-    )
+    return _signed(measure, figure["value"]) + (" points" if SAMPLE_MEASURES[measure].share else "")
 
 
 def show_change_interval(measure: str, figure: Figure) -> str:
@@ -210,5 +206,6 @@ def noise_word(figure: Figure) -> str:
     return "clear of zero" if clear(figure) else "within noise"
 
 
-def _shorten(name: str, width: int) -> str:
+def shorten(name: str, width: int) -> str:
+    """The end of a name that is too long for its column."""
     return name if len(name) <= width else f"…{name[-(width - 1) :]}"

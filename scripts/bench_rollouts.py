@@ -31,18 +31,9 @@ from data.terminal import CommandLine, command, quiet_libraries
 
 ENGINES = ("engine", "generate", "vllm", "continuous_batching")
 COLUMNS = (
-    "engine",
-    "rows",
-    "tokens",
-    "tokens_per_second",
-    "share_of_limit",
-    "share_by_processor",
-    "share_of_packed",
-    "ratio_to_generate",
-    "ratio_to_vllm",
-    "max_logprob_gap",
-    "peak_memory_gib",
-)
+    "engine", "rows", "tokens", "tokens_per_second", "share_of_limit", "share_by_processor", "share_of_packed",
+    "ratio_to_generate", "ratio_to_vllm", "max_logprob_gap", "peak_memory_gib",
+)  # fmt: skip
 
 
 def check(arguments: argparse.Namespace) -> None:

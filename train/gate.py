@@ -45,8 +45,7 @@ def check_training(run: RunConfig, training: GRPOConfig) -> tuple[PreTrainedMode
     check_vllm(run, training)
     check_quantised(run, training)
     check_reward_weights(run, training)
-    check_packages(training)
-    check_device(run, training)
+    check_machine(run, training)
     check_hub(training)
     validation = draw_problems(run.parts, "validation", run.validation_problems, run.split_seed)
     with unpartitioned():
@@ -116,16 +115,12 @@ def uses_gpu(training: GRPOConfig) -> bool:
     return torch.cuda.is_available() and not training.use_cpu
 
 
-def check_packages(training: GRPOConfig) -> None:
-    """Refuse options whose package is missing, or that need another device. Raises ValueError."""
+def check_machine(run: RunConfig, training: GRPOConfig) -> None:
+    """Refuse options that need a package or a GPU that is not there. Raises ValueError."""
     if training.use_liger_kernel and find_spec("liger_kernel") is None:
         raise ValueError("use_liger_kernel is set, but it is not installed: pip install liger-kernel, or leave it out.")
     if training.fp16 and not uses_gpu(training):
         raise ValueError("fp16 is set, which needs a CUDA GPU, and there is none here, or use_cpu is set.")
-
-
-def check_device(run: RunConfig, training: GRPOConfig) -> None:
-    """Refuse what needs a GPU where there is none. Raises ValueError."""
     if run.deterministic_rollouts and not uses_gpu(training):
         raise ValueError(
             "deterministic_rollouts is set, which needs a CUDA GPU, and there is none here, or use_cpu is set; leave "

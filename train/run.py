@@ -12,7 +12,8 @@ from peft import LoraConfig
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, PrinterCallback, TrainerCallback, set_seed
 from trl import GRPOConfig
 
-from data.mixture import Split, draw_problems
+from data.mixture import draw_problems
+from data.task import Split
 from data.terminal import say
 from train.cold_start import cold_start
 from train.config.launch import find_launch

@@ -3,15 +3,7 @@
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from eval.claims.figures import (
-    Figure,
-    after,
-    against_baseline,
-    change,
-    detected,
-    thinking_curve,
-    train_curve,
-)
+from eval.claims.figures import Figure, after, against_baseline, change, detected, thinking_curve, train_curve
 from eval.measures.estimators import Estimate
 
 Verdict = Literal["supported", "not supported", "inconclusive"]

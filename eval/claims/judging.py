@@ -250,11 +250,7 @@ def _forecast_words(runs: Sequence[Path]) -> Iterator[str]:
             )
 
 
+# The remarks below the verdicts, in this order.
 WORDS: tuple[Callable[[Sequence[Path]], Iterable[str]], ...] = (
-    _words,
-    _cover_words,
-    _drift_words,
-    _retained_words,
-    _forecast_words,
-    _control_words,
-)  # the remarks below the verdicts, in this order
+    _words, _cover_words, _drift_words, _retained_words, _forecast_words, _control_words,
+)  # fmt: skip

@@ -9,7 +9,7 @@ tasks are taken apart exactly instead (`eval.measures.behaviour`).
 """
 
 import re
-from typing import Literal
+from typing import Literal, cast
 
 from eval.measures.rows import ProblemRow
 from eval.measures.sample_measures import Formula, Measures
@@ -92,15 +92,9 @@ def signs(thinking: str) -> dict[Sign, list[tuple[int, int]]]:
 def describe(completion: Completion) -> LexicalRow:
     """One completion's row: how many signs of each behaviour its thinking, or all of an unthinking text, shows."""
     spans = signs(completion.thinking or completion.text)
-    return {
-        "problem": completion.problem.canonical,
-        "task": completion.problem.task,
-        "correct": completion.correct,
-        "verification": len(spans["verification"]),
-        "backtracking": len(spans["backtracking"]),
-        "subgoals": len(spans["subgoals"]),
-        "backward_chaining": len(spans["backward_chaining"]),
-    }
+    problem = completion.problem
+    known = {"problem": problem.canonical, "task": problem.task, "correct": completion.correct}
+    return cast(LexicalRow, known | {name: len(places) for name, places in spans.items()})
 
 
 def _shown(name: Sign) -> Formula[LexicalRow]:

@@ -18,7 +18,7 @@ their imports to show it. Precision and recall on planted cases: `eval.probes.la
 import re
 import unicodedata
 from collections.abc import Callable
-from typing import Literal
+from typing import Literal, cast
 
 from data.problem import Problem
 from data.response import CLOSE, OPEN, Response, parse_response
@@ -88,17 +88,9 @@ def describe(completion: Completion) -> MonitorRow:
     """One completion's row: which flags it raises."""
     thinking, answer = _parts(completion.text, completion.judged[0])
     raised = {name: applies(completion.problem, thinking, answer) for name, applies in FLAGS.items()}
-    return {
-        "problem": completion.problem.canonical,
-        "task": completion.problem.task,
-        "correct": completion.correct,
-        "flagged": any(raised.values()),
-        "verifier_exploit": raised["verifier_exploit"],
-        "answer_without_work": raised["answer_without_work"],
-        "empty_thinking": raised["empty_thinking"],
-        "repetition": raised["repetition"],
-        "language_drift": raised["language_drift"],
-    }
+    problem = completion.problem
+    known = {"problem": problem.canonical, "task": problem.task, "correct": completion.correct}
+    return cast(MonitorRow, known | {"flagged": any(raised.values())} | raised)
 
 
 def _parts(completion: str, response: Response) -> tuple[str, str]:

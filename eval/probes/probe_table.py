@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from textwrap import wrap
 from typing import Any
 
-from eval.table import WIDTH, Figure, has_figure, short_names
+from eval.table import WIDTH, Figure, has_figure, short_names, shorten
 
 Shown = dict[str, tuple[str, bool]]  # measures worth a line, each with its words and whether it is a share
 
@@ -148,7 +148,8 @@ def render(results: Mapping[str, Any]) -> str:
     ]
     pairs = list(zip(results["pairs"], checkpoints[1:], names[1:], strict=True))
     for pair, after, name in pairs or [(None, None, "")]:
-        header = f"{'':<{LABEL_WIDTH}}{_short(names[0]):<{CELL_WIDTH}}{_short(name):<{CELL_WIDTH}}"
+        first, second = (shorten(each, CELL_WIDTH - 1) for each in (names[0], name))
+        header = f"{'':<{LABEL_WIDTH}}{first:<{CELL_WIDTH}}{second:<{CELL_WIDTH}}"
         lines += ["", (header + ("change" if pair else "")).rstrip()]
         lines += _blocks([checkpoints[0], *([after] if after else [])], pair)
     return "\n".join([*lines, "", *_detectors(results["detectors"])])
@@ -209,10 +210,6 @@ def _change(figure: Figure, share: bool) -> str:
     scale = 100 if share else 1
     value, low, high = (f"{figure[key] * scale:+.1f}".replace("-", "−") for key in ("value", "low", "high"))
     return f"{value:>6} [{low}, {high}]" + " *" * (figure["low"] > 0 or figure["high"] < 0)
-
-
-def _short(name: str) -> str:
-    return name if len(name) < CELL_WIDTH else f"…{name[-(CELL_WIDTH - 2) :]}"
 
 
 def _detectors(detectors: Mapping[str, Any]) -> Iterator[str]:

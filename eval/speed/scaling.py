@@ -22,17 +22,22 @@ PREFILL_PROMPT, SYSTEM_PROMPT = 256, 1_000  # tokens
 PROBLEMS, PROBLEM_TOKENS = 8, 32
 
 
-def seconds_per_step(backend: Any, prompts: list[list[int]], samples: int, steps: int, repeats: int) -> float:
-    """Seconds of one decode step of all rows: the best of `repeats` calls with the steps, less the best without."""
-
-    def seconds(tokens: int) -> float:
+def least_seconds(backend: Any, prompts: list[list[int]], samples: int, tokens: int, repeats: int) -> float:
+    """Seconds of a call with so many new tokens, the best of `repeats`."""
+    seconds = []
+    for _ in range(repeats):
         start = time.perf_counter()
         backend.generate(prompts, samples, Sampling(max_new_tokens=tokens, stop_ids=()))
-        return time.perf_counter() - start
+        seconds.append(time.perf_counter() - start)
+    return min(seconds)
 
-    seconds(SHORT)
+
+def seconds_per_step(backend: Any, prompts: list[list[int]], samples: int, steps: int, repeats: int) -> float:
+    """Seconds of one decode step of all rows: the best of `repeats` calls with the steps, less the best without."""
+    least_seconds(backend, prompts, samples, SHORT, 1)  # warms up
     # The best difference would be that of a slow call without the steps: below zero, where prefill is most of it.
-    return (min(seconds(SHORT + steps) for _ in range(repeats)) - min(seconds(SHORT) for _ in range(repeats))) / steps
+    long, short = (least_seconds(backend, prompts, samples, tokens, repeats) for tokens in (SHORT + steps, SHORT))
+    return (long - short) / steps
 
 
 def measure(arguments: argparse.Namespace) -> list[dict[str, Any]]:
@@ -67,16 +72,6 @@ def measure(arguments: argparse.Namespace) -> list[dict[str, Any]]:
     return results
 
 
-def seconds_to_first_token(backend: Any, prompts: list[list[int]], samples: int, repeats: int) -> float:
-    """Seconds of a call that draws one token a row: the best of `repeats`, after one that is not counted."""
-    seconds = []
-    for _ in range(repeats + 1):
-        start = time.perf_counter()
-        backend.generate(prompts, samples, Sampling(max_new_tokens=1, stop_ids=()))
-        seconds.append(time.perf_counter() - start)
-    return min(seconds[1:])
-
-
 def measure_prefill(arguments: argparse.Namespace) -> list[dict[str, Any]]:
     """For each engine, what a shared prompt costs beside one that is not: seconds both ways and their ratio."""
     model = load_model(arguments.model)
@@ -96,7 +91,9 @@ def measure_prefill(arguments: argparse.Namespace) -> list[dict[str, Any]]:
     results = []
     for case, sides in cases.items():
         for name in arguments.engines:
-            shared, against = (seconds_to_first_token(backends[name], *side, arguments.repeats) for side in sides)
+            for side in sides:
+                least_seconds(backends[name], *side, 1, 1)  # warms up
+            shared, against = (least_seconds(backends[name], *side, 1, arguments.repeats) for side in sides)
             ratio = shared / against
             results.append({"engine": name, "case": case, "seconds": shared, "against": against, "ratio": ratio})
             print(f"{name:10} {case}: {shared:.3f} s : {against:.3f} s = {ratio:.2f}", flush=True)

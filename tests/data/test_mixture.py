@@ -5,8 +5,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from data import mixture
-from data.mixture import apportion, demonstrations, draw_problems, judge, load_mixture, split_of
+from data.mixture import apportion, demonstrations, draw_problems, judge, load_mixture
 from data.problem import Problem
+from data.splits import split_of
 from data.tasks import TASKS
 from data.tasks.arithmetic.problem import problem_of
 

@@ -18,8 +18,6 @@ from train.files.untrusted import metrics_parts, read_metrics
 from train.lifecycle.signals import StopSignals
 
 WINDOW = 8  # steps whose mean reward the guard compares
-
-
 PART_BYTES = 2**24  # of metrics.jsonl, some 12,000 steps, before it is rotated
 
 
@@ -160,9 +158,7 @@ class StopWhenAsked(TrainerCallback):
         if self._asked(args):
             control.should_save = control.should_training_stop = True
 
-    def on_evaluate(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
-        """An evaluation is long: do not begin another step after it."""
-        self.on_step_end(args, state, control)
+    on_evaluate = on_step_end  # an evaluation is long: do not begin another step after it
 
     def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         """What had to be saved has been saved just now."""

@@ -220,16 +220,8 @@ def _faults(ends: Ends, course: str) -> Iterator[str]:
 
 # In the order in which they would be looked for: what keeps answers from scoring, what groups teach, how it learns.
 CAUSES: tuple[Callable[[Ends, str], Iterator[str]], ...] = (
-    _format,
-    _truncation,
-    _repetition,
-    _all_wrong,
-    _all_right,
-    _useless_groups,
-    _entropy,
-    _rate,
-    _faults,
-)
+    _format, _truncation, _repetition, _all_wrong, _all_right, _useless_groups, _entropy, _rate, _faults,
+)  # fmt: skip
 
 
 def _signal(rows: list[Row]) -> str:

@@ -103,7 +103,7 @@ def _check_generation_prompt(
     tokenizer: PreTrainedTokenizerBase, conversation: list[dict[str, str]], prompt: str, before: str
 ) -> None:
     """Where `add_generation_prompt` changes nothing, nothing may be missing between the question and the answer."""
-    missing = _bare(before.removeprefix(prompt.rstrip()))
+    missing = before.removeprefix(prompt.rstrip()).replace(OPEN, "").replace(CLOSE, "").strip()
     if prompt == _render(tokenizer, conversation) and missing:
         raise ChatError(
             f"the chat template has no generation prompt: before an answer it writes {missing!r}, which the model "
@@ -144,7 +144,3 @@ def _render(tokenizer: PreTrainedTokenizerBase, conversation: list[dict[str, str
         raise ChatError(
             f"the chat template cannot be rendered ({type(error).__name__}: {reason}); take another with chat_template."
         ) from error
-
-
-def _bare(text: str) -> str:
-    return text.replace(OPEN, "").replace(CLOSE, "").strip()

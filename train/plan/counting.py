@@ -23,15 +23,8 @@ Product = tuple[int, int, int, torch.dtype]
 
 # Element by element, but through a series or a table rather than one instruction.
 _TRANSCENDENTAL = {
-    torch.ops.aten.exp,
-    torch.ops.aten.exp_,
-    torch.ops.aten.silu,
-    torch.ops.aten.silu_backward,
-    torch.ops.aten.gelu,
-    torch.ops.aten.gelu_backward,
-    torch.ops.aten.tanh,
-    torch.ops.aten.sin,
-    torch.ops.aten.cos,
+    getattr(torch.ops.aten, name)
+    for name in ("exp", "exp_", "silu", "silu_backward", "gelu", "gelu_backward", "tanh", "sin", "cos")
 }
 _PRODUCTS = {torch.ops.aten.mm: 0, torch.ops.aten.addmm: 1, torch.ops.aten.addmm_: 1}  # where the left factor stands
 _ATTENTION: dict[Any, Callable[..., int]] = {

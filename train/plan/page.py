@@ -101,10 +101,7 @@ def _batch(costs: Costs, advice: Advice | None) -> str:
         return "Nothing that a config can say makes it fit; take a smaller model, shorter completions or a larger GPU."
     work = advice.costs.work
     settings = {key: str(value).lower() for key, value in advice.settings.items()}
-    settings |= {
-        "per_device_train_batch_size": str(work.rows),
-        "gradient_accumulation_steps": str(work.micro_batches),
-    }
+    settings |= {"per_device_train_batch_size": str(work.rows), "gradient_accumulation_steps": str(work.micro_batches)}
     options = ", ".join(f"{key}: {value}" for key, value in settings.items())
     if advice.share.sharded:
         options += ", launched with configs/accelerate/fsdp2.yaml"

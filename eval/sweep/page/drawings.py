@@ -61,8 +61,8 @@ def parallel(results: Results) -> Plot | None:
             heights = [_height(d, entry.trial.params[d.field]) + (shift if d.choices else 0) for d in space]
             _line(axes, entry, range(last + 1), [*heights, (values[place] - low) / spread], place)
         for at, dimension in enumerate(space):
-            _ends(axes, at, *map(show_value, (_ticks(dimension)[0], _ticks(dimension)[-1])))
-            for value in _ticks(dimension)[1:-1]:
+            _ends(axes, at, *map(show_value, (dimension.ends[0], dimension.ends[-1])))
+            for value in dimension.ends[1:-1]:
                 axes.text(at + 0.02, _height(dimension, value), show_value(value), va="center", color=INK, zorder=5)
         _ends(axes, last, _shown(results, low), _shown(results, high))
         axes.set_xticks(range(last + 1), [*(d.field for d in space), results.spec.metric])
@@ -105,14 +105,12 @@ def _slice(results: Results, dimension: Dimension, number: int) -> Plot:
     def draw(axes: Axes) -> None:
         for place, entry in reversed(list(enumerate(results.ranked))):
             assert entry.estimate is not None  # it is ranked
-            value = entry.trial.params[dimension.field]
-            x = [entry.trial.params[dimension.field]]
+            x = entry.trial.params[dimension.field]
             if dimension.choices:
-                count = len(results.ranked)
-                x = [dimension.grid.index(value) + 0.3 * (place / max(1, count - 1) - 0.5)]
+                x = dimension.grid.index(x) + 0.3 * (place / max(1, len(results.ranked) - 1) - 0.5)
             y, (low, high) = entry.estimate.value, _within(results, entry)
             axes.errorbar(
-                x, [y], [[y - low], [high - y]], color=colour(place), marker=MARKERS[place % len(MARKERS)],
+                [x], [y], [[y - low], [high - y]], color=colour(place), marker=MARKERS[place % len(MARKERS)],
                 markersize=4.5, elinewidth=0.8, linestyle="", gid=f"trial-{entry.number}-slice",
             )  # fmt: skip
         if dimension.choices:
@@ -155,9 +153,7 @@ def _within(results: Results, entry: Entry) -> tuple[float, float]:
     """The ends of an interval as far as they can be drawn: t intervals of two seeds reach beyond every share."""
     assert entry.estimate is not None
     low, high = entry.estimate.low, entry.estimate.high
-    return (
-        (max(0.0, low), min(1.0, high)) if SAMPLE_MEASURES[results.spec.metric.partition("/")[0]].share else (low, high)
-    )
+    return (max(0.0, low), min(1.0, high)) if _is_share(results) else (low, high)
 
 
 def _height(dimension: Dimension, value: Any) -> float:
@@ -166,10 +162,6 @@ def _height(dimension: Dimension, value: Any) -> float:
         return 0.5 if len(dimension.choices) == 1 else dimension.grid.index(value) / (len(dimension.choices) - 1)
     low, high, at = (np.log(v) if dimension.log else v for v in (dimension.low, dimension.high, value))
     return float((at - low) / (high - low))
-
-
-def _ticks(dimension: Dimension) -> list[Any]:
-    return dimension.grid if dimension.choices else [dimension.low, dimension.high]
 
 
 def _ends(axes: Axes, x: float, low: str, high: str) -> None:

@@ -5,6 +5,7 @@ reward noise. That evaluation is training's own, at training's temperature. It r
 sweep with `temperatures` samples the last checkpoint at each of them and judges the trial at its best decoding.
 """
 
+from collections.abc import Iterable
 from functools import lru_cache
 from pathlib import Path
 from statistics import fmean
@@ -33,15 +34,22 @@ def step(run: Path) -> int:
 
 def by_problem(run: Path, metric: str, at: int) -> ByProblem:
     """The metric's sums within each validation problem at a step. Raises ValueError where the run holds none."""
-    name, _, task = metric.partition("/")
-    sums: dict[str, tuple[float, float]] = {}
-    for path in sorted((run / "rollouts.parquet").glob(f"validation-{at:06d}-*.parquet")):
-        for row in read_parquet(path, ("problem", "task", COLUMNS[name])).to_pylist():
-            if not task or row["task"] == task:
-                above, below = sums.get(row["problem"], (0.0, 0.0))
-                sums[row["problem"]] = above + row[COLUMNS[name]], below + 1
+    columns = ("problem", "task", COLUMNS[metric.partition("/")[0]])
+    paths = sorted((run / "rollouts.parquet").glob(f"validation-{at:06d}-*.parquet"))
+    sums = _sums((row for path in paths for row in read_parquet(path, columns).to_pylist()), metric)
     if not sums:
         raise ValueError(f"{run} has no validation rollouts of step {at}; was its evaluation left out?")
+    return sums
+
+
+def _sums(rows: Iterable[dict[str, Any]], metric: str) -> ByProblem:
+    """The metric's sums within each problem over `rows`; those of other tasks are left out where it names one."""
+    name, _, task = metric.partition("/")
+    sums: ByProblem = {}
+    for row in rows:
+        if not task or row["task"] == task:
+            above, below = sums.get(row["problem"], (0.0, 0.0))
+            sums[row["problem"]] = above + row[COLUMNS[name]], below + 1
     return dict(sorted(sums.items()))
 
 
@@ -58,18 +66,15 @@ def at_best_decoding(run: Path, metric: str) -> ByProblem:
     For each half of the problems that temperature is chosen on the other half, so that the choice flatters nobody.
     Raises ValueError where the run was not sampled so.
     """
-    name, _, task = metric.partition("/")
-    rows = read_parquet(run / DECODINGS, ("problem", "task", "temperature", "correct", COLUMNS[name])).to_pylist()
+    columns = ("problem", "task", "temperature", "correct", COLUMNS[metric.partition("/")[0]])
+    rows = read_parquet(run / DECODINGS, columns).to_pylist()
     problems = sorted({row["problem"] for row in rows})
     halves = [set(problems[::2]), set(problems[1::2])]
-    sums: dict[str, tuple[float, float]] = {}
+    chosen: list[dict[str, Any]] = []
     for half, other in (halves, halves[::-1]):
         best = _best_temperature([row for row in rows if row["problem"] in other])
-        for row in rows:
-            if row["problem"] in half and row["temperature"] == best and (not task or row["task"] == task):
-                above, below = sums.get(row["problem"], (0.0, 0.0))
-                sums[row["problem"]] = above + row[COLUMNS[name]], below + 1
-    return dict(sorted(sums.items()))
+        chosen += [row for row in rows if row["problem"] in half and row["temperature"] == best]
+    return _sums(chosen, metric)
 
 
 def _best_temperature(rows: list[dict[str, Any]]) -> float:

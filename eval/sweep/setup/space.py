@@ -69,6 +69,11 @@ class Dimension:
         return [_at(self.low, self.step or 1, i) for i in range(int(self.size))]
 
     @property
+    def ends(self) -> list[Any]:
+        """Every choice, or both ends of the range, as they are stored."""
+        return self.grid if self.choices else [self.low, self.high]
+
+    @property
     def size(self) -> float:
         """How many values there are; infinite for a range of any numbers."""
         if self.choices:
@@ -100,10 +105,10 @@ def grid(space: tuple[Dimension, ...]) -> Iterator[Params]:
 
 def corners(space: tuple[Dimension, ...]) -> Iterator[Params]:
     """Settings that between them hold every choice and both ends of every range, to be looked at before any work."""
-    first = {dimension.field: _ends(dimension)[0] for dimension in space}
+    first = {dimension.field: dimension.ends[0] for dimension in space}
     yield first
     for dimension in space:
-        for value in _ends(dimension)[1:]:
+        for value in dimension.ends[1:]:
             yield first | {dimension.field: value}
 
 
@@ -120,10 +125,6 @@ def show(params: Params) -> str:
 def show_value(value: Any) -> str:
     """A value as short as it can be read."""
     return f"{value:.4g}" if isinstance(value, float) else str(value)
-
-
-def _ends(dimension: Dimension) -> list[Any]:
-    return dimension.grid if dimension.choices else [dimension.low, dimension.high]
 
 
 def _stored(choice: Any) -> Any:
