@@ -66,7 +66,7 @@ def main() -> int:
     from eval.curves.curve_plots import write_plots
     from eval.report.page import write_report
     from eval.sampling.workers import Workers
-    from train.lifecycle.published import refresh
+    from train.publishing.published import refresh
 
     runs = arguments.run
     output = arguments.output or (runs[0] / "evaluation" if len(runs) == 1 else runs[0].parent / "claims")

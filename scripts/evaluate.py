@@ -86,7 +86,7 @@ def compare(arguments: argparse.Namespace) -> str:
     from eval.evaluate import evaluate, expected
     from eval.sampling.workers import Workers
     from eval.table import render
-    from train.lifecycle.published import refresh
+    from train.publishing.published import refresh
 
     checkpoints = (
         checkpoints_of(arguments.run, start=bool(arguments.baseline)) if arguments.run else arguments.checkpoint

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from data.paths import user_path
 from data.terminal import CommandLine, command
-from train.lifecycle.published import GGUF_TYPES, UNPUBLISHABLE, not_made, publishable
+from train.publishing.published import GGUF_TYPES, UNPUBLISHABLE, not_made, publishable
 
 
 @command
@@ -34,7 +34,7 @@ def main() -> int:
         raise ValueError(not_made(options.run, error)) from error
     print(model)
     if options.gguf:
-        from train.lifecycle.gguf_export import write_gguf
+        from train.publishing.gguf_export import write_gguf
 
         print(write_gguf(model, options.gguf, options.gguf_type))
     if options.push:

@@ -30,7 +30,6 @@ from train.lifecycle.live_report import LiveReport
 from train.lifecycle.lost_records import lost_records
 from train.lifecycle.nonfinite import NonFiniteGuard
 from train.lifecycle.overwriting import ForgetOverwritten, put_back_unless_begun
-from train.lifecycle.published import publish_finished
 from train.lifecycle.resume import full_disk_named, resume_point
 from train.lifecycle.run_folder import (
     check_disk,
@@ -46,6 +45,7 @@ from train.lifecycle.trackers import TENSORBOARD, log_last, trackers
 from train.model.prompts import messages, stop_ids, thinking_within
 from train.model.start import adapters, load_trainable, start_model
 from train.optimiser import check_optimiser
+from train.publishing.published import publish_finished
 from train.rewards.correctness import CorrectnessReward
 from train.rewards.functions import reward_functions
 from train.rewards.rollout_log import RolloutLog

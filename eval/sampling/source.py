@@ -15,8 +15,8 @@ from train.config.trl_options import trl_options
 from train.config.values import options_of, read_value
 from train.files.checkpoints import COLD_START, fault, finished, last_finished, numbered, step_of
 from train.files.recorded_config import read_run_config
-from train.lifecycle.published import FOLDER as PUBLISHED
 from train.model.chat import TOKENIZERS_OWN, Chat, read_template
+from train.publishing.published import FOLDER as PUBLISHED
 
 MAX_NEW_TOKENS = 512  # of a completion, where the config does not say
 

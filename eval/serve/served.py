@@ -10,11 +10,11 @@ from data.paths import user_path
 from data.tasks import get_task
 from eval.sampling.source import Source, config_of, read_source
 from train.files.recorded_config import read_run_config
-from train.lifecycle.published import FOLDER as PUBLISHED
 from train.model.chat import TOKENIZERS_OWN
 from train.model.chat_checks import ChatError, check_chat
 from train.model.loading import ModelError, load_model, load_tokenizer
 from train.model.prompts import opens_thinking, stop_ids, thinking_within
+from train.publishing.published import FOLDER as PUBLISHED
 from train.rollout.interface import Sampling, Thinking, is_temperature
 from train.rollout.schedule.requests import longest_sequence
 from train.rollout.support import text_config

@@ -1,1 +1,1 @@
-"""The life of a run: its folder, its callbacks and guards, checkpoints kept, exact resume."""
+"""The life of a run: its folder, its callbacks and guards, the checkpoints that it keeps, exact resume."""

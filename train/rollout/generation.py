@@ -17,7 +17,7 @@ from train.rollout.dense.pool import LayerShape
 from train.rollout.interface import FinishReason, Rollout, Sampling
 from train.rollout.limits import Limits
 from train.rollout.schedule.block_allocator import BlockAllocator
-from train.rollout.schedule.holdings import Chunk
+from train.rollout.schedule.block_manager import Chunk
 from train.rollout.schedule.lengths import LengthMemory
 from train.rollout.schedule.prefix import PrefixTree, shared_path
 from train.rollout.schedule.requests import Request, distinct_prompts

@@ -10,8 +10,8 @@ from eval.sampling.source import load_own_tasks, read_source, source_of
 from train.config.parse import parse_config
 from train.files.recorded_config import read_run_config
 from train.lifecycle.diagnosis import diagnose
-from train.lifecycle.model_card import card
 from train.lifecycle.run_folder import make_folder, refuse_changes
+from train.publishing.model_card import card
 
 READERS = {
     "evaluate": lambda run: source_of([str(run / "checkpoints" / "checkpoint-1")]),

@@ -11,7 +11,7 @@ from torch.nn import functional
 
 from train.rollout.dense.passes import MASKED, Layout, Pass, Tier
 from train.rollout.dense.pool import BLOCK_SIZE, KeyValuePool
-from train.rollout.schedule.holdings import Chunk
+from train.rollout.schedule.block_manager import Chunk
 
 ATTENTION_NAME = "rethink_rollout"
 

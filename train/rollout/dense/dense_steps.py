@@ -16,7 +16,7 @@ from train.rollout.memory import working_bytes
 from train.rollout.native.attention import NativeAttention, runs_natively
 from train.rollout.sampler import NonFiniteLogits, Sampler
 from train.rollout.schedule.block_allocator import BlockAllocator
-from train.rollout.schedule.holdings import Chunk
+from train.rollout.schedule.block_manager import Chunk
 from train.rollout.schedule.lengths import LengthMemory
 from train.rollout.schedule.requests import Request
 from train.rollout.schedule.rows import Row

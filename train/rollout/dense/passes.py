@@ -17,7 +17,7 @@ import numpy as np
 import torch
 
 from train.rollout.dense.pool import BLOCK_SIZE, token_slots
-from train.rollout.schedule.holdings import Chunk
+from train.rollout.schedule.block_manager import Chunk
 from train.rollout.schedule.rows import Group, Row
 from train.rollout.schedule.scheduler import Scheduler
 

@@ -15,7 +15,7 @@ from train.rollout.paged.pool import SCRATCH_PAGE, PagedPool
 from train.rollout.paged.state import RolloutState, Rules, make_rules
 from train.rollout.paged.step import Batch
 from train.rollout.paged.transfer import upload
-from train.rollout.schedule.holdings import Chunk
+from train.rollout.schedule.block_manager import Chunk
 from train.rollout.schedule.rows import RowArrays
 from train.rollout.triton_kernels.tiles import tiles_of
 

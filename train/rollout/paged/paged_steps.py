@@ -22,7 +22,7 @@ from train.rollout.paged.pool import page_bytes
 from train.rollout.paged.step import CLOSED, FINITE, FORCED, RUNNING, STOPPED, Outputs, read_outputs
 from train.rollout.paged.transfer import Download, upload
 from train.rollout.schedule.block_allocator import BlockAllocator
-from train.rollout.schedule.holdings import Chunk
+from train.rollout.schedule.block_manager import Chunk
 from train.rollout.schedule.lengths import LengthMemory
 from train.rollout.schedule.requests import Request
 from train.rollout.schedule.rows import Group, Row

@@ -9,7 +9,7 @@ a model.
 import numpy as np
 
 from train.rollout.schedule.block_allocator import BlockAllocator
-from train.rollout.schedule.holdings import Chunk, Holdings, Prefill
+from train.rollout.schedule.block_manager import BlockManager, Chunk, Prefill
 from train.rollout.schedule.rows import Group, Row, RowArrays
 
 # Rows finish at different times, so they never all stand at their final length together: half of the expected growth
@@ -17,7 +17,7 @@ from train.rollout.schedule.rows import Group, Row, RowArrays
 _GROWTH_AT_ONCE = 0.5
 
 
-class Scheduler(Holdings):
+class Scheduler(BlockManager):
     """Decides from block counts alone; `rows` is the shared array state that attention reads."""
 
     def __init__(

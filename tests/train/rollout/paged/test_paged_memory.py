@@ -11,7 +11,7 @@ from train.rollout import engine as engines
 from train.rollout.engine import RolloutEngine
 from train.rollout.interface import Sampling
 from train.rollout.paged.decoder import PagedDecoder
-from train.rollout.schedule.holdings import Chunk
+from train.rollout.schedule.block_manager import Chunk
 
 PAGE = 16
 LONG = Sampling(max_new_tokens=400, stop_ids=())

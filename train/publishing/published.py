@@ -15,7 +15,7 @@ import yaml
 from train.files.atomic import write_text
 from train.files.checkpoints import fault, newest_whole, numbered, step_in, step_of
 from train.files.untrusted import read_json
-from train.lifecycle.model_card import card
+from train.publishing.model_card import card
 
 FOLDER = "model"
 CARD = "README.md"

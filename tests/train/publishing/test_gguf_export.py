@@ -10,9 +10,9 @@ from peft import LoraConfig, get_peft_model
 from transformers import AutoModelForCausalLM, AutoTokenizer
 from transformers.utils.quantization_config import GgufConfig
 
-from train.lifecycle.gguf_export import CONVERTER, write_gguf
 from train.model.loading import load_model
 from train.model.smollm2 import SmolLM2Error, smollm2_path
+from train.publishing.gguf_export import CONVERTER, write_gguf
 
 COPIES = '#!/bin/sh\nls "$1" > "$3.list"\ncat "$1/model.safetensors" > "$3"\n'
 REFUSES = '#!/bin/sh\necho half > "$3"\necho "NotImplementedError: no such pre-tokenizer" >&2\nexit 1\n'
