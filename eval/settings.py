@@ -105,6 +105,23 @@ class Effort:
         check_temperatures(self.temperatures)
 
 
+@dataclass(frozen=True, slots=True)
+class GymSettings:
+    """How much is sampled of each task of reasoning-gym."""
+
+    problems: int = setting(8, "problems of each task", range=Range(least=1))
+    samples: int = setting(8, "samples of each problem", range=Range(least=2))
+    answer_tokens: int = setting(
+        48, "longest answer; a task with longer right answers is left out", range=Range(least=1)
+    )
+    prompt_tokens: int = setting(1024, "longest prompt; a task with longer ones is left out", range=Range(least=1))
+    seed: int = setting(0, "of the problems and the sampling")
+
+    def __post_init__(self) -> None:
+        """Raise ValueError naming the first value out of its range."""
+        checked_values(self)
+
+
 def benchmark_names() -> list[str]:
     """The benchmarks that there are."""
     return sorted(path.stem for path in BENCHMARKS.glob("*.yaml"))

@@ -39,8 +39,9 @@ def main() -> int:
     quiet_libraries()
     from eval.sampling.server import is_url
     from eval.serve.batcher import Batcher
+    from eval.serve.listen import Options
     from eval.serve.marking import Marker
-    from eval.serve.served import Options, load_served
+    from eval.serve.served import load_served
     from eval.serve.terminal import RemoteTalker, Terminal, local_talker
     from train.rollout.engine import RolloutEngine
 

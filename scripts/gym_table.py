@@ -12,21 +12,16 @@ command is cut off, run it again to continue.
 import argparse
 import shlex
 import sys
-from dataclasses import fields
 from pathlib import Path
 
-import torch
 from tqdm import tqdm
 
 from data.tasks import gym
 from data.terminal import CommandLine, command, quiet_libraries
 from eval.gym import attacks, blind
 from eval.gym.attack_page import section, section_of, with_section
-from eval.gym.table import Settings, measure_tasks, render
-from train.model.chat_checks import check_chat
-from train.model.loading import load_model, load_tokenizer
-from train.model.prompts import stop_ids
-from train.rollout.engine import RolloutEngine
+from eval.options import add_settings, read_settings
+from eval.settings import GymSettings
 
 
 def parse() -> argparse.Namespace:
@@ -41,10 +36,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument(
         "--kept", type=Path, help="file of the results so far (default: runs/gym-table/MODEL.jsonl, or attack.jsonl)"
     )
-    for field in fields(Settings):
-        parser.add_argument(
-            f"--{field.name.replace('_', '-')}", type=int, default=field.default, help="(default: %(default)s)"
-        )
+    add_settings(parser, GymSettings())
     return parser.parse_args()
 
 
@@ -64,7 +56,7 @@ def main() -> int:
     source = "attack" if arguments.attack else arguments.model.replace("/", "-")
     path = arguments.kept or Path("runs/gym-table") / f"{source}.jsonl"
     page = arguments.output.read_text() if arguments.output and arguments.output.is_file() else ""
-    settings = Settings(**{field.name: getattr(arguments, field.name) for field in fields(Settings)})
+    settings = read_settings(GymSettings(), arguments)
     names = arguments.tasks or gym.names()
     for name in names:
         gym.task(name)
@@ -74,6 +66,14 @@ def main() -> int:
         note = blind.note(blind.blind_walks(arguments.seed)) if blind.TASK in names else ""
         write(arguments.output, with_section(page, section(attack_rows, attack, note)))
         return 0
+    import torch
+
+    from eval.gym.table import measure_tasks, render
+    from train.model.chat_checks import check_chat
+    from train.model.loading import load_model, load_tokenizer
+    from train.model.prompts import stop_ids
+    from train.rollout.engine import RolloutEngine
+
     tokenizer = load_tokenizer(arguments.model)
     model = load_model(arguments.model).to("cuda" if torch.cuda.is_available() else "cpu")
     with tqdm(total=len(names), unit="task", dynamic_ncols=True) as bar:

@@ -15,8 +15,7 @@ import sys
 from data.paths import user_path
 from data.terminal import CommandLine, command, quiet_libraries
 from eval.options import add_own_tasks
-from eval.serve.listen import Listening, serve
-from eval.serve.served import DTYPES, Options
+from eval.serve.listen import DTYPES, Listening, Options
 
 
 def parse() -> tuple[str, Options, Listening]:
@@ -31,7 +30,7 @@ def parse() -> tuple[str, Options, Listening]:
     parser.add_argument("--max-rows", type=int, default=default.rows, help="answers written at once")
     parser.add_argument("--max-waiting", type=int, default=default.waiting, help="requests that may wait")
     parser.add_argument("--cache-gib", type=float, help="memory for keys and values (default: half of what is free)")
-    parser.add_argument("--dtype", choices=list(DTYPES), default="", help="(default: float32, on a GPU bfloat16)")
+    parser.add_argument("--dtype", choices=DTYPES, default="", help="(default: float32, on a GPU bfloat16)")
     parser.add_argument("--no-system", action="store_true", help="refuse system messages, as o1 did")
     parser.add_argument(
         "--show-thinking", action=argparse.BooleanOptionalAction, default=True, help="send the thinking to clients"
@@ -42,27 +41,26 @@ def parse() -> tuple[str, Options, Listening]:
     add_own_tasks(parser)
     arguments = parser.parse_args()
     options = Options(
-        arguments.name,
-        arguments.max_context,
-        not arguments.no_system,
-        arguments.show_thinking,
-        arguments.dtype,
-        arguments.config,
-        arguments.own_tasks,
+        name=arguments.name,
+        longest=arguments.max_context,
+        system=not arguments.no_system,
+        show_thinking=arguments.show_thinking,
+        dtype=arguments.dtype,
+        config=arguments.config,
+        own_tasks=arguments.own_tasks,
     )
-    return (
-        arguments.checkpoint,
-        options,
-        Listening(arguments.host, arguments.port, arguments.max_rows, arguments.max_waiting, arguments.cache_gib),
-    )
+    limits = (arguments.max_rows, arguments.max_waiting, arguments.cache_gib)
+    return arguments.checkpoint, options, Listening(arguments.host, arguments.port, *limits)
 
 
 @command
 def main() -> int:
     """Run the command line; returns the exit code."""
+    checkpoint, options, listening = parse()
     quiet_libraries()
     try:
-        checkpoint, options, listening = parse()
+        from eval.serve.server import serve
+
         serve(checkpoint, options, listening)
     except KeyboardInterrupt:  # Ctrl-C is how it ends
         return 0

@@ -15,7 +15,7 @@ from data.paths import user_path
 from data.terminal import CommandLine, command
 from eval.options import add_own_tasks
 from eval.sampling.source import load_own_tasks
-from eval.serve.door import listen, own_names, refuse_missing, url
+from eval.serve.listen import listen, own_names, refuse_missing, url
 
 
 @command

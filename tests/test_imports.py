@@ -84,7 +84,7 @@ def test_the_search_sees_circles_and_imports_of_later_layers(sources, has_circle
 
 
 HEAVY = {"transformers", "trl", "peft", "datasets"}
-SLOW_HELP = {f"scripts.{name}" for name in ("bench_planning", "gpu_step", "gym_table", "serve")}
+SLOW_HELP = {f"scripts.{name}" for name in ("bench_planning", "gpu_step")}
 
 
 def at_start(tree: ast.Module) -> set[str]:

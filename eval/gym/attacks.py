@@ -20,6 +20,7 @@ from data.settings import read_settings
 from data.task import Task
 from data.tasks import gym
 from data.tasks.gym_logic import right_conclusion
+from eval.gym.kept_rows import rows_of_tasks
 from eval.gym.wrong_answers import CONSTANTS, HOSTILE, KINDS, blind_moves, of_kind
 
 
@@ -54,23 +55,10 @@ SLOW = ("futoshiki", "knight_swap", "sokoban")
 def attack_tasks(
     names: list[str], settings: Settings, path: Path, progress: Callable[[str], None] = lambda name: None
 ) -> list[AttackRow]:
-    """A row for each task. Each is written to `path`, a file of JSON lines, as it comes, and never measured again.
-
-    Raises ValueError where that file holds rows of other settings.
-    """
-    lines = path.read_text().splitlines() if path.is_file() else []
-    rows = [json.loads(line) for line in lines if line.endswith("}")]
-    if any(row.pop("settings") != asdict(settings) for row in rows):
-        raise ValueError(f"{path} holds rows of other settings; give the same ones, or another --kept.")
-    by_task = {row["task"]: row for row in rows}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    for name in names:
-        progress(name)
-        if name not in by_task:
-            by_task[name] = attack_task(name, settings)
-            with path.open("a") as file:
-                file.write(json.dumps({"settings": asdict(settings)} | by_task[name]) + "\n")
-    return [by_task[name] for name in names]
+    """A row for each task, kept in `path`. Raises ValueError where that file holds rows of other settings."""
+    return rows_of_tasks(
+        path, {"settings": asdict(settings)}, names, lambda name: attack_task(name, settings), progress
+    )
 
 
 def attack_task(name: str, settings: Settings) -> AttackRow:

@@ -13,7 +13,7 @@ import json
 import re
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -22,30 +22,15 @@ from transformers import PreTrainedTokenizerBase
 from data.mixture import draw_problems, load_mixture
 from data.problem import Problem
 from data.tasks import gym
+from eval.gym.kept_rows import rows_of_tasks
 from eval.measures.estimators import wilson
 from eval.sampling.baselines import DIRECT, first_line
 from eval.sampling.subject import is_right
+from eval.settings import GymSettings
 from train.model.prompts import completion_text, messages, prompt_ids
 from train.rollout.interface import RolloutBackend, Sampling
 
 Row = dict[str, Any]
-
-
-@dataclass(frozen=True, slots=True)
-class Settings:
-    """How much is sampled of each task. One with longer prompts or right answers is left out, as out of reach."""
-
-    problems: int = 8
-    samples: int = 8
-    answer_tokens: int = 48
-    prompt_tokens: int = 1024
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        """Raise ValueError naming the first number that is too small."""
-        for name, least in (("problems", 1), ("samples", 2), ("answer_tokens", 1), ("prompt_tokens", 1)):
-            if getattr(self, name) < least:
-                raise ValueError(f"{name} is {getattr(self, name)}; expected at least {least}.")
 
 
 def measure_tasks(
@@ -53,23 +38,16 @@ def measure_tasks(
     backend: RolloutBackend,
     tokenizer: PreTrainedTokenizerBase,
     stop_ids: tuple[int, ...],
-    settings: Settings,
+    settings: GymSettings,
     path: Path,
     progress: Callable[[str], None] = lambda name: None,
 ) -> list[Row]:
-    """A row for each task. Each is written to `path`, a file of JSON lines, as it comes, and never measured again.
+    """A row for each task, kept in `path`. Raises ValueError where that file holds rows of other settings."""
 
-    Raises ValueError where that file holds rows of other settings.
-    """
-    by_task = {row["task"]: row for row in _read(path, settings)}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    for name in names:
-        progress(name)
-        if name not in by_task:
-            by_task[name] = measure_task(name, backend, tokenizer, stop_ids, settings)
-            with path.open("a") as file:
-                file.write(json.dumps({"asked": asdict(settings)} | by_task[name]) + "\n")
-    return [by_task[name] for name in names]
+    def measure(name: str) -> Row:
+        return measure_task(name, backend, tokenizer, stop_ids, settings)
+
+    return rows_of_tasks(path, {"asked": asdict(settings)}, names, measure, progress)
 
 
 def measure_task(
@@ -77,7 +55,7 @@ def measure_task(
     backend: RolloutBackend,
     tokenizer: PreTrainedTokenizerBase,
     stop_ids: tuple[int, ...],
-    settings: Settings,
+    settings: GymSettings,
 ) -> Row:
     """Sample one task. `left_out` says why it was not, where it was not."""
     level, problems = easiest_problems(name, settings)
@@ -110,7 +88,7 @@ def measure_task(
     }
 
 
-def easiest_problems(name: str, settings: Settings) -> tuple[Row, list[Problem]]:
+def easiest_problems(name: str, settings: GymSettings) -> tuple[Row, list[Problem]]:
     """Train problems at the first level of the task's curriculum, or at its defaults where these are shorter."""
     choices = []
     for level in (gym.first_level(name), {}):
@@ -134,13 +112,13 @@ def answers(problem: Problem, text: str) -> bool:
     return any(is_right(problem, answer) for answer in candidates if answer)
 
 
-def render(rows: list[Row], model: str, settings: Settings, command: str) -> str:
+def render(rows: list[Row], model: str, settings: GymSettings, command: str) -> str:
     """The table as a page of Markdown, best tasks first."""
     tasks = sorted((row for row in rows if "of" in row), key=lambda row: (-row["mixed"] / row["groups"], -row["right"]))
     return "\n".join([*_head(model, settings, command, tasks), *map(_line, tasks), *_tail(rows)]) + "\n"
 
 
-def _head(model: str, settings: Settings, command: str, tasks: list[Row]) -> Iterator[str]:
+def _head(model: str, settings: GymSettings, command: str, tasks: list[Row]) -> Iterator[str]:
     start = sum(row["mixed"] > 0 for row in tasks)
     tokens = sum(row["answer_tokens"] * row["of"] for row in tasks)
     yield f"# The tasks of reasoning-gym, and what {model} makes of them untrained\n"
@@ -182,12 +160,3 @@ def _tail(rows: list[Row]) -> Iterator[str]:
 def _listed(settings: Row) -> str:
     short = json.loads(json.dumps(settings), parse_float=lambda text: round(float(text), 4))
     return ", ".join(f"{key}: {json.dumps(value)}" for key, value in short.items())
-
-
-def _read(path: Path, settings: Settings) -> list[Row]:
-    if not path.is_file():
-        return []
-    rows = [json.loads(line) for line in path.read_text().splitlines() if line.endswith("}")]
-    if any(row.pop("asked") != asdict(settings) for row in rows):
-        raise ValueError(f"{path} holds rows of other settings; give the same ones, or another --kept.")
-    return rows

@@ -1,7 +1,6 @@
 """The served checkpoint: its tokenizer, its limits, and the defaults of requests."""
 
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import torch
 from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
@@ -9,6 +8,7 @@ from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerB
 from data.paths import user_path
 from data.tasks import get_task
 from eval.sampling.source import Source, config_of, read_source
+from eval.serve.listen import Options
 from train.files.recorded_config import read_run_config
 from train.model.chat import TOKENIZERS_OWN
 from train.model.chat_checks import ChatError, check_chat
@@ -18,21 +18,6 @@ from train.publishing.published import FOLDER as PUBLISHED
 from train.rollout.interface import Sampling, Thinking, is_temperature
 from train.rollout.schedule.requests import longest_sequence
 from train.rollout.support import text_config
-
-DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-
-
-@dataclass(frozen=True, slots=True)
-class Options:
-    """A server's options. `longest` is the most tokens of prompt and completion (None: the model's context)."""
-
-    name: str = ""
-    longest: int | None = None
-    system: bool = True
-    show_thinking: bool = True
-    dtype: str = ""
-    config: Path | None = None
-    own_tasks: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +50,7 @@ def load_served(checkpoint: str, options: Options) -> tuple[PreTrainedModel, Ser
     source = read_source(config, own_tasks=options.own_tasks) if config else None
     tokenizer = load_tokenizer(checkpoint, source.chat if source else TOKENIZERS_OWN)
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    dtype = DTYPES[options.dtype or ("bfloat16" if device == "cuda" else "float32")]
+    dtype = getattr(torch, options.dtype or ("bfloat16" if device == "cuda" else "float32"))
     model = load_model(checkpoint, dtype=dtype).to(device)
     system_prompt = _system_prompt(source) if options.system else ""
     try:

@@ -12,9 +12,9 @@ from patience import PATIENCE
 
 from eval.serve.app import make_app
 from eval.serve.batcher import Batcher
-from eval.serve.listen import listen
+from eval.serve.listen import Options, listen
 from eval.serve.patient_http import PatientHTTP
-from eval.serve.served import Options, Served, load_served
+from eval.serve.served import Served, load_served
 from train.model.scratch import build_model, build_tokenizer
 from train.rollout.engine import RolloutEngine
 

@@ -7,12 +7,12 @@ from scripted import Scripted, chat_tokenizer
 
 from data.problem import Problem
 from data.tasks import gym
-from eval.gym import table
-from eval.gym.table import Settings, answers, easiest_problems, measure_tasks, render
+from eval.gym.table import answers, easiest_problems, measure_tasks, render
+from eval.settings import GymSettings
 from train.rollout.interface import Rollout
 
 pytest.importorskip("reasoning_gym")
-SMALL = Settings(problems=3, samples=4)
+SMALL = GymSettings(problems=3, samples=4)
 TOKENIZER = chat_tokenizer()
 
 
@@ -63,15 +63,15 @@ def test_rows_count_right_samples_and_mixed_groups_and_are_never_measured_again(
     rows = measure_tasks(["syllogism", "chain_sum"], *model(" none."), SMALL, kept)
     assert rows[0] == row and rows[1]["right"] == 0
     with pytest.raises(ValueError, match="holds rows of other settings"):
-        measure_tasks(["syllogism"], *model(""), Settings(problems=4), kept)
+        measure_tasks(["syllogism"], *model(""), GymSettings(problems=4), kept)
 
 
 def test_what_is_out_of_reach_is_left_out_and_said(tmp_path):
-    few = Settings(problems=2, samples=2, prompt_tokens=100)
+    few = GymSettings(problems=2, samples=2, prompt_tokens=100)
     (row,) = measure_tasks(["leg_counting"], *model(""), few, tmp_path / "a")
     assert row["left_out"].startswith("prompts of ") and "right" not in row
     (row,) = measure_tasks(
-        ["spell_backward"], *model(""), Settings(problems=2, samples=2, answer_tokens=1), tmp_path / "b"
+        ["spell_backward"], *model(""), GymSettings(problems=2, samples=2, answer_tokens=1), tmp_path / "b"
     )
     assert row["left_out"] == "answers of 3 tokens"
 
@@ -83,7 +83,7 @@ def test_the_page_has_a_line_for_each_task_with_its_interval_and_the_command():
          "seconds": 2},
         {"task": "c", "left_out": "answers of 99 tokens"},
     ]  # fmt: skip
-    page = render(rows, "a-model", Settings(), "python scripts/gym_table.py")
+    page = render(rows, "a-model", GymSettings(), "python scripts/gym_table.py")
     lines = [line for line in page.splitlines() if line.startswith("| gym:")]
     assert lines[0] == "| gym:a | n: [1] | 50.0 [38.1, 61.9] | 50 | 3 | 2 |"
     assert lines[1].startswith("| gym:b | defaults | 0.0 [0.0, 5.7] | 0 |") and len(lines) == 2
@@ -93,5 +93,5 @@ def test_the_page_has_a_line_for_each_task_with_its_interval_and_the_command():
 
 
 def test_settings_out_of_range_are_named():
-    with pytest.raises(ValueError, match="samples is 1; expected at least 2"):
-        table.Settings(samples=1)
+    with pytest.raises(ValueError, match="samples is 1; expected a whole number, 2 or more"):
+        GymSettings(samples=1)

@@ -20,7 +20,7 @@ from eval.newcomer.chromium import browser, chromium
 from eval.report.explorer import pack_newest
 from eval.report.load import load_run
 from eval.report.watch import Follower, make_watch_app
-from eval.serve.door import listen
+from eval.serve.listen import listen
 from scripts import watch
 from train.files.run_lock import lock
 from train.rewards.rollout_log import COLUMNS

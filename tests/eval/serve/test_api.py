@@ -14,7 +14,8 @@ import pytest
 from patience import PATIENCE
 from serving import Recital, running, save_tiny, serving
 
-from eval.serve.served import Options, load_served
+from eval.serve.listen import Options
+from eval.serve.served import load_served
 
 ASKED = [{"role": "user", "content": "numbers 2 6 8 target 14"}]
 SAID = "<think> try 2 + 6 = 8 , 8 + 6 = 14 vs 14 yes</think> ( 2 + 6 ) + 6"

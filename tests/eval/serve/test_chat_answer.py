@@ -6,7 +6,8 @@ from serving import save_tiny
 
 from eval.serve.chat_answer import Answer
 from eval.serve.chat_request import read_chat_request
-from eval.serve.served import Options, load_served
+from eval.serve.listen import Options
+from eval.serve.served import load_served
 
 
 class Halves:

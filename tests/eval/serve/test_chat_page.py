@@ -7,8 +7,9 @@ from serving import Recital, save_tiny, serving
 
 from eval.newcomer.chromium import browser, chromium
 from eval.sampling.source import read_source
+from eval.serve.listen import Options
 from eval.serve.marking import Marker
-from eval.serve.served import Options, load_served
+from eval.serve.served import load_served
 
 pytestmark = pytest.mark.skipif(chromium() is None, reason="no Chromium: apt-get install chromium")
 SAID = "<think> try 2 + 6 = 9 , 9 - 8 = 1 vs 14 no try 2 + 6 = 8 , 8 + 6 = 14 vs 14 yes</think> ( 2 + 6 ) + 6"

@@ -6,7 +6,8 @@ import pytest
 from serving import save_tiny
 
 from eval.serve.chat_request import RequestError, read_body, read_chat_request
-from eval.serve.served import Options, load_served
+from eval.serve.listen import Options
+from eval.serve.served import load_served
 
 ASKED = [{"role": "user", "content": "numbers 2 6 8 target 14"}]
 

@@ -6,8 +6,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 from serving import Recital, save_tiny, serving
 
+from eval.serve.listen import Options
 from eval.serve.marking import Marker
-from eval.serve.served import Options, load_served
+from eval.serve.served import load_served
 from eval.serve.terminal import LocalTalker, RemoteTalker, TalkError, Terminal
 
 SAID = "<think> try 2 + 6 = 9 , 9 - 8 = 1 vs 14 no try 2 + 6 = 8 , 8 + 6 = 14 vs 14 yes</think> ( 2 + 6 ) + 6"

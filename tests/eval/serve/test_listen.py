@@ -4,7 +4,7 @@ import socket
 
 import pytest
 
-from eval.serve.door import listen, own_names, place, url
+from eval.serve.listen import listen, own_names, place, url
 
 
 @pytest.mark.parametrize("host", ["::1", "[::1]"])
