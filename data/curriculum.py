@@ -162,7 +162,7 @@ class Curriculum:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from what `state_dict` gave."""
+        """Restore what `state_dict` returned."""
         self.rates.counts = dict(state["counts"])
         self.due, self.held, self.owed = (dict(state[name]) for name in ("due", "held", "owed"))
         self.kept, self.others = dict.fromkeys(state["kept"]), dict.fromkeys(state["others"])

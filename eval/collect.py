@@ -1,7 +1,7 @@
 """Reasoning traces from a teacher: ask n samples of each training problem, and keep what the verifier accepts.
 
-The file of traces is what `cold_start_data` takes. Beside it stands `FILE.asked`, one line for each answer, kept or
-not; so whatever was asked is never asked again, and a collection that was cut off goes on.
+`cold_start_data` takes the file of traces. `FILE.asked` beside it has one line for each answer, kept or not, so that
+nothing is asked twice and a collection that was cut off continues.
 """
 
 import hashlib

@@ -90,7 +90,7 @@ def prepared(run: RunConfig, training: GRPOConfig, launch: Launch) -> Iterator[s
 
 
 def outcome(run: RunConfig, training: GRPOConfig) -> tuple[int, str | None, bool]:
-    """Train; returns the exit code, what to say where it is not 0, and whether other processes may know nothing."""
+    """Train. Returns the exit code, a message if it is not 0, and whether the other processes may not know of it."""
     try:
         stopped = train(run, training)
         return 3 if stopped else 0, stopped, False

@@ -125,7 +125,7 @@ class DynamicSampling:
         return groups, left_out, metrics
 
     def state_dict(self) -> dict[str, Any]:
-        """All that the next step depends on, and what is counted, as plain values."""
+        """The state that the next step depends on, and the counts, as plain values."""
         return {
             "curriculum": self.curriculum.state_dict(),
             "candidates": (self.passed, self.screened),
@@ -133,13 +133,13 @@ class DynamicSampling:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from what `state_dict` gave."""
+        """Restore what `state_dict` returned."""
         self.curriculum.load_state_dict(state["curriculum"])
         self.passed, self.screened = state["candidates"]
         self.left_out_tokens = state["left_out_tokens"]
 
     def _screen(self, count: int, most: int, few: int, draw: Draw) -> tuple[list[Candidate], dict[int, Group]]:
-        """Screen until `count` pass, `most` at most: the candidates of all processes, and the groups of this one."""
+        """Screen up to `most` candidates until `count` pass; returns those of all processes, and this one's groups."""
         rank, processes = PartialState().process_index, PartialState().num_processes
         candidates: list[Candidate] = []
         own: dict[int, Group] = {}
@@ -199,7 +199,7 @@ def best(candidates: list[Candidate], count: int) -> list[Candidate]:
 
 
 def deal(candidates: list[Candidate], processes: int, share: int) -> list[list[Candidate]]:
-    """Give each process `share` of the chosen, first those that it has itself: as few as can be change hands."""
+    """Give each process `share` of the chosen candidates, its own first, so that as few groups as possible move."""
     hands = [[one for one in candidates if one.owner == process] for process in range(processes)]
     spare = [one for hand in hands for one in hand[share:]]
     for hand in hands:
@@ -219,5 +219,5 @@ def _exchange(hands: list[list[Candidate]], own: dict[int, Group]) -> list[Group
 
 
 def _of_all(rows: list[list[float]]) -> list[list[float]]:
-    """The rows of every process, which all have as many, by rank."""
+    """The rows of all processes, by rank; each process has the same number."""
     return gather(torch.tensor(rows, device=PartialState().device)).tolist()

@@ -1,8 +1,8 @@
-"""Where a figure stands in the evidence of a run, and how it is read.
+"""Where a figure is found in the evidence of a run, and how it is read.
 
 A figure is a typed path, made by one of the functions below. `tests/eval/claims` holds each path of each claim against
-real evidence, so a measure that was renamed fails there. A file that has no such figure is an error that names it; a
-figure that is there and null says that there was nothing to take a share of.
+real evidence, so a measure that was renamed fails there. A file that has no such figure is an error that names it. A
+null figure means that there was nothing to take a share of.
 """
 
 from collections.abc import Mapping

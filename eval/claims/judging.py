@@ -14,10 +14,10 @@ A figure that must not lose more than an allowance is
 - not supported, where it loses more, and its interval leaves out no loss at all;
 - inconclusive otherwise.
 
-A claim is worth what its weakest condition is: not supported where one is not, else inconclusive where one is or is
-missing, else supported. Conditions are hard: they hold each model at its own best decoding, so that a temperature
-cannot meet them. Weaker evidence stands beside them and judges nothing. Figures of several seeds are brought together
-first (`eval.measures.seeds`). Three seeds at the least speak of the method; fewer say only what happened "in this run".
+The weakest condition decides: a claim is not supported if any condition is not, else inconclusive if any is or is
+missing, else supported. Conditions compare each model at its own best decoding, so that a change of temperature cannot
+meet them. Weaker evidence is shown beside them and decides nothing. Figures of several seeds are combined first
+(`eval.measures.seeds`). From three seeds on a verdict is about the method; with fewer it holds only "in this run".
 
 The evidence is read from JSON files in RUN/evaluation, so that a claim can be judged anew without sampling anything.
 """

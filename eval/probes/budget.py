@@ -1,11 +1,11 @@
-"""Thinking held to a budget (s1's budget forcing, Muennighoff et al. 2025): cut short, let go on, or carried on.
+"""Thinking held to a budget (s1's budget forcing, Muennighoff et al. 2025): cut short, continued, or extended.
 
-A thinking that is longer than the budget is cut there and closed, and the model answers. One that was cut off by the
-longest completion in training goes on where the budget is larger than that. One that would end too soon has "Wait" put
-in its stead and goes on past the end that it chose. All start from completions that were drawn freely, the very ones of
-which accuracy is measured, and go on from their ids: a thinking that is cut after n tokens is as likely as one that was
-stopped there, so every budget costs no more than what stands behind the cut. It works with any model and back end, also
-where the tags are several tokens or a server samples.
+A thinking that is longer than the budget is cut there and closed, and the model answers. A thinking that was cut off at
+training's longest completion continues if the budget is larger. A thinking that would end too soon gets "Wait" in place
+of its end, and continues. All start from freely drawn completions, the same ones that accuracy is measured on, and
+continue from their ids. A thinking that is cut after n tokens is as likely as one that was stopped there, so a budget
+costs only the tokens after the cut. It works with any model and back end, also where the tags are several tokens or a
+server samples.
 """
 
 from collections.abc import Sequence

@@ -43,7 +43,7 @@ NAMES = ("_name_or_path", "transformers_version", "base_model_name_or_path", "in
 
 
 class SampleCache:
-    """A rollout back end that draws what its folder does not hold yet. `weights` tells models apart."""
+    """A rollout back end that draws only the samples that its folder lacks. `weights` tells models apart."""
 
     def __init__(self, draw: Draw, folder: Path, weights: str) -> None:
         self.draw = draw
@@ -65,7 +65,7 @@ class SampleCache:
         if self._records is None:
             self._records = self._read()
         records, how = self._records, json.dumps(asdict(sampling), sort_keys=True)
-        counts: dict[tuple[int, ...], int] = {}  # a prompt that stands there again goes on with new samples
+        counts: dict[tuple[int, ...], int] = {}  # a repeated prompt continues with new samples
         requests: list[tuple[str, Sequence[int], int]] = []
         for prompt in prompts:
             first = counts.get(tuple(prompt), 0)

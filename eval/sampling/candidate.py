@@ -48,7 +48,7 @@ class Candidate:
 class Candidates:
     """The models of one evaluation: each is loaded and hashed once, as far as they fit into memory together.
 
-    The rest of the arguments is that of `load_candidate`.
+    The other arguments are those of `load_candidate`.
     """
 
     def __init__(self, cache: Path, **how: Any) -> None:
@@ -58,7 +58,7 @@ class Candidates:
     def check(self, names: Sequence[str], fits: Callable[[Candidate], None] | None = None) -> None:
         """Raise ValueError where one of the models cannot be loaded, or where `fits` raises it of one.
 
-        Of those that do not fit beside the others only the files and the tokenizer are checked.
+        Of models that do not fit into memory with the others, only the files and the tokenizer are checked.
         """
         for name in dict.fromkeys(names):
             if self._room() > 0 or is_url(name):

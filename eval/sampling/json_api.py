@@ -25,9 +25,9 @@ class ServerError(ValueError):
 class JsonApi:
     """The API at `url`, such as `http://localhost:8000/v1`.
 
-    Where the reason for no answer may pass (busy, restarting, a broken connection), it is asked again, with `pause`
-    seconds in between. `connections` may be open at once; `proxies` takes those of the environment. `hint` ends the
-    error of a server that does not answer at all.
+    A request that fails for a reason that may pass (busy, restarting, a broken connection) is sent again, after
+    `pause(seconds)`. At most `connections` are open at once; `proxies` uses those of the environment. `hint` ends the
+    error for a server that never answers.
     """
 
     def __init__(
@@ -133,7 +133,7 @@ def _late(place: str) -> ServerError:
 
 
 class _Passing(Exception):
-    """No answer for a reason that may pass, after `wait` seconds where the server says so."""
+    """A failure that may pass, after `wait` seconds if the server says so."""
 
     def __init__(self, message: str, wait: float = 0.0) -> None:
         super().__init__(message)

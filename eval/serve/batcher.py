@@ -131,7 +131,7 @@ class Batcher:
             self.running = session.running
 
     def _follow_orders(self, session: Session, numbers: dict[int, int], tickets: dict[int, int]) -> None:
-        """Take in the requests since the last step; wait for one where there is nothing to do."""
+        """Process the requests that came since the last step; wait for one if there is nothing to do."""
         while True:
             try:
                 order = self._orders.get(block=not session.has_work and not self._closing)

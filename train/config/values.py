@@ -1,4 +1,4 @@
-"""What one option may hold: its type, its range or its words, and how a value from YAML or the command line is read.
+"""What one option may be: its type, range or choices, and how a value from YAML or the command line is read.
 
 Every refusal is one line with the option's name, the value, and what was expected. Imports neither torch nor trl, so a
 wrong value is refused at once.

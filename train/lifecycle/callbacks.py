@@ -1,4 +1,4 @@
-"""What watches a run: the metrics file, the progress bar, the guard against collapse, and a stop that was asked for."""
+"""What watches a run: the metrics file, the progress bar, the guard against collapse, and stopping on request."""
 
 import json
 import math
@@ -50,7 +50,7 @@ def _seconds_so_far(path: Path, phase: str) -> float:
 
 
 class ProgressBar(TrainerCallback):
-    """One bar for the phase, with the figures that tell how it goes."""
+    """One bar for the phase, with the figures that show how it goes."""
 
     def __init__(self, label: str) -> None:
         self.label = label
@@ -59,7 +59,7 @@ class ProgressBar(TrainerCallback):
         self.began = time.monotonic()
 
     def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
-        """Open the bar where the run stands."""
+        """Open the bar at the step that the run has reached."""
         if state.is_world_process_zero:
             self.bar = tqdm(
                 total=state.max_steps, initial=state.global_step, desc=self.label, unit="step", dynamic_ncols=True
@@ -125,7 +125,7 @@ class CollapseGuard(TrainerCallback):
             control.should_training_stop = True
 
     def _compare(self, logs: dict[str, Any], step: int) -> float | None:
-        """Take note of a logged step; returns the mean reward of a full window, or None."""
+        """Record a logged step; returns the mean reward of a full window, or None."""
         if "reward" not in logs:
             return None
         # Right answers alone: a sum with punishments may be below zero, where a share of the best means nothing.
@@ -147,7 +147,7 @@ class CollapseGuard(TrainerCallback):
 
 
 class StopWhenAsked(TrainerCallback):
-    """Saves and ends the training where any of the processes was asked to; all find out at the same step."""
+    """Saves and ends the training once any process was asked to stop. All processes learn of it at the same step."""
 
     def __init__(self, signals: StopSignals) -> None:
         self.signals = signals
@@ -161,15 +161,15 @@ class StopWhenAsked(TrainerCallback):
     on_evaluate = on_step_end  # an evaluation is long: do not begin another step after it
 
     def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
-        """What had to be saved has been saved just now."""
+        """The checkpoint is written, so a run that was asked to stop can stop."""
         control.should_training_stop |= self._asked(args)
 
     def on_train_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
-        """Tell a run that was broken off from one that had no more steps to do."""
+        """A run that has done all its steps was not cut off."""
         self.stopped &= state.global_step < state.max_steps
 
     def _asked(self, args: TrainingArguments) -> bool:
-        """Whether any process was; all of them must call this together."""
+        """Whether any process was asked to stop. All processes must call this together."""
         stopping = self.signals.first is not None
         if PartialState().num_processes > 1:
             stopping = bool(reduce(torch.tensor(float(stopping), device=args.device), reduction="sum") > 0)

@@ -1,7 +1,7 @@
-"""Why the reward of a run rose, stayed flat or fell: told from its metrics alone, with the figures and what to try.
+"""Why the reward of a run rose, stayed flat or fell, from its metrics alone, with the figures and what to try.
 
-The first and the last steps of the run are compared, `WINDOW` of each. A change counts as one where it is clear of the
-scatter from step to step.
+The first and the last steps of the run are compared, `WINDOW` of each. A change counts only if it
+is larger than the scatter from step to step.
 """
 
 import math

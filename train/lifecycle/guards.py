@@ -1,4 +1,4 @@
-"""Guards that report: what goes wrong slowly in reinforcement learning, said once and marked in the metrics.
+"""Guards that warn once of what goes wrong slowly in reinforcement learning, and mark it in the metrics.
 
 Each compares the mean of the last WINDOW logged steps with that of the first ones. None of them stops a run.
 """
@@ -29,7 +29,7 @@ class Guard:
     has_warned: bool = False
 
     def take(self, logs: dict[str, Any]) -> bool:
-        """Take note of a logged step; returns whether the guard trips."""
+        """Record a logged step; returns whether the guard trips."""
         value = logs.get(self.metric)
         if value is None or not math.isfinite(value):  # one NaN would make every mean NaN, which trips nothing
             return False
@@ -75,13 +75,13 @@ def guards() -> list[Guard]:
 
 
 class ReportingGuards(TrainerCallback):
-    """Asks every guard at each logged step. Stands before the metrics file, so that what trips is written there."""
+    """Runs every guard at each logged step, ahead of the metrics file, which then has the guards that tripped."""
 
     def __init__(self) -> None:
         self.guards = guards()
 
     def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
-        """Look back over what a resumed run has logged, and has said."""
+        """Replay the log of a resumed run, so that no warning is repeated."""
         for logs in state.log_history:
             for guard in self.guards:
                 guard.has_warned |= guard.take(logs)

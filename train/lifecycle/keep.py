@@ -26,7 +26,7 @@ class KeepCheckpoints(TrainerCallback):
         self.always = frozenset(always)
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
-        """Asks for a checkpoint where one is due that `save_steps` would pass over."""
+        """Save a checkpoint at the steps in `always`, which `save_steps` may skip."""
         if state.global_step in self.always:
             control.should_save = True
 

@@ -84,7 +84,7 @@ def _is_whole(parquet: Path) -> bool:
 
 
 def sampled_steps(last: int, training: GRPOConfig) -> list[int]:
-    """The steps up to `last` whose first micro-batch had rollouts drawn; a batch is used for several where reused."""
+    """The steps up to `last` that sampled rollouts; several steps may train on one batch."""
     cycle = training.steps_per_generation * training.num_iterations / training.gradient_accumulation_steps
     draws = (int(number * cycle) + 1 for number in range(int(last / cycle) + 1))
     return sorted({step for step in draws if step <= last})

@@ -1,7 +1,7 @@
-"""A step whose loss or gradient is not finite is not taken: it would turn every weight into NaN.
+"""A step whose loss or gradient is not finite is skipped: it would turn every weight into NaN.
 
-It is counted, its batch is kept for inspection, and after several in a row the run stops and names a likely cause. With
-DeepSpeed, which takes a step before its norm is known, the first one stops the run.
+It is counted, its batch is kept for inspection, and after several in a row the run stops and names a likely cause.
+DeepSpeed updates the weights before the norm is known, so there the first such step stops the run.
 """
 
 from pathlib import Path
@@ -37,7 +37,7 @@ class NonFiniteGuard:
         self.total, self.in_a_row = state["total"], state["in_a_row"]
 
     def passed(self) -> None:
-        """A step was taken."""
+        """The step was finite, and the weights were updated."""
         self.in_a_row = 0
 
     def skipped(self, step: int, rank: int, batches: list[Batch], model: torch.nn.Module, *, loss: bool) -> None:
@@ -53,7 +53,7 @@ class NonFiniteGuard:
             )
 
     def taken(self, step: int, rank: int, batches: list[Batch], *, loss: bool) -> NoReturn:
-        """Step `step` was taken before it was known not to be finite. Raises NonFiniteSteps: the weights are spoilt."""
+        """Raise NonFiniteSteps for a step that had spoilt the weights before it was known not to be finite."""
         self._keep(step, rank, batches)
         raise NonFiniteSteps(
             f"Stopped at step {step}: the loss or the gradient was not finite, and DeepSpeed had taken the step by the "

@@ -1,4 +1,4 @@
-"""`--overwrite` deletes last: the old run stands aside until the new one has done a step, or comes back."""
+"""`--overwrite` keeps the old run aside until the new one has done a step, and puts it back if that never happens."""
 
 import shutil
 from pathlib import Path
@@ -13,7 +13,7 @@ WORK = ("checkpoints", "rollouts.parquet", "nonfinite")  # folders of a run that
 
 
 def aside(run: RunConfig) -> Path:
-    """Where the run that is overwritten stands until the new one has begun."""
+    """Where the old run is kept until the new one has begun."""
     return run.folder.with_name(f".{run.name}.old")
 
 
@@ -38,7 +38,7 @@ class ForgetOverwritten(TrainerCallback):
         self.old = aside(run)
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
-        """The new run works."""
+        """Delete the old run."""
         if state.is_world_process_zero and self.old.exists():
             shutil.rmtree(self.old, ignore_errors=True)
 

@@ -1,9 +1,8 @@
 """Exact resume: a trainer whose checkpoints are whole, and hold what TRL and transformers do not save.
 
-They restore weights, optimiser, schedule and random states. They lose where in the cycle of sampling and updating the
-run stood, the rollouts that the cycle has left, the metrics gathered since the last log line, a reference model that
-is synchronised, a LoRA adapter that has a reference beside it, and they replay the first epoch's order in every later
-one.
+They restore weights, optimiser, schedule and random states. They lose the position in the cycle of sampling and
+updating, the rollouts that are still to be trained on, the metrics since the last log line, a synchronised reference
+model, and a LoRA adapter beside its reference; and they repeat the order of the first epoch in every later one.
 """
 
 import errno
@@ -70,7 +69,7 @@ class EpochSampler(Sampler[int]):
 
 
 class GoOn(TrainerCallback):
-    """Calls what must happen between transformers' own setting up and the first batch."""
+    """Restores the progress after transformers has set up the training, and before the first batch."""
 
     def __init__(self, trainer: "ResumableTrainer") -> None:
         self.trainer = trainer
@@ -110,17 +109,17 @@ class ResumableTrainer(Trainer):
             super().create_accelerator_and_postprocess()
 
     def create_model_card(self, *args: Any, **kwargs: Any) -> None:
-        """None: TRL's names neither the base model nor the tasks; the run's config.yaml says both."""
+        """Write none: TRL's names neither the base model nor the tasks; the run's config.yaml says both."""
 
     def progress(self) -> dict[str, Any]:
-        """What this process must know to go on, as numbers and tensors."""
+        """What this process needs to continue, as numbers and tensors."""
         metrics = {
             mode: {key: list(map(float, row)) for key, row in values.items()} for mode, values in self._metrics.items()
         }
         return {"metrics": metrics} | {name: getattr(self, name) for name in COUNTERS}
 
     def take_up(self, progress: dict[str, Any]) -> None:
-        """Go on from what `progress` gave."""
+        """Continue from what `progress` returned."""
         for mode, metrics in self._metrics.items():
             metrics.update(progress["metrics"][mode])
         for name in COUNTERS:
@@ -144,7 +143,7 @@ class ResumableTrainer(Trainer):
         self._resumed = checkpoint
 
     def go_on(self) -> None:
-        """Take up the progress in the checkpoint that training is resumed from, if it is."""
+        """Restore the progress in the checkpoint that training resumes from, if it resumes."""
         if self._resumed is None:
             return
         progress = self._progress_file(self._resumed)

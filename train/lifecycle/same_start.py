@@ -1,4 +1,4 @@
-"""A run that is resumed goes on with the problems, the model, the tokenizer and the user's own code that it began with.
+"""A resumed run must have the problems, the model, the tokenizer and the user's own code that it began with.
 
 A digest of each is in environment.json. For weights a few numbers of each tensor are enough, since training changes all
 of them.
@@ -58,7 +58,7 @@ def source_digests(run: RunConfig, model: PreTrainedModel, tokenizer: PreTrained
 def refuse_others(folder: Path, key: str, digests: dict[str, str]) -> None:
     """Raise ValueError where the run in `folder` began with other PROBLEMS or SOURCES, whichever `key` is.
 
-    An older run has kept no digests.
+    Runs of older versions have no digests.
     """
     path = folder / "environment.json"
     began = read_json(path).get(key) or {}

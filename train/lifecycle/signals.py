@@ -1,4 +1,4 @@
-"""Stopping in good order: SIGINT (Ctrl-C) and SIGTERM (a scheduler's pre-emption) end a run after the step in hand."""
+"""Clean stops: SIGINT (Ctrl-C) and SIGTERM (a scheduler's pre-emption) end a run after the current step."""
 
 import os
 import signal
@@ -10,11 +10,11 @@ ECHO = 2.0  # seconds: a terminal and a launcher both pass on the signal that a 
 
 
 class Interrupted(Exception):
-    """The run was asked to stop, and has saved where it stands."""
+    """The run was asked to stop, and has saved its state."""
 
 
 class StopSignals:
-    """While it is entered, a first signal is noted and answered, and a second one ends the process at once."""
+    """Within the context, the first signal is recorded and acknowledged, and a second one ends the process at once."""
 
     def __init__(self, answer: str = "stopping after this step, saved") -> None:
         self.answer = answer

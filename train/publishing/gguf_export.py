@@ -52,4 +52,4 @@ def _complete(merged: Path, model: Path) -> None:
 
 def _reason(done: subprocess.CompletedProcess[str]) -> str:
     lines = done.stderr.strip().splitlines()
-    return lines[-1].rstrip(".") if lines else f"exit code {done.returncode} and no word"
+    return lines[-1].rstrip(".") if lines else f"exit code {done.returncode} and no message"

@@ -1,4 +1,4 @@
-"""The model card: what a published model was made from, what it was measured to do, and what nobody knows of it."""
+"""The model card: what a published model was made from, what it was measured to do, and what is not known of it."""
 
 import json
 import shlex

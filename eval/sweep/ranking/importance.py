@@ -8,7 +8,7 @@ from optuna.trial import FrozenTrial
 
 from eval.sweep.setup.spec import Spec
 
-TOP = 5  # trials that the best ones must be for the figures to hold still, as Optuna's documentation asks
+TOP = 5  # the best trials must be at least as many for stable figures, as Optuna's documentation says
 SHARE = 0.1  # of all trials that count as the best, where that is more than TOP
 ENOUGH = 20  # trials: TOP are a quarter of them; with fewer, nearly all are "the best"
 FEWEST = 8  # below it there is nothing to show

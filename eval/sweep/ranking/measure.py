@@ -1,8 +1,8 @@
 """A run's result on the validation problems, which are neither trained on nor in the test set.
 
 The test set is not for choosing. A trial is judged by its last evaluation, not by the best one on the way, which would
-reward noise. That evaluation is training's own, at training's temperature. It rewards what only sharpens a model, so a
-sweep with `temperatures` samples the last checkpoint at each of them and judges the trial at its best decoding.
+reward noise. That evaluation is training's own, at training's temperature, which favours whatever only sharpens a
+model. So a sweep with `temperatures` samples the last checkpoint at each of them and judges the trial at its best.
 """
 
 from collections.abc import Iterable

@@ -36,7 +36,7 @@ def read_spec(path: Path) -> Spec:
 
 
 def changed(before: Spec, now: Spec) -> list[str]:
-    """What differs between the spec that a sweep began with and another, and may not; each in words."""
+    """The differences that are not allowed between the spec that a sweep began with and another, each in words."""
     now = replace(now, **{name: getattr(before, name) for name in SETTLED if getattr(now, name) is None})
     return [
         f"{name} was {getattr(before, name)!r} and is {getattr(now, name)!r}"

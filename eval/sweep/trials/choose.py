@@ -1,9 +1,9 @@
 """Which setting a trial gets, and whether it is given up: Optuna's samplers and pruners, as functions of what is known.
 
-What Optuna answers depends on the trials that happen to be over when it is asked, and on how often its generator has
-been asked before. Here trial n is asked of a fresh study, seeded by n, that holds the results of the trials up to
-n - at_once and of those between only that they run. So the same trials come out whatever finishes first, however many
-workers there are, and wherever a sweep was killed.
+Optuna's proposals depend on which trials happen to be over, and on how many it has proposed before. Here trial n comes
+from a fresh study, seeded with n. It holds the results of the trials up to n - at_once, and knows of the later ones
+only that they run. So the same trials are proposed whatever finishes first, however many workers there are, and
+wherever a sweep was killed.
 """
 
 import hashlib
@@ -43,7 +43,7 @@ def propose(spec: Spec, number: int, claimed: Sequence[Params], over: Sequence[F
 
 
 def _study_of(spec: Spec, sampler: BaseSampler, claimed: Sequence[Params], over: Sequence[FrozenTrial]) -> optuna.Study:
-    """A study that holds the trials that are over, and of the others that they run."""
+    """A study with the results of the trials that are over; the others it holds as running."""
     study = optuna.create_study(direction=spec.direction, sampler=sampler)
     study.add_trials(over)
     distributions = {dimension.field: dimension.distribution for dimension in spec.space}
