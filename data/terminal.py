@@ -17,6 +17,11 @@ def say(line: str) -> None:
     sys.stderr.flush()
 
 
+def first_line(error: Exception) -> str:
+    """The first line of what an error says, or its class where it says nothing."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
 @cache
 def say_once(line: str) -> None:
     """Print a line once, from the first process of a run."""

@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 from data.paths import user_path
-from data.terminal import CommandLine, command
+from data.terminal import CommandLine, command, first_line
 from train.publishing.published import GGUF_TYPES, UNPUBLISHABLE, not_made, publishable
 
 
@@ -53,7 +53,7 @@ def push(model: Path, repository: str, *, private: bool) -> str:
         api.create_repo(repository, private=private, exist_ok=True)
         return str(api.upload_folder(folder_path=model, repo_id=repository, commit_message="Model and card"))
     except (HFValidationError, HfHubHTTPError, httpx.HTTPError, OSError) as error:
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
+        reason = first_line(error).rstrip(".")
         unreachable = isinstance(error, httpx.TransportError)
         advice = (
             "Check the network" if unreachable else "Log in with `hf auth login` or set HF_TOKEN, and check the name"

@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 
 from data.paths import user_path
 from data.task import Split
+from data.terminal import first_line
 
 MAX_ROWS = 1_000_000  # of one split
 MAX_BYTES = 2**32  # of the columns read of one split, unpacked
@@ -131,7 +132,7 @@ def _of_hub(source: str, subset: str | None, **how: Any) -> dict[str, Any]:
     try:
         return dict(datasets.load_dataset(source, subset, **how))
     except Exception as error:
-        first = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
+        first = first_line(error).rstrip(".")
         which = f"{source}, {subset}," if subset else source
         raise NotAtHand(
             f"The data set {which} cannot be loaded: {first}. Expected a .jsonl or .parquet file, a folder of them, or "

@@ -3,9 +3,9 @@
 import json
 import threading
 import time
-from collections.abc import Callable, Mapping
-from concurrent.futures import Future
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor, as_completed
+from typing import Any, TypeVar
 
 import httpx
 
@@ -16,6 +16,7 @@ PASSING = (408, 409, 425, 429, 500, 502, 503, 504)  # the answers of a server th
 TRIES = 6
 LONGEST_PAUSE = 60.0  # seconds, whatever a server asks for
 QUOTED = 200  # characters of a reply in an error
+T = TypeVar("T")
 
 
 class ServerError(ValueError):
@@ -107,6 +108,29 @@ class JsonApi:
     @staticmethod
     def _no_answer(place: str, error: Exception) -> str:
         return f"{place} did not answer ({type(error).__name__}: {quoted(str(error))})."
+
+
+def at_once(ask: Callable[..., T | None], requests: Iterable[tuple[Any, ...]], most: int) -> Iterator[tuple[int, T]]:
+    """The place and the answer of each request, as they come; `most` are under way at once.
+
+    After a failure no more are sent, since they would fail too. Raises the first ServerError when the rest has come in.
+    """
+    failures: list[ServerError] = []
+
+    def one(request: tuple[Any, ...]) -> T | None:
+        try:
+            return None if failures else ask(*request)
+        except ServerError as error:
+            failures.append(error)
+            return None
+
+    with ThreadPoolExecutor(most) as pool:
+        places = {pool.submit(one, request): place for place, request in enumerate(requests)}
+        for future in as_completed(places):
+            if (answer := future.result()) is not None:
+                yield places[future], answer
+    if failures:
+        raise failures[0]
 
 
 def quoted(text: str) -> str:

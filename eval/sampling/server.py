@@ -6,11 +6,11 @@ Token ids go in and token ids come back (`return_token_ids`), so nothing is deco
 import hashlib
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from functools import partial
 from typing import Any
 
 from eval.sampling.cache import OnRollout, Prompts
-from eval.sampling.json_api import JsonApi, ServerError, quoted
+from eval.sampling.json_api import JsonApi, ServerError, at_once, quoted
 from train.rollout.counter import problem_key, row_key
 from train.rollout.interface import FinishReason, Rollout, Sampling
 
@@ -27,8 +27,7 @@ class Server:
 
     Its weights cannot be seen from here: `fingerprint` is the address and the name, so samples of a server whose
     weights were changed under the same name must be deleted by hand. Token ids that are not below `vocabulary` are
-    refused. Where the reason for no answer may pass (busy, restarting, a broken connection), it is asked again, with
-    `pause` seconds in between. Raises ServerError.
+    refused. Failures that may pass are tried again (see `JsonApi`). Raises ServerError.
     """
 
     def __init__(
@@ -51,28 +50,15 @@ class Server:
         if sampling.thinking is not None:
             raise ServerError(f"{self.url} cannot be held to a thinking budget; evaluate the checkpoint itself.")
         count = 0
-        failures: list[ServerError] = []
-
-        def ask(prompt: Sequence[int], number: int) -> Rollout | None:
-            if failures:  # further requests would fail too
-                return None
-            try:
-                return self._complete(prompt, number, sampling)
-            except ServerError as error:
-                failures.append(error)
-                return None
-
-        with ThreadPoolExecutor(REQUESTS) as pool:
-            requests = zip(prompts, numbers, strict=True)
-            places = {pool.submit(ask, prompt, number): place for place, (prompt, number) in enumerate(requests)}
-            for future in as_completed(places):
-                if rollout := future.result():
-                    on_rollout(places[future], rollout)
-                    count += 1
-        if failures:
+        ask = partial(self._complete, sampling=sampling)
+        try:
+            for place, rollout in at_once(ask, zip(prompts, numbers, strict=True), REQUESTS):
+                on_rollout(place, rollout)
+                count += 1
+        except ServerError as error:
             raise ServerError(
-                f"{failures[0]} {count} of {len(prompts)} samples had come and are kept: run the same command to go on."
-            )
+                f"{error} {count} of {len(prompts)} samples had come and are kept: run the same command to go on."
+            ) from None
 
     def _complete(self, prompt: Sequence[int], number: int, sampling: Sampling) -> Rollout:
         answer = self._api.call(

@@ -3,13 +3,12 @@
 import os
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 
 from data.fixed_sets.reasoning_traces import NoTrace, with_thinking
 from data.problem import Problem
 from eval.sampling.candidate import Candidate
-from eval.sampling.json_api import JsonApi, ServerError
+from eval.sampling.json_api import JsonApi, ServerError, at_once
 from train.model.prompts import completion_text, messages, opens_thinking, prompt_ids
 from train.rollout.counter import row_key
 from train.rollout.interface import Rollout, Sampling
@@ -53,24 +52,8 @@ class ChatTeacher:
 
     def ask(self, requests: Sequence[Request], on_answer: OnAnswer) -> None:
         """Ask everything, several at once, and hand each answer over. Raises ServerError once the rest has come in."""
-        failures: list[ServerError] = []
-
-        def one(problem: Problem, sample: int) -> Answer | None:
-            if failures:  # further requests would fail too
-                return None
-            try:
-                return self._answer(problem, sample)
-            except ServerError as error:
-                failures.append(error)
-                return None
-
-        with ThreadPoolExecutor(self.requests) as pool:
-            under_way = {pool.submit(one, *each): each for each in requests}
-            for future in as_completed(under_way):
-                if (answer := future.result()) is not None:
-                    on_answer(under_way[future], answer)
-        if failures:
-            raise failures[0]
+        for place, answer in at_once(self._answer, requests, self.requests):
+            on_answer(requests[place], answer)
 
     def _answer(self, problem: Problem, sample: int) -> Answer:
         body = {

@@ -6,17 +6,20 @@ A setting that the server cannot obey is refused by name: to ignore it would giv
 import difflib
 import json
 import secrets
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 from jinja2 import TemplateError
 
+from data.terminal import first_line
 from eval.serve.served import Served
+from train.config.values import Option, Range, read_value
 from train.model.prompts import prompt_ids
-from train.rollout.interface import TEMPERATURES, Sampling, is_temperature
+from train.rollout.interface import LEAST_TEMPERATURE, TEMPERATURES, Sampling
 
 MOST_SAMPLES = 128
+TEMPERATURE = Range(least=LEAST_TEMPERATURE, most=2, also=(0.0,), words=f"{TEMPERATURES}, and at most 2")
 _MOST_TOKENS = 2**31
 MOST_STOPS, MOST_STOP_CHARACTERS = 4, 200
 # The share of the completion that each effort allows for thinking; the rest is for the answer.
@@ -91,27 +94,19 @@ def read_chat_request(body: Mapping[str, Any], served: Served) -> ChatRequest:
     stream = fields.take("stream", bool, False)
     options = fields.take("stream_options", dict, {})
     default = served.sampling
-    top_k = fields.number("top_k", default.top_k, lambda value: value >= -1, "-1 or more", whole=True)
     sampling = Sampling(
         max_new_tokens=max_tokens,
         stop_ids=default.stop_ids,
-        temperature=fields.number(
-            "temperature",
-            default.temperature,
-            lambda value: is_temperature(value) and value <= 2,
-            f"{TEMPERATURES}, and at most 2",
-        ),
-        top_p=fields.number("top_p", default.top_p, lambda value: 0 < value <= 1, "above 0, at most 1"),
-        top_k=max(0, int(top_k)),
-        min_p=fields.number("min_p", default.min_p, lambda value: 0 <= value < 1, "0 to 1, below 1"),
+        temperature=fields.number("temperature", default.temperature, TEMPERATURE),
+        top_p=fields.number("top_p", default.top_p, Range(above=0, most=1)),
+        top_k=max(0, fields.whole("top_k", default.top_k, Range(least=-1))),
+        min_p=fields.number("min_p", default.min_p, Range(least=0, below=1)),
         seed=fields.take("seed", int, None) if body.get("seed") is not None else secrets.randbits(62),
         thinking=default.thinking,
     )
     return ChatRequest(
         prompt=prompt,
-        samples=int(
-            fields.number("n", 1, lambda value: 1 <= value <= MOST_SAMPLES, f"1 to {MOST_SAMPLES}", whole=True)
-        ),
+        samples=fields.whole("n", 1, Range(least=1, most=MOST_SAMPLES)),
         sampling=_with_budget(sampling, _budget(fields, max_tokens), served),
         stops=_stops(body.get("stop")),
         stream=stream,
@@ -152,18 +147,28 @@ class _Fields:
             raise RequestError(f"{name} is {_shown(value)}; expected {_KINDS[kind]}.", param=name)
         return value
 
-    def number(
-        self, name: str, default: float, fits: Callable[[float], bool], expected: str, *, whole: bool = False
-    ) -> float:
+    def number(self, name: str, default: float, range: Range, kind: str = "float") -> Any:
         """A number in its range."""
-        value = self._body.get(name)
+        value, option = self._body.get(name), Option(name, (kind,), range=range)
         if value is None:
             return default
-        right = isinstance(value, int if whole else int | float) and not isinstance(value, bool)
-        if not right or value != value or not fits(value):
-            kind = "a whole number" if whole else "a number"
-            raise RequestError(f"{name} is {_shown(value)}; expected {kind}, {expected}.", param=name)
-        return value
+        if isinstance(value, str | bool):
+            raise RequestError(f"{name} is {_shown(value)}; expected {option.expected}.", param=name)
+        try:
+            return read_value(option, value)
+        except ValueError as error:
+            raise RequestError(str(error), param=name) from None
+
+    def whole(self, name: str, default: int, range: Range) -> int:
+        """A whole number in its range."""
+        return int(self.number(name, default, range, "int"))
+
+    def one_of_two(self, names: tuple[str, str], default: int, range: Range) -> int:
+        """A whole number that has two names; where both are sent they must agree."""
+        first, second = (self.whole(name, default, range) for name in names)
+        if default not in (first, second) and first != second:
+            raise RequestError(f"{names[0]} is {first} and {names[1]} is {second}; send one of them.", param=names[1])
+        return second if first == default else first
 
 
 _KINDS = {str: "a text", bool: "true or false", int: "a whole number", dict: "an object", list: "a list"}
@@ -220,9 +225,8 @@ def _prompt(conversation: list[dict[str, str]], served: Served) -> list[int]:
     try:
         return prompt_ids(served.tokenizer, conversation)
     except (TemplateError, TypeError, ValueError, KeyError) as error:
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise RequestError(
-            f"The model's chat template does not take these messages: {reason}.", param="messages"
+            f"The model's chat template does not take these messages: {first_line(error)}.", param="messages"
         ) from None
 
 
@@ -235,15 +239,8 @@ def _allowed(fields: _Fields, prompt: int, served: Served) -> int:
             "them.",
             param="messages", code="context_length_exceeded",
         )  # fmt: skip
-    names = ("max_completion_tokens", "max_tokens")
-    sizes = [
-        int(fields.number(name, 0, lambda value: 1 <= value <= _MOST_TOKENS, f"1 to {_MOST_TOKENS:,}", whole=True))
-        or None
-        for name in names
-    ]
-    if None not in sizes and sizes[0] != sizes[1]:
-        raise RequestError(f"{names[0]} is {sizes[0]} and {names[1]} is {sizes[1]}; send one of them.", param=names[1])
-    max_tokens = sizes[0] or sizes[1] or room
+    names, sizes = ("max_completion_tokens", "max_tokens"), Range(least=1, most=_MOST_TOKENS)
+    max_tokens = fields.one_of_two(names, 0, sizes) or room
     if max_tokens > room:
         raise RequestError(
             f"max_completion_tokens is {max_tokens}; the messages are {prompt} tokens and prompt and completion may "
@@ -261,13 +258,7 @@ def _budget(fields: _Fields, max_tokens: int) -> int | None:
             f"reasoning_effort is {_shown(effort)}; expected one of: {', '.join(EFFORTS)}.", param="reasoning_effort"
         )
     names = ("thinking_budget", "thinking_token_budget")
-    exact = [
-        int(fields.number(name, -1, lambda value: 0 <= value <= _MOST_TOKENS, f"0 to {_MOST_TOKENS:,}", whole=True))
-        for name in names
-    ]
-    budget = max(exact)
-    if min(exact) >= 0 and exact[0] != exact[1]:
-        raise RequestError(f"{names[0]} is {exact[0]} and {names[1]} is {exact[1]}; send one of them.", param=names[1])
+    budget = fields.one_of_two(names, -1, Range(least=0, most=_MOST_TOKENS))
     if budget >= 0:
         if effort is not None:
             raise RequestError(

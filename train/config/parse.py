@@ -9,6 +9,7 @@ import torch
 import yaml
 from trl import GRPOConfig
 
+from data.terminal import first_line
 from train.config.arguments import Values, read_values
 from train.config.checks import check_groups, check_options
 from train.config.run_config import RunConfig, world_size
@@ -85,11 +86,11 @@ def _training(values: dict[str, Any]) -> GRPOConfig:
     try:
         return GRPOConfig(**(defaults | values | betas))
     except ImportError as error:
-        raise ValueError(f"An option asks for a package that is not installed: {_first_line(error)}") from None
+        raise ValueError(f"An option asks for a package that is not installed: {first_line(error)}") from None
     except ValueError as error:
         if "divisible by num_generations" in str(error):
             raise ValueError(
-                f"{_first_line(error)} It is per_device_train_batch_size * steps_per_generation * processes, and "
+                f"{first_line(error)} It is per_device_train_batch_size * steps_per_generation * processes, and "
                 "steps_per_generation is gradient_accumulation_steps unless set: make that a multiple of "
                 "num_generations."
             ) from None
@@ -99,7 +100,7 @@ def _training(values: dict[str, Any]) -> GRPOConfig:
         # accelerate's words do not name the option.
         raise ValueError(f"ddp_backend does not go together with this launch ({error}); leave it out.") from None
     except (TypeError, KeyError, AttributeError, OSError) as error:
-        raise ValueError(_culprit(values, _first_line(error))) from None
+        raise ValueError(_culprit(values, first_line(error))) from None
 
 
 def _culprit(values: dict[str, Any], reason: str) -> str:
@@ -129,7 +130,3 @@ def resolved(run: RunConfig, training: GRPOConfig) -> dict[str, Any]:
 def save_config(run: RunConfig, training: GRPOConfig, path: Path) -> None:
     """Write the configuration as YAML that `--config` reads back."""
     path.write_text(yaml.safe_dump(resolved(run, training), sort_keys=False, allow_unicode=True))
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -24,7 +24,7 @@ from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState,
 from transformers.trainer_utils import rotate_checkpoints
 from trl.trainer.utils import RepeatSampler
 
-from data.terminal import say
+from data.terminal import first_line, say
 from train.distributed.sharding import sharding_on_any_device
 from train.files.checkpoints import (
     COLD_START,
@@ -260,17 +260,12 @@ def full_disk_named(folder: Path) -> Iterator[None]:
     except (RuntimeError, SafetensorError) as error:
         if isinstance(error, CheckpointError) or not writing_failed(error):
             raise
-        raise CheckpointError(f"A file could not be written: {_first_line(error)}. {what_is_left(folder)}") from error
+        raise CheckpointError(f"A file could not be written: {first_line(error)}. {what_is_left(folder)}") from error
 
 
 def _not_written(folder: Path, name: str, error: Exception) -> str:
     free = shutil.disk_usage(folder).free / 2**20
-    reason = _first_line(error)
-    return f"{name} could not be written: {reason} ({free:,.0f} MiB free). {what_is_left(folder)}"
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+    return f"{name} could not be written: {first_line(error)} ({free:,.0f} MiB free). {what_is_left(folder)}"
 
 
 def what_is_left(folder: Path) -> str:

@@ -12,6 +12,7 @@ from jinja2 import TemplateError
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from data.response import CLOSE, OPEN
+from data.terminal import first_line
 from train.model.chat import adds_bos
 from train.model.prompts import prompt_ids, stop_ids
 
@@ -140,7 +141,5 @@ def _render(tokenizer: PreTrainedTokenizerBase, conversation: list[dict[str, str
     try:
         return str(tokenizer.apply_chat_template(conversation, tokenize=False, **options))
     except (TemplateError, TypeError, ValueError, KeyError, AttributeError) as error:
-        reason = (str(error).strip().splitlines() or ["no reason given"])[0]
-        raise ChatError(
-            f"the chat template cannot be rendered ({type(error).__name__}: {reason}); take another with chat_template."
-        ) from error
+        reason = f"{type(error).__name__}: {first_line(error)}"
+        raise ChatError(f"the chat template cannot be rendered ({reason}); take another with chat_template.") from error

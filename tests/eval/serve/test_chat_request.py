@@ -71,7 +71,7 @@ def test_an_effort_is_a_share_of_the_completion(served):
         ({"temperature": 2.5}, "and at most 2"),
         ({"temperature": -0.5}, "temperature is -0.5"),
         ({"temperature": "hot"}, "temperature is 'hot'"),
-        ({"top_p": 0}, "top_p is 0; expected a number, above 0, at most 1"),
+        ({"top_p": 0}, "top_p is 0; expected a number, more than 0 and at most 1"),
         ({"n": True}, "n is True; expected a whole number, 1 to 128"),
         ({"n": 1.5}, "n is 1.5"),
         ({"seed": "x"}, "seed is 'x'; expected a whole number"),
