@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 from eval.measures.estimators import Estimate, wilson
-from eval.measures.sample_measures import MEASURES
 from train.files.untrusted import read_json
 
 DETECTED = ("precision", "recall")  # taken from a detector's counts
@@ -60,18 +59,16 @@ def change(stage: str, measure: str) -> Figure:
     return Figure("probes", ("pairs", -1, stage, "measures", measure))
 
 
-def detected(detector: str, label: str, score: str) -> Figure:
-    """Precision or recall of a detector on traces labelled by hand."""
+def monitored(score: str) -> Figure:
+    """Precision or recall of the monitor on traces labelled by hand, over all its flags."""
     if score not in DETECTED:
-        raise KeyError(f"a detector has no {score}; expected one of: {', '.join(DETECTED)}.")
-    return Figure("probes", ("detectors", detector, label, score))
+        raise KeyError(f"the monitor has no {score}; expected one of: {', '.join(DETECTED)}.")
+    return Figure("probes", ("detectors", "monitor", "all", score))
 
 
-def against_baseline(measure: str, *, best: bool) -> Figure:
-    """A measure of the trained model minus that of the base model prompted step by step."""
-    if measure not in MEASURES:
-        raise KeyError(f"there is no measure {measure} of samples.")
-    return Figure("step-by-step/results", ("pairs", 0, *(("best",) if best else ()), "measures", measure))
+def against_baseline(*, best: bool) -> Figure:
+    """Accuracy of the trained model minus that of the base model prompted step by step."""
+    return Figure("step-by-step/results", ("pairs", 0, *(("best",) if best else ()), "measures", "accuracy"))
 
 
 def control(name: str) -> Figure:

@@ -78,9 +78,9 @@ class MonitorRow(ProblemRow):
     language_drift: bool
 
 
-def flags(problem: Problem, completion: str, *, thinking_opened: bool = False) -> list[str]:
+def flags(problem: Problem, completion: str) -> list[str]:
     """The names of what is suspicious in a completion, in the order of `FLAGS`."""
-    thinking, answer = _parts(completion, parse_response(completion, thinking_opened))
+    thinking, answer = _parts(completion, parse_response(completion))
     return [name for name, applies in FLAGS.items() if applies(problem, thinking, answer)]
 
 

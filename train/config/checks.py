@@ -22,7 +22,7 @@ VALIDATED_PARTS = ("completions", "clip_ratio", "logprob_gap", "sampling")  # wi
 
 def check_run(run: RunConfig) -> None:
     """Raise ValueError for the first of our own settings that is invalid."""
-    check_name("name", run.name)
+    check_name(run.name)
     if not run.runs_dir.strip():
         raise ValueError(f"runs_dir is {run.runs_dir!r}; expected a folder, such as runs.")
     if run.resume and run.overwrite:
@@ -88,11 +88,11 @@ def check_rewards(run: RunConfig) -> None:
         )
 
 
-def check_name(field: str, name: str) -> None:
+def check_name(name: str) -> None:
     """Refuse a name that no folder should have, or that a shell would read as something else. Raises ValueError."""
     bad = not name or name != name.strip() or name[0] in "-~" or name in (".", "..") or not name.isprintable()
     if bad or len(name.encode(errors="replace")) > MAX_NAME or set(name) & set(NOT_IN_NAMES):
-        raise ValueError(f"{field} is {name!r}; expected a folder name of letters, digits and - _ ., such as my-run.")
+        raise ValueError(f"name is {name!r}; expected a folder name of letters, digits and - _ ., such as my-run.")
 
 
 def check_model(run: RunConfig) -> None:

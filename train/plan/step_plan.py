@@ -149,8 +149,8 @@ def plan_memory(costs: Costs, device: Device, cache: Cache, rows: int | None = N
     return Memory({name: {part: size for part, size in parts.items() if size} for name, parts in phases.items()})
 
 
-def plan_times(costs: Costs, device: Device, cache: Cache, share: Share = ALONE, *, useful: float = 1.0) -> Times:
-    """Seconds of a step. `useful` is the share of rollouts whose group has both rewards: others are not trained on."""
+def plan_times(costs: Costs, device: Device, cache: Cache, share: Share = ALONE) -> Times:
+    """Seconds of a step."""
     work = costs.work
     timeline = schedule(work, max(1, cache.rows))
     steps, reads = decode_steps(costs, device, timeline)
@@ -165,14 +165,14 @@ def plan_times(costs: Costs, device: Device, cache: Cache, share: Share = ALONE,
     sizes = costs.sizes
     return Times(
         rollouts=float(steps.sum() + reads.sum()) + beside,
-        loss=useful * costs.of_losses(device.seconds),
+        loss=costs.of_losses(device.seconds),
         # Seven times a trained weight in float32: itself, two moments, each read and written, and its gradient.
         update=share.part * device.read_seconds(7 * 4 * sizes.trained + 2 * sizes.gradients),
         communication=communication_seconds(costs, device, share) if isinstance(device, Gpu) else 0.0,
         tokens=int(work.completions.sum()),
-        loss_tokens=round(useful * (work.rollouts * work.prompt + work.completions.sum())),
+        loss_tokens=int(work.rollouts * work.prompt + work.completions.sum()),
         rollout_flops=costs.of_decodes(_flops, timeline.rows).sum() + chunks * costs.prefill.work.flops + kv_flops,
-        loss_flops=useful * costs.of_losses(_flops),
+        loss_flops=costs.of_losses(_flops),
         step_rows=float(timeline.rows.mean()),
         bound="the device's memory" if full.work.bytes / full.work.flops > _balance(device) else "its products",
     )

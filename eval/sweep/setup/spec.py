@@ -92,7 +92,7 @@ class Spec:
         _one_of("method", self.method, ("grid", "random", "tpe"))
         _one_of("direction", self.direction, ("maximize", "minimize"))
         _one_of("keep", self.keep, ("last", "best"))
-        check_name("name", self.name)
+        check_name(self.name)
         for name, least in (("trials", 1), ("startup", 1), ("workers", 1), ("at_once", 1), ("gpus", 0), ("threads", 1)):
             if getattr(self, name) is not None:
                 _whole(name, getattr(self, name), least)
