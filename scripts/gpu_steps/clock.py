@@ -18,7 +18,7 @@ class Clock:
         self._ends = time.monotonic() + limit
 
     @property
-    def left(self) -> float:
+    def remaining(self) -> float:
         """Seconds."""
         return self._ends - time.monotonic()
 

@@ -12,6 +12,7 @@ sys.path.append(str(Path(__file__).resolve().parents[2] / "scripts"))
 import gpu_step
 from gpu_steps.clock import BYTES_PER_SECOND, Clock
 from gpu_steps.models import MODELS, WEIGHTS, LastModel, build, tiny
+from gpu_steps.parts import BEFORE_CALLS, measure
 from gpu_steps.steps import PATHS, TIMED, cases, decoder_of, engine_of, norms_of
 from gpu_steps.table import call_table, step_table
 
@@ -28,7 +29,7 @@ STEP = {
 def test_the_most_telling_cases_come_first_and_none_is_left_out() -> None:
     listed = list(cases(True))
     assert listed[0] == ("qwen2.5-1.5b", 256, 512, "bf16", "fused")
-    assert {case[0] for case in listed[: gpu_step.BEFORE_CALLS]} == set(MODELS)
+    assert {case[0] for case in listed[:BEFORE_CALLS]} == set(MODELS)
     assert len(listed) == len(set(listed))
     grid = {(name, rows, context, weights) for name, rows, context, weights, _ in listed}
     assert len(grid) == len(MODELS) * 5 * 2 * len(WEIGHTS)
@@ -78,8 +79,8 @@ def stand_in_steps(monkeypatch: pytest.MonkeyPatch) -> None:
         model_of(name, cell[2])
         return {"ms": 1.0}
 
-    monkeypatch.setattr(gpu_step, "BEFORE_CALLS", -1)
-    monkeypatch.setattr(gpu_step, "step", model_alone)
+    monkeypatch.setattr("gpu_steps.parts.BEFORE_CALLS", -1)
+    monkeypatch.setattr("gpu_steps.parts.step", model_alone)
     monkeypatch.setattr("gpu_steps.steps.GRID", [(256, 512)])
     monkeypatch.setattr("gpu_steps.models.MODELS", dict.fromkeys(MODELS, tiny))
 
@@ -91,7 +92,7 @@ def test_without_peft_the_cells_of_lora_alone_are_left_out_and_the_table_says_so
     monkeypatch.setattr("gpu_steps.models.find_spec", lambda name: None)
     report, clock = Parts(), Clock(torch.device("cpu"), 1e9)
     clock.on_card = True
-    gpu_step.measure(report, clock)
+    measure(report, clock)
     columns = ("model", "rows", "context", "weights", "path")
     timed = {tuple(each[column] for column in columns) for each in report.parts["steps"]}
     assert timed == {case for case in cases(True) if case[3] != "LoRA"}
@@ -104,7 +105,7 @@ def test_a_model_that_cannot_be_built_ends_its_own_cells_alone(monkeypatch: pyte
     monkeypatch.setattr("gpu_steps.models.find_spec", lambda name: True)
     report, clock = Parts(), Clock(torch.device("cpu"), 1e9)
     clock.on_card = True
-    gpu_step.measure(report, clock)
+    measure(report, clock)
     assert {each["weights"] for each in report.parts["steps"] if "error" in each} == {"LoRA"}
     assert {each["weights"] for each in report.parts["steps"] if "ms" in each} == {"bf16", "autocast"}
     assert report.parts["left_out"] == {}
