@@ -3,7 +3,7 @@
 A held-out problem *overlaps* with training where
 
 - a training problem has the same canonical content, or the same text but for capitals and blanks; or
-- at least half of its tokens stand in 8-grams that training problems have too. That is the measure of the Llama 3
+- at least half of its tokens are in 8-grams that training problems have too. That is the measure of the Llama 3
   report (Dubey et al. 2024, arXiv 2407.21783, section 5.1.4), with the half of Tülu 3 (Lambert et al. 2024, arXiv
   2411.15124, section 3.2); GPT-3 (Brown et al. 2020, arXiv 2005.14165, appendix C) took 13-grams. A token is a word, a
   number or a sign.
@@ -106,7 +106,7 @@ def _by_grams(trained: Sequence[Problem], held_out: Sequence[Problem], procedura
 
 
 def _covered(starts: np.ndarray, length: int) -> np.ndarray:
-    """Whether each of `length` tokens stands in one of the n-grams that begin at `starts`."""
+    """Whether each of `length` tokens is in one of the n-grams that begin at `starts`."""
     steps = np.zeros(length + 1, dtype=np.int64)
     np.add.at(steps, starts, 1)
     np.add.at(steps, starts + N, -1)

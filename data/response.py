@@ -10,7 +10,7 @@ BLANKS = "\u115f\u1160\u2800\u3164\uffa0"  # show nothing, though Unicode counts
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """A completion taken apart. `fault` says what is wrong with its form, or is None where the form is right."""
+    """A parsed completion. `fault` says what is wrong with its form, or is None where the form is right."""
 
     thinking: str
     answer: str

@@ -66,7 +66,7 @@ class Task:
     recognise: Callable[[str], Problem | None] | None = None
 
     def trace(self, problem: Problem, thinking: str) -> Trace:
-        """The thinking taken apart; an empty trace where the task has no parser."""
+        """The parsed thinking; an empty trace where the task has no parser."""
         return self.parse_trace(problem, thinking) if self.parse_trace else Trace()
 
 

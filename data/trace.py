@@ -1,4 +1,4 @@
-"""A thinking text taken apart into steps and attempts, each marked right or wrong by exact arithmetic.
+"""A thinking text parsed into steps and attempts, each marked right or wrong by exact arithmetic.
 
 Tasks parse their own grammar into these; the evaluation and the report read nothing else.
 """
@@ -49,7 +49,7 @@ class Step:
 class Attempt:
     """One complete try at the problem, at characters `start` to `end` of the thinking.
 
-    `judged_correct` is the model's own verdict on it, or None where it gives none. `steps` are those that stand in it:
+    `judged_correct` is the model's own verdict on it, or None where it gives none. `steps` are those within it:
     kept from the attempt before, or stated and not taken back.
     """
 

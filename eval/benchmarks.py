@@ -90,7 +90,7 @@ def read_benchmarks(choice: str, files: Sequence[str] = ()) -> dict[str, Benchma
 def source_of_benchmark(name: str, benchmark: Benchmark, run: Source | None = None) -> Source:
     """Its problems, all in our `test` split, asked as `run` asks its own. Raises ValueError where they are missing.
 
-    A run's own system prompt goes before the benchmark's, for a model is asked as it was trained.
+    A run's own system prompt replaces the benchmark's: a model is asked as it was trained.
     """
     where = {"source": benchmark.source, "subset": benchmark.subset, "splits": {"test": benchmark.split}}
     revision = None if benchmark.revision == "local file" else benchmark.revision

@@ -127,7 +127,7 @@ def _append(file: Any, row: dict[str, Any]) -> None:
 
 
 def _whole_lines(path: Path) -> list[dict[str, Any]]:
-    """The rows of a file of ours, made ready for more: a last line that was cut off in writing is taken away.
+    """The rows of a file of ours, made ready for more: a last line that was cut off in writing is removed.
 
     Raises ValueError.
     """

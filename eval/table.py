@@ -145,7 +145,7 @@ def clear(figure: Figure) -> bool:
 
 
 def measures_present(measures: Iterable[str], columns: Sequence[Mapping[str, Figure]]) -> list[str]:
-    """The measures that the columns can have: a thinking is either taken apart, or known by its words."""
+    """The measures that the columns can have: a thinking is either parsed, or known by its words."""
     left_out: set[str] = set()
     for always_there, group in (("attempts", TRACED), ("says_verification", SAID)):
         if not any(has_figure(column.get(always_there)) for column in columns):

@@ -82,7 +82,7 @@ def cold_start(
 ) -> None:
     """Train `model` on fresh demonstrations and save it beside the checkpoints to come, as `cold-start`.
 
-    One that was cut off goes on from where it was last saved, every tenth of the way. Raises Interrupted.
+    One that was cut off continues from where it was last saved, every tenth of the way. Raises Interrupted.
     """
     checkpoints = run.folder / "checkpoints"
     on_the_way = checkpoints / f"{COLD_START}-unfinished"

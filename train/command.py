@@ -6,7 +6,7 @@ Exit codes of a process:
   2    refused before any work
   3    stopped by a guard: the reward collapsed, the numbers were not finite, or the engine left the trainer;
        or a reward function of the user's failed, or gave something else than one finite number for each completion
-  4    stopped by SIGINT or SIGTERM after the step in hand, which is saved; 130 or 143: at once, by a second signal
+  4    stopped by SIGINT or SIGTERM after the current step, which is saved; 130 or 143: at once, by a second signal
   5    the disk is full or cannot be written; or no checkpoint is whole
   6    another process of the run died
 """

@@ -40,7 +40,7 @@ class ReasoningTrainer(ResumableTrainer, RolloutTrainer):
     iteration). `rollout_correction` weights the loss by how far the engine's probabilities are from its own.
     `packed_loss` computes it over rows side by side instead of padded ones, and `deterministic_rollouts` asks the
     engine for rollouts that do not depend on their batch. Where `use_vllm` is set in the arguments, TRL's own vLLM path
-    samples instead, and its correction stands. Raises ValueError for an option that would have no effect
+    samples instead, and its correction is kept. Raises ValueError for an option that would have no effect
     (`config.trainer_options`).
     """
 

@@ -6,7 +6,7 @@ A row has one of these shapes:
     prompt, completion               texts, or lists of messages
     problem, solution[, thinking]    texts
 
-The thinking stands between tags in the completion (`TAGS`), or apart: as `thinking`, or as the `reasoning_content`
+The thinking is between tags in the completion (`TAGS`), or apart: as `thinking`, or as the `reasoning_content`
 (vLLM: `reasoning`) of the last message. A row may hold what its answer is checked against: `task_problem`, a problem of
 ours as JSON (as `scripts/collect.py` writes it), or `answer`, a gold answer of mathematics.
 """

@@ -13,7 +13,7 @@ BARE = re.compile(r"^(?:@\w|def\s|async\s+def\s|class\s|import\s|from\s)", re.MU
 def program_of(answer: str, names: Sequence[str]) -> str | None:
     """The last code block that defines one of the functions, or the last block, or else a bare function.
 
-    A block that is indented as a whole, as in a list, moves to the left, unless it goes on inside a function.
+    A block that is indented as a whole, as in a list, moves to the left, unless it continues a function.
     """
     blocks = [moved(fence, block, names) for fence, block in FENCED.findall(answer) if block.strip()]
     defining = [block for block in blocks if any(defines(block, name) for name in names)]

@@ -2,7 +2,7 @@
 
 Each worker answers one request at a time. One that takes too long is killed, by the kernel or by the pool: a signal
 handler inside the process could not be relied on, for it runs neither off the main thread nor within one long operation
-of C. The request gets an error for its reply, a new worker starts, and the pool goes on.
+of C. The request gets an error for its reply, a new worker starts, and the pool continues.
 
 Requests and replies are JSON lines over pipes: nothing that a worker sends is ever unpickled.
 """

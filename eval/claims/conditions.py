@@ -145,7 +145,7 @@ ALL_CLAIMS = tuple(range(1, len(CLAIMS) + 1))
 
 
 def judge(figure: Estimate, above: float = 0.0) -> Verdict:
-    """Whether a figure lies above a threshold; see the rule in `judging.py`."""
+    """Whether a figure is above a threshold, by the rule in `judging.py`."""
     if figure.low > above:
         return "supported"
     half = (figure.high - figure.low) / 2

@@ -3,9 +3,9 @@
 A claim names conditions, each a figure with a 95% interval. There are two kinds. A figure that has to lie above a
 threshold (0 unless it says otherwise) is
 
-- supported, where the whole interval lies above the threshold;
+- supported, where the whole interval is above the threshold;
 - not supported, where the interval reaches down to the threshold although it is narrow enough (at most SMALLEST on
-  either side) to have shown an effect of that size, or where it lies wholly below;
+  either side) to have shown an effect of that size, or where it is wholly below;
 - inconclusive, where it reaches down and is wider: there was too little evidence to tell.
 
 A figure that must not lose more than an allowance is

@@ -62,7 +62,7 @@ def pooled(tables: Sequence[list[SampleRow]]) -> Sums:
 
 
 def area_between(base: Sequence[tuple[float, Sums]], trained: Sequence[tuple[float, Sums]]) -> Estimate | None:
-    """How far one curve lies above another at equal tokens: the area between them over its width, in accuracy.
+    """How far one curve is above another at equal tokens: the area between them over its width, in accuracy.
 
     Each point is its mean tokens and the right samples and samples of each problem. Between points a curve is straight
     over the logarithm of tokens; before its first point and behind its last it is level, since a smaller budget than

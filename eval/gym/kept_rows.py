@@ -1,4 +1,4 @@
-"""A file of one row for each task, so that a long table is measured task by task and goes on where it was cut off."""
+"""A file of one row for each task, so that a long table is measured task by task and continues where it was cut off."""
 
 import json
 from collections.abc import Callable

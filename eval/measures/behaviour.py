@@ -192,7 +192,7 @@ def _ways_on(attempts: Sequence[Attempt]) -> Iterator[Event]:
 
 
 def _written(step: Step) -> Written:
-    """A step to compare with others: which side a number of a sum or product stands on makes no difference."""
+    """A step to compare with others: the order within a sum or product makes no difference."""
     left, right = step.left, step.right
     if step.operator in "+*":
         left, right = sorted((left, right))

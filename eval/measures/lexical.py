@@ -5,7 +5,7 @@ The behaviours are those of Gandhi et al. 2025 (arXiv 2503.01307): verification 
 from the goal to what must come before). A phrase is no proof that the thing was done, or done well: reflection words
 also stand in the output of base models, often for show. So read these beside the accuracy where they occur, and beside
 the precision and recall that `eval.probes.labelled` measures on traces labelled by hand. Thinkings of the structured
-tasks are taken apart exactly instead (`eval.measures.behaviour`).
+tasks are parsed exactly instead (`eval.measures.behaviour`).
 """
 
 import re

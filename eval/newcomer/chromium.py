@@ -86,7 +86,7 @@ class Page:
 
 @contextmanager
 def browser(folder: Path) -> Iterator[Page]:
-    """A browser with one page; its profile lies in `folder`."""
+    """A browser with one page; its profile is in `folder`."""
     to_browser, from_browser = os.pipe(), os.pipe()
     command = [
         str(chromium()), "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run",

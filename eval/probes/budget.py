@@ -118,7 +118,7 @@ def _go_on(subject: Subject, results: list[Completion], starts: dict[int, list[i
 
 
 def _is_over(completion: Completion) -> bool:
-    """Whether the thinking came to its end."""
+    """Whether the thinking ended."""
     return completion.ended or CLOSE in completion.text
 
 

@@ -70,7 +70,7 @@ def _accuracy_at(operations: int) -> Formula[DecompositionRow]:
 
 
 def _error_at(depth: int) -> Formula[DecompositionRow]:
-    """How often a thinking that came to step `depth` without an error errs there."""
+    """How often a thinking errs at step `depth`, of those that reached it without an error."""
     return lambda row: (row["first_error"] == depth, row["steps"] >= depth and (row["first_error"] or depth) >= depth)
 
 

@@ -1,13 +1,13 @@
-"""Error injection: a right step of the model's own becomes a wrong one, and the model goes on.
+"""Error injection: a right step of the model's own becomes a wrong one, and the model continues.
 
 The step is one of those that a right attempt of a right completion rests on, so that the error matters; which one is
-drawn by the problem alone. The model goes on from its own ids up to that step's value, in four ways:
+drawn by the problem alone. The model continues from its own ids up to that step's value, in four ways:
 
 - `wrong`: the value is one, two or ten off;
 - `wrong_wait`: and the word of doubt follows it ("Wait" of budget forcing, arXiv 2501.19393);
 - `kept`, `kept_wait`: the controls, in which the value stays as it was.
 
-It *recovers* where it ends with the right answer and some attempt that stands after the error is right. A right answer
+It *recovers* where it ends with the right answer and some attempt after the error is right. A right answer
 without one means that the stated error was passed over: the answer did not come from the steps. The injection measures;
 training on injected errors does not teach correction (arXiv 2512.02389), and nothing here is ever trained on.
 """

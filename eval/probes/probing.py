@@ -1,6 +1,6 @@
 """The probes of what a checkpoint's thinking is worth, run over the same problems for each checkpoint.
 
-Each checkpoint answers held-out problems; every probe reads those completions or goes on from them. `probes.json` holds
+Each checkpoint answers held-out problems; every probe reads those completions or continues them. `probes.json` holds
 the figures: of each checkpoint, and of each later one against the first, paired by problem. What they were made of lies
 in `probes/N-STAGE.parquet`, to be read. Samples are kept as they come (`eval.sampling.cache`).
 """

@@ -2,7 +2,7 @@
 
 A chat model gets the instruction of that paper as a second turn, behind its own first completion in ids. A model whose
 vocabulary does not spell the instruction, such as a scratch model that has seen one turn and the words of its tasks,
-gets its own thinking *reopened* instead: the closing tag and the answer are taken away, and it goes on from there or
+gets its own thinking *reopened* instead: the closing tag and the answer are removed, and it continues from there or
 closes again, as it sees fit. That asks only whether it is content; it has no say about an early step that its grammar
 never returns to.
 
@@ -23,7 +23,7 @@ INSTRUCTION = (
 
 
 class SecondTurnRow(ProblemRow):
-    """How one completion stood before a second turn, and after."""
+    """One completion before a second turn, and after it."""
 
     first: bool  # right before
     second: bool  # right after
@@ -33,7 +33,7 @@ class SecondTurnRow(ProblemRow):
 
 
 def ask_again(subject: Subject, completions: Sequence[Completion]) -> list[SecondTurnRow]:
-    """One row for each completion that ended: how it stood before the second turn, and after.
+    """One row for each completion that ended, with its state before the second turn and after.
 
     There is nothing to reopen in one that did not think and answer.
     """

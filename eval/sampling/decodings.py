@@ -28,7 +28,7 @@ class Decodings:
 
     @property
     def best_rows(self) -> Rows:
-        """The samples at the best temperature; greedy ones are no longer marked as such, since they stand alone."""
+        """The samples at the best temperature; greedy ones are no longer marked as such, since there are no others."""
         return unmarked(self.rows[self.best])
 
 

@@ -54,7 +54,7 @@ def sample_checkpoint(name: str, subject: Subject, problems: list[Problem], samp
 
 
 def sample_rows(name: str, subject: Subject, problems: list[Problem], samples: int) -> list[SampleRow]:
-    """Sample each problem `samples` times as `subject` says; the rows of one problem stand side by side."""
+    """Sample each problem `samples` times as `subject` says; the rows of one problem are adjacent."""
     rows = described_rows(subject, problems, [subject.prompt(problem) for problem in problems], samples)
     for place, row in enumerate(rows):
         row.update({"checkpoint": name, "sample": place % samples, "greedy": subject.sampling.temperature == 0})

@@ -87,7 +87,7 @@ def held_out(source: Source, count: int, split: Split = "test") -> list[Problem]
 
 
 def config_of(checkpoint: Path) -> Path | None:
-    """The `config.yaml` of the run that a checkpoint, RUN/checkpoints/NAME or RUN/model, lies in, or None."""
+    """The `config.yaml` of the run that a checkpoint, RUN/checkpoints/NAME or RUN/model, belongs to, or None."""
     is_published = checkpoint.name == PUBLISHED and (checkpoint.parent / "checkpoints").is_dir()
     path = (checkpoint.parent if is_published else checkpoint.parent.parent) / "config.yaml"
     return path if path.is_file() else None

@@ -52,7 +52,7 @@ class Completion:
 
     @cached_property
     def trace(self) -> Trace:
-        """The thinking taken apart; empty where the task cannot."""
+        """The parsed thinking; empty where the task has no parser."""
         return get_task(self.problem.task).trace(self.problem, self.thinking)
 
 
@@ -60,7 +60,7 @@ class Completion:
 class Subject:
     """A checkpoint and how it is asked: `sampling` decides the draws, and how long a completion may be.
 
-    `progress` is told how many completions have come as they do.
+    `progress` gets the number of completions so far, as they come.
     """
 
     backend: RolloutBackend
@@ -75,7 +75,7 @@ class Subject:
         return opens_thinking(self.tokenizer)
 
     def encode(self, text: str) -> list[int]:
-        """The ids of a text that stands within a completion."""
+        """The ids of a text within a completion."""
         return list(self.tokenizer.encode(text, add_special_tokens=False))
 
     def decode(self, ids: Sequence[int]) -> str:
@@ -147,7 +147,7 @@ def cut(subject: Subject, ids: Sequence[int], characters: int) -> tuple[list[int
 
 
 def is_right(problem: Problem, answer: str) -> bool:
-    """Whether an answer is right, whatever stands before it."""
+    """Whether an answer is right, whatever precedes it."""
     return judge(problem, f"{OPEN}.{CLOSE}{answer}")[1].correct
 
 

@@ -25,7 +25,7 @@ FORK.set_forkserver_preload([__name__])
 
 
 class WorkerError(ValueError):
-    """A worker process failed or is gone; the message is one line."""
+    """A worker process failed or ended; the message is one line."""
 
 
 def default_count() -> int:
@@ -37,7 +37,7 @@ def default_count() -> int:
 class Workers:
     """`count` processes (default: `default_count`) that sample whichever model is asked for.
 
-    They start when they are first needed, and end with the context, or when this process is gone. Raises ValueError
+    They start when they are first needed, and end with the context, or with this process. Raises ValueError
     for a count below 1.
     """
 
@@ -92,7 +92,7 @@ class Workers:
 
 @contextmanager
 def _alive(name: str) -> Iterator[None]:
-    """Raises WorkerError where the process at the other end is gone."""
+    """Raises WorkerError where the process at the other end has ended."""
     try:
         yield
     except (EOFError, OSError):

@@ -1,6 +1,6 @@
 """The answer to a chat request in the form of OpenAI's API: whole, or in chunks as the tokens are drawn.
 
-The thinking stands beside `content` under both of its names: `reasoning_content`, as DeepSeek has it, and `reasoning`,
+The thinking is beside `content` under both of its names: `reasoning_content`, as DeepSeek has it, and `reasoning`,
 as newer versions of vLLM do. Thinking tokens are counted apart, as o1 has it, in
 `usage.completion_tokens_details.reasoning_tokens`.
 """

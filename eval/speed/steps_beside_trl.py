@@ -85,7 +85,7 @@ class Ours(Timed, ReasoningTrainer):
 
 
 class Stock(Timed, GRPOTrainer):
-    """TRL's trainer; goes on with the rollouts of ours after its own are drawn."""
+    """TRL's trainer; it draws its own rollouts, and continues with those of ours."""
 
     rollouts: list[Any]
     own_tokens: list[int]

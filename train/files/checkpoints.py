@@ -127,7 +127,7 @@ def checkpoint_name(step: int) -> str:
 
 
 def discard_after(folder: Path, step: int) -> None:
-    """Move checkpoints later than `step` out of the way, and delete what was never finished: a run goes on from there.
+    """Move checkpoints later than `step` aside, and delete unfinished ones: a run continues from there.
 
     They are kept as `damaged-N`, so that nothing is deleted that a person might want to look at.
     """

@@ -24,7 +24,7 @@ MAX_PARQUET_BYTES = 2**33  # of one file, unpacked
 
 
 def read_yaml(path: Path) -> Any:
-    """The content of a YAML file: plain values, no tags, and no aliases, since few of them can stand for gigabytes."""
+    """The content of a YAML file: plain values, no tags, and no aliases, of which a few can expand to gigabytes."""
     text = _text(path, MAX_YAML_BYTES)
     try:
         depth = 0

@@ -45,12 +45,12 @@ class MetricsFile(TrainerCallback):
 
 
 def _seconds_so_far(path: Path, phase: str) -> float:
-    """What the last line of `phase` says, so that a resumed run's clock goes on."""
+    """The seconds in the last line of `phase`, so that a resumed run's clock continues."""
     return max((row["seconds"] for row in read_metrics(path) if row["phase"] == phase), default=0.0)
 
 
 class ProgressBar(TrainerCallback):
-    """One bar for the phase, with the figures that show how it goes."""
+    """One bar for the phase, with the figures that matter most."""
 
     def __init__(self, label: str) -> None:
         self.label = label

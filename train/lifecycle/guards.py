@@ -1,4 +1,4 @@
-"""Guards that warn once of what goes wrong slowly in reinforcement learning, and mark it in the metrics.
+"""Guards against slow failures of reinforcement learning: each warns once, and marks it in the metrics.
 
 Each compares the mean of the last WINDOW logged steps with that of the first ones. None of them stops a run.
 """

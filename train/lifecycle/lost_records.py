@@ -69,7 +69,7 @@ def lost_rollouts(folder: Path, steps: Iterable[int], processes: int) -> list[in
 
 
 def lost_validations(folder: Path, history: Iterable[dict[str, object]]) -> list[int]:
-    """The validations in trainer_state.json's `log_history` whose rollouts are gone."""
+    """The validations in trainer_state.json's `log_history` whose rollouts are lost."""
     present = {int(path.name.split("-")[1]) for path in folder.glob("validation-*.parquet") if _is_whole(path)}
     validations = {int(str(row["step"])) for row in history if any(name.startswith("eval_") for name in row)}
     return sorted(validations - present)

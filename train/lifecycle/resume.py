@@ -195,7 +195,7 @@ class ResumableTrainer(Trainer):
         self.accelerator.wait_for_everyone()
 
     def _point_to_best(self, folder: Path) -> None:
-        """Record where the best checkpoint lies: transformers has looked among the unfinished ones."""
+        """Record the path of the best checkpoint: transformers has looked among the unfinished ones."""
         best = self.state.best_global_step
         if best and (best == self.state.global_step or (folder / checkpoint_name(best)).is_dir()):
             self.state.best_model_checkpoint = str(folder / checkpoint_name(best))

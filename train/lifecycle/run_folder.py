@@ -106,7 +106,7 @@ def make_folder(
     """Make the run folder and record the run in it; a run that is resumed has its configuration written anew.
 
     The folder appears whole, by renaming: one without its records could be neither resumed nor started over. The run
-    that it overwrites stands aside until `overwriting.ForgetOverwritten` deletes it.
+    that it overwrites is kept aside until `overwriting.ForgetOverwritten` deletes it.
     Raises ValueError where it cannot be written.
     """
     fresh = run.folder.with_name(f".{run.name}.new")

@@ -1,7 +1,7 @@
 """Where the curves of a run can be watched: TensorBoard by default, Weights & Biases and Trackio by `report_to`.
 
 transformers' own callbacks do the logging. Here they never wait: without a login or a network W&B logs into the run
-folder, TensorBoard and Trackio write to this machine anyway. A run that is resumed goes on in the same curves. The main
+folder, TensorBoard and Trackio write to this machine anyway. A resumed run continues the same curves. The main
 process alone logs.
 """
 

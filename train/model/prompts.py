@@ -12,7 +12,7 @@ from train.rollout.interface import Thinking
 
 
 def messages(problem: Problem, system_prompt: str = "") -> list[dict[str, str]]:
-    """The conversation that asks the problem. The system prompt `task` stands for the task's own instructions."""
+    """The conversation that asks the problem. The system prompt `task` means the task's own instructions."""
     system = get_task(problem.task).instructions if system_prompt == "task" else system_prompt
     question = {"role": "user", "content": problem.prompt}
     return [{"role": "system", "content": system}, question] if system else [question]
@@ -83,7 +83,7 @@ def token_counts(tokenizer: PreTrainedTokenizerBase, completion_ids: Sequence[in
 
 
 def _place(tokenizer: PreTrainedTokenizerBase, ids: list[int], tag: str) -> tuple[int, int] | None:
-    """How many ids stand wholly before `tag`, and how many it takes until it is written; None where it never is."""
+    """How many ids are wholly before `tag`, and how many it takes until it is written; None where it never is."""
     if tag in tokenizer.get_added_vocab():
         tag_id = tokenizer.convert_tokens_to_ids(tag)
         return (ids.index(tag_id), ids.index(tag_id) + 1) if tag_id in ids else None

@@ -14,7 +14,7 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 
 class Generation(Extension):
-    """`{% generation %}`, with which templates mark what the assistant says; its body stands as it is."""
+    """`{% generation %}`, with which templates mark the assistant's text; its body is left as it is."""
 
     tags = {"generation"}  # noqa: RUF012 - as jinja2 declares it
 

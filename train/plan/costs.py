@@ -73,7 +73,7 @@ class Costs:
 
     @cached_property
     def sizes(self) -> Sizes:
-        """What the weights and all that goes with them take."""
+        """Bytes of the weights, their gradients and the optimizer's state."""
         return self._traced(("sizes", self.run.load_in_4bit, self.work.eight_bit_optimiser), self._sizes)
 
     def _sizes(self) -> Sizes:

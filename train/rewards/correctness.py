@@ -92,6 +92,6 @@ class CorrectnessReward:
 
 
 def repetition(ids: list[int], n: int = 4) -> float:
-    """The share of a completion's n-grams that stood in it before."""
+    """The share of a completion's n-grams that are repeats."""
     grams = [tuple(ids[i : i + n]) for i in range(len(ids) - n + 1)]
     return 1 - len(set(grams)) / len(grams) if grams else 0.0

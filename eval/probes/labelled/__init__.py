@@ -5,7 +5,7 @@ valid step, {s} a slip, {u} an operand that was not at hand, {A} or {a} the acce
 or {r} the rejection of something wrong or right, {B} going back, {G} or {g} a subgoal met or missed, and after a
 rejected attempt {N} a new approach, {V} a variation, {X} a repeat. The mark of a step or verdict stands behind it, the
 others before what they mark. Most are samples of four quickstart runs before and after reinforcement, the rest are
-written to be awkward. A reader labelled what stands there; where the parser sees it differently, the label stays.
+written to be awkward. A reader labelled the text as it is; where the parser sees it differently, the label stays.
 
 `lexical.jsonl` (some of it SmolLM2-135M-Instruct's) and `monitor.jsonl` (planted cases) hold free-form thinkings and
 whole completions with every label that applies. Detectors were adjusted on the even lines, counted from 0; the odd
@@ -123,7 +123,7 @@ def unmark(text: str) -> tuple[str, Labels]:
 
 
 def _place(thinking: str, at: int) -> int:
-    """Characters before `at`, blanks left out: it makes no difference on which side of a blank a mark stands."""
+    """Characters before `at`, blanks left out: it makes no difference on which side of a blank a mark is."""
     return len("".join(thinking[:at].split()))
 
 

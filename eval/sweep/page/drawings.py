@@ -157,7 +157,7 @@ def _within(results: Results, entry: Entry) -> tuple[float, float]:
 
 
 def _height(dimension: Dimension, value: Any) -> float:
-    """Where a value stands on its axis, from 0 to 1."""
+    """A value's place on its axis, from 0 to 1."""
     if dimension.choices:
         return 0.5 if len(dimension.choices) == 1 else dimension.grid.index(value) / (len(dimension.choices) - 1)
     low, high, at = (np.log(v) if dimension.log else v for v in (dimension.low, dimension.high, value))
@@ -165,6 +165,6 @@ def _height(dimension: Dimension, value: Any) -> float:
 
 
 def _ends(axes: Axes, x: float, low: str, high: str) -> None:
-    """What stands at the lower and the upper end of an axis."""
+    """Label the lower and the upper end of an axis."""
     axes.text(x, -0.03, low, va="top", ha="center", color=INK)
     axes.text(x, 1.03, high, va="bottom", ha="center", color=INK)

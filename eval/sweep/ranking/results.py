@@ -30,7 +30,7 @@ class Replica:
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A trial with its result. `estimate` is None where it cannot be ranked; `status` says how it stands.
+    """A trial with its result. `estimate` is None where it cannot be ranked.
 
     `behind` is how much better the first of the ranking is, paired by seed and problem; positive is better.
     """
@@ -53,7 +53,7 @@ class Entry:
 
     @property
     def curve(self) -> dict[int, float]:
-        """The mean over the seeds that have come to a step, where all that began have."""
+        """The mean over the seeds at each step that all of those which began have reached."""
         curves = [replica.curve for replica in self.replicas if replica.curve]
         shared = sorted(set.intersection(*map(set, curves))) if curves else []
         return {step: fmean(curve[step] for curve in curves) for step in shared}

@@ -78,7 +78,7 @@ def _refuse_errors(looked_at: Sequence[Params], replies: Sequence[dict[str, Any]
 
 
 def _refuse_twins(looked_at: Sequence[Params], replies: Sequence[dict[str, Any]]) -> None:
-    """Refuse settings that come to the same run, such as a learning rate written as 1e-4 and as 0.0001."""
+    """Refuse settings that make the same run, such as a learning rate written as 1e-4 and as 0.0001."""
     first: dict[str, Params] = {}
     for params, reading in zip(looked_at, replies, strict=True):
         twin = first.setdefault(reading["resolved"], params)

@@ -46,7 +46,7 @@ def _wait_for_the_end(child: subprocess.Popen[bytes], let_go: threading.Event) -
 
 
 def members(group: int) -> list[psutil.Process]:
-    """The processes of a group but this one, and those that have ended and wait to be taken note of."""
+    """The processes of a group, without this one and the zombies."""
     descendants = []
     for process in psutil.process_iter():
         try:

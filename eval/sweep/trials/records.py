@@ -1,4 +1,4 @@
-"""What a sweep keeps of its trials and their runs, and how that stands in Optuna's storage."""
+"""The records of a sweep's trials and their runs, and their form in Optuna's storage."""
 
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
@@ -15,7 +15,7 @@ NUMBER, PRUNED_AT = "trial", "pruned at step"  # attributes of Optuna's trials; 
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """One start of a run: by whom, from when to when, and how it ended. `outcome` is empty while it goes on."""
+    """One start of a run: by whom, from when to when, and its outcome, which is empty until it ends."""
 
     worker: str
     began: str
@@ -32,7 +32,7 @@ class Attempt:
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """How one run of a trial stands."""
+    """The state of one run of a trial, and its attempts."""
 
     state: State = "waiting"
     worker: str = ""
@@ -40,7 +40,7 @@ class Record:
 
     @property
     def over(self) -> bool:
-        """Whether nothing more will be done about it."""
+        """Whether it has ended for good."""
         return self.state not in ("waiting", "running")
 
     def ended(self, attempt: Attempt, state: State) -> "Record":
@@ -67,7 +67,7 @@ class Trial:
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """A trial's run with one seed, and where it lies."""
+    """A trial's run with one seed, and its folder."""
 
     trial: int
     seed: int
@@ -80,7 +80,7 @@ class Run:
 
     @property
     def log(self) -> Path:
-        """What its processes say."""
+        """The output of its processes."""
         return self.folder.with_name(f"{self.folder.name}.log")
 
 
@@ -111,7 +111,7 @@ def read_trial(frozen: FrozenTrial) -> Trial:
 
 
 def now() -> str:
-    """The time as records have it."""
+    """The time in the form of the records."""
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 

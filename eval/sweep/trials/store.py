@@ -64,12 +64,12 @@ class Store:
             self._study_id = self._storage.get_study_id_from_name(spec.name)
 
     def trials(self) -> list[Trial]:
-        """All trials so far, in order; of one that was taken up again after it had failed, its last state."""
+        """All trials so far, in order; of one that was retried after a failure, its last state."""
         trials = [read_trial(frozen) for frozen in self._study.get_trials(deepcopy=False)]
         return sorted({trial.number: trial for trial in trials}.values(), key=lambda trial: trial.number)
 
     def run(self, trial: int, seed: int) -> Run:
-        """Where a run lies."""
+        """The run of a trial with a seed."""
         return Run(trial, seed, self.folder / "trials" / f"{trial:03d}" / f"seed-{seed}")
 
     def over(self, trials: list[Trial]) -> bool:
@@ -89,7 +89,7 @@ class Store:
                     return None
 
     def finish(self, run: Run, attempt: Attempt, state: State) -> bool:
-        """Record how an attempt of this process ended; False where others have taken the run over meanwhile."""
+        """Record how an attempt of this process ended; False where another process has the run by now."""
         with locked(self.folder):
             trial = self._trial(run.trial)
             if trial.runs[run.seed].worker != self.presence.id:

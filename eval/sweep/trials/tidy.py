@@ -9,7 +9,7 @@ from eval.sweep.trials.store import Store
 
 
 def keep_best(store: Store) -> None:
-    """Delete the checkpoints of all trials that are over, but the best's and those that may be taken up again.
+    """Delete the checkpoints of all trials that are over, but the best's and those that may be retried.
 
     Their curves, rollouts and configurations stay. Does nothing unless the spec says `keep: best`.
     """

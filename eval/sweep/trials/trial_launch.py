@@ -30,7 +30,7 @@ class Slot:
 
 
 def command(spec: Spec, run: Run, slot: Slot) -> list[str]:
-    """The command of a run: it starts it, or goes on with it where it was begun."""
+    """The command that starts a run, or resumes one that had begun."""
     options: dict[str, object] = {
         "--num_processes": max(1, len(slot.gpus)),
         "--num_cpu_threads_per_process": spec.threads,

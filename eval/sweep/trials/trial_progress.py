@@ -1,4 +1,4 @@
-"""How a sweep goes, for the person at the terminal: a bar over its runs, the best so far, how each trial ended."""
+"""The progress of a sweep in the terminal: a bar over its runs, the best so far, and how each trial ended."""
 
 import sys
 
@@ -16,7 +16,7 @@ from eval.table import show as show_figure
 
 
 class Progress:
-    """The bar of one process. Runs in hand count by their steps; what other processes do counts too."""
+    """The bar of one process. Unfinished runs count by their steps; those of other processes count too."""
 
     def __init__(self, store: Store) -> None:
         self.store = store
@@ -27,7 +27,7 @@ class Progress:
         self._bar = tqdm(total=total, initial=self._runs(trials), desc=store.spec.name, unit="run", dynamic_ncols=True)
 
     def update(self) -> None:
-        """Look at how the sweep stands, and show it."""
+        """Read the state of the sweep, and show it."""
         trials = self.store.trials()
         for trial in trials:
             if trial.over and trial.number not in self._reported_trials:
@@ -44,7 +44,7 @@ class Progress:
         self._bar.close()
 
     def _runs(self, trials: list[Trial]) -> float:
-        """Runs that are over, and the share that is done of those in hand."""
+        """Runs that are over, and the finished shares of the others."""
         spec, done = self.store.spec, 0.0
         for trial in trials:
             for seed, record in trial.runs.items():
@@ -69,7 +69,7 @@ class Progress:
 
 
 def came_to(store: Store, trial: Trial) -> str:
-    """What a trial has come to, in a word or two."""
+    """A trial's value or, where it has none, its status."""
     if trial.frozen.state != TrialState.COMPLETE:
         return status(trial)
     metric, _, _ = store.spec.metric.partition("/")
@@ -77,7 +77,7 @@ def came_to(store: Store, trial: Trial) -> str:
 
 
 def status(trial: Trial) -> str:
-    """How a trial stands, in words."""
+    """A trial's status in words."""
     if trial.frozen.state == TrialState.COMPLETE:
         return "complete"
     if trial.pruned_at is not None:

@@ -36,7 +36,7 @@ class SweepStopped(Exception):
 def work(folder: Path, spec: Spec, machine: Machine, should_stop: Callable[[], bool], words: Command = command) -> None:
     """Work on a sweep, alongside other workers, until all of it is over. Raises SweepStopped.
 
-    `should_stop()` says whether to stop: runs in hand then finish their step and save. `words` gives a run's command.
+    `should_stop()` says whether to stop: its runs then finish their step and save. `words` gives a run's command.
     """
     with Presence(folder / "workers") as presence:
         store = open_store(folder, spec, presence)
@@ -81,7 +81,7 @@ class Worker:
         self._full = False
 
     def stopping(self) -> bool:
-        """Whether no more runs shall begin, and those in hand end; `stopped` says why."""
+        """Whether no more runs shall begin, and those that run shall end; `stopped` says why."""
         again = "The same command goes on."
         if self.stopped is None and self._should_stop():
             self.stopped = SweepStopped(f"Stopped, and the runs in hand are saved. {again}", 4)

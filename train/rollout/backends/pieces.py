@@ -83,7 +83,7 @@ class Pieces:
         )
 
     def _write(self, row: int, token: int, logprob: float) -> int:
-        """Let the steering decide on one drawn token; returns the token that stands there now."""
+        """Let the steering decide on one drawn token; returns the token that is there now."""
         place = np.array([row])
         written = self.steering.steer(place, np.array([token]))
         if written[0] != token:

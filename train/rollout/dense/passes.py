@@ -78,7 +78,7 @@ class Pass:
 
 
 class PassBuilder:
-    """Builds passes; keeps the layout while the scheduler's version stands still."""
+    """Builds passes; keeps the layout as long as the scheduler's version is the same."""
 
     def __init__(self, scheduler: Scheduler, device: torch.device, *, by_table: bool = False) -> None:
         self._scheduler = scheduler

@@ -33,7 +33,7 @@ def compare(
 ) -> ParityReport:
     """Compare up to `most` rollouts, spread evenly over `rollouts`, with what `logprobs_of` gives in one call.
 
-    `prompts` are those given to `generate`: the samples of one prompt stand side by side.
+    `prompts` are those given to `generate`: the samples of one prompt are adjacent.
     """
     samples = len(rollouts) // len(prompts)
     places = choose(len(rollouts), most)

@@ -33,7 +33,7 @@ class BlockAllocator:
 
     @property
     def low_end(self) -> int:
-        """One past the highest low block in use: every low block lies in [0, low_end)."""
+        """One past the highest low block in use: every low block is in [0, low_end)."""
         while self._top and not self._is_low[self._top - 1]:
             self._top -= 1
         return self._top

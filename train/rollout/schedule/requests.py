@@ -83,7 +83,7 @@ def vocabulary_size(model: Any) -> int:
 
 
 def distinct_prompts(prompts: Sequence[Sequence[int]]) -> dict[tuple[int, ...], list[int]]:
-    """The places at which each distinct prompt stands, in the order of first appearance."""
+    """The positions of each distinct prompt, in the order of first appearance."""
     places: dict[tuple[int, ...], list[int]] = {}
     for place, prompt in enumerate(prompts):
         places.setdefault(tuple(prompt), []).append(place)
