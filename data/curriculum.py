@@ -24,7 +24,7 @@ PRIOR = 8  # rollouts that the wider kind counts for in the estimate of the narr
 
 
 def look(problem: Problem) -> str:
-    """What problems that look alike have in common, such as `arithmetic * + 0 00 compute`."""
+    """The features by which problems look alike, such as `arithmetic * + 0 00 compute`."""
     return " ".join([problem.task, *sorted(set(re.sub(r"[0-9]", "0", problem.prompt).split()))])
 
 

@@ -17,7 +17,7 @@ FAILURES = (Exception, SystemExit)
 
 
 def in_words(error: BaseException) -> str:
-    """What a person's code raised, in one line: its messages may be of many."""
+    """An exception of a person's code in one line: its message may have many."""
     text = " ".join(f"{type(error).__name__}: {error}".split())
     return text if len(text) <= 300 else f"{text[:297]}..."
 

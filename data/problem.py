@@ -31,7 +31,7 @@ class Problem:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What the verifier says of one response.
+    """The verifier's judgement of one response.
 
     `correct` implies `format`. `reason` tells a reader why, in a few words. `error` is set where the verifier itself
     failed: such a verdict is never correct, and is counted apart.

@@ -74,7 +74,7 @@ class Subgoal:
 
 @dataclass(slots=True)
 class Trace:
-    """What a thinking text did.
+    """The steps and attempts of a thinking text.
 
     `backtracks` are the characters at which it went back to an earlier state of its work. `conclusion` is the answer
     that it arrived at, in the form in which the task takes answers; None where it arrived at none.
@@ -88,7 +88,7 @@ class Trace:
 
     @property
     def subgoals(self) -> int:
-        """How many parts it set itself to solve apart."""
+        """The number of parts that it set out to solve separately."""
         return len(self.goals)
 
     @property
@@ -98,12 +98,12 @@ class Trace:
 
     @property
     def slips(self) -> int:
-        """How many steps state a wrong value."""
+        """The number of steps that state a wrong value."""
         return sum(not step.correct for step in self.steps)
 
     @property
     def repairs(self) -> int:
-        """How many slips were noticed at once and put right: the next step redoes the slip and is correct."""
+        """The number of slips corrected at once: the next step redoes the slip and is correct."""
         return sum(
             not slip.correct and redo.redoes and redo.correct
             for slip, redo in zip(self.steps, self.steps[1:], strict=False)

@@ -81,7 +81,7 @@ def usage() -> str:
 
 
 def words(before: list[str]) -> list[str]:
-    """What may follow `before` in a command line: a sub-command, or its options."""
+    """The words that may follow `before` in a command line: sub-commands, or options."""
     if not before:
         return [*commands(), "completion"]
     if before[0] == "completion":

@@ -52,7 +52,7 @@ def draw(source: Source, settings: Settings) -> Problems:
 
 
 def expected(source: Source, settings: Settings, checkpoints: int, baseline: str | None = None) -> int:
-    """How many samples `evaluate` draws or finds, for a progress bar."""
+    """The number of samples that `evaluate` draws or finds, for a progress bar."""
     problems = draw(source, settings)
     grid = {settings.temperature, 0.0, *settings.temperatures}
     report_count = sum(map(settings.samples_at, grid)) * len(problems.report)

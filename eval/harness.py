@@ -75,7 +75,7 @@ def read(file: Path, model: Mapping[str, Any]) -> dict[str, datasets.Dataset]:
 
 
 def judged(doc: Mapping[str, Any], results: Sequence[str]) -> dict[str, float]:
-    """What the harness counts of one completion: `acc`, right as our evaluation has it, and `format`."""
+    """The harness's counts of one completion: `acc`, right by our evaluation, and `format`."""
     tokenizer, text = _tokenizer(doc["tokenizer"]), results[0]
     cut_off = len(tokenizer.encode(text, add_special_tokens=False)) >= doc["max_new_tokens"]
     _, verdict = judge(Problem.from_json(doc["problem"]), text, thinking_opened=opens_thinking(tokenizer))

@@ -55,5 +55,5 @@ def other_source(run: Path, tasks: Tasks | None = None, *, own_tasks: bool = Fal
 
 
 def folder_of(run: Path) -> Path:
-    """Where the results lie."""
+    """The folder of the results."""
     return run / "evaluation" / RETAINED

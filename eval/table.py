@@ -202,7 +202,7 @@ def _change(title: str, measure: str, figure: Figure) -> str:
 
 
 def noise_word(figure: Figure) -> str:
-    """What a difference's interval says, in words."""
+    """A difference's interval in words."""
     return "clear of zero" if clear(figure) else "within noise"
 
 

@@ -66,7 +66,7 @@ def by_us(pairs: Sequence[dict[str, Any]]) -> list[bool]:
 
 
 def rates(name: str, pairs: Sequence[dict[str, Any]], verdicts: Sequence[bool]) -> dict[str, Any]:
-    """How often a judge was wrong either way."""
+    """A judge's rates of error in either direction."""
     misses = [pair for pair, right in zip(pairs, verdicts, strict=True) if pair["equal"] and not right]
     false_passes = [pair for pair, right in zip(pairs, verdicts, strict=True) if right and not pair["equal"]]
     equal = sum(pair["equal"] for pair in pairs)

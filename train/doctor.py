@@ -107,7 +107,7 @@ def memory() -> Finding:
 
 
 def device() -> Finding:
-    """Where a run would compute."""
+    """The device on which a run would compute."""
     if torch.cuda.is_available():
         free, total = torch.cuda.mem_get_info()
         kind = "bf16" if torch.cuda.is_bf16_supported() else "no bf16: set fp16 or train in float32"

@@ -43,7 +43,7 @@ class Group:
 
     @property
     def successes(self) -> int:
-        """How many of the samples are correct."""
+        """The number of correct samples."""
         return sum(row["correct"] for row in self.rows)
 
     @property
@@ -62,7 +62,7 @@ class Group:
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """What every process knows of a screened problem: who has its samples, and how they were judged."""
+    """A screened problem as every process knows it: who has its samples, and how they were judged."""
 
     problem: int
     owner: int
@@ -181,7 +181,7 @@ class DynamicSampling:
 
 
 def to_screen(passed: int, screened: int, count: int, most: int, processes: int, passing: float) -> int:
-    """How many further candidates each process screens; 0 ends the screening.
+    """The number of further candidates that each process screens; 0 ends the screening.
 
     As many as should bring `count` that pass, where a share of `passing` does; in the first round at least as many as
     are wanted, and never more than `most` in all.

@@ -154,7 +154,7 @@ def train(run: RunConfig, training: GRPOConfig) -> str | None:
 
 
 def cold_started(run: RunConfig, training: GRPOConfig, resumed: Path | None) -> Path | None:
-    """What reinforcement can begin with: a whole cold start, or, where that is lost, the checkpoint to resume from.
+    """The start of reinforcement: a whole cold start or, where that is lost, the checkpoint to resume from.
 
     None where the cold start is still to be done, or is lost while `beta` needs it as the reference.
     """

@@ -27,7 +27,7 @@ _TAKEN: dict[str, list[dict[str, Any]]] = {}
 
 
 class Checker:
-    """What the run knows of the problems that traces are about: how to check them, and which are held out."""
+    """The problems that traces are about, as the run knows them: how to check them, and which are held out."""
 
     def __init__(self, run: RunConfig) -> None:
         trained = draw_problems(run.parts, "train", run.train_problems, run.split_seed)
@@ -39,7 +39,7 @@ class Checker:
         self.away = {text_of(problem) for problem in away}
 
     def problem_of(self, trace: ReasoningTrace) -> Problem | None:
-        """What a trace can be checked by: its own problem, one of the run's with the same words, or its gold answer."""
+        """The problem to check a trace by: its own, one of the run's with the same words, or one of its gold answer."""
         if trace.problem is not None and trace.problem.task in self.tasks:
             return trace.problem
         question_problem = Problem("", trace.question, "", {})

@@ -26,7 +26,7 @@ class Unrunnable(Exception):
 
 
 class Tally:
-    """What happened while tests ran: how many conditions were checked, and which functions were entered.
+    """Counts kept while tests run: the conditions checked, and the functions entered.
 
     `fail(reason)` ends the tests in a way that they cannot catch.
     """
@@ -114,7 +114,7 @@ def leave(function: Callable[..., Any], *arguments: Any) -> Any:
 
 
 def collected(module: ModuleType, tally: Tally) -> Iterator[Callable[[], Any]]:
-    """What there is to call after the module's statements, in the order of the module."""
+    """The tests to call after the module's statements, in the order of the module."""
     cases = []
     for name, thing in list(vars(module).items()):
         if isinstance(thing, FunctionType):

@@ -110,7 +110,7 @@ def _found(kind: Kind) -> str:
 
 
 def _mounts() -> list[str]:
-    """What Python needs of the file system."""
+    """The parts of the file system that Python needs."""
     prefix = os.path.realpath(sys.base_prefix)
     there = [path for path in SYSTEM if os.path.exists(path) and not os.path.islink(path)]
     return there if any(Path(prefix).is_relative_to(path) for path in there) else [*there, prefix]

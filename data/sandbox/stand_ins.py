@@ -56,7 +56,7 @@ class Program:
         return self._outcome(reply)
 
     def _outcome(self, reply: dict[str, Any]) -> Any:
-        """What the program returned; raises what it raised."""
+        """The program's return value; raises its exception."""
         try:
             if "raised" in reply:
                 error = self._error(reply["raised"], str(reply.get("message")))

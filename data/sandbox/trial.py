@@ -121,7 +121,7 @@ def _send(channel: socket.socket, program: str, deadline: float) -> None:
 
 
 def _report_of(asking: "subprocess.Popen[bytes]", request: bytes, deadline: float) -> list[dict[str, Any]]:
-    """What the tests reported until they ended, or until the deadline."""
+    """The tests' report by their end or the deadline."""
     assert asking.stdin and asking.stdout
     into, out = asking.stdin.fileno(), asking.stdout.fileno()
     os.set_blocking(into, False)

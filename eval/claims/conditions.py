@@ -27,11 +27,11 @@ class Condition:
 
     @property
     def threshold(self) -> float:
-        """Where the line is drawn, on the figure's own scale."""
+        """The threshold, on the figure's own scale."""
         return self.above if self.allowance is None else self.allowance if self.falling else -self.allowance
 
     def judge(self, figure: Estimate) -> Verdict:
-        """What a figure says of the condition; see the rule in `judging.py`."""
+        """Whether a figure supports the condition, by the rule in `judging.py`."""
         if self.falling:
             figure = replace(figure, value=-figure.value, low=-figure.high, high=-figure.low)
         return judge(figure, self.above) if self.allowance is None else judge_loss(figure, self.allowance)

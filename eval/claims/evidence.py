@@ -188,7 +188,7 @@ def _freely(work: Work, name: str, problems: list[Problem]) -> tuple[Subject, li
 
 
 def _held(start: tuple[Subject, list[Completion]], trained: tuple[Subject, list[Completion]]) -> dict[str, Any]:
-    """How much of the gain is thinking at all: the start, made to think as long as the trained model does on average.
+    """How much of the gain is longer thinking alone: the start, made to think as long as the trained model on average.
 
     Its thinking may not end before `minimum` tokens, as far as HELD words of doubt carry it. `by_thinking` is what that
     alone changes, `beyond` the trained model minus the start so held.

@@ -100,7 +100,7 @@ def _evidence(run: Path, name: str) -> dict[str, Any]:
 
 
 def _control_figures(run: Path) -> dict[str, Any]:
-    """What was compared with each control of a run, by its name. Raises ValueError."""
+    """The comparisons with each control of a run, by its name. Raises ValueError."""
     controls = _evidence(run, "controls")
     for name, figures in controls.items():
         if not isinstance(figures, dict) or not figures.keys() >= CONTROL:
@@ -184,7 +184,7 @@ def _config(run: Path) -> dict[str, Any]:
 
 
 def _words(runs: Sequence[Path]) -> list[str]:
-    """What the test-compute curves say in words: the base model, measures of budget forcing, crossovers."""
+    """The test-compute curves in words: the base model, measures of budget forcing, crossovers."""
     by_run = {run: _evidence(run, "test-curve") for run in runs}
     if not all(by_run.values()):
         return []

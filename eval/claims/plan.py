@@ -30,7 +30,7 @@ NAMED: dict[str, Callable[[Any], str]] = {
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What one run's claims will sample, checked.
+    """The samples that one run's claims need, checked.
 
     `prompted` is the model that it started from, if that reads words. `files` are those of RUN/evaluation that the
     claims in question are judged by.
@@ -96,7 +96,7 @@ class Plan:
 
     @property
     def cache(self) -> Path:
-        """Where the samples are kept."""
+        """The folder of the samples."""
         return self.run / "evaluation" / "cache"
 
 
@@ -152,7 +152,7 @@ def _check_kept(run: Path, files: frozenset[str], trained: str) -> None:
 
 
 def expected(plan: Plan) -> int:
-    """How many samples `gather` draws or finds at the most, for a progress bar."""
+    """The most samples that `gather` draws or finds, for a progress bar."""
     effort = plan.effort
     few, wide = (min(limit, len(plan.problems.report)) for limit in (effort.budget_problems, effort.parallel_problems))
     between = len(plan.between)

@@ -1,1 +1,1 @@
-"""What models and wrong answers score in the tasks of reasoning-gym."""
+"""The scores of models and of wrong answers in the tasks of reasoning-gym."""

@@ -42,7 +42,7 @@ class Budget:
 
     @property
     def draws(self) -> int:
-        """How many samples `keep_to` draws at the most for a completion."""
+        """The most samples that `keep_to` draws for a completion."""
         return self.waits + 1 + (self.more > 0)
 
 
@@ -69,7 +69,7 @@ HABIT = "the start's mean"  # the name of the budget that is the mean thinking o
 
 
 def most_draws(limits: Sequence[Budget]) -> int:
-    """How many samples `keep_to` draws at the most for a completion, over all budgets."""
+    """The most samples that `keep_to` draws for a completion, over all budgets."""
     return sum(budget.draws for budget in limits)
 
 

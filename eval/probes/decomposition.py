@@ -17,7 +17,7 @@ DEEPEST = 8  # steps beyond are too few to measure one by one
 
 
 class DecompositionRow(ProblemRow):
-    """How far the steps of one thinking hold."""
+    """The steps of one thinking, and how many are valid."""
 
     correct: bool
     operations: int | None  # that the problem asks for; None for a task of another kind

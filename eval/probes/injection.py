@@ -27,7 +27,7 @@ ARMS = ("wrong", "wrong_wait", "kept", "kept_wait")
 
 
 class InjectionRow(ProblemRow):
-    """What came of one completion in one arm."""
+    """The outcome of one completion in one arm."""
 
     arm: str  # of `ARMS`
     right: bool

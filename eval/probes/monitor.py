@@ -67,7 +67,7 @@ Flag = Literal["verifier_exploit", "answer_without_work", "empty_thinking", "rep
 
 
 class MonitorRow(ProblemRow):
-    """Which flags one completion raises."""
+    """The flags that one completion raises."""
 
     correct: bool
     flagged: bool  # by any of the following

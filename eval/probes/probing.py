@@ -63,7 +63,7 @@ STAGES: dict[str, tuple[Stage, Measures[Any], int]] = {
 
 
 def expected(source: Source, settings: ProbeSettings, checkpoints: int) -> int:
-    """How many samples `probe` counts as finished, for a progress bar."""
+    """The number of samples that `probe` counts as finished, for a progress bar."""
     completions = len(held_out(source, settings.problems, settings.split)) * settings.samples
     return checkpoints * completions * (1 + sum(most for _, _, most in STAGES.values()))
 

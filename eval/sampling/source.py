@@ -138,7 +138,7 @@ def checkpoints_of(run: Path, *, start: bool = False) -> list[str]:
 
 
 def stages_of(run: Path) -> dict[str, str]:
-    """What the run went through: `base`, the model that it started from, `cold-started`, and `trained`.
+    """The stages of the run: `base`, the model that it started from, `cold-started`, and `trained`.
 
     A model from scratch has no base; its cold-started model is the control. Raises ValueError.
     """

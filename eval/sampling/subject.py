@@ -21,7 +21,7 @@ from train.rollout.interface import RolloutBackend, Sampling
 
 @dataclass(frozen=True)
 class Completion:
-    """What a checkpoint wrote: `ids` is all of it, what was put there for it included. `ended` says it stopped."""
+    """A checkpoint's text: `ids` is all of it, forced tokens included. `ended` says that it stopped by itself."""
 
     problem: Problem
     ids: list[int]

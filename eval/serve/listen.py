@@ -76,7 +76,7 @@ def listen(host: str, port: int) -> socket.socket:
 
 
 def url(door: socket.socket) -> str:
-    """Where a browser finds what listens at `door`."""
+    """The address for a browser of what listens at `door`."""
     return f"http://{place(*door.getsockname()[:2])}"
 
 

@@ -59,7 +59,7 @@ class Splitter:
         self._answered = False
 
     def add(self, text: str, *, last: bool = False) -> Delta:
-        """What `text` adds to thinking and answer; `last` also returns all text held back."""
+        """The parts that `text` adds to thinking and answer; `last` also returns all text held back."""
         if self.stopped:
             return Delta()
         self._buffer += text

@@ -37,7 +37,7 @@ class ContinuousBatching:
 
 @dataclass(frozen=True, slots=True)
 class VLLMLaunch:
-    """What vLLM is started with. `threads` are those of the processor; `cache_gib` None leaves the size to vLLM."""
+    """The options of vLLM. `threads` are those of the processor; `cache_gib` None leaves the size to vLLM."""
 
     threads: int
     cache_gib: float | None

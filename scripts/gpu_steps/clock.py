@@ -41,7 +41,7 @@ class Clock:
 
 
 def card(clock: Clock) -> dict[str, Any]:
-    """What the device does at best: bytes copied and products multiplied a second."""
+    """The device's best rates: bytes copied and products multiplied a second."""
     block = torch.empty(2**30 if clock.on_card else 2**22, dtype=torch.uint8, device=clock.device)
     other = torch.empty_like(block)
     size = 8192 if clock.on_card else 128

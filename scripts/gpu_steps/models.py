@@ -36,7 +36,7 @@ def qwen(hidden: int, inner: int, layers: int, heads: int) -> PreTrainedModel:
 
 
 def tiny() -> PreTrainedModel:
-    """What the interpreter can run."""
+    """A model small enough for the interpreter."""
     size: dict[str, Any] = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 1}
     heads: dict[str, Any] = {"num_attention_heads": 2, "num_key_value_heads": 1}
     return LlamaForCausalLM(LlamaConfig(vocab_size=300, max_position_embeddings=8192, **size, **heads))

@@ -1,4 +1,4 @@
-"""What was measured, one line each."""
+"""The tables of the measurements, one line each."""
 
 from typing import Any
 

@@ -23,7 +23,7 @@ HELP = ("-h", "--help")
 
 @dataclass(frozen=True, slots=True)
 class Values:
-    """What a run's options say: ours as a RunConfig, and those of TRL's GRPOConfig that are set, each in its range."""
+    """The values of a run's options: ours as a RunConfig, and those set of TRL's GRPOConfig, each in its range."""
 
     run: RunConfig
     trl: dict[str, Any]

@@ -1,4 +1,4 @@
-"""How a process that refuses its configuration ends: one line from the first process alone, and exit code 2."""
+"""The end of a process that refuses its configuration: one line from the first process alone, and exit code 2."""
 
 import os
 import time
@@ -10,7 +10,7 @@ PATIENCE = 20.0  # seconds in which the first process can say why the run is ref
 
 
 def one_line(error: object) -> str:
-    """What an error says, in one line; the middle of a long one, such as a whole file, is left out."""
+    """An error's message in one line; the middle of a long one, such as a whole file, is left out."""
     text = " ".join(str(error).split())
     return text if len(text) <= LONGEST else f"{text[: LONGEST // 2]} ... {text[-LONGEST // 4 :]}"
 

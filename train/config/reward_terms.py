@@ -1,4 +1,4 @@
-"""What a run rewards, as its configuration says: named terms with weights.
+"""The rewards of a run's configuration: named terms with weights.
 
     rewards: [correct, format]
     rewards: {correct: 1, score: 0.5, overlong: {weight: 0.5, buffer: 128}, my/rewards.py:brevity: 0.1}

@@ -1,4 +1,4 @@
-"""What one option may be: its type, range or choices, and how a value from YAML or the command line is read.
+"""One option's type, range or choices, and the reading of its value from YAML or the command line.
 
 Every refusal is one line with the option's name, the value, and what was expected. Imports neither torch nor trl, so a
 wrong value is refused at once.
@@ -71,7 +71,7 @@ class Option:
 
     @property
     def expected(self) -> str:
-        """What the option takes, in words."""
+        """The values that the option takes, in words."""
         numbers = {"int": "a whole number", "float": "a number"}
         words = []
         for kind in self.kinds:

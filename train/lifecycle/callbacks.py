@@ -1,4 +1,4 @@
-"""What watches a run: the metrics file, the progress bar, the guard against collapse, and stopping on request."""
+"""The callbacks of a run: the metrics file, the progress bar, the guard against collapse, and stopping on request."""
 
 import json
 import math

@@ -13,7 +13,7 @@ WORK = ("checkpoints", "rollouts.parquet", "nonfinite")  # folders of a run that
 
 
 def aside(run: RunConfig) -> Path:
-    """Where the old run is kept until the new one has begun."""
+    """The folder of the old run until the new one has begun."""
     return run.folder.with_name(f".{run.name}.old")
 
 

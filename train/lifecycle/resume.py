@@ -112,7 +112,7 @@ class ResumableTrainer(Trainer):
         """Write none: TRL's names neither the base model nor the tasks; the run's config.yaml says both."""
 
     def progress(self) -> dict[str, Any]:
-        """What this process needs to continue, as numbers and tensors."""
+        """The state that this process needs to continue, as numbers and tensors."""
         metrics = {
             mode: {key: list(map(float, row)) for key, row in values.items()} for mode, values in self._metrics.items()
         }
@@ -227,7 +227,7 @@ def resume_point(folder: Path) -> Path | None:
 
 
 def _none_whole(folder: Path) -> str:
-    """What to do where checkpoints are there and none of them is whole."""
+    """Advice where there are checkpoints and none of them is whole."""
     anew = f"None of the checkpoints in {folder} is whole; --overwrite starts the run anew."
     if fault(folder / COLD_START) is not None:
         return anew
@@ -269,7 +269,7 @@ def _not_written(folder: Path, name: str, error: Exception) -> str:
 
 
 def what_is_left(folder: Path) -> str:
-    """What a run whose disk is full can go on from: the newest whole checkpoint in `folder`, if there is one."""
+    """The newest whole checkpoint in `folder`, if any, from which a run whose disk is full can continue."""
     last, _ = newest_whole(folder)
     words = f"{last} is whole" if last else "No checkpoint was written before it"
     return f"{words}; free some space, then --resume."

@@ -44,7 +44,7 @@ class Packing:
 
 
 def packing_of(spans: list[Span], device: torch.device) -> Packing:
-    """What a kernel is to know of `spans`."""
+    """The description of `spans` for a kernel."""
 
     def bounds(lengths: list[int]) -> torch.Tensor:
         return functional.pad(torch.tensor(lengths).cumsum(0), (1, 0)).int().to(device)
@@ -82,7 +82,7 @@ def packed_attention(
     sliding_window: int | None = None,
     **options: Any,
 ) -> tuple[torch.Tensor, None]:
-    """What transformers calls: `query` (1, heads, tokens, dim), `key` and `value` (1, key heads, tokens, dim).
+    """Attention for transformers: `query` (1, heads, tokens, dim), `key` and `value` (1, key heads, tokens, dim).
 
     Returns (1, tokens, heads, dim). Raises NotImplementedError for what it does not compute.
     """

@@ -4,7 +4,7 @@ from typing import TypedDict
 
 
 class JudgedRow(TypedDict):
-    """What training and evaluation both know of a completion."""
+    """The facts of a completion that training and evaluation share."""
 
     task: str
     problem: str  # `Problem.to_json`: the problem's identity wherever rows are paired

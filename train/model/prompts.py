@@ -69,7 +69,7 @@ def _without_special(tokenizer: PreTrainedTokenizerBase, ids: Sequence[int]) -> 
 
 
 def token_counts(tokenizer: PreTrainedTokenizerBase, completion_ids: Sequence[int], opened: bool) -> tuple[int, int]:
-    """How many tokens of a completion are thinking, and how many are answer; tags and special tokens are neither.
+    """The numbers of a completion's tokens that are thinking and answer; tags and special tokens are neither.
 
     Counted on the sampled ids, never on text encoded anew. `opened` says that the prompt ended with `<think>`. A
     completion that does not think is all answer, one that never closes its thinking all thinking.

@@ -1,4 +1,4 @@
-"""What one step costs in bytes and in work, on any device. Whatever has to be traced is traced once."""
+"""The costs of one step in bytes and work, on any device. Each trace is made once."""
 
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass, replace
@@ -139,7 +139,7 @@ class Costs:
 
     @cached_property
     def layers(self) -> list[LayerShape]:
-        """What each layer keeps of a token; on a GPU the pages hold keys in the type of the values."""
+        """The shape that each layer keeps of a token; on a GPU the pages hold keys in the type of the values."""
         layers = self._traced("layers", lambda: cache_layers(self.config, self.run, bf16=self.work.bf16, gpu=self.gpu))
         return [replace(layer, key_dtype=layer.value_dtype) for layer in layers] if self.gpu else layers
 

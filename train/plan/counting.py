@@ -40,7 +40,7 @@ _ASKING = {torch.ops.prim.device, torch.ops.aten.is_same_size}  # no work at all
 
 @dataclass(slots=True)
 class Work:
-    """What some code does. `moved` counts bytes read and written outside products, by the largest tensor of a call."""
+    """The operations of some code. `moved` counts bytes outside products, by the largest tensor of a call."""
 
     products: Counter[Product] = field(default_factory=Counter)
     attention_flops: float = 0.0

@@ -13,7 +13,7 @@ from train.plan.step_plan import ROOM, Cache, Device, Memory, Times, plan_cache,
 
 @dataclass(frozen=True, slots=True)
 class Outlook:
-    """What one process takes, and how long its steps are."""
+    """The memory of one process, and the time of its steps."""
 
     share: Share
     costs: Costs

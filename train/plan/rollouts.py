@@ -39,7 +39,7 @@ class Forward:
 
 
 def cache_layers(config: PreTrainedConfig, run: RunConfig, *, bf16: bool, gpu: bool) -> list[LayerShape]:
-    """What each layer keeps for a token, asked of the model itself as the engine does."""
+    """The shape that each layer keeps for a token, found from the model itself as in the engine."""
     model = build(config, run, TRACED_LAYERS)
     with faked(model), autocast(bf16):
         shapes = probe(model, paged=gpu)

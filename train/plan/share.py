@@ -26,12 +26,12 @@ class Share:
 
     @property
     def name(self) -> str:
-        """How it is launched."""
+        """The kind of launch."""
         return "alone" if self.processes == 1 else "FSDP2" if self.sharded else "DDP"
 
     @property
     def part(self) -> float:
-        """What each process keeps of weights and moments, of 1."""
+        """The share of weights and moments that each process keeps."""
         return 1 / self.processes if self.sharded else 1.0
 
 

@@ -1,4 +1,4 @@
-"""What a run asks of a machine in one step, read off its configuration."""
+"""The work of one step of a run, by its configuration."""
 
 from dataclasses import dataclass, replace
 from math import ceil

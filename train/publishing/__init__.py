@@ -1,1 +1,1 @@
-"""What a finished run publishes: RUN/model with its model card, and the model as a GGUF file."""
+"""The publication of a finished run: RUN/model with its model card, and the model as a GGUF file."""

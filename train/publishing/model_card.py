@@ -98,5 +98,5 @@ def _curve(run: Path, last: int) -> str:
 
 
 def _command(words: list[str]) -> str:
-    """What was typed, after the launcher; the file that Python ran stands for the module `train`."""
+    """The command as it was typed, after the launcher; the file that Python ran stands for the module `train`."""
     return shlex.join(["accelerate", "launch", "-m", "train", *words[1:]])

@@ -147,7 +147,7 @@ def _validated(row: dict[str, Any] | None) -> float | None:
 
 
 def _why(run: Path, checkpoint: Path) -> str:
-    """What to say of a checkpoint that is not the run's last one."""
+    """The remark on a checkpoint that is not the run's last one."""
     last = max((step_of(path) for path in numbered(run / "checkpoints") if fault(path) is None), default=0)
     return f" (of {last}; the best on validation problems)" if step_of(checkpoint) < last else ""
 

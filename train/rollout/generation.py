@@ -27,7 +27,7 @@ from train.rollout.schedule.scheduler import Scheduler
 
 @dataclass(slots=True)
 class RolloutStats:
-    """What one `generate` call did. `decode_rows / steps` is the mean running batch."""
+    """The counts and times of one `generate` call. `decode_rows / steps` is the mean running batch."""
 
     seconds: float = 0.0
     steps: int = 0
@@ -52,7 +52,7 @@ class Room:
 
 
 class Run(ABC):
-    """What one call holds. Blocks have `block_size` tokens.
+    """The state of one call. Blocks have `block_size` tokens.
 
     A session's run has `room` and starts empty: groups `join` it and `leave` it between steps.
     """
@@ -216,7 +216,7 @@ class Run(ABC):
 
 
 def _room_of(request: Request, typical: float) -> Room:
-    """What a call needs."""
+    """The room that a call needs."""
     lengths = [len(prompt) for prompt in request.prompts]
     total = len(request.prompts) * request.samples
     return Room(total, max(lengths) + request.sampling.max_new_tokens, sum(lengths), typical)

@@ -18,7 +18,7 @@ from train.rollout.schedule.rows import Group
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """What a step added to one sample of a group. `rollout` is the whole of it, once it has ended."""
+    """The tokens that a step added to one sample of a group. `rollout` is the whole of it, once it has ended."""
 
     group: int
     sample: int

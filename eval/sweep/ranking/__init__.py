@@ -1,1 +1,1 @@
-"""What a sweep found: trials ranked with intervals."""
+"""The result of a sweep: trials ranked with intervals."""

@@ -53,7 +53,7 @@ def trials(numbers: list[int]) -> str:
 
 
 def cautions(results: Results) -> list[str]:
-    """What not to read into the ranking."""
+    """Cautions against reading too much into the ranking."""
     spec, sentences = results.spec, []
     if results.ties:
         sentences.append(

@@ -1,1 +1,1 @@
-"""What a sweep is: its file, its fields, its space of settings, and all that is checked before its first run."""
+"""The definition of a sweep: its file, fields and space of settings, and the checks before its first run."""

@@ -50,7 +50,7 @@ def going_on(folder: Path, spec: Spec) -> Spec:
 def open_folder(folder: Path, spec: Spec) -> Spec:
     """Make the folder of a sweep that was checked, or go on with the one there; returns the spec to go by.
 
-    What the spec had left open stays as it was settled when the sweep began, maybe on another machine. Raises
+    What the spec leaves open was settled when the sweep began, maybe on another machine. Raises
     ValueError where it is another sweep's folder, or cannot be written.
     """
     try:

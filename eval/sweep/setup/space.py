@@ -75,7 +75,7 @@ class Dimension:
 
     @property
     def size(self) -> float:
-        """How many values there are; infinite for a range of any numbers."""
+        """The number of values; infinite for a range of any numbers."""
         if self.choices:
             return len(self.choices)
         if self.whole or self.step:
@@ -83,7 +83,7 @@ class Dimension:
         return math.inf
 
     def value(self, stored: Any) -> Any:
-        """What the configuration takes for a stored value."""
+        """The value for the configuration of a stored value."""
         return next((choice for choice in self.choices if _stored(choice) == stored), stored)
 
 
@@ -113,7 +113,7 @@ def corners(space: tuple[Dimension, ...]) -> Iterator[Params]:
 
 
 def size(space: tuple[Dimension, ...]) -> float:
-    """How many different settings there are."""
+    """The number of different settings."""
     return math.prod(dimension.size for dimension in space)
 
 

@@ -133,7 +133,7 @@ class Spec:
             raise ValueError(f"trials is {self.trials}, but there are only {total:.0f} settings; use method: grid.")
 
     def _settings(self) -> float:
-        """How many settings there are to try."""
+        """The number of settings to try."""
         return math.prod(len(d.grid) for d in self.space) if self.method == "grid" else size(self.space)
 
     @property
@@ -143,7 +143,7 @@ class Spec:
 
     @property
     def count(self) -> int:
-        """How many trials there will be."""
+        """The number of trials."""
         return int(self._settings()) if self.method == "grid" else self.trials or int(min(TRIALS, self._settings()))
 
     @property

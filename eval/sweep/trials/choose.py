@@ -1,4 +1,4 @@
-"""Which setting a trial gets, and whether it is given up: Optuna's samplers and pruners, as functions of what is known.
+"""Which setting a trial gets, and whether it is pruned: Optuna's samplers and pruners, as functions of the trials.
 
 Optuna's proposals depend on which trials happen to be over, and on how many it has proposed before. Here trial n comes
 from a fresh study, seeded with n. It holds the results of the trials up to n - at_once, and knows of the later ones

@@ -95,7 +95,7 @@ def attribute(seed: int) -> str:
 
 
 def read_trial(frozen: FrozenTrial) -> Trial:
-    """What Optuna's trial says."""
+    """The trial that Optuna stored."""
     attrs = frozen.user_attrs
     runs = {
         int(name.removeprefix("seed ")): _record(value) for name, value in attrs.items() if name.startswith("seed ")

@@ -26,7 +26,7 @@ def read(path: Path, folder: Path | None = None, workers: int | None = None) -> 
 
 
 def show_plan(folder: Path, spec: Spec) -> str:
-    """What a sweep would do: its trials as far as they are known, and the command of the first run."""
+    """The plan of a sweep: its trials as far as they are known, and the command of the first run."""
     points = ahead(spec)[: spec.count if spec.method != "tpe" else spec.startup_trials]
     first = Run(0, spec.seeds[0], folder / "trials" / "000" / f"seed-{spec.seeds[0]}")
     slot = Slot(0, tuple(map(str, range(spec.gpus or 0))))

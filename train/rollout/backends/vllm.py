@@ -162,7 +162,7 @@ def _parameters(sampling: Sampling, piece: Piece, seed: int) -> Any:
 
 
 def _sample_numbers(prompts: list[list[int]]) -> list[int]:
-    """How many times each prompt occurred before in `prompts`."""
+    """The number of earlier occurrences of each prompt in `prompts`."""
     counts: dict[tuple[int, ...], int] = {}
     numbers = []
     for prompt in prompts:

@@ -43,7 +43,7 @@ class Tier:
 
 @dataclass(slots=True)
 class Layout:
-    """What decode attention needs, unchanged while no row joins, leaves or starts a block."""
+    """The inputs of decode attention, unchanged while no row joins, leaves or starts a block."""
 
     low_end: int
     row_of_block: torch.Tensor  # (low_end,) batch row of each own block; 0 for blocks that nobody's row owns

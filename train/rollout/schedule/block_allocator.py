@@ -23,12 +23,12 @@ class BlockAllocator:
 
     @property
     def free(self) -> int:
-        """How many blocks nobody holds."""
+        """The number of free blocks."""
         return self._free
 
     @property
     def low_used(self) -> int:
-        """How many low blocks are held."""
+        """The number of low blocks in use."""
         return self._low_used
 
     @property

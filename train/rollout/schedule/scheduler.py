@@ -152,7 +152,7 @@ class Scheduler(BlockManager):
         return full
 
     def blocks_wanted(self) -> int:
-        """How many blocks `grow` would take now."""
+        """The number of blocks that `grow` would take now."""
         return len(self._full())
 
     def _full(self) -> np.ndarray:
