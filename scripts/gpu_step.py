@@ -7,9 +7,10 @@ It needs torch 2.11 or newer, triton and transformers, and this repository; weig
 LoRA alone needs peft beside: `pip install --no-deps --target carried peft accelerate psutil`, then PYTHONPATH=carried:.
 Without peft, only its cells are left out, and the table says so. vLLM is timed beside our calls where it is installed.
 After each part the file is written anew, so a call that is cut off has shown what it had. Parts, most telling first:
-`card` (copy bandwidth, product rate), `kernels` (each against float64, outputs poisoned), `graphs` (replays equal eager
-steps, token by token), `steps` (medians by model, rows, context, weights and path) between which `calls` come (whole
-calls). The exit code is 0 if every kernel and graph was right, 1 if one was not, 2 without a device.
+`card` (copy bandwidth, product rate), `kernels` (each against float64, outputs poisoned), `graphs` (replayed steps and
+prefills equal eager ones, token by token), `steps` (medians by model, rows, context, weights and path) between which
+`calls` come (whole calls). The exit code is 0 if every kernel and graph was right, 1 if one was not, 2 without a
+device.
 """
 
 import sys

@@ -11,7 +11,7 @@ import torch
 from gpu_steps.calls import call, calls, vllm_beside
 from gpu_steps.clock import BYTES_PER_SECOND, Clock
 from gpu_steps.models import LastModel, build, left_out, precision
-from gpu_steps.steps import cases, graph, step
+from gpu_steps.steps import cases, graph, prefill_graph, step
 
 BEFORE_CALLS = 10  # steps that are timed before the first whole call: the most telling models, rows and paths
 LEAST = 30.0  # seconds that must be left for another case
@@ -62,7 +62,11 @@ def check(report: Report, clock: Clock) -> None:
         dtype = weights if clock.on_card else "float32"
         if clock.on_card or (weights, path) == ("bf16", "fused"):
             with precision(dtype, clock.device):
-                graphs[f"{dtype}, {path}"] = graph(build(name, dtype, clock.device), path, 24 if clock.on_card else 3)
+                model = build(name, dtype, clock.device)
+                graphs[f"{dtype}, {path}"] = graph(model, path, 24 if clock.on_card else 3)
+                if path == "fused":
+                    prefills = prefill_graph(model, path, 1500 if clock.on_card else 20)
+                    graphs[f"{dtype}, {path}, prefill"] = prefills
     report.save("graphs", graphs)
 
 

@@ -66,6 +66,32 @@ def graph(model: torch.nn.Module, path: str, tokens: int) -> dict[str, Any]:
     return result
 
 
+def prefill_graph(model: torch.nn.Module, path: str, longest: int) -> dict[str, Any]:
+    """Whether replayed prefills give the tokens of eager ones, and by how much log-probabilities differ.
+
+    The second call replays what the first has captured, with other prompts of the same lengths.
+    """
+    lengths, sampling = (1, 15, 16, 17, 33, longest), Sampling(3, ())
+    first, second = ([[3 + (shift + at) % 90 for at in range(count)] for count in lengths] for shift in (0, 7))
+    engines = [engine_of(model, 64, path, cuda_graphs=graphs) for graphs in (False, True)]
+    results = []
+    for engine in engines:
+        engine.generate(first, 1, sampling)
+        results.append(engine.generate(second, 1, sampling))
+    eager, replay = (engine.stats for engine in engines)
+    logprobs = [[logprob for rollout in rollouts for logprob in rollout.logprobs] for rollouts in results]
+    result = {
+        "equal": all(one.token_ids == other.token_ids for one, other in zip(*results, strict=True)),
+        "largest_gap": max(abs(one - other) for one, other in zip(*logprobs, strict=True)),
+        "replayed_share": replay.replayed_prefills / max(1, replay.prefills),
+        "eager_seconds": eager.seconds,
+        "replay_seconds": replay.seconds,
+    }
+    for engine in engines:
+        engine.release()
+    return result
+
+
 def floor_ms(model: torch.nn.Module, engine: RolloutEngine, rows: int, context: int, bandwidth: float) -> float:
     """Bytes that a step has to read, over the bandwidth."""
     dtype = engine.layers[0].value_dtype
@@ -137,7 +163,14 @@ def decoder_of(engine: RolloutEngine, rows: int, context: int) -> PagedDecoder:
     capacity = Capacity(rows * pages + 1, pages, rows, rows)
     graphs = engine.limits.cuda_graphs
     decoder = engine.decoder = PagedDecoder(
-        engine.forward, engine.layers, capacity, capacity.pages, page_tokens, device, cuda_graphs=graphs
+        engine.forward,
+        engine.layers,
+        capacity,
+        capacity.pages,
+        page_tokens,
+        device,
+        prefill_tokens=engine.limits.chunk_tokens,
+        cuda_graphs=graphs,
     )
     decoder.graphs.validate(engine.forward)
     for pool in (*decoder.pool.keys, *decoder.pool.values):

@@ -85,6 +85,22 @@ def test_replays_equal_eager_steps(dtype: torch.dtype, changes: dict[str, float]
     assert engine.stats.replayed_steps == engine.stats.steps > engine.stats.captured_graphs > 0
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("options", [{}, {"max_rows": 4, "chunk_tokens": 48}], ids=["idle", "beside rows that decode"])
+def test_replayed_prefills_equal_eager_ones(dtype: torch.dtype, options: dict[str, int]) -> None:
+    model, prompts = scratch_llama().to(DEVICE, dtype), prompts_of(LENGTHS)
+    eager = RolloutEngine(model, cuda_graphs=False, **options)
+    engine = RolloutEngine(model, **options)
+    for call in (prompts, prompts_of(LENGTHS, seed=3)):  # the second replays what the first captured, on other tokens
+        expected, rollouts = eager.generate(call, 3, SAMPLED), engine.generate(call, 3, SAMPLED)
+        assert engine.forward is not None and engine.forward.name == "fused layers"
+        assert tokens(rollouts) == tokens(expected)
+        close = {"atol": 1e-5 if dtype == torch.float32 else 1e-2, "rtol": 0}
+        torch.testing.assert_close([r.logprobs for r in rollouts], [r.logprobs for r in expected], **close)
+        assert engine.stats.replayed_prefills == engine.stats.prefills > 0
+    assert eager.stats.replayed_prefills == 0
+
+
 def test_first_tokens_are_drawn_as_on_a_cpu() -> None:
     model, prompts = scratch_llama(), prompts_of((5, 70))
     sampling = Sampling(max_new_tokens=1, stop_ids=())

@@ -33,12 +33,14 @@ class RolloutStats:
     steps: int = 0
     decode_rows: int = 0
     prefill_tokens: int = 0
+    prefills: int = 0  # passes over chunks of prompts
     new_tokens: int = 0
     preemptions: int = 0
     peak_blocks: int = 0
     block_limit: int = 0
     captured_graphs: int = 0  # CUDA graphs captured in this call
     replayed_steps: int = 0  # decode steps that were replays of a CUDA graph
+    replayed_prefills: int = 0  # and prefills
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,9 +11,9 @@ from train.rollout.limits import SHARE_FOR_SHADOW, Limits
 from train.rollout.memory import memory_budget
 from train.rollout.paged.attention import Kernel, kernel_for
 from train.rollout.paged.compiled.layers import NotCompilable
-from train.rollout.paged.decoder import power_of_two
 from train.rollout.paged.forwards import Forward, ModuleForward
 from train.rollout.paged.fused.shadow import NotFusable
+from train.rollout.paged.graphs import power_of_two
 
 
 def still_fits(

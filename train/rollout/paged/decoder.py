@@ -10,8 +10,9 @@ from train.rollout.dense.pool import LayerShape
 from train.rollout.interface import Sampling
 from train.rollout.paged.attention import Sequences
 from train.rollout.paged.forwards import Forward
-from train.rollout.paged.graphs import CudaCapture, StepGraphs
+from train.rollout.paged.graphs import CudaCapture, StepGraphs, buckets, power_of_two
 from train.rollout.paged.pool import SCRATCH_PAGE, PagedPool
+from train.rollout.paged.prefill import Layout, PaddedPrefill, SplitForward, lay_out
 from train.rollout.paged.state import RolloutState, Rules, make_rules
 from train.rollout.paged.step import Batch
 from train.rollout.paged.transfer import upload
@@ -56,6 +57,7 @@ class PagedDecoder:
         page_tokens: int,
         device: torch.device,
         *,
+        prefill_tokens: int,
         cuda_graphs: bool,
     ) -> None:
         self.forward = forward
@@ -74,6 +76,11 @@ class PagedDecoder:
             query_starts=starts,
             key_starts=starts * (capacity.row_pages * page_tokens),
             outputs=torch.zeros(capacity.rows, 4, dtype=torch.int32, device=device),
+        )
+        self._padded = (
+            PaddedPrefill(forward, prefill_tokens, capacity.row_pages, page_tokens, device)
+            if isinstance(forward, SplitForward)
+            else None
         )
         self._rules: dict[Sampling, Rules] = {}
         self._rollouts = np.zeros(0, np.int64)  # those in the batch, padded to its bucket
@@ -129,29 +136,41 @@ class PagedDecoder:
             step()
         return batch.outputs, replays
 
-    def prefill(self, chunks: Sequence[Chunk]) -> torch.Tensor:
-        """Run `chunks` side by side; logits (completed prefills, vocab) of their last tokens. Always eager."""
-        page_tokens = self.pool.page_tokens
-        lengths = np.array([chunk.end - chunk.start for chunk in chunks])
-        ends = lengths.cumsum()
-        table = np.full((len(chunks), max(len(chunk.blocks) for chunk in chunks)), SCRATCH_PAGE, np.int32)
-        for row, chunk in enumerate(chunks):
-            table[row, : len(chunk.blocks)] = chunk.blocks
-        positions = np.concatenate([np.arange(chunk.start, chunk.end) for chunk in chunks])
-        pages = table[np.repeat(np.arange(len(chunks)), lengths), positions // page_tokens]
-        tokens = np.concatenate([np.asarray(chunk.prefill.tokens[chunk.start : chunk.end]) for chunk in chunks])
-        bounds = np.arange(len(chunks) + 1, dtype=np.int32)
+    def prefill(self, chunks: Sequence[Chunk]) -> tuple[torch.Tensor, bool]:
+        """Run `chunks` side by side; logits (completed, vocab) of their last tokens, and whether a graph ran."""
+        layout, padded = lay_out(chunks, self.pool.page_tokens), self._padded
+        if padded is None:
+            return self._prefill_as_it_is(layout), False
+        size = padded.size_of(layout)
+        if size is None:  # a later chunk may read what an earlier one writes, and does
+            middle = len(chunks) // 2
+            parts, replays = zip(*(self.prefill(part) for part in (chunks[:middle], chunks[middle:])), strict=True)
+            return torch.cat(parts), all(replays)
+        states, key = padded.fill(layout, size), ("prefill", size)
+
+        def step() -> None:
+            padded.run(self.pool, size)
+
+        if self.graphs.wants(key):
+            self.graphs.capture(key, step)  # to warm up writes what the step itself writes
+        replays = self.graphs.replay(key)
+        if not replays:
+            step()
+        return padded.forward.logits(states), replays
+
+    def _prefill_as_it_is(self, layout: Layout) -> torch.Tensor:
+        """A pass of other shapes each time, for forwards that no graph can hold."""
+        bounds = np.arange(len(layout.counts) + 1, dtype=np.int32)
         sequences = Sequences(
-            table=self._upload(table),
-            lengths=self._upload(np.array([chunk.end for chunk in chunks], np.int32)),
-            query_starts=self._upload(np.concatenate([[0], ends]).astype(np.int32)),
-            key_starts=self._upload(bounds * np.int32(table.shape[1] * page_tokens)),
-            query_lengths=lengths.tolist(),
-            tiles=self._upload(tiles_of(lengths, np.array([chunk.end for chunk in chunks]))),
+            table=self._upload(layout.table),
+            lengths=self._upload(layout.lengths),
+            query_starts=self._upload(np.concatenate([[0], layout.counts.cumsum()]).astype(np.int32)),
+            key_starts=self._upload(bounds * np.int32(layout.table.shape[1] * self.pool.page_tokens)),
+            query_lengths=layout.counts.tolist(),
+            tiles=self._upload(tiles_of(layout.counts, layout.lengths)),
         )
-        slots = self._upload(pages.astype(np.int64) * page_tokens + positions % page_tokens)
-        last = self._upload(ends[[chunk.is_last for chunk in chunks]] - 1)
-        return self.forward.prefill(self.pool, self._upload(tokens), self._upload(positions), slots, sequences, last)
+        inputs = (self._upload(each) for each in (layout.tokens, layout.positions, layout.slots))
+        return self.forward.prefill(self.pool, *inputs, sequences, self._upload(layout.last))
 
     def copy_pages(self, sources: list[int], destinations: list[int]) -> None:
         """Copy whole pages; all sources are read before any destination is written."""
@@ -160,17 +179,6 @@ class PagedDecoder:
 
     def _upload(self, array: np.ndarray) -> torch.Tensor:
         return upload(array, self.device)
-
-
-def buckets(rows: int) -> list[int]:
-    """Batch sizes up to `rows`: powers of two and the middle between each two, so that at most a third is padding."""
-    sizes = {size for power in range(rows.bit_length()) for size in (1 << power, 3 << power >> 1)}
-    return sorted(size for size in sizes | {rows} if size <= rows)
-
-
-def power_of_two(count: int) -> int:
-    """The smallest power of two that is not less than `count`."""
-    return 1 << (count - 1).bit_length()
 
 
 def _kind(sampling: Sampling) -> Sampling:

@@ -1,6 +1,6 @@
 """How a step computes its logits, and draws from them: fused layers, compiled ones, or the module itself.
 
-Both serve the same decoder (decoder.py): a graph may capture `decode`, and `prefill` runs eagerly.
+All serve the same decoder (decoder.py): a graph may capture `decode`, and of fused layers the prefill (prefill.py).
 """
 
 from collections.abc import Callable

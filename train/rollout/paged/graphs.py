@@ -1,4 +1,4 @@
-"""Captured decode steps: captured at the first use of a batch size, replayed while the model stays as it was."""
+"""Captured steps: captured at the first use of a size, replayed while the model stays as it was."""
 
 import warnings
 from collections.abc import Callable, Hashable
@@ -37,6 +37,17 @@ class NotCapturable(RuntimeError):
 
 # Captures a step, sharing the memory of the graph given beside it. Runs the step to warm up. Raises NotCapturable.
 Capture = Callable[[Step, Any], Graph]
+
+
+def buckets(most: int) -> list[int]:
+    """Sizes up to `most`: powers of two and the middle between each two, so that at most a third is padding."""
+    sizes = {size for power in range(most.bit_length()) for size in (1 << power, 3 << power >> 1)}
+    return sorted(size for size in sizes | {most} if size <= most)
+
+
+def power_of_two(count: int) -> int:
+    """The smallest power of two that is not less than `count`."""
+    return 1 << (count - 1).bit_length()
 
 
 class StepGraphs:

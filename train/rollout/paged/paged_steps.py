@@ -16,8 +16,9 @@ from train.rollout.generation import Room, Run, first_logits
 from train.rollout.interface import Rollout, Sampling
 from train.rollout.limits import HEADROOM, Limits
 from train.rollout.memory import memory_budget
-from train.rollout.paged.decoder import Capacity, PagedDecoder, power_of_two
+from train.rollout.paged.decoder import Capacity, PagedDecoder
 from train.rollout.paged.forwards import Forward
+from train.rollout.paged.graphs import power_of_two
 from train.rollout.paged.pool import page_bytes
 from train.rollout.paged.step import CLOSED, FINITE, FORCED, RUNNING, STOPPED, Outputs, read_outputs
 from train.rollout.paged.transfer import Download, upload
@@ -117,6 +118,7 @@ class PagedRun(Run):
             limit,
             self.block_size,
             self.device,
+            prefill_tokens=max(self.limits.chunk_tokens, IDLE_CHUNK_TOKENS),
             cuda_graphs=self.limits.cuda_graphs,
         )
 
@@ -179,7 +181,10 @@ class PagedRun(Run):
 
     def _prefill(self, chunks: list[Chunk]) -> None:
         self.stats.prefill_tokens += sum(chunk.end - chunk.start for chunk in chunks)
-        started, first = self.complete(chunks, self.decoder.prefill(chunks))
+        logits, replayed = self.decoder.prefill(chunks)
+        self.stats.prefills += 1
+        self.stats.replayed_prefills += replayed
+        started, first = self.complete(chunks, logits)
         if started:
             self._draw(np.array(started), torch.cat(first))
 

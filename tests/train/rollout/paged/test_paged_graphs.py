@@ -12,9 +12,8 @@ from test_paged_run import LENGTHS, PAGE, SAMPLED, tokens
 
 from train.rollout.engine import RolloutEngine
 from train.rollout.interface import Sampling, Thinking
-from train.rollout.paged.decoder import buckets
 from train.rollout.paged.fingerprint import why_not_capturable
-from train.rollout.paged.graphs import NotCapturable, StepGraphs
+from train.rollout.paged.graphs import NotCapturable, StepGraphs, buckets
 from train.rollout.parity.causes import forward_logprobs
 from train.rollout.parity.comparison import compare
 

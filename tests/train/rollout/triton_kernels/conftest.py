@@ -12,5 +12,11 @@ pytest.importorskip("triton", reason="triton is there on Linux alone")
 
 from train.rollout.triton_kernels import interpreted
 
-IN_INTERPRETER = ["test_attention.py", "test_fused_decoding.py", "test_layer_kernels.py", "test_sampling.py"]
+IN_INTERPRETER = [
+    "test_attention.py",
+    "test_captured_prefill.py",
+    "test_fused_decoding.py",
+    "test_layer_kernels.py",
+    "test_sampling.py",
+]
 collect_ignore = [] if interpreted() else IN_INTERPRETER

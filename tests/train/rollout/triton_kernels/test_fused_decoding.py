@@ -147,7 +147,7 @@ def test_a_layer_takes_nine_launches_and_a_step_six_beside_and_logits_are_writte
     assert step.made.count((3, VOCAB)) == 1, step.made
 
 
-def test_a_prefill_takes_nine_launches_a_layer_and_four_beside(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_prefill_takes_nine_launches_a_layer_four_beside_and_five_copies(monkeypatch: pytest.MonkeyPatch) -> None:
     engine, prefill = engine_of("llama"), PagedDecoder.prefill
     chunks: list[list[str]] = []
 
@@ -159,7 +159,7 @@ def test_a_prefill_takes_nine_launches_a_layer_and_four_beside(monkeypatch: pyte
 
     monkeypatch.setattr(PagedDecoder, "prefill", counted)
     engine.generate(prompts_of((14, 22, 40)), 1, dataclasses.replace(SAMPLED, max_new_tokens=1))
-    assert [len(chunk) for chunk in chunks] == [9 * len(engine.layers) + 4], chunks
+    assert [len(chunk) for chunk in chunks] == [9 * len(engine.layers) + 4 + 5], chunks
 
 
 def test_deterministic_rollouts_are_the_same_bit_for_bit_alone_and_among_others(

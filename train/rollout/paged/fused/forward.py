@@ -61,6 +61,7 @@ class FusedForward:
         self._embedding = decoder.embedding
         self.device = decoder.embedding.weight.device
         self.stream_dtype = decoder.embedding.weight.dtype
+        self.width = decoder.embedding.embedding_dim
         seen = look(model, decoder)
         rotary = try_layers(model, decoder, seen, merges)
         config = decoder.causal.config.get_text_config(decoder=True)
@@ -122,7 +123,7 @@ class FusedForward:
         )
         sequences = Sequences(batch.table, lengths, batch.query_starts, batch.key_starts)
         stream = self._run(pool, hidden, Tokens(positions, slots, sequences))
-        logits = self._logits(stream.normed(self.norm, self.dtype))
+        logits = self.logits(stream.normed(self.norm, self.dtype))
         if sampling.truncates:
             state.cached[batch.rollouts] = positions + ~state.ended[batch.rollouts]
             batch.outputs.copy_(draw(state, batch.rollouts, self._capped(logits), sampling, rules))
@@ -139,11 +140,27 @@ class FusedForward:
         last: torch.Tensor,
     ) -> torch.Tensor:
         """See `Forward`. Logits that a family caps are not capped yet."""
+        return self.logits(self.states(pool, tokens, positions, slots, sequences, last))
+
+    def states(
+        self,
+        pool: PagedPool,
+        tokens: torch.Tensor,
+        positions: torch.Tensor,
+        slots: torch.Tensor,
+        sequences: Sequences,
+        last: torch.Tensor,
+    ) -> torch.Tensor:
+        """See `SplitForward` (prefill.py)."""
         hidden = functional.embedding(tokens, self._embedded())
         if self.embedding_scale != 1:
             hidden = hidden * self.embedding_scale
         stream = self._run(pool, hidden, Tokens(positions, slots, sequences))
-        return self._logits(stream.normed(self.norm, self.dtype)[last])
+        return stream.normed(self.norm, self.dtype)[last]
+
+    def logits(self, states: torch.Tensor) -> torch.Tensor:
+        """See `SplitForward`."""
+        return (invariant_linear if self.invariant else functional.linear)(states, *self.head)
 
     def draw(
         self, state: RolloutState, rollouts: torch.Tensor, logits: torch.Tensor, sampling: Sampling, rules: Rules
@@ -181,9 +198,6 @@ class FusedForward:
             run_layer(layer, stream, tokens, keys, values, self.tables, invariant=self.invariant)
         return stream
 
-    def _logits(self, normed: torch.Tensor) -> torch.Tensor:
-        return (invariant_linear if self.invariant else functional.linear)(normed, *self.head)
-
     def _capped(self, logits: torch.Tensor) -> torch.Tensor:
         return logits if self.softcap is None else self.softcap * (logits.float() / self.softcap).tanh()
 
@@ -197,8 +211,8 @@ class FusedForward:
         with torch.autocast(self.device.type, enabled=False):
             for layer, (keys, values) in zip(self.layers, pages, strict=True):
                 run_layer(layer, stream, trial_prompt(self.device), keys, values, self.tables)
-            whole = self._capped(self._logits(stream.normed(self.norm, self.dtype)))
-            head = self._capped(self._logits(seen.normed.to(self.dtype)))
+            whole = self._capped(self.logits(stream.normed(self.norm, self.dtype)))
+            head = self._capped(self.logits(seen.normed.to(self.dtype)))
         spread = float(seen.logits.float().std())
         for what, logits, tolerance in (("head", head, _HEAD), ("forward", whole, WHOLE)):
             gap = float((logits.float() - seen.logits.float()).pow(2).mean().sqrt()) / max(spread, 1e-12)
