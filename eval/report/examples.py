@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from eval.report.load import Run, ShownRow, load_rollouts
-from eval.report.marks import Reading, read, right_attempt
 from eval.table import short_names
+from train.page.marks import Reading, read, right_attempt
 
 ROLLOUTS = 20
 T = TypeVar("T")

@@ -1,6 +1,6 @@
 """The rollouts that the page's explorer filters and shows, packed into one string that the browser inflates.
 
-The columns are JSON, deflated and in base64. A thinking is its lines as `eval.report.marks` lays them out, told apart
+The columns are JSON, deflated and in base64. A thinking is its lines as `train.page.marks` lays them out, told apart
 by control characters, which are taken out of what a model wrote: marks that stand in the text compress to almost
 nothing.
 """
@@ -19,8 +19,8 @@ import pyarrow.compute as pc
 
 from eval.measures.behaviour import events
 from eval.report.load import EXAMPLE_COLUMNS, Json, Run, ShownRow, read_rows, training_rollouts
-from eval.report.marks import Line, Piece, Reading, read
 from eval.table import short_names
+from train.page.marks import Line, Piece, Reading, read
 
 MOST = 100_000  # rollouts in one page
 MOST_CHARACTERS = 60_000_000  # of all their texts: what a browser holds without effort

@@ -1,6 +1,7 @@
 """The page itself: a run's figures, plots and rollouts put into the template."""
 
 import json
+import re
 from collections.abc import Sequence
 from itertools import groupby
 from pathlib import Path
@@ -12,17 +13,19 @@ from eval.measures.sample_measures import SAMPLE_MEASURES
 from eval.report import plots, series
 from eval.report.examples import choose
 from eval.report.explorer import Packed, pack, pack_newest
-from eval.report.html import HERE, environment, own, policy_hash
 from eval.report.load import Json, Run, load_run
 from eval.report.plots import Plot
 from eval.report.scaling import probes, scaling_curves
 from eval.report.verdicts import intervals
 from eval.report.words import facts, remarks, verdict
-from train.files.atomic import write_text
+from train.files.untrusted import read_metrics
 from train.lifecycle.diagnosis import diagnose
+from train.page.html import STYLE, environment, own, policy_hash, write_page
+from train.page.latest import render_latest, with_latest
 
 MEASURES = tuple(name for name, measure in SAMPLE_MEASURES.items() if measure.on_page)
 TitledPlots = list[tuple[str, Plot]]
+HERE = Path(__file__).parent
 NEWEST = 400  # rollouts in the page of a run that goes on
 HEADLINES = ("accuracy", "incorrect_to_correct", "repair_rate", "thinking_tokens")
 # Shown for each task: tasks differ in how often a slip pays to be put right, and the share of each shifts in training.
@@ -37,16 +40,16 @@ def write_report(run: Path, output: Path | None = None, seeds: Sequence[Path] = 
 
     Raises ValueError with one clear line where the folder, or a file in it, cannot be read, or the page not written.
     """
-    path = output or run / "report.html"
+    path, evaluation = output or run / "report.html", newest_evaluation(run)
     if path.suffix != ".html":  # the folder beside the page takes its name without the ending
         raise ValueError(f"The report cannot be written to {path}: expected a name that ends in .html.")
     content = load_run(run)
     claims = judge_claims([run, *seeds])
     scaling, curves, panels = scaling_curves([run, *seeds]), _curves(content), _panels(content)
-    page = render_page(content, claims, scaling, curves, panels, pack(content))
+    page = render_page(content, claims, scaling, curves, panels, pack(content), evaluation)
     beside = path.with_suffix("")
     try:
-        write_text(path, page)
+        write_page(path, page)
         beside.mkdir(exist_ok=True)
         (beside / "claims.json").write_text(json.dumps(claims, indent=2) + "\n", encoding="utf-8")
         decodings = _temperature(content)
@@ -63,25 +66,33 @@ def write_live_report(run: Path) -> Path:
     Takes some 3 seconds of one core, and reads of the training rollouts' texts only the first and the last.
     Raises ValueError as `write_report` does.
     """
+    evaluation = newest_evaluation(run)
     content = load_run(run)
-    newest = pack_newest(content, NEWEST)
-    page = render_page(content, judge_claims([run]), scaling_curves([run]), _curves(content), _panels(content), newest)
+    claims, scaling, newest = judge_claims([run]), scaling_curves([run]), pack_newest(content, NEWEST)
+    page = render_page(content, claims, scaling, _curves(content), _panels(content), newest, evaluation)
     try:
-        write_text(run / "report.html", page)
+        write_page(run / "report.html", with_latest(page, _latest(run, content.config)))
     except OSError as error:
         raise ValueError(f"The report cannot be written to {run / 'report.html'}: {error.strerror}.") from None
     return run / "report.html"
 
 
 def render_page(
-    run: Run, claims: Json, scaling: dict[str, Plot], curves: TitledPlots, panels: TitledPlots, packed: Packed
+    run: Run,
+    claims: Json,
+    scaling: dict[str, Plot],
+    curves: TitledPlots,
+    panels: TitledPlots,
+    packed: Packed,
+    evaluation: int,
 ) -> str:
-    """The whole page as HTML. Whatever comes from a model or a configuration is escaped."""
+    """The whole page as HTML, as of `evaluation`. Whatever comes from a model or a configuration is escaped."""
     script = own(HERE / "explorer.js")
-    template = environment().get_template("template.html")
+    template = environment(HERE).get_template("template.html")
     return template.render(
         run=run,
-        style=own(HERE / "style.css"),
+        evaluation=evaluation,
+        style=own(STYLE),
         script=script,
         script_hash=policy_hash(script),
         packed=packed,
@@ -116,6 +127,28 @@ def render_page(
         measures=MEASURES,
         environment=json.dumps(run.environment, indent=2, ensure_ascii=False),
     )
+
+
+def newest_evaluation(run: Path) -> int:
+    """When the run was last evaluated, or, where it never was, when it last logged: nanoseconds, 0 for never."""
+    evaluations = [*run.glob("rollouts.parquet/validation-*.parquet"), *run.glob("evaluation/*.json")]
+    files = evaluations or list(run.glob("metrics*.jsonl"))
+    return max((path.stat().st_mtime_ns for path in files), default=0)
+
+
+def page_evaluation(page: Path) -> int:
+    """What `newest_evaluation` was when a whole page was made; -1 where there is none."""
+    if not page.is_file():
+        return -1
+    with page.open(encoding="utf-8", errors="replace") as file:
+        found = re.search(r'<meta name="evaluation" content="(\d+)">', file.read(2000))  # it stands at the head
+    return int(found[1]) if found else -1
+
+
+def _latest(run: Path, config: Json) -> str:
+    """The part of the page that is current, from the files as they are now: making the rest took seconds."""
+    rows = [row for row in read_metrics(run / "metrics.jsonl") if row["phase"] == "rl"]
+    return render_latest(run, config, rows)
 
 
 def sections(results: Json) -> list[tuple[str, list[Json], list[Json]]]:

@@ -1,7 +1,7 @@
 """A run to watch in the browser: its report, made anew as the run goes on, in a frame that reloads it.
 
-Nothing here writes to a run but its report. The run itself makes the page too, at some evaluations
-(`train.lifecycle.live_report`); a page that is current is left as it is.
+Nothing here writes to a run but its report. The run itself brings the top of the page up to each evaluation, and makes
+the whole page at some (`train.lifecycle.live_report`); a whole page that is current is left as it is.
 """
 
 import threading
@@ -17,11 +17,12 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, HTMLResponse, JSONResponse, Response
 from starlette.routing import Route
 
-from eval.report.html import HERE, environment, own, policy_hash
-from eval.report.page import write_live_report, write_report
+from eval.report.page import newest_evaluation, page_evaluation, write_live_report, write_report
 from train.files.run_lock import is_held
 from train.files.untrusted import last_metrics
+from train.page.html import environment, own, policy_hash
 
+HERE = Path(__file__).parent
 EVERY = 2.0  # seconds between two looks at the run
 SHARE = 0.01  # of the time while a run goes on, that goes into its page
 FRESH = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff", "Referrer-Policy": "no-referrer"}
@@ -85,15 +86,8 @@ class Follower:
             self.cost, self.start = time.process_time() - before, now
 
     def _current(self) -> bool:
-        """Whether the page is younger than the last evaluation, or, where there is none, than the last step."""
-        return self.page.is_file() and self.page.stat().st_mtime_ns >= newest(self.run)
-
-
-def newest(run: Path) -> int:
-    """When the run was last evaluated, or, where it never was, when it last logged: nanoseconds, 0 for never."""
-    evaluations = [*run.glob("rollouts.parquet/validation-*.parquet"), *run.glob("evaluation/*.json")]
-    files = evaluations or list(run.glob("metrics*.jsonl"))
-    return max((path.stat().st_mtime_ns for path in files), default=0)
+        """Whether the whole page is of the last evaluation, or, where there is none, of the last step."""
+        return page_evaluation(self.page) >= newest_evaluation(self.run)
 
 
 def _words(run: Path, going: bool) -> str:
@@ -106,7 +100,7 @@ def _words(run: Path, going: bool) -> str:
 def make_watch_app(follower: Follower, hosts: list[str]) -> Starlette:
     """The page at `/`, the report in it, and what its script asks; answers to requests for `hosts` alone."""
     script = own(HERE / "watch.js")
-    frame = environment().get_template("watch.html").render(run=follower.run.resolve().name, script=script)
+    frame = environment(HERE).get_template("watch.html").render(run=follower.run.resolve().name, script=script)
     policy = (
         f"default-src 'none'; style-src 'unsafe-inline'; script-src '{policy_hash(script)}'; connect-src 'self'; "
         "frame-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"

@@ -14,12 +14,12 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import HTMLResponse, JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
-from eval.report.html import environment
 from eval.serve.batcher import Batcher, Busy, EngineFailed
 from eval.serve.chat_answer import Answer, error_body, event
 from eval.serve.chat_request import EFFORTS, ChatRequest, RequestError, read_body, read_chat_request
 from eval.serve.marking import Marker
 from eval.serve.served import Served
+from train.page.html import environment
 from train.rollout.session import Progress
 
 MOST_BYTES = 4 * 2**20  # of a request: 65,536 tokens of conversation are some 300 kB

@@ -8,8 +8,8 @@ from data.mixture import judge
 from data.problem import Problem
 from data.response import CLOSE, OPEN
 from data.tasks import TASKS, get_task
-from eval.report.marks import Line, read
 from eval.sampling.source import Source, held_out
+from train.page.marks import Line, read
 
 OFFERED = 64  # held-out problems that the page draws from
 MOST_CHARACTERS = 400_000  # of a thinking and its answer that are marked: what 65,536 tokens hold

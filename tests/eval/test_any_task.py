@@ -19,13 +19,13 @@ from eval.measures.lexical import PHRASES
 from eval.measures.sample_measures import SAID
 from eval.probes.probing import probe
 from eval.report.examples import SINGLE
-from eval.report.marks import read, right_attempt
 from eval.report.page import write_report
 from eval.sampling.samples import counted
 from eval.sampling.source import checkpoints_of, read_source
 from eval.settings import ProbeSettings
 from eval.table import render
 from train.__main__ import main
+from train.page.marks import read, right_attempt
 
 ROOT = Path(__file__).parents[2]
 PRIMES = "tests/support/own_task.py"

@@ -52,7 +52,11 @@ def diagnose(folder: Path) -> list[str]:
     Raises ValueError where the folder's files cannot be read.
     """
     config = read_run_config(folder / "config.yaml")
-    rl_rows = [row for row in read_metrics(folder / "metrics.jsonl") if row["phase"] == "rl"]
+    return explain(config, [row for row in read_metrics(folder / "metrics.jsonl") if row["phase"] == "rl"])
+
+
+def explain(config: Any, rl_rows: list[Row]) -> list[str]:
+    """`diagnose`, from the configuration of a run and its metrics of reinforcement."""
     rows = [row for row in rl_rows if _values([row], "reward")]
     if not rows or not isinstance(config, dict):
         return []

@@ -1,7 +1,8 @@
-"""RUN/report.html while the run goes on: a process beside the run makes it, so that training waits for nothing.
+"""RUN/report.html while the run goes on: its top at each evaluation, the whole page where the time allows.
 
-The page belongs to `eval`, which training must not import; here is only the command that makes it. It runs at the
-lowest priority, one at a time, and only while its processor time stays within 1% of the time that the run has taken.
+The top (train.page.latest) costs milliseconds. The whole page costs seconds: a process beside the run makes it, at the
+lowest priority, one at a time, and only while both stay within 1% of the time that the run has taken. It belongs to
+`eval`, which training must not import; here is only the command that makes it.
 """
 
 import os
@@ -15,6 +16,8 @@ from typing import Any
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from data.tasks.own import is_own
+from train.files.recorded_config import read_run_config
+from train.page.latest import put_latest
 
 SCRIPT = Path(__file__).parents[2] / "scripts" / "report.py"
 SHARE = 0.01  # of the run's time
@@ -23,10 +26,12 @@ BEGAN = time.monotonic()  # of this process, the cold start included
 
 
 class LiveReport(TrainerCallback):
-    """Has the page made anew at each evaluation and each checkpoint, where the time allows."""
+    """Brings the page up to each evaluation and each checkpoint, and has it made anew there, where the time allows."""
 
     def __init__(self, run: Path, tasks: Iterable[str] = (), script: Path = SCRIPT) -> None:
         own = ["--own-tasks"] if any(map(is_own, tasks)) else []  # this process runs their modules already
+        self.run = run
+        self.config: dict[str, Any] = {}
         self.command = [sys.executable, str(script), str(run), "--live", *own]
         self.there = script.is_file()
         self.process: subprocess.Popen[bytes] | None = None
@@ -34,10 +39,27 @@ class LiveReport(TrainerCallback):
 
     def on_evaluate(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         """An evaluation is in the metrics."""
-        if state.is_world_process_zero and state.global_step:
-            self.make(time.monotonic() - BEGAN)
+        if state.is_world_process_zero:
+            self._put_latest(state)
+            if state.global_step:
+                self.make(time.monotonic() - BEGAN)
 
     on_save = on_evaluate
+
+    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        """A whole page that was made meanwhile may have been begun before the last evaluation."""
+        if self._reap():
+            self._put_latest(state)
+
+    def _put_latest(self, state: TrainerState) -> None:
+        """Bring the top of the page up to the last evaluation; what it costs counts."""
+        before = time.process_time()
+        try:
+            self.config = self.config or read_run_config(self.run / "config.yaml")
+            put_latest(self.run, self.config, state.log_history)
+        except (OSError, ValueError):  # a full disk: a page is not worth a run
+            pass
+        self.spent += time.process_time() - before
 
     def make(self, elapsed: float) -> bool:
         """Start a page, `elapsed` seconds into the run, if it fits too; returns whether it was started."""
@@ -61,13 +83,14 @@ class LiveReport(TrainerCallback):
             self.process.wait()
             self.process = None
 
-    def _reap(self) -> None:
-        """Take note of what the last page cost, if it is done."""
+    def _reap(self) -> bool:
+        """Take note of what the last page cost; returns whether one was done just now."""
         if self.process is None:
-            return
+            return False
         pid, status, usage = os.wait4(self.process.pid, os.WNOHANG)
         if pid:
             self.process.returncode = os.waitstatus_to_exitcode(status)
             self.process = None
             self.cost = usage.ru_utime + usage.ru_stime
             self.spent += self.cost
+        return bool(pid)

@@ -6,8 +6,6 @@ from pathlib import Path
 from typing import Any
 
 from eval import table
-from eval.report.html import HERE as REPORT
-from eval.report.html import environment, own, policy_hash
 from eval.report.plots import TASK_COLOURS, VARIABLES
 from eval.sweep.page import drawings
 from eval.sweep.ranking.results import Entry, Results
@@ -15,6 +13,7 @@ from eval.sweep.ranking.words import cautions, verdict
 from eval.sweep.setup.read import STORED
 from eval.sweep.setup.space import show_value
 from train.files.atomic import write_text
+from train.page.html import STYLE, environment, own, policy_hash
 
 HERE = Path(__file__).parent
 WIDTH = 120  # of a strip of seeds, in its own units
@@ -32,7 +31,7 @@ def write_page(results: Results) -> None:
         results=results,
         spec=results.spec,
         folder=results.folder,
-        style=own(REPORT / "style.css") + own(HERE / "page.css"),
+        style=own(STYLE) + own(HERE / "page.css"),
         script=script,
         script_hash=policy_hash(script),
         facts=_facts(results),

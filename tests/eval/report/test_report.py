@@ -21,12 +21,12 @@ from eval.measures import estimators
 from eval.probes.probing import STAGES
 from eval.report import explorer
 from eval.report.load import load_run
-from eval.report.marks import read
 from eval.report.page import write_live_report, write_report
 from eval.report.verdicts import intervals
 from eval.sampling.decodings import Decodings
 from eval.sampling.samples import COLUMNS as SAMPLE_COLUMNS
 from eval.sampling.samples import NOT_WORDED
+from train.page.marks import read
 from train.rewards.rollout_log import COLUMNS as ROLLOUT_COLUMNS
 
 ATTACK = "</script><img src=x onerror=alert(1)>"

@@ -5,8 +5,18 @@ import random
 import sys
 from types import SimpleNamespace
 
+import pyarrow as pa
+import pyarrow.parquet as pq
+import yaml
+
+from data.problem import Problem
 from train.lifecycle import live_report
 from train.lifecycle.live_report import LiveReport
+from train.page.latest import END, START
+from train.rewards.rollout_log import COLUMNS
+
+FACTS = {"numbers": [8, 20, 6], "target": 154}
+PROBLEM = Problem("countdown", "numbers 8 20 6 target 154", "countdown 8 20 6 target 154", FACTS).to_json()
 
 
 def done(page: LiveReport) -> None:
@@ -28,6 +38,54 @@ def test_a_page_is_made_where_one_percent_of_the_time_pays_for_it(tmp_path):
     page.spent = 9.99
     done(page)
     assert not page.make(1000.0)
+
+
+def evaluated(run, page, step, completion):
+    """One more evaluation, whose rollouts hold `completion`; the page after it."""
+    row = {"task": "countdown", "problem": PROBLEM, "prompt": "Make 7.", "completion": completion, "correct": False}
+    row |= {"reason": "not 7", "truncated": False, "thinking_tokens": 3, "step": step, "split": "validation"}
+    path = run / f"rollouts.parquet/validation-{step:06d}-rank0-000.parquet"
+    path.parent.mkdir(exist_ok=True)
+    pq.write_table(pa.Table.from_pylist([row], schema=COLUMNS), path)
+    history = [{"step": at, "eval_accuracy": at / 100, "accuracy": 0.5, "reward": 0.5} for at in range(0, step + 1, 5)]
+    state = SimpleNamespace(is_world_process_zero=True, global_step=step, log_history=history)
+    page.on_evaluate(None, state, None)
+    return state, (run / "report.html").read_text()
+
+
+def test_after_every_evaluation_the_page_names_its_step_and_shows_its_rollouts(tmp_path):
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump({"name": "first", "max_steps": 20}))
+    page = LiveReport(tmp_path, script=tmp_path / "nothing.py")
+    for step in (0, 5, 10):
+        _, text = evaluated(tmp_path, page, step, f"<think>what {step} <b>thought</b></think> 7")
+        assert f"Now: step {step} of 20" in text and f"what {step} &lt;b&gt;thought" in text
+        assert text.count("Now: step") == 1 and text.startswith("<!DOCTYPE html>") and "<h1>first</h1>" in text
+    assert "10.0%" in text and "Accuracy" in text
+    assert page.spent > 0  # within the 1% too
+
+
+def test_a_whole_page_that_comes_late_is_brought_up_to_the_last_evaluation(tmp_path):
+    (tmp_path / "config.yaml").write_text("name: first")
+    script = tmp_path / "report.py"
+    whole = f"<p>claims</p>{START}<h2>Now: step 5</h2>{END}<p>plots</p>"
+    script.write_text(f"import sys, pathlib; pathlib.Path(sys.argv[1], 'report.html').write_text({whole!r})")
+    page = LiveReport(tmp_path, script=script)
+    assert page.make(1e6)
+    state, _ = evaluated(tmp_path, page, 10, "7")
+    done(page)
+    page.on_step_end(None, state, None)
+    text = (tmp_path / "report.html").read_text()
+    assert text.startswith("<p>claims</p>") and text.endswith("<p>plots</p>")
+    assert "Now: step 10<" in text and "Now: step 5<" not in text
+
+
+def test_a_page_that_cannot_be_written_costs_the_run_nothing(tmp_path):
+    (tmp_path / "config.yaml").write_text("name: first")
+    (tmp_path / "report.html").mkdir()
+    page = LiveReport(tmp_path, script=tmp_path / "nothing.py")
+    state = SimpleNamespace(is_world_process_zero=True, global_step=5, log_history=[{"step": 5, "eval_accuracy": 0.1}])
+    page.on_evaluate(None, state, None)
+    assert not list(tmp_path.glob(".*.partial"))
 
 
 def test_over_a_run_the_pages_take_one_percent_and_the_first_is_there_after_five_minutes(tmp_path, monkeypatch):

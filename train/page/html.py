@@ -2,12 +2,14 @@
 
 import base64
 import hashlib
+import os
 from pathlib import Path
 
 import jinja2
 from markupsafe import Markup
 
 HERE = Path(__file__).parent
+STYLE = HERE / "style.css"
 
 
 def environment(*folders: Path) -> jinja2.Environment:
@@ -21,6 +23,17 @@ def environment(*folders: Path) -> jinja2.Environment:
 def own(file: Path) -> Markup:
     """The text of a style or script that is ours, put into a page as it is."""
     return Markup(file.read_text(encoding="utf-8"))
+
+
+def write_page(path: Path, page: str) -> None:
+    """Write a page whole, or not at all; a run and whoever watches it may do so at once."""
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        partial.write_text(page, encoding="utf-8")
+        partial.replace(path)
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise
 
 
 def policy_hash(script: str) -> str:
