@@ -11,7 +11,7 @@ from train.rollout.paged.attention import Sequences
 from train.rollout.paged.graphs import buckets
 from train.rollout.paged.pool import SCRATCH_PAGE, PagedPool
 from train.rollout.paged.transfer import upload
-from train.rollout.schedule.holdings import Chunk
+from train.rollout.schedule.block_manager import Chunk
 from train.rollout.triton_kernels.tiles import TILE, tiles_of
 
 SMALLEST = 64  # tokens of a padded pass: with fewer it takes as long, since it reads all weights

@@ -13,7 +13,7 @@ from train.rollout.paged.attention import Sequences
 from train.rollout.paged.decoder import Capacity, PagedDecoder
 from train.rollout.paged.pool import SCRATCH_PAGE, PagedPool
 from train.rollout.paged.prefill import PaddedPrefill, SplitForward, lay_out
-from train.rollout.schedule.holdings import Chunk, Prefill
+from train.rollout.schedule.block_manager import Chunk, Prefill
 from train.rollout.schedule.rows import Group
 
 PAGE = 16
