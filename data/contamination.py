@@ -8,7 +8,7 @@ A held-out problem *overlaps* with training where
   2411.15124, section 3.2); GPT-3 (Brown et al. 2020, arXiv 2005.14165, appendix C) took 13-grams. A token is a word, a
   number or a sign.
 
-Two things keep that from crying wolf over generated problems, which share their wording. An 8-gram that ten different
+Two rules avoid false alarms over generated problems, which share their wording. An 8-gram that ten different
 problems have is wording, not content: it is left out of both counts. And two problems of one procedural task are
 compared by content and text alone: `12 + 7 - 3` is no copy of `12 + 7 - 4`.
 """
@@ -40,7 +40,7 @@ class Overlap:
     trained: Problem
 
     def as_json(self) -> dict[str, Any]:
-        """The pair for a reader."""
+        """The pair as plain values for a page."""
         sides = {"held_out": self.held_out, "trained": self.trained}
         return {"share": self.share} | {name: {"task": p.task, "prompt": p.prompt} for name, p in sides.items()}
 

@@ -3,7 +3,7 @@
 How often a problem is solved is estimated from its own rollouts; of one that has none, from problems that look alike
 (the same words in any order, numbers of as many digits), and of a new kind from its task. Each task is asked as often
 as its share of the problems says: one that is still too hard would otherwise never be practised beside an easier one.
-Those that wait longest come first, and chance has no part: a resumed run asks what an unbroken one would have asked,
+Those that wait longest come first, and nothing is random: a resumed run asks what an unbroken one would have asked,
 and all processes the same.
 """
 
@@ -62,7 +62,7 @@ class SuccessRates:
 class Curriculum:
     """Chooses among `problems`, by their number, and learns from the outcomes.
 
-    A problem that was found to be in the band is kept at hand, and asked again until it is not.
+    A problem found to be in the band is kept, and asked again until it leaves the band.
     """
 
     def __init__(self, problems: Sequence[Problem]) -> None:

@@ -33,7 +33,7 @@ HABIT_RATE = 0.1  # of the peak rate, to which it falls: the habits come last, a
 class DemonstrationTrainer(ResumableTrainer, SFTTrainer):
     """TRL's SFTTrainer with some tokens weighing more: the judgements on one's own steps and attempts.
 
-    They are one token in twenty and decide everything, and a small model learns them last.
+    They are one token in twenty, decide everything, and are learnt last by a small model.
     """
 
     def __init__(
@@ -46,7 +46,7 @@ class DemonstrationTrainer(ResumableTrainer, SFTTrainer):
         self.judgement_weight = judgement_weight
 
     def create_optimizer(self, model: torch.nn.Module | None = None) -> torch.optim.Optimizer:
-        """Muon where it is asked for, else transformers' own."""
+        """Muon where it is set, else transformers' own."""
         if not self.muon:
             return super().create_optimizer(model)
         self.optimizer = Muon(self.model if model is None else model, self.args.learning_rate)
@@ -185,7 +185,7 @@ def training_set(
 
 
 def _by_length(examples: Dataset, batch: int, generator: torch.Generator) -> Dataset:
-    """In random order, but those of a batch are of about one length: little of it is padding."""
+    """In random order, but with batches of similar lengths, so that little of them is padding."""
     return examples.select(get_length_grouped_indices(examples["length"], batch, generator=generator))
 
 
@@ -194,7 +194,7 @@ def skill_dataset(
 ) -> Dataset:
     """`count` demonstrations, or where the run has traces, these in their share and demonstrations for the rest.
 
-    Traces that are fewer than their share are passed over again.
+    Traces that are fewer than their share are repeated.
     """
     settings = run.trace_settings
     if settings is None:

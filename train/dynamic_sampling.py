@@ -1,7 +1,7 @@
 """Dynamic sampling: a group whose samples all got the same reward teaches nothing, and is replaced within the step.
 
-As in DAPO (arXiv 2503.14476) groups are drawn until enough of them vary. Earlier steps tell how many extra groups that
-takes, so one call of the back end is mostly enough. Or, as in SPEED (arXiv 2506.09016), a problem is screened first: a
+As in DAPO (arXiv 2503.14476) groups are drawn until enough of them vary. Earlier steps tell how many extra groups are
+needed, so one call of the back end is mostly enough. Or, as in SPEED (arXiv 2506.09016), a problem is screened first: a
 few samples of its group are drawn, and the rest only where the rewards of those vary.
 
 Choosing groups by their rewards reweights problems and does nothing else. What a sample adds to the gradient depends,
@@ -166,7 +166,7 @@ class DynamicSampling:
         return groups
 
     def _learn(self, candidates: list[Candidate], hands: list[list[Candidate]], groups: list[Group], few: int) -> None:
-        """Tell the curriculum how every problem came out, whichever process asked it."""
+        """Pass the outcomes of all processes' problems to the curriculum."""
         totals = _of_all([[group.successes, len(group.rows)] for group in groups])
         whole = {one.problem: total for one, total in zip(chain(*hands), totals, strict=True)}
         for one in candidates:

@@ -1,4 +1,4 @@
-"""The gate checks all that can be known to be wrong before any work. Each refusal is one line.
+"""The gate finds all mistakes that can be found before any work. Each refusal is one line.
 
 Evaluation and probes run the checks of any model that is sampled from as well (`eval.sampling.candidate`): its template
 and tokenizer (`check_chat`), its context (`check_context`), and whether the engine gives what the model's own forward
@@ -40,7 +40,7 @@ TEST_PROBLEMS = 100  # of each procedural task, compared with the training probl
 
 
 def check_training(run: RunConfig, training: GRPOConfig) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    """Check all that a run needs but its folder, and give its model and tokenizer. Raises ValueError in one line."""
+    """Check all that a run needs but its folder; returns its model and tokenizer. Raises ValueError in one line."""
     check_trackers(training)
     check_vllm(run, training)
     check_quantised(run, training)
@@ -129,7 +129,7 @@ def check_machine(run: RunConfig, training: GRPOConfig) -> None:
 
 
 def check_hub(training: GRPOConfig) -> None:
-    """Refuse options that upload to the hub where it does not know who uploads. Raises ValueError."""
+    """Refuse options that upload to the hub where the hub takes none from here. Raises ValueError."""
     name = next((each for each in ("push_to_hub", "log_completions_hub_repo") if getattr(training, each)), None)
     if name is None:
         return

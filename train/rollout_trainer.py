@@ -60,7 +60,7 @@ class RolloutTrainer(GRPOTrainer):
         self.begin_batch()
 
     def begin_batch(self) -> None:
-        """Number samples from 0 again, as for every batch."""
+        """Number the samples of a new batch from 0."""
         self._draws = 0  # calls of the back end for the batch in hand
         self._numbers = SampleNumbers()  # of that batch
 

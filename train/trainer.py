@@ -88,7 +88,7 @@ class ReasoningTrainer(ResumableTrainer, RolloutTrainer):
         return self.epoch_sampler
 
     def progress(self) -> dict[str, Any]:
-        """In addition to every trainer's: the place in the cycle, the rollouts that are left of it, and the lengths."""
+        """Adds to every trainer's: the place in the cycle, its remaining rollouts, and the lengths."""
         within_cycle = self._step % (self.args.steps_per_generation * self.num_iterations)
         rollouts = self._buffered_inputs if within_cycle else None
         return super().progress() | {
@@ -100,7 +100,7 @@ class ReasoningTrainer(ResumableTrainer, RolloutTrainer):
         }
 
     def take_up(self, progress: dict[str, Any]) -> None:
-        """Go on from what `progress` gave."""
+        """Restore what `progress` returned."""
         super().take_up(progress)
         self._step, self._buffered_inputs = progress["step"], progress["rollouts"]
         self.lengths.load_state_dict(progress["lengths"])
@@ -199,7 +199,7 @@ class ReasoningTrainer(ResumableTrainer, RolloutTrainer):
         return loss
 
     def _get_grad_norm(self, model: torch.nn.Module, grad_norm: Any = None) -> Any:
-        """The norm, just before the optimiser steps, which without a gradient changes neither weights nor moments."""
+        """The norm. Where it is not finite, the gradients are dropped, so that the optimiser changes nothing."""
         norm = super()._get_grad_norm(model, grad_norm)
         losses = torch.tensor(float(self._losses_finite), device=self.args.device)
         losses_finite = bool(self.accelerator.gather(losses).min())  # the norm is the same on every process already

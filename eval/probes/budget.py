@@ -96,7 +96,7 @@ def keep_to(subject: Subject, completions: Sequence[Completion], budget: Budget)
 
 
 def _allowed(subject: Subject, tokens: int) -> Subject:
-    """The subject with an allowance of so many new tokens."""
+    """The subject with that many new tokens allowed."""
     return replace(subject, sampling=replace(subject.sampling, max_new_tokens=tokens))
 
 
@@ -111,7 +111,7 @@ def rows(subject: Subject, completions: Sequence[Completion]) -> list[SampleRow]
 
 
 def _go_on(subject: Subject, results: list[Completion], starts: dict[int, list[int]]) -> None:
-    """Put what comes of each start in its place."""
+    """Replace each start by its continuation."""
     continuations = go_on(subject, [(results[place].problem, start) for place, start in starts.items()])
     for place, completion in zip(starts, continuations, strict=True):
         results[place] = completion

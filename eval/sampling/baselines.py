@@ -167,7 +167,7 @@ def _step_by_step(subject: Subject, problems: list[Problem], samples: int) -> li
 
 
 def _question(problem: Problem) -> list[dict[str, str]]:
-    """The question in plain words, with nothing of how to think or what to write."""
+    """The question in plain words, without instructions on thinking or format."""
     return [{"role": "user", "content": f"{get_task(problem.task).question}\n{problem.prompt}".strip()}]
 
 

@@ -1,4 +1,4 @@
-"""Samples kept by what they are a sample of, so that none is ever drawn twice, nor lost when an evaluation is cut off.
+"""A cache of samples, so that none is ever drawn twice, nor lost when an evaluation is cut off.
 
 A sample is named by a hash of the weights, the prompt's token ids, how it was drawn, and its number. Parts are parquet,
 written every second, each whole or not at all. Any evaluation that asks for the same samples finds them: with more

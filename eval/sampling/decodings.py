@@ -45,5 +45,5 @@ def accuracy(rows: Rows) -> Estimate:
 
 
 def unmarked(rows: Rows) -> Rows:
-    """The rows with none marked as greedy: measures count greedy samples apart, here they are the samples."""
+    """The rows with none marked as greedy, since measures count greedy samples apart."""
     return [{**row, "greedy": False} for row in rows]

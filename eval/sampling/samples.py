@@ -64,7 +64,7 @@ def sample_rows(name: str, subject: Subject, problems: list[Problem], samples: i
 def described_rows(
     subject: Subject, problems: list[Problem], prompts: list[list[int]], samples: int
 ) -> list[SampleRow]:
-    """Sample each problem `samples` times by its own one of `prompts`; what `describe` says of each completion."""
+    """Sample each problem `samples` times by its own one of `prompts`; the row of `describe` for each completion."""
     rollouts = subject.backend.generate(prompts, samples, subject.sampling, subject.progress)
     copies = [problem for problem in problems for _ in range(samples)]
     return side_by_side(

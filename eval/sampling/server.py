@@ -18,7 +18,7 @@ REQUESTS = 64  # under way at once; the server batches them
 
 
 def is_url(name: str) -> bool:
-    """Whether `name` is a server's address and no model's name."""
+    """Whether `name` is a server's address, not a model's name."""
     return name.startswith(("http://", "https://"))
 
 

@@ -96,7 +96,7 @@ def config_of(checkpoint: Path) -> Path | None:
 def source_of(checkpoints: Sequence[str], config: Path | None = None, *, own_tasks: bool = False) -> Source:
     """The problems to ask: those of `config`, or else of the runs that the checkpoints lie in; `read_source` reads it.
 
-    Raises ValueError where they lie in no run, or in runs that ask different problems or ask them differently.
+    Raises ValueError where they lie in no run, or in runs whose problems or prompts differ.
     """
     configs = [config] if config else [path for name in checkpoints if (path := config_of(user_path(name).absolute()))]
     if not configs:

@@ -39,7 +39,7 @@ def loss_logprobs(trainer: GRPOTrainer) -> LogprobFunction:
 
 
 def at_once(logprobs_of: LogprobFunction) -> LogprobFunction:
-    """The same with just two forwards, both in the first call, however often it is called.
+    """The same function, with two forwards in all: both in its first call.
 
     For sharded weights: a process that finds a gap looks for the cause alone and must not wait for the others.
     """

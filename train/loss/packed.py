@@ -20,7 +20,7 @@ CLOSE_IN_HALF = 0.1
 
 
 class PackedModel:
-    """Stands in for `model` where TRL asks it for log-probabilities of a padded batch."""
+    """The stand-in for `model` where TRL wants log-probabilities of a padded batch."""
 
     def __init__(self, model: nn.Module) -> None:
         self.model = model
@@ -28,7 +28,7 @@ class PackedModel:
     def __call__(
         self, *, input_ids: torch.Tensor, attention_mask: torch.Tensor, labels: torch.Tensor, **inputs: Any
     ) -> Any:
-        """What `model` gives, with `log_probs` and `entropy` (rows, width - 1) as for a padded batch, 0 where masked.
+        """The outputs of `model`: `log_probs` and `entropy` (rows, width - 1) as for a padded batch, 0 where masked.
 
         `input_ids`, `attention_mask` and `labels` are (rows, width).
         """

@@ -171,7 +171,7 @@ def _row_by_row(
 
 
 def _seen(queries: int, keys: int, window: int | None, device: torch.device) -> torch.Tensor:
-    """(queries, keys) whether each of the last `queries` tokens sees each of `keys`: itself and what is behind it."""
+    """(queries, keys) whether each of the last `queries` tokens sees each of `keys`: itself and those before it."""
     at = torch.arange(keys, device=device)
     behind = at[keys - queries :, None] - at[None, :]
     return (behind >= 0) & (behind < (window or keys))

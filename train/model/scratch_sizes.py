@@ -1,4 +1,4 @@
-"""The sizes of a model from nothing (`scratch`), and which of them cannot be. Imports no torch."""
+"""The sizes of a model from nothing (`scratch`), and their checks. Imports no torch."""
 
 from typing import Any
 

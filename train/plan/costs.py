@@ -42,7 +42,7 @@ class Sizes:
 
 
 class Costs:
-    """The costs of `run` under `work`, on a GPU or on a CPU. Traces are made when they are first asked for."""
+    """The costs of `run` under `work`, on a GPU or on a CPU. Traces are made on first use."""
 
     def __init__(self, run: RunConfig, work: Workload, *, gpu: bool, config: PreTrainedConfig | None = None) -> None:
         self.run = run
@@ -62,7 +62,7 @@ class Costs:
         return other
 
     def _traced(self, key: Hashable, trace: Callable[[], T]) -> T:
-        """What `trace` counts, once for these costs and all that `altered` makes of them.
+        """The result of `trace`, made once for these costs and all that `altered` makes of them.
 
         A trace of the same model depends on its key, the types of numbers and the adapters, and on nothing else.
         """
@@ -116,7 +116,7 @@ class Costs:
 
     @cached_property
     def losses(self) -> list[tuple[int, Work]]:
-        """Micro-batches of a few widths, by that width; the others of a step lie between."""
+        """Micro-batches of a few widths, by width; the others of a step are between them."""
         widths = self.work.widths
         sample_widths = sorted({int(width) for width in np.quantile(widths, (0, 0.5, 1), method="nearest")})
         batches = {width: Batch(self.work.rows, self.work.prompt, width) for width in sample_widths}
@@ -185,7 +185,7 @@ class Costs:
 
     @property
     def forward_peak(self) -> int:
-        """The most that a forward while rollouts are sampled takes beside weights and cache."""
+        """The most bytes of a forward while rollouts are sampled, without weights and cache."""
         return max(forward.peak for forward in (self.prefill, self.parity, *self.decodes))
 
     def of_decodes(self, value: Callable[[Work], float], rows: np.ndarray) -> np.ndarray:

@@ -1,7 +1,7 @@
 """Running code on fake tensors, and counting: bytes alive, products, bytes moved, calls.
 
-Nothing is computed and no memory taken. What is counted falls into sections that `Trace.begin` opens, so that what one
-layer of a model costs can be told apart from the rest, and a deep model be worked out from a shallow one.
+Nothing is computed and no memory taken. What is counted falls into sections that `Trace.begin` opens, so that the
+cost of one layer is known apart from the rest, and that of a deep model follows from a shallow one.
 """
 
 import weakref
@@ -102,7 +102,7 @@ class Trace(TorchDispatchMode):
 
     @property
     def work(self) -> Work:
-        """That of the section that is open."""
+        """The work of the open section."""
         return self._section.work
 
     def hold(self, tensors: Iterable[torch.Tensor]) -> None:
@@ -155,7 +155,7 @@ def _count(
 
 
 def _is_view(inputs: list[torch.Tensor], outputs: list[torch.Tensor]) -> bool:
-    """Whether every output is only another look at an input."""
+    """Whether every output is only a view of an input."""
     storages = {value.untyped_storage()._cdata for value in inputs}
     return bool(outputs) and all(value.untyped_storage()._cdata in storages for value in outputs)
 

@@ -1,6 +1,6 @@
-"""The loss side of a micro-batch: what its forward and backward keep in memory, multiply and move.
+"""The loss of a micro-batch: the memory, products and bytes moved of its forward and backward.
 
-TRL's way is followed: the backbone, then its fused head, which projects in tiles and never holds all logits.
+As in TRL: the backbone, then its fused head, which projects in tiles and never holds all logits.
 """
 
 from collections.abc import Iterator
@@ -122,7 +122,7 @@ def _step(model: Any, batch: Batch, trace: Trace, bf16: bool, gpu: bool) -> None
 
 @contextmanager
 def _gpu_kernels(trace: Trace) -> Iterator[None]:
-    """What TRL does with a tile on a GPU: Triton folds it in place, and products sum in float32 by themselves."""
+    """TRL's work on a tile on a GPU: Triton folds it in place, and products sum in float32 by themselves."""
 
     def fold(tile: torch.Tensor, *_: Any, **__: Any) -> None:
         size = tile.numel() * tile.element_size()

@@ -1,4 +1,4 @@
-"""One plan from beginning to end: read the config, find the device, count, and put it in words."""
+"""One plan: reads the config, finds the device, counts, and writes the plan in words."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -64,7 +64,7 @@ def build(config: PreTrainedConfig, run: RunConfig, layers: int | None = None) -
 def faked(model: nn.Module) -> Iterator[None]:
     """Give `model` fake weights, on a CPU that computes nothing, and run the body on such tensors.
 
-    A GPU's fake would need a GPU; what differs there is made up for by the caller.
+    A GPU's fake would need a GPU; the caller corrects for what differs there.
     """
     with FakeTensorMode(), torch.device("cpu"):
         stand_ins: dict[int, Any] = {}

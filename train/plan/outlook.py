@@ -41,7 +41,7 @@ def look_at(costs: Costs, device: Device, share: Share) -> Outlook:
 
 
 def look_further(costs: Costs, gpu: Gpu, rollouts: int, counts: Sequence[int]) -> list[Outlook]:
-    """A step of `rollouts` shared out over each number of GPUs, with the model whole on each, and in parts."""
+    """A step of `rollouts` divided over each number of GPUs, with the model whole on each, and in parts."""
     return [
         look_at(costs.altered(shared_out(costs.work, rollouts, processes)), gpu, Share(processes, sharded))
         for processes in counts

@@ -114,9 +114,9 @@ def probe(works: Iterable[tuple[Work, bool]], seconds: float = SECONDS) -> Proce
 
 
 def _moving_seconds(size: int, operation: Callable[..., object], factors: int) -> float:
-    """Seconds of an operation on tensors of `size` bytes: on what was made last and on one of long ago, into another.
+    """Seconds of an operation on tensors of `size` bytes: on the newest tensor and on an old one, into another.
 
-    The operation must keep its values from running away: what is infinite or denormal takes longer.
+    The operation must keep its values in range: infinite and denormal numbers take longer.
     """
     if size >= _FRESH_BYTES:
         operands = [torch.ones(size // 4) for _ in range(factors)]
@@ -158,7 +158,7 @@ def _shorter(product: Product) -> Product:
 
 
 def _product_seconds(product: Product, packed: bool) -> float:
-    """Seconds of one product with a weight that is not in a cache, since between two uses of it come all the others."""
+    """Seconds of one product with a weight outside the processor's cache, as after all the other weights of a step."""
     m, k, n, dtype = product
     copies = min(_MOST_COPIES, _CACHE_BYTES // (k * n * dtype.itemsize), int(_LARGEST / (2 * m * k * n)))
     copies = max(1, copies)
@@ -177,7 +177,7 @@ def _product_seconds(product: Product, packed: bool) -> float:
 
 
 def _timed(work: Callable[[], object]) -> float:
-    """Mean processor seconds of a run, a thread, after one that warms up: the mean, since that is what a step takes."""
+    """Mean processor seconds of a run on one thread, after one to warm up: the mean, since a step takes that."""
     work()
     start, runs = time.process_time(), 0
     while runs < _RUNS or time.process_time() - start < _LEAST:

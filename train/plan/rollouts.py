@@ -121,7 +121,7 @@ def _forward(model: Any, tokens: int, draws: int, calls: int) -> None:
 
 
 class _NoCache:
-    """Stands in for attention: as many calls as it makes, its output, and none of its work."""
+    """A stand-in for attention: as many calls, the same output, and none of the work."""
 
     def __init__(self, calls: int) -> None:
         self.calls = calls

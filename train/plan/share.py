@@ -1,4 +1,4 @@
-"""A run on several GPUs: what each of them keeps of the model, and what they send one another in a step.
+"""A run on several GPUs: the part of the model on each, and the bytes sent between them in a step.
 
 Data parallel, each GPU holds all of the model, and gradients are summed once a step. Under FSDP2 each holds its part of
 weights and moments, beside the whole copy that rollouts are sampled from (`train.distributed.sharding`); layers are
@@ -83,7 +83,7 @@ def communication_seconds(costs: Costs, gpu: Gpu, share: Share) -> float:
 
 
 def shared_out(work: Workload, rollouts: int, processes: int) -> Workload:
-    """The work of each process where `rollouts` a step are shared out, in whole groups, and at least one for each."""
+    """The work of each process where `rollouts` a step are divided, in whole groups, and at least one for each."""
     own = max(work.samples, -(-rollouts // (processes * work.samples)) * work.samples)
     rows = next(rows for rows in range(min(work.rows, own), 0, -1) if own % rows == 0)
     return replace(work, rows=rows, micro_batches=own // rows)

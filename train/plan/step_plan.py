@@ -47,7 +47,7 @@ class Memory:
 
     @property
     def worst(self) -> str:
-        """The phase that takes most."""
+        """The phase that takes the most memory."""
         return max(self.phases, key=lambda phase: sum(self.phases[phase].values()))
 
     @property

@@ -26,7 +26,7 @@ class Workload:
     """One step on one process: `micro_batches` of `rows` rollouts, from prompts of `prompt` tokens.
 
     Completions have `mean` tokens on average and `most` at most, or these `lengths`, where they are known. `assumed`
-    says in words what was not.
+    names in words what was assumed instead.
     """
 
     rows: int
@@ -54,7 +54,7 @@ class Workload:
 
     @property
     def completions(self) -> np.ndarray:
-        """The length of each, (rollouts,); spread as evenly as mean and most allow, for want of better knowledge."""
+        """The length of each, (rollouts,); spread as evenly as mean and most allow, where nothing more is known."""
         if self.lengths:
             return np.array(self.lengths)
         half = min(self.mean - 1, self.most - self.mean)
@@ -115,7 +115,7 @@ def _steps_of_epochs(run: RunConfig, training: GRPOConfig) -> int:
 
 
 def prompt_tokens(run: RunConfig) -> tuple[int, str]:
-    """The mean length of the prompts in tokens, and what was assumed to say so."""
+    """The mean length of the prompts in tokens, and the assumption behind it."""
     problems = draw_problems(run.parts, "train", min(50, run.train_problems), run.split_seed)
     conversations = [messages(problem, run.system_prompt) for problem in problems]
     tokenizer = _tokenizer(run)
