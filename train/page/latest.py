@@ -16,7 +16,7 @@ from train.lifecycle.diagnosis import explain
 from train.page.html import STYLE, environment, own, write_page
 from train.page.marks import read
 
-SHOWN = 6  # rollouts
+SHOWN = 4  # rollouts
 POINTS = 240  # of a curve
 CURVES = {
     "Accuracy on validation problems": "eval_accuracy",
@@ -36,6 +36,10 @@ class Curve:
     title: str
     steps: list[int]
     values: list[float]
+
+    def show(self, value: float) -> str:
+        """A value as the reader wants it: accuracies in percent."""
+        return f"{value:.1%}" if self.title.startswith("Accuracy") else f"{value:.3f}"
 
     @property
     def points(self) -> str:
@@ -80,6 +84,8 @@ def render_latest(run: Path, config: Row, rows: list[Row]) -> str:
         for title, name in CURVES.items()
         if (found := _thinned([row for row in rows if isinstance(row.get(name), int | float)]))
     ]
+    if len(curves) > 1 and curves[-1].values == curves[-2].values:
+        curves.pop()  # right answers are all that is rewarded
     rollouts, kind = newest_rollouts(run, step)
     return _templates().get_template("latest.html").render(
         step=step,
