@@ -1,8 +1,11 @@
 """The optimiser and its schedule as the options ask for them, built for trial: each refusal names its options."""
 
+import math
+
 from transformers import Trainer
 
 SCHEDULES_WITHOUT_ARGUMENTS = ("constant", "constant_with_warmup")  # transformers silently leaves theirs out
+TRIED = 100  # steps of a schedule
 PROJECTING = ("galore", "apollo")  # optimisers that read optim_target_modules
 
 
@@ -30,9 +33,15 @@ def check_optimiser(trainer: Trainer) -> None:
         )
     settings = f" with lr_scheduler_kwargs {arguments!r}" if arguments else ""
     try:
-        trainer.create_scheduler(num_training_steps=100)
+        scheduler = trainer.create_scheduler(num_training_steps=TRIED)
+        shares = [share(step) for share in getattr(scheduler, "lr_lambdas", []) for step in range(TRIED + 1)]
     except Exception as error:  # a missing argument is a TypeError, one out of range a ValueError
         raise ValueError(f"lr_scheduler_type {schedule}{settings} cannot be built: {_reason(error)}") from error
+    if wrong := [share for share in shares if not (isinstance(share, int | float) and 0 <= share < math.inf)]:
+        raise ValueError(
+            f"lr_scheduler_type {schedule}{settings} takes {wrong[0]} times the learning rate at some step; expected "
+            "0 or more."
+        )
 
 
 def _idle_arguments(trainer: Trainer) -> list[str]:

@@ -15,7 +15,10 @@ from data.terminal import say_once
 
 MAX_PROMPT = 20_000  # characters
 MISSING = {"None", "null", "Null", "NULL", "nil", "<NA>", "NaT", "N/A", "n/a", "NA", "{}", "&nbsp;"}
-TO_BE_WRITTEN = {"tbd", "todo", "not available", "none given", "see solution", "see above"}
+TO_BE_WRITTEN = {
+    "tbd", "todo", "to be determined", "not available", "none given", "not given", "not provided", "no answer provided",
+    "see solution", "see the solution", "see solution above", "see above", "unknown", "not found", "notfound", "proof",
+}  # fmt: skip
 # What programs write for a number that is none, and spreadsheets for an error; "infinity" alone is a word for one.
 NO_NUMBER = re.compile(
     r"[+-]?(?:nan|NaN|NAN|inf|Inf|INF|Infinity)(?:\.0)?\s*%?|[+-]infinity|-?1\.#(?:QNAN|SNAN|IND|INF)"

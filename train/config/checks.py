@@ -12,7 +12,10 @@ if TYPE_CHECKING:
 
 MAX_NAME = 200  # bytes; file systems take 255, and lock and scratch files add to it
 NOT_IN_NAMES = "/\\*?[]{}<>|&;$`'\"!"
-CHECKPOINTING = ("use_reentrant", "preserve_rng_state", "determinism_check", "early_stop")  # of torch's checkpoint()
+CHECKPOINTING = {  # of torch's checkpoint()
+    **dict.fromkeys(("use_reentrant", "preserve_rng_state", "early_stop"), (True, False)),
+    "determinism_check": ("default", "none"),
+}
 VALIDATED = (  # what a validation measures of all rollouts
     "accuracy", "reward", "reward_std", "format", "loss", "entropy", "thinking_tokens", "truncated", "repetition",
     "frac_reward_zero_std", "verifier_errors",
@@ -207,11 +210,18 @@ def check_options(run: RunConfig, training: "GRPOConfig") -> None:
         raise ValueError("liger_kernel_config is set, but use_liger_kernel is not; set both, or leave both out.")
     if run.model == "scratch" and training.chat_template_kwargs:
         raise ValueError("chat_template_kwargs is set, but model is scratch, which has its own; leave it out.")
-    unknown = set(training.gradient_checkpointing_kwargs or {}) - set(CHECKPOINTING)
-    if unknown:
-        raise ValueError(
-            f"gradient_checkpointing_kwargs has {min(unknown)!r}; expected some of: {', '.join(CHECKPOINTING)}."
-        )
+    batches = training.accelerator_config
+    for name in ("split_batches", "dispatch_batches"):
+        if getattr(batches, name):
+            raise ValueError(f"accelerator_config sets {name}, which would split groups; leave it out.")
+    for name, value in (training.gradient_checkpointing_kwargs or {}).items():
+        if name not in CHECKPOINTING:
+            raise ValueError(
+                f"gradient_checkpointing_kwargs has {name!r}; expected some of: {', '.join(CHECKPOINTING)}."
+            )
+        if value not in CHECKPOINTING[name] or (isinstance(value, int) and not isinstance(value, bool)):
+            choices = " or ".join(str(each).lower() for each in CHECKPOINTING[name])
+            raise ValueError(f"gradient_checkpointing_kwargs.{name} is {value!r}; expected {choices}.")
     metric = (training.metric_for_best_model or "loss").removeprefix("eval_")
     metrics = [f"accuracy/{part.task}" for part in run.parts]
     metrics += [f"rewards/{term.name}/{of}" for term in run.reward_terms for of in ("mean", "std")]

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 LEAVE_OUT = "leave it out"
+IN_VAIN = ("do_train", "do_predict", "batch_eval_metrics", "fp16_full_eval", "bf16_full_eval")
 # Option: the values that change nothing, and what to do in place of another.
 IDLE: dict[str, tuple[tuple[Any, ...], str]] = {
     "resume_from_checkpoint": ((None,), "give --resume, which goes on from the run's newest whole checkpoint"),
@@ -18,6 +19,10 @@ IDLE: dict[str, tuple[tuple[Any, ...], str]] = {
     "generation_kwargs": ((None,), LEAVE_OUT),
     "max_tool_calling_iterations": ((None,), LEAVE_OUT),
     "label_smoothing_factor": ((0.0,), LEAVE_OUT),
+    "local_rank": ((-1, 0), "the launcher gives each process its own"),
+    **{name: ((False,), LEAVE_OUT) for name in IN_VAIN},
+    **{name: ((None,), LEAVE_OUT) for name in ("label_names", "include_for_metrics")},
+    "length_column_name": (("length",), LEAVE_OUT),
     "train_sampling_strategy": (("random",), "the order of the problems is shuffle_dataset's and the seed's"),
 }
 # Options that break a run: what they would do.
@@ -25,6 +30,7 @@ BREAKING: dict[str, tuple[tuple[Any, ...], str]] = {
     "remove_unused_columns": ((False, None), "would take from each row the problem that its reward is judged by"),
     "auto_find_batch_size": ((False,), "would split groups; lower per_device_train_batch_size"),
     "neftune_noise_alpha": ((None, 0), "would add noise to the loss but not to the rollouts"),
+    "enable_jit_checkpoint": ((False,), "would answer SIGTERM, after which the step in hand is already saved"),
 }
 
 

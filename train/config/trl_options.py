@@ -45,6 +45,7 @@ RANGES: dict[str, Range] = {
     "top_p": Range(above=0, most=1),
     "min_p": Range(least=0, below=1),
     "label_smoothing_factor": Range(least=0, below=1),
+    "delta": Range(above=1, words="more than 1, since no token of a right answer would be learnt from below"),
     "vllm_gpu_memory_utilization": Range(above=0, most=1),
     "vllm_server_port": PORT,
     "vllm_group_port": PORT,
@@ -62,7 +63,7 @@ RANGES: dict[str, Range] = {
         COUNT,
     ),
     **dict.fromkeys(
-        ("learning_rate", "weight_decay", "adam_epsilon", "max_grad_norm", "warmup_steps", "eval_delay", "top_k",
+        ("learning_rate", "weight_decay", "max_grad_norm", "warmup_steps", "eval_delay", "top_k",
          "beta", "epsilon", "epsilon_high", "entropy_coef", "entropy_coef_min",
          "entropy_coef_max", "entropy_coef_delta", "entropy_target", "off_policy_mask_threshold",
          "router_aux_loss_coef", "neftune_noise_alpha"),
@@ -71,12 +72,14 @@ RANGES: dict[str, Range] = {
     **dict.fromkeys(
         ("logging_steps", "eval_steps", "save_steps", "repetition_penalty", "sapo_temperature_neg",
          "sapo_temperature_pos", "vespo_k_pos", "vespo_lambda_pos", "vespo_k_neg", "vespo_lambda_neg",
-         "delta", "vllm_server_timeout", "vllm_importance_sampling_clip_max", "vllm_importance_sampling_clip_min"),
+         "adam_epsilon", "vllm_server_timeout", "vllm_importance_sampling_clip_max",
+         "vllm_importance_sampling_clip_min"),
         POSITIVE,
     ),
 }  # fmt: skip
 CHOICES: dict[str, tuple[str, ...]] = {
     "loss_type": LOSSES,
+    "pad_to_multiple_of": ("auto", "none"),
     "importance_sampling_level": ("token", "sequence"),
     "scale_rewards": ("group", "batch", "none"),
     "multi_objective_aggregation": ("sum_then_normalize", "normalize_then_sum"),

@@ -197,14 +197,14 @@ def _read_text(option: Option, text: str) -> Any:
             raise ValueError(f"{option.name} is {text[:100]!r}; expected a mapping in JSON: {error}") from None
     if "bool" in option.kinds and text.lower() in TRUE + FALSE and text not in option.choices:
         return text.lower() in TRUE
-    if "str" in option.kinds:
-        return text
     for kind, read in (("int", int), ("float", float)):
         if kind in option.kinds:
             try:
                 return read(text)
             except ValueError:
                 continue
+    if "str" in option.kinds:
+        return text
     raise option.refusal(text)
 
 

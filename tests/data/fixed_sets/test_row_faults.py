@@ -49,6 +49,8 @@ BROKEN_LINES = {
     "a placeholder": ('{"question": "q", "answer": "The answer"}', "its gold answer is 'The answer', which stands for"),
     "to be done": ('{"question": "q", "answer": "TBD."}', "its answer is 'TBD.', which stands for"),
     "elsewhere": ('{"question": "q", "answer": "see solution"}', "its answer is 'see solution', which stands for"),
+    "not known": ('{"question": "q", "answer": "Unknown"}', "its answer is 'Unknown', which stands for"),
+    "a proof": ('{"question": "q", "answer": "proof"}', "its answer is 'proof', which stands for"),
     "NaN in percent": ('{"question": "q", "answer": "NaN%"}', "its answer is 'NaN%', which stands for"),
     "one over zero": ('{"question": "q", "answer": "1/0"}', "its gold answer '1/0' cannot be read"),
     "a box for an answer": ('{"question": "q", "answer": "\\\\boxed{...}"}', "no gold answer found"),
