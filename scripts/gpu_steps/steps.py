@@ -79,7 +79,7 @@ def prefill_graph(model: torch.nn.Module, path: str, longest: int) -> dict[str, 
         engine.generate(first, 1, sampling)
         results.append(engine.generate(second, 1, sampling))
     eager, replay = (engine.stats for engine in engines)
-    logprobs = [[logprob for rollout in rollouts for logprob in rollout.logprobs] for rollouts in results]
+    logprobs = [[logprob for rollout in rollouts for logprob in rollout.logprobs or []] for rollouts in results]
     result = {
         "equal": all(one.token_ids == other.token_ids for one, other in zip(*results, strict=True)),
         "largest_gap": max(abs(one - other) for one, other in zip(*logprobs, strict=True)),
