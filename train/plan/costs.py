@@ -17,7 +17,7 @@ from train.plan.modules import base_of, build, layers_of, read_config
 from train.plan.rollouts import Forward, cache_layers, trace_forward
 from train.plan.workload import Workload
 from train.rollout.dense.pool import LayerShape
-from train.rollout.limits import CHUNK_TOKENS, MAX_ROWS, MAX_ROWS_ON_CUDA
+from train.rollout.limits import CHUNK_TOKENS, IDLE_CHUNK_TOKENS, MAX_ROWS, MAX_ROWS_ON_CUDA
 from train.rollout_trainer import PARITY_ROLLOUTS
 
 # NF4 keeps 4 bits a weight and, its scales quantised again, 0.127 bits of scales (Dettmers et al. 2023, section 3).
@@ -173,7 +173,8 @@ class Costs:
     @cached_property
     def prefill(self) -> Forward:
         """One chunk of prompts."""
-        return self._forward(min(CHUNK_TOKENS, max(1, self.work.prompts * self.work.prompt)), 1)
+        most = IDLE_CHUNK_TOKENS if self.gpu else CHUNK_TOKENS
+        return self._forward(min(most, max(1, self.work.prompts * self.work.prompt)), 1)
 
     @cached_property
     def parity(self) -> Forward:

@@ -49,7 +49,7 @@ class Processor:
     is_gpu: bool = False
 
     def seconds(self, work: Work, *, captured: bool = False) -> float:
-        """How long `work` takes; `captured` says that it is a decode step, whose weights the engine has packed."""
+        """How long `work` takes; `captured` says that it is a step of the engine, which has packed the weights."""
         total = work.calls * MODULE_CALL * self.call
         for product, count in work.products.items():
             total += count * self.product(product, packed=captured) / PRODUCT_SHARE

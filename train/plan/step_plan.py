@@ -156,9 +156,7 @@ def plan_times(costs: Costs, device: Device, cache: Cache, share: Share = ALONE)
     steps, reads = decode_steps(costs, device, timeline)
     chunks = work.prompts * work.prompt / costs.prefill.tokens
     parity = PARITY_ROLLOUTS * (work.prompt + work.mean) / costs.parity.tokens
-    beside = chunks * device.seconds(costs.prefill.work, captured=not device.is_gpu) + parity * device.seconds(
-        costs.parity.work
-    )
+    beside = chunks * device.seconds(costs.prefill.work, captured=True) + parity * device.seconds(costs.parity.work)
     beside += device.read_seconds(2 * cache.packed)
     kv_flops = 4.0 * (timeline.cached + timeline.again).sum() * _attention_width(costs)
     full = costs.decodes[-1]

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 MAX_ROWS = 256  # rollouts that run at once
 MAX_ROWS_ON_CUDA = 1024  # as memory allows: the scheduler admits what the pool is expected to hold
 CHUNK_TOKENS = 512  # of prompts, prefilled beside one decode step
+IDLE_CHUNK_TOKENS = 4096  # of prompts in one pass on a GPU, while no row waits for its next token
 HEADROOM = 1.5  # pages kept for a row, in mean lengths; rows that outgrow them all together are preempted
 LARGE_POOL = 0.1  # of a GPU's memory: given back before the loss. Chosen, not measured: graphs are captured anew
 SHARE_FOR_SHADOW = 0.5  # of what the engine may hold; where a shadow of the weights takes more, the module is run

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import pytest
 from planning import a_run, a_workload
 
 from train.plan.costs import Costs
@@ -13,6 +14,12 @@ WORK = {"rows": 16, "micro_batches": 16, "most": 512, "mean": 128.0}
 
 def costs_of(**settings):
     return Costs(a_run(**settings), a_workload(**WORK), gpu=True)
+
+
+@pytest.mark.parametrize(("gpu", "tokens"), [(True, 4096), (False, 512)])
+def test_prompts_run_in_larger_chunks_on_a_gpu(gpu, tokens):
+    work = a_workload(rows=64, micro_batches=16, prompt=40)  # 256 prompts
+    assert Costs(a_run(), work, gpu=gpu).prefill.tokens == tokens
 
 
 def test_shadow_weights_are_kept_through_the_step_and_count_within_cache_gib():

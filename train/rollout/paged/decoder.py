@@ -144,8 +144,8 @@ class PagedDecoder:
         size = padded.size_of(layout)
         if size is None:  # a later chunk may read what an earlier one writes, and does
             middle = len(chunks) // 2
-            parts, replays = zip(*(self.prefill(part) for part in (chunks[:middle], chunks[middle:])), strict=True)
-            return torch.cat(parts), all(replays)
+            parts = [self.prefill(part) for part in (chunks[:middle], chunks[middle:])]
+            return torch.cat([logits for logits, _ in parts]), all(replayed for _, replayed in parts)
         states, key = padded.fill(layout, size), ("prefill", size)
 
         def step() -> None:
@@ -153,10 +153,10 @@ class PagedDecoder:
 
         if self.graphs.wants(key):
             self.graphs.capture(key, step)  # to warm up writes what the step itself writes
-        replays = self.graphs.replay(key)
-        if not replays:
+        replayed = self.graphs.replay(key)
+        if not replayed:
             step()
-        return padded.forward.logits(states), replays
+        return padded.forward.logits(states), replayed
 
     def _prefill_as_it_is(self, layout: Layout) -> torch.Tensor:
         """A pass of other shapes each time, for forwards that no graph can hold."""
@@ -169,8 +169,8 @@ class PagedDecoder:
             query_lengths=layout.counts.tolist(),
             tiles=self._upload(tiles_of(layout.counts, layout.lengths)),
         )
-        inputs = (self._upload(each) for each in (layout.tokens, layout.positions, layout.slots))
-        return self.forward.prefill(self.pool, *inputs, sequences, self._upload(layout.last))
+        tokens, positions, slots = map(self._upload, (layout.tokens, layout.positions, layout.slots))
+        return self.forward.prefill(self.pool, tokens, positions, slots, sequences, self._upload(layout.last))
 
     def copy_pages(self, sources: list[int], destinations: list[int]) -> None:
         """Copy whole pages; all sources are read before any destination is written."""

@@ -14,7 +14,7 @@ import torch
 from train.rollout.dense.pool import LayerShape
 from train.rollout.generation import Room, Run, first_logits
 from train.rollout.interface import Rollout, Sampling
-from train.rollout.limits import HEADROOM, Limits
+from train.rollout.limits import HEADROOM, IDLE_CHUNK_TOKENS, Limits
 from train.rollout.memory import memory_budget
 from train.rollout.paged.decoder import Capacity, PagedDecoder
 from train.rollout.paged.forwards import Forward
@@ -30,7 +30,6 @@ from train.rollout.schedule.rows import Group, Row
 from train.rollout.steering import thinks_at_end
 
 _NOBODY = -1  # the rollout of a token that nobody waits for any more
-IDLE_CHUNK_TOKENS = 4096  # of prompts in one pass, while no row waits for its next token
 
 
 class Keeper(Protocol):
