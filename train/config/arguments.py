@@ -41,11 +41,21 @@ def read_values(arguments: Sequence[str]) -> Values:
     path = values.pop("config", None)
     if path is not None:
         values = read_config(user_path(path), options) | values
-    by_name = {name: read_value(options[name], value) for name, value in values.items()}
-    refuse_idle({name: value for name, value in by_name.items() if name not in ours})
+    by_name = typed(values)
     run = RunConfig(**{name: value for name, value in by_name.items() if name in ours})
     check_run(run)
     return Values(run, {name: value for name, value in by_name.items() if name not in ours})
+
+
+def typed(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Options in their types. Raises ValueError for a value of another type or out of range, and for an idle option."""
+    ours, options = options_of(RunConfig), trl_options() | options_of(RunConfig)
+    for name in values:
+        if name not in options:
+            raise ValueError(unknown(str(name), options))
+    by_name = {name: read_value(options[name], value) for name, value in values.items()}
+    refuse_idle({name: value for name, value in by_name.items() if name not in ours})
+    return by_name
 
 
 def split(arguments: Sequence[str], options: Mapping[str, Option]) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from eval.sweep.setup.setting import setting
 from eval.sweep.setup.space import Params, corners, grid, show
 from eval.sweep.setup.spec import Spec
 from eval.sweep.trials.choose import propose
+from train.config.arguments import typed
 
 LEAST_TO_CHOOSE = 2  # validation problems, one for each half (eval.sweep.ranking.measure)
 
@@ -33,7 +34,9 @@ def check(spec: Spec) -> tuple[Spec, Machine]:
     of every range. Raises ValueError with one clear line.
     """
     looked_at = ahead(spec)
-    answer = parse([setting(spec.base, spec.set, spec.space, params) for params in looked_at])
+    configs = [setting(spec.base, spec.set, spec.space, params) for params in looked_at]
+    _refuse_errors(looked_at, [{"error": mistyped(config)} for config in configs])  # before torch takes its seconds
+    answer = parse(configs)
     replies = answer["parsed"]
     _refuse_errors(looked_at, replies)
     _refuse_twins(looked_at, replies)
@@ -53,6 +56,15 @@ def ahead(spec: Spec) -> list[Params]:
         assert params is not None  # there are as many settings as trials
         points.append(params)
     return points + list(corners(spec.space)) if spec.method == "tpe" else points
+
+
+def mistyped(config: dict[str, Any]) -> str:
+    """Why `train` would refuse the config's names or values at once; empty where it would not."""
+    try:
+        typed(config)
+    except ValueError as error:
+        return " ".join(str(error).split())
+    return ""
 
 
 def parse(configs: Sequence[dict[str, Any]]) -> dict[str, Any]:

@@ -103,6 +103,12 @@ def test_train_itself_reads_the_configs(tmp_path):
     assert "distinct validation problems" in many["error"]
 
 
+def test_a_value_out_of_range_is_refused_before_torch_is_asked(monkeypatch):
+    monkeypatch.setattr(module, "parse", lambda configs: pytest.fail("torch was asked"))
+    with pytest.raises(ValueError, match="The setting learning_rate -1 is refused: learning_rate is -1; expected a"):
+        check(spec(search={"learning_rate": [1e-4, -1]}))
+
+
 def test_the_process_of_a_sweep_never_imports_torch():
     """So it holds no memory of any GPU."""
     imports = "import sys; import eval.sweep.trials.run_sweep, train.lifecycle.signals"
