@@ -57,7 +57,7 @@ class LiveReport(TrainerCallback):
         try:
             self.config = self.config or read_run_config(self.run / "config.yaml")
             put_latest(self.run, self.config, state.log_history)
-        except (OSError, ValueError):  # a full disk: a page is not worth a run
+        except Exception:  # a full disk, or a page or a figure that nobody foresaw: a page is not worth a run
             pass
         self.spent += time.process_time() - before
 

@@ -6,6 +6,7 @@ the page.
 
 from dataclasses import dataclass
 from functools import cache
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ CURVES = {
     "Accuracy in training": "accuracy",
     "Mean reward in training": "reward",
 }
-COLUMNS = ["task", "problem", "prompt", "completion", "correct", "reason", "truncated", "thinking_tokens"]
+COLUMNS = ["step", "task", "problem", "prompt", "completion", "correct", "reason", "truncated", "thinking_tokens"]
 START, END = "<!-- latest -->", "<!-- /latest -->"  # what stands between them in a page is replaced
 
 Row = dict[str, Any]
@@ -59,7 +60,7 @@ def put_latest(run: Path, config: Row, rows: list[Row]) -> None:
     latest = render_latest(run, config, rows)
     path = run / "report.html"
     page = path.read_text(encoding="utf-8") if path.is_file() else ""
-    if START not in page:  # it is the first, or one of an earlier version
+    if END not in page.partition(START)[2]:  # it is the first, or one of an earlier version
         name = config.get("name") or run.resolve().name
         page = _templates().get_template("first.html").render(
             name=name, latest=f"{START}{END}", style=own(STYLE), script_hash="none"
@@ -75,10 +76,10 @@ def with_latest(page: str, latest: str) -> str:
 
 def render_latest(run: Path, config: Row, rows: list[Row]) -> str:
     """The part itself, from START to END; nothing else before the first step."""
-    steps = [row["step"] for row in rows if "eval_accuracy" in row] or [row["step"] for row in rows]
-    if not steps:
+    if not rows:
         return START + END
-    step = steps[-1]
+    step = rows[-1]["step"]
+    evaluated = [row["step"] for row in rows if "eval_accuracy" in row]
     curves = [
         Curve(title, [row["step"] for row in found], [float(row[name]) for row in found])
         for title, name in CURVES.items()
@@ -86,22 +87,22 @@ def render_latest(run: Path, config: Row, rows: list[Row]) -> str:
     ]
     if len(curves) > 1 and curves[-1].values == curves[-2].values:
         curves.pop()  # right answers are all that is rewarded
-    rollouts, kind = newest_rollouts(run, step)
+    rollouts, kind = newest_rollouts(run, [step, *evaluated[-1:]])
     return _templates().get_template("latest.html").render(
         step=step,
         steps=config.get("max_steps"),
         curves=curves,
         diagnosis=explain(config, rows),
         kind=kind,
-        rollouts=[{"row": row, "label": f"step {step}", "reading": read(row)} for row in rollouts],
+        rollouts=[{"row": row, "label": f"step {row['step']}", "reading": read(row)} for row in rollouts],
         start=START,
         end=END,
     )  # fmt: skip
 
 
-def newest_rollouts(run: Path, step: int) -> tuple[list[Any], str]:
-    """The first rollouts of `step`, of its validation or else of training, and which of the two."""
-    for split in ("validation", "train"):
+def newest_rollouts(run: Path, steps: list[int]) -> tuple[list[Any], str]:
+    """The first rollouts of the first of `steps` that has any, of its validation or else of training; and of which."""
+    for step, split in product(steps, ("validation", "train")):
         path = run / "rollouts.parquet" / f"{split}-{step:06d}-rank0-000.parquet"
         if path.is_file():
             return pq.read_table(path, columns=COLUMNS).slice(0, SHOWN).to_pylist(), split

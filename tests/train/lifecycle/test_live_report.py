@@ -7,6 +7,7 @@ from types import SimpleNamespace
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+import pytest
 import yaml
 
 from data.problem import Problem
@@ -62,6 +63,38 @@ def test_after_every_evaluation_the_page_names_its_step_and_shows_its_rollouts(t
         assert text.count("Now: step") == 1 and text.startswith("<!DOCTYPE html>") and "<h1>first</h1>" in text
     assert "10.0%" in text and "Accuracy" in text
     assert page.spent > 0  # within the 1% too
+
+
+def test_after_a_checkpoint_between_evaluations_the_page_names_its_step_and_shows_the_newest_rollouts(tmp_path):
+    (tmp_path / "config.yaml").write_text("name: first")
+    page = LiveReport(tmp_path, script=tmp_path / "nothing.py")
+    state, _ = evaluated(tmp_path, page, 10, "<think>at the evaluation</think> 7")
+    state.log_history.append({"step": 12, "accuracy": 0.5, "reward": 0.5})
+    page.on_save(None, state, None)
+    text = (tmp_path / "report.html").read_text()
+    assert "Now: step 12<" in text and "at the evaluation" in text  # nothing newer is there
+    parts = tmp_path / "rollouts.parquet"
+    rows = pq.read_table(parts / "validation-000010-rank0-000.parquet").to_pylist()
+    newest = [{**row, "step": 12, "split": "train", "completion": "<think>in training</think> 7"} for row in rows]
+    pq.write_table(pa.Table.from_pylist(newest, schema=COLUMNS), parts / "train-000012-rank0-000.parquet")
+    page.on_save(None, state, None)
+    text = (tmp_path / "report.html").read_text()
+    assert "in training" in text and "at the evaluation" not in text and "The newest rollouts of training" in text
+
+
+@pytest.mark.parametrize("broken", [START, f"{END}{START}", "\xff"])
+def test_a_page_that_was_cut_off_or_edited_is_made_anew(tmp_path, broken):
+    (tmp_path / "config.yaml").write_text("name: first")
+    (tmp_path / "report.html").write_text(broken)
+    _, text = evaluated(tmp_path, LiveReport(tmp_path, script=tmp_path / "nothing.py"), 5, "7")
+    assert "<h1>first</h1>" in text and "Now: step 5<" in text
+
+
+def test_a_figure_that_nobody_foresaw_costs_the_run_nothing(tmp_path):
+    (tmp_path / "config.yaml").write_text("name: first")
+    state = SimpleNamespace(is_world_process_zero=True, global_step=5, log_history=[{"loss": 0.1}])
+    LiveReport(tmp_path, script=tmp_path / "nothing.py").on_evaluate(None, state, None)
+    assert not (tmp_path / "report.html").exists()
 
 
 def test_a_whole_page_that_comes_late_is_brought_up_to_the_last_evaluation(tmp_path):
