@@ -75,7 +75,7 @@ COUNTED_BEHIND = re.compile(
 FORMULAIC = r"(?:[^()\[\]{}a-zA-Z]|(?<![a-zA-Z])[a-zA-Z](?![a-zA-Z])){0,40}?"  # no words
 COMBINED = re.compile(r"\b(?:sum|product|difference|quotient|ratio|average|mean)\s+of[\s$*]*$", re.IGNORECASE)
 JOINED = re.compile(r"[\s$*]*(?:\\\))?\s*(?:and|to|with|,)\s+(?:[\d\\]|\$\s?[\w\\])")
-ENCLOSED = re.compile(r"(?:\\left\s*)?\(\s*$"), re.compile(r"\s*(?:\\right\s*)?\)")
+ENCLOSED = re.compile(r"(?<!\$ )(?:\\left\s*)?\(\s*$"), re.compile(r"\s*(?:\\right\s*)?\)")
 IN_RATIO = re.compile(r"(?:^|\$|\\\()\s*(?:\d+\s*:\s*)+$")
 OPENED = re.compile(rf"(?:(?<!\\)[(\[]|\\\{{)\s*({FORMULAIC}[,;]\s*)?$")
 CLOSED = re.compile(rf"\s*[,;]{FORMULAIC}\s*(?:\\\}}|[)\]])")
@@ -104,9 +104,10 @@ OPERATOR_BEHIND = re.compile(
     r"\s*(?:\\(?:cdot|times|div|pm|mp|bmod|pmod|mod|choose|pi|sqrt|[dts]?frac)(?![a-zA-Z])|[/^+]|_\{?(?:\d|\\text)|\*\s*\d|[a-zA-Z\d](?![a-zA-Z])|-\s?[\d\\])"
     r"|[.,:]\d"
 )
-BOUNDED = re.compile(
-    r"!|\s*\\?%\s*\d|\s*(?:[<>≤≥]|\\(?:leq?|geq?|lt|gt|leqslant|geqslant)(?![a-zA-Z]))\s*[a-zA-Z](?![a-zA-Z])"
-)
+CHANGED = re.compile(r"!|\s*\\?%\s*\d")
+COMPARED = re.compile(r"\s*(?:[<>≤≥]|\\(?:leq?|geq?|lt|gt|leqslant|geqslant)(?![a-zA-Z]))\s*[a-zA-Z](?![a-zA-Z])")
+# `x = \boxed{5} > y` and `x = \boxed{5} \ne 0` say more about x, which is 5; without `x =` nothing is said to be 5.
+EQUATED, DISTINCT = re.compile(r"=\s*$"), re.compile(r"\s*(?:\\neq?(?![a-zA-Z])|≠)\s*-?\d")
 BEHIND = re.compile(
     r"((?:\s*(?:\\text|\\mathrm|\\mbox)\s*\{[^{}]*\}|\s*\\?%|\s*\^\s*\{?\s*(?:\\circ|2|3)\s*\}?|\s*°)+)"
 )
@@ -117,8 +118,9 @@ SHORT = {"cm", "mm", "km", "kg", "mg", "ml", "mL", "ft", "lb", "lbs", "hr", "mi"
 
 def is_taken_back(text: str, start: int, end: int) -> bool:
     """Whether the text around the box denies that its content is the answer."""
-    line = _line_before(text, start)
-    return bool(NEGATED.search(line) or TAKEN_BACK.match(_line_behind(text, end)))
+    line, rest = _line_before(text, start), _line_behind(text, end)
+    distinct = EQUATED.search(line) and DISTINCT.match(rest)
+    return bool(NEGATED.search(line) or (TAKEN_BACK.match(rest) and not distinct))
 
 
 def is_reconsidered(rest: str, answer: str = "") -> bool:
@@ -166,7 +168,8 @@ def is_part(text: str, start: int, end: int) -> bool:
         before = "" if RELATION.search(line) else re.sub(r"\\[a-zA-Z]+\s*$", _operators_only, line)
         if OPERATOR_IN_FORMULA.search(before) or OPERATOR_BEFORE.search(before) or IN_RATIO.search(before):
             return True
-        return bool(OPERATOR_BEHIND.match(rest) or BOUNDED.match(rest))
+        compared = COMPARED.match(rest) and not EQUATED.search(line)
+        return bool(OPERATOR_BEHIND.match(rest) or CHANGED.match(rest) or compared)
     before = line.lstrip(" ")
     if re.fullmatch(r"(?:[-*+>]|\d+[.)])\s+(?:\*\*)?", before):  # an item of a list
         return False

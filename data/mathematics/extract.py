@@ -255,7 +255,7 @@ def _of_prose(line: str) -> str | None:
     for part in (claim, sentence):
         numbers = list(NUMBER.finditer(part))
         if len(numbers) == 1:
-            before, behind = part[: numbers[0].start()][-REACH:], part[numbers[0].end() :]
+            before, behind = part[: numbers[0].start()][-REACH:], part[numbers[0].end() :][:REACH]
             if is_bound(before) or COUNTED_BEFORE.search(before) or COUNTED_BEHIND.match(behind) or TOO.match(behind):
                 return None
             multiple = MULTIPLE.match(behind)

@@ -56,9 +56,10 @@ def test_what_problems_ask_for_is_worked_out(answer, gold):
 
 
 @pytest.mark.parametrize("before", ["The answer is 5", "The answer is 5. !", "Hm.\nIt is 5", r"\boxed{5}"])
-def test_spaces_without_end_take_no_time(before):
+@pytest.mark.parametrize("behind", [".", "apples"])
+def test_spaces_without_end_take_no_time(before, behind):
     start = time.process_time()
-    final_answer(before + " " * 16_000 + ".")
+    final_answer(before + " " * 16_000 + behind)
     assert time.process_time() - start < 0.3
 
 
