@@ -19,6 +19,7 @@ TO_BE_WRITTEN = {
     "tbd", "todo", "to be determined", "not available", "none given", "not given", "not provided", "no answer provided",
     "see solution", "see the solution", "see solution above", "see above", "unknown", "not found", "notfound", "proof",
 }  # fmt: skip
+CHOICES = {"unknown", "not given", "not found"}  # of a multiple choice, where these words are answers
 # What programs write for a number that is none, and spreadsheets for an error; "infinity" alone is a word for one.
 NO_NUMBER = re.compile(
     r"[+-]?(?:nan|NaN|NAN|inf|Inf|INF|Infinity)(?:\.0)?\s*%?|[+-]infinity|-?1\.#(?:QNAN|SNAN|IND|INF)"
@@ -177,12 +178,12 @@ def _short(fact: Any) -> str:
     return repr(fact if len(str(fact)) <= 80 else f"{str(fact)[:80]}...")
 
 
-def text_of(values: Mapping[str, Any], column: str, longest: int, *, strip: bool = True) -> str:
-    """The text in a column, or its number as text.
+def text_of(values: Mapping[str, Any], column: str, longest: int, *, strip: bool = True, choice: bool = False) -> str:
+    """The text in a column, or its number as text. A `choice` may be one of CHOICES.
 
     Raises Fault for anything else, for blank text, for more than `longest` characters, and for a missing value.
     """
-    return _text(values.get(column), f"its {column}", longest, strip=strip)
+    return _text(values.get(column), f"its {column}", longest, strip=strip, choice=choice)
 
 
 def texts_of(values: Mapping[str, Any], column: str, longest: int) -> list[str]:
@@ -203,14 +204,14 @@ def stands_for_nothing(text: str) -> bool:
     return text in MISSING or text.rstrip(".").lower() in TO_BE_WRITTEN or NO_NUMBER.fullmatch(text) is not None
 
 
-def _text(value: Any, what: str, longest: int, *, strip: bool) -> str:
+def _text(value: Any, what: str, longest: int, *, strip: bool, choice: bool = False) -> str:
     if isinstance(value, int | float | Decimal) and not isinstance(value, bool):
         if not isinstance(value, int) and not math.isfinite(value):  # a whole number may be beyond every float
             raise Fault(f"{what} is {value}; expected a text, or a number that is finite.")
         value = str(value)
     if not isinstance(value, str) or not value.strip():
         raise Fault(f"{what} is {str(value)[:80]!r}; expected a text.")
-    if stands_for_nothing(value):
+    if stands_for_nothing(value) and not (choice and value.strip().lower() in CHOICES):
         raise Fault(f"{what} is {value.strip()!r}, which stands for a value that is missing.")
     if len(value) > longest:
         raise Fault(f"{what} has {len(value)} characters; expected at most {longest}.")

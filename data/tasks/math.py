@@ -91,8 +91,9 @@ def problems(settings: Settings) -> dict[Split, list[Problem]]:
 
 def _choice(question: str, values: Mapping[str, Any], settings: Settings) -> Problem:
     """A problem of multiple choice, whose answer is a letter. The order follows from the question alone."""
-    right = text_of(values, settings.answer, MAX_ANSWER)
-    options = [right, *(text_of(values, column, MAX_ANSWER) for column in settings.wrong or ())]
+    columns = (settings.answer, *(settings.wrong or ()))
+    options = [text_of(values, column, MAX_ANSWER, choice=True) for column in columns]
+    right = options[0]
     if len({content_of(option) for option in options}) < len(options):
         raise Fault(f"two of its choices are the same: {', '.join(map(repr, options))[:200]}.")
     random.Random(content_of(question)).shuffle(options)

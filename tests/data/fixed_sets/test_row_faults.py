@@ -123,6 +123,17 @@ def test_each_of_several_answers_is_a_text_or_a_number(tmp_path, capsys, answer,
     refused_and_dropped(path, 4, capsys, several=True)
 
 
+def test_unknown_is_a_choice_where_a_missing_answer_is_none(tmp_path):
+    path = tmp_path / "facts.jsonl"
+    rows = [{"question": f"Is fact {at} true?", "answer": "Unknown", "no": "False"} for at in range(3)]
+    path.write_text("\n".join(map(json.dumps, rows)))
+    problems = math.problems(Settings(source=str(path), wrong=["no"]))["train"]
+    assert len(problems) == 3 and all(") Unknown" in problem.prompt for problem in problems)
+    path.write_text(json.dumps(rows[0] | {"answer": "TBD"}))
+    with pytest.raises(ValueError, match="its answer is 'TBD', which stands for"):
+        math.problems(Settings(source=str(path), wrong=["no"]))
+
+
 def test_choices_that_are_the_same_are_a_fault(tmp_path):
     path = tmp_path / "set.jsonl"
     rows = [{"question": "What is 1 + 1?", "answer": "2", "wrong": wrong} for wrong in ("3", " 2")]
