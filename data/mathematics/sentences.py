@@ -16,7 +16,9 @@ DOUBTFUL = re.compile(
     r"|wrong|incorrect|false|impossible|mistaken|untrue|doubt\w*|guess\w*|estimate\w*|bound|limit|deny|denies"
     r"|least|most|more|less|fewer|than|up to|twice|thrice|half|double|triple|minus|negative|plus|times"
     r"|either|some|any|one|another|other|example|instead|without)\b"
-    r"|\b(?:square|cube|root|third|quarter|reciprocal|inverse|opposite|factorial|factor|multiple|part|power)s?\s+of\b",
+    r"|\b(?:square|cube|root|third|quarter|reciprocal|inverse|opposite|factorial|factor|multiple|part|power)s?\s+of\b"
+    r"|\b(?:its|his|her|their|whose)\s+(?:square|cube|reciprocal|inverse|opposite|negative)\b|\b(?:squared|cubed)$"
+    r"|\bdifferent\b",
     re.IGNORECASE,
 )
 

@@ -59,7 +59,7 @@ TELLING = re.compile(
     r"|\b(?:above|below|under)\s+zero\b|\btoo\s+\w+|\bpercent\s+(?:more|less|fewer|off)\b|^\s*(?:\\text\s*\{\s*)?(?:off|(?:at\s+)?(?:the\s+)?(?:maximum|minimum))\s*\}?$"
     rf"|\b(?:(?:{'|'.join([*MULTIPLES, *DENOMINATORS])})s?|halves|tens|plus|minus"
     r"|negative|positive|times|(?<!left\s)over|divided|mod|modulo|base|remainder|or|and|not|to|than|least|most"
-    r"|factorial|point|between|except|if|when|about|approximately|around|roughly|nearly|almost|wrong|incorrect|false|no"
+    r"|factorial|point|between|except|if|when|about|approximately|around|roughly|nearly|almost|wrong|incorrect|untrue|false|no"
     r"|isn|never|twice|thrice|doubled?|tripled?|quadrupled?|halved|tenfold|inverse|inverted|reciprocal|opposite|conjugate"
     r"|repeating|recurring|onwards?|upwards?|downwards?|backwards?|exclusive|maybe|perhaps|ish|approx|nope"
     r"|\w*illions?|\w*(?:illionth|ieth|teenth)s?|nths?|zillions?|grand|braces?|doubles|complement|debt|upside down"
