@@ -1,11 +1,10 @@
 """The optimiser and its schedule as the options ask for them, built for trial: each refusal names its options."""
 
-import math
-
 from transformers import Trainer
 
 SCHEDULES_WITHOUT_ARGUMENTS = ("constant", "constant_with_warmup")  # transformers silently leaves theirs out
 TRIED = 100  # steps of a schedule
+ROUNDING = 1e-6
 PROJECTING = ("galore", "apollo")  # optimisers that read optim_target_modules
 
 
@@ -37,10 +36,11 @@ def check_optimiser(trainer: Trainer) -> None:
         shares = [share(step) for share in getattr(scheduler, "lr_lambdas", []) for step in range(TRIED + 1)]
     except Exception as error:  # a missing argument is a TypeError, one out of range a ValueError
         raise ValueError(f"lr_scheduler_type {schedule}{settings} cannot be built: {_reason(error)}") from error
-    if wrong := [share for share in shares if not (isinstance(share, int | float) and 0 <= share < math.inf)]:
+    # Above 1 are settings whose lowest rate is above the learning rate, which would then rise to it.
+    if wrong := [share for share in shares if not (isinstance(share, int | float) and 0 <= share <= 1 + ROUNDING)]:
         raise ValueError(
             f"lr_scheduler_type {schedule}{settings} takes {wrong[0]} times the learning rate at some step; expected "
-            "0 or more."
+            "0 to 1."
         )
 
 

@@ -193,7 +193,7 @@ def texts_of(values: Mapping[str, Any], column: str, longest: int) -> list[str]:
     """
     cell = values.get(column)
     if not isinstance(cell, list) or not cell:
-        raise Fault(f"its {column} is {str(cell)[:80]!r}; expected a list of texts.")
+        raise Fault(f"its {column} is {_shown(cell)}; expected a list of texts.")
     what = f"in its {column}, entry"
     return [_text(value, f"{what} {at}", longest, strip=False) for at, value in enumerate(cell, start=1)]
 
@@ -210,7 +210,7 @@ def _text(value: Any, what: str, longest: int, *, strip: bool, choice: bool = Fa
             raise Fault(f"{what} is {value}; expected a text, or a number that is finite.")
         value = str(value)
     if not isinstance(value, str) or not value.strip():
-        raise Fault(f"{what} is {str(value)[:80]!r}; expected a text.")
+        raise Fault(f"{what} is {_shown(value)}; expected a text.")
     if stands_for_nothing(value) and not (choice and value.strip().lower() in CHOICES):
         raise Fault(f"{what} is {value.strip()!r}, which stands for a value that is missing.")
     if len(value) > longest:
@@ -218,6 +218,11 @@ def _text(value: Any, what: str, longest: int, *, strip: bool, choice: bool = Fa
     if (half := SURROGATE.search(value)) is not None:
         raise Fault(f"{what} has {half[0]!r} at character {half.start() + 1}, half of a pair that is no character.")
     return value.strip() if strip else value
+
+
+def _shown(value: Any) -> str:
+    """A value in a fault, as JSON names it where it is none."""
+    return "null" if value is None else repr(str(value)[:80])
 
 
 def content_of(text: str) -> str:

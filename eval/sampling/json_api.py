@@ -92,7 +92,10 @@ class JsonApi:
             raise _Passing(self._no_answer(place, error)) from None
         self._has_answered = True
         if response.status_code != 200:
-            refusal = f"{place} answered {response.status_code}: {quoted(content[:2000].decode(errors='replace'))}."
+            said = content[:2000].decode(errors="replace")
+            if response.has_redirect_location:
+                said = f"it is at {response.headers['Location']}; give that address"
+            refusal = f"{place} answered {response.status_code}: {quoted(said) or 'nothing more'}."
             if response.status_code not in PASSING:
                 raise ServerError(refusal)
             delay = response.headers.get("Retry-After", "")

@@ -78,7 +78,7 @@ class Server:
                 "return_token_ids": True,
             },
         )
-        ids, finish = self._read(answer, sampling)
+        ids, finish = self._read(answer, prompt, sampling)
         reason: FinishReason = "stop" if finish == "stop" else "length"
         if reason == "stop" and sampling.stop_ids and ids[-1] not in sampling.stop_ids:
             ids = [*ids, sampling.stop_ids[0]]
@@ -93,12 +93,12 @@ class Server:
             raise self._api.odd("models", models, "a list of models, each with an id")
         return {name: str(root) for name, root in roots.items()}
 
-    def _read(self, answer: Any, sampling: Sampling) -> tuple[list[int], str]:
+    def _read(self, answer: Any, prompt: Sequence[int], sampling: Sampling) -> tuple[list[int], str]:
         """The token ids and the finish reason of a completion. Raises ServerError."""
         choices = answer.get("choices") if isinstance(answer, dict) else None
-        choice = choices[0] if isinstance(choices, list) and choices else None
-        if not isinstance(choice, dict):
-            raise self._api.odd("completions", answer, "one choice")
+        choice = choices[0] if isinstance(choices, list) and len(choices) == 1 else None
+        if not isinstance(choice, dict) or choice.get("index") not in (None, 0) or answer.get("error"):
+            raise self._api.odd("completions", answer, "one choice and no error")
         ids, finish = choice.get("token_ids"), choice.get("finish_reason")
         if not ids:
             raise ServerError(
@@ -108,7 +108,11 @@ class Server:
             raise self._api.odd("completions", ids, "token_ids as a list of whole numbers")
         if finish not in ("stop", "length"):
             raise self._api.odd("completions", finish, "finish_reason stop or length")
-        if len(ids) > sampling.max_new_tokens + 1:
+        if (read := choice.get("prompt_token_ids")) is not None and read != list(prompt):
+            raise self._api.odd("completions", read, "prompt_token_ids to be those sent")
+        if set(ids[:-1]) & set(sampling.stop_ids):
+            raise self._api.odd("completions", ids, f"an end at the first of the stop_token_ids {sampling.stop_ids}")
+        if len(ids) > sampling.max_new_tokens + (finish == "stop"):
             raise ServerError(
                 f"{self.url}/completions gave {len(ids)} tokens where {sampling.max_new_tokens} were allowed."
             )

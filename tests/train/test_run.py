@@ -101,7 +101,11 @@ def test_a_faulty_config_stops_before_any_work_with_one_clear_line(launch, tmp_p
         ({"lr_scheduler_type": "linear", "lr_scheduler_kwargs": {"x": 1}}, "with lr_scheduler_kwargs {'x': 1} cannot"),
         (
             {"lr_scheduler_type": "polynomial", "lr_scheduler_kwargs": {"lr_end": -1}},
-            "times the learning rate at some step; expected 0 or more",
+            "times the learning rate at some step; expected 0 to 1",
+        ),
+        (
+            {"lr_scheduler_type": "cosine_with_min_lr", "lr_scheduler_kwargs": {"min_lr": 1.0}},
+            "times the learning rate at some step; expected 0 to 1",
         ),
         ({"lr_scheduler_type": "polynomial", "lr_scheduler_kwargs": {"power": -1}}, "0.0 cannot be raised to a neg"),
         ({"lr_scheduler_kwargs": {"x": 1}}, "lr_scheduler_type is constant_with_warmup, which takes none"),

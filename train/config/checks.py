@@ -232,6 +232,19 @@ def check_options(run: RunConfig, training: "GRPOConfig") -> None:
         )
     if run.resume and training.save_only_model:
         raise ValueError("save_only_model is set, and checkpoints of weights alone cannot be resumed from.")
+    low, high = training.entropy_coef_min, training.entropy_coef_max
+    if training.use_adaptive_entropy and low > high:
+        raise ValueError(f"entropy_coef_min is {low} and entropy_coef_max {high}; expected min at most max.")
+    if training.use_adaptive_entropy and training.entropy_coef > high:
+        raise ValueError(
+            f"entropy_coef is {training.entropy_coef}, but entropy_coef_max is {high}; it begins there, so lower the "
+            "one or raise the other."
+        )
+    if run.screening_samples > training.num_generations:
+        raise ValueError(
+            f"screening_samples is {run.screening_samples}, more than a group has, num_generations "
+            f"{training.num_generations}; lower it, or set 0 to draw whole groups."
+        )
     if run.keep_last and training.save_total_limit:
         raise ValueError("keep_last and save_total_limit both say which checkpoints stay; leave save_total_limit out.")
     if run.keep_best and not (run.keep_last and training.eval_strategy == "steps" and run.validation_problems):

@@ -54,8 +54,8 @@ BROKEN_LINES = {
     "NaN in percent": ('{"question": "q", "answer": "NaN%"}', "its answer is 'NaN%', which stands for"),
     "one over zero": ('{"question": "q", "answer": "1/0"}', "its gold answer '1/0' cannot be read"),
     "a box for an answer": ('{"question": "q", "answer": "\\\\boxed{...}"}', "no gold answer found"),
-    "null": ('{"question": "q", "answer": null}', "its answer is 'None'; expected a text"),
-    "no answer": ('{"question": "q"}', "its answer is 'None'; expected a text"),
+    "null": ('{"question": "q", "answer": null}', "its answer is null; expected a text"),
+    "no answer": ('{"question": "q"}', "its answer is null; expected a text"),
     "a blank": ('{"question": "q", "answer": " \\u00a0 "}', "expected a text"),
     "true": ('{"question": "q", "answer": true}', "its answer is 'True'; expected a text"),
     "a list": ('{"question": "q", "answer": [4]}', r"its answer is '\[4\]'; expected a text"),
@@ -105,7 +105,7 @@ def test_a_faulty_line_is_named_or_dropped(tmp_path, capsys, line, message, at):
 @pytest.mark.parametrize(
     ("answer", "message"),
     [
-        ('["1", null]', "in its answer, entry 2 is 'None'; expected a text"),
+        ('["1", null]', "in its answer, entry 2 is null; expected a text"),
         ("[NaN]", "in its answer, entry 1 is nan; expected a text, or a number that is finite"),
         ('["1", "nan"]', "in its answer, entry 2 is 'nan', which stands for"),
         ('["1", " "]', "in its answer, entry 2 is ' '; expected a text"),
@@ -185,9 +185,9 @@ TWO_AND_A_HALF = decimal.Decimal("2.5")
     [
         (pa.array([1.0, float("nan"), 3.0]), "its answer is nan"),
         (pa.array([1.0, float("inf"), 3.0]), "its answer is inf"),
-        (pa.array(["1", None, "3"]), "its answer is 'None'"),
+        (pa.array(["1", None, "3"]), "its answer is null"),
         (pa.array(["1", "NaN", "3"]), "its answer is 'NaN'"),
-        (pa.array([TWO_AND_A_HALF, None, TWO_AND_A_HALF]), "its answer is 'None'"),
+        (pa.array([TWO_AND_A_HALF, None, TWO_AND_A_HALF]), "its answer is null"),
         (pa.StringArray.from_buffers(3, *pa.array([b"1", b"\xff", b"3"]).buffers()[1:]), "cannot be read: .*utf-8"),
     ],
 )
@@ -285,7 +285,7 @@ def test_whatever_a_row_breaks_is_its_fault(tmp_path):
 
 def test_rows_alone_that_lack_a_column_are_faulty_but_a_column_that_none_has_is_named(tmp_path):
     source = write(tmp_path / "set.jsonl", [{"question": "q"}, *GOOD])
-    with pytest.raises(ValueError, match="row 1: its answer is 'None'"):
+    with pytest.raises(ValueError, match="row 1: its answer is null"):
         load_mixture({"math": {"source": source}})
     with pytest.raises(ValueError, match="has no column 'gold'; it has: question, answer"):
         load_mixture({"math": {"source": source, "answer": "gold"}})

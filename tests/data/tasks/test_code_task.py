@@ -213,8 +213,8 @@ def test_two_sets_use_one_sandbox(unwalled, monkeypatch):
         ({"question": "?", "tests": ["assert 1 == 1"]}, "row 2: its tests call no function of the answer"),
         ({"question": "?", "tests": ["assert (f(1) == 2, 'm')"]}, "row 2: its tests assert a tuple, which holds"),
         ({"question": "?", "tests": []}, "row 2: its tests is"),
-        ({"question": "?", "tests": ["assert f(1) == 2", None]}, "row 2: in its tests, entry 2 is 'None'"),
-        ({"question": "?"}, "row 2: its tests is 'None'"),
+        ({"question": "?", "tests": ["assert f(1) == 2", None]}, "row 2: in its tests, entry 2 is null"),
+        ({"question": "?"}, "row 2: its tests is null"),
         ({"question": "", "tests": "f(1)"}, "row 2: its question is ''"),
     ],
 )

@@ -218,7 +218,7 @@ def test_repeated_problems_are_left_out_and_counted(written, capsys):
         ({"question": "?", "answer": r"\frac{1}{"}, r"row 4: its gold answer '\\\\frac\{1\}\{' cannot be read"),
         ({"question": "?", "answer": "#### 3 $ )"}, "row 4: its gold answer '3 \\$ \\)' cannot be read"),
         ({"question": "?", "answer": ""}, "row 4: its answer is ''; expected a text"),
-        ({"question": "?"}, "row 4: its answer is 'None'"),
+        ({"question": "?"}, "row 4: its answer is null"),
         ({"question": "?", "answer": "so she sold them all and went home with nothing"}, "row 4: no gold answer found"),
         ({"question": "x" * 60_000, "answer": "1"}, "row 4: its question has 60000 characters"),
         ({"question": "x" * 30_000, "answer": "1"}, "row 4: its question has 30000 characters"),

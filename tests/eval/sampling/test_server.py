@@ -144,7 +144,11 @@ def test_a_list_of_models_that_is_none_is_one_clear_line(odd, models):
      completion(token_ids=[-1]), completion(token_ids=[[1]]), completion(token_ids={"a": 1}),
      completion(token_ids=None),
      completion(finish_reason=None), completion(finish_reason=[]), completion(token_ids=[5] * 9),
-     completion(token_ids=[120]), completion(token_ids=[10**30]), b'{"choices": [{"token_ids": [NaN]}]}'],
+     completion(token_ids=[120]), completion(token_ids=[10**30]), b'{"choices": [{"token_ids": [NaN]}]}',
+     completion(index=1), completion(prompt_token_ids=[8]), completion(token_ids=[5, 2, 6, 2]),
+     completion(token_ids=[5] * 6, finish_reason="length"),
+     completion()[:-1] + b', "error": {"message": "overloaded"}}',
+     json.dumps({"choices": [{"index": 0, "finish_reason": "stop", "token_ids": [5, 2]}] * 2}).encode()],
     ids=lambda body: str(body[:60]),
 )  # fmt: skip
 def test_a_completion_that_is_none_is_one_clear_line_and_nothing_is_stored(odd, body):
@@ -153,6 +157,20 @@ def test_a_completion_that_is_none_is_one_clear_line_and_nothing_is_stored(odd, 
     with pytest.raises(ServerError) as caught:
         Server(odd.url, 120).draw([[7]], [0], SAMPLING, lambda *sample: stored.append(sample))
     assert not stored and "\n" not in str(caught.value) and odd.url in str(caught.value)
+
+
+def test_a_reply_with_all_that_vllm_adds_is_read(odd):
+    odd.content = completion(index=0, prompt_token_ids=[7], logprobs=None)[:-1] + b', "error": null, "usage": {}}'
+    got = []
+    Server(odd.url, 120).draw([[7]], [0], SAMPLING, lambda *sample: got.append(sample[1].token_ids))
+    assert got == [[5, 2]]
+
+
+def test_a_redirection_names_where_to(odd, monkeypatch):
+    server = Server(odd.url)
+    monkeypatch.setattr(odd, "do_POST", lambda handler: Stub.reply(handler, b"", 308, Location="/v2/completions"))
+    with pytest.raises(ServerError, match="answered 308: it is at /v2/completions; give that address"):
+        server.draw([[7]], [0], SAMPLING, print)
 
 
 def test_a_server_that_is_busy_for_a_while_is_asked_again(odd):

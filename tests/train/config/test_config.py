@@ -96,6 +96,15 @@ def test_the_command_line_overrides_the_file(tmp_path):
         ({"delta": 1.0}, "delta is 1.0; expected a number, more than 1"),
         ({"use_vllm": True}, "set backend: vllm"),
         ({"name": 5}, "name is 5; expected text, in quotes"),
+        (
+            {"use_adaptive_entropy": True, "entropy_coef_min": 0.5, "entropy_coef_max": 0.1},
+            "entropy_coef_min is 0.5 and entropy_coef_max 0.1; expected min at most max",
+        ),
+        (
+            {"use_adaptive_entropy": True, "entropy_coef": 0.5, "entropy_coef_max": 0.1},
+            "entropy_coef is 0.5, but entropy_coef_max is 0.1",
+        ),
+        ({"screening_samples": 64, "num_generations": 8}, "screening_samples is 64, more than a group has"),
         ({"keep_last": -1}, "keep_last is -1"),
         ({"keep_last": 2, "save_total_limit": 2}, "leave save_total_limit out"),
         ({"keep_best": 1}, "needs keep_last"),
