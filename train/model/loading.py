@@ -5,7 +5,7 @@ Weights come from safetensors only, so nothing is unpickled, and no code from a 
 
 import re
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from types import MappingProxyType
@@ -15,7 +15,8 @@ import httpx
 import torch
 from huggingface_hub import HfApi, try_to_load_from_cache
 from huggingface_hub.errors import HFValidationError
-from peft import PeftModel
+from peft import PeftModel, get_peft_model_state_dict
+from safetensors import safe_open
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from data.paths import user_path
@@ -28,6 +29,8 @@ from train.rollout.support import refuse_adapters
 
 ADAPTER = "adapter_config.json"
 MOST_LAYERS = 1_000
+# The weights of numbered layers, and the stack that they are in; `attn.bias` is a causal mask of older versions.
+LAYER = re.compile(r"(.*?\.)\d+\..*(?<!attn)(?<!attention)\.(?:weight|bias)$")
 MERGED = 0.02  # of the largest logit: how far merged weights may be from weights and adapter, in half precision too
 MOST_REASON = 400  # characters of what a library says of its error
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "spiece.model", "vocab.json", "vocab.txt", "tekken.json")
@@ -69,6 +72,8 @@ def load_model(
     and on which device. Raises ModelError.
     """
     source = resolve(name, revision=revision)
+    if (generation := Path(source) / "generation_config.json").is_file():  # where damaged, transformers leaves it out
+        _json_object(generation)
     if (Path(source) / ADAPTER).is_file():
         return _load_adapter(Path(source), dtype, is_trainable, quantised)
     try:
@@ -87,9 +92,23 @@ def load_model(
         raise ModelError(
             f"{name}: {len(missing)} weights of the model are not in its files, the first is {missing[0]}."
         )
+    if unread := _unread(model, info["unexpected_keys"]):  # another model would compute with them
+        raise ModelError(
+            f"{name}: {len(unread)} weights in its files are not in the model that its config.json describes, the "
+            f"first is {unread[0]}; mend config.json."
+        )
     if getattr(model.config, "attn_logit_softcapping", None) and model.config._attn_implementation == "sdpa":
         model.set_attn_implementation("eager")  # torch's attention would silently leave out Gemma 2's soft-capping
     return model
+
+
+def _unread(model: PreTrainedModel, unexpected: Iterable[str]) -> list[str]:
+    """Those of the `unexpected` keys of a checkpoint that belong in the model's own stacks of layers.
+
+    Others may be left out: a vision tower, a head for several tokens, a buffer that older versions saved.
+    """
+    stacks = {match[1] for key in model.state_dict() if (match := LAYER.match(key))}
+    return sorted(key for key in unexpected if (match := LAYER.match(key)) and match[1] in stacks)
 
 
 def load_tokenizer(name: str, chat: Chat = TOKENIZERS_OWN, *, revision: str | None = None) -> PreTrainedTokenizerBase:
@@ -176,7 +195,10 @@ def _load_adapter(folder: Path, dtype: torch.dtype, is_trainable: bool, quantise
     except ModelError as error:
         raise ModelError(f"the base model of the adapter {folder} could not be loaded: {error}") from error
     try:
-        return PeftModel.from_pretrained(model, folder, is_trainable=is_trainable)
+        adapted = PeftModel.from_pretrained(model, folder, is_trainable=is_trainable)
+        with safe_open(folder / "adapter_model.safetensors", framework="pt") as file:
+            saved = _factors(file.keys())
+        held = _factors(get_peft_model_state_dict(adapted, save_embedding_layers=False))
     except Exception as error:  # as above
         if "size mismatch" in str(error):
             raise ModelError(
@@ -185,6 +207,30 @@ def _load_adapter(folder: Path, dtype: torch.dtype, is_trainable: bool, quantise
                 "merged model."
             ) from error
         raise ModelError(f"the adapter of {folder} could not be loaded ({_reason(error)}).") from error
+    if differing := sorted(saved ^ held):  # PEFT leaves out what is too much, and sets to zero what is missing
+        raise ModelError(
+            f"the adapter of {folder} could not be loaded: {len(differing)} factors are in its weights or in its "
+            f"{ADAPTER} alone, the first is {differing[0]}."
+        )
+    return adapted
+
+
+def _factors(keys: Iterable[str]) -> set[str]:
+    """LoRA's two factors among the keys of an adapter, by the part of the name that no version of PEFT changed.
+
+    Those of experts are left out: PEFT may fuse them as it reads them.
+    """
+    factors = (key for key in keys if (".lora_A." in key or ".lora_B." in key) and ".experts." not in key)
+    return {key.partition(".layers.")[2] or key for key in factors}
+
+
+def _json_object(path: Path) -> None:
+    """Raise ModelError unless the file holds a JSON object."""
+    try:
+        if not isinstance(read_json(path), dict):
+            raise ValueError("it is no JSON object")
+    except ValueError as error:
+        raise ModelError(f"{path} is damaged ({_reason(error)}).") from error
 
 
 def _check_checkpoint(path: Path) -> None:

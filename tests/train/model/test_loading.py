@@ -233,6 +233,38 @@ def test_a_weight_that_is_not_in_the_file_is_refused_rather_than_left_random(che
     assert "1 weights of the model are not in its files, the first is model.layers.0.mlp.up_proj.weight" in message
 
 
+def test_layers_that_the_configuration_does_not_know_are_refused_rather_than_left_out(checkpoint):
+    weights = load_file(checkpoint / "model.safetensors")
+    deeper = {key.replace("layers.0.", "layers.1."): value.clone() for key, value in weights.items()}
+    save_file(weights | deeper, checkpoint / "model.safetensors", metadata={"format": "pt"})
+    assert (
+        "9 weights in its files are not in the model that its config.json describes, the first is model.layers.1."
+        in (error_of(load_model, str(checkpoint)))
+    )
+
+
+def test_a_configuration_of_a_like_architecture_is_refused(checkpoint):
+    weights = load_file(checkpoint / "model.safetensors")
+    weights["model.layers.0.self_attn.q_norm.weight"] = torch.ones(8)  # Qwen3's; read as Llama it would be left out
+    save_file(weights, checkpoint / "model.safetensors", metadata={"format": "pt"})
+    assert "the first is model.layers.0.self_attn.q_norm.weight" in error_of(load_model, str(checkpoint))
+
+
+def test_what_is_no_part_of_the_language_model_may_be_in_its_files(checkpoint):
+    weights = load_file(checkpoint / "model.safetensors")
+    others = ("vision_tower.layers.0.mlp.weight", "mtp.layers.0.weight", "model.layers.0.self_attn.rotary_emb.inv_freq")
+    save_file(
+        weights | {name: torch.ones(2) for name in others}, checkpoint / "model.safetensors", metadata={"format": "pt"}
+    )
+    load_model(str(checkpoint))
+
+
+@pytest.mark.parametrize("content", ["[1]", '{"eos_tok', "\ufeff{}"])
+def test_damaged_settings_of_the_generation_are_refused_rather_than_left_out(checkpoint, content):
+    (checkpoint / "generation_config.json").write_text(content)
+    assert "generation_config.json is damaged (" in error_of(load_model, str(checkpoint))
+
+
 def test_a_weight_of_the_wrong_shape_is_refused(checkpoint):
     edit(checkpoint / "config.json", intermediate_size=48)
     assert "could not be loaded (" in error_of(load_model, str(checkpoint))
@@ -306,6 +338,26 @@ def test_what_a_library_says_in_several_lines_is_told_whole_in_one():
     assert reason(error).endswith("for Llama: size mismatch for lm_head.weight: 130, not 128")
     assert len(reason(RuntimeError("x" * 10_000 + "the end"))) < 450
     assert reason(RuntimeError("x" * 10_000 + "the end")).endswith("the end")
+
+
+def test_an_adapter_that_lacks_a_factor_is_refused_rather_than_set_to_zero(checkpoint, tmp_path):
+    adapter = make_adapter(checkpoint, tmp_path / "adapter")
+    weights = load_file(adapter / "adapter_model.safetensors")
+    name = next(key for key in weights if ".lora_B." in key)
+    del weights[name]
+    save_file(weights, adapter / "adapter_model.safetensors", metadata={"format": "pt"})
+    place = name.partition(".layers.")[2]
+    assert f"1 factors are in its weights or in its adapter_config.json alone, the first is {place}." in (
+        error_of(load_model, str(adapter))
+    )
+
+
+def test_an_adapter_whose_configuration_leaves_out_some_of_its_factors_is_refused(checkpoint, tmp_path):
+    adapter = make_adapter(checkpoint, tmp_path / "adapter")
+    weights = load_file(adapter / "adapter_model.safetensors")
+    others = {name.replace("q_proj", "k_proj"): value.clone() for name, value in weights.items()}
+    save_file(weights | others, adapter / "adapter_model.safetensors", metadata={"format": "pt"})
+    assert "2 factors are in its weights or in its adapter_config.json alone" in error_of(load_model, str(adapter))
 
 
 def test_an_adapter_with_a_resized_vocabulary_is_refused_with_both_sizes(checkpoint, tmp_path):
