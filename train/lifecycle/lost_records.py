@@ -4,6 +4,7 @@ Training goes on exactly without them, but a report or a claim made from what is
 run has done. So they are counted and reported when the run is resumed.
 """
 
+import json
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
@@ -36,6 +37,11 @@ def lost_records(
             f"warning: {run_folder / 'metrics.jsonl'} lacks {_count(steps, 'logged step')}; they are in "
             f"{checkpoint / 'trainer_state.json'}, but curves and reports leave them out."
         )
+    if steps := repeated_steps(run_folder / "metrics.jsonl"):
+        lines.append(
+            f"warning: {run_folder / 'metrics.jsonl'} has the lines of {_count(steps, 'step')} more than once; the "
+            "copies are deleted."
+        )
     rollouts = run_folder / "rollouts.parquet"
     if steps := lost_rollouts(rollouts, sampled_steps(step_of(checkpoint), training), processes):
         lines.append(f"warning: {rollouts} lacks the rollouts of {_count(steps, 'step')}; reports leave them out.")
@@ -59,6 +65,12 @@ def lost_cold_start_steps(metrics: Path, steps: int) -> list[int]:
     in_file = {row["step"] for row in read_metrics(metrics) if row["phase"] == "cold-start"}
     expected = {*range(LOGGING_STEPS, steps + 1, LOGGING_STEPS), *([steps] if steps else [])}
     return sorted(expected - in_file)
+
+
+def repeated_steps(metrics: Path) -> list[int]:
+    """The steps of the lines that `metrics` has more than once."""
+    lines = Counter((row["step"], json.dumps(row)) for row in read_metrics(metrics))
+    return sorted(step for (step, _), count in lines.items() if count > 1)
 
 
 def lost_rollouts(folder: Path, steps: Iterable[int], processes: int) -> list[int]:

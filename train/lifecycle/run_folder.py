@@ -156,14 +156,19 @@ def checkpoint_bytes(model: torch.nn.Module, launch: str) -> int:
 
 
 def truncate_metrics(path: Path, phase: str, step: int) -> None:
-    """Drop the lines of `phase` later than `step`, and its closing summary: a resumed run will write them anew."""
+    """Drop the lines of `phase` later than `step`, and its closing summary: a resumed run will write them anew.
+
+    Copies of a line are dropped too; curves would count its step twice.
+    """
+    seen: set[str] = set()
     for part in metrics_parts(path):
         lines = [
             json.dumps(row) + "\n"
             for row in read_metrics_part(part)
             if row["phase"] != phase or (row["step"] <= step and "train_runtime" not in row)
         ]
-        write_text(part, "".join(lines))
+        write_text(part, "".join(line for line in dict.fromkeys(lines) if line not in seen))
+        seen.update(lines)
 
 
 def write_environment(path: Path, seed: int, digests: dict[str, dict[str, str]] | None = None) -> None:

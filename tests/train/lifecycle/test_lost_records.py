@@ -5,7 +5,9 @@ from types import SimpleNamespace
 
 import pytest
 
+from train.files.untrusted import read_metrics
 from train.lifecycle.lost_records import lost_cold_start_steps, lost_records, sampled_steps
+from train.lifecycle.run_folder import truncate_metrics
 
 
 def schedule(accumulated=4, generation=4, iterations=1):
@@ -52,6 +54,17 @@ def test_a_file_cut_off_in_the_middle_is_noticed(run):
     (run / "metrics.jsonl").write_text(text[: len(text) // 2])
     (line,) = said(run)
     assert "metrics.jsonl lacks" in line
+
+
+def test_copies_of_lines_are_said_and_dropped(run):
+    path = run / "metrics.jsonl"
+    whole = read_metrics(path)
+    lines = path.read_text().splitlines(keepends=True)
+    path.write_text("".join([*lines, lines[2], lines[2], lines[3]]))
+    (line,) = said(run)
+    assert "metrics.jsonl has the lines of 2 steps (the first is 2) more than once; the copies are deleted" in line
+    truncate_metrics(path, "rl", 6)
+    assert read_metrics(path) == whole
 
 
 def test_a_lost_evaluation_counts_as_lost(run):
