@@ -110,8 +110,10 @@ def syntax(text: str) -> ast.expr:
     """The syntax tree of an expression; `_value` and `_built` accept only the grammar.
 
     That is numbers, one-letter variables, pi, + - * / ** and `FUNCTIONS`. Nothing is ever evaluated. Raises ValueError
-    for a text that Python's parser does not take, or that has too many parts.
+    for a text that Python's parser does not take, that has a comment, or too many parts.
     """
+    if "#" in text:
+        raise ValueError("a comment")
     try:
         tree = ast.parse(text.strip().replace("^", "**"), mode="eval").body
     except (SyntaxError, MemoryError, RecursionError):

@@ -102,7 +102,9 @@ def verdict(name: str, gold: str | None, metadata: dict, answer: str) -> Verdict
         ("word_ladder", "KENS,FENS,FEDS", {"start_word": "KENS", "end_word": "FEDS"}, ["KENS,FENS,FEDS"],
          ["KENS,FENS,KENS,FENS,FEDS"]),
         ("simple_integration", "x**3 + C", {"variable": "x", "integrand": "3*x**2"}, ["x**3 + C"],
-         ["x**3 + x/10**20 + C", "-x**3", "not x**3"]),
+         ["x**3 + x/10**20 + C", "-x**3", "not x**3", "x**3 # or x**4"]),
+        ("polynomial_multiplication", "x**2 + 2*x", {}, ["2*x + x**2", "x^2 + 2*x"],
+         ["x**2 + 2*x # or x**2 - 2*x", "x**2 - 2*x", "x**2 + 2*x = y"]),
         ("coin_flip", "0.001953125", {}, ["0.0020", "1/512", "0.001953125"], ["0.0019", "1/511", "0.0019531251"]),
     ],
 )  # fmt: skip
