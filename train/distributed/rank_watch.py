@@ -24,6 +24,7 @@ from data.terminal import say
 
 EXIT_CODE = 6
 PERIOD = 2.0  # seconds between beats
+RELEASE = 0.5  # seconds for Gloo's threads to release what is over
 SILENCE = 45.0  # seconds without a beat that count as death; a process on this machine is looked up at each beat
 
 
@@ -50,6 +51,9 @@ class RankWatch:
             self.store.set(f"left/{self.rank}", "")
             # Gloo's threads must end before the interpreter does: one that still wanted it would abort the process.
             torch.distributed.destroy_process_group()
+            # A thread of Gloo's that releases the last result holds the group's lock and waits for the interpreter, and
+            # the collection of the group holds the interpreter and would wait for that lock, for ever.
+            time.sleep(RELEASE)
             gc.collect()
 
     def explain(self, error: RuntimeError) -> None:
