@@ -38,11 +38,11 @@ def demonstrate(problem: Problem, rng: random.Random, settings: Settings) -> str
         succeeded = (attempt.result.value == target) != (rng.random() < settings.misjudge)
         words += [attempt.lead, " , ".join(attempt.path if attempt.lead == "try" else attempt.path[-1:])]
         words.append(_verdict(succeeded, target))
-        if succeeded and attempt.lead == "or" and settings.confirm > 0 and rng.random() < settings.confirm:
+        confirms = succeeded and attempt.lead == "or" and settings.confirm > 0 and rng.random() < settings.confirm
+        if confirms and not _slipped(attempt.path[:-1]):
             again, value = _again(attempt.path)
-            if again.startswith("try"):
-                succeeded = value == target
-                words += [again, _verdict(succeeded, target)]
+            succeeded = value == target
+            words += [again, _verdict(succeeded, target)]
         doubted = False
         for _ in range(rechecks(settings.recheck, settings.again, rng)):
             doubted = True
@@ -71,9 +71,14 @@ def _again(path: Sequence[str]) -> tuple[str, int]:
     slip stays, since the search goes on from it: then the last step alone is worked out.
     """
     *before, (last, value) = (_worked_out(stated) for stated in path)
-    if any(not stated.endswith(step) for stated, (step, _) in zip(path, before, strict=False)):
+    if _slipped(path[:-1]):
         return last, value
     return " ".join(["try", " , ".join([*(step for step, _ in before), last])]), value
+
+
+def _slipped(path: Sequence[str]) -> bool:
+    """Whether a step came to a wrong value in the end."""
+    return any(not stated.endswith(_worked_out(stated)[0]) for stated in path)
 
 
 def _worked_out(stated: str) -> tuple[str, int]:
