@@ -114,6 +114,7 @@ def cold_start(
         seed=training.seed,
         bf16=training.bf16,
         use_cpu=training.use_cpu,
+        dataloader_pin_memory=training.dataloader_pin_memory,
         ddp_find_unused_parameters=training.ddp_find_unused_parameters,
         gradient_checkpointing=training.gradient_checkpointing,
     )

@@ -70,6 +70,8 @@ def configure(values: Values) -> tuple[RunConfig, GRPOConfig]:
         vars(training).update(OPTIONS)
     if training.use_cpu:  # which is no faster in bf16
         training.bf16, training.mixed_precision = False, "no"
+    if not torch.accelerator.is_available():  # there is no device to pin memory for, and torch would warn of it
+        training.dataloader_pin_memory = False
     training.output_dir = str(run.folder / "checkpoints")
     # A batch larger than its share of the validation rollouts would be filled up with copies of them.
     share = max(1, -(-run.validation_problems // world_size())) * (training.num_generations_eval or 1)

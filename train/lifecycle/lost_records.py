@@ -13,7 +13,7 @@ from trl import GRPOConfig
 
 from train.cold_start import LOGGING_STEPS
 from train.files.checkpoints import step_of
-from train.files.untrusted import read_json, read_metrics
+from train.files.untrusted import metrics_parts, read_json, read_metrics, read_metrics_part
 
 PARQUET = b"PAR1"  # the first and the last bytes of a file
 
@@ -41,6 +41,11 @@ def lost_records(
         lines.append(
             f"warning: {run_folder / 'metrics.jsonl'} has the lines of {_count(steps, 'step')} more than once; the "
             "copies are deleted."
+        )
+    if steps := disordered_steps(run_folder / "metrics.jsonl"):
+        lines.append(
+            f"warning: {run_folder / 'metrics.jsonl'} has the lines of {_count(steps, 'step')} out of order; they are "
+            "sorted."
         )
     rollouts = run_folder / "rollouts.parquet"
     if steps := lost_rollouts(rollouts, sampled_steps(step_of(checkpoint), training), processes):
@@ -71,6 +76,18 @@ def repeated_steps(metrics: Path) -> list[int]:
     """The steps of the lines that `metrics` has more than once."""
     lines = Counter((row["step"], json.dumps(row)) for row in read_metrics(metrics))
     return sorted(step for (step, _), count in lines.items() if count > 1)
+
+
+def disordered_steps(metrics: Path) -> list[int]:
+    """The steps of the lines of `metrics` that stand behind a later step of their phase; copies do not count."""
+    steps = set()
+    for part in metrics_parts(metrics):
+        last: dict[str, int] = {}
+        for row in {json.dumps(row): row for row in read_metrics_part(part)}.values():  # in the order of the first
+            if row["step"] < last.get(row["phase"], row["step"]):
+                steps.add(row["step"])
+            last[row["phase"]] = max(row["step"], last.get(row["phase"], row["step"]))
+    return sorted(steps)
 
 
 def lost_rollouts(folder: Path, steps: Iterable[int], processes: int) -> list[int]:

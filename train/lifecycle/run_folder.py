@@ -41,7 +41,8 @@ PACKAGES = ("rethink", "torch", "transformers", "trl", "accelerate", "peft", "da
 FREE = (
     "name", "runs_dir", "contamination", "max_steps", "num_train_epochs", "guard_fraction", "nonfinite_limit",
     "disable_tqdm", "report_to", "run_name", "per_device_eval_batch_size", "metric_for_best_model", "greater_is_better",
-    "load_best_model_at_end", "keep_last", "keep_best",
+    "load_best_model_at_end", "keep_last", "keep_best", "dataloader_pin_memory", "dataloader_num_workers",
+    "dataloader_persistent_workers", "dataloader_prefetch_factor",
 )  # fmt: skip
 FREE_PREFIXES = ("logging_", "log_", "save_", "eval_", "hub_", "push_to_hub", "trackio_", "project", "ddp_")
 
@@ -158,13 +159,13 @@ def checkpoint_bytes(model: torch.nn.Module, launch: str) -> int:
 def truncate_metrics(path: Path, phase: str, step: int) -> None:
     """Drop the lines of `phase` later than `step`, and its closing summary: a resumed run will write them anew.
 
-    Copies of a line are dropped too; curves would count its step twice.
+    Copies of a line are dropped too; curves would count its step twice. Lines are sorted by phase and step.
     """
     seen: set[str] = set()
     for part in metrics_parts(path):
         lines = [
             json.dumps(row) + "\n"
-            for row in read_metrics_part(part)
+            for row in sorted(read_metrics_part(part), key=lambda row: (row["phase"] != "cold-start", row["step"]))
             if row["phase"] != phase or (row["step"] <= step and "train_runtime" not in row)
         ]
         write_text(part, "".join(line for line in dict.fromkeys(lines) if line not in seen))

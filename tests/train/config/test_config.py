@@ -126,6 +126,13 @@ def test_a_cpu_trains_in_float32_whatever_the_launcher_says(tmp_path, monkeypatc
     assert training.mixed_precision == "no" and not training.bf16
 
 
+@pytest.mark.parametrize("there", [True, False])
+def test_memory_is_pinned_only_where_there_is_an_accelerator(tmp_path, monkeypatch, there):
+    monkeypatch.setattr("torch.accelerator.is_available", lambda: there)
+    _, training = parse_config(["--config", write(tmp_path, use_cpu=False)])
+    assert training.dataloader_pin_memory == there
+
+
 def test_a_batch_that_groups_do_not_fill_is_refused_with_the_options_that_make_it(tmp_path):
     with pytest.raises(ValueError, match=r"per_device_train_batch_size \* .*: make that a multiple of num_gen"):
         parse_config(["--config", write(tmp_path, num_generations=7, per_device_train_batch_size=8)])

@@ -43,6 +43,18 @@ def resume(options, *more):
     make_folder(run, training)
 
 
+@pytest.mark.parametrize(
+    ("option", "value", "goes_on"),
+    [("dataloader_num_workers", "2", True), ("dataloader_pin_memory", "true", True), ("temperature", "0.9", False)],
+)
+def test_only_what_changes_no_number_may_be_another_when_a_run_goes_on(options, option, value, goes_on):
+    if goes_on:
+        resume(options, f"--{option}", value)
+        return
+    with pytest.raises(ValueError, match=f"{option} was 1.0 and is {value}"):
+        resume(options, f"--{option}", value)
+
+
 @pytest.mark.parametrize("reader", READERS)
 def test_a_config_that_lost_an_option_is_refused_by_all_that_read_it(tmp_path, options, reader):
     config = tmp_path / "x" / "config.yaml"

@@ -19,7 +19,8 @@ def schedule(accumulated=4, generation=4, iterations=1):
 @pytest.fixture
 def run(tmp_path):
     """Six steps of a run of two processes, validated at steps 3 and 6, with a checkpoint at step 5."""
-    history = [{"step": step, "reward": 0.5} for step in range(1, 6)] + [{"step": 3, "eval_reward": 0.5}]
+    history = [{"step": step, "reward": 0.5} for step in range(1, 6)]
+    history.insert(3, {"step": 3, "eval_reward": 0.5})
     folder = tmp_path / "checkpoints" / "checkpoint-5"
     folder.mkdir(parents=True)
     (folder / "trainer_state.json").write_text(json.dumps({"log_history": history}))
@@ -67,6 +68,20 @@ def test_copies_of_lines_are_said_and_dropped(run):
     assert read_metrics(path) == whole
 
 
+def test_lines_out_of_order_are_said_and_sorted(run):
+    path = run / "metrics.jsonl"
+    whole = read_metrics(path)
+    lines = path.read_text().splitlines(keepends=True)
+    path.write_text("".join([lines[1], lines[4], lines[2], *lines[5:], lines[3], lines[0]]))
+    (line,) = said(run)
+    assert "metrics.jsonl has the lines of 2 steps (the first is 2) out of order; they are sorted" in line
+    truncate_metrics(path, "rl", 6)
+    assert sorted(map(str, read_metrics(path))) == sorted(map(str, whole))
+    assert [(row["phase"], row["step"]) for row in read_metrics(path)] == [
+        ("cold-start", 1), *(("rl", step) for step in (1, 2, 3, 3, 4, 5, 6))
+    ]  # fmt: skip
+
+
 def test_a_lost_evaluation_counts_as_lost(run):
     lines = [line for line in (run / "metrics.jsonl").read_text().splitlines() if "eval_reward" not in line]
     (run / "metrics.jsonl").write_text("\n".join(lines) + "\n")
@@ -99,10 +114,11 @@ def test_a_part_that_is_cut_off_or_damaged_counts_as_gone(run, left):
 
 def test_lines_of_the_cold_start_that_are_gone_are_counted(run):
     path = run / "metrics.jsonl"
+    first, *others = path.read_text().splitlines(keepends=True)
     lines = [json.dumps({"phase": "cold-start", "step": step}) + "\n" for step in (10, 20, 25)]
-    path.write_text("".join(lines) + path.read_text())
+    path.write_text("".join([first, *lines, *others]))
     assert lost_cold_start_steps(path, 25) == [] and lost_cold_start_steps(path, 0) == []
-    path.write_text("".join(lines[1:2]) + path.read_text().split("\n", 3)[3])
+    path.write_text("".join([first, lines[1], *others]))
     (line,) = lost_records(run, run / "checkpoints" / "checkpoint-5", schedule(), 2, 25)
     assert "lacks 2 logged steps (the first is 10) of the cold start" in line
 
