@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from datasets import Dataset
-from peft import LoraConfig
+from peft import LoraConfig, PeftModel
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, PrinterCallback, TrainerCallback, set_seed
 from trl import GRPOConfig
 
@@ -105,7 +105,8 @@ def try_building(
     if find_launch().kind != "one process" or run.backend == "vllm":
         return
     trial = copy.copy(training)
-    trial.beta, trial.sync_ref_model = 0.0, False  # no reference model is loaded for this
+    if not isinstance(model, PeftModel):
+        trial.beta, trial.sync_ref_model = 0.0, False  # no reference model is loaded for this; an adapter is small
     trial.report_to, trial.push_to_hub, trial.log_completions_hub_repo = [], False, None
     with tempfile.TemporaryDirectory(prefix="rethink-trial-") as folder:
         trial.output_dir = folder

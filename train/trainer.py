@@ -28,6 +28,7 @@ from train.loss.packed_attention import packed_attention_in
 from train.loss.rollout_correction import correct_rollouts, effective_sample_size, share_of_sample
 from train.model.dropout import disable_dropout
 from train.model.positions import count_from_mask
+from train.model.reference_adapter import exact_reference
 from train.rollout.interface import Thinking
 from train.rollout_trainer import RolloutTrainer
 
@@ -61,7 +62,8 @@ class ReasoningTrainer(ResumableTrainer, RolloutTrainer):
     ) -> None:
         arguments = dict(zip(inspect.signature(GRPOTrainer.__init__).parameters, (self, *args), strict=False)) | kwargs
         check_trainer(arguments.get("args"), arguments.get("model"), arguments, thinking=thinking is not None)
-        super().__init__(*args, **kwargs)
+        with exact_reference(arguments.get("model"), getattr(arguments.get("args"), "beta", 0.0)):
+            super().__init__(*args, **kwargs)
         own = {"thinking": thinking, "rollout_correction": rollout_correction}
         check_rollouts(self.args, backend, {"cache_gib": cache_gib, "max_rows": max_rows, **own})
         keep_adapters_precise(self.model)

@@ -23,6 +23,7 @@ from data.paths import user_path
 from train.files import checkpoints
 from train.files.untrusted import MAX_JSON_BYTES, read_json
 from train.model import smollm2
+from train.model.adapter_files import differing_weights, refused_settings
 from train.model.chat import TOKENIZERS_OWN, Chat, set_chat, suggestion
 from train.model.template_time import check_time
 from train.rollout.support import refuse_adapters
@@ -184,21 +185,26 @@ def _load_adapter(folder: Path, dtype: torch.dtype, is_trainable: bool, quantise
     """The base model that the adapter in `folder` names, with the adapter applied."""
     try:
         config = read_json(folder / ADAPTER)
+        if why := refused_settings(config, is_trainable):
+            raise ModelError(f"the adapter of {folder} {why}")
         base_name, revision = config["base_model_name_or_path"], config.get("revision")
         base = Path(base_name)
         if base.name == smollm2.NAME and base.is_absolute() and not base.exists():  # in another machine's cache
             base_name = smollm2.NAME
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except ModelError:
+        raise
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise ModelError(f"{folder / ADAPTER} does not name a base model; is the file damaged?") from error
     try:
         model = load_model(base_name, dtype=dtype, revision=revision, quantised=quantised)
     except ModelError as error:
         raise ModelError(f"the base model of the adapter {folder} could not be loaded: {error}") from error
     try:
+        own = set(model.state_dict())
         adapted = PeftModel.from_pretrained(model, folder, is_trainable=is_trainable)
         with safe_open(folder / "adapter_model.safetensors", framework="pt") as file:
-            saved = _factors(file.keys())
-        held = _factors(get_peft_model_state_dict(adapted, save_embedding_layers=False))
+            saved = set(file.keys())
+        held = set(get_peft_model_state_dict(adapted, save_embedding_layers=False))
     except Exception as error:  # as above
         if "size mismatch" in str(error):
             raise ModelError(
@@ -207,21 +213,12 @@ def _load_adapter(folder: Path, dtype: torch.dtype, is_trainable: bool, quantise
                 "merged model."
             ) from error
         raise ModelError(f"the adapter of {folder} could not be loaded ({_reason(error)}).") from error
-    if differing := sorted(saved ^ held):  # PEFT leaves out what is too much, and sets to zero what is missing
+    if differing := differing_weights(saved, held, own):  # PEFT drops some, makes up others
         raise ModelError(
-            f"the adapter of {folder} could not be loaded: {len(differing)} factors are in its weights or in its "
+            f"the adapter of {folder} could not be loaded: {len(differing)} weights are in its file or in its "
             f"{ADAPTER} alone, the first is {differing[0]}."
         )
     return adapted
-
-
-def _factors(keys: Iterable[str]) -> set[str]:
-    """LoRA's two factors among the keys of an adapter, by the part of the name that no version of PEFT changed.
-
-    Those of experts are left out: PEFT may fuse them as it reads them.
-    """
-    factors = (key for key in keys if (".lora_A." in key or ".lora_B." in key) and ".experts." not in key)
-    return {key.partition(".layers.")[2] or key for key in factors}
 
 
 def _json_object(path: Path) -> None:

@@ -24,7 +24,7 @@ from train.rollout.paged.decoder import PagedDecoder
 from train.rollout.paged.forwards import Forward
 from train.rollout.paged.paged_steps import PagedRun
 from train.rollout.paged.pool import FLASH_PAGE_TOKENS, PAGE_TOKENS
-from train.rollout.parity.trial import PROMPT_TOKENS, TRIAL_CHUNK_TOKENS, try_out
+from train.rollout.parity.trial import PROMPT_TOKENS, TRIAL_CHUNK_TOKENS, TrialError, try_generate, try_out
 from train.rollout.sampler import NonFiniteLogits
 from train.rollout.schedule.lengths import LengthMemory
 from train.rollout.schedule.requests import Request, check_request, vocabulary_size
@@ -284,7 +284,7 @@ def check_support(model: torch.nn.Module, backend: str = "engine", *, moves_to_g
     For `engine` a short trial decides, whose result must be that of a plain forward: about a hundred tokens. Call it
     with the model where it will run; where training moves it to a GPU later, `moves_to_gpu` has the trial keep its
     cache in pages, as it will there. `vllm` is given merged weights, so adapters that cannot be merged are refused;
-    `generate` samples whatever transformers samples, so it is asked for two tokens.
+    `generate` has a trial of its own.
     """
     if backend == "engine":
         moves = moves_to_gpu and next(model.parameters()).device.type == "cpu"  # quantised weights are there already
@@ -297,13 +297,14 @@ def check_support(model: torch.nn.Module, backend: str = "engine", *, moves_to_g
 
 def _try_generate(model: torch.nn.Module) -> None:
     try:
-        GenerateBackend(model, pad_token_id=0).generate([[0], [0, 0]], 1, Sampling(2, ()))
+        try_generate(model, GenerateBackend(model, 0, with_logprobs=True), vocabulary_size(model))
     except torch.OutOfMemoryError:
         raise
     except Exception as error:  # whatever a model raises that does not fit its own configuration
         reason = " ".join(str(error).split())
+        kind = "" if isinstance(error, TrialError) else f" ({type(error).__name__})"
         raise UnsupportedModel(
-            f"transformers' own `generate` cannot sample {model_name(model)}: {reason} ({type(error).__name__})."
+            f"transformers' own `generate` cannot sample {model_name(model)}: {reason}{kind}."
         ) from error
 
 

@@ -8,7 +8,7 @@ import httpx
 import pytest
 import torch
 from huggingface_hub import HfApi
-from peft import LoraConfig, PeftModel, get_peft_model
+from peft import AdaLoraConfig, LoraConfig, PeftModel, get_peft_model
 from rollout_models import CAPPED_FAMILIES
 from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer, models, pre_tokenizers
@@ -347,7 +347,7 @@ def test_an_adapter_that_lacks_a_factor_is_refused_rather_than_set_to_zero(check
     del weights[name]
     save_file(weights, adapter / "adapter_model.safetensors", metadata={"format": "pt"})
     place = name.partition(".layers.")[2]
-    assert f"1 factors are in its weights or in its adapter_config.json alone, the first is {place}." in (
+    assert f"1 weights are in its file or in its adapter_config.json alone, the first is {place}." in (
         error_of(load_model, str(adapter))
     )
 
@@ -357,7 +357,43 @@ def test_an_adapter_whose_configuration_leaves_out_some_of_its_factors_is_refuse
     weights = load_file(adapter / "adapter_model.safetensors")
     others = {name.replace("q_proj", "k_proj"): value.clone() for name, value in weights.items()}
     save_file(weights | others, adapter / "adapter_model.safetensors", metadata={"format": "pt"})
-    assert "2 factors are in its weights or in its adapter_config.json alone" in error_of(load_model, str(adapter))
+    assert "2 weights are in its file or in its adapter_config.json alone" in error_of(load_model, str(adapter))
+
+
+@pytest.mark.parametrize(
+    ("settings", "missing"),
+    [({"use_dora": True}, "lora_magnitude_vector"), ({"kasa_config": {"beta": 1}}, "lora_diag")],
+)
+def test_an_adapter_whose_configuration_asks_for_weights_that_it_lacks_is_refused(
+    checkpoint, tmp_path, settings, missing
+):
+    adapter = make_adapter(checkpoint, tmp_path / "adapter")
+    edit(adapter / "adapter_config.json", **settings)
+    message = error_of(load_model, str(adapter))
+    assert "1 weights are in its file or in its adapter_config.json alone" in message and missing in message
+
+
+@pytest.mark.parametrize("targets", [["embed_tokens"], ["q_proj"]])
+def test_an_adapter_that_brings_its_embeddings_along_is_loaded(checkpoint, tmp_path, targets):
+    config = LoraConfig(task_type="CAUSAL_LM", r=2, target_modules=targets)
+    adapted = get_peft_model(load_model(str(checkpoint)), config)
+    adapted.save_pretrained(tmp_path / "adapter", save_embedding_layers=True)
+    assert any("embed_tokens" in name for name in load_file(tmp_path / "adapter" / "adapter_model.safetensors"))
+    load_model(str(tmp_path / "adapter"))
+
+
+def test_an_adapter_that_would_be_another_at_each_loading_is_refused_by_name(checkpoint, tmp_path):
+    adapter = make_adapter(checkpoint, tmp_path / "adapter")
+    edit(adapter / "adapter_config.json", init_lora_weights="pissa_niter_4")
+    assert "began as pissa_niter_4, a random decomposition" in error_of(load_model, str(adapter))
+
+
+def test_an_adapter_whose_training_has_a_loss_of_its_own_is_sampled_but_not_trained(checkpoint, tmp_path):
+    config = AdaLoraConfig(task_type="CAUSAL_LM", init_r=2, target_r=2, total_step=9, target_modules=["q_proj"])
+    get_peft_model(load_model(str(checkpoint)), config).save_pretrained(tmp_path / "adapter")
+    load_model(str(tmp_path / "adapter"))
+    message = error_of(load_model, str(tmp_path / "adapter"), is_trainable=True)
+    assert "is of kind ADALORA, whose training adds terms of its own to the loss" in message
 
 
 def test_an_adapter_with_a_resized_vocabulary_is_refused_with_both_sizes(checkpoint, tmp_path):

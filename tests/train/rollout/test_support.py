@@ -16,6 +16,8 @@ from peft import (
 from rollout_models import CAPPED_FAMILIES, FAMILIES, largest_gap, prompts_of, scratch_llama, sharpened
 from transformers import (
     AutoModelForCausalLM,
+    BartConfig,
+    BertConfig,
     BioGptConfig,
     DiffLlamaConfig,
     DogeConfig,
@@ -29,7 +31,10 @@ from transformers import (
     OPTConfig,
     PreTrainedConfig,
     PreTrainedModel,
+    RecurrentGemmaConfig,
+    RwkvConfig,
     StableLmConfig,
+    XLNetConfig,
     ZayaConfig,
 )
 
@@ -116,6 +121,33 @@ def test_models_with_learnt_positions_are_sampled_right_up_to_the_last(family: s
     assert largest_gap(model, prompts, engine.generate(prompts, 2, Sampling(30, ()))) < 1e-4
     with pytest.raises(ValueError, match="more than the model's context of 128"):
         engine.generate(prompts, 2, Sampling(31, ()))
+
+
+SEES_PADDING: dict[str, Callable[[], PreTrainedConfig]] = {
+    "rwkv": lambda: RwkvConfig(**ENDS, hidden_size=64, num_hidden_layers=2, context_length=128),
+    "recurrent_gemma": lambda: RecurrentGemmaConfig(**SIZE | {"num_hidden_layers": 3}, lru_width=64),
+    "bart": lambda: BartConfig(
+        **ENDS, d_model=64, decoder_layers=2, decoder_ffn_dim=96, decoder_attention_heads=4, max_position_embeddings=128
+    ),
+    "xlnet": lambda: XLNetConfig(**ENDS, d_model=64, n_layer=2, n_head=4, d_inner=96),
+    "bert": lambda: BertConfig(**SIZE),
+}
+
+
+@pytest.mark.parametrize("backend", ["engine", "generate"])
+@pytest.mark.parametrize("family", SEES_PADDING)
+def test_a_model_that_sees_the_padding_or_tokens_to_come_is_refused_by_both_back_ends(
+    family: str, backend: str
+) -> None:
+    with pytest.raises(UnsupportedModel, match=family) as refusal:
+        check_support(model_of(SEES_PADDING[family]()), backend)
+    if backend == "generate":
+        assert "differ from its own plain forward by" in str(refusal.value)
+
+
+def test_generate_samples_families_that_the_engine_refuses() -> None:
+    check_support(model_of(StableLmConfig(**SIZE)), "generate")
+    check_support(model_of(DiffLlamaConfig(**SIZE)), "generate")
 
 
 def test_the_trial_leaves_the_model_as_it_was() -> None:
