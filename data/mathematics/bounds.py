@@ -71,7 +71,7 @@ def size_of(text: str) -> Size:
         digits=max((len(number) for number in NUMBERS.findall(text)), default=0),
         exponent=max((_magnitude(power) for power in _scripts(text, "^")), default=0),
         factorial=_factorial(text),
-        terms=_magnitude(text) if COUNTERS.search(text) else 0,
+        terms=(10**9 if _grows(text) else _magnitude(text)) if COUNTERS.search(text) else 0,
     )
 
 
@@ -125,6 +125,17 @@ def _factorial(text: str) -> int:
             inner = re.sub(r"\\[a-zA-Z]+", "", group[opener:])
             largest = max(largest, _magnitude(inner) if re.search("[a-zA-Z]", inner) and "!" not in inner else 10**9)
     return largest
+
+
+def _grows(text: str) -> bool:
+    """Whether a Gamma function or a binomial coefficient is an argument of another one: their values are large."""
+    for match in re.finditer(r"\\(?:Gamma|binom)\s*(?=[({])", text):
+        place = match.end()
+        while text[place : place + 1] in ("(", "{") and (end := closer(text, place)) >= 0:
+            if re.search(r"\\(?:Gamma|binom|sum|prod)(?![a-zA-Z])|!", text[place:end]):
+                return True
+            place = end + 1
+    return False
 
 
 def _opener(group: str) -> int:

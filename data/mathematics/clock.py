@@ -16,6 +16,7 @@ OTHER_DAY, OTHER_MONTH = DAY.replace("<day>", "<first>"), MONTH.replace("<month>
 DATE = re.compile(
     rf"(?:on )?(?:{MONTH} {DAY}|{OTHER_DAY} (?:of )?{OTHER_MONTH})(?:,? (?P<year>\d{{4}}))?", re.IGNORECASE
 )
+ISO = re.compile(r"(\d{4})-(0[1-9]|1[0-2])-([0-3]\d)")
 MONTHS = {name[:length].lower(): number for number, name in enumerate(month_name) for length in (3, len(name)) if name}
 
 
@@ -42,6 +43,8 @@ def same_time(gold: str, answer: str) -> bool:
 
 def date(text: str) -> tuple[int, int, str | None] | None:
     """Month, day and year, where there is one, of plain text; None for what is no date."""
+    if match := ISO.fullmatch(text):
+        return int(match[2]), int(match[3]), match[1]
     match = DATE.fullmatch(text)
     month = MONTHS.get((match["month"] or match["second"]).lower()) if match else None
     return (month, int(match["day"] or match["first"]), match["year"]) if match and month else None

@@ -38,6 +38,8 @@ from data.mathematics.units.units import take_unit
 MAX_PARTS = 30
 LETTERED = re.compile(r"\(?([A-Z])[).:]\s+(?!\(?(?:[Oo]r|[Aa]nd|[A-Z][).:])(?![a-z]))")
 SEGMENT = re.compile("[CDLM]{2}")
+TOTAL = re.compile(r"(?!.*([a-z]).*\1.*=)[a-z](?:\s*\+\s*[a-z])+\s*=([^=]+)")  # of different letters
+SEVERAL = re.compile(r"\(?[A-H]\)?(?:(?:\s*[,;]\s*|\s+)?(?:(?:and|&)\s+)?\(?[A-H]\)?)+")
 CHOICES = re.compile(r"\(?\b[A-Z]\)")
 THOUSANDS, LETTERS = re.compile(r"^(-?\d[\d,]*(?:\.\d+)?)([kKM])$"), {"K": "thousand", "M": "million"}
 
@@ -48,7 +50,7 @@ def same(gold: str, answer: str) -> bool:
         forms.conjoined(forms.outside_bounds(text)) for text in (tidy(gold), forms.not_rounded(tidy(answer)))
     )
     (gold, free), (answer, also_free) = forms.free_integer(gold), forms.free_integer(answer)
-    if exact(gold) is not None:
+    if exact(take_unit(gold)[0]) is not None:
         answer = THOUSANDS.sub(lambda match: f"{match[1]} {LETTERS[match[2].upper()]}", answer)
     return (
         _same(gold, forms.with_constant(gold, answer))
@@ -153,6 +155,12 @@ def _as_sums(gold: str, answer: str) -> bool | None:
 
 def _as_words(gold: str, answer: str) -> bool | None:
     gold_words, words = forms.words(gold), forms.words(answer)
+    if (
+        {gold_words, words} & {"yes", "no"}
+        and (decided := [_decided(text) for text in (gold, answer)])
+        and all(decided)
+    ):
+        return decided[0] == decided[1]
     choices = [_choice(text) for text in (gold, answer)]
     if all(choices):
         values = [_behind_letter(text) for text in (gold, answer)]
@@ -167,6 +175,27 @@ def _as_words(gold: str, answer: str) -> bool | None:
     if gold_words is None:
         return False if words else None
     return gold_words in (words, forms.letters(answer))
+
+
+def _as_choices(gold: str, answer: str) -> bool | None:
+    """Several letters of choices: `ACD` beside `A, C, D` or `(A) and (C)`. Without signs between them on either side,
+    they may be a product.
+    """
+    texts = plain(gold), plain(answer)
+    if not all(map(SEVERAL.fullmatch, texts)) or all(text.isalpha() for text in texts):
+        return None
+    letters = [re.findall(r"\b[A-H]+\b", text) for text in texts]
+    chosen = [sorted("".join(each)) for each in letters]
+    return chosen[0] == chosen[1] and len(set(chosen[0])) == len(chosen[0])
+
+
+def _decided(text: str) -> str | None:
+    """`yes` or `no` of a sentence that begins with it and does not go back on it."""
+    match = re.match(
+        r"(yes|no)(?:$|[,.;:]\s*(?!.*\b(?:yes|no|but|unless|if|maybe|perhaps)\b))", plain(text), re.IGNORECASE
+    )
+    word = match[1].lower() if match else None
+    return None if word == "yes" and re.search(r"\bnot\b|n['’]t\b|\bnever\b", plain(text)) else word
 
 
 def _choice(text: str) -> str | None:
@@ -271,6 +300,8 @@ def _as_statement(gold: str, answer: str) -> bool | None:
     if answer_named:
         return _same(gold, answer_named[1])
     if equations[1]:
+        if (total := TOTAL.fullmatch(answer)) and exact(gold) is not None:  # m + n = 113
+            return _same(gold, total[2])
         return worked_out is not None and _same(gold, worked_out[1])
     if equations[0]:
         result = forms.calculation(gold)
@@ -357,6 +388,6 @@ def _same_condition(gold: str, answer: str) -> bool:
 
 
 FORMS = (
-    _as_numbers, _as_roman, _as_sums, _as_times, _as_sentence, _as_words, _as_digits, _as_ratio, _as_pieces,
-    _as_congruence, _as_point, _as_parts, _as_statement, _as_brackets, _as_matrix,
+    _as_numbers, _as_roman, _as_sums, _as_times, _as_sentence, _as_choices, _as_words, _as_digits, _as_ratio,
+    _as_pieces, _as_congruence, _as_point, _as_parts, _as_statement, _as_brackets, _as_matrix,
 )  # fmt: skip

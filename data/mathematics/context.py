@@ -36,7 +36,7 @@ TAKEN_BACK = re.compile(
 )
 SECOND_THOUGHT = re.compile(
     r"[\s$*).,;:!?—-]*(?:no\s*[,.!;:—-]|(?:(?:no|oh|but|hm+),?\s*)?wait\b|scratch that|never\s?mind|or rather\b"
-    r"|I mean\b|oops\b|correction\b|sorry\b|hold on\b|actually\b[^.\n]{0,40}\d)",
+    r"|I mean\b|oops\b|correction\b|sorry\b|hold on\b|(?:actually|alternatively)\b[^.\n]{0,40}\d)",
     re.IGNORECASE,
 )
 POLITE = re.compile(r"[\s$*).,;:!?—-]*(?:wait|correction|sorry|hold on|actually)\b", re.IGNORECASE)
@@ -80,7 +80,9 @@ IN_RATIO = re.compile(r"(?:^|\$|\\\()\s*(?:\d+\s*:\s*)+$")
 OPENED = re.compile(rf"(?:(?<!\\)[(\[]|\\\{{)\s*({FORMULAIC}[,;]\s*)?$")
 CLOSED = re.compile(rf"\s*[,;]{FORMULAIC}\s*(?:\\\}}|[)\]])")
 TAG = re.compile(r"</?[a-zA-Z][^<>]*>\s*$")
-HEDGE = re.compile(r"[\s$*)]*,?\s*or\s+(?:maybe\s+|perhaps\s+)?\$?\\?[-(]?[\d\\](?!boxed|fbox)")
+HEDGE = re.compile(
+    r"[\s$*)]*\?(?!\s*Yes\b)|[\s$*)]*,?\s*or\s+(?:maybe\s+|perhaps\s+)?\$?(?:[a-zA-Z]\s*=\s*)?\\?[-(]?[\d\\](?!boxed|fbox)"
+)
 OPERATOR_BEFORE = re.compile(
     r"(?:\\(?:cdot|times|div|pm|mp|neg|lnot|neq?|sqrt|(?:arc)?(?:sin|cos|tan|cot|sec|csc)h?|log|ln|lg|exp|bmod|mod|circ"
     r"|sum|prod|int|lim|max|min|gcd|lcm|det|pi|theta|alpha|beta|gamma|lambda)\s*"
@@ -175,7 +177,7 @@ def is_part(text: str, start: int, end: int) -> bool:
         return False
     return bool(OPERATOR_BEFORE.search(before) or (rest[:1] not in ("", " ") and OPERATOR_BEHIND.match(rest))) or bool(
         re.match(
-            r"\s*(?:\\(?:cdot|times|div|pmod|bmod|mod|pi|sqrt|[dts]?frac)(?![a-zA-Z])|[/^*+]\s*[\d\\]|-\s*\d|\d+/\d|!\s*=|\\?%\s*\d)",
+            r"\s*(?:\\(?:cdot|times|div|pmod|bmod|mod|pi|sqrt|[dts]?frac)(?![a-zA-Z])|k\b|[/^*+]\s*[\d\\]|-\s*\d|\d+/\d|!\s*=|\\?%\s*\d)",
             rest,
         )
     )

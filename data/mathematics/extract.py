@@ -12,6 +12,7 @@ or retracted (`not \boxed{5}`) is no final answer (`data.mathematics.context`).
 import re
 from typing import NamedTuple
 
+from data.mathematics.brackets import split
 from data.mathematics.context import (
     COUNTED_BEFORE,
     COUNTED_BEHIND,
@@ -29,6 +30,7 @@ from data.mathematics.context import (
 from data.mathematics.notation import tidy
 from data.mathematics.numbers.plain import exact
 from data.mathematics.numbers.words import DENOMINATORS, MULTIPLES
+from data.mathematics.units.unit_table import lookup
 
 MAX_FINAL = 500  # characters of a final answer; no answer to a problem of this kind is longer
 
@@ -64,7 +66,9 @@ STATED = re.compile(
     re.IGNORECASE,
 )
 STATED_INSIDE = re.compile(
-    r"^(\\text(?:bf)?\s*\{\s*)?(?:the\s+)?(?:final\s+)?answer\s*(?:is|:|=)\s*:?\s*\}?\s*(?=\S)", re.IGNORECASE
+    r"^(?:\\(?:therefore|Rightarrow|implies|because)(?![a-zA-Z])|\\text\s*\{\s*(?:therefore|thus|so|hence)[,:]?\s*\})\s*(?=\S)"
+    r"|^(\\text(?:bf)?\s*\{\s*)?(?:the\s+)?(?:final\s+)?ans(?:wer\b|\.|(?=\s*:))\s*(?:is|:|=)\s*:?\s*\}?\s*(?=\S)",
+    re.IGNORECASE,
 )
 SENTENCE = re.compile(r"(?<=[^\W\d][.!?])\s+(?=[A-Z])|(?<=[\d)}$\]*][.!?])\s+")
 FORMULA = re.compile(
@@ -100,7 +104,10 @@ LEAD = re.compile(
 )
 BOLD = re.compile(r"(?<![\w*)])\*\*([^*\n]+?)\*\*(?![\w*(])")
 LABEL = re.compile(r"^[*_#\s-]*[A-Za-z][A-Za-z ',()-]{1,60}:[*_\s]*(?=\S)")
+OF_PART = re.compile(r"\b(?:to|of|for)\s")  # the answer to part (a)
+OPENING = re.compile(r"\$\$|\\\[")
 CALCULATION = re.compile(r"<<[^<>]*>>")  # of GSM8K's own solutions
+WITHOUT_MARKS = str.maketrans("", "", "$*")
 BARE_WORDS = 3
 MOST_WORDS = 8  # of a gold answer in words
 
@@ -140,11 +147,30 @@ def _boxed(text: str) -> str | None:
     parts = _side_by_side(text, boxes)
     if not parts or is_hedged(text, parts[-1].end) or is_reconsidered(text[parts[-1].end :][:REACH], parts[-1].content):
         return ""
+    if _is_contradicted(text[parts[-1].end :], parts[-1].content):
+        return ""
     if any(is_part(text, box.start, box.end) for box in parts) or is_bound(_line_before(text, parts[0].start)):
+        return ""
+    if parts[-1].content.endswith("?"):  # a guess
         return ""
     answer = STATED_INSIDE.sub(lambda match: (match[1] or "") if "}" not in match[0] else "", _contents(parts))
     behind = unit_behind(text, parts[-1].end)
     return answer + behind if behind and exact(tidy(answer)) is not None else answer
+
+
+def _is_contradicted(rest: str, content: str) -> bool:
+    """Whether the text behind a box that holds a number says that the answer is another number."""
+    value = exact(tidy(content))
+    if value is None:
+        return False
+    statements = [match.end() for match in STATED.finditer(rest) if not OF_PART.search(match[0])]
+    statements += [match.start(1) for match in MARKER.finditer(rest)]
+    if not statements or not (lines := rest[max(statements) :].strip().splitlines()):
+        return False
+    claim = split(SENTENCE.split(lines[0])[0].translate(WITHOUT_MARKS), "=")[-1].strip(" .")
+    match = re.fullmatch(rf"({NUMBER.pattern})(?:\s+([a-zA-Z]+))?", claim)
+    stated = exact(tidy(match[1])) if match else None
+    return stated is not None and stated != value and not lookup(match[2] or "")
 
 
 def is_placeholder(content: str) -> bool:
@@ -200,13 +226,16 @@ def _stated(text: str) -> str | None:
         if text[match.end() :].strip("*_. \n$") and not DENIED_BEFORE.search(_line_before(text, match.start()))
     ]
     if statements:
-        line = text[statements[-1].end() :].strip().splitlines()[0]
+        rest_of_text = text[statements[-1].end() :].strip()
+        line = rest_of_text.splitlines()[0]
+        if OPENING.fullmatch(line):  # a formula on lines of its own
+            return _joined_formulas(rest_of_text)
         first, *rest = SENTENCE.split(line, maxsplit=1)
         if rest and is_reconsidered(rest[0], first):
             return None
         sentence = CONTRAST.sub("", REASON.sub("", BOLD.sub(r"\1", first)))
         return _joined_formulas(sentence) or sentence
-    lines = [line.strip() for line in text.strip().splitlines() if line.strip("-*_# \t")]
+    lines = [line.strip() for line in text.strip().splitlines() if line.strip("-*_#` \t")]
     if not lines:
         return None
     if re.match(r"\\end|\\\]|\$\$", lines[-1]):  # a formula over several lines

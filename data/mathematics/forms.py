@@ -23,6 +23,10 @@ NAME = re.compile(
     r"|[a-zA-Z]\s*\^\s*\{\s*-1\s*\}\s*\([a-zA-Z]\)"  # f^{-1}(x)
     r"|\(\s*(?:[a-zA-Z]|\\[a-zA-Z]+)(?:\s*,\s*(?:[a-zA-Z]|\\[a-zA-Z]+))*\s*\)"  # (x, y)
     r"|(?:P|\\mathbb\{P\}|\\Pr)\s*[(\[]\s*[a-zA-Z](?:\s*(?:\||\\mid|\\cap|\\cup|,)\s*[a-zA-Z])*\s*[)\]]"  # P(A|B)
+    r"|(?:P|\\mathbb\{P\}|\\Pr)\s*\(\s*[A-Z]\s*(?:=|<|>|\\le|\\ge)\s*-?\w+\s*\)"  # P(X = 2)
+    r"|[fghpqFGH]'*(?:\s*\^\s*\{\s*-1\s*\})?\s*\(\s*-?(?:\d+|\\pi)\s*\)"  # f(2)
+    r"|\\(?:sin|cos|tan|cot|sec|csc)\s*\(?\s*(?:\\angle\s*)?(?:[A-Z]{1,3}|[a-z]|\\theta|\\alpha|\\beta)\s*\)?"
+    r"|\\det\s*\(?\s*[A-Z]\s*\)?|\|\s*(?:[A-Z]{1,2}|z)\s*\|"  # |AB|
     r"|[a-zA-Z]{4,}(?: [a-zA-Z]+)*"  # Total, Area of the square
 )
 RELATION = re.compile(r"\\(?:le|ge|ne)(?![a-zA-Z])|[<>]")
@@ -39,7 +43,8 @@ AND = re.compile(
 )
 VARIABLE = re.compile("[a-df-hj-zA-Z]")  # e and i are numbers
 CONSTANTS = re.compile(r"\\text\{[^{}]*\}|\\[a-zA-Z]+|(?<![a-zA-Z])C(?=\(\d)|(?<=\d)C(?=\d)")
-OUTSIDE = re.compile(r"^\|\s*([a-zA-Z])\s*\|\s*(>|\\ge(?![a-zA-Z]))\s*(\d+(?:\.\d+)?)$")  # |x| > 2
+OUTSIDE = re.compile(r"^\|\s*([a-yA-Y])\s*\|\s*(>|\\ge(?![a-zA-Z]))\s*(\d+(?:\.\d+)?)$")  # |x| > 2; z is complex
+INSIDE = re.compile(r"^\|\s*([a-yA-Y])\s*\|\s*(<|\\le(?![a-zA-Z]))\s*(\d+(?:\.\d+)?)$")
 INTEGERS = re.compile(
     r"(?:,|\s|\\text\s*\{|\(|\b(?:for|where|with|any|all|every|some|integers?)\b|\})+[k-n]\s*"
     r"(?:\\in\s*(?:\\mathbb\s*\{Z\}|Z)|\\text\{\s*(?:is )?(?:an? )?integer\s*\}|(?:is )?(?:an? )?integer"
@@ -73,7 +78,7 @@ def letters(text: str) -> str:
 
 def ratio(text: str) -> list[Fraction] | None:
     """The terms of 2:3, none of them 0; those of a fraction are its two halves."""
-    terms = [exact(term) for term in split(re.sub(r"(?<=\d) to (?=\d)", ":", plain(text)), ":")]
+    terms = [exact(term) for term in split(re.sub(r"(?<=\d)\s+to\s+(?=\d)", ":", plain(text)), ":")]
     if len(terms) == 1 and terms[0]:
         terms = [Fraction(terms[0].numerator), Fraction(terms[0].denominator)]
     nonzero = [term for term in terms if term]
@@ -89,7 +94,7 @@ def parts(text: str) -> list[str] | None:
     items = split(joined(text), ",")
     names = [named(part) for part in items]
     kinds = {without_index(name[0]) for name in names if name}
-    if len(items) > 1 and len(kinds) == 1 and (all(names) or (names[0] and not any(names[1:]))):
+    if len(items) > 1 and len(kinds) == 1 and (all(names) or (names[0] and "=" not in "".join(items[1:]))):
         items = [name[1] if name else part for part, name in zip(items, names, strict=True)]
     items = [signed for part in items for signed in _both_signs(part)]
     return items if len(items) > 1 else None
@@ -180,7 +185,8 @@ def conjoined(text: str) -> str:
 
 
 def outside_bounds(text: str) -> str:
-    """`x < -2 or x > 2` for `|x| > 2`. Other text stays as it is."""
+    """`x < -2 or x > 2` for `|x| > 2`, and `-2 < x < 2` for `|x| < 2`. Other text stays as it is."""
+    text = INSIDE.sub(lambda m: f"-{m[3]} {m[2]} {m[1]} {m[2]} {m[3]}", text)
     return OUTSIDE.sub(
         lambda m: f"{m[1]} {'<' if m[2] == '>' else m[2].replace('ge', 'le')} -{m[3]} or {m[1]} {m[2]} {m[3]}", text
     )
@@ -194,6 +200,8 @@ def free_integer(text: str) -> tuple[str, bool]:
 
 def with_constant(gold: str, answer: str) -> str:
     """The answer with the gold answer's constant of integration: `x^2 + C` for `x^2 + K`."""
+    if "c_" in gold and "C_" in answer and "c_" not in answer and "C_" not in gold:
+        answer = answer.replace("C_", "c_")
     here, there = CONSTANT.search(gold), CONSTANT.search(answer)
     if not here or not there or here[1] == there[1] or "C" not in here[1] + there[1]:
         return answer

@@ -6,14 +6,16 @@ from data.mathematics.brackets import split
 from data.mathematics.notation import plain
 
 CALL = re.compile(r"([a-zA-Z](?:_\{?\w+\}?|')*(?:\^\{-1\})?)\(([a-z](?:,[a-z])*)\)")
+TERM = re.compile(rf"{CALL.pattern}|[a-zA-Z]_(?:[a-z]|\{{[a-z]\}})")  # f(x), a_n
 LETTERS = re.compile(r"\\text\s*\{[^{}]*\}|\\(?:begin|end)\{[^{}]*\}(?:\{[lcr|]*\})?|\\[a-zA-Z]+|[a-zA-Z]")
 BEFORE_DOMAIN = re.compile(
     r",|\\text\s*\{\s*,?\s*(?:for|where|with|when|if)\s*\}|(?<![a-zA-Z\\])(?:for|where|with|when|if)(?![a-zA-Z])"
 )
 NUMBER = r"-?(?:\d+(?:\.\d+)?|\\frac\s*\{\d+\}\s*\{\d+\})"
 BOUND = r"(?:<|>|\\le|\\ge|\\ne)\s*"
+SIGNED = r"(?:\s*[\^_]\s*\{?\s*(?:\\cdot|\\ast|\+)?\s*\}?)?"  # N^*
 DOMAIN = re.compile(
-    rf"(?:{NUMBER}\s*{BOUND})?(?P<variable>[a-zA-Z])\s*(?:{BOUND}{NUMBER}|\\in\s*(?:\\mathbb\{{[A-Z]\}}|[(\[].*[)\]]))"
+    rf"(?:{NUMBER}\s*{BOUND})?(?P<variable>[a-zA-Z])\s*(?:{BOUND}{NUMBER}|\\in\s*(?:\\mathbb\{{[A-Z]\}}{SIGNED}|[(\[].*[)\]]))"
     rf"|{NUMBER}\s*{BOUND}(?P<last>[a-zA-Z])"
 )
 RELATION = re.compile(r"=|<|>|\\(?:le|ge|ne|in|equiv)(?![a-zA-Z])")
@@ -36,12 +38,13 @@ def same_arguments(gold: str, answer: str, formula: str) -> str | None:
 
 def without_domain(text: str) -> tuple[str, str]:
     r"""A formula and its stated domain: `\sqrt{x}` and `x \ge 0`. The domain is empty where there is none."""
+    text = re.sub(r"\s*\(([a-z]\s*\\in[^()]*)\)$", r", \1", text)
     match = BEFORE_DOMAIN.search(text)
     if not match:
         return text, ""
     formula, domain = text[: match.start()].strip(), text[match.end() :].strip()
     head, equals, value = formula.rpartition("=")
-    if RELATION.search(value) or (equals and not CALL.fullmatch(re.sub(r"\s", "", plain(head)))):
+    if RELATION.search(value) or (equals and not TERM.fullmatch(re.sub(r"\s", "", plain(head)))):
         return text, ""
     conditions = [DOMAIN.fullmatch(plain(part)) for part in split(domain, ",")]
     letters = set(LETTERS.findall(value)) - {value}

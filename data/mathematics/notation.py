@@ -17,9 +17,11 @@ UNICODE = {
     "÷": "/", "∕": "/", "⁄": "/", "π": r"\pi ", "θ": r"\theta ", "∞": r"\infty ", "√": r"\sqrt ", "≤": r"\le ",
     "⩽": r"\le ", "≥": r"\ge ", "⩾": r"\ge ", "≠": r"\ne ", "≈": r"\approx ", "°": r"^\circ ", "∪": r"\cup ",
     "∩": r"\cap ", "∈": r"\in ", "ℝ": r"\mathbb{R}", "∅": r"\emptyset ", "±": r"\pm ", "∓": r"\mp ",
-    "…": "...", "％": "%", "≡": r"\equiv ",
+    "…": "...", "或": " or ", "和": " and ", "且": " and ", "、": ", ", "Å": r"\AA ", "\u212b": r"\AA ",
+    "％": "%", "≡": r"\equiv ",
     "⟨": r"\langle ", "⟩": r"\rangle ", "’": "'", "\u00a0": " ", "º": r"^\circ ", "˚": r"^\circ ", "℃": r"^\circ C",
     "℉": r"^\circ F", "′": "'", "″": "''", "⌊": r"\lfloor ", "⌋": r"\rfloor ", "⌈": r"\lceil ", "⌉": r"\rceil ",
+    "\u200b": "", "\u2060": "", "\ufeff": "",
     "\u2009": " ", "\u202f": " ", "，": ",", "\u2126": r"\Omega ", "\u03a9": r"\Omega ", "\u00b5": r"\mu ",
     "\u03bc": r"\mu ",
 }  # fmt: skip
@@ -27,6 +29,7 @@ for sign in map(chr, (0xBC, 0xBD, 0xBE, *range(0x2150, 0x215F))):  # ½
     above, below = unicodedata.normalize("NFKC", sign).split("⁄")
     UNICODE[sign] = rf"\frac{{{above}}}{{{below}}}"
 RAISED, LOWERED = "⁰¹²³⁴⁵⁶⁷⁸⁹⁻ⁿ", "₀₁₂₃₄₅₆₇₈₉"
+CIRCLED = re.compile(r"[①-⑳](?:[\s,、]*(?:and\s+)?[①-⑳])*")
 LEVEL = str.maketrans(RAISED + LOWERED, "0123456789-n0123456789")
 SIMPLE = str.maketrans(UNICODE)
 
@@ -36,7 +39,7 @@ FONTS = (
 )
 MEANINGLESS = re.compile(
     r"(?<!\\)\\(?:(?:left|right|displaystyle|textstyle|limits|quad|qquad|[bB]igg?[lrm]?|normalsize|[lL]arge|LARGE"
-    r"|[hH]uge|small|bf|rm|it|checkmark|underline(?=\s*\{))(?![a-zA-Z])|(?:text)?color\s*\{[^{}]*\}|[,;:]|(?=\s|$))|[~✓✔✅∎]"
+    r"|[hH]uge|small|bf|rm|it|checkmark|blacksquare|underline(?=\s*\{))(?![a-zA-Z])|(?:text)?color\s*\{[^{}]*\}|[,;:]|(?=\s|$))|[~✓✔✅∎]"
 )
 EXACTLY = r"(?:exactly|only|just|(?:an? )?total of)"
 EXACTLY_BEFORE = re.compile(rf"^(?:\\text\s*\{{\s*{EXACTLY}\s*\}}|(\\text\s*\{{\s*)?{EXACTLY}(?![a-zA-Z]))\s*(?=\S)")
@@ -56,7 +59,11 @@ ASIDE = r"\s*(?:\\text\s*\{)?[,\s]*\(?(?:in )?"  # before the name of a base
 CHOSEN = {"over": "frac", "choose": "binom"}
 LARGE = {"k": "thousand", "K": "thousand", "M": "million", "B": "billion", "bn": "billion"}
 OHMS = {"": "ohm", "k": "kiloohm", "M": "megaohm"}
-MICRO = {"m": "micrometer", "s": "microsecond", "g": "microgram", "L": "microliter", "A": "microampere"}
+MICRO = {
+    "m": "micrometer", "s": "microsecond", "g": "microgram", "L": "microliter", "A": "microampere", "C": "microcoulomb",
+    "F": "microfarad", "H": "microhenry", "T": "microtesla", "V": "microvolt", "W": "microwatt", "N": "micronewton",
+    "J": "microjoule",
+}  # fmt: skip
 REWRITTEN: list[tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]]] = [
     (re.compile(r"\\(?:[dtcs]|nice|x)frac(?![a-zA-Z])"), r"\\frac"),
     (re.compile(r"\\(?:num|qty|SI)\s*\{([^{}]*)\}\s*\{([^{}]*)\}"), lambda m: f"{m[1]}\\text{{{_spelled_unit(m[2])}}}"),
@@ -91,6 +98,10 @@ REWRITTEN: list[tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]]] = 
     (re.compile(r"^(binary|octal|hex|hexadecimal)\s+(\w+)$"), lambda match: f"{match[2]}_{{{RADIX[match[1]]}}}"),
     (re.compile(r"(?<=\d)\s*\^\s*\{?\s*(?:\\text\s*\{)?\s*o\s*\}{0,2}(?![a-zA-Z])"), r"^\\circ "),
     (re.compile(r"^([+-]?\d+\.\d*)\((\d+)\)$"), r"\1\\overline{\2}"),  # 0.1(6)
+    (
+        re.compile(r"\\dot\s*\{?(\d)\}?(\d*)\\dot\s*\{?(\d)\}?$"),
+        r"\\overline{\1\2\3}",
+    ),  # 0.\dot{1}2\dot{3}
     (re.compile(r"(?:\d[\u0304\u0305\u0307])+"), lambda match: rf"\overline{{{re.sub('[^0-9]', '', match[0])}}}"),
     (re.compile(r"(?<![\w.)}^/])(\d+)/(\d+)(?=[a-zA-Z](?![a-zA-Z])|\\pi|\\sqrt|\()"), r"\\frac{\1}{\2}"),  # 1/2x
     (re.compile(r"\^\s*(?:\{\s*((?:\\prime\s*|')+)\}|(\\prime))(?![a-zA-Z])"), lambda m: _primes(m[1] or m[2])),
@@ -118,6 +129,7 @@ REWRITTEN: list[tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]]] = 
     (re.compile(r"\+\s*/\s*-"), r"\\pm "),
     (re.compile(r":="), "="),
     (re.compile(r"^(?:\\text\s*\{\s*)?the point\s*\}?\s*(?=[A-Z]?\s*\()"), ""),
+    (re.compile(r"^(?:\\text\s*\{\s*)?(?:the\s+)?year\s*\}?\s*(?=\d{4}$)"), ""),
     (re.compile(r"^the\s+(?=\d+(?:st|nd|rd|th)\b)"), ""),
     (
         re.compile(
@@ -127,7 +139,20 @@ REWRITTEN: list[tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]]] = 
     ),  # 15th
     (re.compile(r"\\log\s*_\s*(?:e(?![a-zA-Z])|\{\s*e\s*\})"), r"\\ln "),
     (re.compile(r"(?<=\d)\s*(?:\\text\s*\{\s*)?([kM]?)\s*\\Omega\s*\}?$"), lambda m: f"\\text{{ {OHMS[m[1]]}}}"),
-    (re.compile(r"(?<=\d)\s*\\mu\s*(?:\\text\s*\{\s*)?([msgLA])\s*\}?$"), lambda m: f"\\text{{ {MICRO[m[1]]}}}"),
+    (
+        re.compile(r"(?<=[\d}])\s*(?:\\text\s*\{\s*)?\\mu\s*(?:\\text\s*\{\s*)?([msgLACFHTVWNJ])\s*\}{0,2}$"),
+        lambda m: f"\\text{{ {MICRO[m[1]]}}}",
+    ),
+    (
+        re.compile(
+            r"(?:\\text\s*\{\s*\\(?:AA|r\s*A)\s*\}|\\AA(?![a-zA-Z])|\\(?:mathring|r)\s*\{(?:\\text\{)?A\}{1,2})$"
+        ),
+        r"\\text{ angstrom}",
+    ),
+    (
+        re.compile(r"(?<![a-zA-Z\\])C\s*_\s*\{?\s*(\d{1,2})\s*\}?\s*\^\s*\{?\s*(\d{1,2})\s*\}?(?=\s*[^\s+-])"),
+        lambda m: rf"\binom{{{m[1]}}}{{{m[2]}}}",
+    ),  # C_5^2 = 10
     (re.compile(r"^\(([0-9A-Za-z]+)\)(?=_)"), r"\1"),  # (1011)_2
     (re.compile(rf"_\s*\{{\s*{BASE}\s*\}}"), lambda match: f"_{{{_digits(match[1])}}}"),
     (re.compile(rf"(?<=\w),?\s*(?:\\text\s*\{{)?\s*\(?(?:in )?base[\s}}-]*{BASE}$"), lambda m: f"_{{{_digits(m[1])}}}"),
@@ -151,6 +176,7 @@ REWRITTEN: list[tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]]] = 
     (re.compile(r"\\(?:dots|cdots|ldots)(?![a-zA-Z])"), "..."),
     (re.compile(r"\\colon(?![a-zA-Z])"), ":"),
     (re.compile(r"\s*\\&\s*"), " and "),
+    (re.compile(r"\\(?:textdollar|text\{\\\$\})(?![a-zA-Z])\s*"), "$"),
     (re.compile(r"\\([%$€£#])"), r"\1"),
     (
         re.compile(r"^(-?)([$€£₹¥])\s*(\d[\d,]*(?:\.\d+)?)\s*([kKMB]|bn)$"),
@@ -170,14 +196,26 @@ REWRITTEN: list[tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]]] = 
     (re.compile(r"\^\s*-\s*(\w+)"), r"^{-\1}"),
     (re.compile(r"(?<=[)\]])\s*U\s*(?=[(\[])"), r" \\cup "),
     (re.compile(r"\(\s*-\s*\\infty\s*,\s*\\infty\s*\)"), r"\\mathbb{R}"),
+    (
+        re.compile(
+            rf"(\\{FUNCTIONS}(?:\s*[_^]\s*(?:\w|\{{\w+\}})){{0,2}}\s*(?:\{{?[\w.]+\}}?|\\[a-z]+))\s*/\s*(?=\\{FUNCTIONS})"
+        ),
+        r"(\1)/",
+    ),  # \log 3/\log 2 is no logarithm of a quotient
     (re.compile(r"\s+"), " "),
     (re.compile(r"^\\\{\s*[a-z](?:\s*\\in\s*\\mathbb\{R\})?\s*(?:\\mid|\||:)\s*(.*)\\\}$"), r"\1"),  # {x | x > 1}
 ]
-WHOLE_WORDS = {"all real numbers": r"\mathbb{R}", "all reals": r"\mathbb{R}", "empty set": r"\emptyset"}
+WHOLE_WORDS = {
+    "all integers": r"\mathbb{Z}",
+    "all real numbers": r"\mathbb{R}",
+    "all reals": r"\mathbb{R}",
+    "empty set": r"\emptyset",
+}
 WHOLE_WORDS |= dict.fromkeys(("no solution", "no solutions", "no solutions exist", "null set", "empty"), r"\emptyset")
+WHOLE_WORDS |= dict.fromkeys(("all positive real numbers", "all positive reals"), r"(0, \infty)")
 WHOLE_WORDS |= {"not defined": r"\text{undefined}", "undef": r"\text{undefined}"}
 WHOLE_WORDS |= dict.fromkeys(("infinitely many solutions", "infinite", "infinite solutions"), r"\text{infinitely many}")
-WHOLE_WORDS |= {"dne": r"\text{does not exist}"}
+WHOLE_WORDS |= {"dne": r"\text{does not exist}", "converges": "convergent", "diverges": "divergent"}
 WHOLE_WORDS |= dict.fromkeys(("noon", "12 noon", "12:00 noon", "midday"), "12:00 p.m.")
 WHOLE_WORDS |= dict.fromkeys(("midnight", "12 midnight", "12:00 midnight"), "12:00 a.m.")
 # LaTeX would end a root or a power in parentheses after one character.
@@ -202,6 +240,7 @@ def tidy(text: str) -> str:
     text = flattened(MARKDOWN.sub("", _punctuation(text)))
     text = re.sub(r"√\s*(\d+|[a-z])", r"\\sqrt{\1}", text)
     text = re.sub(f"[{RAISED}]+", lambda match: f"^{{{match[0].translate(LEVEL)}}}", text)
+    text = CIRCLED.sub(lambda match: ", ".join(str(ord(c) - 0x245F) for c in match[0] if c >= "①"), text)
     text = re.sub(f"[{LOWERED}]+", lambda match: f"_{{{match[0].translate(LEVEL)}}}", text)
     text = re.sub(r"^~(?=[^\s~]+$)", r"\\approx ", text)  # elsewhere it is a space
     text = _unwrapped(_inner_formulas(text.translate(SIMPLE).strip()))

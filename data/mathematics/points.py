@@ -43,6 +43,10 @@ def paired(gold: str, answer: str) -> list[tuple[str, str]] | bool | None:
     gold_point, answer_point = point(gold), point(answer)
     if not ((gold_point and gold_point.names) or (answer_point and answer_point.names)):
         return None
+    if any(
+        side is None and forms.elements(text) is not None for side, text in ((gold_point, gold), (answer_point, answer))
+    ):
+        return False  # a set has no order
     values = [side.values if side else forms.parts(text) for side, text in ((gold_point, gold), (answer_point, answer))]
     if gold_point and answer_point and gold_point.names and answer_point.names:
         if sorted(gold_point.names) != sorted(answer_point.names):

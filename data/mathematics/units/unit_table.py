@@ -16,7 +16,7 @@ TABLE: dict[Dimensions, dict[str, int | Fraction]] = {
         "m meter metre": 1, "cm centimeter centimetre": Fraction(1, 100), "mm millimeter millimetre": Fraction(1, 1000),
         "dm decimeter decimetre": Fraction(1, 10), "km kilometer kilometre": 1000, "in inch inches": INCH,
         "ft foot feet": 12 * INCH, "yd yard": 36 * INCH, "mi mile": 63_360 * INCH, "nm nanometer": Fraction(1, 10**9),
-        "um micrometer micron": Fraction(1, 10**6),
+        "um micrometer micron": Fraction(1, 10**6), "angstrom": Fraction(1, 10**10),
     },
     (("length", 2),): {
         "acre": 43_560 * (12 * INCH) ** 2, "ha hectare": 10_000, "sqft": (12 * INCH) ** 2, "sqm": 1,
@@ -70,12 +70,13 @@ TABLE: dict[Dimensions, dict[str, int | Fraction]] = {
     (("unit", 1),): {"unit": 1},
     (("atmosphere", 1),): {"atm": 1},
     (("voltage", 1),): {"V volt": 1, "mV millivolt": Fraction(1, 1000)},
-    (("current", 1),): {"A amp ampere": 1, "mA milliamp": Fraction(1, 1000), "microampere": Fraction(1, 10**6)},
+    (("current", 1),): {"A amp ampere": 1, "mA milliamp": Fraction(1, 1000)},
     (("resistance", 1),): {"ohm": 1, "kiloohm": 1000, "megaohm": 10**6},
     (("charge", 1),): {"C coulomb": 1},
     (("inductance", 1),): {"H henry": 1},
     (("field", 1),): {"T tesla": 1},
     (("capacity", 1),): {"F farad": 1},
+    (("electronvolt", 1),): {"eV electronvolt": 1},
     (("amount", 1),): {"mol mole": 1},
     (("frequency", 1),): {"Hz hertz": 1, "kHz kilohertz": 1000, "MHz megahertz": 10**6},
     (("data", 1),): {"bit": 1, "byte": 8, "kB KB kilobyte": 8000, "MB megabyte": 8 * 10**6, "GB gigabyte": 8 * 10**9},
@@ -97,11 +98,26 @@ SUFFIXES = PREFIXES | {"%": "percent", r"^\circ": "degree", '"': "inch", "''": "
 
 
 WRAPPED_ALONE = {"t", "T", "H", "F"}  # units only in \\text{...}; outside of it they are variables
+SMALL = {"p": ("pico", -12), "n": ("nano", -9), "m": ("milli", -3)}
+LARGE = {"k": ("kilo", 3), "M": ("mega", 6), "G": ("giga", 9)}
+SYMBOLS = {
+    "N": "newton", "J": "joule", "W": "watt", "Pa": "pascal", "V": "volt", "A": "ampere", "Hz": "hertz",
+    "eV": "electronvolt", "C": "coulomb", "F": "farad", "T": "tesla", "H": "henry", "mol": "mole",
+}  # fmt: skip
+for symbol, unit in SYMBOLS.items():
+    for sign, (prefix, power) in (SMALL if symbol in "CFTH" else SMALL | LARGE).items():
+        scaled = UNITS[unit][0], UNITS[unit][1] * Fraction(10) ** power
+        UNITS.setdefault(prefix + unit, scaled)
+        if sign + symbol not in UNITS and sign + symbol != "pH":
+            UNITS[sign + symbol] = scaled
+            WRAPPED_ALONE |= {sign + symbol} if len(symbol) == 1 else set()
+for unit in SYMBOLS.values():
+    UNITS["micro" + unit] = UNITS[unit][0], UNITS[unit][1] / 10**6
 
 
 def lookup(word: str) -> tuple[Dimensions, Fraction] | None:
     """Dimension and worth of a unit by its name, in the singular or plural; None for an unknown word."""
     for name in (word, word.removesuffix("s"), word.lower(), word.lower().removesuffix("s")):
-        if name in UNITS and (len(name) > 1 or name == word):
+        if name in UNITS and (len(name) > 1 or name == word) and word not in ("Mg", "Mm", "Ms"):  # not milli
             return UNITS[name]
     return None

@@ -11,7 +11,7 @@ from fractions import Fraction
 
 from data.mathematics.notation import tidy
 from data.mathematics.numbers.plain import exact
-from data.mathematics.numbers.words import DENOMINATORS, MULTIPLES
+from data.mathematics.numbers.words import DENOMINATORS, MULTIPLES, SMALL, spelled
 from data.mathematics.units.unit_table import (
     CODES,
     COUNTRIES,
@@ -32,12 +32,13 @@ FILLERS = {
 TRAILING = re.compile(
     r"(?:\s+|(?=\\text)|(?<=\d)(?=[a-zA-Z]{2}))"
     r"((?:\\text\s*\{(?:[^{}]|\^\s*\{-?[1-4]\})*\}"
-    r"|(?<![a-zA-Z\\_^{])[a-zA-Z]+\.?|\^\s*\{?-?[1-4]\}?|(?<=[}\da-zA-Z])\s*\\cdot\s*(?=\\text|[a-zA-Z])|[\s/-])+)$"
+    r"|(?<![a-zA-Z\\_^{])[a-zA-Z]+\.?|\^\s*\{?-?[1-4]\}?|(?<=[}\da-zA-Z])\s*\\cdot\s*(?=\\text|[a-zA-Z])|(?<=[a-zA-Z])\s*/\s*\([a-zA-Z]+(?:[\s-]|\\cdot)+[a-zA-Z]+\)|[\s/-])+)$"
 )
 NAMED = r"\s*(?:\\text\s*\{{\s*)?(?P<{}>[a-zA-Z]+)\s*\}}?\s*"
 OVER = re.compile(  # \frac{\text{m}}{\text{s}}
     rf"(?<=[\d}}\s])\s*\\frac\s*\{{{NAMED.format('above')}\}}\s*\{{{NAMED.format('below')}(?P<power>\^\s*\{{?[23]\}}?)?\s*\}}$"
 )
+SPELLED = re.compile(r"(?:\\text\s*\{)?\s*([a-zA-Z][a-zA-Z-]*(?: [a-z-]+){0,5}) ([a-z]{2,})\s*\}?")
 DEGREES = re.compile(r"\s*\^\\circ\s*(?:\\text\s*\{\s*)?(C|F|K|Celsius|Fahrenheit)\s*\}?$")
 COUNTED = re.compile(rf"\s*(?:(?:{'|'.join(MULTIPLES)})s?(?![a-zA-Z])\s*)+")
 CODE = re.compile(rf"(?:\\text\s*\{{\s*)?({'|'.join(CODES)})\.?\s*(?:\$\s*\}}\s*(?=-?\d)|\}}?\s*(?:(?=\$)|(?=-?\d)))")
@@ -89,6 +90,13 @@ def take_unit(text: str, *, letters: bool = True) -> tuple[str, Unit | None]:
     A single letter (`5 m`) outside of `\\text{...}` is a unit only where `letters` says so: it may be a variable.
     """
     text = text.strip()
+    if (
+        (match := SPELLED.fullmatch(text))
+        and exact(text) is None
+        and (lookup(match[2]) or match[2].endswith("s"))
+        and (number := spelled(match[1])) is not None
+    ):
+        text = rf"{number}\text{{ {match[2]}}}"  # five dollars
     if exact(text) is not None or re.search(r"\\(?:sin|cos|tan|sec|csc|cot)[^a-z]", text):  # 3 million; sin 30°
         return text, None
     if match := DEGREES.search(text):
@@ -128,6 +136,8 @@ def _take_words(text: str, letters: bool) -> tuple[str, Unit | None]:
         return text, None
     unit = _unit(WRAPPED.sub(r" \1 ", match[1]).strip())
     words = re.findall("[a-zA-Z]+", WRAPPED.sub(" ", match[1]).replace(r"\cdot", " "))
+    if SMALL.keys() & set(words) and (words[-1] in SMALL or re.search("[a-z]{3}", value)):  # two thirty
+        return text, None
     if r"\cdot" in match[1] and words and not _is_product(unit, words, match[1]):
         return text, None
     if "\\text" not in match[1]:
@@ -147,6 +157,8 @@ def _is_product(unit: Unit, words: list[str], written: str) -> bool:
 
 def _unit(words: str) -> Unit:
     """The unit that the words name: `cm`, `square inches`, `in^{3}`, `m/s^2`, `miles per hour`."""
+    words = re.sub(r"\belectron[\s-]volt", "electronvolt", words)
+    words = re.sub(r"/\s*\(([^()/]*)\)", lambda m: "/" + re.sub(r"\s+|\\cdot|-", "/", m[1].strip()), words)
     words = re.sub(r"\bper\b|(?<=\S)\s+an?\s+(?=\S)", "/", words.replace(r"\cdot", " ").replace(".", " "))
     above, *below = re.sub(r"\s*\^\s*\{?\s*(-?)\s*([1-4])\s*\}?", r"^\1\2", words).split("/")
     unit = _product(above)

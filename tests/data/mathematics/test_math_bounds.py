@@ -21,6 +21,8 @@ HOSTILE = [
     "{}_{99999999}C_5",
     r"\sum_{k=1}^{10^{12}} k!",
     r"\Gamma(10^{9})",
+    r"\Gamma(\Gamma(\Gamma(5)))",
+    r"\binom{\binom{60}{30}}{\binom{50}{25}}",
     r"\sin(10^{10^{10}})",
     "((((((x))))))",
     "|" * 12 + "x" + "|" * 12,
@@ -49,6 +51,7 @@ def test_what_would_cost_a_worker_is_not_worked_out(answer):
         (r"\sqrt{1 + \sqrt{2 + \sqrt{3}}}", r"\sqrt{2}"),
         (r"\left(\frac{1}{2}(a+b)\right)^2", "x"),
         (r"2\cos(2(x+1)) + 3\sin(x)", "x"),
+        (r"\Gamma(n+1) + \binom{n}{2}\binom{n+1}{3}", "n"),
     ],
 )
 def test_what_problems_ask_for_is_worked_out(answer, gold):

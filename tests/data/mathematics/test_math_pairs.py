@@ -1,5 +1,6 @@
 """Pairs labelled by hand: `math_pairs.jsonl`, and `math_pairs_strict.jsonl`, whose wrong answers are near ones: another
-unit, the problem itself in the box, a box taken back; and `math_pairs_other.jsonl`, of rarer notations.
+unit, the problem itself in the box, a box taken back; `math_pairs_other.jsonl`, of rarer notations; and
+`math_pairs_sets.jsonl`, written as competition sets and small models write, with the ends of whole solutions.
 
 `one_way` marks the pairs that differ when gold and answer change places, as `data.mathematics.value` and `compare` say:
 an answer must be a value where the gold is one, its calculations must be true, it may leave out a base, and it may
@@ -18,13 +19,34 @@ from data.problem import Problem
 from data.tasks import math
 from data.workers.pool import WorkerPool
 
-FILES = ("math_pairs.jsonl", "math_pairs_strict.jsonl", "math_pairs_other.jsonl")
+FILES = ("math_pairs.jsonl", "math_pairs_strict.jsonl", "math_pairs_other.jsonl", "math_pairs_sets.jsonl")
 PAIRS = [json.loads(line) for name in FILES for line in (Path(__file__).parent / name).read_text().splitlines()]
-# Labelled by mathematics, and still judged wrong: without its problem, 0.25 does not say that it is money; the other
-# is a way of saying it in words that is not read.
+# Labelled by mathematics, and still judged wrong: without its problem, 0.25 does not say that it is money; the others
+# are other ways of saying it that are not read.
 MISSED = {
     ("0.25", "25 cents"),
     (r"\frac{9}{19}", r"9 \text{ over } 19"),
+    (r"25^\circ\text{C}", r"\boxed{298.15 \text{ K}}"),
+    (r"\infty", r"\boxed{\text{The limit diverges to infinity}}"),
+    ("3:30 PM", r"\boxed{\text{half past three in the afternoon}}"),
+    ("72", "So the final result is 72 (48 in April and 24 in May)."),
+    ("72", r"\boxed{72\text{ clips (in total)}}"),
+    (r"50 \mathrm{~N}", r"\boxed{50\text{ N upward}}"),
+    (r"10 \text{ m/s}", r"\boxed{10 \text{ m/s downwards}}"),
+    (r"45^\circ", r"\boxed{45^\circ \text{ north of east}}"),
+    (r"(0,1)\cup(1,2)", r"\boxed{\{x|0<x<2, x\neq 1\}}"),
+    (r"\{x|x<1\}", r"\boxed{\{t|t<1\}}"),
+    ("even", r"\boxed{\text{The function is even}}"),
+    ("Alice", r"\boxed{\text{Alice wins}}"),
+    (r"\frac{dy}{dx}=2x", r"\boxed{y' = 2x}"),
+    ("y=Ce^{2x}", r"\boxed{y = A e^{2x}}"),
+    ("y=c_1e^x+c_2e^{-x}", r"\boxed{y=C_1e^{-x}+C_2e^{x}}"),
+    (r"n \equiv 2 \pmod 5", r"\boxed{n=5k+2}"),
+    ("10", r"\boxed{\lim_{x\to 0} f(x) = 10}"),
+    ("10", r"\boxed{\max f = 10}"),
+    ("10", r"\boxed{\text{total }10}"),
+    (r"f(x)=\begin{cases} x & x\ge 0 \\ -x & x<0 \end{cases}", r"\boxed{|x|}"),
+    (r"\text{all } x > 2", r"\boxed{x>2}"),
 }
 
 
