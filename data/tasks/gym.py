@@ -31,13 +31,14 @@ REFUSED = {"composite": "it mixes other tasks; name those, each with a weight of
 NOT_SETTINGS = ("seed", "size")  # chance comes from the run's seeds, and there is no end to the problems
 TRIES = 100  # draws without a usable problem, after which the settings count as impossible
 DRAWING_SECONDS, SCORING_SECONDS = 60, 5
-ENOUGH_SEEN = 32  # problems that show whether a constant answer wins
-CONSTANT_SHARE = 0.2  # of the problems; a warning from here on
+# A warning where one answer is right for so large a share of so many problems: (problems, share).
+CONSTANT_SHARES = ((32, 0.2), (8, 0.5))
 WORKER = "data.tasks.gym_worker:act"
 ENVIRONMENT = {"PYTHONHASHSEED": "0", "OPENBLAS_NUM_THREADS": "1"}
 
 drawing = WorkerPool(WORKER, seconds=DRAWING_SECONDS, environment=ENVIRONMENT)
 _ANSWERS: dict[tuple[str, str], Counter[str]] = {}  # right answers of each task so far, at each of its settings
+_WARNED: set[tuple[str, str]] = set()
 scoring = WorkerPool(WORKER, seconds=SCORING_SECONDS, environment=ENVIRONMENT)
 
 # Metadata that tells problems apart where the question does not, because its wording is drawn, too. Lists of
@@ -167,16 +168,20 @@ def _notice_constant(label: str, settings: Any, problems: list[Problem]) -> None
     """Warn, once a process and in one line, where one constant answer is right for a large share of the problems."""
     key = (label, repr(settings))
     counts = _ANSWERS.setdefault(key, Counter())
-    if counts.total() >= ENOUGH_SEEN:
+    if key in _WARNED or counts.total() >= CONSTANT_SHARES[0][0]:
         return
     counts.update(problem.facts["entry"]["answer"].strip() for problem in problems if problem.facts["entry"]["answer"])
-    if counts.total() < ENOUGH_SEEN or os.environ.get("RANK", "0") != "0":
+    total = counts.total()
+    least = next((share for enough, share in CONSTANT_SHARES if total >= enough), None)
+    if least is None or os.environ.get("RANK", "0") != "0":
         return
     (answer, count), *_ = counts.most_common(1)
-    if count >= CONSTANT_SHARE * counts.total():
+    if count >= least * total:
+        _WARNED.add(key)
         tqdm.write(
-            f"warning: {FAMILY}:{label}: the answer {answer[:40]!r} is right for {count} of {counts.total()} problems "
-            f"at these settings; a model that always gives it scores {100 * count / counts.total():.0f}%.",
+            f"warning: {FAMILY}:{label}: the answer {answer[:40]!r} is right for {count} of {total} problems at these "
+            f"settings; a model that always gives it scores {100 * count / total:.0f}%. Leave the task out of `tasks`, "
+            f"or set tasks.{FAMILY}:{label} to a level with more possible answers (data/tasks/GYM.md).",
             file=sys.stderr,
         )
 

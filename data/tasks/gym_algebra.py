@@ -41,11 +41,17 @@ def same_polynomial(answer: str, entry: Entry) -> bool:
 
 
 def antiderivative(answer: str, entry: Entry) -> bool:
-    """A function whose derivative is the integrand. sympy proves it, which may hang, so workers must be killable."""
+    """A function whose derivative is the integrand. sympy proves it, which may hang, so workers must be killable.
+
+    Beside the variable it may have one letter, the constant of integration: `x**2 + X**3 + C` says two things.
+    """
     import sympy
 
     name, integrand = entry["metadata"]["variable"], entry["metadata"]["integrand"]
     tree, right = syntax(answer), syntax(integrand)
+    letters = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name) and len(node.id) == 1} - {name, "E"}
+    if len(letters) > 1 or name.swapcase() in letters:
+        return False
     if any(_differs(tree, right, name, place) for place in POINTS):
         return False
     derivative = sympy.diff(_built(tree), sympy.Symbol(name))

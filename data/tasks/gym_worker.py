@@ -118,6 +118,8 @@ def score(name: str, settings: str, entry: dict[str, Any], answer: str) -> dict[
     try:
         if too_long := bounds(answer, entry):
             return {"refused": too_long}
+        if any(sign.isdecimal() and not sign.isascii() for sign in answer) and (entry["answer"] or "").isascii():
+            return {"refused": "has digits of another script"}
         if name in JUDGES:
             return {"score": float(JUDGES[name](answer, entry))}
         if name in GUARDS and (reason := GUARDS[name](answer, entry)):

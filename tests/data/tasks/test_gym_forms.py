@@ -1,6 +1,7 @@
 """What the scorers of reasoning-gym give 1, and is wrong all the same."""
 
 import json
+import re
 
 import pytest
 
@@ -144,13 +145,38 @@ def test_a_constant_answer_that_wins_is_told_once_in_one_line(capsys):
     from data.mixture import draw_problems, load_mixture
 
     gym._ANSWERS.clear()
+    gym._WARNED.clear()
     parts = load_mixture({"gym:syllogism": {"allow_no": False, "allow_some": False, "allow_some_not": False}})
     draw_problems(parts, "train", 90, 41)
     lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("warning: gym:")]
     assert len(lines) == 1 and "gym:syllogism: the answer 'Yes' is right for " in lines[0]
-    assert "a model that always gives it scores" in lines[0]
+    assert re.search(r"for (\d+) of \d+ problems at these settings; a model that always gives it scores \d+%", lines[0])
+    assert "Leave the task out of `tasks`, or set tasks.gym:syllogism to a level with more possible" in lines[0]
+    draw_problems(parts, "test", 12, 41)
+    assert "warning" not in capsys.readouterr().err  # once
     draw_problems(load_mixture({"gym:string_insertion": {}}), "train", 40, 41)
     assert "warning" not in capsys.readouterr().err
+
+
+def test_a_constant_answer_to_a_few_problems_is_told_where_it_wins_half_of_them(capsys):
+    from data.mixture import draw_problems, load_mixture
+
+    gym._ANSWERS.clear()
+    gym._WARNED.clear()
+    draw_problems(load_mixture({"gym:syllogism": {}, "gym:chain_sum": {}}), "test", 20, 7)  # as an evaluation draws
+    lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("warning: gym:")]
+    assert len(lines) == 1 and "gym:syllogism: the answer 'Yes' is right for " in lines[0]
+
+
+def test_letters_and_digits_that_only_look_right_are_refused():
+    integral = {"variable": "x", "integrand": "3*x**2"}
+    assert verdict("simple_integration", "x**3 + C", integral, "x**3 + K").correct
+    for answer in ("x**3 + X**4/8 + C", "x**3 + X", "x**3 + a*b"):
+        assert not verdict("simple_integration", "x**3 + C", integral, answer).correct
+    for answer in ("٠xdc٢٧", "0xdc２７"):
+        assert not verdict("bitwise_arithmetic", "0xdc27", {}, answer).correct
+    assert verdict("bitwise_arithmetic", "0xdc27", {}, "0xdc27").correct
+    assert not verdict("time_intervals", "00:00:24", {"task_type": "time"}, "٠٠:٠٠:٢٤").correct
 
 
 def test_a_hostile_answer_costs_no_worker():
