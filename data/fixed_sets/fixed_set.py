@@ -14,10 +14,11 @@ from data.task import Split
 from data.terminal import say_once
 
 MAX_PROMPT = 20_000  # characters
-MISSING = {"None", "null", "Null", "NULL", "nil", "<NA>", "NaT", "N/A", "n/a", "NA", "{}", "&nbsp;"}
+MISSING = {"None", "null", "Null", "NULL", "nil", "<NA>", "NaT", "N/A", "n/a", "NA", "{}", "&nbsp;", "[object Object]"}
 TO_BE_WRITTEN = {
     "tbd", "todo", "to be determined", "not available", "none given", "not given", "not provided", "no answer provided",
-    "see solution", "see the solution", "see solution above", "see above", "unknown", "not found", "notfound", "proof",
+    "see solution", "see the solution", "see solution above", "see above", "see figure", "see diagram",
+    "answers may vary", "answers vary", "answers will vary", "unknown", "not found", "notfound", "proof",
 }  # fmt: skip
 CHOICES = {"unknown", "not given", "not found"}  # of a multiple choice, where these words are answers
 # What programs write for a number that is none, and spreadsheets for an error; "infinity" alone is a word for one.

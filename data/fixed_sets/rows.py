@@ -115,7 +115,12 @@ def _local(path: Path) -> dict[str, Any]:
     if path.is_file() and path.suffix in SUFFIXES:
         return {"train": path}
     if path.is_dir():
-        files = {file.stem: file for file in sorted(path.iterdir()) if file.suffix in SUFFIXES}
+        found = [file for file in sorted(path.iterdir()) if file.suffix in SUFFIXES]
+        files = {file.stem: file for file in found}
+        if twice := next((file for file in found if files[file.stem] != file), None):
+            raise ValueError(
+                f"{path} has {twice.name} and {files[twice.stem].name}; either might be meant, so move one."
+            )
         if files:
             return files
     kind = "is not" if path.exists() else "does not exist; expected"
@@ -277,8 +282,13 @@ def _of_batch(batch: Any, where: str, first: int) -> list[Row]:
     year 100,000 or text that is not UTF-8.
     """
     labels = [f"{where}, row {number}" for number in range(first, first + len(batch))]
+    short = [field.name for field in batch.schema if pa.types.is_float16(field.type) or pa.types.is_float32(field.type)]
     try:
-        return [Row(row, values) for row, values in zip(labels, batch.to_pylist(), strict=True)]
+        rows = batch.to_pylist()
+        for name in short:  # 0.1 in 32 bits is 0.10000000149 in 64
+            for values, number in zip(rows, batch.column(name).to_numpy(zero_copy_only=False), strict=True):
+                values[name] = None if values[name] is None else float(str(number))
+        return [Row(row, values) for row, values in zip(labels, rows, strict=True)]
     except (ValueError, TypeError, OverflowError, pa.ArrowException) as error:
         if len(batch) == 1:
             return [Row(labels[0], {}, f"{labels[0]} cannot be read: {error}.")]

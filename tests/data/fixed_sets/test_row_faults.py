@@ -315,3 +315,26 @@ def test_each_problem_of_a_module_is_looked_at(tmp_path, monkeypatch, second, me
     path.write_text(OWN % second)
     with pytest.raises(ValueError, match=message):
         load_mixture({str(path): {}})
+
+
+def test_a_number_of_32_bits_is_read_as_it_was_written(tmp_path):
+    path = tmp_path / "a.parquet"
+    answers = pa.array([0.1, 2.5, None], pa.float32())
+    pq.write_table(pa.table({"question": ["1?", "2?", "3?"], "answer": answers}), path)
+    drawn = math.problems(Settings(source=str(path), faulty="drop"))["train"]
+    assert [problem.facts["answer"] for problem in drawn] == ["0.1", "2.5"]
+
+
+def test_two_files_of_one_split_are_refused(tmp_path):
+    (tmp_path / "train.jsonl").write_text('{"question": "1?", "answer": "1"}\n')
+    pq.write_table(pa.table({"question": ["2?"], "answer": ["2"]}), tmp_path / "train.parquet")
+    with pytest.raises(ValueError, match=r"has train.jsonl and train.parquet; either might be meant"):
+        math.problems(Settings(source=str(tmp_path)))
+
+
+@pytest.mark.parametrize("answer", ["[object Object]", "Answers may vary.", "See figure"])
+def test_words_in_place_of_an_answer_are_a_fault(tmp_path, answer):
+    path = tmp_path / "a.jsonl"
+    path.write_text(json.dumps({"question": "1?", "answer": answer}) + "\n")
+    with pytest.raises(ValueError, match=r"row 1: its answer is .*, which stands for a value that is missing"):
+        math.problems(Settings(source=str(path)))
