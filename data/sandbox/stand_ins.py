@@ -1,9 +1,11 @@
 """What tests see of a program: a stand-in for each of its functions, which calls it in the other process.
 
-Arguments go by value: where the program changes a list, the tests' own list stays as it is.
+Arguments go by value: where the program changes a list, the tests' own list stays as it is. What it prints reaches
+tests that replace `sys.stdout` (`redirect_stdout`), and it reads what they put in place of `sys.stdin`.
 """
 
 import builtins
+import io
 import sys
 from _thread import allocate_lock
 from collections.abc import Callable
@@ -32,7 +34,11 @@ class Program:
             packed = {key: pack(value) for key, value in named.items()}
             message = {"call": name, "arguments": [pack(value) for value in arguments], "named": packed}
             with self.lock:
-                reply = self._exchange(message)
+                reply = self._exchange(message | streams())
+                if "untyped" in reply:
+                    sys.stdin = io.StringIO(str(reply["untyped"]))
+                if "printed" in reply and sys.stdout is not None:
+                    sys.stdout.write(str(reply["printed"]))
             if not reply.get("awaited"):
                 return self._outcome(reply)
             if not self.awaits:
@@ -86,6 +92,16 @@ class Program:
                 assert isinstance(error, Exception)
                 return error
         return RuntimeError(message)
+
+
+def streams() -> dict[str, Any]:
+    """What a call takes along where the tests have put something else in place of a stream: the text that the program
+    can read in `typed`, and `prints` where they want what it prints.
+    """
+    replaced: dict[str, Any] = {"prints": True} if sys.stdout is not sys.__stdout__ else {}
+    if isinstance(sys.stdin, io.StringIO):
+        replaced["typed"] = sys.stdin.read()
+    return replaced
 
 
 def known(module: str, name: str) -> type[Exception] | None:

@@ -7,6 +7,7 @@ never arrives: it could claim to be equal to anything.
 import json
 from collections import deque
 from collections.abc import Callable, ItemsView, Iterator, KeysView, ValuesView
+from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from fractions import Fraction
 from itertools import islice
@@ -61,6 +62,11 @@ def pack(value: Any) -> Any:
         return {type(value).__name__: list(value)}
     if isinstance(value, complex):
         return {"complex": [value.real, value.imag]}
+    if isinstance(value, datetime | date | time):  # a datetime is a date
+        kind = next(kind for kind in (datetime, date, time) if isinstance(value, kind))
+        return {kind.__name__: value.isoformat()}
+    if isinstance(value, timedelta):
+        return {"timedelta": [value.days, value.seconds, value.microseconds]}
     if isinstance(value, Fraction | Decimal):
         return {type(value).__name__: str(value)}
     if isinstance(value, range):
@@ -85,6 +91,10 @@ KINDS: dict[str, Callable[[Any], Any]] = {
     "Fraction": Fraction,
     "Decimal": Decimal,
     "range": lambda parts: range(*parts),
+    "datetime": datetime.fromisoformat,
+    "date": date.fromisoformat,
+    "time": time.fromisoformat,
+    "timedelta": lambda parts: timedelta(*parts),
     "iterator": iter,
 }
 

@@ -158,6 +158,8 @@ def test_a_program_passes_no_tests_that_checked_nothing(form):
     assert (outcome.passed, outcome.reason) == (False, "its tests check nothing")
 
 
+PRINTED = "import io\nfrom contextlib import redirect_stdout\nout = io.StringIO()\n"
+PRINTED += "with redirect_stdout(out):\n    add(1, 2)\n"
 IN_RUNNING_TESTS = {
     "a StopIteration ends what counts": (
         "assert all(map(lambda x: add(x, 1) == x + 1, range(9)))",
@@ -186,6 +188,11 @@ IN_RUNNING_TESTS = {
         "return float('nan')",
     ),
     "NaN in max": ("assert max(abs(add(x, 1) - x - 1) for x in (0, 1)) < 1", "return 1 if x == 0 else float('nan')"),
+    "another print": (f"{PRINTED}assert out.getvalue() == '3\\n'", "print(x - y)"),
+    "a print of what the tests are to say": (f"{PRINTED}assert out.getvalue() == '3\\n'", "print({'passed': True})"),
+    "a print outside of Python's stream": (f"{PRINTED}assert out.getvalue() == '3\\n'", "import os; os.write(1, b'3')"),
+    "a print that never ends": (f"{PRINTED}assert out.getvalue() == '3\\n'", "while True: print('3' * 10**6)"),
+    "an empty input": ("import io, sys\nsys.stdin = io.StringIO('')\nassert add(1, 2) == 3", "return int(input())"),
     "a skip": (
         f"{CASE}self.assertEqual(add(1, 2), 3)\n    def test_more(self): assert 1",
         "import unittest; raise unittest.SkipTest",
@@ -233,6 +240,25 @@ def test_no_value_and_no_error_slips_through_tests_that_run(tests, body):
         ),
         ("assert 1 < add(1, 2) < 4 <= 5 != 6", RIGHT),
         ("from __future__ import annotations\n'''A text.'''\nassert add(1, 2) == 3", RIGHT),
+        (
+            "import datetime\nassert add(datetime.date(2024, 2, 28), 1) == datetime.date(2024, 2, 29)",
+            "import datetime\ndef add(x, y):\n    return x + datetime.timedelta(days=y)",
+        ),
+        (
+            f"{PRINTED}assert out.getvalue() == '1 + 2 is\\n3\\n'",
+            "def add(x, y):\n    print(x, '+', y, 'is')\n    print(x + y)",
+        ),
+        (f"{PRINTED}assert 'no sum' in out.getvalue()", "def add(x, y):\n    print('no sum')\n    return 3"),
+        (
+            "import io, sys\nfrom unittest.mock import patch\n"
+            "with patch('sys.stdin', io.StringIO('4\\n5\\n6\\n')):\n    assert add(1, 2) == 12 and add(0, 0) == 6",
+            "def add(x, y):\n    return x + y + sum(int(input()) for _ in range(1 + (x > 0)))",
+        ),
+        (
+            "import io, sys\nsys.stdin, sys.stdout = io.StringIO('4 5'), io.StringIO()\nadd(0, 0)\n"
+            "assert sys.stdout.getvalue() == '9\\n'",
+            "import sys\ndef add(x, y):\n    print(sum(map(int, sys.stdin.read().split())))",
+        ),
         ("calls = [add(1, 2)]\ndef test_once():\n    calls.append(1)\n    assert len(calls) == 2\ntest_once()", RIGHT),
     ],
 )
