@@ -1,8 +1,8 @@
 """The gate finds all mistakes that can be found before any work. Each refusal is one line.
 
 Evaluation and probes run the checks of any model that is sampled from as well (`eval.sampling.candidate`): its template
-and tokenizer (`check_chat`), its context (`check_context`), and whether the engine gives what the model's own forward
-gives (`check_support`). A sweep's dry run asks the whole gate.
+and tokenizer (`check_chat`, `check_prompts`), its context (`check_context`), and whether the engine gives what the
+model's own forward gives (`check_support`). A sweep's dry run asks the whole gate.
 """
 
 from collections.abc import Sequence
@@ -25,7 +25,7 @@ from train.config.run_config import RunConfig
 from train.config.trl_vllm import check_vllm
 from train.distributed.zero import unpartitioned
 from train.lifecycle.trackers import check_trackers
-from train.model.chat_checks import check_chat
+from train.model.chat_checks import check_chat, check_prompts
 from train.model.context import check_context
 from train.model.dropout import refuse_dropout
 from train.model.positions import count_from_mask, refuse_shifted
@@ -52,6 +52,7 @@ def check_training(run: RunConfig, training: GRPOConfig) -> tuple[PreTrainedMode
         model, tokenizer = start_model(run, training.seed, training.chat_template_kwargs)
     check_chat(model, tokenizer, system=bool(run.system_prompt))
     problems = draw_problems(run.parts, "train", run.train_problems, run.split_seed, order=training.seed) + validation
+    check_prompts(tokenizer, problems, run.system_prompt)
     if run.model == "scratch":
         check_words(tokenizer, problems)
     context = context_length(model)

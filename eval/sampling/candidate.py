@@ -16,7 +16,7 @@ from eval.sampling.server import Server, is_url
 from eval.sampling.source import Source
 from eval.sampling.workers import Workers
 from train.model.chat import TOKENIZERS_OWN, Chat
-from train.model.chat_checks import check_chat, check_template
+from train.model.chat_checks import check_chat, check_prompts, check_template
 from train.model.context import check_context
 from train.model.loading import load_model, load_tokenizer, merged_checkpoint
 from train.model.prompts import stop_ids
@@ -122,7 +122,11 @@ def load_candidate(
 
 
 def check_lengths(candidate: Candidate, problems: Sequence[Problem], source: Source, new_tokens: int) -> None:
-    """Raise ValueError where a prompt and `new_tokens` more do not fit into the context; a server says so itself."""
+    """Raise ValueError where a prompt and `new_tokens` more do not fit into the context; a server says so itself.
+
+    Also where the chat template renders a task's prompt otherwise than its others.
+    """
+    check_prompts(candidate.tokenizer, problems, source.system_prompt)
     if candidate.context is not None:
         system, option = source.system_prompt, "max_new_tokens"
         check_context(candidate.context, candidate.tokenizer, problems, system, new_tokens, option)

@@ -23,6 +23,8 @@ IDLE: dict[str, tuple[tuple[Any, ...], str]] = {
     **{name: ((False,), LEAVE_OUT) for name in IN_VAIN},
     **{name: ((None,), LEAVE_OUT) for name in ("label_names", "include_for_metrics")},
     "length_column_name": (("length",), LEAVE_OUT),
+    "eval_do_concat_batches": ((True,), LEAVE_OUT),
+    "restore_callback_states_from_checkpoint": ((False,), "--resume restores all that a run needs"),
     "train_sampling_strategy": (("random",), "the order of the problems is shuffle_dataset's and the seed's"),
 }
 # Options that break a run: what they would do.
@@ -30,6 +32,8 @@ BREAKING: dict[str, tuple[tuple[Any, ...], str]] = {
     "remove_unused_columns": ((False, None), "would take from each row the problem that its reward is judged by"),
     "auto_find_batch_size": ((False,), "would split groups; lower per_device_train_batch_size"),
     "neftune_noise_alpha": ((None, 0), "would add noise to the loss but not to the rollouts"),
+    "ignore_data_skip": ((False,), "would have a resumed run begin its epoch's problems again"),
+    "dataloader_drop_last": ((False,), "would leave out validation problems that fill no batch"),
     "enable_jit_checkpoint": ((False,), "would answer SIGTERM, after which the step in hand is already saved"),
 }
 

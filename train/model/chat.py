@@ -80,7 +80,12 @@ def read_template(choice: str) -> str:
 
 
 def set_chat(tokenizer: "PreTrainedTokenizerBase", chat: Chat) -> None:
-    """Give `tokenizer` the template and the end token of `chat`. Raises ValueError where it cannot have them."""
+    """Give `tokenizer` the template and the end token of `chat`. Raises ValueError where it cannot have them.
+
+    Of several templates it keeps the one called `default`, by which all is rendered.
+    """
+    if isinstance(tokenizer.chat_template, dict) and "default" in tokenizer.chat_template:
+        tokenizer.chat_template = tokenizer.chat_template["default"]
     vocabulary = tokenizer.get_vocab()
     if chat.eos_token:
         if chat.eos_token not in vocabulary:

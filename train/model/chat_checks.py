@@ -8,16 +8,15 @@ is the end-of-sequence token, since every mask comes from lengths.
 from collections.abc import Sequence
 from typing import Any
 
-from jinja2 import TemplateError
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from data.problem import Problem
 from data.response import CLOSE, OPEN
 from data.terminal import first_line
 from train.model.chat import adds_bos
-from train.model.prompts import prompt_ids, stop_ids
+from train.model.prompts import QUESTION, SYSTEM, is_open, messages, opens_thinking, prompt_ids, stop_ids
 
-# Texts that are put into a conversation and looked for in the rendered one.
-SYSTEM, QUESTION, ANSWER = "(the instructions)", "(the question)", "(the answer)"
+ANSWER = "(the answer)"
 
 
 class ChatError(ValueError):
@@ -43,6 +42,38 @@ def check_template(tokenizer: PreTrainedTokenizerBase, stops: Sequence[int], *, 
     _check_end_of_turn(tokenizer, stops, behind)
 
 
+def check_prompts(tokenizer: PreTrainedTokenizerBase, problems: Sequence[Problem], system_prompt: str) -> None:
+    """Raise ChatError where the prompt of a task is not as the template's others: one problem of each is looked at.
+
+    What a system prompt or a question says may switch a template's thinking off (`/no_think`), or on.
+    """
+    opened = opens_thinking(tokenizer)
+    for problem in {problem.task: problem for problem in problems}.values():
+        text = _render(tokenizer, messages(problem, system_prompt), add_generation_prompt=True)
+        question = problem.prompt.strip()
+        if question not in text:
+            raise ChatError(
+                f"the chat template changes the question of {problem.task} that begins {question[:80]!r}; take another "
+                "with chat_template."
+            )
+        tail = text.rpartition(question)[2]
+        if CLOSE in tail:
+            raise ChatError(_cannot_think(f", for {problem.task} with this system_prompt,"))
+        if is_open(tail) != opened:
+            raise ChatError(
+                f"the chat template opens the thinking ({OPEN}) {'elsewhere' if opened else 'here'}, but "
+                f"{'not here' if opened else 'not elsewhere'}: for {problem.task} with this system_prompt. Take "
+                "another template with chat_template, or another system_prompt."
+            )
+
+
+def _cannot_think(where: str = "") -> str:
+    return (
+        f"the chat template{where} writes an empty thinking ({OPEN}, then {CLOSE}) into the prompt, so that the model "
+        "cannot think; take its thinking mode, or another template, with chat_template."
+    )
+
+
 def check_vocabulary(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
     """Refuse a tokenizer with tokens that the model has no embedding for, and stop tokens that it cannot draw."""
     rows = model.get_input_embeddings().weight.shape[0]
@@ -66,6 +97,10 @@ def _prompt(tokenizer: PreTrainedTokenizerBase, conversation: list[dict[str, str
         return _render(tokenizer, conversation, add_generation_prompt=True)
     except ChatError:
         if len(conversation) == 1:
+            if _renders(tokenizer, [{"role": "system", "content": SYSTEM}, *conversation]):
+                raise ChatError(
+                    "the chat template wants a system message; set system_prompt, or take another with chat_template."
+                ) from None
             raise
         _render(tokenizer, conversation[1:], add_generation_prompt=True)  # says so if it is not the system message
         raise ChatError(
@@ -74,18 +109,29 @@ def _prompt(tokenizer: PreTrainedTokenizerBase, conversation: list[dict[str, str
         ) from None
 
 
+def _renders(tokenizer: PreTrainedTokenizerBase, conversation: list[dict[str, str]]) -> bool:
+    try:
+        _render(tokenizer, conversation, add_generation_prompt=True)
+    except ChatError:
+        return False
+    return True
+
+
 def _check_prompt(tokenizer: PreTrainedTokenizerBase, conversation: list[dict[str, str]], prompt: str) -> None:
     for message in conversation:
         if message["content"] not in prompt:
             mend = "leave system_prompt out, or " * (message["role"] == "system")
             raise ChatError(
-                f"the chat template drops the {message['role']} message; {mend}take another with chat_template."
+                f"the chat template drops or changes the {message['role']} message; {mend}take another with "
+                "chat_template."
             )
     tail = prompt.rpartition(QUESTION)[2]
     if CLOSE in tail:
+        raise ChatError(_cannot_think())
+    if prompt != _prompt(tokenizer, conversation):
         raise ChatError(
-            f"the chat template writes an empty thinking ({OPEN}, then {CLOSE}) into the prompt, so that the model "
-            "cannot think; take its thinking mode, or another template, with chat_template."
+            "the chat template renders the same conversation in two ways, by chance or by the time, so a run could not "
+            "be repeated; take another with chat_template."
         )
     bos = tokenizer.bos_token_id
     ids = prompt_ids(tokenizer, conversation)
@@ -140,6 +186,6 @@ def _check_end_of_turn(tokenizer: PreTrainedTokenizerBase, stops: Sequence[int],
 def _render(tokenizer: PreTrainedTokenizerBase, conversation: list[dict[str, str]], **options: Any) -> str:
     try:
         return str(tokenizer.apply_chat_template(conversation, tokenize=False, **options))
-    except (TemplateError, TypeError, ValueError, KeyError, AttributeError) as error:
+    except Exception as error:  # a template is a program
         reason = f"{type(error).__name__}: {first_line(error)}"
         raise ChatError(f"the chat template cannot be rendered ({reason}); take another with chat_template.") from error

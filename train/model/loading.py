@@ -25,6 +25,7 @@ from train.files.untrusted import MAX_JSON_BYTES, read_json
 from train.model import smollm2
 from train.model.adapter_files import differing_weights, refused_settings
 from train.model.chat import TOKENIZERS_OWN, Chat, set_chat, suggestion
+from train.model.prompts import opens_thinking
 from train.model.template_time import check_time
 from train.rollout.support import refuse_adapters
 
@@ -138,7 +139,7 @@ def load_tokenizer(name: str, chat: Chat = TOKENIZERS_OWN, *, revision: str | No
             f"the tokenizer of {name} has no chat template, as most base models; set {suggestion(tokenizer)}."
         )
     try:
-        tokenizer.apply_chat_template([{"role": "user", "content": "?"}], add_generation_prompt=True, tokenize=False)
+        opens_thinking(tokenizer)
     except Exception as error:  # a template is a program, though a sandboxed one
         raise ModelError(f"the chat template of {name} does not work ({_reason(error)}).") from error
     if tokenizer.pad_token_id is None:

@@ -10,6 +10,10 @@ from data.response import CLOSE, OPEN
 from data.tasks import get_task
 from train.rollout.interface import Thinking
 
+# Messages whose text is looked for in a rendered conversation: long, and with signs that a template may escape.
+SYSTEM = "(the instructions)"
+QUESTION = "(the question: is 2 < 3 & 'x' > \"y\"?\n" + "A word more. " * 80 + "That is all.)"
+
 
 def messages(problem: Problem, system_prompt: str = "") -> list[dict[str, str]]:
     """The conversation that asks the problem. The system prompt `task` means the task's own instructions."""
@@ -24,9 +28,19 @@ def prompt_ids(tokenizer: PreTrainedTokenizerBase, conversation: list[dict[str, 
 
 
 def opens_thinking(tokenizer: PreTrainedTokenizerBase) -> bool:
-    """Whether the chat template itself writes `<think>` at the end of the prompt."""
-    text = tokenizer.apply_chat_template([{"role": "user", "content": "?"}], add_generation_prompt=True, tokenize=False)
-    return text.rstrip().endswith(OPEN)
+    """Whether the chat template itself writes `<think>` behind the question, so that a completion begins inside it."""
+    question = {"role": "user", "content": QUESTION}
+    options = {"add_generation_prompt": True, "tokenize": False}
+    try:
+        text = tokenizer.apply_chat_template([question], **options)
+    except Exception:  # a template is a program, and some want a system message
+        text = tokenizer.apply_chat_template([{"role": "system", "content": SYSTEM}, question], **options)
+    return is_open(str(text).rpartition(QUESTION)[2])
+
+
+def is_open(text: str) -> bool:
+    """Whether `text` opens the thinking and does not close it."""
+    return OPEN in text and CLOSE not in text.rpartition(OPEN)[2]
 
 
 def thinking_within(tokenizer: PreTrainedTokenizerBase, budget: int) -> Thinking:
@@ -44,9 +58,17 @@ def thinking_within(tokenizer: PreTrainedTokenizerBase, budget: int) -> Thinking
 
 
 def stop_ids(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> tuple[int, ...]:
-    """Every id that ends a completion, as TRL counts them: the tokenizer's, and those that the model declares."""
+    """Every id that ends a completion, as TRL counts them: the tokenizer's, and those that the model declares.
+
+    Raises ValueError where the model declares something else than ids.
+    """
     eos = model.generation_config.eos_token_id
-    extra = [] if eos is None else [eos] if isinstance(eos, int) else list(eos)
+    extra = [] if eos is None else list(eos) if isinstance(eos, list | tuple) else [eos]
+    if wrong := [number for number in extra if type(number) is not int or number < 0]:
+        raise ValueError(
+            f"eos_token_id in the model's generation_config.json holds {wrong[0]!r}; expected a token's number, or a "
+            "list of them."
+        )
     return tuple(dict.fromkeys([tokenizer.eos_token_id, *extra]))
 
 
@@ -84,13 +106,13 @@ def token_counts(tokenizer: PreTrainedTokenizerBase, completion_ids: Sequence[in
 
 def _place(tokenizer: PreTrainedTokenizerBase, ids: list[int], tag: str) -> tuple[int, int] | None:
     """How many ids are wholly before `tag`, and how many it takes until it is written; None where it never is."""
-    if tag in tokenizer.get_added_vocab():
-        tag_id = tokenizer.convert_tokens_to_ids(tag)
-        return (ids.index(tag_id), ids.index(tag_id) + 1) if tag_id in ids else None
     text = tokenizer.decode(ids)
     if tag not in text:
         return None
-    start = text.index(tag)
+    tag_id = tokenizer.get_added_vocab().get(tag)
+    if tag_id in ids and tag not in tokenizer.decode(ids[: ids.index(tag_id)]):
+        return ids.index(tag_id), ids.index(tag_id) + 1
+    start = text.index(tag)  # in pieces, as a model may write a tag that it has as a token too
 
     def written(count: int) -> int:
         return len(tokenizer.decode(ids[:count]))

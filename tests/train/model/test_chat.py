@@ -9,14 +9,15 @@ from pathlib import Path
 
 import pytest
 import trl
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
+from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, processors
 from transformers import GenerationConfig, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
+from data.problem import Problem
 from train.config.parse import parse_config
 from train.model.chat import BUILT_IN, Chat, adds_bos, read_template, set_chat, suggestion
-from train.model.chat_checks import ChatError, check_chat
+from train.model.chat_checks import ChatError, check_chat, check_prompts
 from train.model.loading import ModelError, load_tokenizer
-from train.model.prompts import opens_thinking, prompt_ids, stop_ids
+from train.model.prompts import completion_text, opens_thinking, prompt_ids, stop_ids, token_counts
 
 SHIPPED = Path(trl.__file__).parent / "chat_templates"
 CHATML = ("<|im_start|>", "<|im_end|>", "<|endoftext|>")
@@ -133,12 +134,22 @@ def test_the_base_models_of_qwen_end_turns_with_a_token_that_stops_nothing_until
         (BUILT_IN["chatml"].replace("<|im_end|>", ""), "writes no end-of-sequence token behind an answer"),
         (BUILT_IN["chatml"].replace("<|im_end|>", "</s>"), "none of the tokens that a completion stops at"),
         (BUILT_IN["chatml"].replace("assistant\n'", "assistant\n<think>\n\n</think>\n\n'"), "cannot think"),
-        ("{% for m in messages if m.role != 'system' %}{{ m.content }}<|im_end|>{% endfor %}", "drops the system"),
-        ("{% for m in messages if m.role != 'user' %}{{ m.content }}<|im_end|>{% endfor %}", "drops the user"),
+        (
+            "{% for m in messages if m.role != 'system' %}{{ m.content }}<|im_end|>{% endfor %}",
+            "drops or changes the system",
+        ),
+        (
+            "{% for m in messages if m.role != 'user' %}{{ m.content }}<|im_end|>{% endfor %}",
+            "drops or changes the user",
+        ),
         (
             "{% for m in messages if m.role != 'assistant' %}{{ m.content }}{% endfor %}",
             "leaves out what the assistant",
         ),
+        (BUILT_IN["chatml"].replace("message['content']", "message['content'][:99]"), "drops or changes the user"),
+        (BUILT_IN["chatml"].replace("message['content']", "(message['content']|e)"), "drops or changes the user"),
+        (BUILT_IN["chatml"] + "{{ range(99999)|random }}", "renders the same conversation in two ways"),
+        (BUILT_IN["chatml"] + "{{ 1 // (messages|length - 3) }}", "cannot be rendered (ZeroDivisionError"),
         ("{% for m in messages %}{{ m.content", "cannot be rendered (TemplateSyntaxError"),
         ("{% for m in messages %}{{ m.parts[0] }}{% endfor %}", "cannot be rendered (UndefinedError"),
     ],
@@ -146,6 +157,76 @@ def test_the_base_models_of_qwen_end_turns_with_a_token_that_stops_nothing_until
 def test_templates_that_would_spoil_a_run_are_refused_with_the_mend(template, message):
     tokenizer = make_tokenizer(*CHATML, template=template, eos_token="<|im_end|>")
     assert message in refusal(tokenizer, system=True)
+
+
+NEEDS_SYSTEM = "{% if messages[0].role != 'system' %}{{ raise_exception('no system') }}{% endif %}" + BUILT_IN["chatml"]
+
+
+def test_a_template_that_wants_a_system_message_gets_one_or_says_so(tmp_path):
+    tokenizer = make_tokenizer(*CHATML, template=NEEDS_SYSTEM, eos_token="<|im_end|>")
+    tokenizer.save_pretrained(tmp_path)
+    make_model(tokenizer).save_pretrained(tmp_path)
+    tokenizer = load_tokenizer(str(tmp_path))
+    check_chat(make_model(tokenizer), tokenizer, system=True)
+    assert "wants a system message; set system_prompt, or take another" in refusal(tokenizer)
+    assert not opens_thinking(tokenizer)
+
+
+@pytest.mark.parametrize(
+    ("ending", "opened"),
+    [("<think>", True), ("<think>\\n\\n", True), ("<think>\\nOkay, ", True), ("", False), ("<think></think>", False)],
+)
+def test_whether_a_template_opens_the_thinking_is_read_from_all_that_it_writes_behind_the_question(ending, opened):
+    template = "Between <think> and </think>." + BUILT_IN["chatml"].replace(
+        "assistant\n'", f"assistant\n{ending}'"
+    )
+    assert opens_thinking(make_tokenizer(*CHATML, template=template, eos_token="<|im_end|>")) == opened
+
+
+@pytest.mark.parametrize(
+    ("system", "message"),
+    [
+        ("Be brief. /no_think", "for arithmetic with this system_prompt, writes an empty"),
+        ("/deep", "opens the thinking"),
+    ],
+)
+def test_a_system_prompt_that_switches_the_templates_thinking_is_refused(system, message):
+    switch = (
+        "{% if add_generation_prompt and '/no_think' in messages[0].content %}{{ '<think></think>' }}{% endif %}"
+        "{% if add_generation_prompt and '/deep' in messages[0].content %}{{ '<think>\n' }}{% endif %}"
+    )
+    tokenizer = make_tokenizer(*CHATML, template=BUILT_IN["chatml"] + switch, eos_token="<|im_end|>")
+    problems = [Problem("arithmetic", "What is 2 < 3?", "1", {})]
+    check_prompts(tokenizer, problems, "Be brief.")
+    with pytest.raises(ChatError, match=message) as caught:
+        check_prompts(tokenizer, problems, system)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("stops", [-1, "a", [3, None], True, 1.5, [[1]]])
+def test_stop_tokens_that_are_no_numbers_of_tokens_are_refused(stops):
+    tokenizer = make_tokenizer(*CHATML, template=BUILT_IN["chatml"], eos_token="<|im_end|>")
+    with pytest.raises(ValueError, match=r"generation_config.json holds .*; expected a token's number"):
+        check_chat(make_model(tokenizer, stops=stops), tokenizer, system=False)
+
+
+def test_of_several_templates_the_default_is_kept_and_its_time_checked(tmp_path):
+    tokenizer = make_tokenizer(*CHATML, eos_token="<|im_end|>")
+    tokenizer.chat_template = {"default": BUILT_IN["chatml"], "tool_use": "{{ messages }}"}
+    set_chat(tokenizer, Chat())
+    assert tokenizer.chat_template == BUILT_IN["chatml"]
+
+
+@pytest.mark.parametrize("special", [True, False])
+def test_a_tag_that_is_a_token_and_written_in_pieces_is_counted_as_it_is_read(special):
+    text = "<think> 1 + 2 </think> 3"
+    pieces = make_tokenizer(*CHATML, eos_token="<|im_end|>").encode(text)
+    tokenizer = make_tokenizer(*CHATML, eos_token="<|im_end|>")
+    tokenizer.add_tokens([AddedToken(tag, special=special) for tag in ("<think>", "</think>")], special_tokens=special)
+    assert len(tokenizer.encode(text)) < len(pieces)
+    for ids in (pieces, tokenizer.encode(text)):
+        assert completion_text(tokenizer, ids) == text
+        assert token_counts(tokenizer, ids, opened=False) == (len(" 1 + 2 "), len(" 3"))
 
 
 def test_qwens_mode_without_thinking_is_refused():

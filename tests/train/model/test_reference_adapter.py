@@ -4,7 +4,6 @@ import pytest
 import torch
 from datasets import Dataset
 from peft import (
-    BOFTConfig,
     FourierFTConfig,
     IA3Config,
     LoHaConfig,
@@ -38,7 +37,6 @@ KINDS: dict[str, PeftConfig] = {
     "VeRA": VeraConfig(r=8, target_modules=["q_proj"], **KIND),
     "LoHa": LoHaConfig(r=4, **KIND, **TARGETS),
     "LoKr": LoKrConfig(r=4, **KIND, **TARGETS),
-    "BOFT": BOFTConfig(boft_block_size=4, target_modules=["q_proj"], **KIND),
     "FourierFT": FourierFTConfig(n_frequency=20, target_modules=["q_proj"], **KIND),
 }
 IDS = torch.arange(3, 20).unsqueeze(0)
