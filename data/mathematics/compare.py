@@ -40,6 +40,7 @@ LETTERED = re.compile(r"\(?([A-Z])[).:]\s+(?!\(?(?:[Oo]r|[Aa]nd|[A-Z][).:])(?![a
 SEGMENT = re.compile("[CDLM]{2}")
 TOTAL = re.compile(r"(?!.*([a-z]).*\1.*=)[a-z](?:\s*\+\s*[a-z])+\s*=([^=]+)")  # of different letters
 SEVERAL = re.compile(r"\(?[A-H]\)?(?:(?:\s*[,;]\s*|\s+)?(?:(?:and|&)\s+)?\(?[A-H]\)?)+")
+NAMES = re.compile(r"(?<=[a-zA-Z]),?\s+and\s+(?=[a-zA-Z])")  # Alice and Bob; of hours and minutes, the order counts
 CHOICES = re.compile(r"\(?\b[A-Z]\)")
 THOUSANDS, LETTERS = re.compile(r"^(-?\d[\d,]*(?:\.\d+)?)([kKM])$"), {"K": "thousand", "M": "million"}
 
@@ -169,7 +170,7 @@ def _as_words(gold: str, answer: str) -> bool | None:
         return _same(value, answer)
     if (value := _behind_letter(answer)) and not choices[0]:
         return _same(gold, value)
-    lists = [split(plain(text), ",") for text in (gold, answer)]
+    lists = [split(NAMES.sub(",", plain(text)), ",") for text in (gold, answer)]
     if (gold_words or words) and min(map(len, lists)) > 1:
         return _same_parts(lists[0], lists[1], as_sets=False)
     if gold_words is None:

@@ -81,7 +81,7 @@ VERB = re.compile(r"\b(?:is|are|was|were|equals|be|has|have|makes|get|gives|need
 STATEMENT = re.compile(r"=|≈|\\approx|\b(?:is|are|was|were|equals|be)\b")
 CONTRAST = re.compile(r",\s*(?:and\s+|but\s+)?(?:not|rather than|instead of)\s+\S+?[.!]?$", re.IGNORECASE)
 REASON = re.compile(
-    r"(?<!\s),?\s+(?:because|since)\s.*$|(?<!\s)\s*\((?:see|since|because|from)\b[^()]*\)(?=[.!]?$)|(?<=\w)\*\*(?=\s+\w)"
+    r"(?<!\s),?\s+(?:because|since)\s.*$|(?<!\s)\s*\((?:see|since|because|from|reject\w*|discard\w*|ignor\w*|exclud\w*)\b[^()]*\)(?=[.!]?$)|(?<=\w)\*\*(?=\s+\w)"
 )
 TOO = re.compile(r"\s+too\s")
 MULTIPLE = re.compile(rf"\s+(?:(?:{'|'.join(MULTIPLES)})s?\b|(?:{'|'.join(DENOMINATORS)})s?(?=\s+of\b))", re.IGNORECASE)
@@ -105,6 +105,7 @@ LEAD = re.compile(
 BOLD = re.compile(r"(?<![\w*)])\*\*([^*\n]+?)\*\*(?![\w*(])")
 LABEL = re.compile(r"^[*_#\s-]*[A-Za-z][A-Za-z ',()-]{1,60}:[*_\s]*(?=\S)")
 OF_PART = re.compile(r"\b(?:to|of|for)\s")  # the answer to part (a)
+FENCE = re.compile(r"^```\w*\n\s*")
 OPENING = re.compile(r"\$\$|\\\[")
 CALCULATION = re.compile(r"<<[^<>]*>>")  # of GSM8K's own solutions
 WITHOUT_MARKS = str.maketrans("", "", "$*")
@@ -169,8 +170,10 @@ def _is_contradicted(rest: str, content: str) -> bool:
         return False
     claim = split(SENTENCE.split(lines[0])[0].translate(WITHOUT_MARKS), "=")[-1].strip(" .")
     match = re.fullmatch(rf"({NUMBER.pattern})(?:\s+([a-zA-Z]+))?", claim)
-    stated = exact(tidy(match[1])) if match else None
-    return stated is not None and stated != value and not lookup(match[2] or "")
+    if match is None or lookup(match[2] or "") is not None:
+        return False
+    stated = exact(tidy(match[1]))
+    return stated is not None and stated != value
 
 
 def is_placeholder(content: str) -> bool:
@@ -226,7 +229,7 @@ def _stated(text: str) -> str | None:
         if text[match.end() :].strip("*_. \n$") and not DENIED_BEFORE.search(_line_before(text, match.start()))
     ]
     if statements:
-        rest_of_text = text[statements[-1].end() :].strip()
+        rest_of_text = FENCE.sub("", text[statements[-1].end() :].strip())
         line = rest_of_text.splitlines()[0]
         if OPENING.fullmatch(line):  # a formula on lines of its own
             return _joined_formulas(rest_of_text)
@@ -271,7 +274,9 @@ def _of_prose(line: str) -> str | None:
     """The answer in a sentence: its last formula, the words behind `is`, or its only number. None where the sentence
     denies an answer, or gives only a bound.
     """
-    sentence = CONTRAST.sub("", SENTENCE.split(line)[-1])
+    sentence = CONTRAST.sub("", REASON.sub("", SENTENCE.split(line)[-1]))
+    if sentence.rstrip("*_ ").endswith("?"):
+        return None
     if re.match(r"no, (?:it|they|he|she|this|that|there|we)\b", sentence, re.IGNORECASE):
         return "no"
     if NEGATED.search(sentence) or (DENIAL.search(sentence) and re.search(r"\d|\$|\\", sentence)):

@@ -85,6 +85,8 @@ REWRITTEN: list[tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]]] = 
     (re.compile(r"\\binom(\w)\s*(\w)"), r"\\binom{\1}{\2}"),
     (re.compile(r"\\(?:hat|vec)\s*\{?\s*(?:\\text\s*\{\s*)?\\?([ijk])(?:math)?(?![a-zA-Z])\s*\}{0,2}"), r"\1"),
     (re.compile(r"\\imath(?![a-zA-Z])"), "i"),
+    (re.compile(r"\\var(epsilon|phi|theta)(?![a-zA-Z])"), r"\\\1"),
+    (re.compile(r"(?<=\d)\s*\\text\s*\{\s*(?:out of|in)\s*\}\s*(?=\d)"), "/"),  # 1 in 2
     (re.compile(r"per cent\b"), "percent"),
     (
         re.compile(r"^0([box])(?=[\da-f]+$)(\w+)$", re.IGNORECASE),
@@ -209,10 +211,12 @@ WHOLE_WORDS = {
     "all integers": r"\mathbb{Z}",
     "all real numbers": r"\mathbb{R}",
     "all reals": r"\mathbb{R}",
+    "all real x": r"\mathbb{R}",
     "empty set": r"\emptyset",
 }
 WHOLE_WORDS |= dict.fromkeys(("no solution", "no solutions", "no solutions exist", "null set", "empty"), r"\emptyset")
 WHOLE_WORDS |= dict.fromkeys(("all positive real numbers", "all positive reals"), r"(0, \infty)")
+INTRODUCED = re.compile(r"^(?:an?|the) (?:(?:series|sequence|(?:improper )?integral) (?=converges$|diverges$))?")
 WHOLE_WORDS |= {"not defined": r"\text{undefined}", "undef": r"\text{undefined}"}
 WHOLE_WORDS |= dict.fromkeys(("infinitely many solutions", "infinite", "infinite solutions"), r"\text{infinitely many}")
 WHOLE_WORDS |= {"dne": r"\text{does not exist}", "converges": "convergent", "diverges": "divergent"}
@@ -253,7 +257,7 @@ def tidy(text: str) -> str:
     for call, opening, closing in CALLS:
         text = _braced(text, call, opening, closing)
     text = _punctuation(_unwrapped(text.strip()))
-    return WHOLE_WORDS.get(re.sub("^(?:an?|the) ", "", plain(text).lower()), text)
+    return WHOLE_WORDS.get(INTRODUCED.sub("", re.sub(r"\s+", " ", plain(text).lower())), text)
 
 
 def plain(text: str) -> str:

@@ -47,6 +47,10 @@ MISSED = {
     ("10", r"\boxed{\text{total }10}"),
     (r"f(x)=\begin{cases} x & x\ge 0 \\ -x & x<0 \end{cases}", r"\boxed{|x|}"),
     (r"\text{all } x > 2", r"\boxed{x>2}"),
+    (r"(n,n^2), n\in\mathbb{N}", r"\boxed{(k,k^2), k\in\mathbb{N}}"),
+    ("f(x)=cx", r"\boxed{f(x)=kx}"),
+    (r"n \text{ odd}", r"\boxed{n \text{ is odd}}"),
+    (r"\text{Monday}", r"\boxed{Mon}"),
 }
 
 
