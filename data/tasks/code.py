@@ -12,8 +12,6 @@ check nothing, or that a dummy program passes, would reward any answer; their ro
 value at each call, or its first argument, or raises the same error.
 """
 
-import ast
-import builtins
 import os
 import sys
 import threading
@@ -29,6 +27,7 @@ from data.problem import Problem, Verdict
 from data.sandbox import jail, trial
 from data.task import Split, Task, task_of
 from data.tasks.code_answer import program_of
+from data.tasks.code_tests import asserted_tuple, called, object_of
 from data.terminal import say_once
 from data.workers.pool import default_workers
 
@@ -86,6 +85,13 @@ def problems(settings: Settings) -> dict[Split, list[Problem]]:
 
     def check(problems: Sequence[Problem]) -> list[str | None]:
         faults = passed_by_dummies(problems)
+        objects = [used for problem in problems if (used := object_of(problem.facts["tests"], problem.facts["names"]))]
+        if objects:
+            say_once(
+                f"WARNING: {settings.source}: the tests of {len(objects)} of {len(problems)} problems use objects of "
+                f"the answer's own classes, such as {objects[0]!r}. Only plain values leave the sandbox, so no answer "
+                "passes them; leave these rows out."
+            )
         sound = [at for at, fault in enumerate(faults) if fault is None]
         if settings.solution:
             some = [problems[at] for at in sound]
@@ -119,43 +125,6 @@ def problem_of(values: Mapping[str, Any], settings: Settings) -> Problem:
     limits = {"seconds": settings.seconds, "memory_mib": settings.memory_mib}
     facts = {"tests": tests, "names": names, "context": context} | limits
     return Problem("code", question, f"code {content_of(question)}", facts)
-
-
-def called(tests: str) -> list[str]:
-    """The functions that tests call without defining them: the answer's. Raises Fault for text that is not Python."""
-    try:
-        tree = ast.parse(tests)
-    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
-        raise Fault(f"its tests are no Python: {error}.") from None
-    calls = {node.func.id for node in ast.walk(tree) if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)}
-    calls |= {
-        argument.id
-        for node in ast.walk(tree)
-        if isinstance(node, ast.Call)
-        for argument in node.args
-        if isinstance(argument, ast.Name)
-    }
-    bound: set[str] = set(dir(builtins))
-    for node in ast.walk(tree):
-        if isinstance(node, ast.FunctionDef | ast.ClassDef):
-            bound.add(node.name)
-        elif isinstance(node, ast.arg):
-            bound.add(node.arg)
-        elif isinstance(node, ast.Name) and not isinstance(node.ctx, ast.Load):
-            bound.add(node.id)
-        elif isinstance(node, ast.ExceptHandler) and node.name:
-            bound.add(node.name)
-        elif isinstance(node, ast.alias):
-            bound.add((node.asname or node.name).split(".")[0])
-    return sorted(calls - bound)
-
-
-def asserted_tuple(tests: str) -> str | None:
-    """The first assertion of a tuple that is not empty, which always holds, or None."""
-    for node in ast.walk(ast.parse(tests)):
-        if isinstance(node, ast.Assert) and isinstance(node.test, ast.Tuple) and node.test.elts:
-            return ast.unparse(node)[:80]
-    return None
 
 
 def verify(problem: Problem, answer: str) -> Verdict:

@@ -285,3 +285,12 @@ def test_tests_that_cannot_be_tried_are_said_and_no_answer_to_them_scores(tmp_pa
     monkeypatch.setattr(jail, "walls", lambda *_: ["/nowhere/bwrap"])
     assert len(loaded(tmp_path, ["assert add(1, 2) == 3"])) == 1
     assert "cannot be tried out" in capsys.readouterr().err
+
+
+def test_tests_of_objects_that_cannot_leave_the_sandbox_are_said(tmp_path, capsys):
+    stack = "stack = Stack()\nstack.push(1)\nassert stack.pop() == 1"
+    loaded(tmp_path, ["assert add(1, 2) == 3", stack, "row = add(1, 2)\nassert row.copy() == [3]"])
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("WARNING: ")]
+    assert "the tests of 1 of 3 problems use objects of the answer's own classes, such as 'stack.push'" in line
+    loaded(tmp_path, ["assert add(1, 2).total_seconds() == 3", "assert next(add(1, 2)).bit_length() == 2"])
+    assert "WARNING" not in capsys.readouterr().err
