@@ -35,6 +35,7 @@ from train.lifecycle.run_folder import (
     check_disk,
     checkpoint_bytes,
     make_folder,
+    other_versions,
     refuse_changes,
     refuse_existing,
     truncate_metrics,
@@ -188,6 +189,8 @@ def reinforce(
     metrics = run.folder / "metrics.jsonl"
     if run.resume and rank == 0:
         step = step_of(resumed) if resumed else -1
+        if other := other_versions(run.folder):
+            say(other)
         if resumed:
             for line in lost_records(run.folder, resumed, training, training.world_size, run.cold_start_steps):
                 say(line)

@@ -63,8 +63,18 @@ def fault(path: Path) -> str | None:
             return f"{name} has {present[name].stat().st_size} bytes, not {size}"
         if _digest(present[name]) != digest:
             return f"{name} is damaged: its checksum is another"
+    if (step := _saved_at(path)) is not None and step_in(path.name) not in (None, step):
+        return f"its trainer_state.json is of step {step}, so it was renamed"
     _sound.add(state)
     return None
+
+
+def _saved_at(path: Path) -> int | None:
+    """The step that a checkpoint's own record names, None where it has none."""
+    try:
+        return int(read_json(path / "trainer_state.json")["global_step"])
+    except (ValueError, KeyError, TypeError):
+        return None
 
 
 def refusal(path: Path) -> str | None:

@@ -32,6 +32,7 @@ from train.config.launch import find_launch
 from train.config.parse import resolved, save_config
 from train.config.run_config import RunConfig, world_size
 from train.files.atomic import write_text
+from train.files.checkpoints import COLD_START
 from train.files.recorded_config import add_digest, read_run_config
 from train.files.untrusted import metrics_parts, read_json, read_metrics, read_metrics_part
 from train.lifecycle.overwriting import set_aside
@@ -69,9 +70,15 @@ def refuse_existing(run: RunConfig) -> None:
 def refuse_changes(run: RunConfig, training: GRPOConfig) -> None:
     """Raise ValueError, naming the options, where the run would go on under other settings than it began with."""
     environment, began = read_json(run.folder / "environment.json"), read_run_config(run.folder / "config.yaml")
-    read_metrics(run.folder / "metrics.jsonl")
+    for name, kind in (("metrics.jsonl", "file"), ("rollouts.parquet", "folder"), ("checkpoints", "folder")):
+        path = run.folder / name
+        if path.exists() and path.is_dir() != (kind == "folder"):
+            raise ValueError(f"{path} is no {kind}, so it is not as `train` left it; put it back, or move it away.")
+    rows = read_metrics(run.folder / "metrics.jsonl")
     if not isinstance(began, dict) or not isinstance(environment, dict) or "processes" not in environment:
         raise ValueError(f"{run.folder} is not as `train` left it: config.yaml or environment.json is another.")
+    last = max((row["step"] for row in rows if row["phase"] == "rl"), default=0)
+    _refuse_lost(run.folder / "checkpoints", began, last)
     processes = environment["processes"]
     if world_size() != processes:
         raise ValueError(f"The run began with {processes} processes, and this would go on with {world_size()}.")
@@ -96,6 +103,37 @@ def refuse_changes(run: RunConfig, training: GRPOConfig) -> None:
             f"--resume goes on with the settings that the run began with, but {'; '.join(differing)}. Put them "
             "back, or start another run with --name."
         )
+
+
+def _refuse_lost(checkpoints: Path, began: dict[str, Any], last: int) -> None:
+    """Raise ValueError where all checkpoints are gone: the run would start anew, and its records would be dropped.
+
+    `last` is the last step that the run has logged, under the configuration `began`. Where the cold start is left, it
+    may be meant to begin from that again.
+    """
+    every = began.get("save_steps", GRPOConfig.__dataclass_fields__["save_steps"].default)
+    saved = began.get("save_strategy") == "steps" and every >= 1 and last > every
+    if saved and not any(checkpoints.glob("checkpoint-*")) and not (checkpoints / COLD_START).is_dir():
+        raise ValueError(
+            f"{checkpoints} holds no checkpoint, but the run has logged {last} steps and saved one every {every:g}; "
+            "put them back, or give --overwrite to start anew."
+        )
+
+
+def other_versions(folder: Path) -> str | None:
+    """A line that names the packages whose versions are not those that the run in `folder` began with."""
+    began = read_json(folder / "environment.json").get("packages") or {}
+    other = [
+        f"{name} {began[name]} -> {now}"
+        for name in PACKAGES
+        if name in began and (now := _version(name)) != began[name]
+    ]
+    if not other:
+        return None
+    return (
+        f"warning: the run goes on with other versions than it began with ({', '.join(other)}); its numbers may no "
+        "longer be those of an unbroken run."
+    )
 
 
 def make_folder(

@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from train.files.checkpoints import SEAL, UNFINISHED, discard_after, fault, newest_whole, publish
+from train.files.checkpoints import SEAL, UNFINISHED, discard_after, fault, newest_whole, publish, seal
 
 
 @pytest.fixture
@@ -34,6 +34,18 @@ def test_the_newest_whole_checkpoint_is_taken_and_the_rest_named_with_the_reason
     reasons = ("never finished", "is missing", "7 bytes, not 700", "checksum", "cannot be read")
     for step, reason, line in zip((130, 120, 110, 100, 20), reasons, passed_over, strict=True):
         assert f"checkpoint-{step}:" in line and reason in line
+
+
+def test_a_checkpoint_under_the_name_of_another_step_is_passed_over(tmp_path):
+    path = tmp_path / "checkpoint-2"
+    path.mkdir()
+    (path / "trainer_state.json").write_text('{"global_step": 2}')
+    seal(path)
+    assert newest_whole(tmp_path) == (path, [])
+    renamed = path.rename(tmp_path / "checkpoint-9")
+    reason = "its trainer_state.json is of step 2, so it was renamed"
+    assert newest_whole(tmp_path) == (None, [f"Passed over {renamed}: {reason}."])
+    assert fault(renamed.rename(tmp_path / "best")) is None
 
 
 def test_later_ones_are_moved_aside_so_that_the_run_can_write_them_anew(write, tmp_path):

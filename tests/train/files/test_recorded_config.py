@@ -1,4 +1,5 @@
 import json
+import shutil
 
 import pytest
 import yaml
@@ -10,7 +11,7 @@ from eval.sampling.source import load_own_tasks, read_source, source_of
 from train.config.parse import parse_config
 from train.files.recorded_config import read_run_config
 from train.lifecycle.diagnosis import diagnose
-from train.lifecycle.run_folder import make_folder, refuse_changes
+from train.lifecycle.run_folder import make_folder, other_versions, refuse_changes
 from train.publishing.model_card import card
 
 READERS = {
@@ -53,6 +54,45 @@ def test_only_what_changes_no_number_may_be_another_when_a_run_goes_on(options, 
         return
     with pytest.raises(ValueError, match=f"{option} was 1.0 and is {value}"):
         resume(options, f"--{option}", value)
+
+
+def log_steps(run, last):
+    (run / "metrics.jsonl").write_text("".join(f'{{"phase": "rl", "step": {step}}}\n' for step in range(1, last + 1)))
+
+
+def test_a_run_whose_checkpoints_are_all_gone_does_not_start_anew_without_being_asked(tmp_path, options):
+    log_steps(tmp_path / "x", 501)
+    resume(options)
+    (tmp_path / "x" / "checkpoints" / "checkpoint-1").rmdir()
+    with pytest.raises(
+        ValueError, match="holds no checkpoint, but the run has logged 501 steps and saved one every 500"
+    ):
+        resume(options)
+    log_steps(tmp_path / "x", 500)  # it may have been killed before its first checkpoint
+    resume(options)
+
+
+@pytest.mark.parametrize("name", ["metrics.jsonl", "rollouts.parquet", "checkpoints"])
+def test_a_folder_in_the_place_of_a_file_and_the_other_way_round_are_refused(tmp_path, options, name):
+    path = tmp_path / "x" / name
+    if name == "metrics.jsonl":
+        path.mkdir()
+    else:
+        shutil.rmtree(path, ignore_errors=True)
+        path.touch()
+    with pytest.raises(ValueError, match=rf"{name} is no (file|folder), so it is not as `train` left it"):
+        resume(options)
+
+
+def test_other_versions_than_a_run_began_with_are_named(tmp_path, options):
+    environment = tmp_path / "x" / "environment.json"
+    assert other_versions(tmp_path / "x") is None
+    record = json.loads(environment.read_text())
+    now = record["packages"]["trl"]
+    record["packages"]["trl"] = "0.1"
+    environment.write_text(json.dumps(record))
+    line = other_versions(tmp_path / "x")
+    assert line is not None and f"(trl 0.1 -> {now})" in line
 
 
 @pytest.mark.parametrize("reader", READERS)

@@ -177,9 +177,7 @@ def test_a_template_that_wants_a_system_message_gets_one_or_says_so(tmp_path):
     [("<think>", True), ("<think>\\n\\n", True), ("<think>\\nOkay, ", True), ("", False), ("<think></think>", False)],
 )
 def test_whether_a_template_opens_the_thinking_is_read_from_all_that_it_writes_behind_the_question(ending, opened):
-    template = "Between <think> and </think>." + BUILT_IN["chatml"].replace(
-        "assistant\n'", f"assistant\n{ending}'"
-    )
+    template = "Between <think> and </think>." + BUILT_IN["chatml"].replace("assistant\n'", f"assistant\n{ending}'")
     assert opens_thinking(make_tokenizer(*CHATML, template=template, eos_token="<|im_end|>")) == opened
 
 
