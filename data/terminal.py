@@ -54,6 +54,13 @@ class CommandLine(argparse.ArgumentParser):
         self.exit(2, f"error: {message.rstrip('.')}{'' if message.endswith('?') else '.'} --help lists the options.\n")
 
 
+def count(text: str) -> int:
+    """The type of an option that counts something: a whole number from 1 on."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"is {text!r}; expected a whole number of at least 1")
+    return int(text)
+
+
 def command(main: Callable[[], int]) -> Callable[[], int]:
     """A script's `main`, whose ValueError or OSError is one line on standard error and exit code 2."""
 

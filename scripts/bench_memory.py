@@ -18,7 +18,7 @@ import psutil  # type: ignore[import-untyped]
 matplotlib.use("Agg")
 from matplotlib import pyplot
 
-from data.terminal import CommandLine
+from data.terminal import CommandLine, count
 from train.files.untrusted import read_metrics
 
 PERIOD = 0.5  # seconds between looks
@@ -29,7 +29,7 @@ def main() -> int:
     """Run the command line; returns the exit code."""
     parser = CommandLine(__doc__)
     parser.add_argument("--config", type=Path, default=Path("configs/ci.yaml"), help="the run to watch")
-    parser.add_argument("--steps", type=int, default=500, help="RL steps")
+    parser.add_argument("--steps", type=count, default=500, help="RL steps")
     parser.add_argument("--output", type=Path, default=Path("build/memory.png"), help="the plot")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:

@@ -14,7 +14,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from data.terminal import CommandLine, command, quiet_libraries
+from data.terminal import CommandLine, command, count, quiet_libraries
 
 
 @command
@@ -22,7 +22,7 @@ def main() -> int:
     """Run the command line; returns the exit code."""
     parser = CommandLine(__doc__, epilog="Every other option is the training config's: --model, --lora_rank, ...")
     parser.add_argument("--config", required=True, help="the training config whose steps are measured")
-    parser.add_argument("--steps", type=int, default=3, help="steps to measure")
+    parser.add_argument("--steps", type=count, default=3, help="steps to measure")
     parser.add_argument("--json", type=Path, help="also write the figures to this file")
     own, options = parser.parse_known_args()
     quiet_libraries()

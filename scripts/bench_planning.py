@@ -13,18 +13,20 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # on a bare machine nothing is installed
 
-from data.terminal import CommandLine
+from data.terminal import CommandLine, count
 
 
 def main() -> None:
     """Run the command line."""
     parser = CommandLine(__doc__)
-    parser.add_argument("--rows", type=int, default=1024, help="rollouts at once")
-    parser.add_argument("--samples", type=int, default=16, help="rollouts of a prompt")
-    parser.add_argument("--prompt", type=int, default=40, help="tokens of a prompt")
-    parser.add_argument("--new_tokens", type=int, default=400, help="tokens of a completion")
-    parser.add_argument("--page_tokens", type=int, default=16, help="tokens of a page")
+    parser.add_argument("--rows", type=count, default=1024, help="rollouts at once")
+    parser.add_argument("--samples", type=count, default=16, help="rollouts of a prompt")
+    parser.add_argument("--prompt", type=count, default=40, help="tokens of a prompt")
+    parser.add_argument("--new_tokens", type=count, default=400, help="tokens of a completion")
+    parser.add_argument("--page_tokens", type=count, default=16, help="tokens of a page")
     arguments = parser.parse_args()
+    if arguments.rows < arguments.samples:
+        parser.error(f"--rows is {arguments.rows}, which holds no {arguments.samples} samples of a prompt")
     import torch
 
     from eval.speed.planning import measure

@@ -20,7 +20,7 @@ from pathlib import Path
 
 import torch
 
-from data.terminal import CommandLine, command, quiet_libraries
+from data.terminal import CommandLine, command, count, quiet_libraries
 
 
 def numbers(text: str) -> list[int]:
@@ -39,9 +39,9 @@ def main() -> int:
     parser.add_argument("--engines", type=lambda text: text.split(","), default=["engine", "generate"])
     parser.add_argument("--contexts", type=numbers, default=[128, 256, 512, 1024, 2048, 4096])
     parser.add_argument("--rows", type=numbers, default=[1, 2, 4, 8, 16, 32, 64, 128, 256, 512])
-    parser.add_argument("--steps", type=int, default=32, help="decode steps to time")
-    parser.add_argument("--repeats", type=int, default=3, help="measurements; the best counts")
-    parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="(default: %(default)s)")
+    parser.add_argument("--steps", type=count, default=32, help="decode steps to time")
+    parser.add_argument("--repeats", type=count, default=3, help="measurements; the best counts")
+    parser.add_argument("--threads", type=count, default=torch.get_num_threads(), help="(default: %(default)s)")
     parser.add_argument("--prefill", action="store_true", help="measure only what sharing a prompt saves")
     parser.add_argument("--plot", type=Path, help="draw both curves into this file (.png or .svg)")
     parser.add_argument("--json", type=Path, help="also write the rows to this file")

@@ -16,7 +16,7 @@ from typing import Any
 
 import torch
 
-from data.terminal import CommandLine, command, quiet_libraries
+from data.terminal import CommandLine, command, count, quiet_libraries
 
 
 @command
@@ -26,16 +26,14 @@ def main() -> int:
         __doc__, epilog="Every other option is the training config's: --model, --per_device_train_batch_size, ..."
     )
     parser.add_argument("--config", required=True, help="the training config whose step is measured")
-    parser.add_argument("--steps", type=int, default=3, help="steps to measure with each trainer")
-    parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="(default: %(default)s)")
+    parser.add_argument("--steps", type=count, default=3, help="steps to measure with each trainer")
+    parser.add_argument("--threads", type=count, default=torch.get_num_threads(), help="(default: %(default)s)")
     parser.add_argument("--json", type=Path, help="also write the figures to this file")
     own, options = parser.parse_known_args()
     quiet_libraries()
     from eval.speed.steps_beside_trl import bench
 
     torch.set_num_threads(own.threads)
-    if own.steps < 1:
-        raise ValueError(f"--steps is {own.steps}; expected at least 1.")
     result = bench(["--config", own.config, *options], own.steps)
     print_table(result)
     if own.json:

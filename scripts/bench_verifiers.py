@@ -21,7 +21,7 @@ from data.mixture import judge, load_mixture, side_by_side
 from data.problem import Problem
 from data.sandbox import jail
 from data.tasks import code, math
-from data.terminal import CommandLine
+from data.terminal import CommandLine, count
 
 ROOT = Path(__file__).resolve().parents[1]
 PAIRS = [ROOT / "tests" / "data" / "mathematics" / name for name in ("math_pairs.jsonl", "math_pairs_strict.jsonl")]
@@ -124,7 +124,7 @@ def main() -> int:
     """Measure and print; exit code 1 where a promise is broken."""
     parser = CommandLine(__doc__)
     parser.add_argument("--pairs", type=Path, nargs="+", default=PAIRS, help="JSONL files of pairs labelled by hand")
-    parser.add_argument("--workers", type=int, default=2, help="processes that judge mathematics")
+    parser.add_argument("--workers", type=count, default=2, help="processes that judge mathematics")
     parser.add_argument("--json", type=Path, help="also write the figures to this file")
     arguments = parser.parse_args()
     pairs = [json.loads(line) for path in arguments.pairs for line in path.read_text().splitlines()]

@@ -48,7 +48,7 @@ def run(arguments: argparse.Namespace) -> list[dict[str, Any]]:
     backends: dict[str, Any] = {
         "engine": engine,
         "generate": GenerateBackend(model, 0),
-        "continuous_batching": ContinuousBatching(model),
+        "continuous_batching": ContinuousBatching(model, arguments.cache_gib),
     }
     launch = VLLMLaunch(arguments.threads, arguments.cache_gib, arguments.max_rows)
     results: list[dict[str, Any]] = []

@@ -7,19 +7,29 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
-from transformers import GenerationConfig
+import psutil  # type: ignore[import-untyped]
+import torch
+from transformers import ContinuousBatchingConfig, GenerationConfig
 
 from eval.speed.timed_call import measure, peak_memory, tree
 from train.model.loading import resolve
 from train.rollout.backends.vllm import VLLMBackend
 from train.rollout.interface import Rollout, Sampling
+from train.rollout.memory import memory_budget
 
 
 class ContinuousBatching:
-    """transformers' own continuous batching behind the same call, for this comparison only."""
+    """transformers' own continuous batching behind the same call, for this comparison only.
 
-    def __init__(self, model: Any) -> None:
+    Its cache gets the engine's memory: by itself it takes 80% of the machine's, whatever else runs there.
+    """
+
+    def __init__(self, model: Any, cache_gib: float | None) -> None:
         self.model = model
+        device = next(model.parameters()).device
+        on_cuda = device.type == "cuda"
+        total = torch.cuda.mem_get_info(device)[1] if on_cuda else psutil.virtual_memory().total
+        self.config = ContinuousBatchingConfig(max_memory_percent=memory_budget(cache_gib, device) / total)
 
     def generate(self, prompts: list[list[int]], samples_per_prompt: int, sampling: Sampling) -> list[Rollout]:
         """See `RolloutBackend.generate`; without log-probabilities."""
@@ -31,7 +41,7 @@ class ContinuousBatching:
             pad_token_id=0,
             top_k=0,
         )
-        outputs = self.model.generate_batch(rows, generation_config=config)
+        outputs = self.model.generate_batch(rows, generation_config=config, continuous_batching_config=self.config)
         return [Rollout(list(output.generated_tokens), "length") for output in outputs.values()]
 
 

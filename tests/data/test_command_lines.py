@@ -2,7 +2,7 @@
 
 import pytest
 
-from data.terminal import CommandLine, command
+from data.terminal import CommandLine, command, count
 
 
 @command
@@ -46,3 +46,14 @@ def test_the_help_shows_the_description_and_each_default_once(monkeypatch, capsy
         main()
     text = capsys.readouterr().out
     assert "What it does." in text and "of each problem (default: 4)" in text and "None" not in text
+
+
+@pytest.mark.parametrize("value", ["0", "-1", "x", "1.5", ""])
+def test_an_option_that_counts_takes_whole_numbers_from_one_on(capsys, value):
+    parser = CommandLine("Counts.")
+    parser.add_argument("--rows", type=count)
+    assert parser.parse_args(["--rows", "12"]).rows == 12
+    with pytest.raises(SystemExit) as refusal:
+        parser.parse_args([f"--rows={value}"])
+    assert refusal.value.code == 2
+    assert f"--rows: is {value!r}; expected a whole number of at least 1." in capsys.readouterr().err

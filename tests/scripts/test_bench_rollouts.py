@@ -3,6 +3,7 @@
 import sys
 from pathlib import Path
 
+import psutil
 import pytest
 import torch
 
@@ -11,6 +12,7 @@ sys.path.append(str(Path(__file__).resolve().parents[2] / "scripts"))
 import bench_rollouts
 
 from eval.speed import engines, matrix_products
+from eval.speed.other_engines import ContinuousBatching
 
 
 def test_rows_are_related_to_both_limits_and_to_the_engines_beside_them() -> None:
@@ -77,3 +79,11 @@ def test_the_limit_is_that_of_every_linear_layer(monkeypatch: pytest.MonkeyPatch
     ticks = iter(range(100))  # each look at the clock is a second later
     monkeypatch.setattr(matrix_products.time, "perf_counter", lambda: next(ticks))
     assert matrix_products.limit_tokens_per_second(model, 5) == 5.0
+
+
+def test_continuous_batching_gets_the_engines_memory_and_not_the_machines() -> None:
+    model = torch.nn.Linear(2, 2)
+    limited, free = ContinuousBatching(model, 0.5), ContinuousBatching(model, None)
+    total = psutil.virtual_memory().total
+    assert limited.config.max_memory_percent * total == pytest.approx(0.5 * 2**30)
+    assert free.config.max_memory_percent * total <= 0.6 * psutil.virtual_memory().available
