@@ -36,10 +36,22 @@ OF_TRAINER = {
     "stale, high entropy alone": {"stale": True, "top_entropy_quantile": 0.2},
     "stale, reference": {"stale": True, "beta": 0.1},
     "stale, bias-corrected reference": {"stale": True, "beta": 0.1, "use_bias_correction_kl": True},
+    "stale, truncated masked": {"stale": True, "mask_truncated_completions": True},
+    "stale, other slopes": {
+        "stale": True,
+        "sapo_temperature_neg": 2.0,
+        "sapo_temperature_pos": 0.5,
+        "vespo_k_pos": 3.0,
+        "vespo_lambda_neg": 1.0,
+    },
+    "sharper sampling": {"temperature": 0.7},
+    "stale, sharper sampling": {"stale": True, "temperature": 0.7},
+    "experts of high entropy alone": {"router_aux_loss_coef": 0.1, "top_entropy_quantile": 0.2},
     "experts": {"router_aux_loss_coef": 0.1},
     "experts unbalanced": {"router_aux_loss_coef": 0.0, "aux_loss_enabled": False},
 }
 OF_ARGUMENTS = {"delta", "use_bias_correction_kl"}
+OF_ARGUMENTS |= {"sapo_temperature_neg", "sapo_temperature_pos", "vespo_k_pos", "vespo_lambda_neg"}
 MOE = [name for name in OF_TRAINER if name.startswith("experts")]
 
 
