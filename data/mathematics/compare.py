@@ -186,6 +186,8 @@ def _as_choices(gold: str, answer: str) -> bool | None:
     if not all(map(SEVERAL.fullmatch, texts)) or all(text.isalpha() for text in texts):
         return None
     letters = [re.findall(r"\b[A-H]+\b", text) for text in texts]
+    if any(len(each) > 1 and max(map(len, each)) > 1 for each in letters):  # AB and CD are segments
+        return None
     chosen = [sorted("".join(each)) for each in letters]
     return chosen[0] == chosen[1] and len(set(chosen[0])) == len(chosen[0])
 

@@ -36,7 +36,8 @@ TAKEN_BACK = re.compile(
 )
 SECOND_THOUGHT = re.compile(
     r"[\s$*).,;:!?—-]*(?:no\s*[,.!;:—-]|(?:(?:no|oh|but|hm+),?\s*)?wait\b|scratch that|never\s?mind|or rather\b"
-    r"|I mean\b|oops\b|correction\b|sorry\b|hold on\b|(?:actually|alternatively)\b[^.\n]{0,40}\d)",
+    r"|I mean\b|oops\b|correction\b|sorry\b|hold on\b|actually\b[^.\n]{0,40}\d"
+    r"|alternatively\b(?![^\n]*=)[^.\n]{0,20}\d)",
     re.IGNORECASE,
 )
 POLITE = re.compile(r"[\s$*).,;:!?—-]*(?:wait|correction|sorry|hold on|actually)\b", re.IGNORECASE)

@@ -10,6 +10,7 @@ or retracted (`not \boxed{5}`) is no final answer (`data.mathematics.context`).
 """
 
 import re
+from fractions import Fraction
 from typing import NamedTuple
 
 from data.mathematics.brackets import split
@@ -105,6 +106,11 @@ LEAD = re.compile(
 BOLD = re.compile(r"(?<![\w*)])\*\*([^*\n]+?)\*\*(?![\w*(])")
 LABEL = re.compile(r"^[*_#\s-]*[A-Za-z][A-Za-z ',()-]{1,60}:[*_\s]*(?=\S)")
 OF_PART = re.compile(r"\b(?:to|of|for)\s")  # the answer to part (a)
+OF_ANOTHER = re.compile(  # if n were 3, the answer would be 4; a common wrong answer is 4
+    r"\b(?:if|for|when|with|had|would|another|common|wrong|incorrect|check\w*|verif\w*|substitut\w*|plug\w*)\b",
+    re.IGNORECASE,
+)
+WORD = re.compile("[a-zA-Z]{2}")
 FENCE = re.compile(r"^```\w*\n\s*")
 OPENING = re.compile(r"\$\$|\\\[")
 CALCULATION = re.compile(r"<<[^<>]*>>")  # of GSM8K's own solutions
@@ -164,16 +170,30 @@ def _is_contradicted(rest: str, content: str) -> bool:
     value = exact(tidy(content))
     if value is None:
         return False
-    statements = [match.end() for match in STATED.finditer(rest) if not OF_PART.search(match[0])]
+    statements = [
+        match.end()
+        for match in STATED.finditer(rest)
+        if not OF_PART.search(match[0])
+        and not OF_ANOTHER.search(SENTENCE.split(rest[: match.start()].rpartition("\n")[2])[-1] + match[0])
+    ]
     statements += [match.start(1) for match in MARKER.finditer(rest)]
     if not statements or not (lines := rest[max(statements) :].strip().splitlines()):
         return False
-    claim = split(SENTENCE.split(lines[0])[0].translate(WITHOUT_MARKS), "=")[-1].strip(" .")
+    *before, last = split(SENTENCE.split(lines[0])[0].translate(WITHOUT_MARKS), "=")
+    if any(map(WORD.search, before)):  # right, since 2*5 = 10
+        return False
+    claim = last.strip(" .")
     match = re.fullmatch(rf"({NUMBER.pattern})(?:\s+([a-zA-Z]+))?", claim)
     if match is None or lookup(match[2] or "") is not None:
         return False
     stated = exact(tidy(match[1]))
-    return stated is not None and stated != value
+    return stated not in (None, value) and not (_rounds_to(value, match[1]) or _rounds_to(stated, content))
+
+
+def _rounds_to(value: Fraction, decimal: str) -> bool:
+    """Whether `decimal` has two decimals or more, to which `value` is rounded."""
+    places = re.fullmatch(r"-?\d+\.(\d{2,})", decimal)
+    return places is not None and round(value, len(places[1])) == Fraction(decimal)
 
 
 def is_placeholder(content: str) -> bool:

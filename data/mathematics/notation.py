@@ -153,8 +153,8 @@ REWRITTEN: list[tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]]] = 
     ),
     (
         re.compile(r"(?<![a-zA-Z\\])C\s*_\s*\{?\s*(\d{1,2})\s*\}?\s*\^\s*\{?\s*(\d{1,2})\s*\}?(?=\s*[^\s+-])"),
-        lambda m: rf"\binom{{{m[1]}}}{{{m[2]}}}",
-    ),  # C_5^2 = 10
+        lambda m: rf"\binom{{{m[1]}}}{{{m[2]}}}" if int(m[1]) > int(m[2]) else m[0],
+    ),  # C_5^2 = 10, but C_1^2 is the square of a constant
     (re.compile(r"^\(([0-9A-Za-z]+)\)(?=_)"), r"\1"),  # (1011)_2
     (re.compile(rf"_\s*\{{\s*{BASE}\s*\}}"), lambda match: f"_{{{_digits(match[1])}}}"),
     (re.compile(rf"(?<=\w),?\s*(?:\\text\s*\{{)?\s*\(?(?:in )?base[\s}}-]*{BASE}$"), lambda m: f"_{{{_digits(m[1])}}}"),
