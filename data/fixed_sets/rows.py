@@ -282,11 +282,12 @@ def _of_batch(batch: Any, where: str, first: int) -> list[Row]:
     year 100,000 or text that is not UTF-8.
     """
     labels = [f"{where}, row {number}" for number in range(first, first + len(batch))]
-    short = [field.name for field in batch.schema if pa.types.is_float16(field.type) or pa.types.is_float32(field.type)]
+    short = [at for at, kind in enumerate(batch.schema.types) if pa.types.is_float16(kind) or pa.types.is_float32(kind)]
     try:
         rows = batch.to_pylist()
-        for name in short:  # 0.1 in 32 bits is 0.10000000149 in 64
-            for values, number in zip(rows, batch.column(name).to_numpy(zero_copy_only=False), strict=True):
+        for at in short:  # 0.1 in 32 bits is 0.10000000149 in 64
+            name = batch.schema.names[at]
+            for values, number in zip(rows, batch.column(at).to_numpy(zero_copy_only=False), strict=True):
                 values[name] = None if values[name] is None else float(str(number))
         return [Row(row, values) for row, values in zip(labels, rows, strict=True)]
     except (ValueError, TypeError, OverflowError, pa.ArrowException) as error:
