@@ -87,8 +87,8 @@ def serve(requests: BinaryIO, report: BinaryIO) -> None:
         except BaseException as error:
             reply |= {"raised": lineage(error), "message": str(error)[:200]}
         sys.stdin, sys.stdout = streams
-        reply |= {"untyped": typed.read()} if "typed" in request else {}
-        reply |= {"printed": printed.getvalue()} if "prints" in request else {}
+        reply |= {"untyped": "" if typed.closed else typed.read()} if "typed" in request else {}
+        reply |= {"printed": "" if printed.closed else printed.getvalue()} if "prints" in request else {}
         send(report, reply)
 
 

@@ -259,6 +259,10 @@ def test_no_value_and_no_error_slips_through_tests_that_run(tests, body):
             "assert sys.stdout.getvalue() == '9\\n'",
             "import sys\ndef add(x, y):\n    print(sum(map(int, sys.stdin.read().split())))",
         ),
+        (
+            "import io, sys\nsys.stdin = io.StringIO('4')\nassert add(1, 2) == 7",
+            "import sys\ndef add(x, y):\n    with sys.stdin as file:\n        return x + y + int(file.read())",
+        ),
         ("calls = [add(1, 2)]\ndef test_once():\n    calls.append(1)\n    assert len(calls) == 2\ntest_once()", RIGHT),
     ],
 )
