@@ -124,7 +124,7 @@ def load_candidate(
 def check_lengths(candidate: Candidate, problems: Sequence[Problem], source: Source, new_tokens: int) -> None:
     """Raise ValueError where a prompt and `new_tokens` more do not fit into the context; a server says so itself.
 
-    Also where the chat template renders a task's prompt otherwise than its others.
+    Raise ChatError where the chat template treats a task's prompt differently (`check_prompts`).
     """
     check_prompts(candidate.tokenizer, problems, source.system_prompt)
     if candidate.context is not None:

@@ -43,7 +43,7 @@ def check_template(tokenizer: PreTrainedTokenizerBase, stops: Sequence[int], *, 
 
 
 def check_prompts(tokenizer: PreTrainedTokenizerBase, problems: Sequence[Problem], system_prompt: str) -> None:
-    """Raise ChatError where the prompt of a task is not as the template's others: one problem of each is looked at.
+    """Raise ChatError where the template treats a task's prompt differently; one problem of each task is rendered.
 
     What a system prompt or a question says may switch a template's thinking off (`/no_think`), or on.
     """

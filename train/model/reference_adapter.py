@@ -1,8 +1,8 @@
 """The reference (`beta`) of a model that starts from a PEFT adapter: a frozen copy of that adapter as it was loaded.
 
-TRL adds it as a second adapter `ref`, and copies the weights of modules. Bare parameters (those of IA3, VeRA, LoHa, of
-LoRA on embeddings) it leaves at their first values, and a KL to another model would be trained without a word. Adding
-an adapter also changes the base model anew where the first one began from its weights (PiSSA, OLoRA) or repeats layers.
+TRL adds it as a second adapter `ref` and copies the weights of modules. It does not copy bare parameters (of IA3, VeRA,
+LoHa, and LoRA on embeddings), so the KL would be to another model, without a word. Adding an adapter also changes the
+base model a second time where the first one began from its weights (PiSSA, OLoRA) or repeats layers.
 """
 
 from collections.abc import Iterator
