@@ -113,6 +113,11 @@ OF_ANOTHER = re.compile(  # if n were 3, the answer would be 4; a common wrong a
 WORD = re.compile("[a-zA-Z]{2}")
 FENCE = re.compile(r"^```\w*\n\s*")
 OPENING = re.compile(r"\$\$|\\\[")
+PLEASANTRY = re.compile(  # I hope this helps! Would you like me to explain a step?
+    r"\W*(?:(?:i\s+)?hope\s+(?:this|that|it)|(?:please\s+)?(?:let\s+me\s+know|feel\s+free)|(?:would|do|did|can|could)\s+you"
+    r"|(?:is|was)\s+there\s+anything|does\s+(?:this|that)\s+(?:help|make\s+sense)|(?:thanks|thank\s+you|happy\s+to\s+help))\b[^\d$\\]*",
+    re.IGNORECASE,
+)
 CALCULATION = re.compile(r"<<[^<>]*>>")  # of GSM8K's own solutions
 WITHOUT_MARKS = str.maketrans("", "", "$*")
 BARE_WORDS = 3
@@ -259,6 +264,8 @@ def _stated(text: str) -> str | None:
         sentence = CONTRAST.sub("", REASON.sub("", BOLD.sub(r"\1", first)))
         return _joined_formulas(sentence) or sentence
     lines = [line.strip() for line in text.strip().splitlines() if line.strip("-*_#` \t")]
+    while len(lines) > 1 and PLEASANTRY.fullmatch(lines[-1]):
+        lines.pop()
     if not lines:
         return None
     if re.match(r"\\end|\\\]|\$\$", lines[-1]):  # a formula over several lines

@@ -30,6 +30,11 @@ def exact_reference(model: Any, beta: float) -> Iterator[None]:
     if not isinstance(model, PeftModel) or not beta:
         yield
         return
+    if any(hasattr(weight, "ds_id") for weight in model.parameters()):
+        raise ValueError(
+            f"beta is {beta}, but the reference of an adapter cannot be copied from weights that ZeRO-3 of DeepSpeed "
+            "has split over processes. Set beta: 0, or take a lower stage of ZeRO."
+        )
     before = _logits(model)
     config = model.peft_config[OWN]
     changes_base = {

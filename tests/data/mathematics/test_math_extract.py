@@ -66,6 +66,10 @@ PIECES = [
         ("12 apples", "12 apples"),
         ("Evelyn", "Evelyn"),
         ("Let me think.\n42", "42"),
+        ("Total: 42\nDo you want more?", "42"),
+        ("So the total is 42.\n\n**Hope this helps!**", "42"),
+        ("42\nLet me know if you have questions.\nThank you!", "42"),
+        ("Total: 42\nLet me know if 43 is better", "43"),
     ],
 )
 def test_the_final_answer_is_found(text, answer):

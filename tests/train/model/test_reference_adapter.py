@@ -96,3 +96,10 @@ def test_a_reference_that_does_not_come_out_the_same_is_refused_by_name(tmp_path
     with pytest.raises(ValueError, match=r"LlamaForCausalLM \(llama\) cannot have a reference.*of kind IA3") as refusal:
         trainer_of(model, tmp_path)
     assert "beta is 0.1" in str(refusal.value) and "\n" not in str(refusal.value)
+
+
+def test_a_reference_of_split_weights_is_refused_before_it_is_made(tmp_path):
+    model = loaded(tmp_path, KINDS["IA3"])
+    next(model.parameters()).ds_id = 0  # as DeepSpeed marks what it has split
+    with pytest.raises(ValueError, match=r"beta is 0.1, .* ZeRO-3 of DeepSpeed has split .* Set beta: 0"):
+        trainer_of(model, tmp_path)
