@@ -22,6 +22,7 @@ import re
 from data.mathematics import forms
 from data.mathematics.bounds import affordable
 from data.mathematics.brackets import split
+from data.mathematics.choices import behind_letter, choice, decided, same_choices
 from data.mathematics.clock import date, is_time, same_time
 from data.mathematics.congruences import congruence
 from data.mathematics.environments import pieces
@@ -36,12 +37,9 @@ from data.mathematics.units.quantities import amount, quantity_sum, same_formula
 from data.mathematics.units.units import take_unit
 
 MAX_PARTS = 30
-LETTERED = re.compile(r"\(?([A-Z])[).:]\s+(?!\(?(?:[Oo]r|[Aa]nd|[A-Z][).:])(?![a-z]))")
 SEGMENT = re.compile("[CDLM]{2}")
 TOTAL = re.compile(r"(?!.*([a-z]).*\1.*=)[a-z](?:\s*\+\s*[a-z])+\s*=([^=]+)")  # of different letters
-SEVERAL = re.compile(r"\(?[A-H]\)?(?:(?:\s*[,;]\s*|\s+)?(?:(?:and|&)\s+)?\(?[A-H]\)?)+")
 NAMES = re.compile(r"(?<=[a-zA-Z]),?\s+and\s+(?=[a-zA-Z])")  # Alice and Bob; of hours and minutes, the order counts
-CHOICES = re.compile(r"\(?\b[A-Z]\)")
 THOUSANDS, LETTERS = re.compile(r"^(-?\d[\d,]*(?:\.\d+)?)([kKM])$"), {"K": "thousand", "M": "million"}
 
 
@@ -156,19 +154,16 @@ def _as_sums(gold: str, answer: str) -> bool | None:
 
 def _as_words(gold: str, answer: str) -> bool | None:
     gold_words, words = forms.words(gold), forms.words(answer)
-    if (
-        {gold_words, words} & {"yes", "no"}
-        and (decided := [_decided(text) for text in (gold, answer)])
-        and all(decided)
-    ):
-        return decided[0] == decided[1]
-    choices = [_choice(text) for text in (gold, answer)]
+    decisions = [decided(text) for text in (gold, answer)]
+    if {gold_words, words} & {"yes", "no"} and all(decisions):
+        return decisions[0] == decisions[1]
+    choices = [choice(text) for text in (gold, answer)]
     if all(choices):
-        values = [_behind_letter(text) for text in (gold, answer)]
+        values = [behind_letter(text) for text in (gold, answer)]
         return choices[0] == choices[1] and (not all(values) or _same(*values))
-    if (value := _behind_letter(gold)) and not choices[1]:
+    if (value := behind_letter(gold)) and not choices[1]:
         return _same(value, answer)
-    if (value := _behind_letter(answer)) and not choices[0]:
+    if (value := behind_letter(answer)) and not choices[0]:
         return _same(gold, value)
     lists = [split(NAMES.sub(",", plain(text)), ",") for text in (gold, answer)]
     if (gold_words or words) and min(map(len, lists)) > 1:
@@ -176,42 +171,6 @@ def _as_words(gold: str, answer: str) -> bool | None:
     if gold_words is None:
         return False if words else None
     return gold_words in (words, forms.letters(answer))
-
-
-def _as_choices(gold: str, answer: str) -> bool | None:
-    """Several letters of choices: `ACD` beside `A, C, D` or `(A) and (C)`. Without signs between them on either side,
-    they may be a product.
-    """
-    texts = plain(gold), plain(answer)
-    if not all(map(SEVERAL.fullmatch, texts)) or all(text.isalpha() for text in texts):
-        return None
-    letters = [re.findall(r"\b[A-H]+\b", text) for text in texts]
-    if any(len(each) > 1 and max(map(len, each)) > 1 for each in letters):  # AB and CD are segments
-        return None
-    chosen = [sorted("".join(each)) for each in letters]
-    return chosen[0] == chosen[1] and len(set(chosen[0])) == len(chosen[0])
-
-
-def _decided(text: str) -> str | None:
-    """`yes` or `no` of a sentence that begins with it and does not go back on it."""
-    match = re.match(
-        r"(yes|no)(?:$|[,.;:]\s*(?!.*\b(?:yes|no|but|unless|if|maybe|perhaps)\b))", plain(text), re.IGNORECASE
-    )
-    word = match[1].lower() if match else None
-    return None if word == "yes" and re.search(r"\bnot\b|n['’]t\b|\bnever\b", plain(text)) else word
-
-
-def _choice(text: str) -> str | None:
-    """The letter of a choice: `B` of `(B)`, of `b` and of `B) 42`; None where there are several."""
-    text = plain(text)
-    match = re.fullmatch(r"(?:[Oo]ption |[Cc]hoice )?\(?([A-Z])\)?[.)]?", text) or LETTERED.match(text)
-    return match[1] if match and len(CHOICES.findall(text)) <= 1 else None
-
-
-def _behind_letter(text: str) -> str:
-    """The value of `(B) 12`; empty where there is none."""
-    match = LETTERED.match(plain(text))
-    return plain(text)[match.end() :].strip() if match and _choice(text) else ""
 
 
 def _as_digits(gold: str, answer: str) -> bool | None:
@@ -391,6 +350,6 @@ def _same_condition(gold: str, answer: str) -> bool:
 
 
 FORMS = (
-    _as_numbers, _as_roman, _as_sums, _as_times, _as_sentence, _as_choices, _as_words, _as_digits, _as_ratio,
+    _as_numbers, _as_roman, _as_sums, _as_times, _as_sentence, same_choices, _as_words, _as_digits, _as_ratio,
     _as_pieces, _as_congruence, _as_point, _as_parts, _as_statement, _as_brackets, _as_matrix,
 )  # fmt: skip
