@@ -103,7 +103,7 @@ def _completion(arguments: list[str]) -> int:
 def _summary(path: Path) -> str:
     """The first sentence of a script's help."""
     if path.name == "__main__.py":
-        return "Train a model by reinforcement, after its cold start: --config configs/X.yaml."
+        return "Train a model with RL, after its cold start: --config configs/X.yaml."
     return (ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or "").partition("\n")[0]
 
 

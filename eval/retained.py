@@ -1,6 +1,6 @@
 """Skills that a run did not train: the start and the trained model on a held-out set of other tasks.
 
-Reinforcement forgets less than imitation (RL's Razor, Shenfeld et al. 2025, arXiv 2509.04259), and what it forgets goes
+RL forgets less than imitation (RL's Razor, Shenfeld et al. 2025, arXiv 2509.04259), and what it forgets goes
 with the KL divergence to the start (`eval.measures.drift`). Both models answer the same problems, each at its best
 decoding, paired by problem.
 """

@@ -49,7 +49,7 @@ def main() -> int:
 
 
 def watch(config: Path, steps: int, folder: Path) -> np.ndarray:
-    """Looks at a run of `config`, (looks, 5): the step of reinforcement, then as NAMES."""
+    """Looks at a run of `config`, (looks, 5): the RL step, then as NAMES."""
     options = ["--runs_dir", folder, "--name", "watched", "--max_steps", steps, "--guard_fraction", 0]
     command = [sys.executable, "-m", "train", "--config", config, *options]
     running = subprocess.Popen(list(map(str, command)), stderr=subprocess.DEVNULL)
@@ -73,7 +73,7 @@ def watch(config: Path, steps: int, folder: Path) -> np.ndarray:
 
 
 def last_step(metrics: Path) -> int | None:
-    """The last logged step of reinforcement, or None before the first."""
+    """The last logged RL step, or None before the first."""
     *_, last = [None, *read_metrics(metrics)]
     return last["step"] if last and last["phase"] == "rl" else None
 

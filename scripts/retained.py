@@ -54,7 +54,7 @@ def main() -> int:
 
     checkpoints = checkpoints_of(arguments.run)
     if len(checkpoints) < 2:
-        raise ValueError(f"{arguments.run} has no checkpoint of before reinforcement to compare with.")
+        raise ValueError(f"{arguments.run} has no checkpoint of before RL to compare with.")
     source = other_source(arguments.run, arguments.tasks, own_tasks=arguments.own_tasks)
     settings = read_settings(DEFAULT, arguments, max_new_tokens=source.max_new_tokens)
     output = folder_of(arguments.run)

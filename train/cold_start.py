@@ -153,7 +153,7 @@ def token_ids(
 
 
 def limits_of(model: PreTrainedModel, training: GRPOConfig) -> tuple[int, int]:
-    """The longest completion of reinforcement, and the model's context, both in tokens."""
+    """The longest completion in RL, and the model's context, both in tokens."""
     return training.max_completion_length, context_length(model)
 
 

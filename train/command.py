@@ -1,6 +1,6 @@
 """The command `accelerate launch -m train`, once its options are read.
 
-Checks everything that can be checked, trains the cold start where the run has one, then trains by reinforcement.
+Checks everything that can be checked, trains the cold start where the run has one, then trains with RL.
 Exit codes of a process:
   0    done
   2    refused before any work

@@ -26,7 +26,7 @@ from train.lifecycle.run_folder import make_folder
 from train.rollout import native
 from train.run import check_parts, train
 
-# The smallest run that goes through every part: a model from nothing, one step of reinforcement.
+# The smallest run that goes through every part: a model from nothing, one RL step.
 SELF_TEST = {
     "scratch": '{"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64}',
     "tasks": json.dumps({name: {} for name in TASKS}),

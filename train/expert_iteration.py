@@ -2,7 +2,7 @@
 
 Known as rejection-sampling fine-tuning (Yuan et al. 2023, arXiv 2308.01825), STaR (Zelikman et al. 2022, arXiv
 2203.14465) or expert iteration (Anthony et al. 2017, arXiv 1705.08439). It is the plainest method that learns from
-checked answers, and the control that reinforcement has to beat at equal compute.
+checked answers, and the control that RL has to beat at equal compute.
 
 Each step samples a batch as GRPO does, with the same engine, tasks and resume; then the accepted completions alone are
 trained on, by the mean cross-entropy of their tokens. Nothing pushes away from what was rejected.

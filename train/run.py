@@ -1,4 +1,4 @@
-"""One run from beginning to end: checks, cold start, reinforcement."""
+"""One run from beginning to end: checks, cold start, RL."""
 
 import copy
 import tempfile
@@ -98,7 +98,7 @@ def check_parts(run: RunConfig, training: GRPOConfig) -> PreTrainedModel:
 def try_building(
     run: RunConfig, training: GRPOConfig, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase
 ) -> None:
-    """Build the trainer of reinforcement, its optimiser and its schedule, and throw them away. Raises ValueError.
+    """Build the RL trainer, its optimiser and its schedule, and throw them away. Raises ValueError.
 
     So what TRL or an optimiser refuses is known before the cold start. Several processes build their trainers together,
     and vLLM starts with its trainer; there only the checks by name are made.
@@ -156,7 +156,7 @@ def train(run: RunConfig, training: GRPOConfig) -> str | None:
 
 
 def cold_started(run: RunConfig, training: GRPOConfig, resumed: Path | None) -> Path | None:
-    """The start of reinforcement: a whole cold start or, where that is lost, the checkpoint to resume from.
+    """The start of RL: a whole cold start or, where that is lost, the checkpoint to resume from.
 
     None where the cold start is still to be done, or is lost while `beta` needs it as the reference.
     """
@@ -196,12 +196,12 @@ def reinforce(
                 say(line)
         RolloutLog(run.folder / ROLLOUTS, rank).forget_after(step)
         truncate_metrics(metrics, "rl", step)
-        say(f"Resuming from {resumed}." if resumed else "No checkpoint was saved yet; reinforcement starts anew.")
+        say(f"Resuming from {resumed}." if resumed else "No checkpoint was saved yet; RL starts anew.")
     training.eval_on_start = training.eval_on_start and resumed is None  # done before the run was cut off
     callbacks = [
         ReportingGuards(),
         MetricsFile(metrics, "rl"),
-        ProgressBar("reinforcement"),
+        ProgressBar("RL"),
         guard,
         stop,
         KeepCheckpoints(run.folder / "checkpoints", run.keep_last, run.keep_best, run.save_at),
@@ -229,7 +229,7 @@ def build_trainer(
     callbacks: list[TrainerCallback],
     most: int | None = None,
 ) -> ReasoningTrainer:
-    """The trainer of reinforcement, which writes its rollouts into `folder`; of at most `most` problems, if given."""
+    """The RL trainer, which writes its rollouts into `folder`; of at most `most` problems, if given."""
     rollouts = RolloutLog(folder / ROLLOUTS, training.process_index)
     reward = CorrectnessReward(
         tokenizer, stop_ids(model, tokenizer), rollouts, mask_truncated=training.mask_truncated_completions

@@ -24,12 +24,12 @@ def render(claims: Mapping[str, Any]) -> str:
 
 
 def headline(claims: Mapping[str, Any]) -> str:
-    """What reinforcement changed, each model at its best decoding, and beside it at temperature 1."""
+    """What RL changed, each model at its best decoding, and beside it at temperature 1."""
     best, plain = claims["headline"]["best"], claims["headline"]["at_temperature_1"]
     if best is None or plain is None:
-        return "What reinforcement changed was not measured yet."
+        return "What RL changed was not measured yet."
     return (
-        f"Each model at its best decoding, reinforcement changed accuracy by {_points(best)} points. At temperature 1 "
+        f"Each model at its best decoding, RL changed accuracy by {_points(best)} points. At temperature 1 "
         f"it changed by {_points(plain)}; the difference between the two is an effect of temperature."
     )
 

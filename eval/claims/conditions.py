@@ -57,7 +57,7 @@ class Claim:
 
 CLAIMS = (
     Claim(
-        "Accuracy rises with reinforcement (train-time compute), each model at its best decoding.",
+        "Accuracy rises with RL (train-time compute), each model at its best decoding.",
         (
             Condition(train_curve("best", "difference"), "at best decoding, last checkpoint minus first"),
             Condition(train_curve("best", "rise"), "at best decoding, rise along the line through all checkpoints"),
@@ -74,7 +74,8 @@ CLAIMS = (
         ),
     ),
     Claim(
-        "Accuracy rises with thinking tokens (test-time compute), and the trained curve lies above the start's.",
+        "Accuracy rises with thinking tokens (test-time compute), and on average the trained curve lies above the "
+        "start's.",
         (
             Condition(
                 thinking_curve("beyond_habit"), "accuracy at the largest budget minus that at the start's mean length"

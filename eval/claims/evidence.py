@@ -84,7 +84,7 @@ class Work:
     tables: dict[str, Decodings] = field(default_factory=dict)
 
     def evaluate(self, names: Iterable[str]) -> list[Decodings]:
-        """Sample some models; at every temperature those before and after reinforcement, and less those between."""
+        """Sample some models; at every temperature those before and after RL, and less those between."""
         plan = self.plan
         ends = (next(iter(plan.checkpoints.values())), plan.stages["trained"])
         for name in names:
@@ -121,7 +121,7 @@ def _train(work: Work, tables: list[Decodings]) -> dict[str, Any]:
 
 
 def _drift(work: Work) -> Estimate | None:
-    """KL from the trained model to the one before reinforcement, over one completion of each of the first problems."""
+    """KL from the trained model to the one before RL, over one completion of each of the first problems."""
     plan = work.plan
     start, trained = next(iter(plan.checkpoints.values())), plan.stages["trained"]
     subject = work.subject(trained, 1.0)

@@ -60,7 +60,7 @@ def judge_claims(runs: Sequence[Path]) -> dict[str, Any]:
 
 
 def headline(claim: dict[str, Any]) -> dict[str, Any]:
-    """The difference that reinforcement made: at best decoding, and beside it at temperature 1."""
+    """The difference that RL made: at best decoding, and beside it at temperature 1."""
     (best, *_), (plain, *_) = claim["figures"], claim["beside"]
     return {"best": best["estimate"], "at_temperature_1": plain["estimate"]}
 
@@ -115,15 +115,16 @@ def _control_words(runs: Sequence[Path]) -> Iterator[str]:
     """Remarks on the controls: none was given, or one had too little compute to say anything."""
     by_run = {run: _control_figures(run) for run in runs}
     if not any(by_run.values()):
-        yield (
-            "No run of equal compute without reinforcement was compared: give some, such as --against "
-            "more-cold-start=RUN."
-        )
+        yield "No run of equal compute without RL was compared: give some, such as --against more-cold-start=RUN."
     for run, controls in by_run.items():
         for name, figures in controls.items():
             share = figures["flops"] / figures["flops_of_reinforcement"]
             verb = "spent" if figures["enough"] else "does not count as a control: it spent"
-            yield f"{run.name}: {name} ({figures['checkpoint']}) {verb} {100 * share:.0f}% of reinforcement's FLOPs."
+            yield f"{run.name}: {name} ({figures['checkpoint']}) {verb} {100 * share:.0f}% of RL's FLOPs."
+    for name in sorted(set().union(*by_run.values())):
+        lacking = [run.name for run, controls in by_run.items() if name not in controls]
+        if lacking:
+            yield f"{name} decides nothing here: {', '.join(lacking)} was not compared with it."
 
 
 def _claim(number: int, claim: Claim, runs: Sequence[Path], scope: str) -> dict[str, Any]:

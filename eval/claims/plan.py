@@ -84,7 +84,7 @@ class Plan:
 
     @property
     def probed(self) -> list[str]:
-        """The checkpoint before reinforcement, the base model where that is another, the middle one, and the last."""
+        """The checkpoint before RL, the base model where that is another, the middle one, and the last."""
         before, *after = self.checkpoints.values()
         middle = after[(len(after) - 1) // 2]
         return list(dict.fromkeys([before, self.stages.get("base", before), middle, after[-1]]))

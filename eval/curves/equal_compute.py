@@ -1,7 +1,7 @@
-"""Controls of equal compute without reinforcement, which a gain from reinforcement has to beat.
+"""Controls of equal compute without RL, which a gain from RL has to beat.
 
 A control is a run of its own, such as a longer cold start (`more-cold-start`) or rejection-sampling fine-tuning
-(`rft`). Both sides are charged alike, by their own logs: everything from the start of reinforcement
+(`rft`). Both sides are charged alike, by their own logs: everything from the start of RL
 on, and of the control everything beyond the cold start that the run had already.
 """
 

@@ -2,7 +2,7 @@
 
 Two curves of accuracy against training FLOPs C: the log-linear one of o1's figure, a + b ln C, and the saturating one
 of ScaleRL (Khatri et al. 2025, arXiv 2510.13786, equation 1), R0 + (A - R0) / (1 + (Cmid / C)^B), R0 the accuracy
-before reinforcement, A the accuracy that it tends to, Cmid the compute half way, B how fast.
+before RL, A the accuracy that it tends to, Cmid the compute half way, B how fast.
 """
 
 from collections.abc import Callable, Sequence
@@ -17,9 +17,9 @@ Curve = Callable[[np.ndarray], np.ndarray]
 
 
 def forecast(flops: Sequence[float], accuracies: Sequence[float], halves: Sequence[float]) -> dict[str, Any] | None:
-    """Both curves fitted on the first half of the checkpoints after reinforcement, and how far they miss the second.
+    """Both curves fitted on the first half of the checkpoints after RL, and how far they miss the second.
 
-    The first of the points is the accuracy before reinforcement, at no FLOPs; `halves` are half the widths of the
+    The first of the points is the accuracy before RL, at no FLOPs; `halves` are half the widths of the
     points' intervals. `error` is the mean absolute difference of the predictions, `noise` the mean of `halves` over the
     points predicted: an error below it cannot be told from none. None where there are too few checkpoints to fit one.
     """

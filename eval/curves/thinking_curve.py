@@ -28,7 +28,7 @@ def sequential(budgets: Sequence[Budget], rows: Sequence[list[SampleRow]]) -> di
     `rise` is that over the budgets without "Wait"; `extension` that from the largest of these on, as "Wait" carries
     thinking past the end that the model had chosen. The two ask different things: a model may need the tokens that it
     takes, and have no use for more. Three differences ask more: `beyond_habit` is accuracy at the largest budget minus
-    that at the mean thinking of the model before reinforcement, `room` that minus accuracy at the longest completion in
+    that at the mean thinking of the model before RL, `room` that minus accuracy at the longest completion in
     training, and `wait` what "Wait" changes against the latter. Each is None where the context had no room for it.
     """
     points: list[dict[str, Any]] = []

@@ -20,7 +20,7 @@ SHOWN = tuple(name for name, measure in SAMPLE_MEASURES.items() if measure.on_cu
 
 @dataclass(frozen=True, slots=True)
 class Compute:
-    """The compute of reinforcement by a checkpoint, over all processes, without the cold start.
+    """The RL compute by a checkpoint, over all processes, without the cold start.
 
     `tokens` are those of all rollouts, prompts included; `generated` of them were sampled. `flops` is 6 N for each
     token trained on, which are all but those that dynamic sampling left out, and 2 N for each generated, N all

@@ -1,6 +1,6 @@
 """Which of reasoning-gym's tasks a model can start on: how often it is right before any training, task by task.
 
-Reinforcement learns from groups of samples that are partly right and partly wrong; a group that is all wrong or all
+RL learns from groups of samples that are partly right and partly wrong; a group that is all wrong or all
 right teaches nothing. So a task is worth starting on where a good share of its groups is mixed.
 
 The model is asked for the answer alone: its turn is opened with "The answer is", and what follows is judged as a whole,
@@ -131,7 +131,7 @@ def _head(model: str, settings: GymSettings, command: str, tasks: list[Row]) -> 
     yield (
         "*Solved* has a 95% Wilson interval; that takes the samples of one problem for independent, so it is on the "
         f"narrow side. *Mixed* is the share of problems with both right and wrong samples among their "
-        f"{settings.samples}: the groups from which reinforcement learns. {start} of the {len(tasks)} tasks have any.\n"
+        f"{settings.samples}: the groups from which RL learns. {start} of the {len(tasks)} tasks have any.\n"
     )
     yield "| task | settings | solved, % | mixed, % | answer tokens | seconds |"
     yield "|---|---|---|---|---|---|"

@@ -1,4 +1,4 @@
-"""How far reinforcement moved a model from its start; forgetting grows with this distance.
+"""How far RL moved a model from its start; forgetting grows with this distance.
 
 RL's Razor (Shenfeld et al. 2025, arXiv 2509.04259) finds that the KL divergence on the new task foretells forgetting.
 """

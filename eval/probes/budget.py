@@ -49,7 +49,7 @@ class Budget:
 def budgets(longest: int, context: int, habit: int | None = None) -> list[Budget]:
     """Budgets for a model trained on completions of `longest` tokens, shortest first, that fit into `context`.
 
-    `habit` is one more: the mean thinking of the model before reinforcement.
+    `habit` is one more: the mean thinking of the model before RL.
     """
     limits = {f"at most {max(1, int(longest * share))}": max(1, int(longest * share)) for share in SHARES}
     if habit is not None:
@@ -65,7 +65,7 @@ def budgets(longest: int, context: int, habit: int | None = None) -> list[Budget
     return [one for one in sorted(short, key=lambda one: one.limit) + beyond + waits if one.limit <= context]
 
 
-HABIT = "the start's mean"  # the name of the budget that is the mean thinking of the model before reinforcement
+HABIT = "the start's mean"  # the name of the budget that is the mean thinking of the model before RL
 
 
 def most_draws(limits: Sequence[Budget]) -> int:

@@ -13,7 +13,7 @@ from eval.report.plots import STYLE, Plot
 from eval.table import short_names
 
 ALTS = {
-    "train-curve": "Accuracy against what reinforcement had spent, in tokens and in FLOPs",
+    "train-curve": "Accuracy against what RL had spent, in tokens and in FLOPs",
     "test-curve": "Accuracy against thinking tokens, and against the tokens of several samples",
 }
 
@@ -62,7 +62,7 @@ def scaling_curves(runs: Sequence[Path]) -> dict[str, Plot]:
 
 
 def probes(run: Path) -> Probes | None:
-    """The probes of a run's checkpoints before and after reinforcement; None where it was not probed."""
+    """The probes of a run's checkpoints before and after RL; None where it was not probed."""
     path = run / "evaluation" / "probes.json"
     if not path.is_file():
         return None

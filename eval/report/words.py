@@ -74,14 +74,14 @@ def remarks(run: Run, runs: int) -> list[str]:
     if run.config.get("cold_start_steps"):
         lines = [
             "Trying, checking, backing up and redoing a step were taught by the demonstrations of the cold start, so "
-            "that they occur is no finding. Reinforcement then saw only whether the final answer was right: it can "
+            "that they occur is no finding. RL then saw only whether the final answer was right: it can "
             "amplify those habits where they pay, or let them wither. The cold-started model is the control; the "
             "difference to it is the result."
         ]
     else:
         lines = [
             "This run had no cold start: its habits of thought are those that the model brought along, or found in "
-            "reinforcement. The model before reinforcement is the control, and the difference to it is the result."
+            "RL. The model before RL is the control, and the difference to it is the result."
         ]
     if runs == 1:
         what = "This is one run from one seed. Its intervals"

@@ -1,4 +1,4 @@
-"""The baselines that reinforcement has to beat: prompting alone.
+"""The baselines that RL has to beat: prompting alone.
 
 - direct: the question in plain words, then "The answer is" (zero-shot of Kojima et al. 2022).
 - step-by-step: "Let's think step by step.", and a second prompt, "Therefore, the answer is", that draws the answer out

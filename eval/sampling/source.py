@@ -113,7 +113,7 @@ def source_of(checkpoints: Sequence[str], config: Path | None = None, *, own_tas
 
 
 def checkpoints_of(run: Path, *, start: bool = False) -> list[str]:
-    """Before and after: what the run started reinforcement from, and its last checkpoint. Raises ValueError.
+    """Before and after: what the run started RL from, and its last checkpoint. Raises ValueError.
 
     `start` goes back further, to the model that the run started from, before its cold start; a model from scratch was
     nothing before it.
@@ -149,7 +149,7 @@ def stages_of(run: Path) -> dict[str, str]:
 
 
 def all_checkpoints(run: Path) -> dict[int, str]:
-    """Every finished checkpoint by its RL step, and at step 0 what reinforcement started from. Raises ValueError."""
+    """Every finished checkpoint by its RL step, and at step 0 what RL started from. Raises ValueError."""
     before = checkpoints_of(run)
     by_step = {0: before[0]} if len(before) > 1 else {}
     by_step |= {step_of(path): str(path) for path in finished(run / "checkpoints")}

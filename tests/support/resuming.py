@@ -89,7 +89,7 @@ def die() -> None:
 
 
 def kill_all_at(step: int) -> None:
-    """Have the first process kill the launcher and itself once `step` of the reinforcement is logged."""
+    """Have the first process kill the launcher and itself once RL step `step` is logged."""
     on_log = MetricsFile.on_log
 
     def log_and_kill(self: MetricsFile, args: Any, state: Any, control: Any, logs: Any, **_: Any) -> None:

@@ -9,7 +9,7 @@ from train.__main__ import main
 CONFIG = Path(__file__).parents[2] / "configs" / "ci.yaml"
 
 
-def test_reinforcement_raises_the_reward_of_the_cold_started_model(tmp_path, monkeypatch):
+def test_rl_raises_the_reward_of_the_cold_started_model(tmp_path, monkeypatch):
     monkeypatch.setattr(sys, "argv", ["train", "--config", str(CONFIG), "--runs_dir", str(tmp_path)])
     assert main() == 0
     metrics = [json.loads(line) for line in (tmp_path / "ci" / "metrics.jsonl").read_text().splitlines()]

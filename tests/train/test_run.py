@@ -199,7 +199,7 @@ def test_a_run_trains_explains_itself_and_resumes(launch, tmp_path):
     assert code == 0 and not (run / "checkpoints" / "checkpoint-3").exists()
 
 
-def test_a_resume_before_the_first_checkpoint_starts_reinforcement_anew(launch, tmp_path):
+def test_a_resume_before_the_first_checkpoint_starts_rl_anew(launch, tmp_path):
     assert launch("--save_strategy", "no")[0] == 0
     code, said = launch("--resume", "--save_strategy", "no")
     assert code == 0 and "starts anew" in said

@@ -17,7 +17,7 @@ from train.files.untrusted import read_json
 
 SEAL = "complete.json"
 UNFINISHED = ".unfinished"  # where a checkpoint is being written; readers ignore it
-COLD_START = "cold-start"  # the checkpoint that reinforcement starts from
+COLD_START = "cold-start"  # the checkpoint that RL starts from
 _NAME = re.compile(r"checkpoint-([0-9]+)")
 _sound: set[tuple[Any, ...]] = set()  # folders whose checksums held, with sizes and times that change if they do
 

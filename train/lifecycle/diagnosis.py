@@ -56,7 +56,7 @@ def diagnose(folder: Path) -> list[str]:
 
 
 def explain(config: Any, rl_rows: list[Row]) -> list[str]:
-    """`diagnose`, from the configuration of a run and its metrics of reinforcement."""
+    """`diagnose`, from the configuration of a run and its RL metrics."""
     rows = [row for row in rl_rows if _values([row], "reward")]
     if not rows or not isinstance(config, dict):
         return []

@@ -233,7 +233,7 @@ def _none_whole(folder: Path) -> str:
         return anew
     return (
         f"None of the checkpoints in {folder} is whole, but the cold start is: delete them with `rm -r "
-        f"{folder}/checkpoint-*`, and --resume begins reinforcement from it again."
+        f"{folder}/checkpoint-*`, and --resume begins RL from it again."
     )
 
 

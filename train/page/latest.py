@@ -53,7 +53,7 @@ class Curve:
 
 
 def put_latest(run: Path, config: Row, rows: list[Row]) -> None:
-    """Bring RUN/report.html up to the last of `rows`, a run's metrics of reinforcement; `config` is its configuration.
+    """Bring RUN/report.html up to the last of `rows`, the RL metrics of a run; `config` is its configuration.
 
     Raises OSError or ValueError where the page, or the rollouts, cannot be read or written.
     """

@@ -45,7 +45,7 @@ def card(run: Path, checkpoint: Path, evaluation: dict[str, Any] | None, licence
         f"---\n{yaml.safe_dump(header, sort_keys=False)}---",
         f"# {config['name']}",
         f"{origin} trained with Rethink to think between `<think>` and `</think>` before it answers, by "
-        f"{'reinforcement' if config.get('method', 'grpo') == 'grpo' else 'rejection-sampling fine-tuning'} on "
+        f"{'RL' if config.get('method', 'grpo') == 'grpo' else 'rejection-sampling fine-tuning'} on "
         "problems whose answers are checked exactly.",
         "## Data",
         "\n".join(f"- `{name}`: {json.dumps(values or {})}" for name, values in config["tasks"].items()),

@@ -82,7 +82,7 @@ def choose(run: Path, evaluation: dict[str, Any] | None) -> Path:
 
     Better is a higher accuracy at the best decoding, on the problems on which that decoding was chosen: no checkpoint
     is chosen on the problems that the card reports, nor by the few that training validates on. The one that
-    reinforcement began with is no candidate. Raises ValueError where no checkpoint is whole.
+    RL began with is no candidate. Raises ValueError where no checkpoint is whole.
     """
     newest, passed_over = newest_whole(run / "checkpoints")
     if newest is None:

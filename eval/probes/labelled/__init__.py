@@ -4,7 +4,7 @@
 valid step, {s} a slip, {u} an operand that was not at hand, {A} or {a} the acceptance of something right or wrong, {R}
 or {r} the rejection of something wrong or right, {B} going back, {G} or {g} a subgoal met or missed, and after a
 rejected attempt {N} a new approach, {V} a variation, {X} a repeat. The mark of a step or verdict stands behind it, the
-others before what they mark. Most are samples of four quickstart runs before and after reinforcement, the rest are
+others before what they mark. Most are samples of four quickstart runs before and after RL, the rest are
 written to be awkward. A reader labelled the text as it is; where the parser sees it differently, the label stays.
 
 `lexical.jsonl` (some of it SmolLM2-135M-Instruct's) and `monitor.jsonl` (planted cases) hold free-form thinkings and

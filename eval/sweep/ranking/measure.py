@@ -23,12 +23,12 @@ ByProblem = dict[str, tuple[float, float]]  # numerator and denominator of each 
 
 
 def curve(run: Path, metric: str) -> dict[int, float]:
-    """The metric at each evaluation of reinforcement so far, by step."""
+    """The metric at each RL evaluation so far, by step."""
     return {row["step"]: float(row[f"eval_{metric}"]) for row in _rl(run) if f"eval_{metric}" in row}
 
 
 def step(run: Path) -> int:
-    """The last step of reinforcement that was logged."""
+    """The last RL step that was logged."""
     return max((row["step"] for row in _rl(run)), default=0)
 
 
@@ -113,7 +113,7 @@ def last(run: Path, metric: str) -> int:
 
 
 def _rl(run: Path) -> list[dict[str, Any]]:
-    """The logged rows of reinforcement."""
+    """The logged RL rows."""
     path = run / "metrics.jsonl"
     try:
         state = path.stat()

@@ -140,6 +140,17 @@ def test_a_control_of_equal_compute_is_a_condition_and_one_of_less_is_none(tmp_p
         assert ("does not count" in claims["words"][0]) is not enough and "50%" in claims["words"][0]
 
 
+def test_a_control_that_some_runs_lack_decides_nothing_and_is_named(tmp_path):
+    good, flat = estimate(0.1, 0.2), estimate(-0.01, 0.01)
+    found = {"difference": flat, "enough": True, "checkpoint": "c", "flops": 10.0, "flops_of_reinforcement": 10.0}
+    both = figures(good, good)
+    runs = [write_run(tmp_path / "one", 0, evidence=both | {"controls": {"rft": found}})]
+    runs.append(write_run(tmp_path / "other", 1, evidence=both))
+    claims = judge_claims(runs)
+    assert claims["claims"][0]["verdict"] == "supported"
+    assert "rft decides nothing here: other was not compared with it." in claims["words"]
+
+
 def figures(difference, rise, plain=None):
     """The evidence of claim 1, at the best decoding and (where it differs) at temperature 1."""
     plain = {"difference": plain or difference, "rise": plain or rise}

@@ -148,7 +148,7 @@ def test_every_claim_on_a_model_that_reads_words_has_its_evidence(spoken_run):
     assert not claims[6]["missing"] and not claims[0]["missing"] and not claims[1]["missing"]
     probes = json.loads((spoken_run / "evaluation" / "probes.json").read_text())
     assert [row["checkpoint"] for row in probes["checkpoints"]] == planned.probed
-    assert probes["base"] == planned.probed[1] == planned.prompted  # beside the start of reinforcement, the control
+    assert probes["base"] == planned.probed[1] == planned.prompted  # beside the start of RL, the control
     assert len(probes["pairs"]) == 2 and probes["pairs"][-1]["after"] == planned.stages["trained"]
 
 

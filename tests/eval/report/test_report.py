@@ -329,14 +329,14 @@ def test_one_checkpoint_alone_claims_no_gain(tmp_path):
     assert not re.search(r"[+−][\d.]+ points", text)
 
 
-def test_one_task_and_no_reinforcement_yet(tmp_path):
+def test_one_task_and_no_rl_yet(tmp_path):
     run = make_run(tmp_path / "run", tasks=("countdown",))
     assert "all tasks" not in Outline(page_of(run)).text
     for part in (run / "rollouts.parquet").iterdir():
         part.unlink()
     (run / "metrics.jsonl").write_text('{"phase": "cold-start", "step": 5, "loss": 1.0}\n{"phase": "cold-sta')
     text = Outline(page_of(run)).text
-    assert "No step of reinforcement was logged yet." in text and "No rollouts were recorded yet." in text
+    assert "No RL step was logged yet." in text and "No rollouts were recorded yet." in text
 
 
 def test_an_older_evaluation_is_pointed_out(tmp_path):

@@ -26,7 +26,7 @@ def test_a_sweep_that_was_killed_midway_ends_with_the_same_ranking_as_one_that_w
         assert process.wait() == 0, log.read_text()[-3000:]
 
     with started([*words, str(broken)], log) as process:  # the power goes: sweep, launchers and trainings
-        until(lambda: lines(broken, "001/seed-0") > 80, process, log)  # in the midst of its reinforcement
+        until(lambda: lines(broken, "001/seed-0") > 80, process, log)  # in the midst of its RL
         kill(process)
     with started([*words, str(broken)], log) as process:  # the sweep alone dies: its trainings must end by themselves
         until(lambda: lines(broken, "003/seed-0") > 20, process, log)

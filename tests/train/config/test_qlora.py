@@ -70,9 +70,7 @@ def test_a_model_that_is_not_quantised_keeps_its_types(tiny_model):
     assert not is_quantised(half) and half.dtype == torch.bfloat16
 
 
-def test_adapters_over_four_bits_train_in_full_precision_through_cold_start_and_reinforcement(
-    checkpoint, tmp_path, monkeypatch
-):
+def test_adapters_over_four_bits_train_in_full_precision_through_cold_start_and_rl(checkpoint, tmp_path, monkeypatch):
     modules = pytest.importorskip("bitsandbytes.nn.modules")
     monkeypatch.setattr(modules, "has_avx512bf16", lambda: False)  # it would repack the weights, for inference alone
     run, training = configure(checkpoint, tmp_path, *QLORA, *TINY)

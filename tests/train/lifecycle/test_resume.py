@@ -98,7 +98,7 @@ def damage(folder: Path) -> None:
     weights.write_bytes(weights.read_bytes()[:-1] + b"!")
 
 
-def test_a_lost_cold_start_is_passed_over_where_a_checkpoint_of_reinforcement_is_whole(tmp_path, capfd, monkeypatch):
+def test_a_lost_cold_start_is_passed_over_where_an_rl_checkpoint_is_whole(tmp_path, capfd, monkeypatch):
     monkeypatch.setattr(CorrectnessReward, "judge", CorrectnessReward.judge)  # to be put back
     reward_anything()
     config = write_config(tmp_path, max_steps=2, save_steps=2, eval_strategy="no")
