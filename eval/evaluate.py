@@ -38,7 +38,7 @@ class Problems:
 
 def draw(source: Source, settings: Settings) -> Problems:
     """The problems of an evaluation. Raises ValueError where a task has none to choose the decoding on."""
-    problems = held_out(source, settings.problems, settings.split)
+    problems = held_out(source, settings.problems, settings.split, settings.skip)
     if len(settings.temperatures) == 1:
         return Problems(problems, [])
     split = CHOSEN_ON[settings.split]

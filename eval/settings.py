@@ -32,9 +32,9 @@ class Settings:
 
     problems: int = setting(400, "most held-out problems", range=SEVERAL)
     samples: int = setting(4, "samples of each problem", range=SOME)
-    temperature: float = setting(1.0, "of all measures but the headline", range=TEMPERATURE)
+    temperature: float = setting(1.0, "temperature of every measure but accuracy at best decoding", range=TEMPERATURE)
     max_new_tokens: int = setting(MAX_NEW_TOKENS, "longest completion", range=Range(least=1))
-    seed: int = setting(0, "of the sampling", range=SEED)
+    seed: int = setting(0, "seed of the sampling", range=SEED)
     split: Split = "test"
     backend: str = setting("engine", "the back end that samples", choices=BACKENDS)
     temperatures: tuple[float, ...] = setting(
@@ -46,6 +46,11 @@ class Settings:
         200, "other held-out problems, on which the best decoding is chosen", range=SEVERAL
     )
     validation_samples: int = setting(4, "samples of each validation problem at each temperature", range=SOME)
+    skip: int = setting(
+        0,
+        "held-out problems to pass over, such as the first 400, where a recipe was developed on them",
+        range=Range(least=0, most=PROBLEMS),
+    )
 
     def __post_init__(self) -> None:
         """Raise ValueError naming the first value out of its range."""

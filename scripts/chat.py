@@ -1,8 +1,8 @@
 """Chat in the terminal with a checkpoint or a server: the thinking appears as it is written, then the answer.
 
-    python scripts/chat.py runs/quickstart/checkpoints/checkpoint-100
+    python scripts/chat.py runs/quickstart/checkpoints/checkpoint-30
     python scripts/chat.py http://localhost:8000
-    echo 'numbers 2 6 8 target 10' | python scripts/chat.py runs/quickstart/checkpoints/checkpoint-100
+    echo 'numbers 2 6 8 target 10' | python scripts/chat.py runs/quickstart/checkpoints/checkpoint-30
 
 In the chat, /help lists the settings: thinking budget, effort, temperature, seed.
 """

@@ -47,7 +47,7 @@ def parse() -> argparse.Namespace:
         choices=ALL_CLAIMS,
         default=ALL_CLAIMS,
         metavar="N",
-        help="sample only what these claims are judged by (default: all seven); evidence that is there already counts",
+        help="sample only what these claims need (default: all seven); evidence that is there already is used too",
     )
     add_settings(parser, Effort())
     add_own_tasks(parser)

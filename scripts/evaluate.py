@@ -42,14 +42,14 @@ def parse() -> argparse.Namespace:
     """The command line."""
     parser = CommandLine(__doc__)
     add_models(parser, "path, hub id, smollm2-135m, or URL of a vLLM server")
-    add_settings(parser, Settings(), "--problems", "--samples", "--temperature", "--temperatures")
+    add_settings(parser, Settings(), "--problems", "--skip", "--samples", "--temperature", "--temperatures")
     add_settings(parser, Settings(), "--validation-problems", "--validation-samples", "--backend")
     parser.set_defaults(problems=None, samples=None, temperature=None)  # a benchmark has others
     add_sampling(parser)
     parser.add_argument(
         "--baseline",
         choices=BASELINES,
-        help="ask the first checkpoint by prompting alone; with --run that is the model which the run started from",
+        help="evaluate the first checkpoint by prompting alone; with --run, the model that the run started from",
     )
     parser.add_argument("--tokenizer", help="path or hub id, if a server's model name is neither")
     add_processes(parser)

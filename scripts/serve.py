@@ -1,6 +1,6 @@
 """Serve a checkpoint: OpenAI's chat completions at /v1, and a page to chat at /.
 
-    python scripts/serve.py runs/quickstart/checkpoints/checkpoint-100
+    python scripts/serve.py runs/quickstart/checkpoints/checkpoint-30
     python scripts/serve.py Qwen/Qwen3-0.6B --port 8001 --no-system
     curl http://localhost:8000/v1/chat/completions -H 'Content-Type: application/json' \\
         -d '{"messages": [{"role": "user", "content": "numbers 2 6 8 target 10"}]}'

@@ -6,12 +6,12 @@
     python scripts/sweep.py runs/sweeps/quickstart-tpe          # continue, or join from another machine
     python scripts/sweep.py runs/sweeps/quickstart-tpe --report # only write the page, while others work
 
-Each trial is one setting, and its seeds are replicas from which the ranking's intervals come. Trials are ranked by
-their last evaluation on the validation problems. The same command continues a sweep that was cut off, or joins one that
-is running; killed runs continue from their last checkpoint. The results are report.html, results.json and best.yaml in
-the sweep's folder.
+Each trial is one setting, and its seeds are replicas from which the ranking's intervals come. Trials are ranked on
+the validation problems, each run at its best decoding if the file has `temperatures`. The same command continues a
+sweep that was cut off, or joins one that is running; killed runs continue from their last checkpoint. The results are
+report.html, results.json and best.yaml in the sweep's folder.
 
-Exit codes: 0 done, 1 no trial could be ranked (or others took this process for dead), 2 refused at the start,
+Exit codes: 0 done, 1 no trial could be ranked (or another worker took over), 2 refused at the start,
 4 stopped by a signal, 5 a run could not be saved.
 
 Fields of a sweep's YAML file:

@@ -81,9 +81,22 @@ def load_own_tasks(path: Path) -> None:
         load_task(str(name))
 
 
-def held_out(source: Source, count: int, split: Split = "test") -> list[Problem]:
-    """`count` problems that no training saw; a task that has fewer than its share of them gives all it has."""
-    return draw_problems(source.parts, split, count, source.split_seed, at_most=True)
+def held_out(source: Source, count: int, split: Split = "test", skip: int = 0) -> list[Problem]:
+    """`count` problems that no training saw; a task that has fewer than its share of them gives all it has.
+
+    None of them is among those that are drawn where `skip` are asked for. Raises ValueError where no other is left.
+    """
+
+    def drawn(number: int) -> list[Problem]:
+        return draw_problems(source.parts, split, number, source.split_seed, at_most=True)
+
+    if not skip:
+        return drawn(count)
+    skipped = {(problem.task, problem.canonical) for problem in drawn(skip)}
+    others = [problem for problem in drawn(skip + count) if (problem.task, problem.canonical) not in skipped][:count]
+    if not others:
+        raise ValueError(f"The {split} split has {len(skipped)} problems, so --skip {skip} leaves none; skip fewer.")
+    return others
 
 
 def config_of(checkpoint: Path) -> Path | None:

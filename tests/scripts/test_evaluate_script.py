@@ -32,6 +32,19 @@ def test_the_script_evaluates_a_checkpoint_and_prints_a_table(tmp_path, checkpoi
     assert json.loads((tmp_path / "o" / "results.json").read_text())["settings"]["problems"] == 3
 
 
+def test_problems_that_are_passed_over_are_not_asked(tmp_path, checkpoint, config, evaluate):
+    few = ("--samples", 1, "--temperatures", 1, "--processes", 1)
+    asked = {}
+    for name, options in (("first", ("--problems", 6)), ("others", ("--problems", 4, "--skip", 6))):
+        done = evaluate("--checkpoint", checkpoint, "--config", config, *few, *options, "--output", tmp_path / name)
+        assert done.returncode == 0, done.stderr
+        asked[name] = set(pq.read_table(tmp_path / name / "samples-0.parquet")["prompt"].to_pylist())
+    assert len(asked["first"]) == 6 and len(asked["others"]) == 4 and not asked["first"] & asked["others"]
+    done = evaluate("--checkpoint", checkpoint, "--config", config, *few, "--skip", 400, "--output", tmp_path / "o")
+    assert done.returncode == 2 and "\nerror: " in "\n" + done.stderr.replace("\r", "\n")
+    assert "--skip 400 leaves none" in done.stderr and not (tmp_path / "o").exists()
+
+
 def test_a_checkpoint_without_tokenizer_is_one_clear_line(tmp_path, checkpoint, config, evaluate):
     for path in checkpoint.glob("tokenizer*"):
         path.unlink()
