@@ -12,7 +12,8 @@ from typing import Any
 from data.problem import Problem
 from eval import evaluate
 from eval.claims.plan import BASELINE, DRIFT, HELD, Plan, expected
-from eval.curves.equal_compute import ENOUGH, at_equal_compute, flops_of
+from eval.curves.compute import compute_spent
+from eval.curves.equal_compute import ENOUGH, at_equal_compute, flops_at_start, flops_of
 from eval.curves.thinking_curve import (
     area_between,
     compare_sequential,
@@ -23,7 +24,7 @@ from eval.curves.thinking_curve import (
     sequential,
     thinking_points,
 )
-from eval.curves.training_curve import Sampled, compute_spent, train_curve
+from eval.curves.training_curve import Sampled, train_curve
 from eval.measures.drift import kl_divergence
 from eval.measures.estimators import Estimate, paired_difference
 from eval.measures.sample_measures import as_json, compare, correct_by_problem
@@ -36,7 +37,6 @@ from eval.sampling.progress import Progress, SampleCount
 from eval.sampling.samples import sample_rows
 from eval.sampling.subject import Completion, Subject, ask
 from eval.sampling.workers import Workers
-from train.files.checkpoints import COLD_START
 from train.model.prompts import token_counts
 from train.rollout.interface import Sampling
 
@@ -227,8 +227,8 @@ def _controls(work: Work) -> dict[str, Any]:
     plan = work.plan
     trained = plan.stages["trained"]
     parameters = work.candidates.load(trained).parameters or 0
-    flops = flops_of(plan.run, Path(trained), parameters)
-    start = flops_of(plan.run, plan.run / "checkpoints" / COLD_START, parameters)
+    (flops,) = flops_of(plan.run, [Path(trained)], parameters)
+    start = flops_at_start(plan.run, parameters)
     results = {}
     for control in plan.controls:
         point = at_equal_compute(control.run, flops, parameters)

@@ -7,8 +7,8 @@ from typing import Any
 
 from eval import evaluate
 from eval.claims.conditions import ALL_CLAIMS, CLAIMS
+from eval.curves.compute import compute_spent
 from eval.curves.equal_compute import Control, at_equal_compute, flops_of
-from eval.curves.training_curve import compute_spent
 from eval.probes import probing
 from eval.probes.budget import budgets, most_draws
 from eval.sampling.baselines import reads_words
@@ -117,7 +117,7 @@ def make_plan(
     tokenizers = {name: load_tokenizer(name, source.chat) for name in [*checkpoints.values(), *stages.values()]}
     compute_spent(run, list(checkpoints), 1)
     if controls:
-        flops_of(run, Path(stages["trained"]), 1)
+        flops_of(run, [Path(stages["trained"])], 1)
     for control in controls:
         at_equal_compute(control.run, 0.0, 1)
     files = frozenset(condition.figure.file for claim in claims for condition in CLAIMS[claim - 1].conditions)

@@ -1,8 +1,8 @@
 """Controls of equal compute without RL, which a gain from RL has to beat.
 
 A control is a run of its own, such as a longer cold start (`more-cold-start`) or rejection-sampling fine-tuning
-(`rft`). Both sides are charged alike, by their own logs: everything from the start of RL
-on, and of the control everything beyond the cold start that the run had already.
+(`rft`). Both sides are charged alike, by their own records: everything from the start of RL on, and of the control
+everything beyond what had gone into the run by then.
 """
 
 from argparse import ArgumentTypeError
@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from eval.curves.training_curve import compute_spent
+from eval.curves.compute import compute_spent
 from train.files.checkpoints import COLD_START, fault, step_in, step_of
 from train.files.recorded_config import read_run_config
 from train.files.untrusted import read_metrics
@@ -55,17 +55,21 @@ def share_out(controls: Sequence[Control], runs: int) -> list[list[Control]]:
     return [[each[place] for each in by_name.values()] for place in range(runs)]
 
 
-def flops_of(run: Path, checkpoint: Path, parameters: int) -> float:
-    """FLOPs that went into a checkpoint of `run`, from its cold start on. Raises ValueError where the logs do not tell.
+def flops_at_start(run: Path, parameters: int) -> float:
+    """FLOPs that went into the model that RL starts from: a cold start, and that of a run that this one started from.
 
-    A run that started from another run's checkpoint is charged for that as well.
+    Raises ValueError where the logs do not tell.
     """
-    before = _inherited(run, parameters)
-    if checkpoint.name == COLD_START:
-        return before + _cold_start_flops(run, parameters)
-    step = step_of(checkpoint)
-    cold = _cold_start_flops(run, parameters) if (run / "checkpoints" / COLD_START).is_dir() else 0.0
-    return before + cold + compute_spent(run, [step], parameters)[0].flops
+    cold_start = _cold_start_flops(run, parameters) if (run / "checkpoints" / COLD_START).is_dir() else 0.0
+    return _inherited(run, parameters) + cold_start
+
+
+def flops_of(run: Path, checkpoints: Sequence[Path], parameters: int) -> list[float]:
+    """FLOPs that went into each of a run's checkpoints, all that came before RL included. Raises ValueError."""
+    steps = [0 if path.name == COLD_START else step_of(path) for path in checkpoints]
+    spent = compute_spent(run, steps, parameters) if any(steps) else []
+    start = flops_at_start(run, parameters)
+    return [start + at.flops for at in spent] or [start] * len(steps)
 
 
 def at_equal_compute(run: Path, flops: float, parameters: int) -> Spent:
@@ -73,12 +77,11 @@ def at_equal_compute(run: Path, flops: float, parameters: int) -> Spent:
 
     Raises ValueError where the run has no complete checkpoint, or its logs do not tell what it spent.
     """
-    folder = run / "checkpoints"
-    names = [path for path in sorted(folder.glob("*")) if _is_checkpoint(path)]
-    costs = [Spent(str(path), flops_of(run, path, parameters)) for path in names]
-    if not costs:
+    paths = [path for path in sorted((run / "checkpoints").glob("*")) if _is_checkpoint(path)]
+    if not paths:
         raise ValueError(f"{run} has no complete checkpoint to compare with.")
-    return nearest(costs, flops)
+    costs = flops_of(run, paths, parameters)
+    return nearest([Spent(str(path), cost) for path, cost in zip(paths, costs, strict=True)], flops)
 
 
 def nearest(costs: Sequence[Spent], flops: float) -> Spent:
@@ -96,7 +99,7 @@ def _inherited(run: Path, parameters: int) -> float:
     model = Path(str(read_run_config(run / "config.yaml").get("model", "")))
     parent = model.parent.parent
     if model.parent.name == "checkpoints" and (parent / "config.yaml").is_file() and parent.resolve() != run.resolve():
-        return flops_of(parent, model, parameters)
+        return flops_of(parent, [model], parameters)[0]
     return 0.0
 
 

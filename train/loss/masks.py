@@ -8,7 +8,7 @@
   gradient, however long they are.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 Batch = dict[str, Any]
@@ -35,3 +35,15 @@ def mask_zero_advantage_rows(batch: Batch) -> Batch:
     """
     has_advantage = (batch["advantages"] != 0).unsqueeze(1)  # (rows, 1)
     return batch | {"completion_mask": batch["completion_mask"] * has_advantage}
+
+
+def masks_zero_advantages(options: Mapping[str, Any]) -> bool:
+    """Whether a run with these options in its config.yaml masks such rows, as `ReasoningTrainer._prepare_inputs` does.
+
+    The balance of experts is no option: a run that has it logs an `aux_loss`, and masks none.
+    """
+    accumulated = options.get("gradient_accumulation_steps", 1)
+    one_update = options.get("steps_per_generation", accumulated) == accumulated
+    others = any(options.get(name) for name in ("beta", "entropy_coef", "use_adaptive_entropy"))
+    whole = options.get("num_iterations", 1) == options.get("top_entropy_quantile", 1) == 1
+    return one_update and whole and not others and options.get("loss_type") in MASKABLE_LOSSES

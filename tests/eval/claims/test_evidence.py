@@ -34,11 +34,19 @@ EFFORT = Effort(
 )
 
 
+def write_rollouts(folder, step):
+    """What training writes of one rollout of two tokens."""
+    row = {"step": step, "completion_ids": [7, 2], "correct": True, "reward": 1.0, "left_out": False}
+    path = folder / "rollouts.parquet" / f"train-{step:06d}-rank0-000.parquet"
+    path.parent.mkdir(exist_ok=True)
+    pq.write_table(pa.Table.from_pylist([row | {"prompt": "?", "truncated": False}]), path)
+
+
 @pytest.fixture
 def run(tmp_path, tiny_model, tokenizer):
     """A run folder of a cold start and two checkpoints, of weights that differ."""
     folder = tmp_path / "run"
-    (folder / "rollouts.parquet").mkdir(parents=True)
+    folder.mkdir()
     (folder / "config.yaml").write_text(
         "model: scratch\nseed: 0\ntasks: {countdown: {}, arithmetic: {}}\nmax_completion_length: 16\n"
     )
@@ -52,8 +60,7 @@ def run(tmp_path, tiny_model, tokenizer):
         seal(path)
         if step:
             lines.append(json.dumps({"phase": "rl", "step": step, "num_tokens": 100.0 * step}))
-            table = pa.table({"step": [step], "completion_ids": [[7, 2]]})
-            pq.write_table(table, folder / "rollouts.parquet" / f"train-{step:06d}-rank0-000.parquet")
+            write_rollouts(folder, step)
     (folder / "metrics.jsonl").write_text("\n".join(lines) + "\n")
     return folder
 
@@ -118,7 +125,7 @@ def spoken_run(tmp_path):
     model = build_model(TINY | {"max_position_embeddings": 2048}, tokenizer)
     base = tmp_path / "base"
     folder = tmp_path / "spoken"
-    (folder / "rollouts.parquet").mkdir(parents=True)
+    folder.mkdir()
     (folder / "config.yaml").write_text(
         f"model: {base}\nseed: 0\ntasks: {{countdown: {{}}}}\nmax_completion_length: 16\n"
     )
@@ -129,8 +136,7 @@ def spoken_run(tmp_path):
         tokenizer.save_pretrained(path)
         seal(path)
     (folder / "metrics.jsonl").write_text(json.dumps({"phase": "rl", "step": 1, "num_tokens": 100.0}) + "\n")
-    table = pa.table({"step": [1], "completion_ids": [[7, 2]]})
-    pq.write_table(table, folder / "rollouts.parquet" / "train-000001-rank0-000.parquet")
+    write_rollouts(folder, 1)
     return folder
 
 

@@ -22,7 +22,7 @@ READERS = {
     "retained": other_source,
     "doctor": diagnose,
     "publish": lambda run: card(run, run / "checkpoints" / "checkpoint-1", None),
-    "compute": lambda run: flops_of(run, run / "checkpoints" / "checkpoint-1", 1),
+    "compute": lambda run: flops_of(run, [run / "checkpoints" / "checkpoint-1"], 1),
     "training": lambda run: parse_config(["--config", str(run / "config.yaml")]),
 }
 

@@ -9,6 +9,7 @@ from transformers import PreTrainedModel, Qwen3MoeConfig, Qwen3MoeForCausalLM
 from trl import GRPOConfig, GRPOTrainer
 
 from train.config.trl_options import LOSSES
+from train.loss.masks import masks_zero_advantages
 from train.model.scratch import build_model
 from train.rollout.interface import Thinking
 from train.trainer import ReasoningTrainer
@@ -149,6 +150,12 @@ def test_the_gradient_is_that_of_stock_trl(trainers, monkeypatch, loss_type, opt
     assert max(part.abs().max() for part in stock.values()) > 1e-5
     for name, part in stock.items():
         torch.testing.assert_close(ours[name], part, atol=1e-6, rtol=1e-3)
+    # The options alone tell which rows it masked: a run's compute is charged by them.
+    parts = trainers[Fixed, moe]._buffered_inputs
+    kept = torch.cat([part["completion_mask"][part["advantages"] == 0].flatten() for part in parts])
+    balanced = moe and "aux_loss_enabled" not in changes
+    masks = masks_zero_advantages({"gradient_accumulation_steps": ACCUMULATED} | changes) and not balanced
+    assert bool(kept.any()) is not masks
 
 
 @pytest.mark.parametrize(
