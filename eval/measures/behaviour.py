@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Literal, TypedDict, cast, get_args
 
 from data.trace import Attempt, Step, Trace
 from eval.measures.rows import Outcome
-from eval.measures.sample_measures import OUTCOMES, Formula, Measures
+from eval.measures.sample_measures import OUTCOMES, Formula, Measures, Net
 
 if TYPE_CHECKING:  # which imports torch, while the report reads events without it
     from eval.sampling.subject import Completion
@@ -135,15 +135,19 @@ def _share(kinds: Sequence[Kind], of: Sequence[Kind]) -> Formula[BehaviourRow]:
 
 MEASURES: Measures[BehaviourRow] = {
     **{name: OUTCOMES[name] for name in ("accuracy", "first_attempt_accuracy")},
-    "first_to_final": lambda row: (
-        row["correct"] - row["first_correct"] if row["first_correct"] is not None else 0,
-        row["first_correct"] is not None,
+    "first_to_final": Net[BehaviourRow](
+        lambda row: (
+            row["correct"] - row["first_correct"] if row["first_correct"] is not None else 0,
+            row["first_correct"] is not None,
+        )
     ),
     **{name: OUTCOMES[name] for name in ("incorrect_to_correct", "correct_to_incorrect")},
     # Right answers that a later attempt earned, minus right first attempts that were given up: luck counts for nothing.
-    "net_correction": lambda row: (
-        OUTCOMES["incorrect_to_correct"](row)[0] - OUTCOMES["correct_to_incorrect"](row)[0],
-        row["first_correct"] is not None,
+    "net_correction": Net[BehaviourRow](
+        lambda row: (
+            OUTCOMES["incorrect_to_correct"](row)[0] - OUTCOMES["correct_to_incorrect"](row)[0],
+            row["first_correct"] is not None,
+        )
     ),
     "verdicts_right": _share(("accepts right", "rejects wrong"), VERDICTS),
     "wrong_rejected": _share(("rejects wrong",), ("rejects wrong", "accepts wrong")),

@@ -46,20 +46,29 @@ def wilson(successes: int, trials: int) -> Estimate:
     return Estimate(share, low, high, trials)
 
 
-def ratio(numerators: np.ndarray, denominators: np.ndarray) -> Estimate | None:
+def ratio(numerators: np.ndarray, denominators: np.ndarray, *, signed: bool = False) -> Estimate | None:
     """Ratio of two sums with its cluster-bootstrap interval, or None where the denominator is 0.
 
-    `numerators` and `denominators` are the sums within each problem, shape (problems,).
+    `numerators` and `denominators` are the sums within each problem, shape (problems,). `signed` says that numerators
+    may be negative, down to minus their denominator, as gains minus losses are.
+
+    Where every resample is the same a bootstrap has no width, and each problem is taken as one independent trial. Of a
+    share whose numerators are all 0, or all equal to their denominators, that is Wilson's interval, on the one side
+    where there is room. A signed measure has room on both: if no problem gained or lost, others might do either, as
+    many as `wilson` allows for none.
     """
     if not denominators.sum():
         return None
     value, count = float(numerators.sum() / denominators.sum()), int(denominators.sum())
-    if value in (0, 1) and (numerators <= denominators).all():
-        # Every resample of a share that is 0 or 1 is the same; take each problem as one independent trial.
-        trials = int((denominators > 0).sum())
-        edge = wilson(round(value * trials), trials)
+    trials = int((denominators > 0).sum())
+    none, every = not numerators.any(), bool((numerators == denominators).all())
+    if not signed and (none or every):
+        edge = wilson(trials if every else 0, trials)
         return Estimate(value, edge.low, edge.high, count)
     low, high = _interval(_ratios(numerators, denominators))
+    if signed and low == high:
+        half = wilson(0, trials).high
+        low, high = max(-1.0, value - half), min(1.0, value + half)
     return Estimate(value, low, high, count)
 
 

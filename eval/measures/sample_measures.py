@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Literal, TypeVar, get_args
+from typing import Any, Generic, Literal, TypeVar, get_args
 
 import numpy as np
 
@@ -16,6 +16,17 @@ Count = Literal["slips", "attempts", "subgoals"]
 Said = Literal["says_verification", "says_backtracking", "says_subgoals", "says_backward_chaining"]
 Kind = Literal["always", "traced", "said"]
 SAID = ("verification", "backtracking", "subgoals", "backward_chaining")  # by words: `eval.measures.lexical`
+
+
+@dataclass(frozen=True)  # a generic class with slots cannot be frozen in Python 3.11
+class Net(Generic[R]):
+    """A formula of gains minus losses, whose numerators may be negative: its interval has two sides even at 0."""
+
+    of: Formula[R]
+
+    def __call__(self, row: R) -> tuple[float, float]:
+        """The row's numerator and denominator."""
+        return self.of(row)
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +140,7 @@ def compare(before: Sequence[SampleRow], after: Sequence[SampleRow]) -> dict[str
 def rates(rows: Sequence[R], measures: Measures[R]) -> dict[str, Estimate | None]:
     """Each measure over all rows; a row needs its `problem` and what the measures read of it."""
     order = _order(rows)
-    return {name: ratio(*_sums(rows, of, order)) for name, of in measures.items()}
+    return {name: ratio(*_sums(rows, of, order), signed=isinstance(of, Net)) for name, of in measures.items()}
 
 
 def changes(before: Sequence[R], after: Sequence[R], measures: Measures[R]) -> dict[str, Estimate | None]:

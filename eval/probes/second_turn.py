@@ -12,7 +12,7 @@ Accuracy at the first turn is of the very completions that are asked again: thos
 from collections.abc import Sequence
 
 from eval.measures.rows import ProblemRow
-from eval.measures.sample_measures import Measures
+from eval.measures.sample_measures import Measures, Net
 from eval.sampling.alter import thinking_ids
 from eval.sampling.subject import Completion, Subject, go_on
 
@@ -75,7 +75,7 @@ def follow_up(subject: Subject) -> list[int]:
 MEASURES: Measures[SecondTurnRow] = {
     "accuracy_first": lambda row: (row["first"], 1),
     "accuracy_second": lambda row: (row["second"], 1),
-    "difference": lambda row: (int(row["second"]) - int(row["first"]), 1),
+    "difference": Net[SecondTurnRow](lambda row: (int(row["second"]) - int(row["first"]), 1)),
     "incorrect_to_correct": lambda row: (row["second"] and not row["first"], not row["first"]),
     "correct_to_incorrect": lambda row: (row["first"] and not row["second"], row["first"]),
     "went_on_when_right": lambda row: (row["went_on"] and row["first"], row["first"]),

@@ -94,6 +94,13 @@ def test_behaviours_are_measured_by_count_and_given_correctness(tokenizer):
     assert [values[f"{way}_after_failure"] for way in ways] == [pytest.approx(1 / 4)] * 4
 
 
+def test_what_no_second_look_changed_may_be_a_loss_elsewhere(tokenizer):
+    found = rates(rows(tokenizer, "<think> try 6 * 2 = 12 , 12 + 6 = 18 vs 14 no</think> none"), MEASURES)
+    for name in ("net_correction", "first_to_final"):
+        assert (found[name].value, found[name].low) == (0, -found[name].high) and found[name].high > 0
+    assert found["incorrect_to_correct"].low == 0  # a share has nothing below 0
+
+
 def test_a_change_is_paired_over_the_problems_that_both_have(tokenizer):
     subject = scripted(tokenizer)
     wrong = completion(subject, FOURTEEN, "<think> try 6 * 2 = 12 , 12 + 6 = 18 vs 14 no</think> none")

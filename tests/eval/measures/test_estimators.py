@@ -64,6 +64,23 @@ def test_a_rate_of_none_or_all_has_the_width_of_its_problems():
     assert (every.low, every.high) == (pytest.approx(wilson(50, 50).low), 1)
 
 
+def test_gains_and_losses_that_cancel_are_no_rate_of_none():
+    ones = np.ones(200)
+    balanced, nearly = (np.repeat([1.0, -1.0, 0.0], [gained, 20, 180 - gained]) for gained in (20, 19))
+    for signed in (False, True):
+        one, other = ratio(balanced, ones, signed=signed), ratio(nearly, ones, signed=signed)
+        half = 1.96 * np.sqrt(40 / 200 / 200)  # the normal interval of 20 gains and 20 losses
+        assert (one.value, one.low, one.high) == (0, pytest.approx(-half, abs=0.005), pytest.approx(half, abs=0.005))
+        assert one.low == pytest.approx(other.low, abs=0.011) and one.high == pytest.approx(other.high, abs=0.011)
+
+
+def test_a_signed_measure_that_found_no_change_excludes_neither_a_gain_nor_a_loss():
+    edge = wilson(0, 50).high
+    for value, low, high in ((0, -edge, edge), (1, 1 - edge, 1), (-1, -1, edge - 1)):
+        found = ratio(np.full(50, 4.0 * value), np.full(50, 4.0), signed=True)
+        assert (found.value, found.low, found.high, found.count) == pytest.approx((value, low, high, 200))
+
+
 def test_a_paired_difference_cancels_what_makes_problems_hard():
     rng = np.random.default_rng(0)
     difficulty = rng.beta(0.3, 0.3, 300)

@@ -1,3 +1,4 @@
+import pytest
 from scripted import FOURTEEN, SUM, chat_tokenizer, completion, scripted
 
 from eval.measures.sample_measures import rates
@@ -19,6 +20,12 @@ def test_a_model_of_task_words_gets_its_thinking_reopened(tokenizer):
     assert (found["accuracy_first"], found["accuracy_second"], found["difference"]) == (1 / 2, 1 / 2, 0)
     assert (found["incorrect_to_correct"], found["correct_to_incorrect"]) == (1, 1)
     assert (found["went_on_when_wrong"], found["went_on_when_right"]) == (1, 0)
+
+
+def test_a_second_turn_that_changed_nothing_does_not_exclude_a_loss():
+    row = {"task": "arithmetic", "first": True, "second": True, "changed": False, "went_on": False, "text": ""}
+    found = rates([row | {"problem": f"p{number}"} for number in range(200)], MEASURES)["difference"]
+    assert (found.value, found.low, found.high) == pytest.approx((0, -0.0188, 0.0188), abs=1e-4)
 
 
 def test_a_chat_model_is_asked_in_a_second_turn_behind_its_own_ids():
