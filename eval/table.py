@@ -54,6 +54,11 @@ def decoding(temperature: float) -> str:
     return f"temperature {temperature:g}" if temperature else "greedy"
 
 
+def beside_best(best: Mapping[str, Any], plain: Mapping[str, Any]) -> str:
+    """The end of a sentence on the change at temperature 1, beside that at best decoding."""
+    return "; the excess is an effect of temperature." if plain["value"] > best["value"] else ", which is no more."
+
+
 def decoding_sentence(settings: Mapping[str, Any]) -> str:
     """How each checkpoint's best decoding was chosen, as one sentence."""
     if len(settings["temperatures"]) == 1:

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from textwrap import wrap
 from typing import Any
 
-from eval.table import WIDTH
+from eval.table import WIDTH, beside_best
 
 Figure = Mapping[str, Any]
 
@@ -30,7 +30,7 @@ def headline(claims: Mapping[str, Any]) -> str:
         return "What RL changed was not measured yet."
     return (
         f"Each model at its best decoding, RL changed accuracy by {_points(best)} points. At temperature 1 "
-        f"it changed by {_points(plain)}; the difference between the two is an effect of temperature."
+        f"it changed by {_points(plain)} points{beside_best(best, plain)}"
     )
 
 

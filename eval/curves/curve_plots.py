@@ -121,7 +121,7 @@ def _forecast_legend(panel: Axes) -> tuple[list[Any], list[str]]:
 def _train(panel: Axes, curves: list[Json], axis: str) -> None:
     """Accuracy at the best decoding against the compute of training; the model before RL is a level line.
 
-    The faint curve beside it is accuracy at temperature 1: the gap between the two is an effect of temperature.
+    The faint curve beside it is accuracy at temperature 1.
     """
     start, *later = (list(points) for points in zip(*(curve["points"] for curve in curves), strict=True))
     before = _together(start, "best_accuracy")

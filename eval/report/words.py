@@ -34,8 +34,8 @@ def verdict(run: Run) -> str:
         f"({table.decoding(rows[0]['best_temperature'])}) to {table.show('accuracy', after)} ({decoding}): "
         f"{table.show_change('accuracy', change)}, 95% interval {table.show_change_interval('accuracy', change)}, "
         + ("clear of zero. " if table.clear(change) else "within noise: no change is shown. ")
-        + f"{table.at(run.results['settings']).capitalize()} the change is {table.show_change('accuracy', plain)}; "
-        "the difference between the two is an effect of temperature."
+        + f"{table.at(run.results['settings']).capitalize()} the change is {table.show_change('accuracy', plain)}"
+        + table.beside_best(change, plain)
     )
 
 
