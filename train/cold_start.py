@@ -64,6 +64,9 @@ class DemonstrationTrainer(ResumableTrainer, SFTTrainer):
         targets = inputs["labels"][:, 1:]  # (rows, width - 1)
         judged = torch.isin(targets, self.judgement_ids.to(targets.device))  # (rows, width - 1)
         weights = (targets != -100) * torch.where(judged, self.judgement_weight, 1.0)
+        # Prompts included, padding not, of all processes: what the cold start cost.
+        self._total_train_tokens += int(self.accelerator.reduce(inputs["attention_mask"].sum(), "sum"))
+        self._metrics["train"]["num_tokens"] = [self._total_train_tokens]
         right = outputs.is_top1[judged].float()
         if len(right):
             self._metrics["train"]["judgement_accuracy"].append(right.mean().item())

@@ -70,7 +70,7 @@ def compute_spent(run: Path, steps: Sequence[int], parameters: int) -> list[Comp
 
 
 def _tokens_logged(run: Path, logged: Sequence[Mapping[str, Any]], steps: Sequence[int]) -> dict[int, int]:
-    """Tokens of all rollouts by the end of each step, without evaluation's; a checkpoint's own where none are logged."""
+    """Tokens of all rollouts by the end of each step, without evaluation's; its checkpoint's where none are logged."""
     try:
         totals = {0: 0} | {row["step"]: int(row["num_tokens"]) for row in logged if "num_tokens" in row}
     except TypeError:

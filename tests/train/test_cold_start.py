@@ -98,6 +98,24 @@ def test_muon_orthogonalises_the_updates_of_the_cold_start(tiny_model, tmp_path)
     assert spread.min() > 0.5 * spread.max() > 0
 
 
+def test_the_tokens_of_the_cold_start_are_counted_without_padding(tiny_model, tmp_path):
+    tokenizer = build_tokenizer()
+    run, _ = parse_config(["--name", "x", "--tasks", '{"countdown": {}, "arithmetic": {}}'])
+    rows = demonstration_dataset(tokenizer, run, run.demonstration_parts, 8, 0)
+    arguments = {"max_steps": 2, "logging_steps": 1, "per_device_train_batch_size": 4}
+    trainer = DemonstrationTrainer(
+        judgement_ids=[],
+        judgement_weight=1.0,
+        model=tiny_model,
+        args=SFTConfig(str(tmp_path), use_cpu=True, bf16=False, report_to="none", save_strategy="no", **arguments),
+        train_dataset=rows,
+        processing_class=tokenizer,
+    )
+    trainer.train()
+    first, last = (row["num_tokens"] for row in trainer.state.log_history if "loss" in row)
+    assert 0 < first < last == sum(rows["length"])  # of an epoch, whose batches are of unlike lengths
+
+
 def test_muon_is_refused_for_trained_weights():
     options = ["--name", "x", "--tasks", '{"arithmetic": {}}', "--model", "x/y", "--cold_start_optim", "muon"]
     with pytest.raises(ValueError, match="cold_start_optim is muon, but model is 'x/y'"):
