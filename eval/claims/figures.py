@@ -18,10 +18,14 @@ DETECTED = ("precision", "recall")  # taken from a detector's counts
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """An estimate in RUN/evaluation/`file`.json, at `keys`, names and places in lists."""
+    """An estimate in RUN/evaluation/`file`.json, at `keys`, names and places in lists.
+
+    Where it is `optional`, a file need not have the first of these.
+    """
 
     file: str
     keys: tuple[str | int, ...]
+    optional: bool = False
 
     def __str__(self) -> str:
         return f"{self.file}:{'.'.join(map(str, self.keys))}"
@@ -36,7 +40,10 @@ class Figure:
         Raises ValueError, naming it, where the file lacks it or holds something else in its place.
         """
         path = self.path(run)
-        return _at(read_json(path), self, path) if path.is_file() else None
+        content = read_json(path) if path.is_file() else None
+        if self.optional and isinstance(content, dict) and self.keys[0] not in content:
+            return None
+        return _at(content, self, path)
 
 
 def train_curve(*keys: str) -> Figure:
@@ -73,7 +80,7 @@ def against_baseline(*, best: bool) -> Figure:
 
 def control(name: str) -> Figure:
     """The trained model minus a control of equal compute."""
-    return Figure("controls", (name, "difference"))
+    return Figure("controls", (name, "difference"), optional=True)
 
 
 def _at(content: Any, figure: Figure, path: Path) -> Estimate | None:

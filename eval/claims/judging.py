@@ -29,7 +29,7 @@ from statistics import fmean
 from typing import Any
 
 from eval.claims.conditions import CLAIMS, Claim, Condition, Verdict
-from eval.claims.figures import control
+from eval.claims.controls import check_controls, control_conditions, control_words
 from eval.measures.seeds import across_seeds
 from train.files.recorded_config import read_run_config
 from train.files.untrusted import read_json
@@ -37,7 +37,6 @@ from train.files.untrusted import read_json
 SEEDS = 3  # runs of other seeds before a claim is about more than these runs
 OWN = ("name", "seed", "runs_dir")  # what seeds of one run may differ in
 RETAINED = "retained"  # folder in RUN/evaluation: other tasks than the run's own
-CONTROL = {"checkpoint", "enough", "flops", "flops_of_reinforcement"}  # what is known of a control of equal compute
 COMMAND = "python scripts/claims.py --run {run}"
 
 
@@ -46,9 +45,10 @@ def judge_claims(runs: Sequence[Path]) -> dict[str, Any]:
     seeds = check_seeds(runs)
     few = "in this run" if len(runs) == 1 else f"in these {len(runs)} runs"
     scope = f"across {len(seeds)} seeds" if len(seeds) >= SEEDS else few
-    first, *others = CLAIMS
-    first = replace(first, conditions=(*first.conditions, *_controls(runs)))
-    claims = [_claim(number, claim, runs, scope) for number, claim in enumerate((first, *others), 1)]
+    controls = list(control_conditions(_compared(runs)))
+    claims = [
+        _claim(number, claim, runs, scope, controls if number == 1 else ()) for number, claim in enumerate(CLAIMS, 1)
+    ]
     return {
         "seeds": seeds,
         "scope": scope,
@@ -82,14 +82,6 @@ def check_seeds(runs: Sequence[Path]) -> list[int]:
     return seeds
 
 
-def _controls(runs: Sequence[Path]) -> Iterator[Condition]:
-    """A condition for each control of equal compute that every run was compared with, and that had the compute."""
-    by_run = [_control_figures(run) for run in runs]
-    for name in by_run[0]:
-        if all(name in each and each[name]["enough"] for each in by_run):
-            yield Condition(control(name), f"trained minus {name} of equal compute, at best decoding")
-
-
 def _evidence(run: Path, name: str) -> dict[str, Any]:
     """The content of RUN/evaluation/`name`.json; empty where the file is not there. Raises ValueError."""
     path = run / "evaluation" / f"{name}.json"
@@ -99,41 +91,29 @@ def _evidence(run: Path, name: str) -> dict[str, Any]:
     return content
 
 
-def _control_figures(run: Path) -> dict[str, Any]:
-    """The comparisons with each control of a run, by its name. Raises ValueError."""
-    controls = _evidence(run, "controls")
-    for name, figures in controls.items():
-        if not isinstance(figures, dict) or not figures.keys() >= CONTROL:
-            raise ValueError(
-                f"{run / 'evaluation' / 'controls.json'} has no {', '.join(sorted(CONTROL))} of {name}; it was written "
-                "by another version: evaluate anew."
-            )
-    return controls
+def _compared(runs: Sequence[Path]) -> dict[Path, dict[str, Any]]:
+    """What each run was compared with at equal compute, by its name."""
+    compared = {run: _evidence(run, "controls") for run in runs}
+    check_controls(compared)
+    return compared
 
 
 def _control_words(runs: Sequence[Path]) -> Iterator[str]:
-    """Remarks on the controls: none was given, or one had too little compute to say anything."""
-    by_run = {run: _control_figures(run) for run in runs}
-    if not any(by_run.values()):
-        yield "No run of equal compute without RL was compared: give some, such as --against more-cold-start=RUN."
-    for run, controls in by_run.items():
-        for name, figures in controls.items():
-            share = figures["flops"] / figures["flops_of_reinforcement"]
-            verb = "spent" if figures["enough"] else "does not count as a control: it spent"
-            yield f"{run.name}: {name} ({figures['checkpoint']}) {verb} {100 * share:.0f}% of RL's FLOPs."
-    for name in sorted(set().union(*by_run.values())):
-        lacking = [run.name for run, controls in by_run.items() if name not in controls]
-        if lacking:
-            yield f"{name} decides nothing here: {', '.join(lacking)} was not compared with it."
+    """Remarks on the controls of equal compute."""
+    return control_words(_compared(runs))
 
 
-def _claim(number: int, claim: Claim, runs: Sequence[Path], scope: str) -> dict[str, Any]:
-    figures = [_together(condition, runs) for condition in claim.conditions]
+def _claim(
+    number: int,
+    claim: Claim,
+    runs: Sequence[Path],
+    scope: str,
+    controls: Sequence[tuple[Condition, Sequence[Path]]],
+) -> dict[str, Any]:
+    judged = [*((condition, runs) for condition in claim.conditions), *controls]
+    figures = [_together(condition, of) for condition, of in judged]
     missing = [
-        _why(claim, condition, run)
-        for condition in claim.conditions
-        for run in runs
-        if condition.figure.read(run) is None
+        _why(claim, condition, run) for condition, of in judged for run in of if condition.figure.read(run) is None
     ]
     verdicts = {figure["verdict"] for figure in figures}
     verdict: Verdict = "inconclusive" if missing or "inconclusive" in verdicts else "supported"
@@ -168,6 +148,9 @@ def _together(condition: Condition, runs: Sequence[Path]) -> dict[str, Any]:
 
 def _why(claim: Claim, condition: Condition, run: Path) -> str:
     """Why a run has no such figure, or how to get it."""
+    if condition.figure.optional:
+        name, *_ = condition.figure.keys
+        return f"{run.name} was not compared with {name}: give --against {name}=RUN once for each run, in their order."
     if claim.from_scratch and _config(run).get("model") == "scratch":
         return claim.from_scratch
     if condition.figure.path(run).is_file():

@@ -15,7 +15,7 @@ from train.files.checkpoints import COLD_START, fault, step_in, step_of
 from train.files.recorded_config import read_run_config
 from train.files.untrusted import read_metrics
 
-ENOUGH = 0.9  # of the run's compute: a control that had less says nothing
+ENOUGH = 0.9  # of the run's compute: to beat a control that had less says nothing
 
 
 @dataclass(frozen=True, slots=True)

@@ -130,25 +130,71 @@ def test_what_holds_at_temperature_1_alone_supports_nothing(tmp_path):
     assert claims["headline"]["best"] == flat and claims["headline"]["at_temperature_1"] == good
 
 
-def test_a_control_of_equal_compute_is_a_condition_and_one_of_less_is_none(tmp_path):
-    good, flat = estimate(0.1, 0.2), estimate(-0.01, 0.01)
-    for enough, expected in ((True, "not supported"), (False, "supported")):
-        found = {"difference": flat, "enough": enough, "checkpoint": "c", "flops": 5.0, "flops_of_reinforcement": 10.0}
-        evidence = figures(good, good) | {"controls": {"rft": found}}
-        claims = judge_claims([write_run(tmp_path / "run", evidence=evidence)])
-        assert claims["claims"][0]["verdict"] == expected
-        assert ("does not count" in claims["words"][0]) is not enough and "50%" in claims["words"][0]
+def compared(difference, *, enough=True):
+    """A control as controls.json holds it."""
+    flops = 10.0 if enough else 5.0
+    found = {"difference": difference, "enough": enough, "checkpoint": "c", "flops": flops}
+    return found | {"flops_of_reinforcement": 10.0}
 
 
-def test_a_control_that_some_runs_lack_decides_nothing_and_is_named(tmp_path):
-    good, flat = estimate(0.1, 0.2), estimate(-0.01, 0.01)
-    found = {"difference": flat, "enough": True, "checkpoint": "c", "flops": 10.0, "flops_of_reinforcement": 10.0}
-    both = figures(good, good)
-    runs = [write_run(tmp_path / "one", 0, evidence=both | {"controls": {"rft": found}})]
-    runs.append(write_run(tmp_path / "other", 1, evidence=both))
+BEHIND, LEVEL = (0.1, 0.2), (-0.01, 0.01)  # of RL's difference to a control: RL is clearly ahead, and is not
+
+
+def judged_beside(tmp_path, *controls):
+    """Claim 1 on runs that RL improved, each with its controls; and the remarks."""
+    good = figures(estimate(0.1, 0.2), estimate(0.1, 0.2))
+    runs = [
+        write_run(tmp_path / f"run{seed}", seed, good | ({"controls": each} if each else {}))
+        for seed, each in enumerate(controls)
+    ]
     claims = judge_claims(runs)
-    assert claims["claims"][0]["verdict"] == "supported"
-    assert "rft decides nothing here: other was not compared with it." in claims["words"]
+    return claims["claims"][0], " ".join(claims["words"])
+
+
+@pytest.mark.parametrize(
+    ("difference", "enough", "expected", "judged"),
+    [
+        (BEHIND, True, "supported", True),
+        (LEVEL, True, "not supported", True),
+        (BEHIND, False, "supported", False),  # to be ahead of one that had less says nothing
+        (LEVEL, False, "not supported", True),  # not to be ahead of it says all the more
+        ((-0.2, -0.1), False, "not supported", True),
+        ((-0.2, 0.2), False, "inconclusive", True),
+    ],
+)
+def test_a_control_with_too_little_compute_is_left_out_only_where_it_is_beaten(
+    tmp_path, difference, enough, expected, judged
+):
+    claim, words = judged_beside(tmp_path, {"rft": compared(estimate(*difference), enough=enough)})
+    assert claim["verdict"] == expected
+    assert [figure["figure"] for figure in claim["figures"]].count("controls:rft.difference") == judged
+    assert ("decides nothing" in words) is not judged and f"spent {100 if enough else 50}% of RL's FLOPs" in words
+
+
+def test_a_control_is_judged_on_the_runs_that_it_is_not_left_out_of(tmp_path):
+    ahead, beaten = (compared(estimate(0.01, 0.02)), compared(estimate(0.3, 0.4), enough=False))
+    claim, words = judged_beside(tmp_path, {"rft": ahead}, {"rft": beaten})
+    assert claim["verdict"] == "supported" and not claim["missing"]
+    assert claim["figures"][-1]["estimate"]["value"] == pytest.approx(0.015)
+    assert words.count("decides nothing") == 1 and "run1: rft" in words
+
+
+@pytest.mark.parametrize("difference", [BEHIND, LEVEL])
+@pytest.mark.parametrize("other", [{}, {"more-cold-start": compared(estimate(*BEHIND))}])
+@pytest.mark.parametrize("place", [0, 1])
+def test_a_control_that_some_runs_lack_leaves_the_claim_open_and_is_named(tmp_path, difference, other, place):
+    controls = [other, other]
+    controls[place] = other | {"rft": compared(estimate(*difference))}
+    claim, _ = judged_beside(tmp_path, *controls)
+    assert claim["verdict"] == "inconclusive"
+    assert claim["missing"] == [
+        f"run{1 - place} was not compared with rft: give --against rft=RUN once for each run, in their order."
+    ]
+
+
+def test_a_control_that_is_left_out_of_one_run_is_still_missing_in_the_other(tmp_path):
+    claim, _ = judged_beside(tmp_path, {"rft": compared(estimate(*BEHIND), enough=False)}, {})
+    assert claim["verdict"] == "inconclusive" and "run1 was not compared with rft" in claim["missing"][0]
 
 
 def figures(difference, rise, plain=None):
@@ -255,8 +301,8 @@ def test_evidence_that_cannot_be_read_is_named(tmp_path):
     [
         ("controls", None, "holds no JSON object"),
         ("controls", 5, "holds no JSON object"),
-        ("controls", {"rft": None}, "has no checkpoint, enough, flops, flops_of_reinforcement of rft"),
-        ("controls", {"rft": {"enough": True}}, "has no checkpoint, enough, .* of rft; .*: evaluate anew"),
+        ("controls", {"rft": None}, "has no checkpoint, difference, enough, flops, flops_of_reinforcement of rft"),
+        ("controls", {"rft": {"enough": True}}, "has no checkpoint, difference, .* of rft; .*: evaluate anew"),
         ("train-curve", None, "holds no JSON object"),
     ],
 )

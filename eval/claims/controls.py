@@ -1,0 +1,52 @@
+"""Controls of equal compute as conditions of the first claim: RL has to beat each (`eval.curves.equal_compute`).
+
+A control that had too little compute is left out of a run only where RL is clearly ahead of it, since that says nothing
+about one of equal compute. One that RL does not beat even so counts all the more.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from eval.claims.conditions import Condition
+from eval.claims.figures import control
+
+Compared = Mapping[Path, Mapping[str, Any]]  # what controls.json holds, by run; in each the comparisons by their names
+KEYS = {"checkpoint", "difference", "enough", "flops", "flops_of_reinforcement"}  # of a comparison, at least
+
+
+def check_controls(compared: Compared) -> None:
+    """Raise ValueError for a comparison that this version did not write."""
+    for run, controls in compared.items():
+        for name, figures in controls.items():
+            if not isinstance(figures, dict) or not figures.keys() >= KEYS:
+                raise ValueError(
+                    f"{run / 'evaluation' / 'controls.json'} has no {', '.join(sorted(KEYS))} of {name}; it was "
+                    "written by another version: evaluate anew."
+                )
+
+
+def control_conditions(compared: Compared) -> Iterator[tuple[Condition, Sequence[Path]]]:
+    """A condition for each control, with the runs that it is judged on: those that lack it are among them."""
+    for name in dict.fromkeys(name for controls in compared.values() for name in controls):
+        runs = [run for run, controls in compared.items() if name not in controls or _decides(run, name, controls)]
+        enough = all(compared[run][name]["enough"] for run in runs if name in compared[run])
+        if runs:
+            amount = "equal" if enough else "no more"
+            yield Condition(control(name), f"trained minus {name} of {amount} compute, at best decoding"), runs
+
+
+def control_words(compared: Compared) -> Iterator[str]:
+    """Remarks: what each control spent, and whether it is left out; or that none was given."""
+    if not any(compared.values()):
+        yield "No run of equal compute without RL was compared: give some, such as --against more-cold-start=RUN."
+    for run, controls in compared.items():
+        for name, figures in controls.items():
+            share = figures["flops"] / figures["flops_of_reinforcement"]
+            left_out = "" if _decides(run, name, controls) else ", and RL is clearly ahead of it: it decides nothing"
+            yield f"{run.name}: {name} ({figures['checkpoint']}) spent {100 * share:.0f}% of RL's FLOPs{left_out}."
+
+
+def _decides(run: Path, name: str, controls: Mapping[str, Any]) -> bool:
+    difference = control(name).read(run)
+    return controls[name]["enough"] or difference is None or difference.low <= 0
