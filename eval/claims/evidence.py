@@ -16,6 +16,7 @@ from eval.curves.compute import compute_spent
 from eval.curves.equal_compute import ENOUGH, at_equal_compute, flops_at_start, flops_of
 from eval.curves.thinking_curve import (
     area_between,
+    beyond_start,
     compare_sequential,
     crossover,
     parallel,
@@ -171,6 +172,7 @@ def _test(work: Work) -> dict[str, Any]:
         "equal_tokens": None if equal is None else asdict(equal),
         **{name: curves["trained"][name] for name in ("rise", "extension", "beyond_habit", "room", "wait")},
         **compare_sequential(forced[base], forced["trained"]),
+        **beyond_start(limits, rows(*freely[start]), forced["trained"]),
     }
 
 

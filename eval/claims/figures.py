@@ -20,7 +20,7 @@ DETECTED = ("precision", "recall")  # taken from a detector's counts
 class Figure:
     """An estimate in RUN/evaluation/`file`.json, at `keys`, names and places in lists.
 
-    Where it is `optional`, a file need not have the first of these.
+    One that is `optional` may be lacking, as a control is, or what evidence of an earlier version has not.
     """
 
     file: str
@@ -35,15 +35,12 @@ class Figure:
         return run / "evaluation" / f"{self.file}.json"
 
     def read(self, run: Path) -> Estimate | None:
-        """The figure of a run; None where the file is not there, or the figure is null in it.
+        """The figure of a run; None where the file is not there, or the figure is null in it, or optional and lacking.
 
         Raises ValueError, naming it, where the file lacks it or holds something else in its place.
         """
         path = self.path(run)
-        content = read_json(path) if path.is_file() else None
-        if self.optional and isinstance(content, dict) and self.keys[0] not in content:
-            return None
-        return _at(content, self, path)
+        return _at(read_json(path), self, path) if path.is_file() else None
 
 
 def train_curve(*keys: str) -> Figure:
@@ -93,6 +90,8 @@ def _at(content: Any, figure: Figure, path: Path) -> Estimate | None:
             content = content[key]
         return None if content is None else Estimate(**content)
     except (KeyError, IndexError):
+        if figure.optional:
+            return None
         raise ValueError(f"{path} has no figure {figure}; it was written by another version: evaluate anew.") from None
     except (TypeError, ValueError) as error:
         raise ValueError(f"{path} cannot be read as evidence: {figure} is not an estimate ({error}).") from None

@@ -125,6 +125,18 @@ def compare_sequential(base: Sequence[list[SampleRow]], trained: Sequence[list[S
     return as_json({"above": above}) | {"above_each": _listed(each)}
 
 
+def beyond_start(
+    budgets: Sequence[Budget], start: list[SampleRow], trained: Sequence[list[SampleRow]]
+) -> dict[str, Any]:
+    """The trained model's accuracy at the largest budget minus that of the start, which is held to none.
+
+    `beyond_habit` also has the harm that cutting does to the trained model; here neither is cut short.
+    """
+    largest = max(place for place, budget in enumerate(budgets) if not budget.waits)
+    difference = paired_difference(correct_by_problem(start), correct_by_problem(trained[largest]))
+    return as_json({"beyond_start": difference})
+
+
 def parallel(rows: list[SampleRow]) -> list[dict[str, Any]]:
     """One model's pass@k and maj@k for k = 1, 2, 4, ... up to the samples of a problem, against the tokens of all k."""
     groups = _groups(rows)

@@ -4,12 +4,14 @@ import numpy as np
 import pytest
 import yaml
 
+from eval.claims.claims_table import markdown, render
 from eval.claims.conditions import CLAIMS, judge, judge_loss, loses_nothing
 from eval.claims.figures import thinking_curve
 from eval.claims.judging import judge_claims
 from eval.curves.training_curve import rise_and_difference
 from eval.measures.estimators import Estimate
 from eval.probes.probing import STAGES
+from eval.report.verdicts import intervals
 from eval.settings import Effort
 
 PROBLEMS, SAMPLES = Effort().problems, Effort().samples  # as many as `make quickstart` takes
@@ -233,6 +235,19 @@ def test_a_figure_that_is_not_there_is_an_error_that_names_it(tmp_path):
     run = write_run(tmp_path / "run", evidence=evidence)
     with pytest.raises(ValueError, match=r"has no figure probes:checkpoints.-1.behaviour.measures.wrong_rejected"):
         judge_claims([run])
+
+
+def test_evidence_of_an_earlier_version_may_lack_what_judges_nothing(tmp_path):
+    level = estimate(0.1, 0.2)
+    whole = {name: level for name in ("beyond_habit", "equal_tokens", "room", "wait", "rise", "above")}
+    whole |= {"held": {"by_thinking": level, "beyond": level}, "parallel_areas": {"pass": level, "maj": level}}
+    whole |= {"note": "", "stages": [], "crossover": {"words": ""}}
+    judged = judge_claims([write_run(tmp_path / "run", evidence={"test-curve": whole})])
+    claim = judged["claims"][1]
+    assert claim["verdict"] == "supported" and not claim["missing"]
+    assert [figure["figure"] for figure in claim["beside"] if figure["estimate"] is None] == ["test-curve:beyond_start"]
+    assert "largest budget minus that of the start" not in render(judged) + markdown(judged, [], "")
+    assert len(intervals(claim)) == len(claim["figures"] + claim["beside"]) - 1
 
 
 def test_every_figure_of_a_probe_is_one_that_the_probe_measures():

@@ -149,7 +149,7 @@ def test_every_claim_on_a_model_that_reads_words_has_its_evidence(spoken_run):
     for claim in CLAIMS:
         for condition in claim.conditions + claim.beside:
             assert condition.figure.path(spoken_run).is_file()
-            condition.figure.read(spoken_run)  # raises where it does not resolve
+            replace(condition.figure, optional=False).read(spoken_run)  # raises where it does not resolve
     assert claims[6]["figures"][0]["estimate"]["count"] == EFFORT.problems  # against prompting step by step
     assert not claims[6]["missing"] and not claims[0]["missing"] and not claims[1]["missing"]
     probes = json.loads((spoken_run / "evaluation" / "probes.json").read_text())

@@ -5,6 +5,7 @@ import pytest
 
 from eval.curves.thinking_curve import (
     area_between,
+    beyond_start,
     compare_sequential,
     crossover,
     parallel,
@@ -133,3 +134,9 @@ def test_thinking_longer_than_the_habit_is_asked_apart_from_more_room_and_waitin
     assert [found[name]["value"] for name in ("beyond_habit", "room", "wait")] == [1, 0.5, -0.5]
     short = sequential(limits[1:2], tables[1:2])
     assert [short[name] for name in ("beyond_habit", "room", "wait")] == [None] * 3
+
+
+def test_the_largest_budget_is_held_against_the_start_that_no_budget_cuts():
+    limits = [Budget(HABIT, 4), Budget("at most 8", 8), Budget("up to 32", 32, more=24), Budget("Wait x1", 16, 1)]
+    trained = [rows_of(hits) for hits in ([0, 0, 0, 0], [0, 0, 0, 1], [1, 1, 1, 0], [0, 0, 0, 0])]
+    assert beyond_start(limits, rows_of([1, 0]), trained)["beyond_start"]["value"] == pytest.approx(0.25)
