@@ -136,6 +136,13 @@ CLAIMS = (
                 change("behaviour", "repeat_after_failure"), "the same again after it failed, change", falling=True
             ),
         ),
+        beside=(
+            weaker(
+                change("behaviour", "new_approach_of_retries"),
+                "new approach, of failures that another attempt follows, change",
+            ),
+            weaker(change("behaviour", "stop_after_failure"), "stops after a failed attempt, change"),
+        ),
     ),
     Claim(
         "Its reasoning can be read: the stated steps lead to the answer, and a monitor can find trouble in them.",

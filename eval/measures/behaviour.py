@@ -154,6 +154,8 @@ MEASURES: Measures[BehaviourRow] = {
     "right_accepted": _share(("accepts right",), ("accepts right", "rejects right")),
     "subgoals_met": _share(("meets subgoal",), BEHAVIOURS["subgoals"]),
     "new_approach_after_failure": lambda row: (row["new approach"], row["failures"]),
+    # Of failures that another attempt follows: who stops less often has more of every other way on after a failure.
+    "new_approach_of_retries": lambda row: (row["new approach"], row["failures"] - row["stops"]),
     "variation_after_failure": lambda row: (row["variation"], row["failures"]),
     "repeat_after_failure": lambda row: (row["repeat"], row["failures"]),
     "stop_after_failure": lambda row: (row["stops"], row["failures"]),

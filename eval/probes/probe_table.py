@@ -43,6 +43,7 @@ SECTIONS: tuple[tuple[str, str, Shown], ...] = (
             "subgoals": ("subgoals a thinking", False),
             "subgoals_met": ("subgoals met", True),
             "new_approach_after_failure": ("new approach, after a failure", True),
+            "new_approach_of_retries": ("new approach, of retries", True),
             "variation_after_failure": ("variation, after a failure", True),
             "repeat_after_failure": ("repeat, after a failure", True),
             "stop_after_failure": ("stops, after a failure", True),

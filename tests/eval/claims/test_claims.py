@@ -250,6 +250,18 @@ def test_evidence_of_an_earlier_version_may_lack_what_judges_nothing(tmp_path):
     assert len(intervals(claim)) == len(claim["figures"] + claim["beside"]) - 1
 
 
+def test_new_approaches_are_also_shown_among_the_failures_that_another_attempt_follows(tmp_path):
+    measured = {"new_approach_after_failure": estimate(0.08, 0.15), "new_approach_of_retries": estimate(-0.01, 0.06)}
+    evidence = {"probes": probes(measured)}
+    run = write_run(tmp_path / "run", evidence=evidence)
+    shown = {figure["figure"]: figure["estimate"] for figure in judge_claims([run])["claims"][4]["beside"]}
+    assert shown["probes:pairs.-1.behaviour.measures.new_approach_of_retries"] == estimate(-0.01, 0.06)
+    before = judge_claims([run])["claims"][4]["verdict"]
+    del evidence["probes"]["pairs"][0]["behaviour"]["measures"]["new_approach_of_retries"]  # as earlier versions wrote
+    claim = judge_claims([write_run(run, evidence=evidence)])["claims"][4]
+    assert claim["verdict"] == before and not claim["missing"] and len(intervals(claim)) == 3
+
+
 def test_every_figure_of_a_probe_is_one_that_the_probe_measures():
     conditions = [one for claim in CLAIMS for one in (*claim.conditions, *claim.beside)]
     probed = [figure.keys for one in conditions if (figure := one.figure).file == "probes"]
