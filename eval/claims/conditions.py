@@ -117,6 +117,10 @@ CLAIMS = (
         beside=(
             weaker(change("behaviour", "incorrect_to_correct"), "wrong first attempts put right, change"),
             weaker(change("injection", "recovery"), "recovery from an injected error, change"),
+            # Who never reopens an answer loses nothing in a second turn: that condition then says nothing.
+            weaker(
+                after("second_turn", "reconsidered"), "second turns in which it goes on or changes its answer", SMALLEST
+            ),
             weaker(change("second_turn", "difference"), "gain from a second turn, change"),
         ),
     ),

@@ -87,6 +87,7 @@ SECTIONS: tuple[tuple[str, str, Shown], ...] = (
             "correct_to_incorrect": ("c→i", True),
             "went_on_when_right": ("went on, where right", True),
             "went_on_when_wrong": ("went on, where wrong", True),
+            "reconsidered": ("went on, or another answer", True),
         },
     ),
     (

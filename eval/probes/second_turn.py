@@ -81,4 +81,5 @@ MEASURES: Measures[SecondTurnRow] = {
     "went_on_when_right": lambda row: (row["went_on"] and row["first"], row["first"]),
     "went_on_when_wrong": lambda row: (row["went_on"] and not row["first"], not row["first"]),
     "answer_changed": lambda row: (row["changed"], 1),
+    "reconsidered": lambda row: (row["went_on"] or row["changed"], 1),  # the rest can neither gain nor lose
 }

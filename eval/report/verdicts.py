@@ -28,7 +28,8 @@ def intervals(claim: Json) -> list[Interval]:
     for figure in figures:
         low, value, high = (WIDTH / 2 * (1 + at / reach) for at in _from_threshold(figure))
         judges = figure in claim["figures"]
-        rows.append(Interval(_says(figure), *_written(figure), figure["verdict"] if judges else "", (low, value, high)))
+        says = _says(figure) if judges else figure["says"]
+        rows.append(Interval(says, *_written(figure), figure["verdict"] if judges else "", (low, value, high)))
     return rows
 
 

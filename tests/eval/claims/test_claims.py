@@ -262,6 +262,14 @@ def test_new_approaches_are_also_shown_among_the_failures_that_another_attempt_f
     assert claim["verdict"] == before and not claim["missing"] and len(intervals(claim)) == 3
 
 
+def test_a_second_turn_that_nothing_came_of_is_shown_as_such(tmp_path):
+    never = {"value": 0.0, "low": 0.0, "high": 0.02, "count": 200}
+    measured = {"difference": never | {"low": -0.02}, "reconsidered": never}
+    claim = judge_claims([write_run(tmp_path / "run", evidence={"probes": probes(measured)})])["claims"][2]
+    (shown,) = (row for row in intervals(claim) if row.says == "second turns in which it goes on or changes its answer")
+    assert (shown.value, shown.interval, shown.verdict) == ("0.0%", "[0.0, 2.0]", "")
+
+
 def test_every_figure_of_a_probe_is_one_that_the_probe_measures():
     conditions = [one for claim in CLAIMS for one in (*claim.conditions, *claim.beside)]
     probed = [figure.keys for one in conditions if (figure := one.figure).file == "probes"]

@@ -20,11 +20,14 @@ def test_a_model_of_task_words_gets_its_thinking_reopened(tokenizer):
     assert (found["accuracy_first"], found["accuracy_second"], found["difference"]) == (1 / 2, 1 / 2, 0)
     assert (found["incorrect_to_correct"], found["correct_to_incorrect"]) == (1, 1)
     assert (found["went_on_when_wrong"], found["went_on_when_right"]) == (1, 0)
+    assert found["reconsidered"] == 1  # the second did not go on, but its answer changed
 
 
 def test_a_second_turn_that_changed_nothing_does_not_exclude_a_loss():
     row = {"task": "arithmetic", "first": True, "second": True, "changed": False, "went_on": False, "text": ""}
-    found = rates([row | {"problem": f"p{number}"} for number in range(200)], MEASURES)["difference"]
+    measured = rates([row | {"problem": f"p{number}"} for number in range(200)], MEASURES)
+    found = measured["difference"]
+    assert measured["reconsidered"].value == 0
     assert (found.value, found.low, found.high) == pytest.approx((0, -0.0188, 0.0188), abs=1e-4)
 
 
