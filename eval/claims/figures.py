@@ -64,7 +64,7 @@ def change(stage: str, measure: str) -> Figure:
 
 
 def monitored(score: str) -> Figure:
-    """Precision or recall of the monitor on traces labelled by hand, over all its flags."""
+    """Precision or recall of the monitor on traces labelled by hand, over all its flags: the same for every run."""
     if score not in DETECTED:
         raise KeyError(f"the monitor has no {score}; expected one of: {', '.join(DETECTED)}.")
     return Figure("probes", ("detectors", "monitor", "all", score))

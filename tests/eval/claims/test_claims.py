@@ -283,9 +283,10 @@ def test_shares_of_several_seeds_stay_shares_and_what_no_seed_changes_stays_as_i
     for seed, share in enumerate([0.99, 0.60, 0.95]):
         found = probes({"own_answer_follows": estimate(share - 0.01, share + 0.01)})
         runs.append(write_run(tmp_path / f"{seed}", seed, {"probes": found}))
-    follows, _, precision, _ = (figure["estimate"] for figure in judge_claims(runs)["claims"][5]["figures"])
+    claim = judge_claims(runs)["claims"][5]
+    follows, precision = claim["figures"][0]["estimate"], claim["beside"][0]["estimate"]
     assert (follows["value"], follows["high"]) == (pytest.approx(0.8467, abs=1e-4), 1.0)
-    assert precision == judge_claims(runs[:1])["claims"][5]["figures"][2]["estimate"]
+    assert precision == judge_claims(runs[:1])["claims"][5]["beside"][0]["estimate"]
 
 
 def test_three_seeds_speak_of_more_than_these_runs(tmp_path):
@@ -308,11 +309,14 @@ def test_seeds_that_disagree_do_not_support_a_claim(tmp_path):
     assert verdict(1, *runs) == "inconclusive"
 
 
-def test_a_detectors_counts_have_an_interval(tmp_path):
-    run = write_run(tmp_path / "run", evidence={"probes": probes(counts=(49, 0, 1))})
-    claim = judge_claims([run])["claims"][5]
-    assert claim["verdict"] == "supported"
-    assert claim["figures"][3]["estimate"]["low"] == pytest.approx(0.895, abs=1e-3)  # Wilson, 49 of 50
+def test_a_detectors_counts_have_an_interval_and_judge_no_run(tmp_path):
+    for missed, low in ((1, 0.895), (40, 0.112)):  # Wilson, 49 of 50 and 10 of 50
+        counts = (50 - missed, 0, missed)
+        claim = judge_claims([write_run(tmp_path / "run", evidence={"probes": probes(counts=counts)})])["claims"][5]
+        assert claim["verdict"] == "supported"
+        recall = next(figure for figure in claim["beside"] if figure["figure"].endswith("recall"))
+        assert recall["says"].endswith("on the labelled traces")
+        assert recall["estimate"]["low"] == pytest.approx(low, abs=1e-3)
 
 
 def test_runs_that_are_no_seeds_of_one_are_refused(tmp_path):
