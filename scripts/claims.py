@@ -7,6 +7,9 @@
 
 For each run this does the work of scripts/evaluate.py and scripts/probe.py, and measures both scaling curves on the
 same held-out problems. Samples are kept in RUN/evaluation/cache: if the command is cut off, run it again to continue.
+
+What should cost nothing, such as more room to think, may lose at most 2 points as measured, and a loss of 5 points has
+to lie outside its interval.
 """
 
 import argparse

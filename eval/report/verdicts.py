@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from eval.claims.conditions import SMALLEST
 from eval.report.load import Json
 
 WIDTH = 120  # of the small plots, in their own units
@@ -39,7 +40,8 @@ def _from_threshold(figure: Json) -> Iterator[float]:
 
 def _says(figure: Json) -> str:
     if figure["allowance"] is not None:
-        return f"{figure['says']} (may cost {100 * figure['allowance']:.0f} points)"
+        allowance, excluded = 100 * figure["allowance"], 100 * SMALLEST
+        return f"{figure['says']} (at most {allowance:.0f} points lost, a loss of {excluded:.0f} excluded)"
     return f"{figure['says']} (to lie above {figure['above']:.0%})" if figure["above"] else str(figure["says"])
 
 

@@ -5,11 +5,11 @@ import pytest
 import yaml
 
 from eval.claims.claims_table import markdown, render
-from eval.claims.conditions import CLAIMS, judge, judge_loss, loses_nothing
+from eval.claims.conditions import ALLOWANCE, CLAIMS, judge, judge_loss, loses_nothing
 from eval.claims.figures import thinking_curve
 from eval.claims.judging import judge_claims
 from eval.curves.training_curve import rise_and_difference
-from eval.measures.estimators import Estimate
+from eval.measures.estimators import Estimate, paired_difference
 from eval.probes.probing import STAGES
 from eval.report.verdicts import intervals
 from eval.settings import Effort
@@ -109,6 +109,21 @@ def test_what_must_not_lose_may_lose_two_points(value, half, expected):
     assert judge_loss(figure, 0.02) == expected
     rising = Estimate(-value, -value - half, -value + half, 100)
     assert loses_nothing(thinking_curve("room"), "", falling=True).judge(rising) == expected
+
+
+@pytest.mark.parametrize(("loss", "passed"), [(0.0, range(95, 101)), (0.05, range(6))])
+def test_a_loss_of_five_points_passes_as_rarely_as_the_interval_says(loss, passed):
+    """200 problems with 2 samples of each, as at a budget: 2% of the answers are put right, and `loss` more spoilt."""
+    rng, sizes = np.random.default_rng(9), np.full(200, 2.0)
+    verdicts = []
+    for _ in range(100):
+        solved = rng.random(200) < 0.9  # alike within a problem
+        spoilt = rng.binomial(2, np.where(solved, (0.02 + loss) / 0.9, 0))
+        put_right = rng.binomial(2, np.where(solved, 0, 0.02 / 0.1))
+        before = 2.0 * solved
+        figure = paired_difference((before, sizes), (before - spoilt + put_right, sizes))
+        verdicts.append(judge_loss(figure, ALLOWANCE))
+    assert verdicts.count("supported") in passed
 
 
 def test_the_weakest_condition_decides(tmp_path):
