@@ -97,7 +97,7 @@ CLAIMS = (
                 thinking_curve("beyond_start"),
                 "accuracy at the largest budget minus that of the start, held to no budget",
             ),
-            weaker(thinking_curve("rise"), "rise of accuracy from the smallest budget to the largest"),
+            weaker(thinking_curve("rise"), "rise along the line through all budgets"),
             weaker(thinking_curve("above"), "trained minus base at equal limits, over all budgets together"),
             weaker(thinking_curve("parallel_areas", "pass"), "trained minus start, pass@k at equal tokens"),
             weaker(thinking_curve("parallel_areas", "maj"), "trained minus start, maj@k at equal tokens"),

@@ -49,12 +49,12 @@ class Budget:
 def budgets(longest: int, context: int, habit: int | None = None) -> list[Budget]:
     """Budgets for a model trained on completions of `longest` tokens, shortest first, that fit into `context`.
 
-    `habit` is one more: the mean thinking of the model before RL.
+    `habit` is one more: the mean thinking of the model before RL. Where it equals another it takes its place.
     """
-    limits = {f"at most {max(1, int(longest * share))}": max(1, int(longest * share)) for share in SHARES}
+    names = {max(1, int(longest * share)): f"at most {max(1, int(longest * share))}" for share in SHARES}
     if habit is not None:
-        limits[HABIT] = max(1, min(habit, longest))
-    short = [Budget(name, limit) for name, limit in limits.items()]
+        names[max(1, min(habit, longest))] = HABIT
+    short = [Budget(name, limit) for limit, name in names.items()]
     beyond = [
         Budget(f"up to {times * longest}", times * longest, more=(times - 1) * longest)
         for times in BEYOND

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 from scripted import FOURTEEN, chat_tokenizer, scripted
 
-from eval.probes.budget import ROOM, Budget, budgets, keep_to, most_draws, rows
+from eval.probes.budget import HABIT, ROOM, Budget, budgets, keep_to, most_draws, rows
 from eval.sampling.subject import Subject, ask
 from train.model.scratch import build_tokenizer
 from train.rollout.engine import RolloutEngine
@@ -103,3 +103,6 @@ def test_budgets_go_beyond_the_longest_completion_and_fit_the_context():
     assert [budget.limit for budget in budgets(192, 500)][-4:] == [384, 308, 308, 308]
     assert [budget.limit for budget in budgets(192, 200)] == [12, 24, 48, 96, 192]
     assert [budget.limit for budget in budgets(192, 200, habit=40)] == [12, 24, 40, 48, 96, 192]
+    assert [(budget.limit, budget.name == HABIT) for budget in budgets(192, 200, habit=24)] == [
+        (12, False), (24, True), (48, False), (96, False), (192, False)
+    ]  # fmt: skip
