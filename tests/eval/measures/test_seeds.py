@@ -19,6 +19,15 @@ def test_where_problems_explain_nothing_it_is_the_t_interval_of_the_seeds():
     assert found.count == 3
 
 
+def test_problems_and_seeds_both_widen_the_interval_as_worked_out_by_hand():
+    found = across_seeds([Estimate(value, value - 0.098, value + 0.098, 400) for value in (0.2, 0.3, 0.4)])
+    # The problems' variance is (0.098 / 1.96)^2 = 0.0025, the seeds' 0.01 / 3, the root of both 0.07638. Degrees of
+    # freedom: 2 (0.005833 / 0.003333)^2 = 6.125, between the tables' 2.447 at 6 and 2.365 at 7.
+    half = found.high - found.value
+    assert found.value == pytest.approx(0.3) and found.value - found.low == pytest.approx(half)
+    assert half / 0.07638 == pytest.approx(2.435, abs=1e-3)
+
+
 def test_equal_seeds_are_no_surer_than_one_since_they_share_their_problems():
     one = Estimate(0.3, 0.25, 0.35, 400)
     found = across_seeds([one, one, one])
