@@ -14,6 +14,7 @@ to lie outside its interval.
 
 import argparse
 import json
+import shlex
 import sys
 
 from data.paths import user_path
@@ -90,8 +91,8 @@ def main() -> int:
     output.mkdir(parents=True, exist_ok=True)
     (output / "claims.json").write_text(json.dumps(claims, indent=2) + "\n")
     write_plots(runs, output)
-    words = ["python", "scripts/claims.py", *(f"--run {run}" for run in runs)]
-    (output / "claims.md").write_text(markdown(claims, words, "scaling.png"))
+    typed = shlex.join(["python", "scripts/claims.py", *sys.argv[1:]])
+    (output / "claims.md").write_text(markdown(claims, typed, "scaling.png"))
     write_report(runs[0], page, runs[1:])
     print(render(claims))
     print(f"\nWritten to {output}: claims.json, claims.md and the plots. The report is {page}.")

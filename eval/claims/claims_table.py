@@ -1,6 +1,6 @@
 """`claims.json` as text: for the console, and as a table for a README."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from textwrap import wrap
 from typing import Any
 
@@ -39,7 +39,7 @@ def _points(estimate: Figure) -> str:
     return f"{value} [{low}, {high}]"
 
 
-def markdown(claims: Mapping[str, Any], command: Sequence[str], figure: str) -> str:
+def markdown(claims: Mapping[str, Any], command: str, figure: str) -> str:
     """A paragraph for a README: the figure, the command and seeds that it came from, and a row for each claim."""
     seeds = ("seed " if len(claims["seeds"]) == 1 else "seeds ") + ", ".join(map(str, claims["seeds"]))
     rows = [
@@ -53,7 +53,7 @@ def markdown(claims: Mapping[str, Any], command: Sequence[str], figure: str) -> 
             "",
             headline(claims),
             "",
-            f"`{' '.join(command)}` ({seeds}); verdicts hold {claims['scope']}:",
+            f"`{command}` ({seeds}); verdicts hold {claims['scope']}:",
             "",
             "| claim | verdict | figures with 95% intervals |",
             "|---|---|---|",

@@ -261,7 +261,7 @@ def test_evidence_of_an_earlier_version_may_lack_what_judges_nothing(tmp_path):
     claim = judged["claims"][1]
     assert claim["verdict"] == "supported" and not claim["missing"]
     assert [figure["figure"] for figure in claim["beside"] if figure["estimate"] is None] == ["test-curve:beyond_start"]
-    assert "largest budget minus that of the start" not in render(judged) + markdown(judged, [], "")
+    assert "largest budget minus that of the start" not in render(judged) + markdown(judged, "", "")
     assert len(intervals(claim)) == len(claim["figures"] + claim["beside"]) - 1
 
 
