@@ -41,7 +41,7 @@ def _from_threshold(figure: Json) -> Iterator[float]:
 def _says(figure: Json) -> str:
     if figure["allowance"] is not None:
         allowance, excluded = 100 * figure["allowance"], 100 * SMALLEST
-        return f"{figure['says']} (at most {allowance:.0f} points lost, a loss of {excluded:.0f} excluded)"
+        return f"{figure['says']} (may cost at most {allowance:.0f} points, {excluded:.0f} excluded)"
     return f"{figure['says']} (to lie above {figure['above']:.0%})" if figure["above"] else str(figure["says"])
 
 

@@ -457,7 +457,7 @@ def test_a_threshold_of_a_cost_is_where_the_cost_begins(tmp_path):
     level = {"value": -0.02, "low": -0.03, "high": -0.01, "count": 40}
     figure = {"figure": "", "says": "room", "above": 0.0, "allowance": 0.02, "threshold": -0.02, "estimate": level}
     (found,) = intervals({"figures": [figure | {"verdict": "supported"}], "beside": []})
-    assert found.places[1] == 60 and found.says == "room (at most 2 points lost, a loss of 5 excluded)"
+    assert found.places[1] == 60 and found.says == "room (may cost at most 2 points, 5 excluded)"
 
 
 def test_the_page_opens_with_accuracy_against_temperature(tmp_path, pictures):
