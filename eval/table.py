@@ -56,7 +56,11 @@ def decoding(temperature: float) -> str:
 
 def beside_best(best: Mapping[str, Any], plain: Mapping[str, Any]) -> str:
     """The end of a sentence on the change at temperature 1, beside that at best decoding."""
-    return "; the excess is an effect of temperature." if plain["value"] > best["value"] else ", which is no more."
+    return (
+        "; the excess is an effect of temperature."
+        if plain["value"] > best["value"]
+        else ", not more than at best decoding."
+    )
 
 
 def decoding_sentence(settings: Mapping[str, Any]) -> str:
