@@ -118,7 +118,14 @@ def _train(work: Work, tables: list[Decodings]) -> dict[str, Any]:
         Sampled(name, evaluate.plain_rows(table, settings), table.best_rows, table.best)
         for name, table in zip(names, tables, strict=True)
     ]
-    return {"parameters": parameters} | train_curve(sampled, compute) | as_json({"kl_to_start": _drift(work)})
+    hottest = {stage: _hottest(work, table) for stage, table in (("start", tables[0]), ("trained", tables[-1]))}
+    curve = {"parameters": parameters, **train_curve(sampled, compute), "hottest": hottest}
+    return curve | as_json({"kl_to_start": _drift(work)})
+
+
+def _hottest(work: Work, table: Decodings) -> dict[str, Any]:
+    """Whether a model's best decoding may lie above the hottest temperature that it was sampled at."""
+    return {"temperatures": work.plan.effort.temperatures, "best": table.best, **as_json({"fall": table.fall})}
 
 
 def _drift(work: Work) -> Estimate | None:

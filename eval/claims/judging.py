@@ -16,8 +16,10 @@ A figure that must not lose more than an allowance is
 
 The weakest condition decides: a claim is not supported if any condition is not, else inconclusive if any is or is
 missing, else supported. Conditions compare each model at its own best decoding, so that a change of temperature cannot
-meet them. Weaker evidence is shown beside them and decides nothing. Figures of several seeds are combined first
-(`eval.measures.seeds`). From three seeds on a verdict is about the method; with fewer it holds only "in this run".
+meet them. Where the start is not shown to get worse by the hottest temperature tried, its best decoding may be hotter
+still, and a gain over it is not called supported (`eval.claims.hotter`). Weaker evidence is shown beside them and
+decides nothing. Figures of several seeds are combined first (`eval.measures.seeds`). From three seeds on a verdict is
+about the method; with fewer it holds only "in this run".
 
 The evidence is read from JSON files in RUN/evaluation, so that a claim can be judged anew without sampling anything.
 """
@@ -30,6 +32,7 @@ from typing import Any
 
 from eval.claims.conditions import CLAIMS, Claim, Condition, Verdict
 from eval.claims.controls import check_controls, control_conditions, control_words
+from eval.claims.hotter import may_be_hotter
 from eval.measures.seeds import across_seeds
 from train.files.recorded_config import read_run_config
 from train.files.untrusted import read_json
@@ -37,6 +40,7 @@ from train.files.untrusted import read_json
 SEEDS = 3  # runs of other seeds before a claim is about more than these runs
 OWN = ("name", "seed", "runs_dir")  # what seeds of one run may differ in
 RETAINED = "retained"  # folder in RUN/evaluation: other tasks than the run's own
+AGAINST_START = (1, 2)  # claims of the trained model against the start, each at its best decoding
 COMMAND = "python scripts/claims.py --run {run}"
 
 
@@ -115,6 +119,8 @@ def _claim(
     missing = [
         _why(claim, condition, run) for condition, of in judged for run in of if condition.figure.read(run) is None
     ]
+    if number in AGAINST_START and (hotter := may_be_hotter(_train_curves(runs), "start")):
+        missing.append(hotter)
     verdicts = {figure["verdict"] for figure in figures}
     verdict: Verdict = "inconclusive" if missing or "inconclusive" in verdicts else "supported"
     return {
@@ -220,6 +226,16 @@ def _retained_words(runs: Sequence[Path]) -> Iterator[str]:
             )
 
 
+def _train_curves(runs: Sequence[Path]) -> dict[Path, dict[str, Any]]:
+    return {run: _evidence(run, "train-curve") for run in runs}
+
+
+def _decoding_words(runs: Sequence[Path]) -> Iterator[str]:
+    """Whether the trained model may be better than measured; whether the start is decides a verdict."""
+    if hotter := may_be_hotter(_train_curves(runs), "trained"):
+        yield hotter[0].upper() + hotter[1:]
+
+
 def _forecast_words(runs: Sequence[Path]) -> Iterator[str]:
     """How far each fit on the first half of a run's checkpoints misses the second half."""
     for run in runs:
@@ -236,5 +252,5 @@ def _forecast_words(runs: Sequence[Path]) -> Iterator[str]:
 
 # The remarks below the verdicts, in this order.
 WORDS: tuple[Callable[[Sequence[Path]], Iterable[str]], ...] = (
-    _words, _cover_words, _drift_words, _retained_words, _forecast_words, _control_words,
+    _words, _decoding_words, _cover_words, _drift_words, _retained_words, _forecast_words, _control_words,
 )  # fmt: skip

@@ -8,7 +8,7 @@ reporting on different problems keeps the choice from flattering anyone.
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from eval.measures.estimators import Estimate, ratio
+from eval.measures.estimators import Estimate, Sums, paired_difference, ratio
 from eval.measures.rows import SampleRow
 from eval.measures.sample_measures import correct_by_problem
 
@@ -31,10 +31,34 @@ class Decodings:
         """The samples at the best temperature; greedy ones are no longer marked as such, since there are no others."""
         return unmarked(self.rows[self.best])
 
+    @property
+    def fall(self) -> Estimate | None:
+        """How far accuracy falls by the hottest temperature of the grid (`fall_at_hottest`)."""
+        rows, choices = (
+            {temperature: correct_by_problem(unmarked(of)) for temperature, of in table.items()}
+            for table in (self.rows, self.choices)
+        )
+        return fall_at_hottest(rows, choices)
+
 
 def best_temperature(choices: Mapping[float, Rows]) -> float:
     """The temperature of the highest accuracy; of equals the lowest."""
     return max(sorted(choices), key=lambda temperature: accuracy(choices[temperature]).value)
+
+
+def fall_at_hottest(rows: Mapping[float, Sums], choices: Mapping[float, Sums]) -> Estimate | None:
+    """Accuracy at the best of the colder temperatures minus that at the hottest; None where there are no colder ones.
+
+    The colder one is chosen on `choices`, and the difference is of `rows`. Accuracy is taken to rise and then to fall
+    as the temperature grows. So where the fall is clear of zero, no hotter temperature can be the best; where it is
+    not, one may be.
+    """
+    hottest = max(choices, default=0.0)
+    colder = sorted(choices.keys() - {hottest})
+    if not colder:
+        return None
+    best = max(colder, key=lambda temperature: choices[temperature][0].sum() / choices[temperature][1].sum())
+    return paired_difference(rows[hottest], rows[best])
 
 
 def accuracy(rows: Rows) -> Estimate:

@@ -214,6 +214,40 @@ def test_a_control_that_is_left_out_of_one_run_is_still_missing_in_the_other(tmp
     assert claim["verdict"] == "inconclusive" and "run1 was not compared with rft" in claim["missing"][0]
 
 
+@pytest.mark.parametrize(
+    ("start", "trained", "expected", "says"),
+    [
+        ((0.02, 0.06), (0.02, 0.06), "supported", ""),
+        ((-0.02, 0.06), (0.02, 0.06), "inconclusive", "the start gets worse above temperature 1, the hottest tried"),
+        ((0.02, 0.06), (-0.06, -0.02), "supported", "the trained model gets worse above temperature 1, the hottest"),
+        (None, (0.02, 0.06), "inconclusive", "the start gets worse above temperature 1, the hottest tried"),
+    ],
+)
+def test_a_gain_over_a_start_that_may_be_better_hotter_is_not_supported(tmp_path, start, trained, expected, says):
+    evidence = figures(estimate(0.1, 0.2), estimate(0.1, 0.2))
+    evidence["train-curve"]["hottest"] = {
+        model: {"temperatures": [0.0, 1.0], "best": 0.0, "fall": fall and estimate(*fall)}
+        for model, fall in (("start", start), ("trained", trained))
+    }
+    claims = judge_claims([write_run(tmp_path / "run", evidence=evidence)])
+    first = claims["claims"][0]
+    assert first["verdict"] == expected
+    hotter = [line for line in (*first["missing"], *claims["words"]) if "--temperatures 0 1 1.5 2." in line]
+    assert len(hotter) == (says != "") and all(says in line for line in hotter)
+    assert bool(first["missing"]) is (expected == "inconclusive")
+    assert all(line in " ".join(render(claims).split()) for line in hotter)
+
+
+def test_several_seeds_show_together_that_the_start_gets_worse_when_hotter(tmp_path):
+    runs = []
+    for seed, fall in enumerate([estimate(-0.005, 0.055), estimate(0.02, 0.08), estimate(0.02, 0.08)]):
+        evidence = figures(estimate(0.1, 0.2), estimate(0.1, 0.2))
+        hottest = {"temperatures": [0.0, 1.0], "best": 0.0, "fall": fall}
+        evidence["train-curve"]["hottest"] = {"start": hottest, "trained": hottest}
+        runs.append(write_run(tmp_path / f"{seed}", seed, evidence))
+    assert verdict(1, runs[0]) == "inconclusive" and verdict(1, *runs) == "supported"
+
+
 def figures(difference, rise, plain=None):
     """The evidence of claim 1, at the best decoding and (where it differs) at temperature 1."""
     plain = {"difference": plain or difference, "rise": plain or rise}
