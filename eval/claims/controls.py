@@ -12,7 +12,7 @@ from eval.claims.conditions import Condition
 from eval.claims.figures import control
 
 Compared = Mapping[Path, Mapping[str, Any]]  # what controls.json holds, by run; in each the comparisons by their names
-KEYS = {"checkpoint", "difference", "enough", "flops", "flops_of_reinforcement"}  # of a comparison, at least
+KEYS = {"checkpoint", "difference", "enough", "flops", "flops_of_reinforcement", "trained"}  # of each
 
 
 def check_controls(compared: Compared) -> None:

@@ -246,6 +246,7 @@ def _controls(work: Work) -> dict[str, Any]:
         rows, best = work.tables[trained].best_rows, accuracy(table.best_rows)
         results[control.name] = {
             "run": str(control.run),
+            "trained": trained,
             "checkpoint": point.checkpoint,
             "flops": point.flops - start,
             "flops_of_reinforcement": flops - start,

@@ -1,6 +1,6 @@
 """Plans what a run's claims will sample: the options, and every check before the first sample."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Set
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ NAMED: dict[str, Callable[[Any], str]] = {
     "test-curve": lambda content: content["stages"]["trained"],
     "probes": lambda content: content["checkpoints"][-1]["checkpoint"],
     f"{BASELINE}/results": lambda content: content["checkpoints"][-1]["checkpoint"],
+    "controls": lambda content: [figures["trained"] for figures in content.values()][-1],
 }
 
 
@@ -130,24 +131,27 @@ def make_plan(
         max_new_tokens=source.max_new_tokens,
     )
     problems = evaluate.draw(source, settings)
-    _check_kept(run, files, stages["trained"])
+    _check_kept(run, files | {"controls"} if controls else files, stages["trained"])
     return Plan(run, source, problems, checkpoints, stages, prompted, effort, files, tuple(controls))
 
 
-def _check_kept(run: Path, files: frozenset[str], trained: str) -> None:
+def _check_kept(run: Path, files: Set[str], trained: str) -> None:
     """Raise ValueError where evidence that stays as it is speaks of another checkpoint than the run's last."""
     for file, named in NAMED.items():
         path = run / "evaluation" / f"{file}.json"
         if file in files or not path.is_file():
             continue
+        anew = "give --against again" if file == "controls" else "judge its claims anew too (leave --claims out)"
         try:
             name = named(read_json(path))
-        except (KeyError, IndexError, TypeError):
-            raise ValueError(f"{path} is not what scripts/claims.py writes; delete it.") from None
+        except (KeyError, IndexError, TypeError, AttributeError):
+            raise ValueError(
+                f"{path} names no trained checkpoint, so it is of another version: {anew}, or delete it."
+            ) from None
         if Path(name).name != Path(trained).name:
             raise ValueError(
-                f"{path} is of {Path(name).name}, but the run's last checkpoint is {Path(trained).name}: judge its "
-                "claims anew too (leave --claims out), or delete it."
+                f"{path} is of {Path(name).name}, but the run's last checkpoint is {Path(trained).name}: {anew}, or "
+                "delete it."
             )
 
 

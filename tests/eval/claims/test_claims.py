@@ -150,7 +150,7 @@ def test_what_holds_at_temperature_1_alone_supports_nothing(tmp_path):
 def compared(difference, *, enough=True):
     """A control as controls.json holds it."""
     flops = 10.0 if enough else 5.0
-    found = {"difference": difference, "enough": enough, "checkpoint": "c", "flops": flops}
+    found = {"difference": difference, "enough": enough, "checkpoint": "c", "trained": "t", "flops": flops}
     return found | {"flops_of_reinforcement": 10.0}
 
 
@@ -389,7 +389,11 @@ def test_evidence_that_cannot_be_read_is_named(tmp_path):
     [
         ("controls", None, "holds no JSON object"),
         ("controls", 5, "holds no JSON object"),
-        ("controls", {"rft": None}, "has no checkpoint, difference, enough, flops, flops_of_reinforcement of rft"),
+        (
+            "controls",
+            {"rft": None},
+            "has no checkpoint, difference, enough, flops, flops_of_reinforcement, trained of rft",
+        ),
         ("controls", {"rft": {"enough": True}}, "has no checkpoint, difference, .* of rft; .*: evaluate anew"),
         ("train-curve", None, "holds no JSON object"),
     ],

@@ -2,22 +2,27 @@ import json
 import shutil
 from dataclasses import replace
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 import torch
 from scripted import chat_tokenizer
 
+from data.problem import Problem
 from eval.claims.conditions import CLAIMS
-from eval.claims.evidence import gather
+from eval.claims.evidence import Work, _controls, gather
 from eval.claims.judging import judge_claims
 from eval.claims.plan import expected, make_plan
 from eval.curves.curve_plots import write_plots
+from eval.curves.equal_compute import Control
+from eval.sampling.candidate import Candidates
+from eval.sampling.decodings import Decodings
+from eval.sampling.progress import SampleCount
 from eval.settings import Effort
 from tests.conftest import TINY
+from tests.eval.curves.test_thinking_curve import rows_of
 from train.files.checkpoints import seal
 from train.model.loading import ModelError
 from train.model.scratch import build_model
+from train.rewards.rollout_log import RolloutLog
 
 EFFORT = Effort(
     problems=4,
@@ -36,10 +41,10 @@ EFFORT = Effort(
 
 def write_rollouts(folder, step):
     """What training writes of one rollout of two tokens."""
-    row = {"step": step, "completion_ids": [7, 2], "correct": True, "reward": 1.0, "left_out": False}
-    path = folder / "rollouts.parquet" / f"train-{step:06d}-rank0-000.parquet"
-    path.parent.mkdir(exist_ok=True)
-    pq.write_table(pa.Table.from_pylist([row | {"prompt": "?", "truncated": False}]), path)
+    problem = Problem("arithmetic", "2 + 2", "arithmetic 2 2 = 4", {"expression": "2 + 2"})
+    row = {"task": problem.task, "problem": problem.to_json(), "prompt": problem.prompt, "completion": "4"}
+    row |= {"correct": True, "format": True, "reason": "", "error": None, "truncated": False, "thinking_tokens": 0}
+    RolloutLog(folder / "rollouts.parquet").write([{**row, "completion_ids": [7, 2], "reward": 1.0}], step, "train")
 
 
 @pytest.fixture
@@ -50,7 +55,7 @@ def run(tmp_path, tiny_model, tokenizer):
     (folder / "config.yaml").write_text(
         "model: scratch\nseed: 0\ntasks: {countdown: {}, arithmetic: {}}\nmax_completion_length: 16\n"
     )
-    lines = []
+    lines = ['{"phase": "cold-start", "step": 1, "num_tokens": 50.0}']
     for step, name in enumerate(["cold-start", "checkpoint-1", "checkpoint-2"]):
         path = folder / "checkpoints" / name
         with torch.no_grad():
@@ -196,3 +201,89 @@ def test_evidence_of_an_earlier_checkpoint_is_not_judged_beside_new_evidence(spo
     ):
         make_plan(spoken_run, EFFORT, claims=[1])
     make_plan(spoken_run, EFFORT)
+
+
+@pytest.fixture
+def control(run, tmp_path):
+    """A control that went on from the run's cold start, and whose second of three checkpoints has as much compute."""
+    folder = tmp_path / "control"
+    shutil.copytree(run, folder)
+    shutil.rmtree(folder / "checkpoints" / "cold-start")
+    shutil.copytree(folder / "checkpoints" / "checkpoint-2", folder / "checkpoints" / "checkpoint-3")
+    write_rollouts(folder, 3)
+    config = folder / "config.yaml"
+    config.write_text(config.read_text().replace("scratch", f"{run}/checkpoints/cold-start") + "method: rft\n")
+    rows = [
+        {"phase": "rl", "step": step, "num_tokens": tokens} for step, tokens in ((1, 100.0), (2, 210.0), (3, 400.0))
+    ]
+    (folder / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return folder
+
+
+def decodings(best):
+    """A model that is wrong when it is greedy and right at temperature 1, whichever is called its best."""
+    greedy = [{**row, "greedy": True} for row in rows_of([False])]
+    return Decodings({0.0: greedy, 1.0: rows_of([True])}, {}, best)
+
+
+def test_the_trained_model_is_compared_with_the_control_of_equal_compute(run, control):
+    planned = make_plan(run, EFFORT, controls=[Control("rft", control)])
+    taken, trained = str(control / "checkpoints" / "checkpoint-2"), planned.stages["trained"]
+    tables = {
+        taken: decodings(0.0),
+        trained: decodings(1.0),
+    }
+    candidates = Candidates(planned.cache, chat=planned.source.chat, system_prompt=planned.source.system_prompt)
+    found = _controls(Work(planned, candidates, SampleCount(1, None), tables))["rft"]
+    assert (found["run"], found["checkpoint"], found["trained"]) == (str(control), taken, trained)
+    assert (found["difference"]["value"], found["accuracy"]["value"], found["best_temperature"]) == (1, 0, 0)
+    parameters = candidates.load(trained).parameters
+    assert (found["flops"], found["flops_of_reinforcement"]) == (8 * 210 * parameters, 8 * 200 * parameters)
+    assert found["enough"]
+    (control / "metrics.jsonl").write_text((control / "metrics.jsonl").read_text().replace("400.0", "250.0"))
+    for name in ("checkpoint-2", "checkpoint-3"):
+        shutil.rmtree(control / "checkpoints" / name)
+    tables[str(control / "checkpoints" / "checkpoint-1")] = tables[taken]
+    found = _controls(Work(planned, candidates, SampleCount(1, None), tables))["rft"]
+    assert (found["flops"], found["enough"]) == (8 * 100 * parameters, False)
+
+
+def test_a_run_without_a_cold_start_of_its_own_is_compared_from_where_it_started(run, control, tmp_path):
+    planned = make_plan(control, EFFORT, controls=[Control("rl", run)])
+    tables = dict.fromkeys([planned.stages["trained"], str(run / "checkpoints" / "checkpoint-2")],
+                           decodings(1.0))  # fmt: skip
+    candidates = Candidates(planned.cache, chat=planned.source.chat, system_prompt=planned.source.system_prompt)
+    found = _controls(Work(planned, candidates, SampleCount(1, None), tables))["rl"]
+    assert found["flops"] / found["flops_of_reinforcement"] == 200 / 400
+
+
+def test_the_script_compares_with_controls_and_refuses_them_once_the_run_went_on(run, control, script):
+    options = {
+        name: getattr(EFFORT, name) for name in ("problems", "samples", "validation_problems", "validation_samples")
+    }
+    words = [word for name, value in options.items() for word in (f"--{name.replace('_', '-')}", value)]
+    words += ["--run", run, "--claims", 1, "--temperatures", 0, 1, "--processes", 1]
+    done = script("claims", *words, "--against", f"rft={control}")
+    assert done.returncode == 0, done.stderr
+    assert "spent 105% of RL's FLOPs" in " ".join(done.stdout.split())
+    claims = json.loads((run / "evaluation" / "claims.json").read_text())
+    assert claims["claims"][0]["figures"][-1]["figure"] == "controls:rft.difference"
+    controls = run / "evaluation" / "controls.json"
+    content = json.loads(controls.read_text())
+    assert [figures["trained"] for figures in content.values()] == [str(run / "checkpoints" / "checkpoint-2")]
+
+    shutil.copytree(run / "checkpoints" / "checkpoint-2", run / "checkpoints" / "checkpoint-3")
+    write_rollouts(run, 3)
+    with (run / "metrics.jsonl").open("a") as file:
+        file.write('{"phase": "rl", "step": 3, "num_tokens": 300.0}\n')
+    done = script("claims", *words)
+    assert done.returncode == 2 and done.stderr.count("\n") == 1
+    assert (
+        "controls.json is of checkpoint-2, but the run's last checkpoint is checkpoint-3: give --against" in done.stderr
+    )
+    make_plan(run, EFFORT, controls=[Control("rft", control)])
+    for figures in content.values():
+        del figures["trained"]  # as the version before wrote it
+    controls.write_text(json.dumps(content))
+    done = script("claims", *words)
+    assert done.returncode == 2 and "of another version: give --against again, or delete it" in done.stderr
