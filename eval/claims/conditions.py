@@ -63,6 +63,9 @@ class Claim:
     from_scratch: str = ""
 
 
+REPEATS_OF_RETRIES = weaker(
+    change("behaviour", "repeat_of_retries"), "the same again, of failures that another attempt follows, change"
+)
 CLAIMS = (
     Claim(
         "Accuracy rises with RL (train-time compute), each model at its best decoding.",
@@ -122,6 +125,7 @@ CLAIMS = (
                 after("second_turn", "reconsidered"), "second turns in which it goes on or changes its answer", SMALLEST
             ),
             weaker(change("second_turn", "difference"), "gain from a second turn, change"),
+            REPEATS_OF_RETRIES,
         ),
     ),
     Claim(
@@ -146,6 +150,7 @@ CLAIMS = (
                 "new approach, of failures that another attempt follows, change",
             ),
             weaker(change("behaviour", "stop_after_failure"), "stops after a failed attempt, change"),
+            REPEATS_OF_RETRIES,
         ),
     ),
     Claim(

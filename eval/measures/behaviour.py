@@ -158,6 +158,7 @@ MEASURES: Measures[BehaviourRow] = {
     "new_approach_of_retries": lambda row: (row["new approach"], row["failures"] - row["stops"]),
     "variation_after_failure": lambda row: (row["variation"], row["failures"]),
     "repeat_after_failure": lambda row: (row["repeat"], row["failures"]),
+    "repeat_of_retries": lambda row: (row["repeat"], row["failures"] - row["stops"]),
     "stop_after_failure": lambda row: (row["stops"], row["failures"]),
     **{key: measure for name, kinds in BEHAVIOURS.items() for key, measure in _of_behaviour(name, kinds)},
 }

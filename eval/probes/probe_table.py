@@ -46,6 +46,7 @@ SECTIONS: tuple[tuple[str, str, Shown], ...] = (
             "new_approach_of_retries": ("new approach, of retries", True),
             "variation_after_failure": ("variation, after a failure", True),
             "repeat_after_failure": ("repeat, after a failure", True),
+            "repeat_of_retries": ("repeat, of retries", True),
             "stop_after_failure": ("stops, after a failure", True),
         },
     ),

@@ -93,6 +93,7 @@ def test_behaviours_are_measured_by_count_and_given_correctness(tokenizer):
     ways = ("new_approach", "variation", "repeat", "stop")
     assert [values[f"{way}_after_failure"] for way in ways] == [pytest.approx(1 / 4)] * 4
     assert values["new_approach_of_retries"] == pytest.approx(1 / 3)  # the fourth failure was the last attempt
+    assert values["repeat_of_retries"] == pytest.approx(1 / 3)
 
 
 def test_what_no_second_look_changed_may_be_a_loss_elsewhere(tokenizer):
