@@ -120,7 +120,7 @@ class GymSettings:
         48, "longest answer; a task with longer right answers is left out", range=Range(least=1)
     )
     prompt_tokens: int = setting(1024, "longest prompt; a task with longer ones is left out", range=Range(least=1))
-    seed: int = setting(0, "of the problems and the sampling")
+    seed: int = setting(0, "seed of the problems and the sampling")
 
     def __post_init__(self) -> None:
         """Raise ValueError naming the first value out of its range."""

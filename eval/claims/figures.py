@@ -1,8 +1,8 @@
 """Where a figure is found in the evidence of a run, and how it is read.
 
 A figure is a typed path, made by one of the functions below. `tests/eval/claims` holds each path of each claim against
-real evidence, so a measure that was renamed fails there. A file that has no such figure is an error that names it. A
-null figure means that there was nothing to take a share of.
+real evidence, so a measure that was renamed fails there. A file that lacks a figure is an error that names it, unless
+the figure is optional. A null figure means that there was nothing to take a share of.
 """
 
 from collections.abc import Mapping
@@ -20,7 +20,7 @@ DETECTED = ("precision", "recall")  # taken from a detector's counts
 class Figure:
     """An estimate in RUN/evaluation/`file`.json, at `keys`, names and places in lists.
 
-    One that is `optional` may be lacking, as a control is, or what evidence of an earlier version has not.
+    An `optional` one may be missing: a control that was not given, or a figure that an earlier version did not write.
     """
 
     file: str
@@ -35,7 +35,7 @@ class Figure:
         return run / "evaluation" / f"{self.file}.json"
 
     def read(self, run: Path) -> Estimate | None:
-        """The figure of a run; None where the file is not there, or the figure is null in it, or optional and lacking.
+        """The figure of a run; None where the file is not there, the figure is null, or it is optional and missing.
 
         Raises ValueError, naming it, where the file lacks it or holds something else in its place.
         """

@@ -30,7 +30,7 @@ def may_be_hotter(curves: Mapping[Path, dict[str, Any]], model: Literal["start",
     hotter = (1.5 * grid[-1], 2 * grid[-1]) if grid[-1] else (0.5, 1.0)
     points = ""
     if fall is not None:
-        low, value, high = (f"{-100 * at:+.1f}" for at in (fall.high, fall.value, fall.low))
+        low, value, high = (f"{0 - 100 * at:+.1f}" for at in (fall.high, fall.value, fall.low))
         points = f"; from the best colder one to the hottest accuracy changes by {value} points [{low}, {high}]"
     name, gain = MODELS[model]
     return (

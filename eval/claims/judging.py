@@ -15,7 +15,8 @@ A figure that must not lose more than an allowance is
 - inconclusive otherwise.
 
 The weakest condition decides: a claim is not supported if any condition is not, else inconclusive if any is or is
-missing, else supported. Conditions compare each model at its own best decoding, so that a change of temperature cannot
+missing, else supported. Controls of equal compute, where there are any, are further conditions of the first claim
+(`eval.claims.controls`). Conditions compare each model at its own best decoding, so that a change of temperature cannot
 meet them. Where the start is not shown to get worse by the hottest temperature tried, its best decoding may be hotter
 still, and a gain over it is not called supported (`eval.claims.hotter`). Weaker evidence is shown beside them and
 decides nothing. Figures of several seeds are combined first (`eval.measures.seeds`). From three seeds on a verdict is

@@ -56,7 +56,7 @@ def share_out(controls: Sequence[Control], runs: int) -> list[list[Control]]:
 
 
 def flops_at_start(run: Path, parameters: int) -> float:
-    """FLOPs that went into the model that RL starts from: a cold start, and that of a run that this one started from.
+    """FLOPs that went into the model that RL starts from: the run's cold start, and all of a run that it went on from.
 
     Raises ValueError where the logs do not tell.
     """

@@ -130,7 +130,7 @@ def beyond_start(
 ) -> dict[str, Any]:
     """The trained model's accuracy at the largest budget minus that of the start, which is held to none.
 
-    `beyond_habit` also has the harm that cutting does to the trained model; here neither is cut short.
+    `beyond_habit` also counts the harm that a short budget does to the trained model; here neither is cut short.
     """
     largest = max(place for place, budget in enumerate(budgets) if not budget.waits)
     difference = paired_difference(correct_by_problem(start), correct_by_problem(trained[largest]))

@@ -82,9 +82,9 @@ def load_own_tasks(path: Path) -> None:
 
 
 def held_out(source: Source, count: int, split: Split = "test", skip: int = 0) -> list[Problem]:
-    """`count` problems that no training saw; a task that has fewer than its share of them gives all it has.
+    """`count` problems that no training saw, other than the first `skip`.
 
-    None of them is among those that are drawn where `skip` are asked for. Raises ValueError where no other is left.
+    A task that has fewer than its share gives all it has. Raises ValueError where no problem is left.
     """
 
     def drawn(number: int) -> list[Problem]:
