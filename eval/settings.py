@@ -48,7 +48,8 @@ class Settings:
     validation_samples: int = setting(4, "samples of each validation problem at each temperature", range=SOME)
     skip: int = setting(
         0,
-        "held-out problems to pass over, such as the first 400, where a recipe was developed on them",
+        "held-out problems to pass over, such as the first 400, where a recipe was developed on them; of a task that "
+        "draws its problems the later ones are rarer, and may be harder",
         range=Range(least=0, most=PROBLEMS),
     )
 

@@ -146,7 +146,7 @@ def _sequential(panel: Axes, curves: list[Json]) -> None:
     """Accuracy against the thinking tokens of one sample."""
     panel.set_xlabel("thinking tokens (hollow: extended by “Wait”)")
     for stage in curves[0]["stages"]:
-        points = list(zip(*(curve["sequential"][stage]["points"] for curve in curves), strict=True))
+        points = _paired([curve["sequential"][stage]["points"] for curve in curves])
         x = [fmean(point["thinking_tokens"]["value"] for point in each) for each in points]
         y = [_together(each, "accuracy") for each in points]
         _band(panel, x, y, COLOURS[stage], "o-", stage)
@@ -154,6 +154,15 @@ def _sequential(panel: Axes, curves: list[Json]) -> None:
         hollow = [x[place] for place in waits], [y[place].value for place in waits]
         panel.plot(*hollow, "o", color=COLOURS[stage], markerfacecolor="white", zorder=3)
     panel.legend(frameon=False)
+
+
+def _paired(curves: Sequence[Sequence[Json]]) -> list[tuple[Json, ...]]:
+    """The points of several runs at each budget that all of them have; the mean of a start's thinking is its own."""
+    by_budget = [
+        {(point["waits"], None if point["waits"] else point["limit"]): point for point in points} for points in curves
+    ]
+    common = [budget for budget in by_budget[0] if all(budget in points for points in by_budget)]
+    return [tuple(points[budget] for points in by_budget) for budget in common]
 
 
 def _parallel(panel: Axes, curves: list[Json]) -> None:
