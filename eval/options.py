@@ -58,12 +58,14 @@ def read_settings(default: T, arguments: argparse.Namespace, **changes: Any) -> 
     return replace(default, **changes | {name: value for name, value in values.items() if value is not None})
 
 
-def add_folders(parser: argparse.ArgumentParser) -> None:
-    """The folders of results and samples; see `results_folder`."""
+def add_folders(parser: argparse.ArgumentParser, default: str = "RUN/evaluation, or ./evaluation") -> None:
+    """The folders of results and samples; see `results_folder`. `default` says where results go without --output."""
+    parser.add_argument("--output", type=user_path, help=f"folder for results (default: {default})")
     parser.add_argument(
-        "--output", type=user_path, help="folder for results (default: RUN/evaluation, or ./evaluation)"
+        "--cache",
+        type=user_path,
+        help="folder for samples (default: cache in --output, RUN/evaluation or ./evaluation)",
     )
-    parser.add_argument("--cache", type=user_path, help="folder for samples (default: cache in the folder for results)")
 
 
 def results_folder(arguments: argparse.Namespace) -> Path:

@@ -94,11 +94,17 @@ def _best_changes(pair: Mapping[str, Any]) -> list[str]:
     return lines
 
 
+def problems(settings: Mapping[str, Any]) -> str:
+    """The number of problems, and which they are: `400 held-out problems after the first 400`."""
+    after = f" after the first {settings['skip']}" if settings.get("skip") else ""
+    return f"{settings['problems']} held-out problems{after}"
+
+
 def sampling_sentence(settings: Mapping[str, Any]) -> str:
     """The settings of every checkpoint's samples, as one sentence."""
     samples = "one sample" if settings["samples"] == 1 else f"{settings['samples']} samples"
     return (
-        f"{settings['problems']} held-out problems ({settings['split']} split), {samples} each at temperature "
+        f"{problems(settings)} ({settings['split']} split), {samples} each at temperature "
         f"{settings['temperature']:g} and one greedy, at most {settings['max_new_tokens']} tokens."
     )
 

@@ -12,9 +12,10 @@ Every checkpoint answers the same problems, and each later one is compared with 
 headline compares each at its best decoding, chosen on validation problems, because a difference at one temperature may
 come from the temperature alone. All other measures are taken at --temperature.
 
-Writes results.json and the samples as parquet. With --benchmark, the problems, samples, temperature and budget are the
-benchmark's, and a Markdown table is printed and written to benchmarks.md. Samples are kept as they come: if an
-evaluation is cut off, run the same command again to continue.
+Writes results.json and the samples as parquet. --baseline and --skip N write into folders of their own, such as
+RUN/evaluation/skip-400, so that the results of the first problems stay. With --benchmark, the problems, samples,
+temperature and budget are the benchmark's, and a Markdown table is printed and written to benchmarks.md. Samples are
+kept as they come: if an evaluation is cut off, run the same command again to continue.
 """
 
 import argparse
@@ -65,7 +66,9 @@ def parse() -> argparse.Namespace:
         metavar="NAME=FILE",
         help="a local .jsonl or .parquet file with a benchmark's columns, used instead of the hub; repeat for others",
     )
-    add_folders(parser)
+    add_folders(
+        parser, "RUN/evaluation, or ./evaluation; skip-N in it with --skip N, and BASELINE in it with --baseline"
+    )
     add_own_tasks(parser)
     return parser.parse_args()
 
@@ -94,7 +97,10 @@ def compare(arguments: argparse.Namespace) -> str:
     source = source_of(checkpoints, arguments.config, own_tasks=arguments.own_tasks)
     settings = read_settings(Settings(), arguments, max_new_tokens=source.max_new_tokens)
     folder = results_folder(arguments)
-    output = folder / arguments.baseline if arguments.baseline and not arguments.output else folder
+    output = folder
+    if not arguments.output:  # what other questions found stays as it is
+        output /= f"skip-{settings.skip}" if settings.skip else ""
+        output /= arguments.baseline or ""
     total = expected(source, settings, len(checkpoints), arguments.baseline)
     with sample_bar(total) as bar, Workers(arguments.processes) as workers:
         results = evaluate(

@@ -18,7 +18,7 @@ def verdict(run: Run) -> str:
     rows, pairs = run.results["checkpoints"], run.results["pairs"]
     after = rows[-1]["best"]["measures"]["accuracy"]
     decoding = table.decoding(rows[-1]["best_temperature"])
-    problems = f"{run.results['settings']['problems']} held-out problems"
+    problems = table.problems(run.results["settings"])
     if not pairs:
         interval = table.show_interval("accuracy", after)
         return (

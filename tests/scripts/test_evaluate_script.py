@@ -1,6 +1,7 @@
 """The evaluation script as a user calls it."""
 
 import json
+import shutil
 
 import pyarrow.parquet as pq
 import pytest
@@ -8,6 +9,8 @@ import yaml
 from resuming import die, in_child
 
 from eval.sampling.cache import SampleCache
+from train.files.checkpoints import seal
+from train.publishing.published import publishable
 
 FEW = ("--problems", 2, "--validation-problems", 2, "--processes", 1)  # drawing many shows a bar on a busy machine
 
@@ -43,6 +46,33 @@ def test_problems_that_are_passed_over_are_not_asked(tmp_path, checkpoint, confi
     done = evaluate("--checkpoint", checkpoint, "--config", config, *few, "--skip", 400, "--output", tmp_path / "o")
     assert done.returncode == 2 and "\nerror: " in "\n" + done.stderr.replace("\r", "\n")
     assert "--skip 400 leaves none" in done.stderr and not (tmp_path / "o").exists()
+
+
+def test_other_problems_leave_the_results_of_the_first_and_the_published_card(tmp_path, checkpoint, config, evaluate):
+    run = tmp_path / "run"
+    trained = run / "checkpoints" / "checkpoint-1"
+    shutil.copytree(checkpoint, trained)
+    seal(trained)
+    (run / "config.yaml").write_text(f"name: run\nmethod: grpo\nmodel: {checkpoint}\n{config.read_text()}")
+    machine = {"seed": 0, "packages": {}, "processor": "a processor", "cores": 2, "gpus": [], "git_commit": None}
+    (run / "environment.json").write_text(json.dumps(machine | {"command": ["train"]}))
+    (run / "metrics.jsonl").write_text("")
+    publishable(run)
+    few = ("--run", run, "--problems", 3, "--samples", 1, "--temperatures", 1, "--processes", 1)
+    done = evaluate(*few)
+    assert done.returncode == 0, done.stderr
+    kept = {path: path.read_bytes() for path in (run / "evaluation" / "results.json", run / "model" / "README.md")}
+    others = run / "evaluation" / "skip-6"
+    for options, folder in (((), others), (("--baseline", "majority"), others / "majority")):
+        done = evaluate(*few, "--skip", 6, *options)
+        assert done.returncode == 0, done.stderr
+        assert "\n3 held-out problems after the first 6 (test split)" in "\n" + done.stdout
+        assert json.loads((folder / "results.json").read_text())["settings"]["skip"] == 6
+        assert {path: path.read_bytes() for path in kept} == kept
+    assert [path.parent.name for path in (run / "evaluation").rglob("cache")] == ["evaluation"]
+    done = evaluate(*few, "--skip", 6, "--output", tmp_path / "o")
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "o" / "results.json").is_file() and (tmp_path / "o" / "cache").is_dir()
 
 
 def test_a_checkpoint_without_tokenizer_is_one_clear_line(tmp_path, checkpoint, config, evaluate):

@@ -193,6 +193,17 @@ def test_the_page_says_what_changed_with_its_interval(tmp_path):
         assert text.count(measure) >= 3  # all tasks together and each
 
 
+def test_problems_that_were_passed_over_are_named(tmp_path):
+    run = make_run(tmp_path / "run")
+    evaluate(run)
+    path = run / "evaluation" / "results.json"
+    results = json.loads(path.read_text())
+    results["settings"]["skip"] = 400
+    path.write_text(json.dumps(results))
+    text = Outline(page_of(run)).text
+    assert text.count("80 held-out problems after the first 400") >= 2  # in the verdict and in the settings
+
+
 def test_no_gain_is_called_noise(tmp_path):
     run = make_run(tmp_path / "run")
     evaluate(run)
