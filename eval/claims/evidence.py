@@ -38,6 +38,7 @@ from eval.sampling.progress import Progress, SampleCount
 from eval.sampling.samples import sample_rows
 from eval.sampling.subject import Completion, Subject, ask
 from eval.sampling.workers import Workers
+from train.files.untrusted import read_json
 from train.model.prompts import token_counts
 from train.rollout.interface import Sampling
 
@@ -50,6 +51,7 @@ def gather(plan: Plan, workers: Workers | None = None, progress: Progress | None
     """
     folder = plan.run / "evaluation"
     folder.mkdir(exist_ok=True)
+    kept = _kept_controls(plan) if plan.controls else {}
     candidates = Candidates(plan.cache, chat=plan.source.chat, system_prompt=plan.source.system_prompt, workers=workers)
     work = Work(plan, candidates, SampleCount(expected(plan), progress))
     tables = work.evaluate(plan.checkpoints.values())
@@ -59,7 +61,7 @@ def gather(plan: Plan, workers: Workers | None = None, progress: Progress | None
     if "test-curve" in plan.files:
         _write(folder / "test-curve.json", _test(work))
     if plan.controls:
-        _write(folder / "controls.json", _controls(work))
+        _write(folder / "controls.json", kept | _controls(work))
     shared: dict[str, Any] = {"candidates": candidates, "progress": work.count}
     if "probes" in plan.files:
         base = plan.stages.get("base")
@@ -226,6 +228,23 @@ def _limits(work: Work, problems: list[Problem], habit: int) -> list[Budget]:
         longest = max(len(subject.prompt(problem)) for problem in problems)
         room = min(room, (work.candidates.load(name).context or 1 << 30) - longest - ROOM)
     return budgets(work.plan.source.max_new_tokens, room, habit)
+
+
+def _kept_controls(plan: Plan) -> dict[str, Any]:
+    """What controls.json holds already, without comparisons of another trained checkpoint. Raises ValueError.
+
+    A control that is not given again stays: one that spoke against RL must not vanish unnoticed.
+    """
+    path = plan.run / "evaluation" / "controls.json"
+    content = read_json(path) if path.is_file() else {}
+    if not isinstance(content, dict):
+        raise ValueError(f"{path} holds no JSON object; delete it, and give --against of every control.")
+    trained = plan.stages["trained"]
+    return {
+        name: figures
+        for name, figures in content.items()
+        if not isinstance(figures, dict) or Path(str(figures.get("trained", trained))).name == Path(trained).name
+    }
 
 
 def _controls(work: Work) -> dict[str, Any]:

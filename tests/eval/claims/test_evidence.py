@@ -272,6 +272,13 @@ def test_the_script_compares_with_controls_and_refuses_them_once_the_run_went_on
     content = json.loads(controls.read_text())
     assert [figures["trained"] for figures in content.values()] == [str(run / "checkpoints" / "checkpoint-2")]
 
+    earlier = {"more-cold-start": content["rft"] | {"flops": 0}, "rft": content["rft"] | {"flops": 0}}
+    other = content["rft"] | {"trained": str(run / "checkpoints" / "checkpoint-1")}
+    controls.write_text(json.dumps(earlier | {"of-another-checkpoint": other}))
+    done = script("claims", *words, "--against", f"rft={control}")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(controls.read_text()) == earlier | content  # one that is not given again stays
+
     shutil.copytree(run / "checkpoints" / "checkpoint-2", run / "checkpoints" / "checkpoint-3")
     write_rollouts(run, 3)
     with (run / "metrics.jsonl").open("a") as file:
