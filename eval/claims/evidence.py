@@ -127,7 +127,12 @@ def _train(work: Work, tables: list[Decodings]) -> dict[str, Any]:
 
 def _hottest(work: Work, table: Decodings) -> dict[str, Any]:
     """Whether a model's best decoding may lie above the hottest temperature that it was sampled at."""
-    return {"temperatures": work.plan.effort.temperatures, "best": table.best, **as_json({"fall": table.fall})}
+    return {
+        "temperatures": work.plan.effort.temperatures,
+        "best": table.best,
+        "upper_bound": max(accuracy(sampled).high for sampled in table.rows.values()),
+        **as_json({"fall": table.fall}),
+    }
 
 
 def _drift(work: Work) -> Estimate | None:

@@ -18,9 +18,9 @@ The weakest condition decides: a claim is not supported if any condition is not,
 missing, else supported. Controls of equal compute, where there are any, are further conditions of the first claim
 (`eval.claims.controls`). Conditions compare each model at its own best decoding, so that a change of temperature cannot
 meet them. Where the start is not shown to get worse by the hottest temperature tried, its best decoding may be hotter
-still, and a gain over it is not called supported (`eval.claims.hotter`). Weaker evidence is shown beside them and
-decides nothing. Figures of several seeds are combined first (`eval.measures.seeds`). From three seeds on a verdict is
-about the method; with fewer it holds only "in this run".
+still, and a gain over it is not called supported (`eval.claims.hotter`), unless the start solves less than SMALLEST at
+every temperature. Weaker evidence is shown beside them and decides nothing. Figures of several seeds are combined first
+(`eval.measures.seeds`). From three seeds on a verdict is about the method; with fewer it holds only "in this run".
 
 The evidence is read from JSON files in RUN/evaluation, so that a claim can be judged anew without sampling anything.
 """
@@ -234,7 +234,7 @@ def _train_curves(runs: Sequence[Path]) -> dict[Path, dict[str, Any]]:
 def _decoding_words(runs: Sequence[Path]) -> Iterator[str]:
     """Whether the trained model may be better than measured; whether the start is decides a verdict."""
     if hotter := may_be_hotter(_train_curves(runs), "trained"):
-        yield hotter[0].upper() + hotter[1:]
+        yield hotter
 
 
 def _forecast_words(runs: Sequence[Path]) -> Iterator[str]:

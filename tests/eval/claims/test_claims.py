@@ -218,9 +218,9 @@ def test_a_control_that_is_left_out_of_one_run_is_still_missing_in_the_other(tmp
     ("start", "trained", "expected", "says"),
     [
         ((0.02, 0.06), (0.02, 0.06), "supported", ""),
-        ((-0.02, 0.06), (0.02, 0.06), "inconclusive", "the start gets worse above temperature 1, the hottest tried"),
-        ((0.02, 0.06), (-0.06, -0.02), "supported", "the trained model gets worse above temperature 1, the hottest"),
-        (None, (0.02, 0.06), "inconclusive", "the start gets worse above temperature 1, the hottest tried"),
+        ((-0.02, 0.06), (0.02, 0.06), "inconclusive", "run: the accuracy of the start is not shown to fall by"),
+        ((0.02, 0.06), (-0.06, -0.02), "supported", "accuracy of the trained model is not shown to fall by"),
+        (None, (0.02, 0.06), "inconclusive", "fall by temperature 1, the hottest tried (best: 0), so its best may be"),
     ],
 )
 def test_a_gain_over_a_start_that_may_be_better_hotter_is_not_supported(tmp_path, start, trained, expected, says):
@@ -246,6 +246,52 @@ def test_several_seeds_show_together_that_the_start_gets_worse_when_hotter(tmp_p
         evidence["train-curve"]["hottest"] = {"start": hottest, "trained": hottest}
         runs.append(write_run(tmp_path / f"{seed}", seed, evidence))
     assert verdict(1, runs[0]) == "inconclusive" and verdict(1, *runs) == "supported"
+
+
+def test_each_run_names_its_own_hottest_temperature(tmp_path):
+    runs = [
+        write_run(tmp_path / f"run{seed}", seed, with_start({"temperatures": grid, "best": 0.3, "fall": None}))
+        for seed, grid in enumerate([[0.3, 1.0], [0.3, 1.5], [0.3, 1.0]])
+    ]
+    (hotter,) = judge_claims(runs)["claims"][0]["missing"]
+    assert hotter.startswith("run0, run1, run2: the accuracy of the start is not shown to fall by the hottest ")
+    assert "temperature tried, 1 in run0, 1.5 in run1, 1 in run2 (best: 0.3), so" in hotter
+    assert hotter.endswith("give hotter ones, such as --temperatures 0.3 1 1.5 2.25 3.")
+
+
+@pytest.mark.parametrize(
+    ("bound", "expected"),
+    # An earlier version wrote no bound.
+    [({"upper_bound": 0.049}, "supported"), ({"upper_bound": 0.05}, "inconclusive"), ({}, "inconclusive")],
+)
+def test_a_start_that_solves_nothing_need_not_get_worse(tmp_path, bound, expected):
+    nothing = {"temperatures": [0.0, 1.0], "best": 0.0, "fall": estimate(-0.09, 0.09)}
+    assert verdict(1, write_run(tmp_path / "run", 0, with_start(nothing | bound))) == expected
+    falls = nothing | {"fall": estimate(0.02, 0.08), "upper_bound": 0.9}
+    assert verdict(1, tmp_path / "run", write_run(tmp_path / "other", 1, with_start(falls))) == expected
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        None, [], {}, {"best": 0.0, "fall": None}, {"temperatures": [], "best": 0.0, "fall": None},
+        {"temperatures": ["1"], "best": 0.0, "fall": None}, {"temperatures": [1], "best": None, "fall": None},
+        {"temperatures": [1], "best": 1, "fall": 0.1}, {"temperatures": [1], "best": 1, "fall": {"low": 0.1}},
+        {"temperatures": [1], "best": 1, "fall": {"value": "0", "low": "0", "high": "0", "count": 1}},
+        {"temperatures": [1], "best": 1, "fall": None, "upper_bound": "1"},
+    ],
+)  # fmt: skip
+def test_a_record_of_the_grid_that_cannot_be_read_names_its_file(tmp_path, record):
+    run = write_run(tmp_path / "run", evidence=with_start(record))
+    with pytest.raises(ValueError, match=r"/train-curve\.json cannot be read .* train-curve:hottest\.start"):
+        judge_claims([run])
+
+
+def with_start(record):
+    """The evidence of a gain, with what the start did over its grid. The trained model gets worse when hotter."""
+    trained = {"temperatures": [0.0, 1.0], "best": 0.0, "fall": estimate(0.02, 0.06)}
+    evidence = figures(estimate(0.1, 0.2), estimate(0.1, 0.2))
+    return {"train-curve": evidence["train-curve"] | {"hottest": {"start": record, "trained": trained}}}
 
 
 def figures(difference, rise, plain=None):

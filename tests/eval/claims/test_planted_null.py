@@ -19,7 +19,7 @@ import yaml
 
 from eval.claims.judging import judge_claims
 from eval.measures import estimators
-from eval.measures.estimators import paired_difference
+from eval.measures.estimators import paired_difference, ratio
 from eval.measures.sample_measures import as_json
 from eval.sampling.decodings import fall_at_hottest
 from eval.settings import TEMPERATURES
@@ -46,7 +46,12 @@ def judged(folder, tables, choices):
     for table, choice in zip(tables, choices, strict=True):
         chosen = max(sorted(choice), key=lambda t: choice[t][0].sum() / choice[t][1].sum())
         best.append(table[chosen])
-        found = {"temperatures": sorted(choice), "best": chosen, **as_json({"fall": fall_at_hottest(table, choice)})}
+        found = {
+            "temperatures": sorted(choice),
+            "best": chosen,
+            "upper_bound": max(ratio(*sums).high for sums in table.values()),
+            **as_json({"fall": fall_at_hottest(table, choice)}),
+        }
         hottest["trained" if hottest else "start"] = found
     evidence = {**changes([table[1.0] for table in tables]), "best": changes(best), "hottest": hottest}
     evidence["greedy"] = {"difference": evidence["difference"]}
@@ -65,7 +70,7 @@ def changes(points):
 
 def tally(folder, draw):
     """The verdicts of `judged` over the trials, of each kind."""
-    (folder / "evaluation").mkdir()
+    (folder / "evaluation").mkdir(parents=True)
     (folder / "config.yaml").write_text(yaml.safe_dump({"name": "x", "tasks": {"countdown": {}}}))
     return zip(*(judged(folder, *draw(np.random.default_rng(trial))) for trial in range(TRIALS)), strict=True)
 
@@ -170,6 +175,26 @@ def test_a_start_at_its_best_above_the_grid_is_beaten_by_no_gain(tmp_path, sharp
 def test_a_real_start_too_sharp_is_beaten_by_no_gain(tmp_path):
     hard, _, _ = tally(tmp_path, real(1, start=3))
     assert hard.count("not supported") >= ENOUGH
+
+
+def test_a_gain_over_a_start_that_solves_nothing_is_found(tmp_path):
+    hard, _, _ = tally(tmp_path, from_nothing(0.6))
+    assert hard.count("supported") >= ENOUGH
+    hard, _, _ = tally(tmp_path / "null", from_nothing(0.0))
+    assert hard.count("not supported") >= ENOUGH
+
+
+def from_nothing(gain):
+    """A start that is wrong at every temperature, as one that never writes the tags, and a model right at `gain`."""
+
+    def draw(rng):
+        tables, choices = (
+            [drawn(rng, {t: np.full(count, rate) for t in TEMPERATURES}) for rate in (0.0, gain)]
+            for count in (PROBLEMS, CHOICE)
+        )
+        return tables, choices
+
+    return draw
 
 
 @pytest.mark.parametrize(("start", "gain", "expected"), [(3, 0.0, "not supported"), (1, 0.1, "supported")])

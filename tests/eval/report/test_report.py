@@ -460,10 +460,13 @@ def test_a_claim_shows_its_figures_and_where_they_lie(tmp_path):
     (run / "evaluation" / "train-curve.json").write_text(json.dumps(curve))
     page = page_of(run)
     text = Outline(page).text
-    for model, gain in (("No evidence: nothing in run shows that the start", "smaller"), ("trained model", "larger")):
-        assert f"{model} gets worse above temperature 1, the hottest tried (its best of those: 1; from the best" in text
-        assert f"and the gain {gain}. Sample hotter: --temperatures 0 1 1.5 2." in text
-    assert "changes by -25.0 points [-50.0, +12.5])" in text
+    for model, gain in (("start", "smaller"), ("trained model", "larger")):
+        assert (
+            f"run: the accuracy of the {model} is not shown to fall by temperature 1, the hottest tried (best: 1"
+            in text
+        )
+        assert f"and the gain {gain}; give hotter ones, such as --temperatures 0 1 1.5 2." in text
+    assert "it changes by −25.0 points [−50.0, +12.5]), so its best may be hotter" in text
     assert "+25.0 points" in page and "[+12.5, +50.0]" in page and 'aria-label="Accuracy against what' in page
     first = judge_claims([run])["claims"][0]
     assert first["verdict"] == "inconclusive"
