@@ -354,7 +354,7 @@ def test_new_approaches_are_also_shown_among_the_failures_that_another_attempt_f
     before = judge_claims([run])["claims"][4]["verdict"]
     del evidence["probes"]["pairs"][0]["behaviour"]["measures"]["new_approach_of_retries"]  # as earlier versions wrote
     claim = judge_claims([write_run(run, evidence=evidence)])["claims"][4]
-    assert claim["verdict"] == before and not claim["missing"] and len(intervals(claim)) == 3
+    assert claim["verdict"] == before and not claim["missing"] and len(intervals(claim)) == 4
 
 
 def test_a_second_turn_that_nothing_came_of_is_shown_as_such(tmp_path):
