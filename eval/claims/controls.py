@@ -19,10 +19,10 @@ def check_controls(compared: Compared) -> None:
     """Raise ValueError for a comparison that this version did not write."""
     for run, controls in compared.items():
         for name, figures in controls.items():
-            if not isinstance(figures, dict) or not figures.keys() >= KEYS:
+            if missing := KEYS - (figures.keys() if isinstance(figures, dict) else set()):
                 raise ValueError(
-                    f"{run / 'evaluation' / 'controls.json'} has no {', '.join(sorted(KEYS))} of {name}; it was "
-                    "written by another version: evaluate anew."
+                    f"{run / 'evaluation' / 'controls.json'} has no {', '.join(sorted(missing))} of {name}; it was "
+                    f"written by another version: give --against {name}=RUN again."
                 )
 
 
@@ -32,7 +32,7 @@ def control_conditions(compared: Compared) -> Iterator[tuple[Condition, Sequence
         runs = [run for run, controls in compared.items() if name not in controls or _decides(run, name, controls)]
         enough = all(compared[run][name]["enough"] for run in runs if name in compared[run])
         if runs:
-            amount = "equal" if enough else "no more"
+            amount = "equal" if enough else "equal or less"
             yield Condition(control(name), f"trained minus {name} of {amount} compute, at best decoding"), runs
 
 

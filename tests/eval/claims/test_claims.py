@@ -196,6 +196,13 @@ def test_a_control_is_judged_on_the_runs_that_it_is_not_left_out_of(tmp_path):
     assert words.count("decides nothing") == 1 and "run1: rft" in words
 
 
+def test_a_control_that_had_the_compute_in_one_run_alone_is_called_of_equal_or_less(tmp_path):
+    more, less = compared(estimate(*BEHIND)) | {"flops": 10.5}, compared(estimate(*LEVEL), enough=False)
+    claim, words = judged_beside(tmp_path, {"rft": more}, {"rft": less})
+    assert "spent 105% of" in words and "spent 50% of" in words
+    assert claim["figures"][-1]["says"] == "trained minus rft of equal or less compute, at best decoding"
+
+
 @pytest.mark.parametrize("difference", [BEHIND, LEVEL])
 @pytest.mark.parametrize("other", [{}, {"more-cold-start": compared(estimate(*BEHIND))}])
 @pytest.mark.parametrize("place", [0, 1])
@@ -440,7 +447,11 @@ def test_evidence_that_cannot_be_read_is_named(tmp_path):
             {"rft": None},
             "has no checkpoint, difference, enough, flops, flops_of_reinforcement, trained of rft",
         ),
-        ("controls", {"rft": {"enough": True}}, "has no checkpoint, difference, .* of rft; .*: evaluate anew"),
+        (
+            "controls",
+            {"rft": {"enough": True, "checkpoint": "c", "difference": None, "flops": 1.0, "trained": "t"}},
+            "has no flops_of_reinforcement of rft; .*: give --against rft=RUN again",
+        ),
         ("train-curve", None, "holds no JSON object"),
     ],
 )
