@@ -5,7 +5,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from data.mixture import Part, Split, draw_problems, load_mixture
+from data.mixture import Part, Split, apportion, draw_problems, load_mixture
 from data.paths import user_path
 from data.problem import Problem
 from data.tasks import load_task
@@ -84,7 +84,7 @@ def load_own_tasks(path: Path) -> None:
 def held_out(source: Source, count: int, split: Split = "test", skip: int = 0) -> list[Problem]:
     """`count` problems that no training saw, other than the first `skip`.
 
-    A task that has fewer than its share gives all it has. Raises ValueError where no problem is left.
+    A task that has fewer than its share gives all it has. Raises ValueError where none of a task is left.
     """
 
     def drawn(number: int) -> list[Problem]:
@@ -93,9 +93,15 @@ def held_out(source: Source, count: int, split: Split = "test", skip: int = 0) -
     if not skip:
         return drawn(count)
     skipped = {(problem.task, problem.canonical) for problem in drawn(skip)}
-    others = [problem for problem in drawn(skip + count) if (problem.task, problem.canonical) not in skipped][:count]
-    if not others:
-        raise ValueError(f"The {split} split has {len(skipped)} problems, so --skip {skip} leaves none; skip fewer.")
+    every = drawn(skip + count)
+    others = [problem for problem in every if (problem.task, problem.canonical) not in skipped][:count]
+    shares = apportion(skip + count, [part.weight for part in source.parts])
+    for part, share in zip(source.parts, shares, strict=True):
+        number = sum(problem.task == part.task for problem in every)
+        if number < share and all(problem.task != part.task for problem in others):
+            raise ValueError(
+                f"The task {part.task} has {number} {split} problems, so --skip {skip} leaves none of it; skip fewer."
+            )
     return others
 
 
