@@ -53,22 +53,22 @@ def ratio(numerators: np.ndarray, denominators: np.ndarray, *, signed: bool = Fa
     may be negative, down to minus their denominator, as gains minus losses are.
 
     Where every resample is the same a bootstrap has no width, and each problem is taken as one independent trial. Of a
-    share whose numerators are all 0, or all equal to their denominators, that is Wilson's interval, on the one side
-    where there is room. A signed measure has room on both: if no problem gained or lost, others might do either, as
+    share (every numerator between 0 and its denominator) that is Wilson's interval of as many successes as come
+    nearest to it. A signed measure has room on both sides: if no problem gained or lost, others might do either, as
     many as `wilson` allows for none.
     """
     if not denominators.sum():
         return None
     value, count = float(numerators.sum() / denominators.sum()), int(denominators.sum())
     trials = int((denominators > 0).sum())
-    none, every = not numerators.any(), bool((numerators == denominators).all())
-    if not signed and (none or every):
-        edge = wilson(trials if every else 0, trials)
-        return Estimate(value, edge.low, edge.high, count)
     low, high = _interval(_ratios(numerators, denominators))
-    if signed and low == high:
+    alike = math.isclose(low, high, abs_tol=1e-12)  # sums of fractions, as of pass@k, differ by rounding
+    if alike and signed:
         half = wilson(0, trials).high
         low, high = max(-1.0, value - half), min(1.0, value + half)
+    elif alike and ((numerators >= 0) & (numerators <= denominators)).all():
+        edge = wilson(round(value * trials), trials)
+        low, high = edge.low, edge.high
     return Estimate(value, low, high, count)
 
 

@@ -3,6 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from eval.claims.conditions import judge
 from eval.measures.estimators import paired_difference, ratio, trend, wilson
 
 
@@ -62,6 +63,28 @@ def test_a_rate_of_none_or_all_has_the_width_of_its_problems():
     none, every = ratio(np.zeros(50), np.full(50, 4.0)), ratio(np.full(50, 4.0), np.full(50, 4.0))
     assert (none.low, none.high) == (0, pytest.approx(wilson(0, 50).high))
     assert (every.low, every.high) == (pytest.approx(wilson(50, 50).low), 1)
+
+
+@given(st.integers(1, 60), st.integers(1, 9).flatmap(lambda size: st.tuples(st.integers(0, size), st.just(size))))
+def test_a_share_that_is_alike_in_every_problem_has_the_width_of_its_problems(problems, drawn):
+    right, size = drawn
+    # Whole numbers, and the same shares as fractions, whose sums differ by rounding.
+    for scale in (1.0, float(size)):
+        found = ratio(np.full(problems, right / scale), np.full(problems, size / scale))
+        edge = wilson(round(found.value * problems), problems)
+        assert (found.low, found.high) == (edge.low, edge.high)
+        assert found.low <= found.value <= found.high and found.value == pytest.approx(right / size)
+
+
+@pytest.mark.parametrize(("right", "size"), [([2], 3), ([3, 3, 3], 4), ([0.7, 0.7, 0.7], 1), ([2, 0, 0], [3, 0, 0])])
+def test_a_share_of_a_few_problems_that_are_alike_supports_nothing(right, size):
+    found = ratio(np.array(right, float), np.zeros(len(right)) + size)
+    assert judge(found, 0.5) == "inconclusive"
+
+
+def test_a_mean_that_is_alike_in_every_problem_is_no_share():
+    found = ratio(np.full(5, 36.0), np.full(5, 4.0))
+    assert (found.value, found.low, found.high) == (9, 9, 9)
 
 
 def test_gains_and_losses_that_cancel_are_no_rate_of_none():
