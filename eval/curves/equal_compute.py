@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from data.paths import user_path
 from eval.curves.compute import compute_spent
 from train.files.checkpoints import COLD_START, fault, step_in, step_of
 from train.files.recorded_config import read_run_config
@@ -95,11 +96,25 @@ def _is_checkpoint(path: Path) -> bool:
 
 
 def _inherited(run: Path, parameters: int) -> float:
-    """The FLOPs in the checkpoint that a run started from; 0 where it started from no run of ours."""
-    model = Path(str(read_run_config(run / "config.yaml").get("model", "")))
-    parent = model.parent.parent
-    if model.parent.name == "checkpoints" and (parent / "config.yaml").is_file() and parent.resolve() != run.resolve():
-        return flops_of(parent, [model], parameters)[0]
+    """The FLOPs in the checkpoint that a run started from; 0 where it started from no run of ours.
+
+    A relative path is looked up from here and from every folder that `run` lies in. Raises ValueError where it leads to
+    no checkpoint of a run any more: what it cost would be missing, and a share of compute could be negative.
+    """
+    name = str(read_run_config(run / "config.yaml").get("model", ""))
+    model = user_path(name)
+    if model.parent.name != "checkpoints":
+        return 0.0
+    places = [base / model for base in (Path(), *run.resolve().parents)]
+    for place in places:
+        parent = place.parent.parent
+        if (parent / "config.yaml").is_file():
+            return 0.0 if parent.resolve() == run.resolve() else flops_of(parent, [place], parameters)[0]
+    if len(model.parts) > 2 and not any(place.exists() for place in places):  # two parts may be a hub id
+        raise ValueError(
+            f"{run} started from {name}, which is not there, so its compute is unknown. Start the command in the "
+            "folder that this path begins in, or link to the run that was moved (ln -s) from where it was."
+        )
     return 0.0
 
 

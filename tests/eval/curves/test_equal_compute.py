@@ -78,6 +78,24 @@ def test_a_run_is_charged_for_what_it_inherited(start, tmp_path, tokenizer):
     assert costs(make_run(tmp_path / "hub", model="a/b", steps=[1], tokenizer=tokenizer), "checkpoint-1") == [STEP]
 
 
+def test_what_was_inherited_from_a_run_that_is_not_found_is_no_zero(start, tmp_path, tokenizer, monkeypatch):
+    folder = tmp_path / "runs" / "rft"
+    rft = make_run(folder, model="start/checkpoints/cold-start", steps=[1], tokenizer=tokenizer)
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    assert costs(rft, "checkpoint-1") == [600 + STEP]  # the path begins two folders above the run
+    start.rename(tmp_path / "moved")
+    with pytest.raises(ValueError, match=r"runs/rft started from start/checkpoints/cold-start, which is not there"):
+        costs(rft, "checkpoint-1")
+    (tmp_path / "start").symlink_to(tmp_path / "moved")  # as the message says
+    assert flops_at_start(rft, 1) == 600
+    foreign = tmp_path / "foreign" / "checkpoints" / "step-9"
+    foreign.mkdir(parents=True)
+    for number, model in enumerate((foreign, "checkpoints/model")):  # no run of ours, and a hub id
+        run = make_run(tmp_path / f"{number}", model=model, steps=[1], tokenizer=tokenizer)
+        assert costs(run, "checkpoint-1") == [STEP]
+
+
 @pytest.mark.parametrize(("flops", "name"), [(0, "a"), (10, "a"), (11, "c"), (20, "c"), (21, "b"), (31, "b")])
 def test_the_nearest_checkpoint_has_the_compute_and_the_least_beyond_or_is_the_largest(flops, name):
     assert nearest([Spent("a", 10), Spent("b", 30), Spent("c", 20)], flops).checkpoint == name
