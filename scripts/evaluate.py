@@ -80,6 +80,8 @@ def main() -> int:
     quiet_libraries()
     if arguments.benchmark_file and arguments.benchmark is None:
         raise ValueError("--benchmark-file is given without --benchmark, which says what is asked; give both.")
+    if arguments.skip and arguments.benchmark is not None:
+        raise ValueError(f"--skip {arguments.skip} passes over a run's problems; leave it out with --benchmark.")
     print(compare(arguments) if arguments.benchmark is None else benchmark(arguments))
     return 0
 

@@ -102,6 +102,7 @@ def test_a_checkpoint_in_no_run_needs_a_config(checkpoint, evaluate):
     [
         (("--benchmark-file", "gsm8k=x.jsonl"), "--benchmark-file is given without --benchmark"),
         (("--benchmark", ""), "There is no benchmark ''"),
+        (("--benchmark", "gsm8k", "--skip", "400"), "--skip 400 passes over a run's problems"),
     ],
 )
 def test_a_benchmark_that_is_not_named_is_not_passed_over(options, said, evaluate):
