@@ -1,7 +1,8 @@
 """Controls of equal compute as conditions of the first claim: RL has to beat each (`eval.curves.equal_compute`).
 
 A control that had too little compute is left out of a run only where RL is clearly ahead of it, since that says nothing
-about one of equal compute. One that RL does not beat even so counts all the more.
+about one of equal compute. One that RL does not beat even so counts all the more. One that had more compute counts too,
+and is called that: the verdict is then the harder one.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -10,6 +11,7 @@ from typing import Any
 
 from eval.claims.conditions import Condition
 from eval.claims.figures import control
+from eval.curves.equal_compute import ENOUGH
 
 Compared = Mapping[Path, Mapping[str, Any]]  # what controls.json holds, by run; in each the comparisons by their names
 KEYS = {"checkpoint", "difference", "enough", "flops", "flops_of_reinforcement", "trained"}  # of each
@@ -30,9 +32,8 @@ def control_conditions(compared: Compared) -> Iterator[tuple[Condition, Sequence
     """A condition for each control, with the runs that it is judged on: those that lack it are among them."""
     for name in dict.fromkeys(name for controls in compared.values() for name in controls):
         runs = [run for run, controls in compared.items() if name not in controls or _decides(run, name, controls)]
-        enough = all(compared[run][name]["enough"] for run in runs if name in compared[run])
         if runs:
-            amount = "equal" if enough else "equal or less"
+            amount = _amount([compared[run][name] for run in runs if name in compared[run]])
             yield Condition(control(name), f"trained minus {name} of {amount} compute, at best decoding"), runs
 
 
@@ -42,9 +43,22 @@ def control_words(compared: Compared) -> Iterator[str]:
         yield "No run of equal compute without RL was compared: give some, such as --against more-cold-start=RUN."
     for run, controls in compared.items():
         for name, figures in controls.items():
-            share = figures["flops"] / figures["flops_of_reinforcement"]
+            share = _share(figures)
             left_out = "" if _decides(run, name, controls) else ", and RL is clearly ahead of it: it decides nothing"
             yield f"{run.name}: {name} ({figures['checkpoint']}) spent {100 * share:.0f}% of RL's FLOPs{left_out}."
+
+
+def _share(figures: Mapping[str, Any]) -> float:
+    return float(figures["flops"] / figures["flops_of_reinforcement"])
+
+
+def _amount(comparisons: Sequence[Mapping[str, Any]]) -> str:
+    """How the compute of a control compares with RL's, over several runs."""
+    less = not all(figures["enough"] for figures in comparisons)
+    more = any(_share(figures) > 1 / ENOUGH for figures in comparisons)
+    return {(False, False): "equal", (True, False): "equal or less", (False, True): "equal or more"}.get(
+        (less, more), "less or more"
+    )
 
 
 def _decides(run: Path, name: str, controls: Mapping[str, Any]) -> bool:

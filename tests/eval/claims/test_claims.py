@@ -203,6 +203,13 @@ def test_a_control_that_had_the_compute_in_one_run_alone_is_called_of_equal_or_l
     assert claim["figures"][-1]["says"] == "trained minus rft of equal or less compute, at best decoding"
 
 
+def test_a_control_that_had_more_compute_counts_and_is_called_that(tmp_path):
+    much = compared(estimate(*LEVEL)) | {"flops": 15.0}
+    claim, words = judged_beside(tmp_path, {"rft": much}, {"rft": compared(estimate(*LEVEL))})
+    assert claim["verdict"] == "not supported" and "spent 150% of" in words
+    assert claim["figures"][-1]["says"] == "trained minus rft of equal or more compute, at best decoding"
+
+
 @pytest.mark.parametrize("difference", [BEHIND, LEVEL])
 @pytest.mark.parametrize("other", [{}, {"more-cold-start": compared(estimate(*BEHIND))}])
 @pytest.mark.parametrize("place", [0, 1])
