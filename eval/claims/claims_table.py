@@ -19,7 +19,7 @@ def render(claims: Mapping[str, Any]) -> str:
             if figure["estimate"]:
                 beside = "" if figure in claim["figures"] else " (weaker evidence)"
                 lines += _wrapped(f"{figure['says']}{beside}: {_shown(figure)}")
-        lines += [line for missing in claim["missing"] for line in _wrapped(f"no evidence: {missing}")]
+        lines += [line for text in _unanswered(claim) for line in _wrapped(text)]
     return "\n".join([*lines, "", *(line for text in claims["words"] for line in wrap(text, WIDTH))])
 
 
@@ -66,7 +66,13 @@ def markdown(claims: Mapping[str, Any], command: str, figure: str) -> str:
 
 def _figures(claim: Mapping[str, Any]) -> Iterator[str]:
     yield from (f"{figure['says']} {_shown(figure)}" for figure in claim["figures"] if figure["estimate"])
+    yield from _unanswered(claim)
+
+
+def _unanswered(claim: Mapping[str, Any]) -> Iterator[str]:
+    """What there is no evidence for, and what was not asked. `claims.json` of an earlier version has no `open`."""
     yield from (f"no evidence: {missing}" for missing in claim["missing"])
+    yield from (f"open: {question}" for question in claim.get("open", ()))
 
 
 def _shown(figure: Figure) -> str:

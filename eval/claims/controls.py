@@ -14,6 +14,7 @@ from eval.claims.figures import control
 from eval.curves.equal_compute import ENOUGH
 
 Compared = Mapping[Path, Mapping[str, Any]]  # what controls.json holds, by run; in each the comparisons by their names
+NO_CONTROL = "not compared with the same compute without RL: give runs of it, such as --against rft=RUN."
 KEYS = {"checkpoint", "difference", "enough", "flops", "flops_of_reinforcement", "trained"}  # of each
 
 
@@ -38,9 +39,7 @@ def control_conditions(compared: Compared) -> Iterator[tuple[Condition, Sequence
 
 
 def control_words(compared: Compared) -> Iterator[str]:
-    """Remarks: what each control spent, and whether it is left out; or that none was given."""
-    if not any(compared.values()):
-        yield "No run of equal compute without RL was compared: give some, such as --against more-cold-start=RUN."
+    """Remarks: what each control spent, and whether it is left out."""
     for run, controls in compared.items():
         for name, figures in controls.items():
             share = _share(figures)

@@ -32,7 +32,7 @@ from statistics import fmean
 from typing import Any
 
 from eval.claims.conditions import CLAIMS, Claim, Condition, Verdict
-from eval.claims.controls import check_controls, control_conditions, control_words
+from eval.claims.controls import NO_CONTROL, check_controls, control_conditions, control_words
 from eval.claims.hotter import may_be_hotter
 from eval.measures.seeds import across_seeds
 from train.files.recorded_config import read_run_config
@@ -120,10 +120,9 @@ def _claim(
     missing = [
         _why(claim, condition, run) for condition, of in judged for run in of if condition.figure.read(run) is None
     ]
-    if number in AGAINST_START and (hotter := may_be_hotter(_train_curves(runs), "start")):
-        missing.append(hotter)
+    hotter = may_be_hotter(_train_curves(runs), "start") if number in AGAINST_START else ""
     verdicts = {figure["verdict"] for figure in figures}
-    verdict: Verdict = "inconclusive" if missing or "inconclusive" in verdicts else "supported"
+    verdict: Verdict = "inconclusive" if missing or hotter or "inconclusive" in verdicts else "supported"
     return {
         "number": number,
         "claim": claim.title,
@@ -132,6 +131,7 @@ def _claim(
         "figures": figures,
         "beside": [_together(condition, runs) for condition in claim.beside],
         "missing": list(dict.fromkeys(missing)),
+        "open": [line for line in (hotter, NO_CONTROL if number == 1 and not controls else "") if line],
     }
 
 

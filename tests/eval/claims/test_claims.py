@@ -6,6 +6,7 @@ import yaml
 
 from eval.claims.claims_table import markdown, render
 from eval.claims.conditions import ALLOWANCE, CLAIMS, judge, judge_loss, loses_nothing
+from eval.claims.controls import NO_CONTROL
 from eval.claims.figures import thinking_curve
 from eval.claims.judging import judge_claims
 from eval.curves.training_curve import rise_and_difference
@@ -185,6 +186,7 @@ def test_a_control_with_too_little_compute_is_left_out_only_where_it_is_beaten(
     claim, words = judged_beside(tmp_path, {"rft": compared(estimate(*difference), enough=enough)})
     assert claim["verdict"] == expected
     assert [figure["figure"] for figure in claim["figures"]].count("controls:rft.difference") == judged
+    assert claim["open"] == ([] if judged else [NO_CONTROL])
     assert ("decides nothing" in words) is not judged and f"spent {100 if enough else 50}% of RL's FLOPs" in words
 
 
@@ -246,9 +248,9 @@ def test_a_gain_over_a_start_that_may_be_better_hotter_is_not_supported(tmp_path
     claims = judge_claims([write_run(tmp_path / "run", evidence=evidence)])
     first = claims["claims"][0]
     assert first["verdict"] == expected
-    hotter = [line for line in (*first["missing"], *claims["words"]) if "--temperatures 0 1 1.5 2." in line]
+    hotter = [line for line in (*first["open"], *claims["words"]) if "--temperatures 0 1 1.5 2." in line]
     assert len(hotter) == (says != "") and all(says in line for line in hotter)
-    assert bool(first["missing"]) is (expected == "inconclusive")
+    assert first["open"] == [*(hotter if expected == "inconclusive" else ()), NO_CONTROL]
     assert all(line in " ".join(render(claims).split()) for line in hotter)
 
 
@@ -267,7 +269,8 @@ def test_each_run_names_its_own_hottest_temperature(tmp_path):
         write_run(tmp_path / f"run{seed}", seed, with_start({"temperatures": grid, "best": 0.3, "fall": None}))
         for seed, grid in enumerate([[0.3, 1.0], [0.3, 1.5], [0.3, 1.0]])
     ]
-    (hotter,) = judge_claims(runs)["claims"][0]["missing"]
+    hotter, no_control = judge_claims(runs)["claims"][0]["open"]
+    assert no_control == NO_CONTROL
     assert hotter.startswith("run0, run1, run2: the accuracy of the start is not shown to fall by the hottest ")
     assert "temperature tried, 1 in run0, 1.5 in run1, 1 in run2 (best: 0.3), so" in hotter
     assert hotter.endswith("give hotter ones, such as --temperatures 0.3 1 1.5 2.25 3.")

@@ -15,6 +15,7 @@ import pytest
 import yaml
 
 from data.problem import Problem
+from eval.claims.controls import NO_CONTROL
 from eval.claims.judging import judge_claims
 from eval.evaluate import Settings, summarise
 from eval.measures import estimators
@@ -445,6 +446,7 @@ def test_a_claim_without_evidence_shows_the_command_that_supplies_it(tmp_path):
     run = make_run(tmp_path / "run")
     text = Outline(page_of(run)).text
     assert f"No evidence yet. It comes from python scripts/claims.py --run {run}" in text
+    assert f"Open: {NO_CONTROL}" in text
     assert "a model from scratch reads no plain words" in text
 
 
