@@ -70,9 +70,9 @@ def _figures(claim: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _unanswered(claim: Mapping[str, Any]) -> Iterator[str]:
-    """What there is no evidence for, and what was not asked. `claims.json` of an earlier version has no `open`."""
+    """What there is no evidence for, and what is left open."""
     yield from (f"no evidence: {missing}" for missing in claim["missing"])
-    yield from (f"open: {question}" for question in claim.get("open", ()))
+    yield from (f"open: {line}" for line in claim["open"])
 
 
 def _shown(figure: Figure) -> str:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from eval.claims.conditions import SMALLEST
 from eval.report.load import Json
 
-WIDTH = 120  # of the small plots, in their own units
+WIDTH = 120  # of the small plots, in their own units; claims.html adds a margin for the dots
 LEAST = 0.05  # the shortest reach of a small plot either side of its threshold, so that noise does not look large
 
 

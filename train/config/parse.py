@@ -11,7 +11,7 @@ from trl import GRPOConfig
 
 from data.terminal import first_line
 from train.config.arguments import Values, read_values
-from train.config.checks import check_groups, check_options
+from train.config.option_checks import check_groups, check_options
 from train.config.run_config import RunConfig, world_size
 from train.expert_iteration import OPTIONS
 

@@ -251,7 +251,8 @@ def test_a_gain_over_a_start_that_may_be_better_hotter_is_not_supported(tmp_path
     hotter = [line for line in (*first["open"], *claims["words"]) if "--temperatures 0 1 1.5 2." in line]
     assert len(hotter) == (says != "") and all(says in line for line in hotter)
     assert first["open"] == [*(hotter if expected == "inconclusive" else ()), NO_CONTROL]
-    assert all(line in " ".join(render(claims).split()) for line in hotter)
+    assert all(line in " ".join(render(claims).split()) for line in (*hotter, f"open: {NO_CONTROL}"))
+    assert all(f"open: {line}" in markdown(claims, "", "") for line in first["open"])
 
 
 def test_several_seeds_show_together_that_the_start_gets_worse_when_hotter(tmp_path):

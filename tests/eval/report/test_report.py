@@ -23,7 +23,7 @@ from eval.probes.probing import STAGES
 from eval.report import explorer
 from eval.report.load import load_run
 from eval.report.page import write_live_report, write_report
-from eval.report.verdicts import intervals
+from eval.report.verdicts import WIDTH, intervals
 from eval.sampling.decodings import Decodings
 from eval.sampling.samples import COLUMNS as SAMPLE_COLUMNS
 from eval.sampling.samples import NOT_WORDED
@@ -473,6 +473,9 @@ def test_a_claim_shows_its_figures_and_where_they_lie(tmp_path):
     first = judge_claims([run])["claims"][0]
     assert first["verdict"] == "inconclusive"
     assert [found.places for found in intervals(first)][:2] == [(75, 90, 120), (0, 90, 120)]  # 60 is the threshold
+    left, width = map(float, re.findall(r'viewBox="(\S+) 0 (\S+) 12"', page)[0])
+    radius = float(re.findall(r'cx="90.0" cy="6" r="(\S+)"', page)[0])
+    assert left <= -radius and left + width >= WIDTH + radius  # a dot at either end is drawn whole
     assert [found.verdict for found in intervals(first)] == ["supported", "inconclusive", "", "", ""]
 
 

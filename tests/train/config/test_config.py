@@ -143,7 +143,7 @@ def test_a_batch_that_groups_do_not_fill_is_refused_with_the_options_that_make_i
 
 
 def test_groups_that_would_span_processes_are_refused(tmp_path, monkeypatch):
-    from train.config.checks import check_groups
+    from train.config.option_checks import check_groups
 
     _, training = parse_config(["--config", write(tmp_path, num_generations=8, per_device_train_batch_size=8)])
     training.per_device_train_batch_size = 4  # two processes of 4: the batch of 8 holds a group, no process does
