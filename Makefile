@@ -17,7 +17,7 @@ help:  ## list the targets
 
 $(VENV)/.installed: pyproject.toml $(wildcard requirements*.txt)  # what trains and evaluates
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Rethink needs Python 3.11 or newer; this is " + sys.version)'
-	@echo "Installing into $(VENV): a minute or two, 1.6 GB without CUDA."
+	@echo "Installing into $(VENV): a minute or two; 1.6 GB on disk without CUDA."
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	command -v nvidia-smi || $(LOCKED) -r requirements-cpu.txt 2> /dev/null || echo "torch for a CPU alone is not to be had; taking PyPI's build"
 	$(LOCKED) -r requirements.txt
@@ -35,7 +35,7 @@ setup: $(VENV)/.installed  ## create .venv and install the project with its pinn
 setup-dev: $(VENV)/.installed-dev  ## what the tests need as well
 
 quickstart: setup  ## train the small model on both tasks, evaluate, write the report
-	@echo "Training runs/$(RUN), then evaluating it: about 11 minutes on 2 cores with the default settings."
+	@echo "Training runs/$(RUN), then evaluating it: about 11 minutes on 2 cores for a new run."
 	ACCELERATE_USE_CPU=1 OMP_NUM_THREADS=1 $(BIN)/torchrun --standalone --nproc_per_node 2 -m train \
 		--config configs/quickstart.yaml --name $(RUN) --seed $(SEED) $(ARGS)
 	$(BIN)/python scripts/claims.py --run runs/$(RUN)
