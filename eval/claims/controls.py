@@ -14,7 +14,7 @@ from eval.claims.figures import control
 from eval.curves.equal_compute import ENOUGH
 
 Compared = Mapping[Path, Mapping[str, Any]]  # what controls.json holds, by run; in each the comparisons by their names
-NO_CONTROL = "no control of equal compute without RL: give one for each run, such as --against rft=RUN."
+NO_CONTROL = "no control of equal compute without RL decides here: give one for each run, such as --against rft=RUN."
 KEYS = {"checkpoint", "difference", "enough", "flops", "flops_of_reinforcement", "trained"}  # of each
 
 

@@ -19,10 +19,10 @@ missing, else supported. Controls of equal compute, where there are any, are fur
 (`eval.claims.controls`). Conditions compare each model at its own best decoding, so that a change of temperature cannot
 meet them. Where the start is not shown to get worse by the hottest temperature tried, its best decoding may be hotter
 still, and a gain over it is not called supported (`eval.claims.hotter`), unless the start solves less than SMALLEST at
-every temperature. `open` lists what may still change a verdict: hotter temperatures (the claim is inconclusive until
-they are tried) and a control (the first claim is judged without it). Weaker evidence is shown beside the conditions and
-decides nothing. Figures of several seeds are combined first (`eval.measures.seeds`). From three seeds on a verdict is
-about the method; with fewer it holds only "in this run".
+every temperature. `open` lists what may still change a verdict: hotter temperatures (the claim is not called supported
+until they are tried) and a control (the first claim is judged without it). Weaker evidence is shown beside the
+conditions and decides nothing. Figures of several seeds are combined first (`eval.measures.seeds`). From three seeds on
+a verdict is about the method; with fewer it holds only "in this run".
 
 The evidence is read from JSON files in RUN/evaluation, so that a claim can be judged anew without sampling anything.
 """
